@@ -1,0 +1,50 @@
+# Everything runs in .venv, which the first target that needs it creates. `make help` lists the targets.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-torch lint build clean
+
+help:  ## List the targets
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## Train resnet20 on handwritten digits, export it and verify the export
+	$(BIN)/keras-skip train resnet20_digits --out runs/demo --overwrite
+	$(BIN)/keras-skip export runs/demo
+	$(BIN)/keras-skip verify runs/demo/export
+
+test: $(INSTALLED)  ## Test everything on TensorFlow, then the layers on JAX
+	@failed=; \
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(WORKERS) --dist loadfile || failed="$$failed TensorFlow"; \
+	KERAS_BACKEND=jax $(BIN)/pytest -n $(WORKERS) tests/layers || failed="$$failed JAX"; \
+	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed."; exit 1; fi; \
+	echo "All tests passed: everything on TensorFlow, the layers on JAX."
+
+test-torch: $(INSTALLED)  ## Test the layers on torch, where torch is installed in .venv
+	@$(BIN)/python -c 'import torch' 2>/dev/null || \
+		{ echo "torch is not installed in $(VENV): run $(BIN)/pip install -c constraints.txt -e '.[torch]' first."; exit 1; }
+	KERAS_BACKEND=torch $(BIN)/pytest -n $(WORKERS) tests/layers
+
+lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing and fail instead
+	$(BIN)/ruff format $(if $(CI),--check)
+	$(BIN)/ruff check $(if $(CI),,--fix)
+	$(BIN)/mypy
+
+build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
+	$(BIN)/python -m build
+
+clean:  ## Remove what the other targets made, the runs excepted
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	find keras_skip zoo export tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an installation that fails is tried again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "keras-skip needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@
