@@ -1,0 +1,60 @@
+"""A trained Keras model becomes a SavedModel and an ONNX file that are proven to compute the same thing.
+
+Converting needs Keras and TensorFlow; checking an artifact and predicting with it need only NumPy, onnx and onnxruntime. Names are
+loaded when they are first used, so that importing this package imports none of those.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .artifact import Artifact, export
+    from .errors import ExportError, ParityError, VerificationError
+    from .onnx_model import to_onnx
+    from .parity import Parity, compare
+    from .predictor import Predictor, load
+    from .preprocessing import Preprocessing
+    from .saved_model import to_saved_model
+    from .verification import verify
+
+_HOMES = {
+    "Artifact": "artifact",
+    "ExportError": "errors",
+    "Parity": "parity",
+    "ParityError": "errors",
+    "Predictor": "predictor",
+    "Preprocessing": "preprocessing",
+    "VerificationError": "errors",
+    "compare": "parity",
+    "export": "artifact",
+    "load": "predictor",
+    "to_onnx": "onnx_model",
+    "to_saved_model": "saved_model",
+    "verify": "verification",
+}
+
+__all__ = [
+    "Artifact",
+    "ExportError",
+    "Parity",
+    "ParityError",
+    "Predictor",
+    "Preprocessing",
+    "VerificationError",
+    "compare",
+    "export",
+    "load",
+    "to_onnx",
+    "to_saved_model",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

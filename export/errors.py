@@ -1,0 +1,13 @@
+"""What can go wrong, by name. All are ValueErrors whose message is a sentence."""
+
+
+class ExportError(ValueError):
+    """The model cannot be converted as it is."""
+
+
+class ParityError(ValueError):
+    """Two forms of a model do not compute the same thing."""
+
+
+class VerificationError(ValueError):
+    """An artifact on disk is not what was exported."""

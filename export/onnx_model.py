@@ -1,0 +1,149 @@
+"""A Keras model as an ONNX file, through tf2onnx, which is not trusted: it logs what it cannot convert and goes on.
+
+Here every node of the result must be an operation of the opset, nothing may have been logged as an error, and onnx's own checker must
+agree. The default opset is 17: up to it global average pooling stays one operation, at 18 it falls apart, and tf2onnx goes no further.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ._publish import published
+from ._served import Served, served
+from .errors import ExportError
+from .preprocessing import Preprocessing
+
+OPSETS = range(13, 19)
+DEFAULT_OPSET = 17
+
+
+def to_onnx(
+    model: Any,
+    path: str | Path,
+    *,
+    opset: int = DEFAULT_OPSET,
+    preprocessing: Preprocessing | dict[str, Any] | None = None,
+    activation: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes the model, for inference, as an ONNX file with a dynamic batch.
+
+    A model under a half-precision policy is written in float32, with the same weights.
+
+    Args:
+        model: A built Keras model with one input and one output.
+        path: The file to write.
+        opset: The version of ONNX's operations, 13 to 18.
+        preprocessing: Put before the model; None leaves its input as it is.
+        activation: Put after the model: "softmax", "sigmoid" or None.
+        overwrite: Whether a file already there may be replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileExistsError: If something is there already.
+        ExportError: If an operation cannot be converted; the message names it, and no file is left.
+
+    Example:
+        >>> to_onnx(model, "classifier.onnx")
+        >>> onnxruntime.InferenceSession("classifier.onnx").run(["output"], {"input": images})
+    """
+    function = served(model, preprocessing, activation)
+    with published(path, overwrite, Path.is_file) as building:
+        write_onnx(function, building, opset)
+    return Path(path)
+
+
+def write_onnx(function: Served, path: Path, opset: int) -> None:
+    """Writes a served function to a path where nothing is, checked."""
+    if opset not in OPSETS:
+        raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
+    import onnx
+
+    onnx.save(_convert(function, opset), path)
+    check_onnx(path)
+
+
+def check_onnx(path: Path) -> Any:
+    """Reads an ONNX file and runs onnx's checker, type and shape inference included.
+
+    Returns:
+        The model.
+
+    Raises:
+        ExportError: If the file is not a valid model.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"Expected a model that onnx's checker accepts. Received: {path.name} ({error})") from error
+    return model
+
+
+def _convert(function: Served, opset: int) -> Any:
+    import tensorflow as tf
+
+    traced = tf.function(function.__call__, input_signature=[function.signature()])
+    _refuse_bfloat16(traced.get_concrete_function().graph.as_graph_def())
+    with _logged_errors() as errors:
+        from tf2onnx import convert
+
+        try:
+            model, _ = convert.from_function(traced, input_signature=[function.signature()], opset=opset)
+        except Exception as error:
+            raise ExportError(_sentence(opset, [*errors, str(error)])) from error
+    unknown = sorted(set(_unknown_operations(model.graph, {o.domain: o.version for o in model.opset_import})))
+    if unknown or errors:
+        raise ExportError(_sentence(opset, unknown or errors))
+    model.graph.name = function.model.name
+    return model
+
+
+def _sentence(opset: int, received: list[str]) -> str:
+    return f"Expected operations that can be converted to ONNX opset {opset}. Received: {'; '.join(received)}"
+
+
+def _unknown_operations(graph: Any, versions: dict[str, int]) -> Iterator[str]:
+    import onnx
+
+    for node in graph.node:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if not onnx.defs.has(node.op_type, max_inclusive_version=versions.get(domain, 0), domain=domain):
+            yield f"{node.op_type} ({node.name})"
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _unknown_operations(inner, versions)
+
+
+def _refuse_bfloat16(graph: Any) -> None:
+    from tensorflow.core.framework import types_pb2
+
+    nodes: Iterable[Any] = (*graph.node, *(node for f in graph.library.function for node in f.node_def))
+    narrow = [f"{n.op} ({n.name})" for n in nodes if any(a.type == types_pb2.DT_BFLOAT16 for a in n.attr.values())]
+    if narrow:
+        raise ExportError(f"Expected no bfloat16, which would silently become float16. Received: {'; '.join(narrow)}")
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """Keeps tf2onnx's log off the terminal and collects what it logs as errors."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, collector = logging.getLogger("tf2onnx"), Collector(logging.ERROR)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(collector)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate = propagate
