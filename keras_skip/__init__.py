@@ -1,0 +1,23 @@
+"""Skip connections for Keras 3: residual, pre-activation, wide, highway, dense and stochastic-depth layers."""
+
+from .dense import DenseBlock, TransitionBlock
+from .highway import HighwayBlock
+from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
+from .residual import BottleneckBlock, ResidualBlock
+from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BottleneckBlock",
+    "DenseBlock",
+    "HighwayBlock",
+    "PreActivationBlock",
+    "PreActivationBottleneckBlock",
+    "ResidualBlock",
+    "StochasticDepth",
+    "StochasticDepthBlock",
+    "TransitionBlock",
+    "WideBlock",
+    "linear_survival",
+]

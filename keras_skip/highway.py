@@ -1,0 +1,135 @@
+"""Highway connections: gates decide how much of the update comes in, and how much of the input is carried on.
+
+    y = T(x) * drop(H(x)) + C(x) * x        T(x) = sigmoid(W_T x + b_T)
+                                            C(x) = sigmoid(W_C x + b_C)     carry="learned"
+                                            C(x) = 1 - T(x)                 carry="coupled"
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._config import PACKAGE, number, one_of, positive_int
+from ._skip import Shape, SkipBlock, apply
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class HighwayBlock(SkipBlock):
+    """Highway layer with a transform gate and, by default, a carry gate of its own.
+
+        y = T(x) * drop(H(x)) + C(x) * x
+        H(x) = dropout(activation(norm(W_H x + b_H)))
+        T(x) = sigmoid(W_T x + b_T)
+        C(x) = sigmoid(W_C x + b_C), or 1 - T(x) with carry="coupled"
+
+    With the default `kernel_size=1` W is a dense map on the channels, for any rank: the classic highway layer on (B, C). With 3 the maps are
+    convolutions. The sums go over all channels, so input and output have the same shape.
+
+    Args:
+        filters: Output channels. Default: those of the input; any other number is an error, since the input is carried on as it is.
+        kernel_size: Size of the kernels of H, T and C. Default 1.
+        carry: "learned" or "coupled". Default "learned".
+        transform_bias: Initial b_T. Negative values start the block close to the identity. Default -2.
+        carry_bias: Initial b_C of the learned carry gate. Positive values start it open: 0 would halve the signal at every layer. Default 2.
+        {options}
+
+    `use_bias` is True here by default, `normalization` None and `kernel_size` 1. The gates always have a bias.
+
+    Call arguments, output shape and errors: as in `ResidualBlock`, the output having the input's shape.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_skip import HighwayBlock
+    >>> block = HighwayBlock()
+    >>> x = np.ones((2, 16), "float32")
+    >>> block(x).shape == (2, 16)
+    True
+    >>> transform, carry = block.gates(x)
+
+    References:
+        Srivastava et al., Highway Networks, 2015, https://arxiv.org/abs/1505.00387
+        Srivastava et al., Training Very Deep Networks, 2015, https://arxiv.org/abs/1507.06228
+    """
+
+    default_kernel_size = 1
+
+    def __init__(
+        self,
+        filters: int | None = None,
+        kernel_size: Any = 1,
+        carry: str = "learned",
+        transform_bias: float = -2.0,
+        carry_bias: float = 2.0,
+        *,
+        use_bias: Any = True,
+        normalization: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(kernel_size=kernel_size, use_bias=use_bias, normalization=normalization, **options)
+        self.filters = None if filters is None else positive_int(filters, "filters")
+        self.carry = one_of(carry, "carry", ("learned", "coupled"))
+        self.transform_bias = number(transform_bias, "transform_bias")
+        self.carry_bias = number(carry_bias, "carry_bias")
+
+    def build(self, input_shape: Any) -> None:
+        shape, channels = self._enter(input_shape)
+        if self.filters not in (None, channels):
+            raise ValueError(
+                f"Expected filters to be the input's channels, {channels}, or None: the input is carried on as it is. "
+                f"Received: filters={self.filters}"
+            )
+        self._add_conv("conv1", shape, channels, self._kernel())
+        self._add_norm("norm1", shape)
+        self._add_dropout("dropout_layer", shape)
+        self._add_gate("transform_gate", shape, self.transform_bias)
+        self.carry_gate = None
+        if self.carry == "learned":
+            self._add_gate("carry_gate", shape, self.carry_bias)
+
+    def _add_gate(self, name: str, shape: Shape, bias: float) -> None:
+        channels = shape[self._channel_axis(shape)]
+        start = keras.initializers.Constant(bias)
+        gate = {"activation": "sigmoid", "use_bias": True, "bias_initializer": start}
+        self._add_conv(name, shape, channels, self._kernel(), **gate)
+
+    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
+        mask = self._sequence_mask(x, mask)
+        transform, carry = self._gates(x, mask)
+        update = self._drop(
+            lambda inputs: self._branch(inputs, training, mask),
+            x,
+            [self.conv1, self.norm1, self.dropout_layer],
+            lambda: ops.zeros_like(x),
+            training,
+        )
+        return transform * update + carry * x
+
+    def _branch(self, x: Any, training: Any, mask: Any) -> Any:
+        x = self.activation(apply(self.norm1, self._convolve(self.conv1, x, mask), training, mask))
+        return apply(self.dropout_layer, x, training)
+
+    def _gates(self, x: Any, mask: Any) -> tuple[Any, Any]:
+        transform = self._convolve(self.transform_gate, x, mask)
+        carry = 1.0 - transform if self.carry_gate is None else self._convolve(self.carry_gate, x, mask)
+        return transform, carry
+
+    def gates(self, x: Any, mask: Any = None) -> tuple[Any, Any]:
+        """The transform gate T(x) and the carry gate C(x), each of the input's shape, with values in (0, 1).
+
+        Args:
+            x: An input of the block.
+            mask: For sequences, boolean (B, T).
+
+        Returns:
+            The pair (T, C).
+        """
+        if not keras.backend.is_keras_tensor(x):
+            x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
+        if not self.built:
+            self.build(x.shape)
+        return self._gates(x, self._sequence_mask(x, mask))
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return self._read(input_shape)[0]

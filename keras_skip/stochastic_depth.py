@@ -1,0 +1,174 @@
+"""Stochastic depth: whole updates are left out in training, and all of them are there at inference.
+
+    y = drop(layer(x))        p_l = 1 - l / L * (1 - p_L)
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._config import PACKAGE, ConfiguredLayer, layer_or_name, number, positive_int
+from ._skip import Shape, apply
+from ._survival import drop, init_survival
+from .residual import ResidualBlock
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class StochasticDepth(ConfiguredLayer):
+    """Wraps any layer and drops its output, the update, with probability 1 - survival_prob in training.
+
+        y = b layer(x) / p in training, with b ~ Bernoulli(p);    y = layer(x) at inference
+
+    The skip around it is yours: `x + StochasticDepth(layer, 0.8)(x)`.
+
+    Args:
+        layer: The layer; it takes one tensor and gives one.
+        survival_prob: p in (0, 1].
+        granularity: "batch" draws once per mini-batch: a dropped layer is not computed, and its statistics do not move. "sample" draws for each
+            example. Default "batch".
+        scale: "training" divides a surviving update by p; "inference" multiplies by p at inference instead, as the paper does. Default "training".
+        seed: Integer seed of the draws. Default None.
+        **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
+
+    Call arguments:
+        x: The layer's input.
+        training: Whether to drop.
+        mask: Handed to the layer if it takes one.
+
+    Output shape:
+        The layer's.
+
+    Raises:
+        ValueError: For arguments out of range; in `build`, if granularity "batch" meets a layer whose output has a dynamic size
+            that is not the input's.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from keras_skip import StochasticDepth
+    >>> x = np.ones((2, 16), "float32")
+    >>> (x + StochasticDepth(keras.layers.Dense(16), survival_prob=0.8)(x)).shape == (2, 16)
+    True
+
+    Reference:
+        Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        survival_prob: float,
+        granularity: str = "batch",
+        *,
+        scale: str = "training",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.layer = layer_or_name(layer, "layer", ())
+        self.seed = seed
+        init_survival(self, survival_prob, granularity, scale, seed)
+        self.supports_masking = self.layer.supports_masking
+
+    def build(self, input_shape: Any) -> None:
+        if not self.layer.built:
+            self.layer.build(input_shape)
+        if self.survival_prob < 1.0 and self.granularity == "batch":
+            self._check_dynamic_sizes(tuple(input_shape))
+
+    def _check_dynamic_sizes(self, shape: Shape) -> None:
+        # A dropped update is zeros of a shape that must be known without running the layer.
+        for size in (64, 96):
+            probe = tuple(size if dim is None else dim for dim in shape)
+            given = self.layer.compute_output_shape(probe)
+            for axis, dim in enumerate(self.layer.compute_output_shape(shape)):
+                if dim is None and (axis >= len(shape) or given[axis] != probe[axis]):
+                    raise ValueError(
+                        "Expected a layer that keeps its input's dynamic sizes, static sizes, or granularity='sample'. "
+                        f"Received: {self.layer.name} on input_shape={shape}"
+                    )
+
+    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
+        def branch(inputs: Any) -> Any:
+            return ops.cast(apply(self.layer, inputs, training, mask), self.layer.compute_dtype)
+
+        return drop(self, branch, x, layers=[self.layer], zeros=lambda: self._zeros(x), training=training)
+
+    def _zeros(self, x: Any) -> Any:
+        static = self.layer.compute_output_shape(x.shape)
+        dynamic = ops.shape(x)
+        shape = [dynamic[axis] if dim is None else dim for axis, dim in enumerate(static)]
+        return ops.zeros(shape, dtype=self.layer.compute_dtype)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return self.layer.compute_mask(inputs, mask)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return tuple(self.layer.compute_output_shape(input_shape))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class StochasticDepthBlock(ResidualBlock):
+    """A `ResidualBlock` whose branch is dropped in training.
+
+        y = activation(shortcut(x) + drop(branch(x)))
+
+    Args:
+        filters: Output channels.
+        kernel_size: Size of the kernels. Default 3.
+        strides: Down-sampling of the block. Default 1.
+        shortcut: As in `ResidualBlock`.
+        survival_prob: Probability in (0, 1] that the branch is there in a training step. Default 0.8.
+        {options}
+
+    Call arguments, output shape and errors: as in `ResidualBlock`.
+
+    Example:
+
+    >>> from keras_skip import StochasticDepthBlock, linear_survival
+    >>> blocks = [StochasticDepthBlock(16, survival_prob=p) for p in linear_survival(0.5, num_blocks=3)]
+
+    Reference:
+        Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any = None,
+        strides: Any = 1,
+        shortcut: Any = "projection",
+        *,
+        survival_prob: float = 0.8,
+        **options: Any,
+    ) -> None:
+        super().__init__(filters, kernel_size, strides, shortcut, survival_prob=survival_prob, **options)
+
+
+def linear_survival(final: float, num_blocks: int) -> list[float]:
+    """The survival probabilities of a network's blocks, falling linearly from its input to its output.
+
+        p_l = 1 - l / L * (1 - p_L),   l = 1 ... L
+
+    Args:
+        final: p_L in (0, 1], the survival probability of the last block.
+        num_blocks: L.
+
+    Returns:
+        The list p_1 ... p_L. Even the first block can drop.
+
+    Raises:
+        ValueError: For arguments out of range.
+
+    Example:
+
+    >>> linear_survival(0.5, 4)
+    [0.875, 0.75, 0.625, 0.5]
+
+    Reference:
+        Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
+    """
+    final = number(final, "final", 0.0, 1.0, "(]")
+    num_blocks = positive_int(num_blocks, "num_blocks")
+    return [1.0 - place / num_blocks * (1.0 - final) for place in range(1, num_blocks + 1)]
