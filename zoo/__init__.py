@@ -1,0 +1,62 @@
+"""Networks that skip connections made famous, and their training.
+
+The contents load on first use, so that `import zoo` costs nothing and the command line answers before Keras is imported.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Batches, Preprocessing, Source, load_source
+    from .recipes import Recipe, get_recipe, list_recipes
+    from .registry import build, describe, list_models, load
+    from .runs import Run, TrainingError, open_run
+    from .training import evaluate, train
+
+_HOME = {
+    "Batches": "data",
+    "Preprocessing": "data",
+    "Recipe": "recipes",
+    "Run": "runs",
+    "Source": "data",
+    "TrainingError": "runs",
+    "build": "registry",
+    "describe": "registry",
+    "evaluate": "training",
+    "get_recipe": "recipes",
+    "list_models": "registry",
+    "list_recipes": "recipes",
+    "load": "registry",
+    "load_source": "data",
+    "open_run": "runs",
+    "train": "training",
+}
+
+__all__ = [
+    "Batches",
+    "Preprocessing",
+    "Recipe",
+    "Run",
+    "Source",
+    "TrainingError",
+    "build",
+    "describe",
+    "evaluate",
+    "get_recipe",
+    "list_models",
+    "list_recipes",
+    "load",
+    "load_source",
+    "open_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,181 @@
+"""The command line, `keras-skip`. Keras is imported by the commands that need it, so that the others answer at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import console
+from .recipes import RECIPES, get_recipe, setting
+from .registry import MODELS, list_models
+from .runs import Run, TrainingError, open_run
+
+app = typer.Typer(
+    help="Networks with skip connections: train them, export them, prove the export.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Data = Annotated[str | None, typer.Option(help="Data source. Default: the recipe's.")]
+
+# Real test images beside the random inputs of the parity check.
+PARITY_SAMPLES = 32
+
+
+@app.command("list")
+def list_(pattern: Annotated[str | None, typer.Argument(help='Shell pattern, such as "*mlp".')] = None) -> None:
+    """List the networks and their recipes."""
+    names = list_models(pattern)
+    if not names:
+        raise ValueError(f"Expected a pattern that matches one of {', '.join(list_models())}. Received: {pattern!r}")
+    recipes = {name: ", ".join(r.name for r in RECIPES.values() if r.network == name) for name in names}
+    rows = [(name, MODELS[name].summary, recipes[name]) for name in names]
+    console.show_table("Networks", ("name", "what it is", "recipes"), rows)
+
+
+@app.command()
+def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]) -> None:
+    """Show a network's paper and figures, or a recipe's settings."""
+    if name in RECIPES:
+        console.show_record(name, get_recipe(name).as_dict())
+        return
+    if name in MODELS:
+        console.import_quietly()
+    from .registry import describe as described
+
+    card = described(name)
+    console.show_record(
+        name,
+        {
+            "what it is": card.summary,
+            "paper": card.paper,
+            "error in the paper": card.paper_error,
+            "depth": card.depth,
+            "input": f"{card.input_shape}, {card.classes} classes",
+            "parameters": f"{card.parameters:,} trainable, {card.non_trainable:,} others",
+            "arguments": ", ".join(f"{key}={value!r}" for key, value in card.arguments.items()),
+        },
+    )
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="The recipe; `keras-skip list` shows them.")],
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/RECIPE.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Length of the run.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe; repeatable.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a network; everything about the run goes into its folder."""
+    overrides: dict[str, Any] = dict(map(setting, settings or ()))
+    overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    chosen = get_recipe(recipe).with_(**overrides)
+    console.import_quietly()
+    from .data import load_source
+    from .training import train as run_training
+
+    source = load_source(data or chosen.source)
+    with console.progress_bar(chosen.epochs, len(source.train_images), chosen.batch_size) as bar:
+        run = run_training(chosen, source, out, overwrite=overwrite, callbacks=[bar])
+    _show_run(run)
+
+
+@app.command()
+def evaluate(run: RunFolder, data: Data = None) -> None:
+    """Measure a run's network on test images."""
+    opened = open_run(run)
+    console.import_quietly()
+    from .training import evaluate as measure
+
+    figures = measure(opened, data)
+    console.show_record(
+        str(run),
+        {
+            "test images": figures["examples"],
+            "test accuracy": f"{figures['accuracy']:.2%}",
+            "test loss": f"{figures['loss']:.4f}",
+        },
+    )
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path | None, typer.Option(help="Folder of the artifact. Default: RUN/export.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a run's network as SavedModel and ONNX, from raw pixels to probabilities, and prove that they agree."""
+    opened = open_run(run)
+    console.import_quietly()
+    from export import Preprocessing
+    from export import export as make_artifact
+
+    from .data import load_source
+    from .registry import load
+
+    target = out or opened.path / "export"
+    artifact = make_artifact(
+        load(opened.path),
+        target,
+        preprocessing=Preprocessing(dtype="uint8", **opened.source["preprocessing"]),
+        labels=opened.source["class_names"],
+        samples=load_source(opened.source["name"]).test_images[:PARITY_SAMPLES],
+        overwrite=overwrite,
+    )
+    _show_parity(artifact.parity)
+    console.show_record("Exported", {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model, "folder": artifact.path})
+
+
+@app.command()
+def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")]) -> None:
+    """Prove again that an artifact's files are whole and compute the same thing."""
+    console.import_quietly()
+    from export import verify as check
+
+    report = check(artifact)
+    _show_parity(report)
+    console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"]})
+
+
+def _show_run(run: Run) -> None:
+    results = run.results
+    console.show_record(
+        "Trained",
+        {
+            "test accuracy": f"{results['test_accuracy']:.2%}",
+            "network": f"{run.recipe.network}, {results['parameters']:,} parameters",
+            "time": f"{results['seconds']:.0f} s, {results['images_per_second']:.0f} images/s",
+            "run": run.path,
+            "model": run.model_path,
+        },
+    )
+
+
+def _show_parity(parity: dict[str, Any]) -> None:
+    rows = [
+        (pair["candidate"], f"{pair['max_abs_diff']:.1e}", f"{pair['argmax_agreement']:.2%}", pair["examples"])
+        for pair in parity["comparisons"]
+        if pair["status"] == "compared"
+    ]
+    console.show_table("Parity", ("compared", "max abs difference", "arg-max agreement", "examples"), rows)
+
+
+def main() -> None:
+    """Runs the command line; what the user can mend is one sentence on standard error, and exit code 1."""
+    try:
+        app()
+    except (ValueError, OSError, TrainingError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per family; each network maps preprocessed float images to logits."""
