@@ -1,7 +1,7 @@
 """A trained Keras model becomes a SavedModel and an ONNX file that are proven to compute the same thing.
 
-Converting needs Keras and TensorFlow; checking an artifact and predicting with it need only NumPy, onnx and onnxruntime. Names are
-loaded when they are first used, so that importing this package imports none of those.
+Converting needs Keras and TensorFlow; checking an artifact and predicting with it need only NumPy, onnx and
+onnxruntime. Names are loaded when they are first used, so that importing this package imports none of those.
 """
 
 from importlib import import_module

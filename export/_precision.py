@@ -1,7 +1,7 @@
 """A model that computes in half precision, made again in float32 with the same weights.
 
-Under a mixed policy the weights are float32 already, so that nothing is rounded here. ONNX could not hold the original: the converter
-silently writes bfloat16 as float16, which has another range.
+Under a mixed policy the weights are float32 already, so that nothing is rounded here. ONNX could not hold the original:
+the converter silently writes bfloat16 as float16, which has another range.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ _HALF = ("bfloat16", "float16")
 
 
 def in_float32(model: Any) -> tuple[Any, str | None]:
-    """Returns the model itself, or where any of its layers computes in half precision, a float32 copy and the policy's name.
+    """Returns the model itself, or a float32 copy and the policy's name where a layer computes in half precision.
 
     Raises:
         ExportError: If the copy cannot be made from the model's config.
     """
-    policy = next((_policy(layer).name for layer in model._flatten_layers() if _is_half(layer)), None)
+    policy = next((layer.dtype_policy.name for layer in model._flatten_layers() if _is_half(layer)), None)
     if policy is None:
         return model, None
     import keras
@@ -29,21 +29,18 @@ def in_float32(model: Any) -> tuple[Any, str | None]:
         copy.set_weights(model.get_weights())
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ExportError(
-            f"Expected a model that can be made again in float32 from its config. Received: {model.name} with policy {policy} ({error})"
+            "Expected a model that can be made again in float32 from its config. "
+            f"Received: {model.name} with policy {policy} ({error})"
         ) from error
     finally:
         keras.config.set_dtype_policy(default)
     if any(_is_half(layer) for layer in copy._flatten_layers()):
-        raise ExportError(f"Expected layers that take their dtype from the config. Received: {model.name} with policy {policy}")
+        raise ExportError(f"Expected layers with a dtype in their config. Received: {model.name} with policy {policy}")
     return copy, policy
 
 
-def _policy(layer: Any) -> Any:
-    return layer.dtype_policy
-
-
 def _is_half(layer: Any) -> bool:
-    return _policy(layer).compute_dtype in _HALF
+    return layer.dtype_policy.compute_dtype in _HALF
 
 
 def _config(model: Any) -> dict[str, Any]:

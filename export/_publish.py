@@ -14,7 +14,7 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
     Args:
         path: The target, a file or a folder.
         overwrite: Whether an existing target may be replaced.
-        replaceable: Says of an existing target whether it is of the kind about to be written; anything else is never deleted.
+        replaceable: Says whether an existing target is of the kind about to be written; nothing else is ever deleted.
 
     Yields:
         A path that does not exist yet, on the target's file system and with its name.

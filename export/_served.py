@@ -1,4 +1,4 @@
-"""The function that is exported: raw input -> preprocessing -> model -> activation, as a plain callable with a signature."""
+"""The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def served(
     """Surrounds a model with preprocessing and activation.
 
     Raises:
-        ExportError: If the model is not built, or has not exactly one input and one output, or another backend than TensorFlow runs.
+        ExportError: If the model is not built, has not exactly one input and one output, or does not run on TensorFlow.
         ValueError: If an argument is not usable.
     """
     import keras
@@ -91,10 +91,9 @@ def _input_of(model: Any) -> tuple[tuple[int | None, ...], str]:
         raise ExportError(f"Expected a built model. Received: {model.name}, which has never seen an input.")
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if inputs:
-        if len(inputs) != 1 or len(outputs or [0]) != 1:
-            raise ExportError(
-                f"Expected a model with one input and one output. Received: {len(inputs)} inputs, {len(outputs)} outputs"
-            )
+        counts = len(inputs), len(outputs or [])
+        if counts != (1, 1):
+            raise ExportError(f"Expected one input and one output. Received: {model.name} with {counts}")
         shape, dtype = tuple(inputs[0].shape), inputs[0].dtype
     else:
         shape, dtype = _build_shape(model), "float32"

@@ -1,7 +1,8 @@
 """A Keras model as an ONNX file, through tf2onnx, which is not trusted: it logs what it cannot convert and goes on.
 
-Here every node of the result must be an operation of the opset, nothing may have been logged as an error, and onnx's own checker must
-agree. The default opset is 17: up to it global average pooling stays one operation, at 18 it falls apart, and tf2onnx goes no further.
+Here every node of the result must be an operation of the opset, nothing may have been logged as an error, and onnx's
+own checker must agree. The default opset is 17: up to it global average pooling stays one operation, at 18 it falls
+apart, and tf2onnx goes no further.
 """
 
 import logging

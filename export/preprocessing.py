@@ -70,6 +70,11 @@ class Preprocessing:
             x = x / self._along_channels(self.std, len(x.shape))
         return x
 
+    def invert(self, y: np.ndarray) -> np.ndarray:
+        """Computes the raw data that `apply` turns into a given network input."""
+        rank = y.ndim
+        return (y * self._along_channels(self.std, rank) + self._along_channels(self.mean, rank)) / self.scale
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, ready for JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

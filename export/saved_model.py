@@ -1,10 +1,13 @@
 """A Keras model as a TensorFlow SavedModel: one endpoint, `serve`, from `input` to `output`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._publish import published
-from ._served import Served, served
+from ._served import OUTPUT, Served, served
 from .preprocessing import Preprocessing
 
 
@@ -52,3 +55,18 @@ def write_saved_model(function: Served, path: Path) -> None:
     archive.track(function.model)
     archive.add_endpoint(name="serve", fn=function.__call__, input_signature=[function.signature()])
     archive.write_out(str(path), verbose=False)
+
+
+def saved_model_runner(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Loads a SavedModel written here, as a callable from array to array."""
+    import tensorflow as tf
+
+    # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
+    with tf.device("/CPU:0"):
+        loaded = tf.saved_model.load(str(path))
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with tf.device("/CPU:0"):
+            return loaded.serve(tf.constant(x))[OUTPUT].numpy()
+
+    return run

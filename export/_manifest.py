@@ -1,0 +1,96 @@
+"""`artifact.json`: what an artifact is, and the hash of every file in it, its own contents included."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from .errors import VerificationError
+
+FORMAT = 1
+MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
+    "artifact.json",
+    "parity.json",
+    "samples.npz",
+    "model.onnx",
+    "saved_model",
+)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON as a person would like to read it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Seals a folder: adds the format, the hash of every file, and that of the manifest without it.
+
+    Returns:
+        What was written.
+    """
+    files = {name: sha256(folder / name) for name in files_of(folder) if name != MANIFEST}
+    manifest = {"format": FORMAT, **content, "files": files}
+    manifest["sha256"] = _digest(manifest)
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Reads the manifest of an artifact.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        VerificationError: If it is not what was written, or of another format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        digest, found = _digest(manifest), manifest["sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {error!r}") from error
+    if manifest.get("format") != FORMAT:
+        raise VerificationError(
+            f"Expected {path} to be of format {FORMAT}. Received: format {manifest.get('format')!r}"
+        )
+    if digest != found:
+        raise VerificationError(f"Expected {path} as it was exported. Received: changed contents")
+    return manifest
+
+
+def check_files(folder: Path, manifest: dict[str, Any]) -> int:
+    """Compares every file with its hash.
+
+    Returns:
+        The number of files, the manifest included.
+
+    Raises:
+        VerificationError: If files are missing, changed or unexpected; the message names each.
+    """
+    listed, present = manifest["files"], set(files_of(folder)) - {MANIFEST}
+    problems = {
+        "missing": sorted(set(listed) - present),
+        "changed": sorted(name for name in set(listed) & present if sha256(folder / name) != listed[name]),
+        "unexpected": sorted(present - set(listed)),
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{kind} {', '.join(names)}" for kind, names in problems.items() if names)
+        raise VerificationError(f"Expected the files of {folder} as they were exported. Received: {found}")
+    return len(listed) + 1
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names every file below a folder, sorted, with forward slashes."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def sha256(path: Path) -> str:
+    """Returns the hash of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    content = {k: v for k, v in manifest.items() if k != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

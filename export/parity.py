@@ -1,0 +1,175 @@
+"""Whether two callables compute the same thing, with explicit tolerances and every figure kept.
+
+A candidate passes where, on every input, max |candidate - reference| <= atol + rtol * max |reference|, both are finite,
+and both decide alike: the same arg-max on the last axis ("argmax"), or the same side of one half ("threshold"). An
+example whose decision in the reference hangs on less than the tolerance is a tie: counted, and left out of the
+agreement. Nothing here knows of a format.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import ParityError
+
+Compute = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The measured agreement of one pair.
+
+    Attributes:
+        reference: Name of the reference.
+        candidate: Name of what was compared with it.
+        max_abs_diff: Largest absolute difference of all outputs on all inputs.
+        max_rel_diff: Largest, over the inputs, of the absolute difference relative to max |reference|.
+        argmax_agreement: Share of decisions, ties left out, that are equal; None where nothing is decided.
+        decisions: How many decisions were compared.
+        ties: How many were left out.
+        examples: Number of examples.
+        batch_sizes: The different batch sizes.
+        inputs: Names of the inputs.
+        atol: Absolute tolerance.
+        rtol: Tolerance relative to max |reference|.
+    """
+
+    reference: str
+    candidate: str
+    max_abs_diff: float
+    max_rel_diff: float
+    argmax_agreement: float | None
+    decisions: int
+    ties: int
+    examples: int
+    batch_sizes: tuple[int, ...]
+    inputs: tuple[str, ...]
+    atol: float
+    rtol: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields, ready for JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def compare(
+    reference: Compute | Mapping[str, np.ndarray],
+    candidate: Compute,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    atol: float,
+    rtol: float = 0.0,
+    decision: str | None = "argmax",
+    names: tuple[str, str] = ("reference", "candidate"),
+) -> Parity:
+    """Runs two callables on the same inputs and compares what they give.
+
+    Args:
+        reference: The callable to agree with, or what it gave for each input, by the input's name.
+        candidate: The callable to judge.
+        inputs: Batches by name; the first axis counts examples.
+        atol: Absolute tolerance.
+        rtol: Tolerance relative to max |reference|.
+        decision: "argmax", "threshold" (sigmoids) or None.
+        names: What to call the two in the record and in errors.
+
+    Returns:
+        The record of a pair that agrees.
+
+    Raises:
+        ParityError: If they disagree; the message names the pair, the input and the measured difference.
+        ValueError: If there is nothing to compare or an argument is not usable.
+
+    Example:
+        >>> compare(np.tanh, lambda x: np.sinh(x) / np.cosh(x), {"ramp": ramp}, atol=1e-6).max_abs_diff
+        5.9604645e-08
+    """
+    if decision not in ("argmax", "threshold", None):
+        raise ValueError(f'Expected decision to be "argmax", "threshold" or None. Received: decision={decision!r}')
+    if not inputs or any(len(x) == 0 for x in inputs.values()):
+        raise ValueError(f"Expected at least one input, none of them empty. Received: {_shapes(inputs)}")
+    measures = [
+        _measure(
+            reference[name] if isinstance(reference, Mapping) else reference(x),
+            candidate(x),
+            f"{names[1]} against {names[0]} on {name}",
+            (atol, rtol),
+            decision,
+        )
+        for name, x in inputs.items()
+    ]
+    decisions = sum(m.decisions for m in measures)
+    return Parity(
+        *names,
+        max_abs_diff=max(m.max_abs_diff for m in measures),
+        max_rel_diff=max(m.max_rel_diff for m in measures),
+        argmax_agreement=sum(m.agreed for m in measures) / decisions if decisions else None,
+        decisions=decisions,
+        ties=sum(m.ties for m in measures),
+        examples=sum(len(x) for x in inputs.values()),
+        batch_sizes=tuple(sorted({len(x) for x in inputs.values()})),
+        inputs=tuple(inputs),
+        atol=atol,
+        rtol=rtol,
+    )
+
+
+@dataclass(frozen=True)
+class _Measure:
+    max_abs_diff: float
+    max_rel_diff: float
+    decisions: int
+    agreed: int
+    ties: int
+
+
+def _measure(
+    expected: np.ndarray, received: np.ndarray, where: str, tolerance: tuple[float, float], decision: str | None
+) -> _Measure:
+    expected, received = np.asarray(expected), np.asarray(received)
+    if expected.shape != received.shape:
+        raise ParityError(f"Expected {where} to have the shape {expected.shape}. Received: {received.shape}")
+    for kind, values in (("reference", expected), ("candidate", received)):
+        if not np.all(np.isfinite(values)):
+            count = int(np.sum(~np.isfinite(values)))
+            raise ParityError(
+                f"Expected {where} to be finite. Received: {count} values of the {kind} are NaN or infinite"
+            )
+    difference = np.abs(expected.astype("float64") - received.astype("float64"))
+    scale, worst = float(np.max(np.abs(expected))), float(np.max(difference))
+    allowed = tolerance[0] + tolerance[1] * scale
+    if worst > allowed:
+        index = tuple(int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
+        raise ParityError(
+            f"Expected {where} to differ by at most {allowed:.3g}. "
+            f"Received: {worst:.3g} at {index}, {received[index]:.6g} instead of {expected[index]:.6g}"
+        )
+    relative = worst / scale if scale else worst
+    return _Measure(worst, relative, *_decisions(expected, received, where, allowed, decision))
+
+
+def _decisions(
+    expected: np.ndarray, received: np.ndarray, where: str, tolerance: float, decision: str | None
+) -> tuple[int, int, int]:
+    """Counts the decisions that were compared, those that agree, and the ties."""
+    if decision is None or (decision == "argmax" and expected.shape[-1] < 2):
+        return 0, 0, 0
+    if decision == "threshold":
+        clear = np.abs(expected - 0.5) > tolerance
+        same = (expected > 0.5) == (received > 0.5)
+    else:
+        second, first = np.moveaxis(np.sort(expected, axis=-1)[..., -2:], -1, 0)
+        clear = first - second > tolerance
+        same = np.argmax(expected, axis=-1) == np.argmax(received, axis=-1)
+    compared, agreed = int(np.sum(clear)), int(np.sum(clear & same))
+    if agreed < compared:
+        raise ParityError(
+            f"Expected {where} to decide alike. Received: {compared - agreed} of {compared} decisions differ"
+        )
+    return compared, agreed, int(np.sum(~clear))
+
+
+def _shapes(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(x) for name, x in inputs.items()}
