@@ -1,6 +1,6 @@
 """Networks that skip connections made famous, and their training.
 
-The contents load on first use, so that `import zoo` costs nothing and the command line answers before Keras is imported.
+The contents load on first use, so that `import zoo` costs nothing and the command line answers before Keras is there.
 """
 
 from importlib import import_module

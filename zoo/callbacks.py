@@ -1,6 +1,7 @@
 """What happens in each epoch beside the training: one Keras callback for each thing.
 
-They share the epoch's logs, as Keras hands them round; validation figures are called test figures, since they choose nothing.
+What Keras calls validation figures are test figures here: they choose nothing. Losses are written as the cross-entropy
+alone, without the regularisation.
 """
 
 import csv
@@ -18,7 +19,7 @@ COLUMNS = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "test_loss",
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Tells the data set which epoch it is; before the first batch is fetched, and right when training starts later on."""
+    """Tells the data set which epoch it is, before its first batch is fetched."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
@@ -72,9 +73,9 @@ class History(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "seconds": round(time.perf_counter() - self.started, 3),
             "learning_rate": self.rate,
-            "loss": float(logs["loss"]),
+            "loss": float(logs["cross_entropy"]),
             "accuracy": float(logs["accuracy"]),
-            "test_loss": float(logs["val_loss"]),
+            "test_loss": float(logs["val_cross_entropy"]),
             "test_accuracy": float(logs["val_accuracy"]),
         }
         new = not self.path.exists()

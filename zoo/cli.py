@@ -131,7 +131,9 @@ def export(
         overwrite=overwrite,
     )
     _show_parity(artifact.parity)
-    console.show_record("Exported", {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model, "folder": artifact.path})
+    console.show_record(
+        "Exported", {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model, "folder": artifact.path}
+    )
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""What the command line looks like: quiet libraries, a progress bar, tables. Rich and Keras are imported where they are used."""
+"""What the command line looks like: quiet libraries, a progress bar, tables.
+
+Rich and Keras are imported where they are used.
+"""
 
 import logging
 import os
@@ -30,7 +33,7 @@ def import_quietly() -> None:
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Holds back what C++ writes to the file descriptor, which no Python setting reaches before TensorFlow reads its own."""
+    """Holds back what C++ writes to the file descriptor before TensorFlow reads its own settings."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -48,7 +51,7 @@ def _stderr_held_back() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras.callbacks.Callback]":
-    """A Keras callback that shows, on standard error, the epoch, images per second, the test accuracy and the time left."""
+    """A Keras callback that shows, on standard error, epoch, images per second, test accuracy and time left."""
     import keras
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

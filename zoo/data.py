@@ -1,7 +1,7 @@
 """Data sources, one function each, and the input pipeline.
 
-A source holds raw 8-bit pixels and says how a network is to see them; the pipeline cuts them into batches. Each batch is a pure
-function of (seed, epoch, batch), so any position of a training run can be reached again from two integers.
+A source holds raw 8-bit pixels and says how a network is to see them; the pipeline cuts them into batches. Each batch
+is a pure function of (seed, epoch, batch), so any position of a training run can be reached again from two integers.
 """
 
 import functools
@@ -33,7 +33,7 @@ class Preprocessing:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         scaled = pixels.astype("float32") * np.float32(self.scale)
-        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+        return (scaled - np.array(self.mean, "float32")) / np.array(self.std, "float32")
 
     @classmethod
     def fitted(cls, pixels: np.ndarray, scale: float) -> "Preprocessing":
@@ -75,8 +75,8 @@ class Source:
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or len(images) == 0:
                 raise ValueError(
-                    f"Expected {part}_images as uint8 (examples, height, width, channels) with one label each. Received: "
-                    f"{images.dtype} images of shape {images.shape} and {len(labels)} labels"
+                    f"Expected {part}_images as uint8 (examples, height, width, channels) with one label each. "
+                    f"Received: {images.dtype} images of shape {images.shape} and {len(labels)} labels"
                 )
 
     @property
@@ -89,7 +89,7 @@ class Source:
 
 
 def digits() -> Source:
-    """Scikit-learn's handwritten digits: 1797 grey images of 8x8 with values 0 to 16, a fifth of each class for testing."""
+    """Scikit-learn's handwritten digits: 1797 grey images of 8x8, values 0 to 16, a fifth of each class for testing."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -147,9 +147,10 @@ def load_source(name: str | Source) -> Source:
 class Batches(keras.utils.PyDataset):
     """Preprocessed images and one-hot labels, batch by batch.
 
-    `fit` is to be called with `shuffle=False`, since Keras would shuffle whole batches with Python's global generator: with a seed
-    the data set shuffles its examples itself, anew in each epoch. The epoch is set from outside, before it begins: Keras starts to
-    fetch batches before it calls this class's `on_epoch_begin`, and calls `on_epoch_end` once more than there are epochs.
+    `fit` is to be called with `shuffle=False`, since Keras would shuffle whole batches with Python's global generator:
+    with a seed the data set shuffles its examples itself, anew in each epoch. The epoch is set from outside, before it
+    begins: Keras starts to fetch batches before it calls this class's `on_epoch_begin`, and calls `on_epoch_end` once
+    more than there are epochs.
 
     Args:
         images: Raw pixels, uint8, (examples, height, width, channels).
@@ -229,6 +230,6 @@ def augment(
         rows, columns = top + np.arange(height), left + np.arange(width)
         images = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     if flip:
-        mirrored = rng.random(count) < 0.5
-        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+        mirrored = rng.random((count, 1, 1, 1)) < 0.5
+        images = np.where(mirrored, images[:, :, ::-1], images)
     return images

@@ -1,6 +1,7 @@
 """Recipes: how each network is trained, as data.
 
-A recipe states only how it differs from its parent. With t in (0, 1) for the position in the run and w for the warm-up, the rate is
+A recipe states only how it differs from its parent. With t in (0, 1) for the position in the run and w for the warm-up,
+the rate is
 
     peak * t / w                                    t < w, for every schedule
     peak * (1 - t) / (1 - w)                        one-cycle

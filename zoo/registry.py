@@ -138,9 +138,7 @@ def describe(name: str) -> Description:
     )
 
 
-def build(
-    name: str, input_shape: Any = None, classes: int | None = None, **overrides: Any
-) -> "keras.Model":
+def build(name: str, input_shape: Any = None, classes: int | None = None, **overrides: Any) -> "keras.Model":
     """A new network from preprocessed float images to logits.
 
     Args:
@@ -176,8 +174,9 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
 
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run.
-        weights: For a name: the `.keras` or `.weights.h5` file, or the run, whose weights it takes. Default: newly initialised.
-        **arguments: For a name: as in `build`. With a `.keras` file or a run, `input_shape` and `classes` default to its own.
+        weights: For a name: the `.keras` or `.weights.h5` file, or the run, whose weights it takes. Default: new ones.
+        **arguments: For a name: as in `build`. With weights from a `.keras` file or a run, `input_shape` and `classes`
+            default to those of that network.
 
     Returns:
         A `keras.Model` that is not compiled.
@@ -257,6 +256,4 @@ def _defaults(builder: Callable[..., Any]) -> dict[str, Any]:
 
 
 def count(variables: Any) -> int:
-    import math
-
     return sum(math.prod(variable.shape) for variable in variables)

@@ -5,9 +5,9 @@
     highway    x <- T(x) * relu(W x + b) + C(x) * x
     dense      x <- [x, W relu(x) + b]
 
-`depth` counts the layers of weights from the pixels to the logits, the first and the last included; a highway layer's gates belong
-to to it. `width` is the number of units of each hidden layer; in the dense network all of them are kept, so its layers see more and
-more of them. None of the four normalises, so that what helps is the connection.
+`depth` counts the layers of weights from the pixels to the logits, the first and the last included; a highway layer's
+gates belong to it. `width` is the number of units of each hidden layer; in the dense network all of them are kept, so
+its layers see more and more of them. None of the four normalises, so that what helps is the connection.
 """
 
 from typing import Any
@@ -78,7 +78,7 @@ def highway_mlp(
     carry: str = "learned",
     transform_bias: float = -2.0,
 ) -> keras.Model:
-    """Perceptron of highway layers. `carry` and `transform_bias` as in `HighwayBlock`, the other arguments as in `plain_mlp`."""
+    """Perceptron of highway layers. `carry` and `transform_bias` as in `HighwayBlock`, the rest as in `plain_mlp`."""
     hidden = _hidden_layers(depth)
     image, x = _stem(input_shape, positive(width, "width"), weight_decay)
     for place in range(1, hidden + 1):
