@@ -32,8 +32,7 @@ def random_inputs(
         ValueError: If the range of wide integers is not known.
     """
     generator = np.random.default_rng(seed)
-    known = like.shape if like is not None else (_DYNAMIC_SIZES,) * len(shape)
-    example = tuple(size if n is None else n for n, size in zip(shape, known, strict=True))[1:]
+    example = _example_shape(shape, like)
     inputs = {}
     for size in batch_sizes:
         inputs[f"random, batch {size}"] = _draw(generator, (size, *example), raw, like)
@@ -56,6 +55,11 @@ def real_inputs(samples: np.ndarray | None, batch_sizes: Sequence[int]) -> dict[
     return inputs
 
 
+def zeros(shape: Shape, dtype: str) -> np.ndarray:
+    """Makes an input that is valid whatever its values mean."""
+    return np.zeros((2, *_example_shape(shape, None)), dtype)
+
+
 def check_raw(x: np.ndarray, shape: Shape, dtype: str) -> None:
     """Raises a ValueError unless an array is raw input of a shape and type, with at least one example."""
     fits = x.ndim == len(shape) and all(n is None or n == size for n, size in zip(shape, x.shape, strict=True))
@@ -64,6 +68,11 @@ def check_raw(x: np.ndarray, shape: Shape, dtype: str) -> None:
         raise ValueError(f"Expected input of shape ({wanted}), at least one example. Received: shape {x.shape}")
     if x.dtype != dtype:
         raise ValueError(f"Expected input of dtype {dtype}. Received: dtype {x.dtype}")
+
+
+def _example_shape(shape: Shape, like: np.ndarray | None) -> tuple[int, ...]:
+    known = like.shape if like is not None else (_DYNAMIC_SIZES,) * len(shape)
+    return tuple(size if n is None else n for n, size in zip(shape, known, strict=True))[1:]
 
 
 def _draw(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from .errors import ExportError
+
 Runner = Callable[[np.ndarray], np.ndarray]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -20,27 +22,35 @@ def open_session(path: Path, *, optimise: bool = True, provider: str = CPU) -> A
     """Opens an ONNX file on one execution provider.
 
     Raises:
+        ExportError: If onnxruntime does not accept the file.
         RuntimeError: If onnxruntime would fall back to another provider.
     """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS if provider == CPU else _NOTHING
+    # What a session would log as an error it also raises.
+    options.log_severity_level = _NOTHING
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-    onnxruntime.set_default_logger_severity(options.log_severity_level)
+    providers = [(provider, {"use_tf32": "0"} if provider == CUDA else {})]
     try:
-        providers = [(provider, {"use_tf32": "0"} if provider == CUDA else {})]
         session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    finally:
-        onnxruntime.set_default_logger_severity(_ERRORS)
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own.
+        raise ExportError(f"Expected onnxruntime to open {path}. Received: {error}") from error
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"Expected onnxruntime to run on {provider}. Received: {session.get_providers()[0]}")
     return session
 
 
 def runner(session: Any) -> Runner:
-    """Makes a callable of a session with one input and one output."""
+    """Makes a callable of a session with one input and one output; what onnxruntime raises becomes an ExportError."""
     (name,) = [value.name for value in session.get_inputs()]
-    return lambda x: session.run(None, {name: x})[0]
+
+    def run(x: np.ndarray) -> np.ndarray:
+        try:
+            return session.run(None, {name: x})[0]
+        except Exception as error:
+            raise ExportError(f"Expected onnxruntime to run on shape {x.shape}. Received: {error}") from error
+
+    return run
 
 
 def onnx_runners(path: Path) -> tuple[dict[str, Runner], dict[str, str]]:
@@ -57,8 +67,12 @@ def onnx_runners(path: Path) -> tuple[dict[str, Runner], dict[str, str]]:
     if CUDA not in onnxruntime.get_available_providers():
         absent[name] = "This build of onnxruntime has no CUDA provider."
     else:
+        # That there is no GPU is a result here, not an error.
+        onnxruntime.set_default_logger_severity(_NOTHING)
         try:
             runners[name] = runner(open_session(path, provider=CUDA))
-        except RuntimeError as error:
-            absent[name] = str(error).splitlines()[0]
+        except (ExportError, RuntimeError) as error:
+            absent[name] = str(error)
+        finally:
+            onnxruntime.set_default_logger_severity(_ERRORS)
     return runners, absent

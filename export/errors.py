@@ -2,7 +2,7 @@
 
 
 class ExportError(ValueError):
-    """The model cannot be converted as it is."""
+    """The model cannot be converted as it is, or what it was converted to does not run."""
 
 
 class ParityError(ValueError):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ._inputs import zeros
 from ._publish import published
 from ._served import Served, served
 from .errors import ExportError
@@ -59,13 +60,17 @@ def to_onnx(
 
 
 def write_onnx(function: Served, path: Path, opset: int) -> None:
-    """Writes a served function to a path where nothing is, checked."""
+    """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
     if opset not in OPSETS:
         raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
     import onnx
 
+    from ._sessions import open_session, runner
+
     onnx.save(_convert(function, opset), path)
     check_onnx(path)
+    # The checker lets pass what only shows when it runs, such as the wrong number of groups.
+    runner(open_session(path, optimise=False))(zeros(function.shape, function.preprocessing.dtype))
 
 
 def check_onnx(path: Path) -> Any:
@@ -91,10 +96,10 @@ def _convert(function: Served, opset: int) -> Any:
     import tensorflow as tf
 
     traced = tf.function(function.__call__, input_signature=[function.signature()])
-    _refuse_bfloat16(traced.get_concrete_function().graph.as_graph_def())
-    with _logged_errors() as errors:
+    with _inlined(), _logged_errors() as errors:
         from tf2onnx import convert
 
+        _refuse_bfloat16(traced.get_concrete_function().graph.as_graph_def())
         try:
             model, _ = convert.from_function(traced, input_signature=[function.signature()], opset=opset)
         except Exception as error:
@@ -148,3 +153,20 @@ def _logged_errors() -> Iterator[list[str]]:
     finally:
         logger.removeHandler(collector)
         logger.propagate = propagate
+
+
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Traces functions inside the function in place.
+
+    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot look
+    into such calls.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)

@@ -1,0 +1,28 @@
+"""One artifact, exported once; tests that spoil it get a copy."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import export
+    from tests.export.models import conv_net, images
+
+    path = tmp_path_factory.mktemp("artifact") / "classifier"
+    export.export(
+        conv_net(),
+        path,
+        preprocessing=export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
+        labels=["ant", "bee", "cat", "dog"],
+        samples=images(50),
+        name="classifier",
+    )
+    return path
+
+
+@pytest.fixture
+def spoiled(artifact: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(artifact, tmp_path / "copy"))
