@@ -1,6 +1,7 @@
 """The command line, `keras-skip`. Keras is imported by the commands that need it, so that the others answer at once."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,7 +140,8 @@ def export(
 @app.command()
 def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")]) -> None:
     """Prove again that an artifact's files are whole and compute the same thing."""
-    console.import_quietly()
+    if find_spec("tensorflow"):
+        console.import_quietly("tensorflow")
     from export import verify as check
 
     report = check(artifact)
@@ -163,11 +165,17 @@ def _show_run(run: Run) -> None:
 
 def _show_parity(parity: dict[str, Any]) -> None:
     rows = [
-        (pair["candidate"], f"{pair['max_abs_diff']:.1e}", f"{pair['argmax_agreement']:.2%}", pair["examples"])
+        (
+            pair["candidate"],
+            pair["reference"],
+            f"{pair['max_abs_diff']:.1e}",
+            f"{pair['argmax_agreement']:.2%}",
+            pair["examples"],
+        )
         for pair in parity["comparisons"]
         if pair["status"] == "compared"
     ]
-    console.show_table("Parity", ("compared", "max abs difference", "arg-max agreement", "examples"), rows)
+    console.show_table("Parity", ("compared", "with", "max abs diff", "arg-max agreement", "examples"), rows)
 
 
 def main() -> None:

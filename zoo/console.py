@@ -10,25 +10,24 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
 
 
-def import_quietly() -> None:
-    """Imports Keras and its backend without their start-up noise; what they print is shown if the import fails."""
+def import_quietly(package: str = "keras") -> None:
+    """Imports Keras and its backend, or TensorFlow alone, without the noise; what they print is shown if that fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("absl", "tensorflow", "tf2onnx", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with _stderr_held_back():
-        import keras
-
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            tf.config.list_logical_devices()  # the search for accelerators is as noisy as the import
+        import_module(package)
+        if "tensorflow" in sys.modules:
+            # The search for accelerators is as noisy as the import.
+            sys.modules["tensorflow"].config.list_logical_devices()
 
 
 @contextmanager
@@ -66,6 +65,9 @@ def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras
     )
 
     class Bar(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            progress.start()
+
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.before, self.started = epoch * examples, time.perf_counter()
             progress.update(task, epoch=epoch + 1)
@@ -78,9 +80,13 @@ def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             progress.update(task, accuracy=f"{logs['val_accuracy']:.2%}")
 
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=epochs * examples, epoch=0, rate=0.0, accuracy="-")
+    progress = Progress(*columns, console=Console(stderr=True))
+    task = progress.add_task("", total=epochs * examples, epoch=0, rate=0.0, accuracy="-")
+    try:
         yield Bar()
+    finally:
+        if progress.live.is_started:
+            progress.stop()
 
 
 def show_record(title: str, rows: Mapping[str, Any]) -> None:

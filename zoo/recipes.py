@@ -98,7 +98,8 @@ class Recipe:
         return replace(self, **overrides)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The settings as plain data, which JSON gives back as they are."""
+        return {**asdict(self), "milestones": list(self.milestones)}
 
     @classmethod
     def from_dict(cls, figures: dict[str, Any]) -> "Recipe":

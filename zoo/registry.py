@@ -3,6 +3,7 @@
 import fnmatch
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -204,8 +205,11 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
         if not Path(weights).is_file():
             raise ValueError(f"Expected weights to be a file. Received: weights={str(weights)!r}")
         try:
-            model.load_weights(weights)
-        except ValueError as error:
+            with warnings.catch_warnings():
+                # Keras warns of layers that it did not find, and leaves them as they are.
+                warnings.simplefilter("error", UserWarning)
+                model.load_weights(weights)
+        except (ValueError, UserWarning) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"Expected weights of {name}. Received: {str(weights)!r}: {reason}") from error
         return model

@@ -100,7 +100,7 @@ def evaluate(
     >>> import zoo
     >>> model = zoo.build("plain_mlp", input_shape=(8, 8, 1))
     >>> zoo.evaluate(model, data="digits")["examples"]
-    360
+    359
     """
     if isinstance(run_or_model, keras.Model):
         if data is None:

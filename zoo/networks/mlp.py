@@ -117,9 +117,9 @@ def _hidden_layers(depth: int) -> int:
 
 
 def _stem(input_shape: Any, width: int, weight_decay: float) -> tuple[Any, Any]:
-    if None in (input_shape or ()):
-        raise ValueError(f"Expected a fixed input_shape for dense layers. Received: input_shape={input_shape}")
     image = image_input(input_shape)
+    if None in image.shape[1:]:
+        raise ValueError(f"Expected a fixed input_shape for dense layers. Received: input_shape={input_shape}")
     x = keras.layers.Flatten(name="flatten")(image)
     return image, _dense(width, weight_decay, "stem")(x)
 

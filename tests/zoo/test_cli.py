@@ -1,0 +1,181 @@
+"""The command line, in processes of its own."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def keras_skip(*arguments, cwd, expect=0):
+    """Runs `keras-skip` and returns what it wrote; standard error is that of the process, C++ included."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "GRPC_"))}
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "160", "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo.cli", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == expect, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which resnet20 was trained for two epochs, and what the command line said."""
+    folder = tmp_path_factory.mktemp("cli")
+    done = keras_skip("train", "resnet20_digits", "--out", "run", "--epochs", 2, "--set", "batch_size=128", cwd=folder)
+    return folder, done
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+    folder, _ = trained
+    return folder, keras_skip("export", "run", cwd=folder)
+
+
+def test_train_says_the_test_accuracy_and_where_everything_is(trained):
+    folder, done = trained
+    record = json.loads((folder / "run" / "run.json").read_text())
+    assert record["status"] == "complete"
+    assert (record["recipe"]["epochs"], record["recipe"]["batch_size"]) == (2, 128)
+    assert f"{record['results']['test_accuracy']:.2%}" in done.stdout
+    assert "run/model.keras" in done.stdout
+    assert (folder / "run" / "model.keras").is_file()
+    with (folder / "run" / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
+
+
+def test_train_shows_nothing_but_its_progress_on_standard_error(trained):
+    _, done = trained
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("epoch 2/2")
+    assert "images/s" in line
+
+
+def test_evaluate_measures_what_training_measured(trained):
+    folder, _ = trained
+    record = json.loads((folder / "run" / "run.json").read_text())
+    done = keras_skip("evaluate", "run", cwd=folder)
+    assert f"{record['results']['test_accuracy']:.2%}" in done.stdout
+    assert done.stderr == ""
+
+
+def test_export_says_parity_and_where_everything_is(exported):
+    folder, done = exported
+    artifact = folder / "run" / "export"
+    assert (artifact / "model.onnx").is_file()
+    assert (artifact / "saved_model").is_dir()
+    parity = json.loads((artifact / "parity.json").read_text())
+    assert parity["max_abs_diff"] <= 1e-5
+    assert parity["argmax_agreement"] == 1.0
+    assert "run/export/model.onnx" in done.stdout
+    assert "100.00%" in done.stdout
+    assert done.stderr == ""
+
+
+def test_exported_graph_takes_raw_pixels_and_is_as_accurate_as_the_run(exported):
+    import onnxruntime
+
+    import zoo
+
+    folder, _ = exported
+    source = zoo.load_source("digits")
+    session = onnxruntime.InferenceSession(folder / "run" / "export" / "model.onnx", providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: source.test_images})
+    accuracy = (probabilities.argmax(1) == source.test_labels).mean()
+    assert accuracy == pytest.approx(zoo.open_run(folder / "run").results["test_accuracy"])
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_verify_passes_and_notices_a_changed_file(exported):
+    folder, _ = exported
+    artifact = folder / "run" / "export"
+    done = keras_skip("verify", artifact, cwd=folder)
+    assert "Verified" in done.stdout
+    assert done.stderr == ""
+    whole = (artifact / "model.onnx").read_bytes()
+    (artifact / "model.onnx").write_bytes(whole[:-1])
+    try:
+        failed = keras_skip("verify", artifact, cwd=folder, expect=1)
+    finally:
+        (artifact / "model.onnx").write_bytes(whole)
+    assert failed.stderr.startswith("Error: ")
+    assert "model.onnx" in failed.stderr
+
+
+def test_existing_run_and_artifact_are_refused(exported):
+    folder, _ = exported
+    for command in (("train", "resnet20_digits", "--out", "run"), ("export", "run")):
+        failed = keras_skip(*command, cwd=folder, expect=1)
+        assert failed.stderr.startswith("Error: ")
+        assert len(failed.stderr.splitlines()) == 1
+    assert json.loads((folder / "run" / "run.json").read_text())["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("train", "resnet20_digit"), "Did you mean resnet20_digits"),
+        (("train", "resnet20_digits", "--set", "epoch=1"), "Did you mean epochs?"),
+        (("train", "resnet20_digits", "--set", "epochs"), "name=value"),
+        (("train", "resnet20_digits", "--epochs", "0"), "epochs=0"),
+        (("describe", "resnet"), "Did you mean resnet20"),
+        (("list", "vgg*"), "vgg*"),
+        (("evaluate", "nowhere"), "nowhere"),
+        (("export", "nowhere"), "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path):
+    failed = keras_skip(*command, cwd=tmp_path, expect=1)
+    assert failed.stdout == ""
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("Error: Expected ")
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("fly",), ("train",), ("train", "resnet20_digits", "--epochs", "many")])
+def test_wrong_usage_is_exit_code_2(command, tmp_path):
+    failed = keras_skip(*command, cwd=tmp_path, expect=2)
+    assert "Usage: " in failed.stderr
+
+
+def test_list_and_describe(tmp_path):
+    listed = keras_skip("list", "*20", cwd=tmp_path)
+    assert "resnet20_digits" in listed.stdout
+    assert "plain_mlp" not in listed.stdout
+    described = keras_skip("describe", "resnet20", cwd=tmp_path)
+    assert "269,722" in described.stdout
+    assert "1512.03385" in described.stdout
+    assert described.stderr == ""
+    assert "keras-skip train resnet20_digits" in keras_skip("describe", "resnet20_digits", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["train", "--help"], ["describe", "resnet20_digits"]])
+def test_what_needs_no_network_imports_no_heavy_package(command, tmp_path):
+    script = (
+        "import sys, zoo.cli\n"
+        "try:\n    zoo.cli.main()\nexcept SystemExit:\n    pass\n"
+        "heavy = ('tensorflow', 'keras', 'keras_skip', 'numpy', 'matplotlib', 'sklearn', 'export')\n"
+        "print('imported:', [name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "imported: []"

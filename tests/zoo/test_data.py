@@ -1,0 +1,117 @@
+"""The digits, and the pipeline as a pure function of seed, epoch and batch."""
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo.data import augment
+
+
+@pytest.fixture(scope="module")
+def source():
+    return zoo.load_source("digits")
+
+
+def batches(source, **options):
+    images, labels = source.train_images, source.train_labels
+    return zoo.Batches(images, labels, source.classes, source.preprocessing, 100, **options)
+
+
+def test_digits_are_split_by_class_and_without_overlap(source):
+    assert len(source.train_images) + len(source.test_images) == 1797
+    assert source.train_images.dtype == np.uint8
+    assert source.input_shape == (8, 8, 1)
+    assert (source.train_images.min(), source.train_images.max()) == (0, 16)
+    share = np.bincount(source.test_labels) / (np.bincount(source.train_labels) + np.bincount(source.test_labels))
+    np.testing.assert_allclose(share, 0.2, atol=0.005)
+    from sklearn.datasets import load_digits
+
+    both = np.concatenate([source.train_images, source.test_images])[..., 0].reshape(1797, 64)
+    ours, all_of_them = sorted(map(bytes, both)), sorted(map(bytes, load_digits().data.astype("uint8")))
+    assert ours == all_of_them
+
+
+def test_digits_are_the_same_each_time(source):
+    again = zoo.load_source("digits")
+    np.testing.assert_array_equal(source.test_images, again.test_images)
+    np.testing.assert_array_equal(source.test_labels, again.test_labels)
+
+
+def test_preprocessing_standardises_the_training_images(source):
+    seen = source.preprocessing(source.train_images)
+    assert seen.dtype == np.float32
+    assert seen.mean() == pytest.approx(0, abs=1e-5)
+    assert seen.std() == pytest.approx(1, abs=1e-5)
+    assert zoo.Preprocessing.from_dict(source.preprocessing.as_dict()) == source.preprocessing
+
+
+def test_batch_is_a_pure_function_of_seed_epoch_and_position(source):
+    options = {"seed": 5, "pad": 1, "flip": True}
+    first, second = batches(source, **options), batches(source, **options)
+    expected = {(epoch, index): first.batch(epoch, index) for epoch in (0, 1) for index in (0, 3, 14)}
+    for (epoch, index), (images, labels) in reversed(expected.items()):
+        second.epoch = epoch
+        np.testing.assert_array_equal(second[index][0], images)
+        np.testing.assert_array_equal(second[index][1], labels)
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"epoch": 1}, {"index": 1}])
+def test_batch_changes_with_seed_epoch_and_position(source, change):
+    place = {"seed": 5, "epoch": 0, "index": 0} | change
+    before = batches(source, seed=5, pad=1).batch(0, 0)[0]
+    after = batches(source, seed=place["seed"], pad=1).batch(place["epoch"], place["index"])[0]
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("epoch", [0, 7])
+def test_every_example_comes_once_in_an_epoch(source, epoch):
+    numbered = np.arange(250, dtype="uint8").reshape(250, 1, 1, 1)
+    plain = zoo.Preprocessing(1.0, (0.0,), (1.0,))
+    data = zoo.Batches(numbered, np.arange(250) % 10, 10, plain, 64, seed=3)
+    assert len(data) == 4
+    parts = [data.batch(epoch, index) for index in range(len(data))]
+    seen = np.concatenate([images for images, _ in parts]).ravel()
+    labels = np.concatenate([labels.argmax(1) for _, labels in parts])
+    assert sorted(seen) == list(range(250))
+    assert list(seen) != list(range(250))
+    np.testing.assert_array_equal(labels, seen % 10)
+
+
+def test_without_a_seed_examples_come_in_order_and_unchanged(source):
+    images, labels = batches(source, pad=1).batch(4, 2)
+    np.testing.assert_array_equal(images, source.preprocessing(source.train_images[200:300]))
+    np.testing.assert_array_equal(labels.argmax(1), source.train_labels[200:300])
+
+
+@pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
+def test_augmented_images_are_crops_and_mirror_images_of_the_padded_ones(pad_mode):
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), dtype="uint8")
+    out = augment(images, np.random.default_rng(1), pad=2, pad_mode=pad_mode, flip=True)
+    assert out.shape == images.shape
+    assert out.dtype == np.uint8
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode=pad_mode)
+    found = set()
+    for place, image in enumerate(out):
+        candidates = {
+            (top, left, mirrored): padded[place, top : top + 6, left : left + 5][:, :: -1 if mirrored else 1]
+            for top in range(5)
+            for left in range(5)
+            for mirrored in (False, True)
+        }
+        matches = [key for key, candidate in candidates.items() if np.array_equal(candidate, image)]
+        assert matches
+        found.add(matches[0])
+    assert {top for top, _, _ in found} == {left for _, left, _ in found} == set(range(5))
+    assert {mirrored for _, _, mirrored in found} == {False, True}
+
+
+def test_unknown_source_is_refused():
+    with pytest.raises(ValueError, match=r"Expected data source to be one of digits.*Did you mean digits\?"):
+        zoo.load_source("digit")
+
+
+def test_source_that_is_not_uint8_images_is_refused(source):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="Expected train_images as uint8"):
+        replace(source, train_images=source.train_images.astype("float32"))

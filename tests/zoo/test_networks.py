@@ -1,0 +1,112 @@
+"""The networks themselves: sizes, names, arguments."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
+from zoo.networks.resnet import cifar_resnet
+from zoo.registry import count
+
+MLPS = {"plain": plain_mlp, "residual": residual_mlp, "highway": highway_mlp, "dense": dense_mlp}
+GATES = ("transform_gate", "carry_gate")
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (32, 464_154)])
+def test_resnet_has_the_parameters_of_the_paper(depth, parameters):
+    model = cifar_resnet((32, 32, 3), classes=10, depth=depth)
+    assert count(model.trainable_variables) == parameters
+
+
+def test_resnet20_has_twenty_layers_of_weights_in_stages_of_16_32_and_64():
+    model = zoo.build("resnet20", input_shape=(32, 32, 3))
+    kernels = [variable for variable in model.trainable_variables if variable.path.endswith("kernel")]
+    assert len(kernels) == 20
+    blocks = [layer.output.shape[1:] for layer in model.layers if "block" in layer.name]
+    assert blocks == [(32, 32, 16)] * 3 + [(16, 16, 32)] * 3 + [(8, 8, 64)] * 3
+
+
+@pytest.mark.parametrize("input_shape", [(8, 8, 1), (28, 28, 1), (33, 17, 3), (None, None, 3)])
+def test_resnet20_takes_any_size_grey_or_colour(input_shape):
+    model = cifar_resnet(input_shape, classes=7)
+    image = np.zeros((2, *(size or 12 for size in input_shape)), "float32")
+    assert model(image).shape == (2, 7)
+
+
+def test_resnet20_starts_from_an_untruncated_normal_with_fan_out():
+    kernels = [v.numpy() for v in cifar_resnet((32, 32, 3)).trainable_variables if v.path.endswith("conv2/kernel")]
+    last = kernels[-1]
+    assert last.std() == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.03)
+    assert np.abs(last).max() > 3 * last.std(), "he_normal would end at two standard deviations"
+
+
+def test_resnet20_normalises_with_momentum_09_and_epsilon_1e5():
+    layers = [layer for layer in cifar_resnet((8, 8, 1))._flatten_layers() if "norm" in layer.name]
+    assert len(layers) == 19
+    assert {(layer.momentum, layer.epsilon) for layer in layers} == {(0.9, 1e-5)}
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_names_do_not_depend_on_what_was_built_before(name):
+    first, second = zoo.build(name, input_shape=(8, 8, 1)), zoo.build(name, input_shape=(8, 8, 1))
+    assert [v.path for v in first.variables] == [v.path for v in second.variables]
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_weight_decay_d_has_the_gradient_d_times_w(name):
+    model = zoo.build(name, input_shape=(8, 8, 1), weight_decay=0.5)
+    kernels = [v.numpy().astype("float64") for v in model.trainable_variables if v.path.endswith("kernel")]
+    expected = sum(0.25 * np.sum(kernel**2) for kernel in kernels)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", MLPS)
+@pytest.mark.parametrize("depth", [4, 12])
+def test_mlps_have_the_same_depth_and_width(kind, depth):
+    model = MLPS[kind]((8, 8, 1), classes=10, depth=depth, width=24)
+    kernels = [v for v in model.trainable_variables if v.path.endswith("kernel")]
+    layers = [kernel for kernel in kernels if not any(gate in kernel.path for gate in GATES)]
+    assert len(layers) == depth
+    assert {kernel.shape[-1] for kernel in layers[:-1]} == {24}
+
+
+def test_highway_mlp_can_couple_its_gates():
+    own, coupled = highway_mlp((8, 8, 1)), highway_mlp((8, 8, 1), carry="coupled")
+    assert count(own.trainable_variables) - count(coupled.trainable_variables) == 10 * (64 * 64 + 64)
+
+
+@pytest.mark.parametrize("build", [cifar_resnet, plain_mlp, dense_mlp])
+@pytest.mark.parametrize("input_shape", [(8, 8), 8, (8, 8, 0), (8, 8, None), (8.5, 8, 1), "8x8", None])
+def test_input_shape_that_is_no_image_is_refused(build, input_shape):
+    with pytest.raises(ValueError, match=r"Expected .*input_shape.* Received: input_shape="):
+        build(input_shape)
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "named"),
+    [
+        (cifar_resnet, {"depth": 21}, "depth=21"),
+        (cifar_resnet, {"depth": 2}, "depth=2"),
+        (cifar_resnet, {"classes": 0}, "classes=0"),
+        (cifar_resnet, {"weight_decay": -1.0}, "weight_decay=-1.0"),
+        (plain_mlp, {"depth": 2}, "depth=2"),
+        (plain_mlp, {"width": 0}, "width=0"),
+        (residual_mlp, {"depth": 13}, "depth=13"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(build, arguments, named):
+    with pytest.raises(ValueError, match=f"Expected .* Received: {named}"):
+        build((8, 8, 1), **arguments)
+
+
+def test_logits_are_float32_in_mixed_precision():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = cifar_resnet((8, 8, 1))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.output.dtype == "float32"
+    assert model.get_layer("stage1_block1").compute_dtype == "bfloat16"

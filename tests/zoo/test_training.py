@@ -1,0 +1,206 @@
+"""Training in this process: the run folder, what it refuses, and what fails."""
+
+import csv
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo.data import Batches
+from zoo.runs import replacing
+
+KINDS = ("plain", "residual", "highway", "dense")
+
+
+@pytest.fixture(scope="module")
+def small_source():
+    """Two hundred digits to train on and fifty to test on."""
+    from dataclasses import replace
+
+    digits = zoo.load_source("digits")
+    return replace(
+        digits,
+        train_images=digits.train_images[:200],
+        train_labels=digits.train_labels[:200],
+        test_images=digits.test_images[:50],
+        test_labels=digits.test_labels[:50],
+    )
+
+
+@pytest.fixture(scope="module")
+def run(small_source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "plain"
+    return zoo.train("plain_mlp_digits", small_source, out, epochs=2, batch_size=64, label_smoothing=0.1, pad=1)
+
+
+def test_run_folder_says_everything(run):
+    record = json.loads((run.path / "run.json").read_text())
+    assert record == run.record
+    assert record["status"] == "complete"
+    assert record["recipe"]["epochs"] == 2
+    assert record["seed"] == record["recipe"]["seed"] == 0
+    assert record["versions"]["keras"] == keras.__version__
+    assert record["source"]["name"] == "digits"
+    assert len(record["source"]["class_names"]) == 10
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {"run.json", "history.csv", "tensorboard", "checkpoints", "model.keras"}
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.weights.h5"]
+    assert zoo.open_run(run.path) == run
+
+
+def test_history_has_a_row_per_epoch(run):
+    with (run.path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[-1]["test_accuracy"]) == run.results["test_accuracy"]
+    assert float(rows[-1]["test_loss"]) == run.results["test_loss"]
+
+
+def test_events_hold_the_figures_of_the_history(run):
+    import tensorflow as tf
+
+    (file,) = (run.path / "tensorboard").iterdir()
+    found = {}
+    for record in tf.data.TFRecordDataset(str(file)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+            assert value.metadata.plugin_data.plugin_name == "scalars"
+    assert found["test_accuracy", 2] == pytest.approx(run.results["test_accuracy"])
+    assert {step for _, step in found} == {1, 2}
+
+
+def test_saved_network_is_the_trained_one_and_free_of_its_optimizer(run):
+    figures = zoo.evaluate(run)
+    assert figures["accuracy"] == pytest.approx(zoo.evaluate(zoo.load(run.path), data="digits")["accuracy"])
+    assert figures["examples"] == 359
+    assert not keras.saving.load_model(run.model_path).compiled
+
+
+def test_results_agree_with_evaluate(run, small_source):
+    figures = zoo.evaluate(run.path, small_source)
+    assert figures["accuracy"] == pytest.approx(run.results["test_accuracy"])
+    assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
+
+
+def test_same_seed_gives_the_same_network(run, small_source, tmp_path):
+    options = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "pad": 1}
+    again = zoo.train("plain_mlp_digits", small_source, tmp_path / "again", **options)
+    other = zoo.train("plain_mlp_digits", small_source, tmp_path / "other", seed=1, **options)
+    weights = [zoo.load(one.path).get_weights() for one in (run, again, other)]
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
+
+
+def test_fit_sees_each_batch_of_each_epoch_once(run, small_source, tmp_path, monkeypatch):
+    """Keras fetches ahead in threads: no batch may come with the epoch before or after."""
+    asked = []
+    original = Batches.batch
+
+    def spy(self, epoch, index):
+        if self.seed is not None:
+            asked.append((epoch, index))
+        return original(self, epoch, index)
+
+    monkeypatch.setattr(Batches, "batch", spy)
+    zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=3, batch_size=64)
+    looked_at_for_shapes, fetched = asked[:-12], asked[-12:]
+    assert all(epoch == 0 for epoch, _ in looked_at_for_shapes)
+    assert sorted(fetched) == [(epoch, index) for epoch in range(3) for index in range(4)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mlps_learn_the_digits(kind, tmp_path):
+    run = zoo.train(f"{kind}_mlp_digits", out=tmp_path / "run", epochs=6)
+    assert run.results["test_accuracy"] > 0.8
+
+
+def test_existing_folder_is_refused_and_left_alone(run, small_source):
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    with pytest.raises(FileExistsError, match="Expected a folder that does not exist yet. Received: .*plain"):
+        zoo.train("plain_mlp_digits", small_source, run.path, epochs=1)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_overwrite_replaces_a_run(small_source, tmp_path):
+    for epochs in (2, 1):
+        zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=epochs, overwrite=True)
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
+
+
+def test_overwrite_removes_nothing_but_a_run(small_source, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="Expected a run to overwrite"):
+        zoo.train("plain_mlp_digits", small_source, tmp_path, epochs=1, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "named"),
+    [
+        ("plain_mlp_digit", {}, "plain_mlp_digit"),
+        ("plain_mlp_digits", {"epoch": 3}, "epoch"),
+        ("plain_mlp_digits", {"data": "digit"}, "digit"),
+        ("plain_mlp_digits", {"network": "plain"}, "plain"),
+        ("plain_mlp_digits", {"arguments": {"layers": 3}}, "layers"),
+        ("plain_mlp_digits", {"arguments": {"depth": 1}}, "depth=1"),
+    ],
+)
+def test_wrong_request_makes_no_folder(recipe, options, named, tmp_path):
+    with pytest.raises(ValueError, match=f"Received: '?{named}"):
+        zoo.train(recipe, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_loss_that_is_not_finite_fails_the_run(small_source, tmp_path):
+    with pytest.raises(zoo.TrainingError, match="Expected a finite loss. Received: loss=(nan|inf)"):
+        zoo.train("plain_mlp_digits", small_source, tmp_path / "run", learning_rate=1e30, warmup=0.0)
+    run = zoo.open_run(tmp_path / "run")
+    assert run.status == "failed"
+    assert "finite loss" in run.record["reason"]
+    assert not run.model_path.exists()
+    with pytest.raises(ValueError, match="Expected a run that was completed"):
+        zoo.load(run.path)
+
+
+def test_interrupted_run_says_so(small_source, tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("plain_mlp_digits", small_source, tmp_path / "run", callbacks=[Interrupt()])
+    run = zoo.open_run(tmp_path / "run")
+    assert (run.status, run.record["reason"]) == ("failed", "KeyboardInterrupt")
+
+
+def test_mixed_precision_is_for_the_run_alone(small_source, tmp_path):
+    before = keras.config.dtype_policy().name
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=1, precision="mixed_bfloat16")
+    assert zoo.load(run.path).get_layer("layer1").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == before
+
+
+def test_evaluate_refuses_data_that_do_not_fit(run):
+    wrong = zoo.build("plain_mlp", input_shape=(4, 4, 1))
+    with pytest.raises(ValueError, match=r"Expected images of shape \(4, 4, 1\).* Received: digits"):
+        zoo.evaluate(wrong, data="digits")
+    with pytest.raises(ValueError, match="Expected data for a model"):
+        zoo.evaluate(wrong)
+
+
+def test_file_is_whole_or_not_there(tmp_path):
+    target = tmp_path / "state.weights.h5"
+    target.write_text("before")
+    with pytest.raises(RuntimeError), replacing(target) as beside:
+        assert beside.name.endswith(".weights.h5")
+        beside.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "before"
+    with replacing(target) as beside:
+        beside.write_text("after")
+    assert target.read_text() == "after"
+    assert os.listdir(tmp_path) == ["state.weights.h5"]
