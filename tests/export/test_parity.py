@@ -32,7 +32,9 @@ def test_the_error_names_the_pair_the_input_the_place_and_the_difference(inputs)
             y[3, 1] += 0.25
         return y
 
-    with pytest.raises(ParityError, match=r"shifted against numpy on batch 7 .* at most 1e-05.* Received: 0.25 at \(3, 1\)"):
+    with pytest.raises(
+        ParityError, match=r"shifted against numpy on batch 7 .* at most 1e-05.* Received: 0.25 at \(3, 1\)"
+    ):
         compare(softmax, wrong, inputs, atol=1e-5, names=("numpy", "shifted"))
 
 
@@ -44,7 +46,9 @@ def test_a_difference_just_inside_the_tolerance_passes_and_just_outside_fails(in
 
 def test_the_relative_tolerance_grows_with_the_reference():
     inputs = {"large": np.full((2, 3), 1000.0)}
-    assert compare(np.copy, lambda x: x + 0.05, inputs, atol=0, rtol=1e-4, decision=None).max_rel_diff == pytest.approx(5e-5)
+    assert compare(np.copy, lambda x: x + 0.05, inputs, atol=0, rtol=1e-4, decision=None).max_rel_diff == pytest.approx(
+        5e-5
+    )
     with pytest.raises(ParityError, match="differ by at most 0.1"):
         compare(np.copy, lambda x: x + 0.2, inputs, atol=0, rtol=1e-4, decision=None)
 

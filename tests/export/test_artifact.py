@@ -1,0 +1,184 @@
+import json
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import export
+from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
+
+FILES = {"artifact.json", "parity.json", "samples.npz", "model.onnx", "saved_model"}
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_artifact_is_a_folder_that_says_everything_about_itself(artifact):
+    assert {p.name for p in artifact.iterdir()} == FILES
+    assert [p.name for p in artifact.parent.iterdir()] == ["classifier"]
+    about = json.loads((artifact / "artifact.json").read_text())
+    assert about["name"] == "classifier"
+    assert about["labels"] == ["ant", "bee", "cat", "dog"]
+    assert about["inputs"] == [{"name": "input", "shape": [None, 8, 8, 3], "dtype": "uint8"}]
+    assert about["outputs"] == [{"name": "output", "shape": [None, 4], "dtype": "float32"}]
+    assert about["activation"] == "softmax"
+    raw = export.Preprocessing.from_dict(about["preprocessing"])
+    assert raw == export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    model = onnx.load(artifact / "model.onnx")
+    assert about["opset"]["ai.onnx"] == 17 and about["ir_version"] == model.ir_version
+    assert about["producer"].startswith("tf2onnx")
+    assert about["versions"]["keras"] == keras.__version__ and about["versions"]["tensorflow"] == tf.__version__
+    assert set(about["files"]) == set(contents(artifact)) - {"artifact.json"}
+
+
+def test_parity_compares_every_form_on_random_and_real_inputs(artifact):
+    parity = json.loads((artifact / "parity.json").read_text())
+    compared = {c["candidate"]: c for c in parity["comparisons"] if c["status"] == "compared"}
+    assert {"SavedModel", "onnxruntime, not optimised", "onnxruntime, optimised"} <= set(compared)
+    absent = [c for c in parity["comparisons"] if c["status"] == "not available"]
+    assert all(c["reason"] for c in absent)
+    assert ("onnxruntime, CUDA" in compared) != (absent != [])
+    for record in compared.values():
+        assert record["reference"] == "Keras"
+        assert {1, 2, 7, 32} <= set(record["batch_sizes"])
+        assert record["examples"] == 42 + 50
+        assert sum(name.startswith("real") for name in record["inputs"]) >= 5
+        assert record["max_abs_diff"] <= parity["max_abs_diff"] <= record["atol"] == 1e-5
+        assert record["argmax_agreement"] == parity["argmax_agreement"] == 1.0
+        assert record["decisions"] + record["ties"] == record["examples"]
+
+
+def test_the_recorded_samples_are_what_keras_computes(artifact):
+    model, raw = conv_net(), export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    names = json.loads((artifact / "parity.json").read_text())["recorded"]
+    with np.load(artifact / "samples.npz") as arrays:
+        assert len(arrays.files) == 2 * len(names)
+        real = names.index("real 10 to 41, batch 32")
+        np.testing.assert_array_equal(arrays[f"input_{real}"], images(50)[10:42])
+        for i in range(len(names)):
+            expected = ops.softmax(model(raw.apply(arrays[f"input_{i}"])))
+            np.testing.assert_allclose(arrays[f"output_{i}"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_other_activations_are_proven_by_their_own_rule(activation, tmp_path):
+    made = export.export(subclassed(), tmp_path / "a", activation=activation)
+    record = made.parity["comparisons"][0]
+    assert (record["argmax_agreement"] == 1.0) if activation else (record["argmax_agreement"] is None)
+    assert record["rtol"] == (0.0 if activation else 1e-4)
+    y = export.load(made.path).predict(np.ones((2, 6), "float32"))
+    expected = subclassed()(np.ones((2, 6), "float32"))
+    np.testing.assert_allclose(y, ops.sigmoid(expected) if activation else expected, atol=1e-5)
+
+
+def test_dynamic_sizes_are_compared_at_two_sizes(tmp_path):
+    made = export.export(conv_net(size=None), tmp_path / "a", preprocessing={"dtype": "uint8", "scale": 1 / 255})
+    assert made.metadata["inputs"][0]["shape"] == [None, None, None, 3]
+    assert "random, batch 2, size (41, 41, 3)" in made.parity["comparisons"][0]["inputs"]
+    assert export.verify(made.path)["argmax_agreement"] == 1.0
+
+
+def test_a_mixed_precision_model_says_what_float32_changed(tmp_path):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = conv_net()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    made = export.export(model, tmp_path / "a")
+    assert made.metadata["precision"] == {"exported": "float32", "trained": "mixed_bfloat16"}
+    change = made.parity["float32_against_trained_precision"]
+    assert change["trained_precision"] == "mixed_bfloat16"
+    assert 1e-5 < change["max_abs_diff"] < 0.05
+    assert made.parity["max_abs_diff"] <= 1e-5
+
+
+def test_integers_of_unknown_range_need_samples(tmp_path):
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(10, 4)(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    with pytest.raises(ValueError, match="Expected samples=.* int32"):
+        export.export(model, tmp_path / "a")
+    made = export.export(model, tmp_path / "a", samples=np.arange(10, dtype="int32").reshape(2, 5))
+    assert made.metadata["inputs"][0]["dtype"] == "int32"
+    assert export.verify(made.path)["max_abs_diff"] <= 1e-5
+
+
+def test_an_existing_artifact_is_kept_unless_it_may_be_overwritten(spoiled):
+    before = contents(spoiled)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        export.export(mlp(), spoiled)
+    assert contents(spoiled) == before
+    made = export.export(mlp(), spoiled, overwrite=True)
+    assert export.verify(spoiled)["files"] == len(made.metadata["files"]) + 1
+    assert made.metadata["inputs"][0]["shape"] == [None, 6]
+    assert list(spoiled.parent.iterdir()) == [spoiled]
+
+
+def eager_only(x):
+    return x + 0.5 if tf.executing_eagerly() else x
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (ops.erfinv, export.ExportError, "Erfinv"),
+        (eager_only, export.ParityError, "SavedModel against Keras on random, batch 1 .* at most 1e-05"),
+        (lambda x: ops.log(-ops.abs(x)), export.ParityError, "finite"),
+    ],
+    ids=["unsupported", "different", "not-finite"],
+)
+def test_a_failed_export_leaves_what_was_there_and_nothing_else(function, error, message, spoiled):
+    before = contents(spoiled)
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(3)(Function(function)(inputs)))
+    with pytest.raises(error, match=message):
+        export.export(model, spoiled, overwrite=True)
+    assert contents(spoiled) == before
+    assert list(spoiled.parent.iterdir()) == [spoiled]
+    with pytest.raises(error, match=message):
+        export.export(model, spoiled.parent / "new")
+    assert list(spoiled.parent.iterdir()) == [spoiled]
+
+
+def test_a_model_that_only_runs_on_one_batch_size_is_an_error(tmp_path):
+    inputs = keras.Input((4, 4))
+    fixed = Function(lambda x: tf.reshape(x, (2, 16)))
+    model = keras.Model(inputs, layers.Dense(2)(fixed(inputs)))
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+        export.export(model, tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_artifact_is_never_overwritten(tmp_path):
+    (tmp_path / "letter.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="something else"):
+        export.export(mlp(), tmp_path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": ["a", "b"]}, "a label for each of 3 outputs. Received: 2"),
+        ({"samples": np.zeros((2, 7), "float32")}, r"shape \(any, 6\).* Received: shape \(2, 7\)"),
+        ({"samples": np.zeros((2, 6), "uint8")}, "dtype float32. Received: dtype uint8"),
+        ({"samples": np.zeros((0, 6), "float32")}, "at least one example"),
+        ({"activation": "relu"}, "activation='relu'"),
+        ({"opset": 11}, "opset=11"),
+        ({"preprocessing": {"dtype": "text"}}, "Expected dtype"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_and_leave_nothing(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export.export(mlp(), tmp_path / "a", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lambda_like_layers_convert_where_their_operations_do(tmp_path):
+    made = export.export(with_function(ops.sin), tmp_path / "a")
+    assert made.parity["max_abs_diff"] <= 1e-5

@@ -1,0 +1,152 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import export
+from export._manifest import write_manifest
+from tests.export.models import conv_net, randomise
+
+FILES = [
+    "artifact.json",
+    "model.onnx",
+    "parity.json",
+    "samples.npz",
+    "saved_model/saved_model.pb",
+    "saved_model/variables/variables.data-00000-of-00001",
+]
+
+
+def test_an_untouched_artifact_passes_and_every_form_is_compared(artifact):
+    result = export.verify(artifact)
+    assert result["files"] == sum(p.is_file() for p in artifact.rglob("*"))
+    assert result["max_abs_diff"] <= 1e-5 and result["argmax_agreement"] == 1.0
+    pairs = {(c["reference"], c["candidate"]) for c in result["comparisons"] if c["status"] == "compared"}
+    recorded = "Keras, recorded at export"
+    plain = "onnxruntime, not optimised"
+    assert {(recorded, plain), (recorded, "onnxruntime, optimised"), (recorded, "SavedModel")} <= pairs
+    assert {(plain, "onnxruntime, optimised"), (plain, "SavedModel")} <= pairs
+
+
+def test_fresh_inputs_differ_each_time(artifact):
+    assert export.verify(artifact)["seed"] != export.verify(artifact)["seed"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_found_in_any_file(name, spoiled):
+    data = bytearray((spoiled / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (spoiled / name).write_bytes(data)
+    with pytest.raises(export.VerificationError, match=name):
+        export.verify(spoiled)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_found(name, spoiled):
+    data = (spoiled / name).read_bytes()
+    (spoiled / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(export.VerificationError, match=name):
+        export.verify(spoiled)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_found(name, spoiled):
+    (spoiled / name).unlink()
+    with pytest.raises((export.VerificationError, FileNotFoundError), match=name):
+        export.verify(spoiled)
+
+
+def test_everything_that_is_wrong_is_named(spoiled):
+    (spoiled / "samples.npz").unlink()
+    (spoiled / "model.onnx").write_bytes(b"")
+    (spoiled / "notes.txt").write_text("hello")
+    with pytest.raises(
+        export.VerificationError, match=r"missing samples.npz; changed model.onnx; unexpected notes.txt"
+    ):
+        export.verify(spoiled)
+
+
+def test_changed_labels_are_found(spoiled):
+    about = json.loads((spoiled / "artifact.json").read_text())
+    about["labels"].reverse()
+    (spoiled / "artifact.json").write_text(json.dumps(about))
+    with pytest.raises(export.VerificationError, match="changed contents"):
+        export.verify(spoiled)
+
+
+def test_another_format_is_refused(spoiled):
+    about = json.loads((spoiled / "artifact.json").read_text())
+    (spoiled / "artifact.json").write_text(json.dumps(about | {"format": 99}))
+    with pytest.raises(export.VerificationError, match="Received: format 99"):
+        export.verify(spoiled)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", "{"])
+def test_a_manifest_that_is_none_is_refused(content, spoiled):
+    (spoiled / "artifact.json").write_text(content)
+    with pytest.raises(export.VerificationError, match="artifact.json"):
+        export.verify(spoiled)
+
+
+def test_where_there_is_no_artifact_there_is_nothing_to_verify(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected an artifact"):
+        export.verify(tmp_path / "nothing")
+
+
+def reseal(folder: Path) -> None:
+    about = json.loads((folder / "artifact.json").read_text())
+    write_manifest(folder, {k: v for k, v in about.items() if k not in ("format", "files", "sha256")})
+
+
+def another_network(folder: Path) -> export.Artifact:
+    raw = export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    return export.export(randomise(conv_net(), seed=9), folder, preprocessing=raw)
+
+
+def test_other_weights_are_found_even_with_matching_hashes(spoiled, tmp_path):
+    shutil.copy(another_network(tmp_path / "other").onnx, spoiled / "model.onnx")
+    reseal(spoiled)
+    with pytest.raises(export.ParityError, match="onnxruntime, not optimised against Keras, recorded at export on "):
+        export.verify(spoiled)
+
+
+def test_another_saved_model_is_found_even_with_matching_hashes(spoiled, tmp_path):
+    shutil.rmtree(spoiled / "saved_model")
+    shutil.copytree(another_network(tmp_path / "other").saved_model, spoiled / "saved_model")
+    reseal(spoiled)
+    with pytest.raises(export.ParityError, match="SavedModel against Keras"):
+        export.verify(spoiled)
+
+
+def test_an_invalid_model_is_found_even_with_matching_hashes(spoiled):
+    (spoiled / "model.onnx").write_bytes(b"\x08\x08")
+    reseal(spoiled)
+    with pytest.raises(export.VerificationError, match="onnx's checker"):
+        export.verify(spoiled)
+
+
+def test_it_proves_against_keras_where_keras_and_tensorflow_are_not_installed(artifact):
+    code = f"""
+import sys
+for name in ("keras", "tensorflow", "keras_skip", "tf2onnx", "zoo"):
+    sys.modules[name] = None
+sys.path.insert(0, {str(Path(export.__file__).parents[1])!r})
+import json, export
+print(json.dumps(export.verify({str(artifact)!r})))
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert done.stderr == ""
+    by_candidate = {c["candidate"]: c for c in result["comparisons"] if c["reference"] == "Keras, recorded at export"}
+    assert by_candidate["onnxruntime, optimised"]["max_abs_diff"] <= 1e-5
+    assert by_candidate["SavedModel"] == {
+        "status": "not available",
+        "reference": "Keras, recorded at export",
+        "candidate": "SavedModel",
+        "reason": "TensorFlow is not installed.",
+    }
+    assert np.isfinite(result["max_rel_diff"])
