@@ -107,17 +107,21 @@ def one_of(value: Any, argument: str, names: Sequence[str]) -> str:
 
 
 def positive_int(value: Any, argument: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+    if not _is_positive_int(value):
         raise ValueError(f"Expected {argument} to be a positive integer. Received: {argument}={value!r}")
     return int(value)
+
+
+def _is_positive_int(value: Any) -> bool:
+    return not isinstance(value, bool) and hasattr(value, "__index__") and int(value) > 0
 
 
 def positive_ints(value: Any, argument: str) -> int | tuple[int, ...]:
     """A positive integer, or one for each spatial dimension."""
     if isinstance(value, (tuple, list)):
-        if not 1 <= len(value) <= 3:
-            raise ValueError(f"Expected {argument} to have one to three entries. Received: {argument}={value!r}")
-        return tuple(positive_int(entry, argument) for entry in value)
+        if not 1 <= len(value) <= 3 or not all(_is_positive_int(entry) for entry in value):
+            raise ValueError(f"Expected {argument} to be one to three positive integers. Received: {argument}={value!r}")
+        return tuple(int(entry) for entry in value)
     return positive_int(value, argument)
 
 

@@ -104,7 +104,7 @@ class ShortcutBlock(SkipBlock):
 
     def _shortcut(self, x: Any, training: Any, mask: Any) -> Any:
         if self._shortcut_kind == "layer":
-            return apply(self.shortcut, x, training, mask)
+            return ops.cast(apply(self.shortcut, x, training, mask), self.compute_dtype)
         if self._shortcut_kind == "projection":
             return apply(self.projection_norm, self.projection(x), training, self._strided_mask(mask, self.strides))
         if self._shortcut_kind == "pad":

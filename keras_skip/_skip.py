@@ -235,6 +235,10 @@ class Block(ConfiguredLayer):
 
     # Running them. A mask says which steps of a sequence are real; the others are zero wherever a kernel could see them.
 
+    def _masked_input(self, x: Any, mask: Any) -> tuple[Any, Any]:
+        mask = self._sequence_mask(x, mask)
+        return (x, None) if mask is None else (masked(x, mask), mask)
+
     def _sequence_mask(self, x: Any, mask: Any) -> Any:
         if mask is None or len(x.shape) != 3:
             return None

@@ -64,12 +64,13 @@ def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterab
     # An assignment inside a conditional escapes it on JAX and happens on both sides elsewhere. So the branch runs without
     # side effects, on state that is passed in, and returns its new state, which is assigned here.
     variables = list({id(v): v for layer in layers for v in layer.variables}.values())
-    values = [ops.convert_to_tensor(v) for v in variables]
-    # Under mixed precision a float weight is read in the compute type: it cannot be written back without loss.
+    values = [ops.convert_to_tensor(v.value) for v in variables]
+    # Under mixed precision a float weight is read in the compute type: it could not be written back without loss.
+    mixed = owner.compute_dtype != owner.variable_dtype
     state = [
         i
         for i, (v, value) in enumerate(zip(variables, values, strict=True))
-        if not v.trainable and keras.backend.standardize_dtype(value.dtype) == v.dtype
+        if not v.trainable and not (mixed and keras.backend.standardize_dtype(value.dtype) == owner.compute_dtype)
     ]
     had_losses = []
 

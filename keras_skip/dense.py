@@ -37,7 +37,7 @@ class DenseLayer(SkipBlock):
         return [tuple(getattr(self, f"{name}{place}") for name in names) for place in range(1, len(self._plan) + 1)]
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        mask = self._sequence_mask(x, mask)
+        x, mask = self._masked_input(x, mask)
         layers = [layer for step in self._sub_layers() for layer in step]
         return self._drop(
             lambda inputs: self._branch(inputs, training, mask), x, layers, lambda: self._no_features(x), training
@@ -126,7 +126,7 @@ class DenseBlock(SkipBlock):
             shape = self._strided(shape, 1, channels + (place + 1) * self.growth_rate)
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        mask = self._sequence_mask(x, mask)
+        x, mask = self._masked_input(x, mask)
         axis = self._channel_axis(x.shape)
         for place in range(self.num_layers):
             layer = getattr(self, f"layer{place + 1}")
@@ -187,7 +187,7 @@ class TransitionBlock(Block):
             self._add("pool", pool(2, data_format=self.data_format, **self._sub_layer("pool")), shape)
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        mask = self._sequence_mask(x, mask)
+        x, mask = self._masked_input(x, mask)
         x = self.conv1(self.activation(apply(self.norm1, x, training, mask)))
         x = apply(self.dropout_layer, x, training)
         return apply(self.pool, x if mask is None else masked(x, mask))

@@ -95,7 +95,7 @@ class HighwayBlock(SkipBlock):
         self._add_conv(name, shape, channels, self._kernel(), **gate)
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        mask = self._sequence_mask(x, mask)
+        x, mask = self._masked_input(x, mask)
         transform, carry = self._gates(x, mask)
         update = self._drop(
             lambda inputs: self._branch(inputs, training, mask),
@@ -129,7 +129,7 @@ class HighwayBlock(SkipBlock):
             x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
         if not self.built:
             self.build(x.shape)
-        return self._gates(x, self._sequence_mask(x, mask))
+        return self._gates(*self._masked_input(x, mask))
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return self._read(input_shape)[0]

@@ -61,7 +61,7 @@ class PreActivation(ShortcutBlock):
         return bool(self.preactivate_shortcut)
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        mask = self._sequence_mask(x, mask)
+        x, mask = self._masked_input(x, mask)
         layers = self._branch_layers()
         shared = self._is_shared()
         if shared:

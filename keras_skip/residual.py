@@ -28,7 +28,7 @@ class PostActivation(ShortcutBlock):
         self._branch_names.append("dropout_layer")
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        mask = self._sequence_mask(x, mask)
+        x, mask = self._masked_input(x, mask)
         skip = self._shortcut(x, training, mask)
         update = self._drop(
             lambda inputs: self._branch(inputs, training, mask),

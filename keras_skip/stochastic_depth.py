@@ -81,8 +81,8 @@ class StochasticDepth(ConfiguredLayer):
         # A dropped update is zeros of a shape that must be known without running the layer.
         for size in (64, 96):
             probe = tuple(size if dim is None else dim for dim in shape)
-            given = self.layer.compute_output_shape(probe)
-            for axis, dim in enumerate(self.layer.compute_output_shape(shape)):
+            given = self.compute_output_shape(probe)
+            for axis, dim in enumerate(self.compute_output_shape(shape)):
                 if dim is None and (axis >= len(shape) or given[axis] != probe[axis]):
                     raise ValueError(
                         "Expected a layer that keeps its input's dynamic sizes, static sizes, or granularity='sample'. "
@@ -91,21 +91,22 @@ class StochasticDepth(ConfiguredLayer):
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
         def branch(inputs: Any) -> Any:
-            return ops.cast(apply(self.layer, inputs, training, mask), self.layer.compute_dtype)
+            return ops.cast(apply(self.layer, inputs, training, mask), self.compute_dtype)
 
         return drop(self, branch, x, layers=[self.layer], zeros=lambda: self._zeros(x), training=training)
 
     def _zeros(self, x: Any) -> Any:
-        static = self.layer.compute_output_shape(x.shape)
+        static = self.compute_output_shape(x.shape)
         dynamic = ops.shape(x)
         shape = [dynamic[axis] if dim is None else dim for axis, dim in enumerate(static)]
-        return ops.zeros(shape, dtype=self.layer.compute_dtype)
+        return ops.zeros(shape, dtype=self.compute_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return self.layer.compute_mask(inputs, mask)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        return tuple(self.layer.compute_output_shape(input_shape))
+        # Unlike compute_output_shape, this also knows the layers that do not state their shape.
+        return self.layer.compute_output_spec(keras.KerasTensor(input_shape, self.layer.compute_dtype)).shape
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

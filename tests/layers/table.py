@@ -1,0 +1,135 @@
+"""One table of all layers. Every contract is tested on every row; a new layer is a new row."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_skip as ks
+
+SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer class, arguments for it, and the spatial rank of its input."""
+
+    name: str
+    cls: type
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    rank: int = 2
+
+    def make(self, **more: Any) -> keras.layers.Layer:
+        kwargs = {key: value() if callable(value) and key in ("layer", "shortcut") else value for key, value in self.kwargs.items()}
+        return self.cls(**{**kwargs, **more})
+
+    def shape(self, batch: int | None = 2, data_format: str = "channels_last") -> tuple:
+        *spatial, channels = SHAPES[self.rank]
+        return (batch, channels, *spatial) if data_format == "channels_first" else (batch, *spatial, channels)
+
+    def data(self, batch: int = 2, data_format: str = "channels_last", seed: int = 0) -> np.ndarray:
+        return np.random.default_rng(seed).normal(size=self.shape(batch, data_format)).astype("float32")
+
+    @property
+    def takes_strides(self) -> bool:
+        return "strides" in ks._config.argument_names(self.cls)
+
+    @property
+    def takes_data_format(self) -> bool:
+        return "data_format" in ks._config.argument_names(self.cls)
+
+
+def _all_ranks(name: str, cls: type, kwargs: dict[str, Any] | None = None, strides: bool = False) -> list[Case]:
+    cases = []
+    for rank in SHAPES:
+        extra = {"strides": 2} if strides and rank else {}
+        cases.append(Case(f"{name}-{rank}d", cls, {**(kwargs or {}), **extra}, rank))
+    return cases
+
+
+def _conv_shortcut() -> keras.layers.Layer:
+    return keras.layers.Conv2D(8, 1, strides=2)
+
+
+def _wrapped() -> keras.layers.Layer:
+    return keras.Sequential([keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)])
+
+
+CASES = [
+    *_all_ranks("residual", ks.ResidualBlock, {"filters": 6}),
+    *_all_ranks("residual-strided", ks.ResidualBlock, {"filters": 8}, strides=True),
+    *_all_ranks("bottleneck", ks.BottleneckBlock, {"filters": 8}, strides=True),
+    *_all_ranks("preactivation", ks.PreActivationBlock, {"filters": 8}, strides=True),
+    *_all_ranks("preactivation-bottleneck", ks.PreActivationBottleneckBlock, {"filters": 8, "ratio": 2}),
+    *_all_ranks("wide", ks.WideBlock, {"filters": 8}),
+    *_all_ranks("highway", ks.HighwayBlock),
+    *_all_ranks("dense", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3}),
+    *_all_ranks("transition", ks.TransitionBlock),
+    *_all_ranks("stochastic-depth-block", ks.StochasticDepthBlock, {"filters": 8}, strides=True),
+    Case("residual-pad", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}),
+    Case("residual-pad-unstrided", ks.ResidualBlock, {"filters": 8, "shortcut": "pad"}),
+    Case("residual-pad-sequence", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}, rank=1),
+    Case("residual-layer", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": _conv_shortcut}),
+    Case("residual-symmetric", ks.ResidualBlock, {"filters": 8, "strides": 2, "padding": "symmetric", "kernel_size": (3, 5)}),
+    Case("residual-dilated", ks.ResidualBlock, {"filters": 6, "dilation_rate": 2, "dropout": 0.2}),
+    Case("residual-causal", ks.ResidualBlock, {"filters": 6, "padding": "causal", "dilation_rate": 2}, rank=1),
+    Case("residual-group-norm", ks.ResidualBlock, {"filters": 8, "normalization": keras.layers.GroupNormalization(2)}),
+    Case("residual-no-norm", ks.ResidualBlock, {"filters": 6, "normalization": None, "use_bias": True, "activation": "silu"}),
+    Case("residual-zero-gamma", ks.ResidualBlock, {"filters": 6, "zero_init_gamma": True}),
+    Case("bottleneck-first", ks.BottleneckBlock, {"filters": 8, "strides": 2, "stride_position": "first", "use_bias": True}),
+    Case("bottleneck-biases", ks.BottleneckBlock, {"filters": 8, "use_bias": (False, True, True)}),
+    Case("preactivation-raw-shortcut", ks.PreActivationBlock, {"filters": 8, "preactivate_shortcut": False}),
+    Case("preactivation-shared", ks.PreActivationBlock, {"filters": 6, "preactivate_shortcut": True}),
+    Case("preactivation-pad", ks.PreActivationBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}),
+    Case("wide-spatial-dropout", ks.WideBlock, {"filters": 8, "spatial_dropout": True, "seed": 1}),
+    Case("highway-coupled", ks.HighwayBlock, {"carry": "coupled"}),
+    Case("highway-convolution", ks.HighwayBlock, {"filters": 6, "kernel_size": 3, "dropout": 0.1}),
+    Case("highway-normalized", ks.HighwayBlock, {"normalization": "batch", "use_bias": False}),
+    Case("highway-dropped", ks.HighwayBlock, {"survival_prob": 0.5}, rank=1),
+    Case("dense-plain", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3, "bottleneck": False, "dropout": 0.2}),
+    Case("dense-dropped", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3, "survival_prob": 0.5}),
+    Case("transition-dropout", ks.TransitionBlock, {"compression": 1.0, "dropout": 0.2}),
+    Case("stochastic-sample", ks.StochasticDepthBlock, {"filters": 8, "granularity": "sample", "seed": 3}),
+    Case("stochastic-paper", ks.StochasticDepthBlock, {"filters": 6, "scale": "inference"}),
+    Case("stochastic-bottleneck", ks.BottleneckBlock, {"filters": 8, "survival_prob": 0.5, "dropout": 0.1}),
+    Case("stochastic-preactivation", ks.PreActivationBlock, {"filters": 6, "survival_prob": 0.5}),
+    Case("stochastic-preactivation-shared", ks.PreActivationBlock, {"filters": 8, "strides": 2, "survival_prob": 0.5}),
+    Case("stochastic-depth", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5}),
+    Case("stochastic-depth-sample", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5, "granularity": "sample"}),
+]
+
+# One row for each public class and kind of shortcut: what costs a compilation is tested on these.
+REPRESENTATIVES = [
+    case
+    for case in CASES
+    if case.name
+    in {
+        "residual-2d",
+        "residual-strided-1d",
+        "residual-pad",
+        "residual-layer",
+        "bottleneck-2d",
+        "preactivation-3d",
+        "preactivation-bottleneck-0d",
+        "wide-spatial-dropout",
+        "highway-1d",
+        "highway-coupled",
+        "highway-convolution",
+        "dense-2d",
+        "transition-2d",
+        "stochastic-depth-block-2d",
+        "stochastic-preactivation-shared",
+        "stochastic-sample",
+        "dense-dropped",
+        "stochastic-depth",
+    }
+]
+
+
+def public_classes() -> list[type]:
+    return [getattr(ks, name) for name in ks.__all__ if isinstance(getattr(ks, name), type)]
+
+
+def ids(case: Case) -> str:
+    return case.name

@@ -1,0 +1,214 @@
+"""What every layer owes its user, tested on every row of the table."""
+
+import inspect
+import typing
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from keras.src.testing import TestCase
+
+import keras_skip as ks
+from keras_skip._config import argument_names
+from keras_skip._skip import BlockOptions, SkipBlock, SkipOptions
+from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
+
+every = pytest.mark.parametrize("case", CASES, ids=ids)
+representative = pytest.mark.parametrize("case", REPRESENTATIVES, ids=ids)
+BOTH_FORMATS = ("channels_last", "channels_first")
+
+
+def random_state(layer: keras.layers.Layer, seed: int = 0) -> None:
+    """Gives every float variable values of its own, positive where a variance must be."""
+    rng = np.random.default_rng(seed)
+    for variable in layer.variables:
+        if "float" in str(variable.dtype):
+            values = rng.uniform(0.5, 1.5, variable.shape)
+            variable.assign(values if "variance" in variable.path else values - 1.0)
+
+
+def test_the_table_holds_every_public_class():
+    assert {case.cls for case in CASES} == set(public_classes())
+    assert {case.cls for case in REPRESENTATIVES} == set(public_classes())
+
+
+@representative
+def test_kerass_own_layer_test(case: Case):
+    TestCase().run_layer_test(
+        case.cls,
+        {name: value for name, value in case.make().get_config().items() if name in argument_names(case.cls)},
+        input_data=case.data(),
+        expected_output_shape=case.make().compute_output_shape(case.shape()),
+        expected_num_losses=0,
+        supports_masking=case.make().supports_masking,
+        run_mixed_precision_check=keras.backend.backend() != "torch",
+    )
+
+
+@every
+def test_config_holds_every_argument_and_makes_the_same_layer(case: Case):
+    layer = case.make(name="given")
+    config = layer.get_config()
+    assert set(argument_names(case.cls)) <= set(config)
+    copy = case.cls.from_config(config)
+    assert copy.get_config() == config
+    assert copy.name == "given"
+    for name, value in case.kwargs.items():
+        if isinstance(value, (int, float, str)):
+            assert config[name] == value
+
+
+@pytest.mark.parametrize("cls", public_classes(), ids=lambda cls: cls.__name__)
+def test_signature_names_every_argument_of_the_constructors(cls: type):
+    named = set(argument_names(cls))
+    for base in cls.__mro__:
+        if base.__module__.startswith("keras_skip") and "__init__" in base.__dict__:
+            parameters = inspect.signature(base.__dict__["__init__"]).parameters.values()
+            own = {p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD}
+            assert own <= named
+    for name in named:
+        assert name in cls.__doc__ or name in ("kwargs",), f"{cls.__name__}: {name} is not documented"
+
+
+def test_typed_options_are_the_real_ones():
+    keras_own = {"name", "dtype", "trainable", "activity_regularizer"}
+    assert set(typing.get_type_hints(SkipOptions)) - keras_own == set(argument_names(SkipBlock))
+    assert set(typing.get_type_hints(BlockOptions)) < set(typing.get_type_hints(SkipOptions))
+
+
+@every
+@pytest.mark.parametrize("data_format", BOTH_FORMATS)
+def test_output_shape_is_the_computed_one(case: Case, data_format: str):
+    if data_format == "channels_first" and not case.takes_data_format:
+        assert "data_format" not in case.make().get_config()
+        return
+    if data_format == "channels_first" and ("layer" in case.kwargs or case.name in ("residual-layer", "residual-group-norm")):
+        return
+    layer = case.make(**({"data_format": data_format} if case.takes_data_format else {}))
+    x = case.data(3, data_format)
+    expected = layer.compute_output_shape(x.shape)
+    assert tuple(layer(x).shape) == tuple(expected)
+    assert tuple(layer(x, training=True).shape) == tuple(expected)
+
+
+@representative
+def test_channels_first_computes_the_same_as_channels_last(case: Case):
+    if not case.takes_data_format or case.name == "residual-layer":
+        assert case.cls in (ks.StochasticDepth, ks.ResidualBlock)
+        return
+    last, first = case.make(data_format="channels_last"), case.make(data_format="channels_first")
+    x = case.data()
+    last.build(x.shape)
+    first.build(case.shape(2, "channels_first"))
+    random_state(last)
+    first.set_weights(last.get_weights())
+    expected = ops.convert_to_numpy(last(x))
+    received = np.moveaxis(ops.convert_to_numpy(first(np.moveaxis(x, -1, 1))), 1, -1)
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
+
+
+@representative
+@pytest.mark.parametrize("training", [True, False])
+def test_dynamic_batch_and_spatial_sizes(case: Case, training: bool):
+    rank = case.rank
+    shape = (*(None,) * rank, case.shape()[-1])
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, case.make()(inputs, training=training))
+    assert model.output_shape[:-1] == (None,) * (rank + 1)
+    for batch, size in ((2, 6), (3, 9)):
+        x = np.ones((batch, *(size,) * rank, shape[-1]), "float32")
+        y = model.predict_on_batch(x)
+        assert y.shape == tuple(model.layers[-1].compute_output_shape(x.shape))
+        assert np.isfinite(y).all()
+
+
+@representative
+def test_gradients_reach_every_trainable_variable(case: Case):
+    layer = case.make(**({"survival_prob": 1.0} if "survival_prob" in argument_names(case.cls) else {}))
+    x = case.data(4)
+    model = keras.Sequential([keras.Input(x.shape[1:]), layer])
+    random_state(layer)
+    before = [ops.convert_to_numpy(v) for v in layer.trainable_variables]
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse", jit_compile=keras.backend.backend() == "jax")
+    rng = np.random.default_rng(1)
+    model.train_on_batch(x, rng.normal(size=model.compute_output_shape(x.shape)))
+    for variable, old in zip(layer.trainable_variables, before, strict=True):
+        assert np.any(ops.convert_to_numpy(variable) != old), f"{variable.path} did not move"
+
+
+@representative
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_computes_in_half_and_keeps_float32_weights(case: Case, policy: str):
+    if keras.backend.backend() == "torch" and case.rank == 3:
+        pytest.skip("torch has no half-precision 3D pooling on the CPU")
+    layer = case.make(dtype=policy)
+    x = case.data()
+    y = layer(x, training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
+    assert {v.dtype for v in layer.weights} == {"float32"}
+    exact = case.make()
+    exact.build(x.shape)
+    exact.set_weights(layer.get_weights())
+    difference = np.abs(ops.convert_to_numpy(ops.cast(layer(x), "float32")) - ops.convert_to_numpy(exact(x))).max()
+    assert difference < 0.05 * np.abs(ops.convert_to_numpy(exact(x))).max()
+
+
+@representative
+def test_compiled_by_xla_and_not_gives_the_same(case: Case):
+    x = case.data(4)
+    outputs = []
+    for compiled in (True, False):
+        if compiled and keras.backend.backend() == "torch":
+            compiled = False
+        keras.utils.set_random_seed(7)
+        model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])
+        model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse", jit_compile=compiled)
+        target = np.zeros(model.compute_output_shape(x.shape), "float32")
+        history = model.fit(x, target, batch_size=2, epochs=1, shuffle=False, verbose=0)
+        assert np.isfinite(history.history["loss"][0])
+        model.set_weights([np.full_like(w, 0.3) for w in model.get_weights()])
+        outputs.append(model.predict(x, verbose=0))
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_files_and_clones_compute_exactly_the_same(case: Case, tmp_path):
+    inputs = keras.Input(case.shape()[1:])
+    model = keras.Model(inputs, case.make()(inputs))
+    random_state(model)
+    x = case.data()
+    y = ops.convert_to_numpy(model(x))
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(ops.convert_to_numpy(keras.saving.load_model(tmp_path / "model.keras")(x)), y)
+    clone = keras.models.clone_model(model)
+    assert not {id(w) for w in clone.weights} & {id(w) for w in model.weights}
+    assert np.any(ops.convert_to_numpy(clone(x)) != y)
+    model.save_weights(tmp_path / "model.weights.h5")
+    clone.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(ops.convert_to_numpy(clone(x)), y)
+
+
+@every
+def test_random_seed_repeats_weights_and_training_draws(case: Case):
+    runs = []
+    for _ in range(2):
+        keras.utils.set_random_seed(11)
+        layer = case.make()
+        y = [ops.convert_to_numpy(layer(case.data(4), training=True)) for _ in range(3)]
+        runs.append([*layer.get_weights(), *y])
+    for a, b in zip(*runs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@every
+def test_sub_layers_have_fixed_names(case: Case):
+    paths = []
+    for _ in range(2):
+        layer = case.make(name="block")
+        layer.build(case.shape())
+        paths.append([v.path for v in layer.weights])
+    # A layer of the user's own brings its own name.
+    if "layer" not in case.kwargs and not callable(case.kwargs.get("shortcut")):
+        assert paths[0] == paths[1]
+    assert len(set(paths[0])) == len(paths[0])

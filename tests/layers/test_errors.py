@@ -1,0 +1,98 @@
+"""Bad arguments and bad shapes: a sentence with what was expected and what came, at construction or at build."""
+
+import keras
+import pytest
+
+import keras_skip as ks
+
+AT_CONSTRUCTION = {
+    "filters=-3": lambda: ks.ResidualBlock(-3),
+    "filters=0": lambda: ks.BottleneckBlock(0),
+    "filters=2.5": lambda: ks.WideBlock(2.5),
+    "filters=True": lambda: ks.WideBlock(True),
+    "filters=10, ratio=4": lambda: ks.BottleneckBlock(10),
+    "ratio=0": lambda: ks.BottleneckBlock(8, ratio=0),
+    "stride_position='last'": lambda: ks.BottleneckBlock(8, stride_position="last"),
+    "kernel_size=0": lambda: ks.ResidualBlock(8, kernel_size=0),
+    r"kernel_size=\(3, -1\)": lambda: ks.ResidualBlock(8, kernel_size=(3, -1)),
+    r"kernel_size=\(3, 3, 3, 3\)": lambda: ks.ResidualBlock(8, kernel_size=(3, 3, 3, 3)),
+    "strides=0": lambda: ks.PreActivationBlock(8, strides=0),
+    "strides='2'": lambda: ks.PreActivationBlock(8, strides="2"),
+    "dilation_rate=-1": lambda: ks.ResidualBlock(8, dilation_rate=-1),
+    "padding='valid'": lambda: ks.ResidualBlock(8, padding="valid"),
+    "shortcut='option A'": lambda: ks.ResidualBlock(8, shortcut="option A"),
+    "shortcut=None": lambda: ks.ResidualBlock(8, shortcut=None),
+    "dropout=1.0": lambda: ks.ResidualBlock(8, dropout=1.0),
+    "dropout=-0.1": lambda: ks.WideBlock(8, dropout=-0.1),
+    "dropout='half'": lambda: ks.WideBlock(8, dropout="half"),
+    "survival_prob=0.0": lambda: ks.ResidualBlock(8, survival_prob=0.0),
+    "survival_prob=1.5": lambda: ks.StochasticDepth(keras.layers.Dense(2), 1.5),
+    "survival_prob=nan": lambda: ks.StochasticDepth(keras.layers.Dense(2), float("nan")),
+    "granularity='pixel'": lambda: ks.StochasticDepthBlock(8, granularity="pixel"),
+    "scale='none'": lambda: ks.StochasticDepthBlock(8, scale="none"),
+    "layer='dense'": lambda: ks.StochasticDepth("dense", 0.5),
+    "normalization='layer'": lambda: ks.ResidualBlock(8, normalization="layer"),
+    "norm_momentum=1.0": lambda: ks.ResidualBlock(8, norm_momentum=1.0),
+    "norm_epsilon=0": lambda: ks.ResidualBlock(8, norm_epsilon=0),
+    "normalization=None": lambda: ks.ResidualBlock(8, zero_init_gamma=True, normalization=None),
+    "data_format='NCHW'": lambda: ks.ResidualBlock(8, data_format="NCHW"),
+    r"use_bias=\(True,\)": lambda: ks.ResidualBlock(8, use_bias=(True,)),
+    r"use_bias=\(True, False, True\)": lambda: ks.DenseBlock(2, 4, use_bias=(True, False, True)),
+    "activation=<": lambda: ks.ResidualBlock(8, activation=keras.layers.PReLU()),
+    "preactivate_shortcut='yes'": lambda: ks.PreActivationBlock(8, preactivate_shortcut="yes"),
+    "carry='none'": lambda: ks.HighwayBlock(carry="none"),
+    "transform_bias=None": lambda: ks.HighwayBlock(transform_bias=None),
+    "num_layers=0": lambda: ks.DenseBlock(0, 12),
+    "growth_rate=-12": lambda: ks.DenseBlock(4, -12),
+    "compression=0": lambda: ks.TransitionBlock(0),
+    "compression=1.5": lambda: ks.TransitionBlock(1.5),
+    "final=0.0": lambda: ks.linear_survival(0.0, 4),
+    "num_blocks=0": lambda: ks.linear_survival(0.5, 0),
+}
+
+AT_BUILD = {
+    r"input_shape=\(8,\)": (lambda: ks.ResidualBlock(8), (8,)),
+    r"input_shape=\(1, 2, 3, 4, 5, 6\)": (lambda: ks.HighwayBlock(), (1, 2, 3, 4, 5, 6)),
+    r"input_shape=\(2, 8, 8, None\)": (lambda: ks.DenseBlock(2, 4), (2, 8, 8, None)),
+    "kernel_size=3": (lambda: ks.ResidualBlock(8, kernel_size=3), (2, 8)),
+    "strides=2": (lambda: ks.ResidualBlock(8, strides=2), (2, 8)),
+    r"kernel_size=\(3, 3\)": (lambda: ks.ResidualBlock(8, kernel_size=(3, 3)), (2, 9, 8)),
+    r"strides=\(2, 2\)": (lambda: ks.ResidualBlock(8, strides=(2, 2)), (2, 9, 8)),
+    "filters=4": (lambda: ks.ResidualBlock(4, shortcut="pad"), (2, 8, 8, 8)),
+    "filters=8, strides=2": (lambda: ks.ResidualBlock(8, strides=2, shortcut="identity"), (2, 8, 8, 8)),
+    r"with output shape \(2, 8, 8, 3\)": (lambda: ks.ResidualBlock(8, shortcut=keras.layers.Dense(3)), (2, 8, 8, 8)),
+    r"input_shape=\(2, 8, 8, 8\)": (lambda: ks.ResidualBlock(8, padding="causal"), (2, 8, 8, 8)),
+    r"kernel_size=\(2, 2\)": (lambda: ks.ResidualBlock(8, 2, padding="symmetric"), (2, 8, 8, 8)),
+    "filters=16": (lambda: ks.HighwayBlock(16), (2, 8)),
+    r"input_shape=\(2, 1, 8, 8\), compression=0.5": (lambda: ks.TransitionBlock(), (2, 1, 8, 8)),
+    r"input_shape=\(2, 8, 8, 1\), compression=0.5": (lambda: ks.TransitionBlock(), (2, 8, 8, 1)),
+    "normalization=UnitNormalization": (
+        lambda: ks.ResidualBlock(8, zero_init_gamma=True, normalization=keras.layers.UnitNormalization()),
+        (2, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("received", AT_CONSTRUCTION)
+def test_bad_argument_is_refused_at_construction(received):
+    with pytest.raises(ValueError, match=f"(?s)Expected .*Received: .*{received}"):
+        AT_CONSTRUCTION[received]()
+
+
+@pytest.mark.parametrize("received", AT_BUILD)
+def test_bad_shape_is_refused_at_build(received):
+    make, shape = AT_BUILD[received]
+    with pytest.raises(ValueError, match=f"(?s)Expected .*Received: .*{received}"):
+        make().build(shape)
+
+
+def test_unknown_argument_is_refused():
+    with pytest.raises((TypeError, ValueError), match="filter_count"):
+        ks.ResidualBlock(8, filter_count=3)
+
+
+def test_other_channels_than_built_for_are_refused():
+    block = ks.ResidualBlock(8)
+    block.build((None, 8, 8, 3))
+    with pytest.raises(ValueError, match="expected axis 3 .*to have value 3.*received input with shape"):
+        block(keras.ops.zeros((1, 8, 8, 4)))

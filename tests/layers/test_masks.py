@@ -1,0 +1,107 @@
+"""Sequences of different lengths in one batch: padding must not leak into what is real."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_skip as ks
+
+LENGTHS = (9, 6, 4)
+RNG = np.random.default_rng(0)
+BLOCKS = {
+    "residual": lambda: ks.ResidualBlock(4),
+    "residual strided": lambda: ks.ResidualBlock(6, strides=2),
+    "residual symmetric": lambda: ks.ResidualBlock(6, strides=2, padding="symmetric"),
+    "residual pad": lambda: ks.ResidualBlock(6, strides=2, shortcut="pad"),
+    "bottleneck": lambda: ks.BottleneckBlock(8, strides=2),
+    "preactivation": lambda: ks.PreActivationBlock(6, strides=2),
+    "preactivation bottleneck": lambda: ks.PreActivationBottleneckBlock(8),
+    "wide": lambda: ks.WideBlock(6, dropout=0.0),
+    "highway": lambda: ks.HighwayBlock(),
+    "highway convolution": lambda: ks.HighwayBlock(kernel_size=3),
+    "dense": lambda: ks.DenseBlock(2, 3),
+    "stochastic": lambda: ks.StochasticDepthBlock(4, survival_prob=0.999999),
+}
+every_block = pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())
+
+
+def padded_batch(fill):
+    x = np.full((len(LENGTHS), max(LENGTHS), 4), fill, "float32")
+    rng = np.random.default_rng(1)
+    for row, length in enumerate(LENGTHS):
+        x[row, :length] = rng.normal(size=(length, 4))
+    mask = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
+    return x, mask
+
+
+@every_block
+@pytest.mark.parametrize("training", [True, False])
+def test_what_stands_in_the_padding_changes_nothing(make, training):
+    block = make()
+    (zeros, mask), (noise, _) = padded_batch(0.0), padded_batch(1e3)
+    block.build(zeros.shape)
+    start = block.get_weights()
+    outputs = []
+    for x in (zeros, noise):
+        block.set_weights(start)
+        y = ops.convert_to_numpy(block(x, training=training, mask=mask))
+        out_mask = ops.convert_to_numpy(block.compute_mask(x, ops.convert_to_tensor(mask)))
+        assert out_mask.shape == y.shape[:2]
+        outputs.append((y[out_mask], block.get_weights()))
+    np.testing.assert_allclose(outputs[0][0], outputs[1][0], rtol=1e-5, atol=1e-5)
+    for a, b in zip(outputs[0][1], outputs[1][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@every_block
+def test_a_padded_sequence_gives_what_it_gives_alone(make):
+    block = make()
+    x, mask = padded_batch(0.0)
+    y = ops.convert_to_numpy(block(x, mask=mask))
+    symmetric = getattr(block, "padding", "same") == "same" and getattr(block, "strides", 1) == 2
+    for row, length in enumerate(LENGTHS):
+        # "same" with strides places its windows by the length's parity: only sequences of the batch's parity compare.
+        if symmetric and (length - max(LENGTHS)) % 2:
+            continue
+        alone = ops.convert_to_numpy(block(x[row : row + 1, :length]))
+        np.testing.assert_allclose(y[row : row + 1, : alone.shape[1]], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_transition_pools_real_steps_and_halves_the_mask():
+    block = ks.TransitionBlock(1.0)
+    x, mask = padded_batch(5.0)
+    y = ops.convert_to_numpy(block(x, mask=mask))
+    out = ops.convert_to_numpy(block.compute_mask(x, ops.convert_to_tensor(mask)))
+    np.testing.assert_array_equal(out.sum(axis=1), [4, 3, 2])
+    assert out.shape == y.shape[:2]
+    clean = ops.convert_to_numpy(block(padded_batch(0.0)[0], mask=mask))
+    np.testing.assert_allclose(y[out], clean[out], rtol=1e-5)
+
+
+@every_block
+def test_mask_reaches_the_layers_behind(make):
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(10, 4, mask_zero=True)(tokens)
+    pooled = keras.layers.GlobalAveragePooling1D()(make()(x))
+    model = keras.Model(tokens, pooled)
+    short = np.array([[3, 5, 7, 2, 0, 0, 0, 0]])
+    alone = ops.convert_to_numpy(model(short[:, :4]))
+    np.testing.assert_allclose(ops.convert_to_numpy(model(short)), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_masked_training_through_fit():
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(10, 4, mask_zero=True)(tokens)
+    x = ks.HighwayBlock(kernel_size=3, survival_prob=0.5)(ks.ResidualBlock(4, strides=2)(x))
+    model = keras.Model(tokens, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling1D()(x)))
+    model.compile(optimizer="adam", loss="mse", jit_compile=keras.backend.backend() == "jax")
+    data = RNG.integers(0, 10, (16, 9))
+    history = model.fit(data, RNG.normal(size=(16, 1)), epochs=2, batch_size=8, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_masks_need_channels_last():
+    x, mask = padded_batch(0.0)
+    with pytest.raises(ValueError, match="Expected data_format='channels_last'.*Received: data_format='channels_first'"):
+        ks.ResidualBlock(9, data_format="channels_first")(x, mask=mask)
