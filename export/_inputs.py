@@ -16,20 +16,22 @@ _DYNAMIC_SIZES, _STEP = 32, 9
 def random_inputs(
     shape: Shape, raw: Preprocessing, batch_sizes: Sequence[int], seed: int, like: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Draws raw inputs: small integers over their whole range, floats so that the network sees a standard normal.
+    """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of real ones.
+
+    Without real inputs bytes are drawn from all 256 values.
 
     Args:
         shape: Shape of the raw input, None where it is dynamic.
         raw: Says the type, and what values mean.
         batch_sizes: One input of each.
         seed: Of the generator.
-        like: Real inputs; they give the dynamic dimensions, and wide integers (indices, say) their range.
+        like: Real inputs; they give the dynamic dimensions, and integers their range.
 
     Returns:
         Batches by name.
 
     Raises:
-        ValueError: If the range of wide integers is not known.
+        ValueError: If the range of integers wider than a byte is not known.
     """
     generator = np.random.default_rng(seed)
     example = _example_shape(shape, like)
@@ -81,10 +83,10 @@ def _draw(
     dtype = np.dtype(raw.dtype)
     if dtype.kind == "f":
         return raw.invert(generator.standard_normal(shape)).astype(dtype)
-    if dtype.itemsize == 1:
-        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    elif like is not None:
+    if like is not None:
         low, high = int(like.min()), int(like.max())
+    elif dtype.itemsize == 1:
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     else:
         raise ValueError(
             f"Expected samples=, to know the range of integers. Received: dtype {raw.dtype} and no samples"

@@ -159,8 +159,8 @@ def _logged_errors() -> Iterator[list[str]]:
 def _inlined() -> Iterator[None]:
     """Traces functions inside the function in place.
 
-    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot look
-    into such calls.
+    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
+    look into such calls.
     """
     import tensorflow as tf
 

@@ -52,3 +52,32 @@ def test_dynamic_sizes_compute_the_same_under_onnxruntime(case: Case, tmp_path: 
 
 def test_the_table_holds_every_public_layer():
     assert {case.cls for case in CASES} == set(public_classes())
+
+
+def all_blocks(policy: str) -> keras.Model:
+    x = symbolic = keras.Input((16, 16, 6))
+    for case in REPRESENTATIVES:
+        if case.rank == 2 and "shortcut" not in case.kwargs:
+            x = case.make(dtype=policy)(x)
+            # The next block finds the channels it expects, and enough pixels.
+            x = keras.layers.Conv2D(6, 1, dtype=policy)(keras.layers.UpSampling2D(2)(x) if x.shape[1] < 8 else x)
+    return keras.Model(symbolic, x)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_blocks_compute_in_float32_after_saving_and_loading(policy: str, tmp_path: Path):
+    trained = randomise(all_blocks(policy))
+    trained.save(tmp_path / "model.keras")
+    path = export.to_onnx(keras.saving.load_model(tmp_path / "model.keras"), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 6)).astype("float32")
+    received = session.run(["output"], {"input": x})[0]
+
+    exact = all_blocks("float32")
+    exact.set_weights(trained.get_weights())
+    expected = np.asarray(exact(x))
+    assert received.dtype == "float32"
+    assert np.max(np.abs(received - expected)) <= 1e-4 * np.max(np.abs(expected))
+    assert np.max(np.abs(received - np.asarray(keras.ops.cast(trained(x), "float32")))) > 1e-4 * np.max(
+        np.abs(expected)
+    )

@@ -171,6 +171,21 @@ def test_models_that_have_no_one_signature_are_refused(tmp_path):
         export.to_onnx(mlp(), tmp_path / "model.onnx", activation="relu")
 
 
+def test_another_backend_than_tensorflow_is_refused(tmp_path):
+    code = f"""
+import os, sys; os.environ["KERAS_BACKEND"] = "jax"
+sys.path.insert(0, {str(Path(export.__file__).parents[1])!r})
+import keras, export
+try:
+    export.to_onnx(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), {str(tmp_path / "model.onnx")!r})
+except export.ExportError as error:
+    print(error)
+"""
+    pytest.importorskip("jax")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Expected Keras to run on the TensorFlow backend. Received: jax\n"
+
+
 def test_converting_prints_nothing_of_its_own(tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(export.__file__).parents[1])!r})
