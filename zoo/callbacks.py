@@ -97,6 +97,9 @@ class Events(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         import tensorflow as tf
 
+        if keras.backend.backend() != "tensorflow":
+            # TensorFlow would take the memory that the training needs.
+            tf.config.set_visible_devices([], "GPU")
         self.tf = tf
         self.writer = tf.summary.create_file_writer(str(self.folder))
         plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")

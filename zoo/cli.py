@@ -45,7 +45,7 @@ def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]
         console.show_record(name, get_recipe(name).as_dict())
         return
     if name in MODELS:
-        console.import_quietly()
+        console.import_quietly("keras", "tensorflow")
     from .registry import describe as described
 
     card = described(name)
@@ -78,8 +78,8 @@ def train(
     """Train a network; everything about the run goes into its folder."""
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
     overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    chosen = get_recipe(recipe).with_(**overrides)
-    console.import_quietly()
+    chosen = get_recipe(recipe).changed(**overrides)
+    console.import_quietly("keras", "tensorflow")
     from .data import load_source
     from .training import train as run_training
 
@@ -93,7 +93,7 @@ def train(
 def evaluate(run: RunFolder, data: Data = None) -> None:
     """Measure a run's network on test images."""
     opened = open_run(run)
-    console.import_quietly()
+    console.import_quietly("keras", "tensorflow")
     from .training import evaluate as measure
 
     figures = measure(opened, data)
@@ -115,7 +115,7 @@ def export(
 ) -> None:
     """Export a run's network as SavedModel and ONNX, from raw pixels to probabilities, and prove that they agree."""
     opened = open_run(run)
-    console.import_quietly()
+    console.import_quietly("keras", "tensorflow")
     from export import Preprocessing
     from export import export as make_artifact
 

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     import keras
 
 
-def import_quietly(package: str = "keras") -> None:
-    """Imports Keras and its backend, or TensorFlow alone, without the noise; what they print is shown if that fails."""
+def import_quietly(*packages: str) -> None:
+    """Imports packages without their start-up noise; what they print is shown if that fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("absl", "tensorflow", "tf2onnx", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with _stderr_held_back():
-        import_module(package)
-        if "tensorflow" in sys.modules:
+        for package in packages:
+            import_module(package)
+        keras, tensorflow = map(sys.modules.get, ("keras", "tensorflow"))
+        if keras and tensorflow and keras.backend.backend() == "tensorflow":
             # The search for accelerators is as noisy as the import.
-            sys.modules["tensorflow"].config.list_logical_devices()
+            tensorflow.config.list_logical_devices()
 
 
 @contextmanager

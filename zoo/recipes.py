@@ -89,7 +89,7 @@ class Recipe:
         if not fits:
             raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={getattr(self, name)!r}")
 
-    def with_(self, **overrides: Any) -> "Recipe":
+    def changed(self, **overrides: Any) -> "Recipe":
         """A copy with other values; a wrong name is a ValueError that lists the right ones."""
         names = [item.name for item in fields(self)]
         for name in overrides:
@@ -145,6 +145,8 @@ _RESNET20_DIGITS = Recipe(
     learning_rate=0.1,
     weight_decay=5e-4,
     pad=1,
+    cost="27 to 39 s on 2 CPU cores that were shared",
+    result="test accuracy 98.9, 98.9, 99.4, 99.7, 98.9 % with the seeds 0 to 4",
 )
 _PLAIN_MLP_DIGITS = _named(
     _RESNET20_DIGITS, "plain_mlp_digits", network="plain_mlp", epochs=30, learning_rate=0.02, pad=0

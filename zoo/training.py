@@ -59,7 +59,7 @@ def train(
     chosen = get_recipe(recipe)
     if data is not None:
         overrides["source"] = data.name if isinstance(data, Source) else data
-    chosen = chosen.with_(**overrides)
+    chosen = chosen.changed(**overrides)
     folder = Path("runs") / chosen.name if out is None else Path(out)
     refuse_existing(folder, overwrite)
     source = load_source(chosen.source if data is None else data)
@@ -119,7 +119,7 @@ def evaluate(
             f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
         )
     judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(metrics=_metrics(), jit_compile=_jit_compile())
+    judge.compile(loss="categorical_crossentropy", metrics=_metrics(), jit_compile=_jit_compile())
     batches = _test_batches(source, preprocessing)
     figures = judge.evaluate(batches, return_dict=True, verbose=0)
     return {

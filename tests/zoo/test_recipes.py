@@ -36,7 +36,7 @@ def test_unknown_setting_lists_the_right_ones():
     with pytest.raises(
         ValueError, match=r"one of .*batch_size.*weight_decay.*Received: 'epoch'\. Did you mean epochs\?"
     ):
-        zoo.get_recipe("resnet20_digits").with_(epoch=3)
+        zoo.get_recipe("resnet20_digits").changed(epoch=3)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_unknown_setting_lists_the_right_ones():
 )
 def test_setting_out_of_range_is_refused(name, value):
     with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}="):
-        zoo.get_recipe("resnet20_digits").with_(**{name: value})
+        zoo.get_recipe("resnet20_digits").changed(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def expected_rate(kind, step, *, steps, warmup, peak=0.4, milestones=(0.5, 0.75)
 @pytest.mark.parametrize("kind", ["one-cycle", "cosine", "step"])
 @pytest.mark.parametrize("warmup", [0.0, 0.3])
 def test_schedule_is_its_formula(kind, warmup):
-    recipe = zoo.get_recipe("resnet20_digits").with_(schedule=kind, warmup=warmup, learning_rate=0.4)
+    recipe = zoo.get_recipe("resnet20_digits").changed(schedule=kind, warmup=warmup, learning_rate=0.4)
     schedule = Schedule.of(recipe, steps=40)
     rates = [float(schedule(step)) for step in range(40)]
     expected = [expected_rate(kind, step, steps=40, warmup=warmup) for step in range(40)]
