@@ -78,6 +78,11 @@ class Source:
                     f"Expected {part}_images as uint8 (examples, height, width, channels) with one label each. "
                     f"Received: {images.dtype} images of shape {images.shape} and {len(labels)} labels"
                 )
+            if labels.min() < 0 or labels.max() >= self.classes:
+                raise ValueError(
+                    f"Expected {part}_labels from 0 to {self.classes - 1}, one for each class name. "
+                    f"Received: {part}_labels from {labels.min()} to {labels.max()}"
+                )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

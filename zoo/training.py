@@ -178,8 +178,6 @@ def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras
 
 def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
     optimizer = keras.optimizers.SGD(Schedule.of(recipe, steps), momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    if recipe.precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     model.compile(optimizer, loss, metrics=_metrics(), jit_compile=_jit_compile())
 

@@ -115,3 +115,10 @@ def test_source_that_is_not_uint8_images_is_refused(source):
 
     with pytest.raises(ValueError, match="Expected train_images as uint8"):
         replace(source, train_images=source.train_images.astype("float32"))
+
+
+def test_source_with_labels_beyond_its_classes_is_refused(source):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="Expected train_labels from 0 to 8.* Received: train_labels from 0 to 9"):
+        replace(source, class_names=source.class_names[:9])

@@ -177,10 +177,12 @@ def test_interrupted_run_says_so(small_source, tmp_path):
     assert (run.status, run.record["reason"]) == ("failed", "KeyboardInterrupt")
 
 
-def test_mixed_precision_is_for_the_run_alone(small_source, tmp_path):
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_is_for_the_run_alone(precision, small_source, tmp_path):
     before = keras.config.dtype_policy().name
-    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=1, precision="mixed_bfloat16")
-    assert zoo.load(run.path).get_layer("layer1").compute_dtype == "bfloat16"
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=1, precision=precision)
+    assert zoo.load(run.path).get_layer("layer1").compute_dtype == precision.removeprefix("mixed_")
+    assert zoo.load(run.path).output.dtype == "float32"
     assert keras.config.dtype_policy().name == before
 
 
