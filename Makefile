@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+# Each worker starts with a contiguous half, so that what the tests of one file share is mostly made once.
+PYTEST := pytest -n $(WORKERS) --dist worksteal
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -19,15 +21,15 @@ demo: $(INSTALLED)  ## Train resnet20 on handwritten digits, export it and verif
 
 test: $(INSTALLED)  ## Test everything on TensorFlow, then the layers on JAX
 	@failed=; \
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -n $(WORKERS) --dist loadfile || failed="$$failed TensorFlow"; \
-	KERAS_BACKEND=jax $(BIN)/pytest -n $(WORKERS) tests/layers || failed="$$failed JAX"; \
+	KERAS_BACKEND=tensorflow $(BIN)/$(PYTEST) || failed="$$failed TensorFlow"; \
+	KERAS_BACKEND=jax $(BIN)/$(PYTEST) tests/layers || failed="$$failed JAX"; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed."; exit 1; fi; \
 	echo "All tests passed: everything on TensorFlow, the layers on JAX."
 
 test-torch: $(INSTALLED)  ## Test the layers on torch, where torch is installed in .venv
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \
 		{ echo "torch is not installed in $(VENV): run $(BIN)/pip install -c constraints.txt -e '.[torch]' first."; exit 1; }
-	KERAS_BACKEND=torch $(BIN)/pytest -n $(WORKERS) tests/layers
+	KERAS_BACKEND=torch $(BIN)/$(PYTEST) tests/layers
 
 lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing and fail instead
 	$(BIN)/ruff format $(if $(CI),--check)
