@@ -78,6 +78,9 @@ def served(
     if activation not in ACTIVATIONS:
         raise ValueError(f"Expected activation to be one of {ACTIVATIONS}. Received: activation={activation!r}")
     shape, model_dtype = _input_of(model)
+    output = model.compute_output_spec(keras.KerasTensor(shape, model_dtype))
+    if not isinstance(output, keras.KerasTensor):
+        raise ExportError(f"Expected the output to be one tensor. Received: {type(output).__name__} of {model.name}")
     if preprocessing is None:
         preprocessing = Preprocessing(dtype=model_dtype)
     elif not isinstance(preprocessing, Preprocessing):

@@ -198,15 +198,18 @@ def _precision_change(
 
 
 def _describe(function: Served, onnx_file: Path) -> dict[str, Any]:
+    import onnx
+
     model = check_onnx(onnx_file)
     (output,) = model.graph.output
     dims = [d.dim_value if d.HasField("dim_value") else None for d in output.type.tensor_type.shape.dim]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type).name
     return {
         "inputs": [{"name": INPUT, "shape": list(function.shape), "dtype": function.preprocessing.dtype}],
-        "outputs": [{"name": OUTPUT, "shape": dims, "dtype": "float32"}],
+        "outputs": [{"name": OUTPUT, "shape": dims, "dtype": dtype}],
         "preprocessing": function.preprocessing.to_dict(),
         "activation": function.activation,
-        "precision": {"exported": "float32", "trained": function.trained_precision or "float32"},
+        "precision": {"exported": dtype, "trained": function.trained_precision or dtype},
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".removesuffix(" None"),

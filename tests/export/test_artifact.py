@@ -97,6 +97,35 @@ def test_a_mixed_precision_model_says_what_float32_changed(tmp_path):
     assert made.parity["max_abs_diff"] <= 1e-5
 
 
+def test_wider_types_are_kept_and_told(tmp_path):
+    inputs = keras.Input((3,), dtype="float64")
+    model = keras.Model(inputs, layers.Dense(2, dtype="float64")(inputs))
+    made = export.export(model, tmp_path / "a")
+    assert made.metadata["inputs"][0]["dtype"] == made.metadata["outputs"][0]["dtype"] == "float64"
+    assert made.metadata["precision"] == {"exported": "float64", "trained": "float64"}
+    assert export.load(made.path)(np.ones((1, 3))).dtype == "float64"
+
+
+def test_a_fixed_batch_becomes_dynamic(tmp_path):
+    inputs = keras.Input(batch_shape=(4, 3))
+    made = export.export(keras.Model(inputs, layers.Dense(2)(inputs)), tmp_path / "a")
+    assert made.metadata["inputs"][0]["shape"] == [None, 3]
+    assert made.parity["comparisons"][0]["batch_sizes"] == [1, 2, 7, 32]
+
+
+def test_masked_sequences_compute_the_same(tmp_path):
+    from keras_skip import HighwayBlock, ResidualBlock
+
+    inputs = keras.Input((None,), dtype="int32")
+    x = HighwayBlock()(ResidualBlock(8)(layers.Embedding(10, 8, mask_zero=True)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    tokens = np.random.default_rng(0).integers(0, 10, (20, 9), dtype="int32")
+    tokens[:, 6:] = 0
+    made = export.export(model, tmp_path / "a", samples=tokens)
+    assert made.parity["max_abs_diff"] <= 1e-5
+    assert np.ptp(export.load(made.path)(tokens), axis=0).max() > 1e-3
+
+
 def test_integers_of_unknown_range_need_samples(tmp_path):
     inputs = keras.Input((5,), dtype="int32")
     x = layers.GlobalAveragePooling1D()(layers.Embedding(10, 4)(inputs))

@@ -163,6 +163,8 @@ def test_models_that_have_no_one_signature_are_refused(tmp_path):
     a, b = keras.Input((2,)), keras.Input((2,))
     with pytest.raises(export.ExportError, match=r"one input and one output. Received: .* \(2, 1\)"):
         export.to_onnx(keras.Model([a, b], a + b), tmp_path / "model.onnx")
+    with pytest.raises(export.ExportError, match="one tensor. Received: dict"):
+        export.to_onnx(keras.Model(a, {"y": layers.Dense(2)(a)}), tmp_path / "model.onnx")
     with pytest.raises(export.ExportError, match="never seen an input"):
         export.to_onnx(keras.Sequential([layers.Dense(2)]), tmp_path / "model.onnx")
     with pytest.raises(export.ExportError, match="Expected a keras.Model. Received: Dense"):
