@@ -72,6 +72,7 @@ def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterab
         for i, (v, value) in enumerate(zip(variables, values, strict=True))
         if not v.trainable and not (mixed and keras.backend.standardize_dtype(value.dtype) == owner.compute_dtype)
     ]
+    trainable = [i for i, v in enumerate(variables) if v.trainable]
     had_losses = []
 
     def run() -> tuple:
@@ -92,7 +93,11 @@ def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterab
         return update, [ops.cast(after[i], variables[i].dtype) for i in state], loss
 
     def skip() -> tuple:
-        return zeros(), [values[i] for i in state], ops.zeros((), "float32")
+        update = zeros()
+        if keras.backend.backend() == "torch":
+            # Elsewhere the weights of a branch that was not run have the gradient zero; torch, which traces nothing, would give them none.
+            update = update + sum(ops.cast(0.0 * ops.ravel(values[i])[0], update.dtype) for i in trainable)
+        return update, [values[i] for i in state], ops.zeros((), "float32")
 
     update, new_state, loss = ops.cond(keep, run, skip)
     for i, value in zip(state, new_state, strict=True):

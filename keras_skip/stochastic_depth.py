@@ -45,9 +45,9 @@ class StochasticDepth(ConfiguredLayer):
 
     Example:
 
-    >>> import keras, numpy as np
+    >>> import keras
     >>> from keras_skip import StochasticDepth
-    >>> x = np.ones((2, 16), "float32")
+    >>> x = keras.ops.ones((2, 16))
     >>> (x + StochasticDepth(keras.layers.Dense(16), survival_prob=0.8)(x)).shape == (2, 16)
     True
 

@@ -65,7 +65,7 @@ def test_dropped_batch_moves_no_statistics_and_a_kept_one_moves_them_once(compil
     for _ in range(12):
         before = [numpy(v) for v in (block.norm1.moving_mean, block.norm2.moving_mean)]
         draws = numpy(block.dropout_layer.seed_generator.state)
-        _train(model)
+        model.train_on_batch(X, np.zeros_like(X))
         after = [numpy(v) for v in (block.norm1.moving_mean, block.norm2.moving_mean)]
         if np.array_equal(after[0], before[0]):
             np.testing.assert_array_equal(after[1], before[1])
@@ -75,11 +75,6 @@ def test_dropped_batch_moves_no_statistics_and_a_kept_one_moves_them_once(compil
             np.testing.assert_allclose(after[0], (before[0] + mean) / 2, rtol=1e-3, atol=1e-5)
             assert np.any(numpy(block.dropout_layer.seed_generator.state) != draws)
     assert 0 < moved < 12
-
-
-@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")  # torch: a branch that was not run has none
-def _train(model):
-    model.train_on_batch(X, np.zeros_like(X))
 
 
 def test_shared_preactivation_statistics_move_even_when_the_branch_is_dropped():

@@ -1,0 +1,155 @@
+"""The public blocks are enough to write the networks that others published, to the last bit of padding.
+
+keras.applications' ResNet50 and ResNet50V2 (random weights, copied over) and torchvision's reference outputs, where they are given by
+KERAS_SKIP_GOLDEN, a folder of torchvision_NAME.npz, or lie in ../shared/golden.
+"""
+
+import json
+import os
+import pathlib
+import re
+import zlib
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_skip as ks
+
+GOLDEN = pathlib.Path(os.environ.get("KERAS_SKIP_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden"))
+
+
+def applications_v1(inputs):
+    x = keras.layers.ZeroPadding2D(3)(inputs)
+    x = keras.layers.Conv2D(64, 7, strides=2, name="stem")(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1.001e-5, name="stem_norm")(x))
+    x = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
+    for stage, (filters, blocks) in enumerate(zip((256, 512, 1024, 2048), (3, 4, 6, 3), strict=True)):
+        for block in range(blocks):
+            strides = 2 if stage and not block else 1
+            x = ks.BottleneckBlock(filters, strides=strides, stride_position="first", use_bias=True, norm_epsilon=1.001e-5)(x)
+    return x
+
+
+def applications_v2(inputs):
+    x = keras.layers.ZeroPadding2D(3)(inputs)
+    x = keras.layers.Conv2D(64, 7, strides=2, name="stem")(x)
+    x = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
+    options = {"padding": "symmetric", "use_bias": (False, False, True), "norm_epsilon": 1.001e-5}
+    for stage, (filters, blocks) in enumerate(zip((256, 512, 1024, 2048), (3, 4, 6, 3), strict=True)):
+        for block in range(blocks):
+            strided = stage < 3 and block == blocks - 1
+            shortcut = keras.layers.MaxPooling2D(1, strides=2) if strided else "projection"
+            x = ks.PreActivationBottleneckBlock(filters, strides=2 if strided else 1, shortcut=shortcut, **options)(x)
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1.001e-5, name="post_norm")(x))
+
+
+# Name of our sub-layer in each block: suffix of the layer of keras.applications.
+V1_NAMES = {"conv1": "1_conv", "norm1": "1_bn", "conv2": "2_conv", "norm2": "2_bn", "conv3": "3_conv", "norm3": "3_bn"}
+V1_NAMES |= {"projection": "0_conv", "projection_norm": "0_bn"}
+V2_NAMES = {"norm1": "preact_bn", "conv1": "1_conv", "norm2": "1_bn", "conv2": "2_conv", "norm3": "2_bn", "conv3": "3_conv"}
+V2_NAMES |= {"projection": "0_conv"}
+OUTER = {"stem": "conv1_conv", "stem_norm": "conv1_bn", "post_norm": "post_bn"}
+
+
+def randomise(model, seed=0):
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        noise = rng.uniform(0.5, 1.5, weight.shape) if "variance" in weight.path else 0.1 * rng.normal(size=weight.shape)
+        if "kernel" not in weight.path:
+            weight.assign(noise)
+
+
+def copy_application(source, target, names):
+    blocks = [layer for layer in target.layers if isinstance(layer, ks.BottleneckBlock | ks.PreActivationBottleneckBlock)]
+    places = [f"conv{stage}_block{block}" for stage, n in zip((2, 3, 4, 5), (3, 4, 6, 3), strict=True) for block in range(1, n + 1)]
+    copied = 0
+    for block, place in zip(blocks, places, strict=True):
+        for ours, theirs in names.items():
+            layer = getattr(block, ours)
+            if layer is not None:
+                layer.set_weights(source.get_layer(f"{place}_{theirs}").get_weights())
+                copied += len(layer.weights)
+    for layer in target.layers:
+        if layer.name in OUTER:
+            layer.set_weights(source.get_layer(OUTER[layer.name]).get_weights())
+            copied += len(layer.weights)
+    assert copied == len(source.weights) == len(target.weights)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_keras_applications_resnet50(version):
+    cls = keras.applications.ResNet50 if version == 1 else keras.applications.ResNet50V2
+    source = cls(weights=None, include_top=False, input_shape=(64, 64, 3))
+    randomise(source)
+    inputs = keras.Input((64, 64, 3))
+    target = keras.Model(inputs, (applications_v1 if version == 1 else applications_v2)(inputs))
+    assert target.count_params() == source.count_params()
+    copy_application(source, target, V1_NAMES if version == 1 else V2_NAMES)
+    x = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    expected, received = (ops.convert_to_numpy(model(x)) for model in (source, target))
+    assert np.abs(received - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def torchvision_resnet(inputs, basic, counts):
+    options = {"padding": "symmetric", "norm_epsilon": 1e-5}
+    x = keras.layers.Conv2D(64, 7, strides=2, use_bias=False, name="conv1")(keras.layers.ZeroPadding2D(3)(inputs))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5, name="bn1")(x))
+    x = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
+    for stage, count in enumerate(counts, 1):
+        for block in range(count):
+            cls, width = (ks.ResidualBlock, 64) if basic else (ks.BottleneckBlock, 256)
+            strides = 2 if stage > 1 and not block else 1
+            x = cls(width * 2 ** (stage - 1), strides=strides, name=f"layer{stage}_{block}", **options)(x)
+    return keras.layers.Dense(1000, name="fc")(keras.layers.GlobalAveragePooling2D()(x))
+
+
+def golden_weight(name, shape):
+    """The weights behind the reference outputs: a pure function of their names."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if name.endswith("running_var"):
+        return rng.uniform(0.5, 1.5, shape)
+    if name.endswith("running_mean"):
+        return rng.normal(0, 0.1, shape)
+    if len(shape) == 4:
+        return rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+    if len(shape) == 2:
+        return rng.standard_normal(shape) * np.sqrt(1 / shape[1])
+    return rng.uniform(0.3, 0.7, shape) if name.endswith("weight") else rng.normal(0, 0.1, shape)
+
+
+def load_golden(model, names):
+    variables = {"weight": "kernel", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    assigned = 0
+    for name, shape in names:
+        if name.endswith("num_batches_tracked"):
+            continue
+        owner, variable = name.rsplit(".", 1)
+        owner = owner.replace("downsample.0", "projection").replace("downsample.1", "projection_norm")
+        owner = re.sub(r"layer(\d)\.(\d+)\.(bn)?", lambda m: f"layer{m[1]}_{m[2]}." + ("norm" if m[3] else ""), owner)
+        first, *rest = owner.split(".")
+        layer = model.get_layer(first)
+        layer = getattr(layer, rest[0]) if rest else layer
+        variable = variables.get(variable, variable)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            variable = {"kernel": "gamma", "bias": "beta"}.get(variable, variable)
+        value = golden_weight(name, tuple(shape)).astype("float32")
+        value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T if value.ndim == 2 else value
+        getattr(layer, variable).assign(value)
+        assigned += 1
+    assert assigned == len(model.weights)
+
+
+@pytest.mark.parametrize(("name", "basic", "counts"), [("resnet18", True, (2, 2, 2, 2)), ("resnet50", False, (3, 4, 6, 3))])
+def test_torchvision_resnet(name, basic, counts):
+    path = GOLDEN / f"torchvision_{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs")
+    with np.load(path) as golden:
+        x, y, names = golden["x"], golden["y"], json.loads(str(golden["state_dict"]))
+    inputs = keras.Input((64, 64, 3))
+    model = keras.Model(inputs, torchvision_resnet(inputs, basic, counts))
+    load_golden(model, names)
+    received = ops.convert_to_numpy(model(x.transpose(0, 2, 3, 1)))
+    assert np.abs(received - y).max() <= 1e-4 * np.abs(y).max()
