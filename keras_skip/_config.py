@@ -1,8 +1,8 @@
 """Arguments that check themselves on the way in and all come back from `get_config`.
 
-A layer states its arguments once, in `__init__`. Arguments that a class hands to its base through ``**options`` appear in the
-class's signature and in its docstring as if they had been written out, and `get_config` walks that same signature: an argument
-cannot be accepted and then forgotten.
+A layer states its arguments once, in `__init__`. Arguments that a class hands to its base through ``**options`` appear
+in the class's signature and in its docstring as if they had been written out, and `get_config` walks that same
+signature: an argument cannot be accepted and then forgotten.
 """
 
 import functools
@@ -120,15 +120,18 @@ def positive_ints(value: Any, argument: str) -> int | tuple[int, ...]:
     """A positive integer, or one for each spatial dimension."""
     if isinstance(value, (tuple, list)):
         if not 1 <= len(value) <= 3 or not all(_is_positive_int(entry) for entry in value):
-            raise ValueError(f"Expected {argument} to be one to three positive integers. Received: {argument}={value!r}")
+            raise ValueError(
+                f"Expected {argument} to be one to three positive integers. Received: {argument}={value!r}"
+            )
         return tuple(int(entry) for entry in value)
     return positive_int(value, argument)
 
 
-def number(value: Any, argument: str, low: float = -float("inf"), high: float = float("inf"), ends: str = "()") -> float:
+def number(
+    value: Any, argument: str, low: float = -float("inf"), high: float = float("inf"), ends: str = "()"
+) -> float:
     """A real number in an interval; `ends` says which of its ends belong to it."""
-    real = not isinstance(value, bool) and isinstance(value, (int, float)) or hasattr(value, "__float__")
-    if real and not isinstance(value, str):
+    if not isinstance(value, bool) and hasattr(value, "__float__"):
         above = value >= low if ends[0] == "[" else value > low
         below = value <= high if ends[1] == "]" else value < high
         if above and below:
@@ -140,8 +143,8 @@ def number(value: Any, argument: str, low: float = -float("inf"), high: float = 
 def own_initializer(initializer: Any, name: str) -> Any:
     """A copy of an initializer for the sub-layer `name`.
 
-    One Keras initializer object gives the same values at every call, so sub-layers that shared it would start out equal. A copy of one without a
-    seed draws afresh; a seed is offset by the sub-layer's name.
+    One Keras initializer object gives the same values at every call, so sub-layers that shared it would start out
+    equal. A copy of one without a seed draws afresh; a seed is offset by the sub-layer's name.
     """
     if not isinstance(initializer, keras.initializers.Initializer):
         return initializer

@@ -2,8 +2,9 @@
 
     y = shortcut(x) + drop(branch(x))
 
-The shortcut is the identity where the shapes already match. Elsewhere it is the projection (option B of the residual paper), or the
-subsampled input with zero channels appended (option A, no parameters). A layer given as shortcut is always used.
+The shortcut is the identity where the shapes already match. Elsewhere it is the projection (option B of the residual
+paper), or the subsampled input with zero channels appended (option A, no parameters). A layer given as shortcut is
+always used.
 """
 
 from typing import Any, Unpack
@@ -12,7 +13,7 @@ import keras
 from keras import ops
 
 from ._config import layer_or_name, one_of, positive_int, positive_ints
-from ._skip import Shape, SkipBlock, SkipOptions, apply, as_tuple
+from ._skip import Shape, SkipBlock, SkipOptions, apply, as_tuple, output_shape
 
 SHORTCUTS = ("projection", "pad", "identity")
 
@@ -22,8 +23,8 @@ class ShortcutBlock(SkipBlock):
 
     OPTIONS_DOC = (
         """
-    zero_init_gamma: Whether the last normalisation of the branch starts with gamma 0, so that the block starts as its shortcut.
-        Default False."""
+    zero_init_gamma: Whether the last normalisation of the branch starts with gamma 0, so that the block starts as its
+        shortcut. Default False."""
         + SkipBlock.OPTIONS_DOC
     )
 
@@ -46,10 +47,7 @@ class ShortcutBlock(SkipBlock):
         self.zero_init_gamma = bool(zero_init_gamma)
         if self.zero_init_gamma and self.normalization is None:
             raise ValueError("Expected a normalization for zero_init_gamma=True. Received: normalization=None")
-        if isinstance(self.use_bias, tuple) and len(self.use_bias) != len(self._plan()):
-            raise ValueError(
-                f"Expected use_bias with one entry for each of {len(self._plan())} convolutions. Received: use_bias={self.use_bias}"
-            )
+        self._check_biases(len(self._plan()))
 
     def _plan(self) -> list[tuple[int, Any, Any]]:
         """Filters, kernel size and strides of each convolution of the branch."""
@@ -70,7 +68,8 @@ class ShortcutBlock(SkipBlock):
 
     def _build_shortcut(self, shape: Shape, matching: bool) -> None:
         out_shape = self._strided(shape, self.strides, self.filters)
-        self.projection = self.projection_norm = None
+        self.projection: Any = None
+        self.projection_norm: Any = None
         if isinstance(self.shortcut, keras.layers.Layer):
             self._shortcut_kind = "layer"
             self._build_given_shortcut(shape, out_shape)
@@ -82,19 +81,20 @@ class ShortcutBlock(SkipBlock):
             if self.projection_is_normalized:
                 self._add_norm("projection_norm", out_shape)
         else:
-            channels = shape[self._channel_axis(shape)]
-            if self.shortcut == "identity" or channels > self.filters:
+            _, channels = self._read(shape)
+            received = f"Received: filters={self.filters}, strides={self.strides}, input_shape={shape}"
+            if self.shortcut == "identity":
                 raise ValueError(
-                    f"Expected shortcut={self.shortcut!r} with {'the same' if self.shortcut == 'identity' else 'no fewer'} filters than "
-                    f"the input's channels{' and no strides' if self.shortcut == 'identity' else ''}. "
-                    f"Received: filters={self.filters}, strides={self.strides}, input_shape={shape}"
+                    f"Expected filters equal to channels and strides=1 for shortcut='identity'. {received}"
                 )
+            if channels > self.filters:
+                raise ValueError(f"Expected filters of at least the channels for shortcut='pad'. {received}")
             self._shortcut_kind = "pad"
 
     def _build_given_shortcut(self, shape: Shape, out_shape: Shape) -> None:
         if not self.shortcut.built:
             self.shortcut.build(shape)
-        given = tuple(self.shortcut.compute_output_shape(shape))
+        given = output_shape(self.shortcut, shape)
         pairs = list(zip(given, out_shape, strict=False))
         if len(given) != len(out_shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ValueError(

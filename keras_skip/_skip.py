@@ -2,8 +2,9 @@
 
     y = merge(x, shortcut(x), drop(branch(x)))
 
-`Block` makes the sub-layers that a branch consists of, for whatever rank the input has; `SkipBlock` adds the kernel and the survival
-probability of a branch that stands beside a shortcut. The public classes state their branch, their shortcut and their merge.
+`Block` makes the sub-layers that a branch consists of, for whatever rank the input has; `SkipBlock` adds the kernel
+and the survival probability of a branch that stands beside a shortcut. The public classes state their branch, their
+shortcut and their merge.
 """
 
 import inspect
@@ -48,7 +49,6 @@ class BlockOptions(TypedDict, total=False):
 class SkipOptions(BlockOptions, total=False):
     """The options of a block that has a shortcut."""
 
-    kernel_size: Any
     padding: str
     dilation_rate: Any
     survival_prob: float
@@ -60,15 +60,17 @@ class Block(ConfiguredLayer):
     """Makes convolutions, normalisations and dropouts for an input of any rank, and runs them under a mask."""
 
     OPTIONS_DOC = """
-    use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and a projection
-        takes the last. Default False.
+    use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
+        a projection takes the last. Default False.
     activation: Name or function. Default "relu".
     normalization: "batch", None, or a layer (with its configuration) that is copied for each place. Default "batch".
-    norm_momentum, norm_epsilon: Momentum (of the moving statistics) and epsilon of "batch". Defaults 0.99 and 1e-3, Keras's own.
+    norm_momentum, norm_epsilon: Momentum (of the moving statistics) and epsilon of "batch". Defaults 0.99 and 1e-3,
+        Keras's own.
     dropout: Rate in [0, 1) of the dropout inside the branch. Default 0.
     spatial_dropout: Whether dropout drops whole channels instead of single elements. Default False.
-    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: As in
-        `keras.layers.Conv2D`, for every convolution. Each convolution draws its own initial values. Defaults "he_normal", "zeros", None.
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: As
+        in `keras.layers.Conv2D`, for every convolution. Each convolution draws its own initial values. Defaults
+        "he_normal", "zeros", None.
     data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
     seed: Integer seed of what is random in training. Default None.
     **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
@@ -115,6 +117,13 @@ class Block(ConfiguredLayer):
         self.data_format = one_of(data_format, "data_format", ("channels_last", "channels_first"))
         self.seed = seed
         self.supports_masking = True
+
+    def _check_biases(self, convolutions: int) -> None:
+        if isinstance(self.use_bias, tuple) and len(self.use_bias) != convolutions:
+            raise ValueError(
+                f"Expected use_bias with one entry for each of the branch's {convolutions} convolutions. "
+                f"Received: use_bias={self.use_bias}"
+            )
 
     # Shapes
 
@@ -233,7 +242,8 @@ class Block(ConfiguredLayer):
     def _sub_layer(self, name: str) -> dict[str, Any]:
         return {"name": name, "dtype": self.dtype_policy}
 
-    # Running them. A mask says which steps of a sequence are real; the others are zero wherever a kernel could see them.
+    # Running them. A mask says which steps of a sequence are real; the others are zero wherever a kernel could see
+    # them.
 
     def _masked_input(self, x: Any, mask: Any) -> tuple[Any, Any]:
         mask = self._sequence_mask(x, mask)
@@ -258,13 +268,13 @@ class SkipBlock(Block):
     OPTIONS_DOC = (
         """
     kernel_size: Size of the kernel, one integer or one for each spatial dimension. On (B, C) there is none.
-    padding: "same", "symmetric" (the same amount on both sides, as PyTorch pads strided convolutions) or, for sequences, "causal".
-        Default "same".
+    padding: "same", "symmetric" (the same amount on both sides, as PyTorch pads strided convolutions) or, for
+        sequences, "causal". Default "same".
     dilation_rate: Dilation of the kernel. Default 1.
     survival_prob: Probability in (0, 1] that the branch is there in a training step. Default 1.
     granularity: "batch" (one draw a mini-batch; a dropped branch is not computed) or "sample". Default "batch".
-    scale: "training" (a surviving update is divided by survival_prob) or "inference" (at inference the update is multiplied by it, as in the
-        paper). Default "training"."""
+    scale: "training" (a surviving update is divided by survival_prob) or "inference" (at inference the update is
+        multiplied by it, as in the paper). Default "training"."""
         + Block.OPTIONS_DOC
     )
 
@@ -332,13 +342,20 @@ def as_tuple(value: Any, rank: int, argument: str = "", shape: Shape = ()) -> tu
     if isinstance(value, int):
         return (value,) * rank
     if len(value) != rank:
-        raise ValueError(f"Expected {argument} with {rank} entries for an input of shape {shape}. Received: {argument}={value}")
+        raise ValueError(
+            f"Expected {argument} with {rank} entries for an input of shape {shape}. Received: {argument}={value}"
+        )
     return tuple(value)
 
 
 def masked(x: Any, mask: Any) -> Any:
     """A sequence (B, T, C) with zeros where the mask (B, T) is False."""
     return ops.where(ops.expand_dims(ops.cast(mask, "bool"), -1), x, ops.zeros_like(x))
+
+
+def output_shape(layer: keras.layers.Layer, shape: Shape) -> Shape:
+    """The shape of a built layer's output, also for layers that do not state it."""
+    return layer.compute_output_spec(keras.KerasTensor(shape, layer.compute_dtype)).shape
 
 
 def apply(layer: keras.layers.Layer | None, x: Any, training: Any = None, mask: Any = None) -> Any:

@@ -4,8 +4,8 @@
     drop(f)(x) = b f(x)              training, scale="inference"
     drop(f)(x) = f(x), or p f(x)     inference, for the two scales
 
-b is Bernoulli(p), drawn once per mini-batch or once per sample. Drawn per mini-batch, a dropped f is not computed at all: its
-statistics, random states and gradients stay as they were.
+b is Bernoulli(p), drawn once per mini-batch or once per sample. Drawn per mini-batch, a dropped f is not computed at
+all: its statistics and random states stay as they were, and its gradients are zero.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,7 +39,8 @@ def drop(
 ) -> Any:
     """`branch(x)` under the survival probability of `owner`.
 
-    `layers` are those that `branch` runs, whose state must not move when it is dropped; `zeros` makes the update of a dropped branch.
+    `layers` are those that `branch` runs, whose state must not move when it is dropped; `zeros` makes the update of a
+    dropped branch.
     """
     probability = owner.survival_prob
     if probability == 1.0:
@@ -61,8 +62,8 @@ def _bernoulli(owner: Any, shape: tuple) -> Any:
 
 
 def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterable, zeros: Callable) -> Any:
-    # An assignment inside a conditional escapes it on JAX and happens on both sides elsewhere. So the branch runs without
-    # side effects, on state that is passed in, and returns its new state, which is assigned here.
+    # An assignment inside a conditional escapes it on JAX and happens on both sides elsewhere. So the branch runs
+    # without side effects, on state that is passed in, and returns its new state, which is assigned here.
     variables = list({id(v): v for layer in layers for v in layer.variables}.values())
     values = [ops.convert_to_tensor(v.value) for v in variables]
     # Under mixed precision a float weight is read in the compute type: it could not be written back without loss.
@@ -84,8 +85,9 @@ def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterab
         for i, variable in enumerate(variables):
             if i not in state and after[i] is not before[i]:
                 raise ValueError(
-                    "Expected a branch that changes only its non-trainable state in training (float state under mixed precision needs "
-                    f"add_weight(autocast=False)). Received: {variable.path} changes; granularity='sample' allows it."
+                    "Expected a branch that changes only its non-trainable state in training (float state under mixed "
+                    f"precision needs add_weight(autocast=False)). Received: {variable.path} changes; "
+                    "granularity='sample' allows it."
                 )
         if scope.losses:
             had_losses.append(True)
@@ -95,7 +97,8 @@ def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterab
     def skip() -> tuple:
         update = zeros()
         if keras.backend.backend() == "torch":
-            # Elsewhere the weights of a branch that was not run have the gradient zero; torch, which traces nothing, would give them none.
+            # Elsewhere the weights of a branch that was not run have the gradient zero; torch, which traces nothing,
+            # would give them none.
             update = update + sum(ops.cast(0.0 * ops.ravel(values[i])[0], update.dtype) for i in trainable)
         return update, [values[i] for i in state], ops.zeros((), "float32")
 

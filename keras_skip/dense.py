@@ -63,17 +63,19 @@ class DenseBlock(SkipBlock):
     """Block of densely connected layers.
 
         x_l = drop(H_l([x_0, ..., x_(l-1)])),   y = [x_0, ..., x_L]
-        H_l = norm - activation - conv kxk, or norm - activation - conv 1x1 - norm - activation - conv kxk with a bottleneck;
-        dropout follows each convolution
+        H_l = norm - activation - conv kxk, or norm - activation - conv 1x1 - norm - activation - conv kxk with a
+        bottleneck; dropout follows each convolution
 
     Args:
         num_layers: Number of layers, L.
         growth_rate: New channels of each layer, k.
-        bottleneck: Whether a 1x1 convolution to `bottleneck_ratio * growth_rate` channels comes first in each layer. Default True.
+        bottleneck: Whether a 1x1 convolution to `bottleneck_ratio * growth_rate` channels comes first in each layer.
+            Default True.
         bottleneck_ratio: Default 4.
         {options}
 
-    `kernel_size` is 3 by default. With `survival_prob`, every layer is dropped by itself: zeros stand in for its features.
+    `kernel_size` is 3 by default. With `survival_prob`, every layer is dropped by itself: zeros stand in for its
+    features.
 
     Call arguments and errors: as in `ResidualBlock`.
 
@@ -105,11 +107,7 @@ class DenseBlock(SkipBlock):
         self.growth_rate = positive_int(growth_rate, "growth_rate")
         self.bottleneck = bool(bottleneck)
         self.bottleneck_ratio = positive_int(bottleneck_ratio, "bottleneck_ratio")
-        convolutions = 2 if self.bottleneck else 1
-        if isinstance(self.use_bias, tuple) and len(self.use_bias) != convolutions:
-            raise ValueError(
-                f"Expected use_bias with one entry for each of {convolutions} convolutions. Received: use_bias={self.use_bias}"
-            )
+        self._check_biases(2 if self.bottleneck else 1)
 
     def build(self, input_shape: Any) -> None:
         shape, channels = self._enter(input_shape)
@@ -156,7 +154,8 @@ class TransitionBlock(Block):
         (B, ..., floor(compression * channels)), every spatial size halved and rounded down.
 
     Raises:
-        ValueError: At construction for arguments out of range; in `build` for an input too small to be halved, or without a channel left.
+        ValueError: At construction for arguments out of range; in `build` for an input too small to be halved, or
+            without a channel left.
 
     Example:
 
@@ -174,6 +173,7 @@ class TransitionBlock(Block):
     def __init__(self, compression: float = 0.5, **options: Any) -> None:
         super().__init__(**options)
         self.compression = number(compression, "compression", 0.0, 1.0, "(]")
+        self._check_biases(1)
 
     def build(self, input_shape: Any) -> None:
         shape, channels = self._enter(input_shape)
@@ -194,13 +194,17 @@ class TransitionBlock(Block):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         mask = self._sequence_mask(inputs, mask)
-        # A pooled step is real if the first of its two steps is: padding comes last. The odd step that pooling leaves out goes.
+        # A pooled step is real if the first of its two steps is: padding comes last. The odd step that pooling leaves
+        # out goes.
         return mask if mask is None else mask[:, :-1:2]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shape, channels = self._read(input_shape)
         kept = int(self.compression * channels)
-        out = [size if size is None or axis not in self._spatial_axes(shape) else size // 2 for axis, size in enumerate(shape)]
+        out = [
+            size if size is None or axis not in self._spatial_axes(shape) else size // 2
+            for axis, size in enumerate(shape)
+        ]
         out[self._channel_axis(shape)] = kept
         if kept < 1 or 0 in out:
             raise ValueError(

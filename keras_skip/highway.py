@@ -1,8 +1,8 @@
 """Highway connections: gates decide how much of the update comes in, and how much of the input is carried on.
 
-    y = T(x) * drop(H(x)) + C(x) * x        T(x) = sigmoid(W_T x + b_T)
-                                            C(x) = sigmoid(W_C x + b_C)     carry="learned"
-                                            C(x) = 1 - T(x)                 carry="coupled"
+y = T(x) * drop(H(x)) + C(x) * x        T(x) = sigmoid(W_T x + b_T)
+                                        C(x) = sigmoid(W_C x + b_C)     carry="learned"
+                                        C(x) = 1 - T(x)                 carry="coupled"
 """
 
 from typing import Any
@@ -23,15 +23,17 @@ class HighwayBlock(SkipBlock):
         T(x) = sigmoid(W_T x + b_T)
         C(x) = sigmoid(W_C x + b_C), or 1 - T(x) with carry="coupled"
 
-    With the default `kernel_size=1` W is a dense map on the channels, for any rank: the classic highway layer on (B, C). With 3 the maps are
-    convolutions. The sums go over all channels, so input and output have the same shape.
+    With the default `kernel_size=1` W is a dense map on the channels, for any rank: the classic highway layer on (B,
+    C). With 3 the maps are convolutions. The sums go over all channels, so input and output have the same shape.
 
     Args:
-        filters: Output channels. Default: those of the input; any other number is an error, since the input is carried on as it is.
+        filters: Output channels. Default: those of the input; any other number is an error, since the input is carried
+            on as it is.
         kernel_size: Size of the kernels of H, T and C. Default 1.
         carry: "learned" or "coupled". Default "learned".
         transform_bias: Initial b_T. Negative values start the block close to the identity. Default -2.
-        carry_bias: Initial b_C of the learned carry gate. Positive values start it open: 0 would halve the signal at every layer. Default 2.
+        carry_bias: Initial b_C of the learned carry gate. Positive values start it open: 0 would halve the signal at
+            every layer. Default 2.
         {options}
 
     `use_bias` is True here by default, `normalization` None and `kernel_size` 1. The gates always have a bias.
@@ -70,6 +72,7 @@ class HighwayBlock(SkipBlock):
         super().__init__(kernel_size=kernel_size, use_bias=use_bias, normalization=normalization, **options)
         self.filters = None if filters is None else positive_int(filters, "filters")
         self.carry = one_of(carry, "carry", ("learned", "coupled"))
+        self._check_biases(1)
         self.transform_bias = number(transform_bias, "transform_bias")
         self.carry_bias = number(carry_bias, "carry_bias")
 
@@ -89,7 +92,7 @@ class HighwayBlock(SkipBlock):
             self._add_gate("carry_gate", shape, self.carry_bias)
 
     def _add_gate(self, name: str, shape: Shape, bias: float) -> None:
-        channels = shape[self._channel_axis(shape)]
+        _, channels = self._read(shape)
         start = keras.initializers.Constant(bias)
         gate = {"activation": "sigmoid", "use_bias": True, "bias_initializer": start}
         self._add_conv(name, shape, channels, self._kernel(), **gate)

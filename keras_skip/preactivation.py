@@ -2,7 +2,8 @@
 
     y = shortcut(x) + drop(conv(activation(norm(conv(activation(norm(x)))))))
 
-Where the shape changes, the first normalisation and activation feed the shortcut too; elsewhere the shortcut carries the raw input.
+Where the shape changes, the first normalisation and activation feed the shortcut too; elsewhere the shortcut carries
+the raw input.
 """
 
 from typing import Any
@@ -20,8 +21,9 @@ class PreActivation(ShortcutBlock):
 
     OPTIONS_DOC = (
         """
-    preactivate_shortcut: Whether the first normalisation and activation feed the shortcut as well as the branch. "auto" (the default)
-        does so for a projection and a padded shortcut, which is where the shape changes; the papers' very first unit wants True."""
+    preactivate_shortcut: Whether the first normalisation and activation feed the shortcut as well as the branch.
+        "auto" (the default) does so for a projection and a padded shortcut, which is where the shape changes; the
+        papers' very first unit wants True."""
         + ShortcutBlock.OPTIONS_DOC
     )
 
@@ -40,7 +42,8 @@ class PreActivation(ShortcutBlock):
         super().__init__(filters, kernel_size, strides, shortcut, **options)
         if preactivate_shortcut not in ("auto", True, False):
             raise ValueError(
-                f"Expected preactivate_shortcut to be 'auto', True or False. Received: preactivate_shortcut={preactivate_shortcut!r}"
+                "Expected preactivate_shortcut to be 'auto', True or False. "
+                f"Received: preactivate_shortcut={preactivate_shortcut!r}"
             )
         self.preactivate_shortcut = preactivate_shortcut
 
@@ -104,8 +107,8 @@ class PreActivationBlock(PreActivation):
         filters: Output channels.
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
-        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution), "pad", "identity" or a layer, as in
-            `ResidualBlock`.
+        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution), "pad", "identity"
+            or a layer, as in `ResidualBlock`.
         {options}
 
     Call arguments, output shape and errors: as in `ResidualBlock`.

@@ -1,6 +1,6 @@
 """Residual blocks: convolution, normalisation, activation; the activation follows the sum.
 
-    y = activation(shortcut(x) + drop(norm(conv(activation(norm(conv(x)))))))
+y = activation(shortcut(x) + drop(norm(conv(activation(norm(conv(x)))))))
 """
 
 from typing import Any
@@ -66,14 +66,16 @@ class ResidualBlock(PostActivation):
         filters: Output channels.
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
-        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution and normalisation, option B), "pad"
-            (subsampling and zero channels, option A), "identity" (an error where shapes differ), or a layer, which is always used.
+        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution and normalisation,
+            option B), "pad" (subsampling and zero channels, option A), "identity" (an error where shapes differ), or a
+            layer, which is always used.
         {options}
 
     Call arguments:
         x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
         training: Whether to normalise by batch statistics, and to drop.
-        mask: For sequences, boolean (B, T): masked steps are kept at zero between convolutions, out of the statistics, and are passed on.
+        mask: For sequences, boolean (B, T): masked steps are kept at zero between convolutions, out of the statistics,
+            and are passed on.
 
     Output shape:
         (B, ..., filters), every spatial size divided by its stride and rounded up.
@@ -106,7 +108,8 @@ class BottleneckBlock(Bottleneck, PostActivation):
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `ResidualBlock`.
         ratio: How many times narrower the first two convolutions are. Default 4.
-        stride_position: "middle" strides the kxk convolution, "first" the first 1x1, as the paper and keras.applications do. Default "middle".
+        stride_position: "middle" strides the kxk convolution, "first" the first 1x1, as the paper and
+            keras.applications do. Default "middle".
         {options}
 
     Call arguments, output shape and errors: as in `ResidualBlock`.

@@ -1,6 +1,6 @@
 """Stochastic depth: whole updates are left out in training, and all of them are there at inference.
 
-    y = drop(layer(x))        p_l = 1 - l / L * (1 - p_L)
+y = drop(layer(x))        p_l = 1 - l / L * (1 - p_L)
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from ._config import PACKAGE, ConfiguredLayer, layer_or_name, number, positive_int
-from ._skip import Shape, apply
+from ._skip import Shape, apply, output_shape
 from ._survival import drop, init_survival
 from .residual import ResidualBlock
 
@@ -25,9 +25,10 @@ class StochasticDepth(ConfiguredLayer):
     Args:
         layer: The layer; it takes one tensor and gives one.
         survival_prob: p in (0, 1].
-        granularity: "batch" draws once per mini-batch: a dropped layer is not computed, and its statistics do not move. "sample" draws for each
-            example. Default "batch".
-        scale: "training" divides a surviving update by p; "inference" multiplies by p at inference instead, as the paper does. Default "training".
+        granularity: "batch" draws once per mini-batch: a dropped layer is not computed, and its statistics do not
+            move. "sample" draws for each example. Default "batch".
+        scale: "training" divides a surviving update by p; "inference" multiplies by p at inference instead, as the
+            paper does. Default "training".
         seed: Integer seed of the draws. Default None.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
@@ -40,8 +41,8 @@ class StochasticDepth(ConfiguredLayer):
         The layer's.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, if granularity "batch" meets a layer whose output has a dynamic size
-            that is not the input's.
+        ValueError: For arguments out of range; in `build`, if granularity "batch" meets a layer whose output has a
+            dynamic size that is not the input's.
 
     Example:
 
@@ -105,8 +106,7 @@ class StochasticDepth(ConfiguredLayer):
         return self.layer.compute_mask(inputs, mask)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        # Unlike compute_output_shape, this also knows the layers that do not state their shape.
-        return self.layer.compute_output_spec(keras.KerasTensor(input_shape, self.layer.compute_dtype)).shape
+        return output_shape(self.layer, input_shape)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -21,7 +21,10 @@ class Case:
     rank: int = 2
 
     def make(self, **more: Any) -> keras.layers.Layer:
-        kwargs = {key: value() if callable(value) and key in ("layer", "shortcut") else value for key, value in self.kwargs.items()}
+        kwargs = {
+            key: value() if callable(value) and key in ("layer", "shortcut") else value
+            for key, value in self.kwargs.items()
+        }
         return self.cls(**{**kwargs, **more})
 
     def shape(self, batch: int | None = 2, data_format: str = "channels_last") -> tuple:
@@ -53,7 +56,9 @@ def _conv_shortcut() -> keras.layers.Layer:
 
 
 def _wrapped() -> keras.layers.Layer:
-    return keras.Sequential([keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)])
+    return keras.Sequential(
+        [keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
+    )
 
 
 CASES = [
@@ -71,13 +76,25 @@ CASES = [
     Case("residual-pad-unstrided", ks.ResidualBlock, {"filters": 8, "shortcut": "pad"}),
     Case("residual-pad-sequence", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}, rank=1),
     Case("residual-layer", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": _conv_shortcut}),
-    Case("residual-symmetric", ks.ResidualBlock, {"filters": 8, "strides": 2, "padding": "symmetric", "kernel_size": (3, 5)}),
+    Case(
+        "residual-symmetric",
+        ks.ResidualBlock,
+        {"filters": 8, "strides": 2, "padding": "symmetric", "kernel_size": (3, 5)},
+    ),
     Case("residual-dilated", ks.ResidualBlock, {"filters": 6, "dilation_rate": 2, "dropout": 0.2}),
     Case("residual-causal", ks.ResidualBlock, {"filters": 6, "padding": "causal", "dilation_rate": 2}, rank=1),
     Case("residual-group-norm", ks.ResidualBlock, {"filters": 8, "normalization": keras.layers.GroupNormalization(2)}),
-    Case("residual-no-norm", ks.ResidualBlock, {"filters": 6, "normalization": None, "use_bias": True, "activation": "silu"}),
+    Case(
+        "residual-no-norm",
+        ks.ResidualBlock,
+        {"filters": 6, "normalization": None, "use_bias": True, "activation": "silu"},
+    ),
     Case("residual-zero-gamma", ks.ResidualBlock, {"filters": 6, "zero_init_gamma": True}),
-    Case("bottleneck-first", ks.BottleneckBlock, {"filters": 8, "strides": 2, "stride_position": "first", "use_bias": True}),
+    Case(
+        "bottleneck-first",
+        ks.BottleneckBlock,
+        {"filters": 8, "strides": 2, "stride_position": "first", "use_bias": True},
+    ),
     Case("bottleneck-biases", ks.BottleneckBlock, {"filters": 8, "use_bias": (False, True, True)}),
     Case("preactivation-raw-shortcut", ks.PreActivationBlock, {"filters": 8, "preactivate_shortcut": False}),
     Case("preactivation-shared", ks.PreActivationBlock, {"filters": 6, "preactivate_shortcut": True}),
@@ -96,7 +113,11 @@ CASES = [
     Case("stochastic-preactivation", ks.PreActivationBlock, {"filters": 6, "survival_prob": 0.5}),
     Case("stochastic-preactivation-shared", ks.PreActivationBlock, {"filters": 8, "strides": 2, "survival_prob": 0.5}),
     Case("stochastic-depth", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5}),
-    Case("stochastic-depth-sample", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5, "granularity": "sample"}),
+    Case(
+        "stochastic-depth-sample",
+        ks.StochasticDepth,
+        {"layer": _wrapped, "survival_prob": 0.5, "granularity": "sample"},
+    ),
 ]
 
 # One row for each public class and kind of shortcut: what costs a compilation is tested on these.

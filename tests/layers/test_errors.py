@@ -24,6 +24,7 @@ AT_CONSTRUCTION = {
     "shortcut=None": lambda: ks.ResidualBlock(8, shortcut=None),
     "dropout=1.0": lambda: ks.ResidualBlock(8, dropout=1.0),
     "dropout=-0.1": lambda: ks.WideBlock(8, dropout=-0.1),
+    "dropout=True": lambda: ks.WideBlock(8, dropout=True),
     "dropout='half'": lambda: ks.WideBlock(8, dropout="half"),
     "survival_prob=0.0": lambda: ks.ResidualBlock(8, survival_prob=0.0),
     "survival_prob=1.5": lambda: ks.StochasticDepth(keras.layers.Dense(2), 1.5),

@@ -1,7 +1,7 @@
 """The public blocks are enough to write the networks that others published, to the last bit of padding.
 
-keras.applications' ResNet50 and ResNet50V2 (random weights, copied over) and torchvision's reference outputs, where they are given by
-KERAS_SKIP_GOLDEN, a folder of torchvision_NAME.npz, or lie in ../shared/golden.
+keras.applications' ResNet50 and ResNet50V2 (random weights, copied over) and torchvision's reference outputs, where
+they are given by KERAS_SKIP_GOLDEN, a folder of torchvision_NAME.npz, or lie in ../shared/golden.
 """
 
 import json
@@ -28,7 +28,9 @@ def applications_v1(inputs):
     for stage, (filters, blocks) in enumerate(zip((256, 512, 1024, 2048), (3, 4, 6, 3), strict=True)):
         for block in range(blocks):
             strides = 2 if stage and not block else 1
-            x = ks.BottleneckBlock(filters, strides=strides, stride_position="first", use_bias=True, norm_epsilon=1.001e-5)(x)
+            x = ks.BottleneckBlock(
+                filters, strides=strides, stride_position="first", use_bias=True, norm_epsilon=1.001e-5
+            )(x)
     return x
 
 
@@ -48,7 +50,14 @@ def applications_v2(inputs):
 # Name of our sub-layer in each block: suffix of the layer of keras.applications.
 V1_NAMES = {"conv1": "1_conv", "norm1": "1_bn", "conv2": "2_conv", "norm2": "2_bn", "conv3": "3_conv", "norm3": "3_bn"}
 V1_NAMES |= {"projection": "0_conv", "projection_norm": "0_bn"}
-V2_NAMES = {"norm1": "preact_bn", "conv1": "1_conv", "norm2": "1_bn", "conv2": "2_conv", "norm3": "2_bn", "conv3": "3_conv"}
+V2_NAMES = {
+    "norm1": "preact_bn",
+    "conv1": "1_conv",
+    "norm2": "1_bn",
+    "conv2": "2_conv",
+    "norm3": "2_bn",
+    "conv3": "3_conv",
+}
 V2_NAMES |= {"projection": "0_conv"}
 OUTER = {"stem": "conv1_conv", "stem_norm": "conv1_bn", "post_norm": "post_bn"}
 
@@ -56,14 +65,22 @@ OUTER = {"stem": "conv1_conv", "stem_norm": "conv1_bn", "post_norm": "post_bn"}
 def randomise(model, seed=0):
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        noise = rng.uniform(0.5, 1.5, weight.shape) if "variance" in weight.path else 0.1 * rng.normal(size=weight.shape)
+        noise = (
+            rng.uniform(0.5, 1.5, weight.shape) if "variance" in weight.path else 0.1 * rng.normal(size=weight.shape)
+        )
         if "kernel" not in weight.path:
             weight.assign(noise)
 
 
 def copy_application(source, target, names):
-    blocks = [layer for layer in target.layers if isinstance(layer, ks.BottleneckBlock | ks.PreActivationBottleneckBlock)]
-    places = [f"conv{stage}_block{block}" for stage, n in zip((2, 3, 4, 5), (3, 4, 6, 3), strict=True) for block in range(1, n + 1)]
+    blocks = [
+        layer for layer in target.layers if isinstance(layer, ks.BottleneckBlock | ks.PreActivationBottleneckBlock)
+    ]
+    places = [
+        f"conv{stage}_block{block}"
+        for stage, n in zip((2, 3, 4, 5), (3, 4, 6, 3), strict=True)
+        for block in range(1, n + 1)
+    ]
     copied = 0
     for block, place in zip(blocks, places, strict=True):
         for ours, theirs in names.items():
@@ -141,11 +158,15 @@ def load_golden(model, names):
     assert assigned == len(model.weights)
 
 
-@pytest.mark.parametrize(("name", "basic", "counts"), [("resnet18", True, (2, 2, 2, 2)), ("resnet50", False, (3, 4, 6, 3))])
+@pytest.mark.parametrize(
+    ("name", "basic", "counts"), [("resnet18", True, (2, 2, 2, 2)), ("resnet50", False, (3, 4, 6, 3))]
+)
 def test_torchvision_resnet(name, basic, counts):
     path = GOLDEN / f"torchvision_{name}.npz"
     if not path.is_file():
-        pytest.skip(f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs")
+        pytest.skip(
+            f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs"
+        )
     with np.load(path) as golden:
         x, y, names = golden["x"], golden["y"], json.loads(str(golden["state_dict"]))
     inputs = keras.Input((64, 64, 3))

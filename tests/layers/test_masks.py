@@ -103,5 +103,7 @@ def test_masked_training_through_fit():
 
 def test_masks_need_channels_last():
     x, mask = padded_batch(0.0)
-    with pytest.raises(ValueError, match="Expected data_format='channels_last'.*Received: data_format='channels_first'"):
+    with pytest.raises(
+        ValueError, match="Expected data_format='channels_last'.*Received: data_format='channels_first'"
+    ):
         ks.ResidualBlock(9, data_format="channels_first")(x, mask=mask)

@@ -35,7 +35,11 @@ def test_regularizer_counts_every_kernel_and_no_norm(make):
 def test_constraint_and_bias_options_reach_every_convolution(make):
     layer = make(kernel_constraint="non_neg", use_bias=True, bias_regularizer="l1", bias_constraint="unit_norm")
     layer.build((2, 8, 8, 6))
-    convolutions = [w for w in layer._flatten_layers() if hasattr(w, "kernel_constraint") and w is not layer and hasattr(w, "kernel")]
+    convolutions = [
+        w
+        for w in layer._flatten_layers()
+        if hasattr(w, "kernel_constraint") and w is not layer and hasattr(w, "kernel")
+    ]
     assert len(convolutions) == len(kernels(layer))
     for conv in convolutions:
         assert isinstance(conv.kernel_constraint, keras.constraints.NonNeg)

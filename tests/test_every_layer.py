@@ -1,0 +1,73 @@
+"""One network with every public layer: through a file into another process, through ONNX into another runtime."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnxruntime
+
+import export
+import keras_skip as ks
+
+IN_A_NEW_PROCESS = """
+import sys
+import keras, numpy as np
+import keras_skip
+model = keras.saving.load_model(sys.argv[1])
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
+"""
+
+
+def every_layer():
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", name="stem")(inputs)
+    x = ks.ResidualBlock(8, dropout=0.1)(x)
+    x = ks.ResidualBlock(12, strides=2, shortcut="pad")(x)
+    x = ks.BottleneckBlock(16, padding="symmetric", strides=2)(x)
+    x = ks.PreActivationBlock(16, survival_prob=0.9)(x)
+    x = ks.PreActivationBottleneckBlock(16)(x)
+    x = ks.WideBlock(20, spatial_dropout=True)(x)
+    x = ks.HighwayBlock(kernel_size=3)(x)
+    x = ks.StochasticDepthBlock(20, survival_prob=ks.linear_survival(0.5, 2)[0])(x)
+    x = ks.DenseBlock(2, 4)(x)
+    x = ks.TransitionBlock()(x)
+    x = keras.layers.Add(name="sum")([x, ks.StochasticDepth(keras.layers.Conv2D(14, 3, padding="same"), 0.8)(x)])
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, ks.HighwayBlock(carry="coupled")(x), name="every_layer")
+
+
+def trained():
+    """Two steps of training, so that no statistic or gate is where it started."""
+    model = every_layer()
+    rng = np.random.default_rng(0)
+    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse", jit_compile=False)
+    for _ in range(2):
+        model.train_on_batch(rng.normal(size=(8, 32, 32, 3)), rng.normal(size=(8, 14)))
+    return model
+
+
+def test_every_public_layer_is_in_the_network():
+    assert {type(layer).__name__ for layer in every_layer().layers} >= set(ks.__all__) - {"linear_survival"}
+
+
+def test_saved_and_loaded_in_a_new_process_it_computes_exactly_the_same(tmp_path):
+    model = trained()
+    x = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", x)
+    files = [tmp_path / name for name in ("model.keras", "x.npy", "y.npy")]
+    result = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS, *files], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert np.abs(np.load(tmp_path / "y.npy") - model.predict(x, verbose=0)).max() == 0.0
+
+
+def test_as_onnx_it_computes_the_same(tmp_path):
+    model = trained()
+    path = export.to_onnx(model, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in (1, 5):
+        x = np.random.default_rng(batch).normal(size=(batch, 32, 32, 3)).astype("float32")
+        expected = model.predict(x, verbose=0)
+        (received,) = session.run(None, {session.get_inputs()[0].name: x})
+        assert np.abs(received - expected).max() <= 1e-4 * np.abs(expected).max()
