@@ -80,16 +80,7 @@ def _to_config(name: str, value: Any) -> Any:
     return keras.saving.serialize_keras_object(value)
 
 
-def layer_config(value: Any, argument: str) -> dict[str, Any]:
-    """The configuration of a layer given as an object or as its configuration, so that copies can be made of it."""
-    if isinstance(value, keras.layers.Layer):
-        return keras.saving.serialize_keras_object(value)
-    if isinstance(value, dict) and "class_name" in value:
-        return dict(value)
-    raise ValueError(f"Expected {argument} to be a layer or its configuration. Received: {argument}={value!r}")
-
-
-def layer_or_name(value: Any, argument: str, names: Sequence[str]) -> Any:
+def layer_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any:
     """One of `names`, or a layer given as an object or as its configuration."""
     if isinstance(value, keras.layers.Layer):
         return value
@@ -104,6 +95,12 @@ def one_of(value: Any, argument: str, names: Sequence[str]) -> str:
     if value not in names:
         raise ValueError(f"Expected {argument} to be one of {list(names)}. Received: {argument}={value!r}")
     return value
+
+
+def optional_int(value: Any, argument: str) -> int | None:
+    if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
+        raise ValueError(f"Expected {argument} to be an integer or None. Received: {argument}={value!r}")
+    return value if value is None else int(value)
 
 
 def positive_int(value: Any, argument: str) -> int:
@@ -146,9 +143,8 @@ def own_initializer(initializer: Any, name: str) -> Any:
     One Keras initializer object gives the same values at every call, so sub-layers that shared it would start out
     equal. A copy of one without a seed draws afresh; a seed is offset by the sub-layer's name.
     """
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return initializer
-    if isinstance(getattr(initializer, "seed", None), keras.random.SeedGenerator):
+    seed = getattr(initializer, "seed", None)
+    if seed is None or isinstance(seed, keras.random.SeedGenerator):
         return initializer
     config = initializer.get_config()
     if isinstance(config.get("seed"), int):

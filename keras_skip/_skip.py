@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import keras
 from keras import ops
 
-from ._config import ConfiguredLayer, layer_config, number, one_of, own_initializer, positive_ints
+from ._config import ConfiguredLayer, layer_or_name, number, one_of, optional_int, own_initializer, positive_ints
 from ._survival import drop, init_survival
 
 Shape = tuple[int | None, ...]
@@ -101,8 +101,12 @@ class Block(ConfiguredLayer):
             raise ValueError(f"Expected activation to be a name or a function. Received: activation={activation!r}")
         self.use_bias = tuple(bool(b) for b in use_bias) if isinstance(use_bias, (tuple, list)) else bool(use_bias)
         self.activation = keras.activations.get(activation)
-        named = normalization is None or normalization == "batch"
-        self.normalization = normalization if named else layer_config(normalization, "normalization")
+        self._norm_class: type | None = None
+        if normalization is not None and normalization != "batch":
+            # Copies are made of it. Held as an object, it would be a sub-layer without a use.
+            template = layer_or_name(normalization, "normalization", ("batch", None))
+            self._norm_class, normalization = type(template), keras.saving.serialize_keras_object(template)
+        self.normalization = normalization
         self.norm_momentum = number(norm_momentum, "norm_momentum", 0.0, 1.0, "[)")
         self.norm_epsilon = number(norm_epsilon, "norm_epsilon", 0.0)
         self.dropout = number(dropout, "dropout", 0.0, 1.0, "[)")
@@ -115,7 +119,7 @@ class Block(ConfiguredLayer):
         self.bias_constraint = keras.constraints.get(bias_constraint)
         data_format = keras.config.image_data_format() if data_format is None else data_format
         self.data_format = one_of(data_format, "data_format", ("channels_last", "channels_first"))
-        self.seed = seed
+        self.seed = optional_int(seed, "seed")
         self.supports_masking = True
 
     def _check_biases(self, convolutions: int) -> None:
@@ -199,7 +203,7 @@ class Block(ConfiguredLayer):
         if self.normalization is None:
             setattr(self, name, None)
             return
-        if self.normalization == "batch":
+        if self._norm_class is None:
             layer = keras.layers.BatchNormalization(
                 axis=self._channel_axis(shape) if self.data_format == "channels_first" else -1,
                 momentum=self.norm_momentum,
@@ -208,20 +212,20 @@ class Block(ConfiguredLayer):
                 **self._sub_layer(name),
             )
         else:
-            layer = self._copied_norm(name, zero_gamma)
+            layer = self._copied_norm(self._norm_class, name, zero_gamma)
         self._add(name, layer, shape)
 
-    def _copied_norm(self, name: str, zero_gamma: bool) -> keras.layers.Layer:
-        copied = dict(self.normalization)
-        own = {**copied["config"], "name": name, "dtype": keras.saving.serialize_keras_object(self.dtype_policy)}
+    def _copied_norm(self, cls: Any, name: str, zero_gamma: bool) -> keras.layers.Layer:
+        config = {**self.normalization["config"], "name": name}
+        config["dtype"] = keras.saving.serialize_keras_object(self.dtype_policy)
         if zero_gamma:
-            if "gamma_initializer" not in own:
+            if "gamma_initializer" not in config:
                 raise ValueError(
                     "Expected a normalization with a gamma_initializer for zero_init_gamma=True. "
-                    f"Received: normalization={copied['class_name']}"
+                    f"Received: normalization={cls.__name__}"
                 )
-            own["gamma_initializer"] = "zeros"
-        return keras.saving.deserialize_keras_object({**copied, "config": own})
+            config["gamma_initializer"] = "zeros"
+        return cls.from_config(config)
 
     def _add_dropout(self, name: str, shape: Shape, place: int = 0) -> None:
         if self.dropout == 0.0:

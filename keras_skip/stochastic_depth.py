@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._config import PACKAGE, ConfiguredLayer, layer_or_name, number, positive_int
+from ._config import PACKAGE, ConfiguredLayer, layer_or_name, number, optional_int, positive_int
 from ._skip import Shape, apply, output_shape
 from ._survival import drop, init_survival
 from .residual import ResidualBlock
@@ -68,7 +68,7 @@ class StochasticDepth(ConfiguredLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.layer = layer_or_name(layer, "layer", ())
-        self.seed = seed
+        self.seed = optional_int(seed, "seed")
         init_survival(self, survival_prob, granularity, scale, seed)
         self.supports_masking = self.layer.supports_masking
 

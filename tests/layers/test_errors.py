@@ -33,6 +33,8 @@ AT_CONSTRUCTION = {
     "scale='none'": lambda: ks.StochasticDepthBlock(8, scale="none"),
     "layer='dense'": lambda: ks.StochasticDepth("dense", 0.5),
     "normalization='layer'": lambda: ks.ResidualBlock(8, normalization="layer"),
+    "seed='1'": lambda: ks.ResidualBlock(8, seed="1"),
+    "seed=1.5": lambda: ks.StochasticDepth(keras.layers.Dense(2), 0.5, seed=1.5),
     "norm_momentum=1.0": lambda: ks.ResidualBlock(8, norm_momentum=1.0),
     "norm_epsilon=0": lambda: ks.ResidualBlock(8, norm_epsilon=0),
     "normalization=None": lambda: ks.ResidualBlock(8, zero_init_gamma=True, normalization=None),

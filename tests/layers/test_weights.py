@@ -82,6 +82,30 @@ def test_a_copied_normalization_keeps_its_arguments():
     assert layer.norm1 is not layer.norm2 and layer.norm1.gamma is None
 
 
+def test_a_normalization_of_the_users_own_needs_no_registration():
+    class Scaling(keras.layers.Layer):
+        def __init__(self, factor, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def call(self, x):
+            return x * self.factor
+
+        def get_config(self):
+            return {**super().get_config(), "factor": self.factor}
+
+    layer = ks.ResidualBlock(6, normalization=Scaling(0.5))
+    layer.build((2, 6))
+    assert layer.norm1.factor == layer.norm2.factor == 0.5
+
+
+def test_an_activity_regularizer_survives_the_config():
+    layer = ks.HighwayBlock(activity_regularizer="l2")
+    copy = ks.HighwayBlock.from_config(layer.get_config())
+    copy(np.ones((2, 4), "float32"))
+    assert isinstance(copy.activity_regularizer, keras.regularizers.L2) and len(copy.losses) == 1
+
+
 def test_spatial_dropout_drops_whole_channels_and_plain_dropout_elements():
     x = np.ones((8, 6, 6, 16), "float32")
     for spatial in (True, False):
