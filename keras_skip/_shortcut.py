@@ -12,8 +12,9 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
+from ._block import Shape, apply, as_tuple, output_shape
 from ._config import layer_or_name, one_of, positive_int, positive_ints
-from ._skip import Shape, SkipBlock, SkipOptions, apply, as_tuple, output_shape
+from ._skip import SkipBlock, SkipOptions
 
 SHORTCUTS = ("projection", "pad", "identity")
 

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from ._block import Block, Shape, apply, masked
 from ._config import PACKAGE, argument_names, number, own_initializer, positive_int
-from ._skip import Block, Shape, SkipBlock, apply, masked
+from ._skip import SkipBlock
 
 
 class DenseLayer(SkipBlock):

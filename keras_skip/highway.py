@@ -10,8 +10,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from ._block import Shape, apply
 from ._config import PACKAGE, number, one_of, positive_int
-from ._skip import Shape, SkipBlock, apply
+from ._skip import SkipBlock
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

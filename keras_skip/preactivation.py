@@ -11,9 +11,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from ._block import Shape, apply
 from ._config import PACKAGE
 from ._shortcut import Bottleneck, ShortcutBlock
-from ._skip import Shape, apply
 
 
 class PreActivation(ShortcutBlock):

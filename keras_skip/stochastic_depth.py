@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from ._block import Shape, apply, output_shape
 from ._config import PACKAGE, ConfiguredLayer, layer_or_name, number, optional_int, positive_int
-from ._skip import Shape, apply, output_shape
 from ._survival import drop, init_survival
 from .residual import ResidualBlock
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import keras_skip as ks
+from keras_skip._config import argument_names
 
 SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
 
@@ -35,12 +36,8 @@ class Case:
         return np.random.default_rng(seed).normal(size=self.shape(batch, data_format)).astype("float32")
 
     @property
-    def takes_strides(self) -> bool:
-        return "strides" in ks._config.argument_names(self.cls)
-
-    @property
     def takes_data_format(self) -> bool:
-        return "data_format" in ks._config.argument_names(self.cls)
+        return "data_format" in argument_names(self.cls)
 
 
 def _all_ranks(name: str, cls: type, kwargs: dict[str, Any] | None = None, strides: bool = False) -> list[Case]:

@@ -10,8 +10,9 @@ from keras import ops
 from keras.src.testing import TestCase
 
 import keras_skip as ks
+from keras_skip._block import BlockOptions
 from keras_skip._config import argument_names
-from keras_skip._skip import BlockOptions, SkipBlock, SkipOptions
+from keras_skip._skip import SkipBlock, SkipOptions
 from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
 
 every = pytest.mark.parametrize("case", CASES, ids=ids)
