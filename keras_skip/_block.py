@@ -3,7 +3,9 @@
 An input of rank r has r - 2 spatial dimensions: none gives dense layers, one to three give convolutions.
 """
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import keras
@@ -274,6 +276,11 @@ def apply(layer: keras.layers.Layer | None, x: Any, training: Any = None, mask: 
     """`layer(x)` with as much of the context as the layer takes; an absent layer is the identity."""
     if layer is None:
         return x
-    taken = inspect.signature(layer.call).parameters
     context = {"training": training, "mask": mask}
-    return layer(x, **{name: value for name, value in context.items() if name in taken})
+    return layer(x, **{name: context[name] for name in _context_arguments(type(layer).call)})
+
+
+@functools.cache
+def _context_arguments(call: Callable) -> tuple[str, ...]:
+    taken = inspect.signature(call).parameters
+    return tuple(name for name in ("training", "mask") if name in taken)
