@@ -11,23 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
+from .catalogue import MODELS, Entry
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a network without building it; the builder is "module:function" inside `zoo.networks`."""
-
-    name: str
-    builder: str
-    summary: str
-    arguments: dict[str, Any]
-    paper: str = ""
-    paper_error: str = ""
-    input_shape: tuple[int, int, int] = (32, 32, 3)
-    classes: int = 10
 
 
 @dataclass(frozen=True)
@@ -56,35 +43,6 @@ class Description:
     parameters: int
     non_trainable: int
     arguments: dict[str, Any] = field(default_factory=dict)
-
-
-def _mlp(name: str, summary: str, paper: str = "") -> Entry:
-    return Entry(name, f"mlp:{name}", summary, {"depth": 12}, paper, input_shape=(8, 8, 1))
-
-
-_RESNET = "He et al. 2015, Deep Residual Learning for Image Recognition, arXiv 1512.03385"
-
-MODELS: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        _mlp("plain_mlp", "12 dense layers without skip connections"),
-        _mlp("residual_mlp", "the same layers in residual blocks of two", _RESNET),
-        _mlp("highway_mlp", "the same layers with gates", "Srivastava et al. 2015, Highway Networks, arXiv 1505.00387"),
-        _mlp(
-            "dense_mlp",
-            "the same layers, each seeing all before it",
-            "Huang et al. 2017, Densely Connected Convolutional Networks, arXiv 1608.06993",
-        ),
-        Entry(
-            "resnet20",
-            "resnet:cifar_resnet",
-            "residual network for small images, parameter-free shortcuts",
-            {"depth": 20},
-            _RESNET,
-            "8.75 % on CIFAR-10",
-        ),
-    )
-}
 
 
 def list_models(pattern: str | None = None) -> list[str]:
