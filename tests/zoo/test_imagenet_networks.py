@@ -1,0 +1,262 @@
+"""The networks for ImageNet: parameters, and the same numbers as their originals with the same weights.
+
+The originals are keras.applications' own networks, with random weights, and torchvision's reference outputs.
+"""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from tests.layers.test_known_networks import GOLDEN, golden_weight
+from zoo.networks.imagenet_densenet import imagenet_densenet
+from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.registry import count
+
+SHAPE = (64, 64, 3)
+BUILDERS = [imagenet_resnet, applications_resnet, applications_resnet_v2, imagenet_densenet]
+
+# A variable's owner among our layers -> its name among theirs, rule after rule.
+KERAS_RULES = [
+    (r"^stem_conv$", "conv1_conv"),
+    (r"^stem_norm$", "conv1_bn"),
+    (r"^head$", "predictions"),
+    (r"^stage1", "conv2"),
+    (r"^stage2", "conv3"),
+    (r"^stage3", "conv4"),
+    (r"^stage4", "conv5"),
+]
+KERAS_RESNET = [
+    *KERAS_RULES,
+    (r"/projection$", "_0_conv"),
+    (r"/projection_norm$", "_0_bn"),
+    (r"/conv(\d)$", r"_\1_conv"),
+    (r"/norm(\d)$", r"_\1_bn"),
+]
+KERAS_RESNET_V2 = [
+    *KERAS_RULES,
+    (r"^norm$", "post_bn"),
+    (r"/projection$", "_0_conv"),
+    (r"/conv(\d)$", r"_\1_conv"),
+    (r"/norm1$", "_preact_bn"),
+    (r"/norm2$", "_1_bn"),
+    (r"/norm3$", "_2_bn"),
+]
+KERAS_DENSENET = [
+    (r"^norm$", "bn"),
+    (r"^stage1_transition/", "pool2_"),
+    (r"^stage2_transition/", "pool3_"),
+    (r"^stage3_transition/", "pool4_"),
+    (r"^(pool\d)_conv1$", r"\1_conv"),
+    (r"^(pool\d)_norm1$", r"\1_bn"),
+    *KERAS_RULES,
+    (r"_block1/layer(\d+)/", r"_block\1/"),
+    (r"/norm1$", "_0_bn"),
+    (r"/conv1$", "_1_conv"),
+    (r"/norm2$", "_1_bn"),
+    (r"/conv2$", "_2_conv"),
+]
+TORCH_RESNET = [
+    (r"^stem_conv$", "conv1"),
+    (r"^stem_norm$", "bn1"),
+    (r"^head$", "fc"),
+    (r"/projection$", "/downsample.0"),
+    (r"/projection_norm$", "/downsample.1"),
+    (r"/norm(\d)$", r"/bn\1"),
+    (r"^stage(\d)_block(\d+)/", lambda match: f"layer{match[1]}.{int(match[2]) - 1}."),
+]
+TORCH_DENSENET = [
+    (r"^stem_(conv|norm)$", r"features.\g<1>0"),
+    (r"^norm$", "features.norm5"),
+    (r"^head$", "classifier"),
+    (r"^stage(\d)_transition/(conv|norm)1$", r"features.transition\1.\2"),
+    (r"^stage(\d)_block1/layer(\d+)/", r"features.denseblock\1.denselayer\2."),
+]
+TORCH_VARIABLES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+TORCH_VARIABLES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+def foreign(variable, rules):
+    """The foreign owner of one of our variables, and the variable's own name."""
+    owner, name = variable.path.rsplit("/", 1)
+    for pattern, replacement in rules:
+        owner = re.sub(pattern, replacement, owner)
+    return owner, name
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "parameters"),
+    [
+        (imagenet_resnet, {"depth": 18}, 11_689_512),
+        (imagenet_resnet, {"depth": 34}, 21_797_672),
+        (imagenet_resnet, {"depth": 50}, 25_557_032),
+        (imagenet_resnet, {"depth": 101}, 44_549_160),
+        (imagenet_resnet, {"depth": 152}, 60_192_808),
+        (imagenet_resnet, {"depth": 50, "widening": 2}, 68_883_240),
+        (applications_resnet, {"depth": 50}, 25_583_592),
+        (applications_resnet_v2, {"depth": 50}, 25_568_360),
+        (imagenet_densenet, {"depth": 121}, 7_978_856),
+        (imagenet_densenet, {"depth": 169}, 14_149_480),
+    ],
+)
+def test_parameters_are_the_published_ones(builder, arguments, parameters):
+    assert count(builder(SHAPE, **arguments).trainable_variables) == parameters
+
+
+@pytest.mark.parametrize(
+    ("builder", "depth", "original"),
+    [
+        (applications_resnet, 101, "ResNet101"),
+        (applications_resnet, 152, "ResNet152"),
+        (applications_resnet_v2, 101, "ResNet101V2"),
+        (applications_resnet_v2, 152, "ResNet152V2"),
+        (imagenet_densenet, 201, "DenseNet201"),
+    ],
+)
+def test_parameters_are_those_of_keras_applications(builder, depth, original):
+    theirs = getattr(keras.applications, original)(weights=None, input_shape=SHAPE)
+    ours = builder(SHAPE, depth=depth)
+    assert count(ours.trainable_variables) == count(theirs.trainable_variables)
+    assert count(ours.non_trainable_variables) == count(theirs.non_trainable_variables)
+
+
+def randomise(model):
+    """Values that keep the image's signal to the end: those of a new network lose it among the biases."""
+    rng = np.random.default_rng(0)
+    ranges = {"moving_variance": (0.5, 1.5), "gamma": (0.5, 1.0)}
+    for variable in model.variables:
+        kind = variable.path.rsplit("/", 1)[1]
+        if kind in ranges:
+            variable.assign(rng.uniform(*ranges[kind], variable.shape))
+        else:
+            deviation = np.sqrt(2 / np.prod(variable.shape[:-1])) if kind == "kernel" else 0.1
+            variable.assign(rng.standard_normal(variable.shape, dtype="float32") * np.float32(deviation))
+
+
+def relative_difference(received, expected):
+    return np.abs(received - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "original", "rules"),
+    [
+        (applications_resnet, {"depth": 50}, "ResNet50", KERAS_RESNET),
+        (applications_resnet, {"depth": 101}, "ResNet101", KERAS_RESNET),
+        (applications_resnet_v2, {"depth": 50}, "ResNet50V2", KERAS_RESNET_V2),
+        (imagenet_densenet, {"depth": 121, "norm_epsilon": 1.001e-5}, "DenseNet121", KERAS_DENSENET),
+    ],
+)
+def test_logits_are_those_of_keras_applications(builder, arguments, original, rules):
+    source = getattr(keras.applications, original)(weights=None, input_shape=SHAPE, classifier_activation=None)
+    randomise(source)
+    target = builder(SHAPE, **arguments)
+    theirs = {f"{layer.name}/{v.name}": v for layer in source.layers for v in layer.variables}
+    for variable in target.variables:
+        variable.assign(theirs.pop("/".join(foreign(variable, rules))))
+    assert not theirs, "every weight of theirs has its place in ours"
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    received, expected = (keras.ops.convert_to_numpy(model(images)) for model in (target, source))
+    assert relative_difference(expected[0], expected[1]) > 0.01, "equality means little if all images are alike"
+    assert relative_difference(received, expected) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "builder", "depth", "rules"),
+    [
+        ("resnet18", imagenet_resnet, 18, TORCH_RESNET),
+        ("resnet50", imagenet_resnet, 50, TORCH_RESNET),
+        ("densenet121", imagenet_densenet, 121, TORCH_DENSENET),
+    ],
+)
+def test_logits_are_those_of_torchvision(name, builder, depth, rules):
+    path = GOLDEN / f"torchvision_{name}.npz"
+    if not path.is_file():
+        pytest.skip(
+            f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs"
+        )
+    with np.load(path) as golden:
+        images, expected, state = golden["x"], golden["y"], dict(json.loads(str(golden["state_dict"])))
+    target = builder(SHAPE, depth=depth)
+    for variable in target.variables:
+        owner, kind = foreign(variable, rules)
+        weight = f"{owner}.{TORCH_VARIABLES[kind]}"
+        value = golden_weight(weight, tuple(state.pop(weight))).astype("float32")
+        variable.assign(value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T)
+    assert all(left.endswith("num_batches_tracked") for left in state)
+    received = keras.ops.convert_to_numpy(target(images.transpose(0, 2, 3, 1)))
+    assert relative_difference(received, expected) <= 1e-4
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_any_size_grey_or_colour(builder):
+    model = builder((None, None, 1), classes=7)
+    for size in ((32, 32), (45, 70)):
+        assert model(np.zeros((2, *size, 1), "float32")).shape == (2, 7)
+    assert builder((47, 33, 3), classes=7).output_shape == (None, 7)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_names_and_sizes_do_not_depend_on_what_was_built_before(builder):
+    first, second = builder(SHAPE), builder(SHAPE)
+    assert [v.path for v in first.variables] == [v.path for v in second.variables]
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    sizes = [first.get_layer(f"stage{stage}_block1").output.shape[1] for stage in (1, 2, 3, 4)]
+    assert sizes == [16, 8, 4, 2]
+    assert first.get_layer("stem_conv").output.shape == (None, 32, 32, 64)
+    assert first.layers[-1].name == "head"
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_weight_decay_d_has_the_gradient_d_times_w(builder):
+    model = builder(SHAPE, classes=10, weight_decay=0.5)
+    kernels = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables if v.path.endswith("kernel")]
+    expected = sum(0.25 * np.sum(kernel.astype("float64") ** 2) for kernel in kernels)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_blocks_can_start_as_their_shortcut(depth):
+    last = "norm2" if depth == 18 else "norm3"
+    for zero in (True, False):
+        blocks = [
+            layer
+            for layer in imagenet_resnet(SHAPE, depth=depth, zero_init_gamma=zero).layers
+            if "_block" in layer.name
+        ]
+        assert {float(np.ptp(getattr(block, last).gamma)) for block in blocks} == {0.0}
+        assert {float(np.max(getattr(block, last).gamma)) for block in blocks} == {0.0 if zero else 1.0}
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_logits_are_float32_in_mixed_precision(builder):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = builder(SHAPE, classes=3)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.output.dtype == "float32"
+    assert model.get_layer("stage2_block1").compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "named"),
+    [
+        (imagenet_resnet, {"depth": 20}, "depth=20"),
+        (imagenet_resnet, {"depth": 50, "widening": 3}, "widening=3"),
+        (imagenet_resnet, {"depth": 18, "widening": 2}, "widening=2"),
+        (imagenet_resnet, {"input_shape": (32, 64, 3)}, r"input_shape=\(32, 64, 3\)"),
+        (applications_resnet, {"depth": 18}, "depth=18"),
+        (applications_resnet_v2, {"depth": "50"}, "depth='50'"),
+        (applications_resnet_v2, {"input_shape": (64, 32, 3)}, r"input_shape=\(64, 32, 3\)"),
+        (imagenet_densenet, {"depth": 264}, "depth=264"),
+        (imagenet_densenet, {"input_shape": (28, 28, 1)}, r"input_shape=\(28, 28, 1\)"),
+        (imagenet_densenet, {"input_shape": (224, 224)}, r"input_shape=\(224, 224\)"),
+        (imagenet_densenet, {"classes": 0}, "classes=0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(builder, arguments, named):
+    with pytest.raises(ValueError, match=f"Expected .* Received: {named}"):
+        builder(**arguments)
