@@ -57,8 +57,8 @@ def list_models(pattern: str | None = None) -> list[str]:
     Example:
 
     >>> import zoo
-    >>> zoo.list_models("res*")
-    ['residual_mlp', 'resnet20']
+    >>> zoo.list_models("wrn_16_*")
+    ['wrn_16_2', 'wrn_16_4', 'wrn_16_8']
     """
     return sorted(name for name in MODELS if pattern is None or fnmatch.fnmatchcase(name, pattern))
 
@@ -173,8 +173,8 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
         return model
     saved = _saved(weights)
     model = build(name, **({"input_shape": saved.input_shape[1:], "classes": saved.output_shape[-1]} | arguments))
-    ours = {variable.path: variable for variable in model.variables}
-    theirs = {variable.path: variable for variable in saved.variables}
+    ours = {variable.path: variable for variable in model.weights}
+    theirs = {variable.path: variable for variable in saved.weights}
     problems = {
         "missing": [path for path in ours if path not in theirs],
         "unexpected": [path for path in theirs if path not in ours],

@@ -56,13 +56,10 @@ def preact_resnet(
     x = stem(image, STEM, weight_decay)
     for stage in range(1, 4):
         for block in range(1, blocks + 1):
-            x = cls(
-                STEM * 2 ** (stage - 1) * (4 if bottleneck else 1),
-                strides=2 if stage > 1 and block == 1 else 1,
-                # The very first unit has no activation before it, so its shortcut shares that of the branch.
-                preactivate_shortcut=True if stage == block == 1 else "auto",
-                name=f"stage{stage}_block{block}",
-                **options,
-            )(x)
+            filters = STEM * 2 ** (stage - 1) * (4 if bottleneck else 1)
+            strides = 2 if stage > 1 and block == 1 else 1
+            # The very first unit has no activation before it, so its shortcut shares that of the branch.
+            options["preactivate_shortcut"] = True if stage == block == 1 else "auto"
+            x = cls(filters, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
     x = norm_activation(x, "last")
     return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"preact_resnet{depth}")
