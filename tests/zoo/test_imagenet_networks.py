@@ -23,10 +23,7 @@ KERAS_RULES = [
     (r"^stem_conv$", "conv1_conv"),
     (r"^stem_norm$", "conv1_bn"),
     (r"^head$", "predictions"),
-    (r"^stage1", "conv2"),
-    (r"^stage2", "conv3"),
-    (r"^stage3", "conv4"),
-    (r"^stage4", "conv5"),
+    (r"^stage(\d)", lambda match: f"conv{int(match[1]) + 1}"),
 ]
 KERAS_RESNET = [
     *KERAS_RULES,
@@ -37,7 +34,7 @@ KERAS_RESNET = [
 ]
 KERAS_RESNET_V2 = [
     *KERAS_RULES,
-    (r"^norm$", "post_bn"),
+    (r"^last_norm$", "post_bn"),
     (r"/projection$", "_0_conv"),
     (r"/conv(\d)$", r"_\1_conv"),
     (r"/norm1$", "_preact_bn"),
@@ -45,14 +42,11 @@ KERAS_RESNET_V2 = [
     (r"/norm3$", "_2_bn"),
 ]
 KERAS_DENSENET = [
-    (r"^norm$", "bn"),
-    (r"^stage1_transition/", "pool2_"),
-    (r"^stage2_transition/", "pool3_"),
-    (r"^stage3_transition/", "pool4_"),
-    (r"^(pool\d)_conv1$", r"\1_conv"),
-    (r"^(pool\d)_norm1$", r"\1_bn"),
     *KERAS_RULES,
-    (r"_block1/layer(\d+)/", r"_block\1/"),
+    (r"^last_norm$", "bn"),
+    (r"^transition(\d)/conv1$", lambda match: f"pool{int(match[1]) + 1}_conv"),
+    (r"^transition(\d)/norm1$", lambda match: f"pool{int(match[1]) + 1}_bn"),
+    (r"^block(\d)/layer(\d+)/", lambda match: f"conv{int(match[1]) + 1}_block{match[2]}/"),
     (r"/norm1$", "_0_bn"),
     (r"/conv1$", "_1_conv"),
     (r"/norm2$", "_1_bn"),
@@ -69,10 +63,10 @@ TORCH_RESNET = [
 ]
 TORCH_DENSENET = [
     (r"^stem_(conv|norm)$", r"features.\g<1>0"),
-    (r"^norm$", "features.norm5"),
+    (r"^last_norm$", "features.norm5"),
     (r"^head$", "classifier"),
-    (r"^stage(\d)_transition/(conv|norm)1$", r"features.transition\1.\2"),
-    (r"^stage(\d)_block1/layer(\d+)/", r"features.denseblock\1.denselayer\2."),
+    (r"^transition(\d)/(conv|norm)1$", r"features.transition\1.\2"),
+    (r"^block(\d)/layer(\d+)/", r"features.denseblock\1.denselayer\2."),
 ]
 TORCH_VARIABLES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
 TORCH_VARIABLES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -159,7 +153,7 @@ def test_logits_are_those_of_keras_applications(builder, arguments, original, ru
     images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
     received, expected = (keras.ops.convert_to_numpy(model(images)) for model in (target, source))
     assert relative_difference(expected[0], expected[1]) > 0.01, "equality means little if all images are alike"
-    assert relative_difference(received, expected) <= 1e-4
+    assert relative_difference(received, expected) <= 1e-5
 
 
 @pytest.mark.parametrize(
@@ -186,7 +180,7 @@ def test_logits_are_those_of_torchvision(name, builder, depth, rules):
         variable.assign(value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T)
     assert all(left.endswith("num_batches_tracked") for left in state)
     received = keras.ops.convert_to_numpy(target(images.transpose(0, 2, 3, 1)))
-    assert relative_difference(received, expected) <= 1e-4
+    assert relative_difference(received, expected) <= 1e-5
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
@@ -202,7 +196,8 @@ def test_names_and_sizes_do_not_depend_on_what_was_built_before(builder):
     first, second = builder(SHAPE), builder(SHAPE)
     assert [v.path for v in first.variables] == [v.path for v in second.variables]
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
-    sizes = [first.get_layer(f"stage{stage}_block1").output.shape[1] for stage in (1, 2, 3, 4)]
+    prefix, suffix = ("block", "") if builder is imagenet_densenet else ("stage", "_block1")
+    sizes = [first.get_layer(f"{prefix}{stage}{suffix}").output.shape[1] for stage in (1, 2, 3, 4)]
     assert sizes == [16, 8, 4, 2]
     assert first.get_layer("stem_conv").output.shape == (None, 32, 32, 64)
     assert first.layers[-1].name == "head"
@@ -220,13 +215,10 @@ def test_weight_decay_d_has_the_gradient_d_times_w(builder):
 def test_blocks_can_start_as_their_shortcut(depth):
     last = "norm2" if depth == 18 else "norm3"
     for zero in (True, False):
-        blocks = [
-            layer
-            for layer in imagenet_resnet(SHAPE, depth=depth, zero_init_gamma=zero).layers
-            if "_block" in layer.name
-        ]
-        assert {float(np.ptp(getattr(block, last).gamma)) for block in blocks} == {0.0}
-        assert {float(np.max(getattr(block, last).gamma)) for block in blocks} == {0.0 if zero else 1.0}
+        model = imagenet_resnet(SHAPE, depth=depth, zero_init_gamma=zero)
+        gammas = [getattr(layer, last).gamma for layer in model.layers if "_block" in layer.name]
+        gammas = np.concatenate([keras.ops.convert_to_numpy(gamma) for gamma in gammas])
+        assert set(gammas) == {0.0 if zero else 1.0}
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
@@ -238,7 +230,8 @@ def test_logits_are_float32_in_mixed_precision(builder):
     finally:
         keras.config.set_dtype_policy(before)
     assert model.output.dtype == "float32"
-    assert model.get_layer("stage2_block1").compute_dtype == "bfloat16"
+    inner = [layer for layer in model.layers if layer.name not in ("image", "head")]
+    assert {layer.compute_dtype for layer in inner} == {"bfloat16"}
 
 
 @pytest.mark.parametrize(
@@ -252,6 +245,7 @@ def test_logits_are_float32_in_mixed_precision(builder):
         (applications_resnet_v2, {"depth": "50"}, "depth='50'"),
         (applications_resnet_v2, {"input_shape": (64, 32, 3)}, r"input_shape=\(64, 32, 3\)"),
         (imagenet_densenet, {"depth": 264}, "depth=264"),
+        (imagenet_densenet, {"depth": [121]}, r"depth=\[121\]"),
         (imagenet_densenet, {"input_shape": (28, 28, 1)}, r"input_shape=\(28, 28, 1\)"),
         (imagenet_densenet, {"input_shape": (224, 224)}, r"input_shape=\(224, 224\)"),
         (imagenet_densenet, {"classes": 0}, "classes=0"),

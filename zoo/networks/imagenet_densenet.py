@@ -14,12 +14,11 @@ import keras
 
 from keras_skip import DenseBlock, TransitionBlock
 
-from ._common import head
-from ._imagenet import DEFAULT_SHAPE, kernel_options, norm_relu, sized_input, stem
+from ._common import NORM, kernels, pool_and_head
+from ._imagenet import DEFAULT_SHAPE, block_norm, norm_relu, sized_input, stem
 
 LAYERS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 GROWTH_RATE = 32
-MOMENTUM = 0.9
 SMALLEST = 29  # the third transition still has two pixels to pool
 
 
@@ -52,17 +51,15 @@ def imagenet_densenet(
     >>> imagenet_densenet((64, 64, 3), depth=121).count_params() - 83648  # without the moving statistics
     7978856
     """
-    if depth not in LAYERS:
+    if not isinstance(depth, int) or depth not in LAYERS:
         raise ValueError(f"Expected depth to be one of {', '.join(map(str, LAYERS))}. Received: depth={depth!r}")
     image = sized_input(input_shape, SMALLEST)
-    norm = {"momentum": MOMENTUM, "epsilon": norm_epsilon}
-    options = kernel_options(weight_decay)
-    x = stem(image, options, norm=norm)
-    options |= {"norm_momentum": MOMENTUM, "norm_epsilon": norm_epsilon}
-    for stage, layers in enumerate(LAYERS[depth], 1):
-        x = DenseBlock(layers, GROWTH_RATE, name=f"stage{stage}_block1", **options)(x)
-        if stage < len(LAYERS[depth]):
-            x = TransitionBlock(0.5, name=f"stage{stage}_transition", **options)(x)
-    x = norm_relu(x, "norm", "activation", norm)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name=f"densenet{depth}")
+    norm = NORM | {"epsilon": norm_epsilon}
+    options: dict[str, Any] = {**block_norm(norm), **kernels(weight_decay)}
+    x = stem(image, weight_decay, norm=norm)
+    for block, layers in enumerate(LAYERS[depth], 1):
+        x = DenseBlock(layers, GROWTH_RATE, name=f"block{block}", **options)(x)
+        if block < len(LAYERS[depth]):
+            x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)
+    x = norm_relu(x, "last", norm)
+    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"densenet{depth}")

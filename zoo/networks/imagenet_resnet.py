@@ -19,12 +19,11 @@ import keras
 
 from keras_skip import BottleneckBlock, PreActivationBottleneckBlock, ResidualBlock
 
-from ._common import head, image_input
-from ._imagenet import DEFAULT_SHAPE, kernel_options, norm_relu, sized_input, stem
+from ._common import BLOCK_NORM, NORM, image_input, kernels, pool_and_head
+from ._imagenet import DEFAULT_SHAPE, block_norm, norm_relu, sized_input, stem
 
-BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-TORCHVISION_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+BASIC: dict[int, tuple[int, ...]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK: dict[int, tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 SMALLEST = 33  # the last strided 3x3 convolution still has three pixels
 APPLICATIONS_NORM = {"momentum": 0.99, "epsilon": 1.001e-5}
 
@@ -43,7 +42,7 @@ def imagenet_resnet(
         input_shape: (height, width, channels), 33 x 33 or larger; height and width may be None.
         classes: Number of logits.
         depth: 18, 34, 50, 101 or 152.
-        widening: Factor on the inner width of the bottlenecks; 2 gives the wide networks.
+        widening: Factor on the inner width of the bottlenecks, 1, 2 or 4; 2 gives the wide networks.
         zero_init_gamma: Whether every block starts as its shortcut.
         weight_decay: Coupled L2 on the kernels.
 
@@ -60,20 +59,21 @@ def imagenet_resnet(
     11689512
     """
     counts = _counts(depth, BASIC | BOTTLENECK)
-    widths = (1,) if depth in BASIC else (1, 2, 4)
-    if widening not in widths:
-        raise ValueError(f"Expected widening in {widths} at depth {depth}. Received: widening={widening!r}")
-    options = kernel_options(weight_decay)
+    widenings = (1,) if depth in BASIC else (1, 2, 4)
+    if widening not in widenings:
+        one_of = ", ".join(map(str, widenings))
+        raise ValueError(f"Expected widening to be one of {one_of} at depth {depth}. Received: widening={widening!r}")
     image = sized_input(input_shape, SMALLEST)
-    x = stem(image, options, norm=TORCHVISION_NORM)
-    options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma} | _block_norm(TORCHVISION_NORM)
+    x = stem(image, weight_decay, norm=NORM)
+    options: dict[str, Any] = {**BLOCK_NORM, **kernels(weight_decay)}
+    options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma}
     block, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
     if block is BottleneckBlock:
         options["ratio"] = 4 // widening
     for stage, place, _, strides in _places(counts):
         x = block(filters << stage - 1, strides=strides, name=f"stage{stage}_block{place}", **options)(x)
     name = f"resnet{depth}" if widening == 1 else f"wide_resnet{depth}_{widening}"
-    return _classifier(image, x, classes, weight_decay, name)
+    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=name)
 
 
 def applications_resnet(
@@ -100,13 +100,13 @@ def applications_resnet(
     25583592
     """
     counts = _counts(depth, BOTTLENECK)
-    options = kernel_options(weight_decay)
     image = image_input(input_shape)
-    x = stem(image, options, use_bias=True, norm=APPLICATIONS_NORM)
-    options |= {"use_bias": True, "stride_position": "first"} | _block_norm(APPLICATIONS_NORM)
+    x = stem(image, weight_decay, use_bias=True, norm=APPLICATIONS_NORM)
+    options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
+    options |= {"use_bias": True, "stride_position": "first"}
     for stage, place, _, strides in _places(counts):
         x = BottleneckBlock(256 << stage - 1, strides=strides, name=f"stage{stage}_block{place}", **options)(x)
-    return _classifier(image, x, classes, weight_decay, f"resnet{depth}_keras")
+    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"resnet{depth}_keras")
 
 
 def applications_resnet_v2(
@@ -136,10 +136,10 @@ def applications_resnet_v2(
     25568360
     """
     counts = _counts(depth, BOTTLENECK)
-    options = kernel_options(weight_decay)
     image = sized_input(input_shape, SMALLEST)
-    x = stem(image, options, use_bias=True)
-    options |= {"padding": "symmetric", "use_bias": (False, False, True)} | _block_norm(APPLICATIONS_NORM)
+    x = stem(image, weight_decay, use_bias=True)
+    options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
+    options |= {"padding": "symmetric", "use_bias": (False, False, True)}
     for stage, place, last, _ in _places(counts):
         halves = last and stage < len(counts)
         # A pooling of one pixel is a subsampling.
@@ -151,12 +151,12 @@ def applications_resnet_v2(
             name=f"stage{stage}_block{place}",
             **options,
         )(x)
-    x = norm_relu(x, "norm", "activation", APPLICATIONS_NORM)
-    return _classifier(image, x, classes, weight_decay, f"resnet{depth}_v2")
+    x = norm_relu(x, "last", APPLICATIONS_NORM)
+    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"resnet{depth}_v2")
 
 
 def _counts(depth: Any, known: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
-    if depth not in known:
+    if not isinstance(depth, int) or depth not in known:
         raise ValueError(f"Expected depth to be one of {', '.join(map(str, known))}. Received: depth={depth!r}")
     return known[depth]
 
@@ -168,12 +168,3 @@ def _places(counts: tuple[int, ...]) -> list[tuple[int, int, bool, int]]:
         for stage, count in enumerate(counts, 1)
         for place in range(1, count + 1)
     ]
-
-
-def _block_norm(norm: dict[str, float]) -> dict[str, float]:
-    return {f"norm_{name}": value for name, value in norm.items()}
-
-
-def _classifier(image: Any, x: Any, classes: int, weight_decay: float, name: str) -> keras.Model:
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name=name)
