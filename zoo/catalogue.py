@@ -161,4 +161,56 @@ _HIGHWAYS = [
     ),
 ]
 
-MODELS: dict[str, Entry] = {entry.name: entry for entry in (*_MLPS, *_RESIDUAL, *_DENSENETS, *_HIGHWAYS)}
+_IMAGENET: dict[str, Any] = {"input_shape": (224, 224, 3), "classes": 1000}
+_TEN_CROPS = {
+    depth: f"{error} % top-1 on ImageNet, ten crops" for depth, error in ((50, 22.9), (101, 21.8), (152, 21.4))
+}
+
+_IMAGENETS = [
+    *_family(
+        "imagenet_resnet:imagenet_resnet",
+        "residual network for ImageNet, in torchvision's form",
+        RESNET,
+        [
+            ("resnet18", {"depth": 18}, ""),
+            ("resnet34", {"depth": 34}, ""),
+            # The paper strides the first 1x1.
+            *((f"resnet{depth}", {"depth": depth}, f"{error}, other strides") for depth, error in _TEN_CROPS.items()),
+        ],
+        **_IMAGENET,
+    ),
+    *_family(
+        "imagenet_resnet:imagenet_resnet",
+        "wide residual network for ImageNet, in torchvision's form",
+        WIDE,
+        [("wide_resnet50_2", {"depth": 50, "widening": 2}, "21.9 % top-1 on ImageNet, one crop (the authors' code)")],
+        **_IMAGENET,
+    ),
+    *_family(
+        "imagenet_resnet:applications_resnet",
+        "residual network for ImageNet, in the form of keras.applications",
+        RESNET,
+        [(f"resnet{depth}_keras", {"depth": depth}, error) for depth, error in _TEN_CROPS.items()],
+        **_IMAGENET,
+    ),
+    *_family(
+        "imagenet_resnet:applications_resnet_v2",
+        "pre-activation residual network for ImageNet, in the form of keras.applications",
+        PREACTIVATION,
+        [(f"resnet{depth}_v2", {"depth": depth}, "") for depth in (50, 101, 152)],
+        **_IMAGENET,
+    ),
+    *_family(
+        "imagenet_densenet:imagenet_densenet",
+        "densely connected network for ImageNet",
+        DENSENET,
+        [
+            ("densenet121", {"depth": 121}, "25.0 % top-1 on ImageNet, one crop (the authors' code)"),
+            ("densenet169", {"depth": 169}, "23.6 % top-1 on ImageNet, one crop (the authors' code)"),
+            ("densenet201", {"depth": 201}, "22.5 % top-1 on ImageNet, one crop (the authors' code)"),
+        ],
+        **_IMAGENET,
+    ),
+]
+
+MODELS: dict[str, Entry] = {entry.name: entry for entry in (*_MLPS, *_RESIDUAL, *_DENSENETS, *_HIGHWAYS, *_IMAGENETS)}

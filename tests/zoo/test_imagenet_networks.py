@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import pytest
 
+import zoo
 from tests.layers.test_known_networks import GOLDEN, golden_weight
+from zoo.catalogue import MODELS
 from zoo.networks.imagenet_densenet import imagenet_densenet
 from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
 from zoo.registry import count
@@ -80,38 +82,46 @@ def foreign(variable, rules):
     return owner, name
 
 
-@pytest.mark.parametrize(
-    ("builder", "arguments", "parameters"),
-    [
-        (imagenet_resnet, {"depth": 18}, 11_689_512),
-        (imagenet_resnet, {"depth": 34}, 21_797_672),
-        (imagenet_resnet, {"depth": 50}, 25_557_032),
-        (imagenet_resnet, {"depth": 101}, 44_549_160),
-        (imagenet_resnet, {"depth": 152}, 60_192_808),
-        (imagenet_resnet, {"depth": 50, "widening": 2}, 68_883_240),
-        (applications_resnet, {"depth": 50}, 25_583_592),
-        (applications_resnet_v2, {"depth": 50}, 25_568_360),
-        (imagenet_densenet, {"depth": 121}, 7_978_856),
-        (imagenet_densenet, {"depth": 169}, 14_149_480),
-    ],
-)
-def test_parameters_are_the_published_ones(builder, arguments, parameters):
-    assert count(builder(SHAPE, **arguments).trainable_variables) == parameters
+PUBLISHED = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "wide_resnet50_2": 68_883_240,
+    "resnet50_keras": 25_583_592,
+    "resnet50_v2": 25_568_360,
+    "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+}
+# Those without a published figure are counted in their originals.
+ORIGINALS = {
+    "resnet101_keras": "ResNet101",
+    "resnet152_keras": "ResNet152",
+    "resnet101_v2": "ResNet101V2",
+    "resnet152_v2": "ResNet152V2",
+    "densenet201": "DenseNet201",
+}
 
 
-@pytest.mark.parametrize(
-    ("builder", "depth", "original"),
-    [
-        (applications_resnet, 101, "ResNet101"),
-        (applications_resnet, 152, "ResNet152"),
-        (applications_resnet_v2, 101, "ResNet101V2"),
-        (applications_resnet_v2, 152, "ResNet152V2"),
-        (imagenet_densenet, 201, "DenseNet201"),
-    ],
-)
-def test_parameters_are_those_of_keras_applications(builder, depth, original):
-    theirs = getattr(keras.applications, original)(weights=None, input_shape=SHAPE)
-    ours = builder(SHAPE, depth=depth)
+def test_every_network_has_a_figure_or_an_original():
+    names = {name for name, entry in MODELS.items() if entry.builder.startswith("imagenet_")}
+    assert names == PUBLISHED.keys() | ORIGINALS.keys()
+    assert {(MODELS[name].input_shape, MODELS[name].classes) for name in names} == {((224, 224, 3), 1000)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_ones(name):
+    model = zoo.build(name)
+    assert model.name == name
+    assert count(model.trainable_variables) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_parameters_are_those_of_keras_applications(name):
+    theirs = getattr(keras.applications, ORIGINALS[name])(weights=None)
+    ours = zoo.build(name)
+    assert ours.name == name
     assert count(ours.trainable_variables) == count(theirs.trainable_variables)
     assert count(ours.non_trainable_variables) == count(theirs.non_trainable_variables)
 
