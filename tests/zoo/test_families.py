@@ -50,6 +50,8 @@ EXACT = {
     "highway_mnist_16": (38_986, "39K"),
     "highway_mnist_32": (151_690, None),
 }
+FILES = ("resnet", "preactivation", "wide", "densenet", "highway")
+OURS = [name for name, entry in MODELS.items() if entry.builder.split(":")[0] in FILES]
 UNITS = {"K": 1e3, "M": 1e6}
 
 # A shallow network of each builder, as small as its form allows.
@@ -84,16 +86,34 @@ def test_network_has_the_parameters_of_the_paper_and_builds_in_twenty_seconds(na
         assert exact / unit == pytest.approx(float(stated[:-1]), abs=0.5001 * last_digit)
 
 
-def test_only_derived_and_doubled_networks_have_no_exact_figure():
-    """Beside the families of other files."""
-    ours = {"resnet", "preactivation", "wide", "densenet", "highway"}
-    names = {name for name, entry in MODELS.items() if entry.builder.split(":")[0] in ours}
-    assert names - EXACT.keys() == {
-        "highway11_carry",
-        "highway32_carry",
-        "highway_mnist_16_carry",
-        "highway_mnist_32_carry",
-    }
+@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")  # of the blocks that were dropped
+@pytest.mark.parametrize("name", [name for name in OURS if MODELS[name].arguments["depth"] <= 170])
+def test_network_of_up_to_170_layers_learns_a_step_and_predicts(name):
+    model = zoo.build(name, input_shape=(8, 8, 3))
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # Without skips, the gradients of 56 layers explode.
+    model.compile(keras.optimizers.SGD(0.01, clipnorm=1.0), loss, jit_compile=False, run_eagerly=True)
+    before = model.get_layer("head").kernel.numpy()
+    assert np.isfinite(model.train_on_batch(images, np.array([0, 1])))
+    assert not np.array_equal(model.get_layer("head").kernel.numpy(), before)
+    assert np.isfinite(model.predict_on_batch(images)).all()
+
+
+@shallow
+def test_channels_may_come_first(build, arguments):
+    last = build((13, 9, 3), **arguments)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        first = build((3, 13, 9), **arguments)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert [(v.path, v.shape) for v in first.weights] == [(v.path, v.shape) for v in last.weights]
+
+
+def test_only_carry_twins_have_no_exact_figure():
+    doubled = {"highway11_carry", "highway32_carry", "highway_mnist_16_carry", "highway_mnist_32_carry"}
+    assert set(OURS) - EXACT.keys() == doubled
 
 
 @pytest.mark.parametrize("name", ["highway11", "highway32", "highway_mnist_16", "highway_mnist_32"])
