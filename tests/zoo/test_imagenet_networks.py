@@ -221,6 +221,23 @@ def test_weight_decay_d_has_the_gradient_d_times_w(builder):
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_network_learns_a_step(builder):
+    model = builder(SHAPE, classes=3)
+    before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # Eager steps are the faster ones where only one is run.
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False, run_eagerly=True)
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    assert np.isfinite(model.train_on_batch(images, np.array([0, 2])))
+    after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    moved = {
+        v.path: not np.array_equal(*values) for v, *values in zip(model.trainable_variables, before, after, strict=True)
+    }
+    # A bias before a normalisation has no gradient but rounding.
+    assert all(moved[path] for path in moved if not path.endswith("/bias") or path == "head/bias")
+
+
 @pytest.mark.parametrize("depth", [18, 50])
 def test_blocks_can_start_as_their_shortcut(depth):
     last = "norm2" if depth == 18 else "norm3"
