@@ -7,6 +7,9 @@ from collections.abc import Iterable
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """A ValueError for a name that is not among those known, with the nearest of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.7)
+    alike = {known: difflib.SequenceMatcher(None, known, str(name)).ratio() for known in names}
+    near = sorted((known for known in names if alike[known] >= 0.7), key=lambda known: -alike[known])[:3]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return ValueError(f"Expected {kind} to be one of {', '.join(names)}. Received: {name!r}.{hint}")
+    # A long list would bury the hint.
+    listed = f"{len(names)} names" if near and len(names) > 30 else ", ".join(names)
+    return ValueError(f"Expected {kind} to be one of {listed}. Received: {name!r}.{hint}")

@@ -11,23 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
+from .catalogue import MODELS, Entry
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a network without building it; the builder is "module:function" inside `zoo.networks`."""
-
-    name: str
-    builder: str
-    summary: str
-    arguments: dict[str, Any]
-    paper: str = ""
-    paper_error: str = ""
-    input_shape: tuple[int, int, int] = (32, 32, 3)
-    classes: int = 10
 
 
 @dataclass(frozen=True)
@@ -58,35 +45,6 @@ class Description:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def _mlp(name: str, summary: str, paper: str = "") -> Entry:
-    return Entry(name, f"mlp:{name}", summary, {"depth": 12}, paper, input_shape=(8, 8, 1))
-
-
-_RESNET = "He et al. 2015, Deep Residual Learning for Image Recognition, arXiv 1512.03385"
-
-MODELS: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        _mlp("plain_mlp", "12 dense layers without skip connections"),
-        _mlp("residual_mlp", "the same layers in residual blocks of two", _RESNET),
-        _mlp("highway_mlp", "the same layers with gates", "Srivastava et al. 2015, Highway Networks, arXiv 1505.00387"),
-        _mlp(
-            "dense_mlp",
-            "the same layers, each seeing all before it",
-            "Huang et al. 2017, Densely Connected Convolutional Networks, arXiv 1608.06993",
-        ),
-        Entry(
-            "resnet20",
-            "resnet:cifar_resnet",
-            "residual network for small images, parameter-free shortcuts",
-            {"depth": 20},
-            _RESNET,
-            "8.75 % on CIFAR-10",
-        ),
-    )
-}
-
-
 def list_models(pattern: str | None = None) -> list[str]:
     """The names of all networks, or of those that match a shell pattern.
 
@@ -99,8 +57,8 @@ def list_models(pattern: str | None = None) -> list[str]:
     Example:
 
     >>> import zoo
-    >>> zoo.list_models("res*")
-    ['residual_mlp', 'resnet20']
+    >>> zoo.list_models("wrn_16_*")
+    ['wrn_16_2', 'wrn_16_4', 'wrn_16_8']
     """
     return sorted(name for name in MODELS if pattern is None or fnmatch.fnmatchcase(name, pattern))
 
@@ -215,8 +173,8 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
         return model
     saved = _saved(weights)
     model = build(name, **({"input_shape": saved.input_shape[1:], "classes": saved.output_shape[-1]} | arguments))
-    ours = {variable.path: variable for variable in model.variables}
-    theirs = {variable.path: variable for variable in saved.variables}
+    ours = {variable.path: variable for variable in model.weights}
+    theirs = {variable.path: variable for variable in saved.weights}
     problems = {
         "missing": [path for path in ours if path not in theirs],
         "unexpected": [path for path in theirs if path not in ours],

@@ -129,7 +129,7 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("train", "resnet20_digits", "--set", "epoch=1"), "Did you mean epochs?"),
         (("train", "resnet20_digits", "--set", "epochs"), "name=value"),
         (("train", "resnet20_digits", "--epochs", "0"), "epochs=0"),
-        (("describe", "resnet"), "Did you mean resnet20"),
+        (("describe", "resnet_20"), "Did you mean resnet20"),
         (("list", "vgg*"), "vgg*"),
         (("evaluate", "nowhere"), "nowhere"),
         (("export", "nowhere"), "nowhere"),

@@ -23,7 +23,7 @@ def test_describe_counts_the_parameters():
 
 @pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load])
 def test_wrong_name_suggests_the_nearest(call):
-    with pytest.raises(ValueError, match=r"Received: 'resnet2O'\. Did you mean resnet20\?"):
+    with pytest.raises(ValueError, match=r"Received: 'resnet2O'\. Did you mean .*\bresnet20\b.*\?"):
         call("resnet2O")
 
 
@@ -51,6 +51,13 @@ def test_load_takes_weights_from_a_file(trained, file):
     folder, model = trained
     shapes = {"input_shape": (4, 4, 1), "classes": 3} if file.endswith("h5") else {}
     loaded = zoo.load("plain_mlp", weights=folder / file, **shapes)
+    np.testing.assert_array_equal(outputs(loaded), outputs(model))
+
+
+def test_weights_are_taken_from_a_network_with_random_states(tmp_path):
+    model = zoo.build("wrn_16_2", input_shape=(4, 4, 1), classes=3, dropout=0.3)
+    model.save(tmp_path / "wide.keras")
+    loaded = zoo.load("wrn_16_2", weights=tmp_path / "wide.keras", dropout=0.3)
     np.testing.assert_array_equal(outputs(loaded), outputs(model))
 
 

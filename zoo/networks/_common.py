@@ -1,8 +1,12 @@
-"""What all families share: checked arguments, and the regulariser that equals a paper's weight decay."""
+"""What all families share: checked arguments, the papers' initialiser and weight decay, the first and last layers."""
 
 from typing import Any
 
 import keras
+
+# Torch's defaults, with which the papers' networks were trained; there the momentum counts the other way round.
+NORM = {"momentum": 0.9, "epsilon": 1e-5}
+BLOCK_NORM = {f"norm_{name}": value for name, value in NORM.items()}
 
 
 def image_input(input_shape: Any) -> Any:
@@ -35,6 +39,16 @@ def positive(value: Any, argument: str) -> int:
     return int(value)
 
 
+def blocks_per_stage(depth: Any, layers: int, others: int) -> int:
+    """The n of depth = layers * n + others, at least 1; else a ValueError that shows the form of the depths."""
+    n, rest = divmod(depth - others, layers) if isinstance(depth, int) else (0, 0)
+    if n < 1 or rest:
+        raise ValueError(
+            f"Expected a depth of {layers}n + {others}, such as {3 * layers + others}. Received: depth={depth!r}"
+        )
+    return n
+
+
 def _is_positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -44,6 +58,32 @@ def decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
     if weight_decay < 0:
         raise ValueError(f"Expected weight_decay of at least 0. Received: weight_decay={weight_decay!r}")
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+def kernels(weight_decay: float) -> dict[str, Any]:
+    """Initialiser and regulariser of every convolution."""
+    # The papers draw from an untruncated normal with fan-out; "he_normal" is truncated, with fan-in.
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    return {"kernel_initializer": initializer, "kernel_regularizer": decay(weight_decay)}
+
+
+def stem(image: Any, filters: int, weight_decay: float) -> Any:
+    """The first convolution, 3x3, without normalisation and activation."""
+    return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name="stem_conv", **kernels(weight_decay))(
+        image
+    )
+
+
+def norm_activation(x: Any, name: str) -> Any:
+    """Batch normalisation and ReLU, as layers of their own."""
+    axis = 1 if keras.config.image_data_format() == "channels_first" else -1
+    x = keras.layers.BatchNormalization(axis, name=f"{name}_norm", **NORM)(x)
+    return keras.layers.Activation("relu", name=f"{name}_activation")(x)
+
+
+def pool_and_head(x: Any, classes: int, weight_decay: float) -> Any:
+    """Global average pooling and the logits."""
+    return head(keras.layers.GlobalAveragePooling2D(name="pool")(x), classes, weight_decay)
 
 
 def head(x: Any, classes: int, weight_decay: float) -> Any:

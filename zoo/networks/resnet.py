@@ -1,20 +1,22 @@
-"""The residual networks for small images: a convolution, three stages of n residual blocks, pooling, logits.
+"""The residual networks for small images, and the same convolutions without skips, and with blocks that drop out.
 
-    depth = 6n + 2        filters 16, 32, 64; the second and the third stage halve the size
+    depth = 6n + 2        a convolution, three stages of n blocks of two convolutions, pooling, logits
+                          filters 16, 32, 64; the second and the third stage halve the size
 
 He et al., Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385
+Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
-from keras_skip import ResidualBlock
+from keras_skip import ResidualBlock, StochasticDepthBlock, linear_survival
 
-from ._common import decay, head, image_input
+from ._common import BLOCK_NORM, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
 
 STAGES = (16, 32, 64)
-MOMENTUM, EPSILON = 0.9, 1e-5
 
 
 def cifar_resnet(
@@ -41,33 +43,99 @@ def cifar_resnet(
     >>> cifar_resnet((32, 32, 3)).count_params() - 1376  # without the moving statistics
     269722
     """
-    blocks, rest = divmod(depth - 2, 6) if isinstance(depth, int) else (0, 0)
-    if blocks < 1 or rest:
-        raise ValueError(f"Expected a depth of 6n + 2, such as 20. Received: depth={depth!r}")
-    # The papers draw from an untruncated normal with fan-out; "he_normal" is truncated, with fan-in.
-    options = {
-        "kernel_initializer": keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        "kernel_regularizer": decay(weight_decay),
-    }
+    options = {"shortcut": shortcut, **BLOCK_NORM, **kernels(weight_decay)}
+
+    def block(x: Any, filters: int, strides: int, name: str) -> Any:
+        return ResidualBlock(filters, strides=strides, name=name, **options)(x)
+
+    return _network(f"resnet{depth}", input_shape, classes, depth, weight_decay, block)
+
+
+def plain(input_shape: Any, classes: int = 10, depth: int = 20, weight_decay: float = 0.0) -> keras.Model:
+    """The convolutions of `cifar_resnet` without the skips: the paper's plain network.
+
+    Args:
+        input_shape: (height, width, channels); height and width may be None.
+        classes: Number of logits.
+        depth: 6n + 2: 20, 32, 44, 56, ...
+        weight_decay: Coupled L2 on the kernels.
+
+    Returns:
+        A model from float images to logits, named "plain" and its depth. It has the residual network's parameters.
+
+    Raises:
+        ValueError: For an argument out of range.
+
+    Example:
+
+    >>> from zoo.networks.resnet import plain
+    >>> plain((32, 32, 3)).count_params() - 1376
+    269722
+    """
+    options = {"padding": "same", "use_bias": False, **kernels(weight_decay)}
+
+    def block(x: Any, filters: int, strides: int, name: str) -> Any:
+        x = keras.layers.Conv2D(filters, 3, strides, name=f"{name}_conv1", **options)(x)
+        x = norm_activation(x, f"{name}_1")
+        x = keras.layers.Conv2D(filters, 3, name=f"{name}_conv2", **options)(x)
+        return norm_activation(x, f"{name}_2")
+
+    return _network(f"plain{depth}", input_shape, classes, depth, weight_decay, block)
+
+
+def stochastic_resnet(
+    input_shape: Any,
+    classes: int = 10,
+    depth: int = 110,
+    shortcut: str = "pad",
+    survival_prob: float = 0.5,
+    granularity: str = "batch",
+    scale: str = "inference",
+    weight_decay: float = 0.0,
+) -> keras.Model:
+    """Residual network whose blocks drop out in training, the later the more often, the down-sampling ones included.
+
+    Args:
+        input_shape: (height, width, channels); height and width may be None.
+        classes: Number of logits.
+        depth: 6n + 2.
+        shortcut: "pad" or "projection", as in `cifar_resnet`.
+        survival_prob: Of the last block; the probabilities fall to it linearly, so even the first block can drop.
+        granularity: "batch" draws once per block and mini-batch, as the paper does; "sample" for each image.
+        scale: "inference" multiplies by the probability at inference, as the paper does; "training" divides by it in
+            training.
+        weight_decay: Coupled L2 on the kernels.
+
+    Returns:
+        A model from float images to logits, named "stochastic_resnet" and its depth.
+
+    Raises:
+        ValueError: For an argument out of range.
+
+    Example:
+
+    >>> from zoo.networks.resnet import stochastic_resnet
+    >>> model = stochastic_resnet((8, 8, 3), depth=14)
+    >>> [model.get_layer(f"stage{n}_block2").survival_prob for n in (1, 2, 3)] == [1 - 1 / 6, 1 - 2 / 6, 0.5]
+    True
+    """
+    survival = iter(linear_survival(survival_prob, 3 * blocks_per_stage(depth, 6, 2)))
+    options = {"shortcut": shortcut, "granularity": granularity, "scale": scale, **BLOCK_NORM, **kernels(weight_decay)}
+
+    def block(x: Any, filters: int, strides: int, name: str) -> Any:
+        return StochasticDepthBlock(filters, strides=strides, survival_prob=next(survival), name=name, **options)(x)
+
+    return _network(f"stochastic_resnet{depth}", input_shape, classes, depth, weight_decay, block)
+
+
+def _network(
+    name: str, input_shape: Any, classes: int, depth: int, weight_decay: float, block: Callable[..., Any]
+) -> keras.Model:
+    blocks = blocks_per_stage(depth, 6, 2)
     image = image_input(input_shape)
-    x = _stem(image, options)
+    x = norm_activation(stem(image, STAGES[0], weight_decay), "stem")
     for stage, filters in enumerate(STAGES, 1):
-        for block in range(1, blocks + 1):
-            x = ResidualBlock(
-                filters,
-                strides=2 if stage > 1 and block == 1 else 1,
-                shortcut=shortcut,
-                norm_momentum=MOMENTUM,
-                norm_epsilon=EPSILON,
-                name=f"stage{stage}_block{block}",
-                **options,
-            )(x)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name=f"resnet{depth}")
-
-
-def _stem(image: Any, options: dict[str, Any]) -> Any:
-    axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    x = keras.layers.Conv2D(STAGES[0], 3, padding="same", use_bias=False, name="stem_conv", **options)(image)
-    x = keras.layers.BatchNormalization(axis, momentum=MOMENTUM, epsilon=EPSILON, name="stem_norm")(x)
-    return keras.layers.Activation("relu", name="stem_activation")(x)
+        for place in range(1, blocks + 1):
+            strides = 2 if stage > 1 and place == 1 else 1
+            x = block(x, filters, strides, f"stage{stage}_block{place}")
+    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=name)

@@ -1,0 +1,283 @@
+"""The networks for ImageNet: parameters, and the same numbers as their originals with the same weights.
+
+The originals are keras.applications' own networks, with random weights, and torchvision's reference outputs.
+"""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from tests.layers.test_known_networks import GOLDEN, golden_weight
+from zoo.catalogue import MODELS
+from zoo.networks.imagenet_densenet import imagenet_densenet
+from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.registry import count
+
+SHAPE = (64, 64, 3)
+BUILDERS = [imagenet_resnet, applications_resnet, applications_resnet_v2, imagenet_densenet]
+
+# A variable's owner among our layers -> its name among theirs, rule after rule.
+KERAS_RULES = [
+    (r"^stem_conv$", "conv1_conv"),
+    (r"^stem_norm$", "conv1_bn"),
+    (r"^head$", "predictions"),
+    (r"^stage(\d)", lambda match: f"conv{int(match[1]) + 1}"),
+]
+KERAS_RESNET = [
+    *KERAS_RULES,
+    (r"/projection$", "_0_conv"),
+    (r"/projection_norm$", "_0_bn"),
+    (r"/conv(\d)$", r"_\1_conv"),
+    (r"/norm(\d)$", r"_\1_bn"),
+]
+KERAS_RESNET_V2 = [
+    *KERAS_RULES,
+    (r"^last_norm$", "post_bn"),
+    (r"/projection$", "_0_conv"),
+    (r"/conv(\d)$", r"_\1_conv"),
+    (r"/norm1$", "_preact_bn"),
+    (r"/norm2$", "_1_bn"),
+    (r"/norm3$", "_2_bn"),
+]
+KERAS_DENSENET = [
+    *KERAS_RULES,
+    (r"^last_norm$", "bn"),
+    (r"^transition(\d)/conv1$", lambda match: f"pool{int(match[1]) + 1}_conv"),
+    (r"^transition(\d)/norm1$", lambda match: f"pool{int(match[1]) + 1}_bn"),
+    (r"^block(\d)/layer(\d+)/", lambda match: f"conv{int(match[1]) + 1}_block{match[2]}/"),
+    (r"/norm1$", "_0_bn"),
+    (r"/conv1$", "_1_conv"),
+    (r"/norm2$", "_1_bn"),
+    (r"/conv2$", "_2_conv"),
+]
+TORCH_RESNET = [
+    (r"^stem_conv$", "conv1"),
+    (r"^stem_norm$", "bn1"),
+    (r"^head$", "fc"),
+    (r"/projection$", "/downsample.0"),
+    (r"/projection_norm$", "/downsample.1"),
+    (r"/norm(\d)$", r"/bn\1"),
+    (r"^stage(\d)_block(\d+)/", lambda match: f"layer{match[1]}.{int(match[2]) - 1}."),
+]
+TORCH_DENSENET = [
+    (r"^stem_(conv|norm)$", r"features.\g<1>0"),
+    (r"^last_norm$", "features.norm5"),
+    (r"^head$", "classifier"),
+    (r"^transition(\d)/(conv|norm)1$", r"features.transition\1.\2"),
+    (r"^block(\d)/layer(\d+)/", r"features.denseblock\1.denselayer\2."),
+]
+TORCH_VARIABLES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
+TORCH_VARIABLES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+def foreign(variable, rules):
+    """The foreign owner of one of our variables, and the variable's own name."""
+    owner, name = variable.path.rsplit("/", 1)
+    for pattern, replacement in rules:
+        owner = re.sub(pattern, replacement, owner)
+    return owner, name
+
+
+PUBLISHED = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "wide_resnet50_2": 68_883_240,
+    "resnet50_keras": 25_583_592,
+    "resnet50_v2": 25_568_360,
+    "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+}
+# Those without a published figure are counted in their originals.
+ORIGINALS = {
+    "resnet101_keras": "ResNet101",
+    "resnet152_keras": "ResNet152",
+    "resnet101_v2": "ResNet101V2",
+    "resnet152_v2": "ResNet152V2",
+    "densenet201": "DenseNet201",
+}
+
+
+def test_every_network_has_a_figure_or_an_original():
+    names = {name for name, entry in MODELS.items() if entry.builder.startswith("imagenet_")}
+    assert names == PUBLISHED.keys() | ORIGINALS.keys()
+    assert {(MODELS[name].input_shape, MODELS[name].classes) for name in names} == {((224, 224, 3), 1000)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_the_published_ones(name):
+    model = zoo.build(name)
+    assert model.name == name
+    assert count(model.trainable_variables) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_parameters_are_those_of_keras_applications(name):
+    theirs = getattr(keras.applications, ORIGINALS[name])(weights=None)
+    ours = zoo.build(name)
+    assert ours.name == name
+    assert count(ours.trainable_variables) == count(theirs.trainable_variables)
+    assert count(ours.non_trainable_variables) == count(theirs.non_trainable_variables)
+
+
+def randomise(model):
+    """Values that keep the image's signal to the end: those of a new network lose it among the biases."""
+    rng = np.random.default_rng(0)
+    ranges = {"moving_variance": (0.5, 1.5), "gamma": (0.5, 1.0)}
+    for variable in model.variables:
+        kind = variable.path.rsplit("/", 1)[1]
+        if kind in ranges:
+            variable.assign(rng.uniform(*ranges[kind], variable.shape))
+        else:
+            deviation = np.sqrt(2 / np.prod(variable.shape[:-1])) if kind == "kernel" else 0.1
+            variable.assign(rng.standard_normal(variable.shape, dtype="float32") * np.float32(deviation))
+
+
+def relative_difference(received, expected):
+    return np.abs(received - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "original", "rules"),
+    [
+        (applications_resnet, {"depth": 50}, "ResNet50", KERAS_RESNET),
+        (applications_resnet, {"depth": 101}, "ResNet101", KERAS_RESNET),
+        (applications_resnet_v2, {"depth": 50}, "ResNet50V2", KERAS_RESNET_V2),
+        (imagenet_densenet, {"depth": 121, "norm_epsilon": 1.001e-5}, "DenseNet121", KERAS_DENSENET),
+    ],
+)
+def test_logits_are_those_of_keras_applications(builder, arguments, original, rules):
+    source = getattr(keras.applications, original)(weights=None, input_shape=SHAPE, classifier_activation=None)
+    randomise(source)
+    target = builder(SHAPE, **arguments)
+    theirs = {f"{layer.name}/{v.name}": v for layer in source.layers for v in layer.variables}
+    for variable in target.variables:
+        variable.assign(theirs.pop("/".join(foreign(variable, rules))))
+    assert not theirs, "every weight of theirs has its place in ours"
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    received, expected = (keras.ops.convert_to_numpy(model(images)) for model in (target, source))
+    assert relative_difference(expected[0], expected[1]) > 0.01, "equality means little if all images are alike"
+    assert relative_difference(received, expected) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "builder", "depth", "rules"),
+    [
+        ("resnet18", imagenet_resnet, 18, TORCH_RESNET),
+        ("resnet50", imagenet_resnet, 50, TORCH_RESNET),
+        ("densenet121", imagenet_densenet, 121, TORCH_DENSENET),
+    ],
+)
+def test_logits_are_those_of_torchvision(name, builder, depth, rules):
+    path = GOLDEN / f"torchvision_{name}.npz"
+    if not path.is_file():
+        pytest.skip(
+            f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs"
+        )
+    with np.load(path) as golden:
+        images, expected, state = golden["x"], golden["y"], dict(json.loads(str(golden["state_dict"])))
+    target = builder(SHAPE, depth=depth)
+    for variable in target.variables:
+        owner, kind = foreign(variable, rules)
+        weight = f"{owner}.{TORCH_VARIABLES[kind]}"
+        value = golden_weight(weight, tuple(state.pop(weight))).astype("float32")
+        variable.assign(value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T)
+    assert all(left.endswith("num_batches_tracked") for left in state)
+    received = keras.ops.convert_to_numpy(target(images.transpose(0, 2, 3, 1)))
+    assert relative_difference(received, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_any_size_grey_or_colour(builder):
+    model = builder((None, None, 1), classes=7)
+    for size in ((32, 32), (45, 70)):
+        assert model(np.zeros((2, *size, 1), "float32")).shape == (2, 7)
+    assert builder((47, 33, 3), classes=7).output_shape == (None, 7)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_names_and_sizes_do_not_depend_on_what_was_built_before(builder):
+    first, second = builder(SHAPE), builder(SHAPE)
+    assert [v.path for v in first.variables] == [v.path for v in second.variables]
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    prefix, suffix = ("block", "") if builder is imagenet_densenet else ("stage", "_block1")
+    sizes = [first.get_layer(f"{prefix}{stage}{suffix}").output.shape[1] for stage in (1, 2, 3, 4)]
+    assert sizes == [16, 8, 4, 2]
+    assert first.get_layer("stem_conv").output.shape == (None, 32, 32, 64)
+    assert first.layers[-1].name == "head"
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_weight_decay_d_has_the_gradient_d_times_w(builder):
+    model = builder(SHAPE, classes=10, weight_decay=0.5)
+    kernels = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables if v.path.endswith("kernel")]
+    expected = sum(0.25 * np.sum(kernel.astype("float64") ** 2) for kernel in kernels)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_network_learns_a_step(builder):
+    model = builder(SHAPE, classes=3)
+    before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # Eager steps are the faster ones where only one is run.
+    model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False, run_eagerly=True)
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+    assert np.isfinite(model.train_on_batch(images, np.array([0, 2])))
+    after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    moved = {
+        v.path: not np.array_equal(*values) for v, *values in zip(model.trainable_variables, before, after, strict=True)
+    }
+    # A bias before a normalisation has no gradient but rounding.
+    assert all(moved[path] for path in moved if not path.endswith("/bias") or path == "head/bias")
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_blocks_can_start_as_their_shortcut(depth):
+    last = "norm2" if depth == 18 else "norm3"
+    for zero in (True, False):
+        model = imagenet_resnet(SHAPE, depth=depth, zero_init_gamma=zero)
+        gammas = [getattr(layer, last).gamma for layer in model.layers if "_block" in layer.name]
+        gammas = np.concatenate([keras.ops.convert_to_numpy(gamma) for gamma in gammas])
+        assert set(gammas) == {0.0 if zero else 1.0}
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_logits_are_float32_in_mixed_precision(builder):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = builder(SHAPE, classes=3)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.output.dtype == "float32"
+    inner = [layer for layer in model.layers if layer.name not in ("image", "head")]
+    assert {layer.compute_dtype for layer in inner} == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "named"),
+    [
+        (imagenet_resnet, {"depth": 20}, "depth=20"),
+        (imagenet_resnet, {"depth": 50, "widening": 3}, "widening=3"),
+        (imagenet_resnet, {"depth": 18, "widening": 2}, "widening=2"),
+        (imagenet_resnet, {"input_shape": (32, 64, 3)}, r"input_shape=\(32, 64, 3\)"),
+        (applications_resnet, {"depth": 18}, "depth=18"),
+        (applications_resnet_v2, {"depth": "50"}, "depth='50'"),
+        (applications_resnet_v2, {"input_shape": (64, 32, 3)}, r"input_shape=\(64, 32, 3\)"),
+        (imagenet_densenet, {"depth": 264}, "depth=264"),
+        (imagenet_densenet, {"depth": [121]}, r"depth=\[121\]"),
+        (imagenet_densenet, {"input_shape": (28, 28, 1)}, r"input_shape=\(28, 28, 1\)"),
+        (imagenet_densenet, {"input_shape": (224, 224)}, r"input_shape=\(224, 224\)"),
+        (imagenet_densenet, {"classes": 0}, "classes=0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(builder, arguments, named):
+    with pytest.raises(ValueError, match=f"Expected .* Received: {named}"):
+        builder(**arguments)
