@@ -178,7 +178,10 @@ class Block(ConfiguredLayer):
         if rank > 0:
             options |= {"kernel_size": kernel_size, "strides": strides, "data_format": self.data_format}
             options |= self._padding_options(rank, kernel_size, strides)
-        self._add(name, CONVOLUTIONS[rank](filters, **(options | own), **self._sub_layer(name)), shape)
+        # Explicit padding is added in the call, so an input smaller than the kernel is no error: sizes stay open here.
+        spatial = self._spatial_axes(shape)
+        open_shape = tuple(None if axis in spatial else size for axis, size in enumerate(shape))
+        self._add(name, CONVOLUTIONS[rank](filters, **(options | own), **self._sub_layer(name)), open_shape)
         return self._strided(shape, strides, filters)
 
     def _padding_options(self, rank: int, kernel_size: Any, strides: Any) -> dict[str, Any]:

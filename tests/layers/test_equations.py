@@ -116,6 +116,14 @@ def test_symmetric_padding_differs_from_same_on_even_sizes_and_is_torchs():
     assert np.abs(conv(x, b.conv1, 2) - conv(x, b.conv1, 2, padding="symmetric")).max() > 0.1
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_symmetric_padding_reaches_over_inputs_smaller_than_the_kernel(size):
+    x = RNG.normal(size=(2, size, size, 4))
+    b = built(ks.ResidualBlock(5, strides=2, padding="symmetric", normalization=None), x)
+    branch = conv(relu(conv(x, b.conv1, 2, padding="symmetric")), b.conv2)
+    check(b, x, relu(conv(x, b.projection, 2) + branch))
+
+
 def test_causal_dilated_sequence_block_sees_no_later_step():
     x = data(1)
     b = built(ks.ResidualBlock(4, padding="causal", dilation_rate=2, normalization=None, use_bias=True), x)

@@ -24,7 +24,7 @@ from ._imagenet import DEFAULT_SHAPE, block_norm, norm_relu, sized_input, stem
 
 BASIC: dict[int, tuple[int, ...]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK: dict[int, tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-SMALLEST = 33  # the last strided 3x3 convolution still has three pixels
+SMALLEST = 32  # a last map of one pixel
 APPLICATIONS_NORM = {"momentum": 0.99, "epsilon": 1.001e-5}
 
 
@@ -39,7 +39,7 @@ def imagenet_resnet(
     """Residual network in torchvision's form: bottlenecks stride their 3x3 convolution, no convolution has a bias.
 
     Args:
-        input_shape: (height, width, channels), 33 x 33 or larger; height and width may be None.
+        input_shape: (height, width, channels), 32 x 32 or larger; height and width may be None.
         classes: Number of logits.
         depth: 18, 34, 50, 101 or 152.
         widening: Factor on the inner width of the bottlenecks, 1, 2 or 4; 2 gives the wide networks.
@@ -118,7 +118,7 @@ def applications_resnet_v2(
     normalisation; a last one stands before the pooling.
 
     Args:
-        input_shape: (height, width, channels), 33 x 33 or larger; height and width may be None.
+        input_shape: (height, width, channels), 32 x 32 or larger; height and width may be None.
         classes: Number of logits.
         depth: 50, 101 or 152.
         weight_decay: Coupled L2 on the kernels.
