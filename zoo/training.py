@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite
-from .data import Batches, Preprocessing, Source, load_source
+from .data import Augmentation, Batches, Preprocessing, Source, load_source
 from .recipes import Recipe, get_recipe
 from .registry import build, count, load
 from .runs import Run, open_run, refuse_existing, replacing, revision, start_run, update
@@ -138,9 +138,7 @@ def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras
         source.preprocessing,
         recipe.batch_size,
         seed=recipe.seed,
-        pad=recipe.pad,
-        pad_mode=recipe.pad_mode,
-        flip=recipe.flip,
+        augmentation=Augmentation(pad=recipe.pad, pad_mode=recipe.pad_mode, flip=recipe.flip),
     )
     # The trained network stays free of optimizer and schedule: what is compiled is a second model of the same layers.
     learner = keras.Model(model.inputs, model.outputs, name=model.name)

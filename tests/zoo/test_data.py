@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.data import augment
+from zoo.data import Augmentation
+from zoo.data.augmentation import crop, flip
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_preprocessing_standardises_the_training_images(source):
 
 
 def test_batch_is_a_pure_function_of_seed_epoch_and_position(source):
-    options = {"seed": 5, "pad": 1, "flip": True}
+    options = {"seed": 5, "augmentation": Augmentation(pad=1, flip=True)}
     first, second = batches(source, **options), batches(source, **options)
     expected = {(epoch, index): first.batch(epoch, index) for epoch in (0, 1) for index in (0, 3, 14)}
     for (epoch, index), (images, labels) in reversed(expected.items()):
@@ -58,8 +59,10 @@ def test_batch_is_a_pure_function_of_seed_epoch_and_position(source):
 @pytest.mark.parametrize("change", [{"seed": 6}, {"epoch": 1}, {"index": 1}])
 def test_batch_changes_with_seed_epoch_and_position(source, change):
     place = {"seed": 5, "epoch": 0, "index": 0} | change
-    before = batches(source, seed=5, pad=1).batch(0, 0)[0]
-    after = batches(source, seed=place["seed"], pad=1).batch(place["epoch"], place["index"])[0]
+    before = batches(source, seed=5, augmentation=Augmentation(pad=1)).batch(0, 0)[0]
+    after = batches(source, seed=place["seed"], augmentation=Augmentation(pad=1)).batch(place["epoch"], place["index"])[
+        0
+    ]
     assert not np.array_equal(before, after)
 
 
@@ -78,7 +81,7 @@ def test_every_example_comes_once_in_an_epoch(source, epoch):
 
 
 def test_without_a_seed_examples_come_in_order_and_unchanged(source):
-    images, labels = batches(source, pad=1).batch(4, 2)
+    images, labels = batches(source, augmentation=Augmentation(pad=1)).batch(4, 2)
     np.testing.assert_array_equal(images, source.preprocessing(source.train_images[200:300]))
     np.testing.assert_array_equal(labels.argmax(1), source.train_labels[200:300])
 
@@ -86,7 +89,8 @@ def test_without_a_seed_examples_come_in_order_and_unchanged(source):
 @pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
 def test_augmented_images_are_crops_and_mirror_images_of_the_padded_ones(pad_mode):
     images = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), dtype="uint8")
-    out = augment(images, np.random.default_rng(1), pad=2, pad_mode=pad_mode, flip=True)
+    rng, everywhere = np.random.default_rng(1), np.arange(40)
+    out = flip(crop(images, 2, pad_mode, rng, 40, everywhere), rng, 40, everywhere)
     assert out.shape == images.shape
     assert out.dtype == np.uint8
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode=pad_mode)

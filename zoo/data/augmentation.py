@@ -1,0 +1,155 @@
+"""Random changes to training images: what there is to set, and the changes, each of a whole batch at once.
+
+Every change draws its numbers for the whole batch and then applies those at the `places` it is asked for. So a process
+that holds a slice of the batch makes of it what a process that holds all of it would.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PAD_MODES = ("constant", "reflect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What happens to training images at random, in this order.
+
+    Attributes:
+        pad: Pixels by which an image is padded on each side before a random crop of its size.
+        pad_mode: "constant" (zeros) or "reflect".
+        flip: Whether images are mirrored, left to right, at random.
+        rand_ops: RandAugment: operations for each image.
+        rand_magnitude: RandAugment: their strength, from 0 to 10.
+        cutout: Side, in pixels, of a square that is replaced by the mean, 0 after standardisation. Its centre is any
+            pixel of the image, so that a part of it may lie outside.
+        mixup: Alpha of the beta distribution of the weights with which two images and their labels are averaged.
+        cutmix: Alpha of the beta distribution of the area that stays when a box of another image is pasted; the
+            labels are averaged by area. With `mixup` as well, each image has one of the two, by chance.
+
+    References:
+        - [DeVries & Taylor, 2017](https://arxiv.org/abs/1708.04552): cutout
+        - [Cubuk et al., 2019](https://arxiv.org/abs/1909.13719): RandAugment
+        - [Zhang et al., 2017](https://arxiv.org/abs/1710.09412): mixup
+        - [Yun et al., 2019](https://arxiv.org/abs/1905.04899): CutMix
+
+    Example:
+
+    >>> from zoo.data import Augmentation
+    >>> Augmentation(pad=4, flip=True).cutout
+    0
+    """
+
+    pad: int = 0
+    pad_mode: str = "constant"
+    flip: bool = False
+    cutout: int = 0
+    rand_ops: int = 0
+    rand_magnitude: float = 9.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("pad", "cutout", "rand_ops"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            self._check(name, "an integer of at least 0", whole and value >= 0)
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            self._check(name, "a finite number of at least 0", _real(value) and 0 <= value < float("inf"))
+        magnitude = self.rand_magnitude
+        self._check("rand_magnitude", "a number from 0 to 10", _real(magnitude) and 0 <= magnitude <= 10)
+        self._check("pad_mode", f"one of {', '.join(PAD_MODES)}", self.pad_mode in PAD_MODES)
+        self._check("flip", "True or False", isinstance(self.flip, bool))
+
+    def _check(self, name: str, wanted: str, fits: bool) -> None:
+        if not fits:
+            raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={getattr(self, name)!r}")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an image takes something of another one."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def crop(
+    images: np.ndarray, pad: int, mode: str, rng: np.random.Generator, count: int, places: np.ndarray
+) -> np.ndarray:
+    """Random crops of the padded images, of the images' own size."""
+    _, height, width, _ = images.shape
+    top, left = rng.integers(0, 2 * pad + 1, (2, count, 1))[:, places]
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)  # type: ignore[call-overload]
+    rows, columns = top + np.arange(height), left + np.arange(width)
+    return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def flip(images: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray) -> np.ndarray:
+    """The images, half of them mirrored left to right."""
+    mirrored = rng.random((count, 1, 1, 1))[places] < 0.5
+    return np.where(mirrored, images[:, :, ::-1], images)
+
+
+def cut_out(images: np.ndarray, side: int, rng: np.random.Generator, count: int, places: np.ndarray) -> np.ndarray:
+    """Standardised images with 0 in a square around a pixel of each."""
+    _, height, width, _ = images.shape
+    row, column = (rng.integers(0, size, count)[places] for size in (height, width))
+    top, left = row - side // 2, column - side // 2
+    images[box(top, left, top + side, left + side, height, width)] = 0
+    return images
+
+
+def box(
+    top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray, height: int, width: int
+) -> np.ndarray:
+    """The pixels of each image from `top` and `left` to before `bottom` and `right`, as (images, height, width)."""
+    rows, columns = np.arange(height), np.arange(width)
+    vertical = (rows >= top[:, None]) & (rows < bottom[:, None])
+    horizontal = (columns >= left[:, None]) & (columns < right[:, None])
+    return vertical[:, :, None] & horizontal[:, None, :]
+
+
+def mix(
+    images: np.ndarray,
+    labels: np.ndarray,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    count: int,
+    places: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every image but the last with a part of the one after it: lambda * own + (1 - lambda) * other, labels alike."""
+    by_box = rng.random(count) < _share(augmentation)
+    share, area = (rng.beta(alpha, alpha, count) if alpha else np.ones(count) for alpha in _alphas(augmentation))
+    own, other = images[:-1], images[1:]
+    _, height, width, _ = images.shape
+    # The centre is uniform and the box is cut off at the borders, so the area is that of what is left of it.
+    centre = rng.random((2, count))
+    side = np.sqrt(np.where(by_box, 1 - area, 0))
+    (top, bottom), (left, right) = (
+        np.clip(np.round((middle + np.multiply.outer((-0.5, 0.5), side)) * size), 0, size)[:, places[:-1]]
+        for middle, size in zip(centre, (height, width), strict=True)
+    )
+    pasted = box(top, left, bottom, right, height, width)
+    kept = 1 - pasted.mean((1, 2), dtype="float32")
+    weight = np.where(by_box[places[:-1]], kept, share[places[:-1]]).astype("float32")
+    if augmentation.mixup:
+        blend = np.where(by_box[places[:-1]], 1, weight).astype("float32")[:, None, None, None]
+        mixed = blend * own + (1 - blend) * other
+    else:
+        mixed = own
+    if augmentation.cutmix:
+        mixed = np.where(pasted[..., None], other, mixed)
+    return mixed, weight[:, None] * labels[:-1] + (1 - weight[:, None]) * labels[1:]
+
+
+def _share(augmentation: Augmentation) -> float:
+    """The share of the images that have a box of another one pasted, among those that are mixed."""
+    return 0.5 if augmentation.mixup and augmentation.cutmix else float(augmentation.cutmix > 0)
+
+
+def _alphas(augmentation: Augmentation) -> tuple[float, float]:
+    return augmentation.mixup, augmentation.cutmix

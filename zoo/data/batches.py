@@ -1,0 +1,154 @@
+"""The input pipeline. Each batch is a pure function of (seed, epoch, batch), so any position of a training run can be
+reached again from two integers.
+"""
+
+import functools
+
+import keras
+import numpy as np
+
+from .augmentation import Augmentation, crop, cut_out, flip, mix
+from .source import Preprocessing
+
+NOTHING = Augmentation()
+
+
+class Batches(keras.utils.PyDataset):
+    """Preprocessed images and one-hot labels, batch by batch.
+
+    `fit` is to be called with `shuffle=False`, since Keras would shuffle whole batches with Python's global generator:
+    with a seed the data set shuffles its examples itself, anew in each epoch. The epoch is set from outside, before it
+    begins: Keras starts to fetch batches before it calls this class's `on_epoch_begin`, and calls `on_epoch_end` once
+    more than there are epochs.
+
+    Keras asks for the number of batches once for a whole `fit`. So what is left of an epoch, from a `position` in the
+    middle of it, takes a `fit` of its own, and the epochs after it another one.
+
+    Args:
+        images: Raw pixels, uint8, (examples, height, width, channels).
+        labels: Integers, (examples,).
+        classes: Number of classes.
+        preprocessing: How the network is to see the pixels.
+        batch_size: Examples in each batch but the last, which may have fewer.
+        seed: For the order and the augmentation. None: in order, and as they are.
+        augmentation: What happens to the images at random.
+        start: The batch of epoch 0 at which the data set begins; see `position`.
+        shard: (rank, count): with several processes, each has its slice of every batch, and the slices of all ranks put
+            together are the batch of a single process.
+
+    Attributes:
+        epoch: The epoch whose batches come. To set it to another one is to begin at that one's first batch.
+        position: (epoch, batch): the epoch, and the batch of it that comes first.
+
+    Example:
+
+    >>> import zoo
+    >>> source = zoo.load_source("digits")
+    >>> batches = zoo.Batches(source.test_images, source.test_labels, 10, source.preprocessing, 128)
+    >>> images, labels = batches[0]
+    >>> images.shape, labels.shape
+    ((128, 8, 8, 1), (128, 10))
+    >>> batches.position = (3, 1)
+    >>> len(batches)
+    2
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augmentation: Augmentation = NOTHING,
+        start: int = 0,
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        # With one worker Keras wraps the data set in a tf.data pipeline that tunes itself, and epochs end late.
+        super().__init__(workers=2, use_multiprocessing=False)
+        rank, count = shard
+        if not 0 <= rank < count:
+            raise ValueError(f"Expected shard to be (rank, count) with 0 <= rank < count. Received: shard={shard}")
+        if batch_size < 1 or batch_size % count:
+            raise ValueError(
+                f"Expected batch_size to be a positive multiple of the {count} processes. "
+                f"Received: batch_size={batch_size}"
+            )
+        self.images, self.labels, self.preprocessing = images, labels, preprocessing
+        self.one_hot = np.eye(classes, dtype="float32")
+        self.batch_size, self.seed = batch_size, seed
+        self.augmentation, self.shard = augmentation, shard
+        self.position = (0, start)
+        self._order = functools.lru_cache(maxsize=2)(self._shuffled)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        return self._position
+
+    @position.setter
+    def position(self, position: tuple[int, int]) -> None:
+        epoch, batch = position
+        if epoch < 0 or not 0 <= batch < self.batches_per_epoch:
+            raise ValueError(
+                f"Expected position to be an epoch and one of its {self.batches_per_epoch} batches, counted from 0. "
+                f"Received: position={position}"
+            )
+        self._position = epoch, batch
+
+    @property
+    def epoch(self) -> int:
+        return self._position[0]
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.position = (epoch, 0)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """The batches of a whole epoch, whatever the position."""
+        return -(-len(self.images) // self.batch_size)
+
+    def __len__(self) -> int:
+        return self.batches_per_epoch - self.position[1]
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        epoch, start = self.position
+        return self.batch(epoch, start + index)
+
+    def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batch at a place of the run, or this process's slice of it; a function of the seed and two integers."""
+        chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        count, (rank, ranks) = len(chosen), self.shard
+        mixes = self.seed is not None and self.augmentation.mixes
+        # An image is mixed with the next one, the last one with the first: what is shuffled needs no further chance.
+        places = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
+        images, labels = self.images[chosen[places]], self.one_hot[self.labels[chosen[places]]]
+        if self.seed is None:
+            images = self.preprocessing(images)
+        else:
+            rng = np.random.default_rng((self.seed, epoch, 1, index))
+            images, labels = self._augmented(images, labels, rng, count, places)
+        if keras.config.image_data_format() == "channels_first":
+            images = images.transpose(0, 3, 1, 2)
+        return images, labels
+
+    def _augmented(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        options = self.augmentation
+        if options.pad:
+            images = crop(images, options.pad, options.pad_mode, rng, count, places)
+        if options.flip:
+            images = flip(images, rng, count, places)
+        images = self.preprocessing(images)
+        if options.cutout:
+            images = cut_out(images, options.cutout, rng, count, places)
+        return mix(images, labels, options, rng, count, places) if options.mixes else (images, labels)
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        if self.seed is None:
+            return np.arange(len(self.images))
+        return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
