@@ -269,6 +269,7 @@ def test_logits_are_float32_in_mixed_precision(builder):
         (imagenet_resnet, {"depth": 18, "widening": 2}, "widening=2"),
         (imagenet_resnet, {"input_shape": (31, 64, 3)}, r"input_shape=\(31, 64, 3\)"),
         (applications_resnet, {"depth": 18}, "depth=18"),
+        (applications_resnet, {"input_shape": (64, 31, 3)}, r"input_shape=\(64, 31, 3\)"),
         (applications_resnet_v2, {"depth": "50"}, "depth='50'"),
         (applications_resnet_v2, {"input_shape": (64, 31, 3)}, r"input_shape=\(64, 31, 3\)"),
         (imagenet_densenet, {"depth": 264}, "depth=264"),

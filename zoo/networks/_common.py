@@ -6,7 +6,6 @@ import keras
 
 # Torch's defaults, with which the papers' networks were trained; there the momentum counts the other way round.
 NORM = {"momentum": 0.9, "epsilon": 1e-5}
-BLOCK_NORM = {f"norm_{name}": value for name, value in NORM.items()}
 
 
 def image_input(input_shape: Any) -> Any:
@@ -30,6 +29,11 @@ def image_input(input_shape: Any) -> Any:
     if not sizes_fit or shape[channel_axis] is None:
         raise ValueError(f"Expected input_shape={wanted} of positive integers. Received: input_shape={input_shape!r}")
     return keras.Input(shape, name="image")
+
+
+def sides(image: Any) -> tuple[int | None, ...]:
+    """Height and width of an image or a map."""
+    return image.shape[2:] if keras.config.image_data_format() == "channels_first" else image.shape[1:3]
 
 
 def positive(value: Any, argument: str) -> int:
@@ -74,11 +78,16 @@ def stem(image: Any, filters: int, weight_decay: float) -> Any:
     )
 
 
-def norm_activation(x: Any, name: str) -> Any:
+def norm_activation(x: Any, name: str, norm: dict[str, float] = NORM) -> Any:
     """Batch normalisation and ReLU, as layers of their own."""
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    x = keras.layers.BatchNormalization(axis, name=f"{name}_norm", **NORM)(x)
+    x = keras.layers.BatchNormalization(axis, name=f"{name}_norm", **norm)(x)
     return keras.layers.Activation("relu", name=f"{name}_activation")(x)
+
+
+def block_norm(norm: dict[str, float] = NORM) -> dict[str, float]:
+    """Momentum and epsilon of the normalisations, as a block takes them."""
+    return {f"norm_{name}": value for name, value in norm.items()}
 
 
 def pool_and_head(x: Any, classes: int, weight_decay: float) -> Any:

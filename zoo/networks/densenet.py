@@ -15,7 +15,7 @@ import keras
 
 from keras_skip import DenseBlock, TransitionBlock
 
-from ._common import BLOCK_NORM, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, positive, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, positive, stem
 
 
 def cifar_densenet(
@@ -56,7 +56,7 @@ def cifar_densenet(
     layers = blocks_per_stage(depth, 6 if bottleneck else 3, 4)
     positive(growth_rate, "growth_rate")
     is_bc = bottleneck and compression < 1.0
-    options: dict[str, Any] = {"dropout": dropout, **BLOCK_NORM, **kernels(weight_decay)}
+    options: dict[str, Any] = {"dropout": dropout, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, 2 * growth_rate if is_bc else 16, weight_decay)
     for block in range(1, 4):

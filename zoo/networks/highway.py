@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import HighwayBlock
 
-from ._common import decay, head, image_input, positive
+from ._common import decay, head, image_input, positive, sides
 
 
 class Layout(NamedTuple):
@@ -127,7 +127,7 @@ def highway_mnist(
     if layers < 1 or rest:
         raise ValueError(f"Expected a depth of 3n + 1, such as 10. Received: depth={depth}")
     image = image_input(input_shape)
-    if any(size is None or size < 5 for size in _sizes(image)):
+    if any(size is None or size < 5 for size in sides(image)):
         raise ValueError(f"Expected a fixed input_shape of at least 5 x 5. Received: input_shape={input_shape}")
     x = _dropout(image, dropout, "dropout1")
     x = _convolution(x, positive(width, "width"), 5, "valid", weight_decay, "stem")
@@ -164,10 +164,6 @@ def _kernels(weight_decay: float) -> dict[str, Any]:
 
 def _dropout(x: Any, rate: float, name: str) -> Any:
     return keras.layers.Dropout(rate, name=name)(x) if rate else x
-
-
-def _sizes(image: Any) -> tuple[int | None, ...]:
-    return image.shape[2:] if keras.config.image_data_format() == "channels_first" else image.shape[1:3]
 
 
 def _suffix(carry: str) -> str:

@@ -14,8 +14,8 @@ import keras
 
 from keras_skip import DenseBlock, TransitionBlock
 
-from ._common import NORM, kernels, pool_and_head
-from ._imagenet import DEFAULT_SHAPE, block_norm, norm_relu, sized_input, stem
+from ._common import NORM, block_norm, kernels, norm_activation, pool_and_head
+from ._imagenet import DEFAULT_SHAPE, sized_input, stages_of, stem
 
 LAYERS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 GROWTH_RATE = 32
@@ -51,15 +51,14 @@ def imagenet_densenet(
     >>> imagenet_densenet((64, 64, 3), depth=121).count_params() - 83648  # without the moving statistics
     7978856
     """
-    if not isinstance(depth, int) or depth not in LAYERS:
-        raise ValueError(f"Expected depth to be one of {', '.join(map(str, LAYERS))}. Received: depth={depth!r}")
+    counts = stages_of(depth, LAYERS)
     image = sized_input(input_shape, SMALLEST)
     norm = NORM | {"epsilon": norm_epsilon}
     options: dict[str, Any] = {**block_norm(norm), **kernels(weight_decay)}
     x = stem(image, weight_decay, norm=norm)
-    for block, layers in enumerate(LAYERS[depth], 1):
+    for block, layers in enumerate(counts, 1):
         x = DenseBlock(layers, GROWTH_RATE, name=f"block{block}", **options)(x)
-        if block < len(LAYERS[depth]):
+        if block < len(counts):
             x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)
-    x = norm_relu(x, "last", norm)
+    x = norm_activation(x, "last", norm)
     return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"densenet{depth}")

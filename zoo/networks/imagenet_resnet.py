@@ -19,8 +19,8 @@ import keras
 
 from keras_skip import BottleneckBlock, PreActivationBottleneckBlock, ResidualBlock
 
-from ._common import BLOCK_NORM, NORM, image_input, kernels, pool_and_head
-from ._imagenet import DEFAULT_SHAPE, block_norm, norm_relu, sized_input, stem
+from ._common import NORM, block_norm, kernels, norm_activation, pool_and_head
+from ._imagenet import DEFAULT_SHAPE, sized_input, stages_of, stem
 
 BASIC: dict[int, tuple[int, ...]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK: dict[int, tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -58,14 +58,14 @@ def imagenet_resnet(
     >>> imagenet_resnet((64, 64, 3), depth=18).count_params() - 9600  # without the moving statistics
     11689512
     """
-    counts = _counts(depth, BASIC | BOTTLENECK)
+    counts = stages_of(depth, BASIC | BOTTLENECK)
     widenings = (1,) if depth in BASIC else (1, 2, 4)
     if widening not in widenings:
         one_of = ", ".join(map(str, widenings))
         raise ValueError(f"Expected widening to be one of {one_of} at depth {depth}. Received: widening={widening!r}")
     image = sized_input(input_shape, SMALLEST)
     x = stem(image, weight_decay, norm=NORM)
-    options: dict[str, Any] = {**BLOCK_NORM, **kernels(weight_decay)}
+    options: dict[str, Any] = {**block_norm(), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma}
     block, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
     if block is BottleneckBlock:
@@ -99,8 +99,8 @@ def applications_resnet(
     >>> applications_resnet((64, 64, 3), depth=50).count_params() - 53120  # without the moving statistics
     25583592
     """
-    counts = _counts(depth, BOTTLENECK)
-    image = image_input(input_shape)
+    counts = stages_of(depth, BOTTLENECK)
+    image = sized_input(input_shape, SMALLEST)
     x = stem(image, weight_decay, use_bias=True, norm=APPLICATIONS_NORM)
     options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
     options |= {"use_bias": True, "stride_position": "first"}
@@ -135,7 +135,7 @@ def applications_resnet_v2(
     >>> applications_resnet_v2((64, 64, 3), depth=50).count_params() - 45440  # without the moving statistics
     25568360
     """
-    counts = _counts(depth, BOTTLENECK)
+    counts = stages_of(depth, BOTTLENECK)
     image = sized_input(input_shape, SMALLEST)
     x = stem(image, weight_decay, use_bias=True)
     options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
@@ -151,14 +151,8 @@ def applications_resnet_v2(
             name=f"stage{stage}_block{place}",
             **options,
         )(x)
-    x = norm_relu(x, "last", APPLICATIONS_NORM)
+    x = norm_activation(x, "last", APPLICATIONS_NORM)
     return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"resnet{depth}_v2")
-
-
-def _counts(depth: Any, known: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
-    if not isinstance(depth, int) or depth not in known:
-        raise ValueError(f"Expected depth to be one of {', '.join(map(str, known))}. Received: depth={depth!r}")
-    return known[depth]
 
 
 def _places(counts: tuple[int, ...]) -> list[tuple[int, int, bool, int]]:

@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import PreActivationBlock, PreActivationBottleneckBlock
 
-from ._common import BLOCK_NORM, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
 
 STEM = 16
 
@@ -51,7 +51,7 @@ def preact_resnet(
     """
     blocks = blocks_per_stage(depth, 9 if bottleneck else 6, 2)
     cls = PreActivationBottleneckBlock if bottleneck else PreActivationBlock
-    options: dict[str, Any] = {"shortcut": shortcut, **BLOCK_NORM, **kernels(weight_decay)}
+    options: dict[str, Any] = {"shortcut": shortcut, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, STEM, weight_decay)
     for stage in range(1, 4):

@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import ResidualBlock, StochasticDepthBlock, linear_survival
 
-from ._common import BLOCK_NORM, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
 
 STAGES = (16, 32, 64)
 
@@ -43,7 +43,7 @@ def cifar_resnet(
     >>> cifar_resnet((32, 32, 3)).count_params() - 1376  # without the moving statistics
     269722
     """
-    options = {"shortcut": shortcut, **BLOCK_NORM, **kernels(weight_decay)}
+    options = {"shortcut": shortcut, **block_norm(), **kernels(weight_decay)}
 
     def block(x: Any, filters: int, strides: int, name: str) -> Any:
         return ResidualBlock(filters, strides=strides, name=name, **options)(x)
@@ -120,7 +120,13 @@ def stochastic_resnet(
     True
     """
     survival = iter(linear_survival(survival_prob, 3 * blocks_per_stage(depth, 6, 2)))
-    options = {"shortcut": shortcut, "granularity": granularity, "scale": scale, **BLOCK_NORM, **kernels(weight_decay)}
+    options = {
+        "shortcut": shortcut,
+        "granularity": granularity,
+        "scale": scale,
+        **block_norm(),
+        **kernels(weight_decay),
+    }
 
     def block(x: Any, filters: int, strides: int, name: str) -> Any:
         return StochasticDepthBlock(filters, strides=strides, survival_prob=next(survival), name=name, **options)(x)

@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import WideBlock
 
-from ._common import BLOCK_NORM, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, positive, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, positive, stem
 
 STEM = 16
 
@@ -51,7 +51,7 @@ def wide_resnet(
     """
     blocks = blocks_per_stage(depth, 6, 4)
     positive(width, "width")
-    options: dict[str, Any] = {"dropout": dropout, **BLOCK_NORM, **kernels(weight_decay)}
+    options: dict[str, Any] = {"dropout": dropout, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, STEM, weight_decay)
     for stage in range(1, 4):
