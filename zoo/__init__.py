@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data import Batches, Preprocessing, Source, load_source
+    from .loading import load
     from .recipes import Recipe, get_recipe, list_recipes
-    from .registry import build, describe, list_models, load
+    from .registry import build, describe, list_models
     from .runs import Run, TrainingError, open_run
     from .training import evaluate, train
 
@@ -26,7 +27,7 @@ _HOME = {
     "get_recipe": "recipes",
     "list_models": "registry",
     "list_recipes": "recipes",
-    "load": "registry",
+    "load": "loading",
     "load_source": "data",
     "open_run": "runs",
     "train": "training",

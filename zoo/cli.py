@@ -120,7 +120,7 @@ def export(
     from export import export as make_artifact
 
     from .data import load_source
-    from .registry import load
+    from .loading import load
 
     target = out or opened.path / "export"
     artifact = make_artifact(

@@ -13,8 +13,9 @@ import keras
 
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite
 from .data import Augmentation, Batches, Preprocessing, Source, load_source
+from .loading import load
 from .recipes import Recipe, get_recipe
-from .registry import build, count, load
+from .registry import build, count
 from .runs import Run, open_run, refuse_existing, replacing, revision, start_run, update
 from .schedules import Schedule
 
