@@ -1,0 +1,10 @@
+"""Trained weights: which are published, how files are read, and how their names become those of our variables.
+
+    file -> reader -> {their name: array} -> naming -> assignment of every variable, or an error that lists what differs
+
+A reader knows a format and no network, a naming knows a family of networks and no format.
+"""
+
+from .published import available
+
+__all__ = ["available"]
