@@ -95,13 +95,25 @@ def describe(name: str) -> Description:
     )
 
 
-def build(name: str, input_shape: Any = None, classes: int | None = None, **overrides: Any) -> "keras.Model":
-    """A new network from preprocessed float images to logits.
+def build(
+    name: str,
+    input_shape: Any = None,
+    classes: int | None = None,
+    features_only: bool = False,
+    **overrides: Any,
+) -> "keras.Model":
+    """A new network from preprocessed float images to logits, or to the feature maps that a decoder takes.
+
+    With `features_only` the output is a dictionary of one map for each size, from the largest to the smallest: "C1" to
+    "C5" in the networks for ImageNet, "C0" to "C2" in those for small images. Cl has the stride 2 ** l and is what the
+    next stage sees, so inside pre-activation and densely connected networks it is not yet normalised; the last one is
+    what the head sees. The variables have the names of the whole network's, of which only the head's are left out.
 
     Args:
         name: One of `list_models()`.
         input_shape: (height, width, channels). Default: the registry's.
-        classes: Number of logits. Default: the registry's.
+        classes: Number of logits. Default: the registry's. Without a head it says nothing.
+        features_only: Whether the head is left out. The perceptrons have no maps.
         **overrides: The builder's own arguments, such as `depth`; `describe(name).arguments` has them all.
 
     Returns:
@@ -115,6 +127,18 @@ def build(name: str, input_shape: Any = None, classes: int | None = None, **over
     >>> import zoo
     >>> zoo.build("resnet20", input_shape=(8, 8, 1)).output_shape
     (None, 10)
+
+    A decoder on the maps, as in a feature pyramid network:
+
+    >>> import keras
+    >>> backbone = zoo.build("resnet18", input_shape=(64, 64, 3), features_only=True)
+    >>> backbone.output["C2"].shape, backbone.output["C5"].shape
+    ((None, 16, 16, 64), (None, 2, 2, 512))
+    >>> x = keras.layers.Conv2D(32, 1)(backbone.output["C5"])
+    >>> for level in ("C4", "C3", "C2"):
+    ...     x = keras.layers.UpSampling2D()(x) + keras.layers.Conv2D(32, 1)(backbone.output[level])
+    >>> keras.Model(backbone.input, keras.layers.Conv2D(21, 1)(x)).output_shape
+    (None, 16, 16, 21)
     """
     entry = entry_of(name)
     builder = _builder(entry)
@@ -122,7 +146,11 @@ def build(name: str, input_shape: Any = None, classes: int | None = None, **over
         if argument not in _defaults(builder):
             raise unknown(f"an argument of {name}", argument, _defaults(builder))
     arguments = {**entry.arguments, **overrides}
-    shape = entry.input_shape if input_shape is None else input_shape
+    if features_only:
+        if "features_only" not in inspect.signature(builder).parameters:
+            raise ValueError(f"Expected a network with feature maps for features_only=True. Received: {name!r}")
+        arguments["features_only"] = True
+    shape = _default_shape(entry) if input_shape is None else input_shape
     return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
 
 
@@ -139,7 +167,15 @@ def _builder(entry: Entry) -> Callable[..., "keras.Model"]:
 
 def _defaults(builder: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(builder).parameters
-    return {name: p.default for name, p in parameters.items() if name not in ("input_shape", "classes")}
+    common = ("input_shape", "classes", "features_only")
+    return {name: p.default for name, p in parameters.items() if name not in common}
+
+
+def _default_shape(entry: Entry) -> tuple[int, ...]:
+    import keras
+
+    *sides, channels = entry.input_shape
+    return (channels, *sides) if keras.config.image_data_format() == "channels_first" else entry.input_shape
 
 
 def count(variables: Any) -> int:

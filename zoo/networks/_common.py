@@ -1,5 +1,6 @@
 """What all families share: checked arguments, the papers' initialiser and weight decay, the first and last layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -100,3 +101,31 @@ def head(x: Any, classes: int, weight_decay: float) -> Any:
     return keras.layers.Dense(
         positive(classes, "classes"), kernel_regularizer=decay(weight_decay), dtype="float32", name="head"
     )(x)
+
+
+def network(
+    image: Any,
+    maps: dict[str, Any],
+    classes: int,
+    weight_decay: float,
+    name: str,
+    features_only: bool,
+    top: Callable[[Any, int, float], Any] = pool_and_head,
+) -> keras.Model:
+    """The model from the image to the logits, or to the feature maps.
+
+    Args:
+        image: The input.
+        maps: "C0", "C1", ... and the tensors of stride 2 ** 0, 2 ** 1, ..., the last of which the head sees.
+        classes, weight_decay: Of the head.
+        name: The model's; that of a model of maps ends in "_features".
+        features_only: Whether the head is left out.
+        top: What makes logits of the last map, given `classes` and `weight_decay`.
+
+    Returns:
+        A model whose output is one tensor, or the dictionary of the maps.
+    """
+    if features_only:
+        return keras.Model(image, maps, name=f"{name}_features")
+    logits = top(list(maps.values())[-1], classes, weight_decay)
+    return keras.Model(image, logits, name=name)

@@ -27,7 +27,9 @@ def sized_input(input_shape: Any, smallest: int) -> Any:
     return image
 
 
-def stem(image: Any, weight_decay: float, use_bias: bool = False, norm: dict[str, float] | None = None) -> Any:
+def stem(
+    image: Any, weight_decay: float, use_bias: bool = False, norm: dict[str, float] | None = None
+) -> tuple[Any, Any]:
     """A 7x7 convolution and a 3x3 max pooling, each of stride 2.
 
     Zeros are added on all four sides, as torch does: "same" pads an even size at its end only.
@@ -39,11 +41,11 @@ def stem(image: Any, weight_decay: float, use_bias: bool = False, norm: dict[str
         norm: Momentum and epsilon of the normalisation, which a ReLU follows. Default: neither of the two.
 
     Returns:
-        A Keras tensor of 64 channels.
+        Two Keras tensors of 64 channels: what the pooling sees, and what it gives.
     """
     x = keras.layers.ZeroPadding2D(3, name="stem_pad")(image)
     x = keras.layers.Conv2D(64, 7, strides=2, use_bias=use_bias, name="stem_conv", **kernels(weight_decay))(x)
     if norm is not None:
         x = norm_activation(x, "stem", norm)
-    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-    return keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    padded = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    return x, keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(padded)

@@ -15,7 +15,7 @@ import keras
 
 from keras_skip import DenseBlock, TransitionBlock
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, positive, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, positive, stem
 
 
 def cifar_densenet(
@@ -27,6 +27,7 @@ def cifar_densenet(
     compression: float = 1.0,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Densely connected network of the paper's family for CIFAR-10.
 
@@ -40,6 +41,7 @@ def cifar_densenet(
             0.5; their stem has 2k channels, others have 16.
         dropout: Rate after each convolution but the first; the paper's 0.2 where images are not augmented.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "densenet_" ("densenet_bc_") and its depth and growth rate.
@@ -59,10 +61,12 @@ def cifar_densenet(
     options: dict[str, Any] = {"dropout": dropout, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, 2 * growth_rate if is_bc else 16, weight_decay)
+    maps = {}
     for block in range(1, 4):
         x = DenseBlock(layers, growth_rate, bottleneck, name=f"block{block}", **options)(x)
+        maps[f"C{block - 1}"] = x
         if block < 3:
             x = TransitionBlock(compression, name=f"transition{block}", **options)(x)
-    x = norm_activation(x, "last")
+    maps["C2"] = norm_activation(x, "last")
     name = f"densenet_{'bc_' if is_bc else ''}{depth}_{growth_rate}"
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=name)
+    return network(image, maps, classes, weight_decay, name, features_only)

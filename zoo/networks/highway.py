@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import HighwayBlock
 
-from ._common import decay, head, image_input, positive, sides
+from ._common import decay, head, image_input, network, positive, sides
 
 
 class Layout(NamedTuple):
@@ -50,6 +50,7 @@ def highway_cifar(
     transform_bias: float = -2.0,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Highway network for CIFAR-10, in the form of a FitNet. Its hidden dense layer acts on each place of the last map.
 
@@ -62,6 +63,7 @@ def highway_cifar(
         transform_bias: With which the bias of the transform gates starts.
         dropout: Rate on the image, before each further stage and before the logits; the authors' 0.2.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "highway" and its depth, with "_carry" if that is learned.
@@ -80,16 +82,20 @@ def highway_cifar(
     stages, hidden = LAYOUTS[depth]
     image = image_input(input_shape)
     x = _dropout(image, dropout, "dropout1")
+    maps = {}
     for place, (width, layers) in enumerate(stages, 1):
         if place > 1:
-            x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{place - 1}")(x)
-            x = _dropout(x, dropout, f"dropout{place}")
+            x = _pool(x, dropout, place - 1)
         x = _convolution(x, width, 3, "same", weight_decay, f"stage{place}_conv")
         x = _highway_layers(x, layers - 1, f"stage{place}", carry, transform_bias, weight_decay)
-    x = _convolution(x, hidden, 1, "same", weight_decay, "hidden")
-    x = keras.layers.GlobalAveragePooling2D(name="pool3")(x)
-    x = _dropout(x, dropout, "dropout4")
-    return keras.Model(image, head(x, classes, weight_decay), name=f"highway{depth}{_suffix(carry)}")
+        maps[f"C{place - 1}"] = x
+    maps["C2"] = _convolution(x, hidden, 1, "same", weight_decay, "hidden")
+
+    def top(x: Any, classes: int, weight_decay: float) -> Any:
+        x = keras.layers.GlobalAveragePooling2D(name="pool3")(x)
+        return head(_dropout(x, dropout, "dropout4"), classes, weight_decay)
+
+    return network(image, maps, classes, weight_decay, f"highway{depth}{_suffix(carry)}", features_only, top)
 
 
 def highway_mnist(
@@ -101,6 +107,7 @@ def highway_mnist(
     transform_bias: float = -1.0,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Highway network for MNIST: a 5x5 convolution, highway layers of one width, the logits.
 
@@ -109,7 +116,7 @@ def highway_mnist(
         classes: Number of logits.
         depth: 3n + 1: a pooling follows each third of the convolutions. The paper's is 10.
         width: Channels of each convolution, the paper's 16 and 32.
-        carry, transform_bias, dropout, weight_decay: As in `highway_cifar`.
+        carry, transform_bias, dropout, weight_decay, features_only: As in `highway_cifar`.
 
     Returns:
         A model from float images to logits, named "highway_mnist_" and its width, with "_carry" if that is learned.
@@ -131,12 +138,17 @@ def highway_mnist(
         raise ValueError(f"Expected a fixed input_shape of at least 5 x 5. Received: input_shape={input_shape}")
     x = _dropout(image, dropout, "dropout1")
     x = _convolution(x, positive(width, "width"), 5, "valid", weight_decay, "stem")
+    maps = {}
     for stage in range(1, 4):
+        if stage > 1:
+            x = _pool(x, dropout, stage - 1)
         x = _highway_layers(x, layers - (stage == 1), f"stage{stage}", carry, transform_bias, weight_decay)
-        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
-        x = _dropout(x, dropout, f"dropout{stage + 1}")
-    x = keras.layers.Flatten(name="flatten")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name=f"highway_mnist_{width}{_suffix(carry)}")
+        maps[f"C{stage - 1}"] = x
+
+    def top(x: Any, classes: int, weight_decay: float) -> Any:
+        return head(keras.layers.Flatten(name="flatten")(_pool(x, dropout, 3)), classes, weight_decay)
+
+    return network(image, maps, classes, weight_decay, f"highway_mnist_{width}{_suffix(carry)}", features_only, top)
 
 
 def _highway_layers(x: Any, layers: int, stage: str, carry: str, transform_bias: float, weight_decay: float) -> Any:
@@ -160,6 +172,11 @@ def _convolution(x: Any, filters: int, size: int, padding: str, weight_decay: fl
 def _kernels(weight_decay: float) -> dict[str, Any]:
     # The "xavier" of the authors' Caffe is uniform, with the variance 1 / fan-in.
     return {"kernel_initializer": "lecun_uniform", "kernel_regularizer": decay(weight_decay)}
+
+
+def _pool(x: Any, dropout: float, stage: int) -> Any:
+    x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
+    return _dropout(x, dropout, f"dropout{stage + 1}")
 
 
 def _dropout(x: Any, rate: float, name: str) -> Any:

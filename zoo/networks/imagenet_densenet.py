@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import DenseBlock, TransitionBlock
 
-from ._common import NORM, block_norm, kernels, norm_activation, pool_and_head
+from ._common import NORM, block_norm, kernels, network, norm_activation
 from ._imagenet import DEFAULT_SHAPE, sized_input, stages_of, stem
 
 LAYERS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
@@ -28,6 +28,7 @@ def imagenet_densenet(
     depth: int = 121,
     norm_epsilon: float = 1e-5,
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Densely connected network with bottlenecks and a compression of 0.5.
 
@@ -38,6 +39,7 @@ def imagenet_densenet(
         norm_epsilon: Epsilon of the normalisations: 1e-5 for the weights of torchvision, 1.001e-5 for those of
             keras.applications.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "densenet" and its depth.
@@ -55,10 +57,12 @@ def imagenet_densenet(
     image = sized_input(input_shape, SMALLEST)
     norm = NORM | {"epsilon": norm_epsilon}
     options: dict[str, Any] = {**block_norm(norm), **kernels(weight_decay)}
-    x = stem(image, weight_decay, norm=norm)
+    maps = {}
+    maps["C1"], x = stem(image, weight_decay, norm=norm)
     for block, layers in enumerate(counts, 1):
         x = DenseBlock(layers, GROWTH_RATE, name=f"block{block}", **options)(x)
+        maps[f"C{block + 1}"] = x
         if block < len(counts):
             x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)
-    x = norm_activation(x, "last", norm)
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"densenet{depth}")
+    maps["C5"] = norm_activation(x, "last", norm)
+    return network(image, maps, classes, weight_decay, f"densenet{depth}", features_only)

@@ -19,7 +19,7 @@ import keras
 
 from keras_skip import BottleneckBlock, PreActivationBottleneckBlock, ResidualBlock
 
-from ._common import NORM, block_norm, kernels, norm_activation, pool_and_head
+from ._common import NORM, block_norm, kernels, network, norm_activation
 from ._imagenet import DEFAULT_SHAPE, sized_input, stages_of, stem
 
 BASIC: dict[int, tuple[int, ...]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -35,6 +35,7 @@ def imagenet_resnet(
     widening: int = 1,
     zero_init_gamma: bool = False,
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Residual network in torchvision's form: bottlenecks stride their 3x3 convolution, no convolution has a bias.
 
@@ -45,6 +46,7 @@ def imagenet_resnet(
         widening: Factor on the inner width of the bottlenecks, 1, 2 or 4; 2 gives the wide networks.
         zero_init_gamma: Whether every block starts as its shortcut.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "resnet" and its depth, or such as "wide_resnet50_2".
@@ -64,7 +66,8 @@ def imagenet_resnet(
         one_of = ", ".join(map(str, widenings))
         raise ValueError(f"Expected widening to be one of {one_of} at depth {depth}. Received: widening={widening!r}")
     image = sized_input(input_shape, SMALLEST)
-    x = stem(image, weight_decay, norm=NORM)
+    maps = {}
+    maps["C1"], x = stem(image, weight_decay, norm=NORM)
     options: dict[str, Any] = {**block_norm(), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma}
     block, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
@@ -72,12 +75,17 @@ def imagenet_resnet(
         options["ratio"] = 4 // widening
     for stage, place, _, strides in _places(counts):
         x = block(filters << stage - 1, strides=strides, name=f"stage{stage}_block{place}", **options)(x)
+        maps[f"C{stage + 1}"] = x
     name = f"resnet{depth}" if widening == 1 else f"wide_resnet{depth}_{widening}"
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=name)
+    return network(image, maps, classes, weight_decay, name, features_only)
 
 
 def applications_resnet(
-    input_shape: Any = DEFAULT_SHAPE, classes: int = 1000, depth: int = 50, weight_decay: float = 0.0
+    input_shape: Any = DEFAULT_SHAPE,
+    classes: int = 1000,
+    depth: int = 50,
+    weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Residual network in the form of keras.applications: the first 1x1 convolution strides, all have biases.
 
@@ -86,6 +94,7 @@ def applications_resnet(
         classes: Number of logits.
         depth: 50, 101 or 152.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named such as "resnet50_keras".
@@ -101,16 +110,22 @@ def applications_resnet(
     """
     counts = stages_of(depth, BOTTLENECK)
     image = sized_input(input_shape, SMALLEST)
-    x = stem(image, weight_decay, use_bias=True, norm=APPLICATIONS_NORM)
+    maps = {}
+    maps["C1"], x = stem(image, weight_decay, use_bias=True, norm=APPLICATIONS_NORM)
     options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
     options |= {"use_bias": True, "stride_position": "first"}
     for stage, place, _, strides in _places(counts):
         x = BottleneckBlock(256 << stage - 1, strides=strides, name=f"stage{stage}_block{place}", **options)(x)
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"resnet{depth}_keras")
+        maps[f"C{stage + 1}"] = x
+    return network(image, maps, classes, weight_decay, f"resnet{depth}_keras", features_only)
 
 
 def applications_resnet_v2(
-    input_shape: Any = DEFAULT_SHAPE, classes: int = 1000, depth: int = 50, weight_decay: float = 0.0
+    input_shape: Any = DEFAULT_SHAPE,
+    classes: int = 1000,
+    depth: int = 50,
+    weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Pre-activation residual network in the form of keras.applications.
 
@@ -122,6 +137,7 @@ def applications_resnet_v2(
         classes: Number of logits.
         depth: 50, 101 or 152.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named such as "resnet50_v2".
@@ -137,11 +153,14 @@ def applications_resnet_v2(
     """
     counts = stages_of(depth, BOTTLENECK)
     image = sized_input(input_shape, SMALLEST)
-    x = stem(image, weight_decay, use_bias=True)
+    maps = {}
+    maps["C1"], x = stem(image, weight_decay, use_bias=True)
     options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "use_bias": (False, False, True)}
     for stage, place, last, _ in _places(counts):
         halves = last and stage < len(counts)
+        if halves:
+            maps[f"C{stage + 1}"] = x
         # A pooling of one pixel is a subsampling.
         shortcut = keras.layers.MaxPooling2D(1, strides=2, name="shortcut") if halves else "projection"
         x = PreActivationBottleneckBlock(
@@ -151,8 +170,8 @@ def applications_resnet_v2(
             name=f"stage{stage}_block{place}",
             **options,
         )(x)
-    x = norm_activation(x, "last", APPLICATIONS_NORM)
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"resnet{depth}_v2")
+    maps["C5"] = norm_activation(x, "last", APPLICATIONS_NORM)
+    return network(image, maps, classes, weight_decay, f"resnet{depth}_v2", features_only)
 
 
 def _places(counts: tuple[int, ...]) -> list[tuple[int, int, bool, int]]:

@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import PreActivationBlock, PreActivationBottleneckBlock
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, stem
 
 STEM = 16
 
@@ -26,6 +26,7 @@ def preact_resnet(
     bottleneck: bool = True,
     shortcut: str = "projection",
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Pre-activation residual network of the paper's family for CIFAR-10.
 
@@ -36,6 +37,7 @@ def preact_resnet(
         bottleneck: Whether the blocks have three convolutions rather than two.
         shortcut: "projection", or "pad" (option A, the paper's choice without bottlenecks).
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "preact_resnet" and its depth.
@@ -54,6 +56,7 @@ def preact_resnet(
     options: dict[str, Any] = {"shortcut": shortcut, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, STEM, weight_decay)
+    maps = {}
     for stage in range(1, 4):
         for block in range(1, blocks + 1):
             filters = STEM * 2 ** (stage - 1) * (4 if bottleneck else 1)
@@ -61,5 +64,6 @@ def preact_resnet(
             # The very first unit has no activation before it, so its shortcut shares that of the branch.
             options["preactivate_shortcut"] = True if stage == block == 1 else "auto"
             x = cls(filters, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
-    x = norm_activation(x, "last")
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"preact_resnet{depth}")
+        maps[f"C{stage - 1}"] = x
+    maps["C2"] = norm_activation(x, "last")
+    return network(image, maps, classes, weight_decay, f"preact_resnet{depth}", features_only)

@@ -14,13 +14,18 @@ import keras
 
 from keras_skip import ResidualBlock, StochasticDepthBlock, linear_survival
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, stem
 
 STAGES = (16, 32, 64)
 
 
 def cifar_resnet(
-    input_shape: Any, classes: int = 10, depth: int = 20, shortcut: str = "pad", weight_decay: float = 0.0
+    input_shape: Any,
+    classes: int = 10,
+    depth: int = 20,
+    shortcut: str = "pad",
+    weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Residual network of the paper's family for CIFAR-10.
 
@@ -30,6 +35,7 @@ def cifar_resnet(
         depth: 6n + 2: 20, 32, 44, 56, 110, ...
         shortcut: "pad" (option A, the paper's choice here) or "projection" (option B).
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "resnet" and its depth.
@@ -48,10 +54,12 @@ def cifar_resnet(
     def block(x: Any, filters: int, strides: int, name: str) -> Any:
         return ResidualBlock(filters, strides=strides, name=name, **options)(x)
 
-    return _network(f"resnet{depth}", input_shape, classes, depth, weight_decay, block)
+    return _network(f"resnet{depth}", input_shape, classes, depth, weight_decay, features_only, block)
 
 
-def plain(input_shape: Any, classes: int = 10, depth: int = 20, weight_decay: float = 0.0) -> keras.Model:
+def plain(
+    input_shape: Any, classes: int = 10, depth: int = 20, weight_decay: float = 0.0, features_only: bool = False
+) -> keras.Model:
     """The convolutions of `cifar_resnet` without the skips: the paper's plain network.
 
     Args:
@@ -59,6 +67,7 @@ def plain(input_shape: Any, classes: int = 10, depth: int = 20, weight_decay: fl
         classes: Number of logits.
         depth: 6n + 2: 20, 32, 44, 56, ...
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "plain" and its depth. It has the residual network's parameters.
@@ -80,7 +89,7 @@ def plain(input_shape: Any, classes: int = 10, depth: int = 20, weight_decay: fl
         x = keras.layers.Conv2D(filters, 3, name=f"{name}_conv2", **options)(x)
         return norm_activation(x, f"{name}_2")
 
-    return _network(f"plain{depth}", input_shape, classes, depth, weight_decay, block)
+    return _network(f"plain{depth}", input_shape, classes, depth, weight_decay, features_only, block)
 
 
 def stochastic_resnet(
@@ -92,6 +101,7 @@ def stochastic_resnet(
     granularity: str = "batch",
     scale: str = "inference",
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Residual network whose blocks drop out in training, the later the more often, the down-sampling ones included.
 
@@ -105,6 +115,7 @@ def stochastic_resnet(
         scale: "inference" multiplies by the probability at inference, as the paper does; "training" divides by it in
             training.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "stochastic_resnet" and its depth.
@@ -131,17 +142,25 @@ def stochastic_resnet(
     def block(x: Any, filters: int, strides: int, name: str) -> Any:
         return StochasticDepthBlock(filters, strides=strides, survival_prob=next(survival), name=name, **options)(x)
 
-    return _network(f"stochastic_resnet{depth}", input_shape, classes, depth, weight_decay, block)
+    return _network(f"stochastic_resnet{depth}", input_shape, classes, depth, weight_decay, features_only, block)
 
 
 def _network(
-    name: str, input_shape: Any, classes: int, depth: int, weight_decay: float, block: Callable[..., Any]
+    name: str,
+    input_shape: Any,
+    classes: int,
+    depth: int,
+    weight_decay: float,
+    features_only: bool,
+    block: Callable[..., Any],
 ) -> keras.Model:
     blocks = blocks_per_stage(depth, 6, 2)
     image = image_input(input_shape)
     x = norm_activation(stem(image, STAGES[0], weight_decay), "stem")
+    maps = {}
     for stage, filters in enumerate(STAGES, 1):
         for place in range(1, blocks + 1):
             strides = 2 if stage > 1 and place == 1 else 1
             x = block(x, filters, strides, f"stage{stage}_block{place}")
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=name)
+        maps[f"C{stage - 1}"] = x
+    return network(image, maps, classes, weight_decay, name, features_only)

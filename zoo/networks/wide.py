@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import WideBlock
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, norm_activation, pool_and_head, positive, stem
+from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, positive, stem
 
 STEM = 16
 
@@ -26,6 +26,7 @@ def wide_resnet(
     width: int = 10,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
+    features_only: bool = False,
 ) -> keras.Model:
     """Wide residual network of the paper's family for CIFAR-10.
 
@@ -36,6 +37,7 @@ def wide_resnet(
         width: How many times wider than the narrow network, the paper's k.
         dropout: Rate between the two convolutions of a block; the paper's 0.3 where it uses dropout.
         weight_decay: Coupled L2 on the kernels.
+        features_only: Whether the model ends in its feature maps; see `zoo.build`.
 
     Returns:
         A model from float images to logits, named "wrn_" and its depth and width.
@@ -54,10 +56,12 @@ def wide_resnet(
     options: dict[str, Any] = {"dropout": dropout, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, STEM, weight_decay)
+    maps = {}
     for stage in range(1, 4):
         for block in range(1, blocks + 1):
             strides = 2 if stage > 1 and block == 1 else 1
             filters = STEM * 2 ** (stage - 1) * width
             x = WideBlock(filters, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
-    x = norm_activation(x, "last")
-    return keras.Model(image, pool_and_head(x, classes, weight_decay), name=f"wrn_{depth}_{width}")
+        maps[f"C{stage - 1}"] = x
+    maps["C2"] = norm_activation(x, "last")
+    return network(image, maps, classes, weight_decay, f"wrn_{depth}_{width}", features_only)
