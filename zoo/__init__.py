@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import Batches, Preprocessing, Source, load_source
     from .loading import load
-    from .recipes import Recipe, get_recipe, list_recipes
+    from .recipes import get_recipe, list_recipes
     from .registry import build, describe, list_models
+    from .settings import Recipe
     from .runs import Run, TrainingError, open_run
+    from .settings import Recipe
     from .training import evaluate, train
 
 _HOME = {
     "Batches": "data",
     "Preprocessing": "data",
-    "Recipe": "recipes",
+    "Recipe": "settings",
     "Run": "runs",
     "Source": "data",
     "TrainingError": "runs",

@@ -29,6 +29,16 @@ class SetEpoch(keras.callbacks.Callback):
         self.batches.epoch = epoch
 
 
+class UseAverages(keras.callbacks.Callback):
+    """Evaluates a `Learner` with its averages."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.model.swap()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.model.swap()
+
+
 class StopWhenNotFinite(keras.callbacks.Callback):
     """Stops with an error once the loss is NaN or infinite; the loss is a mean, so it does not become finite again."""
 

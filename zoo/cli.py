@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from . import console
-from .recipes import RECIPES, get_recipe, setting
+from .recipes import RECIPES, get_recipe
 from .registry import MODELS, list_models
 from .runs import Run, TrainingError, open_run
+from .settings import setting
 
 app = typer.Typer(
     help="Networks with skip connections: train them, export them, prove the export.",
@@ -78,14 +79,14 @@ def train(
     """Train a network; everything about the run goes into its folder."""
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
     overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    chosen = get_recipe(recipe).changed(**overrides)
+    chosen = get_recipe(recipe).changed(overrides)
     console.import_quietly("keras", "tensorflow")
     from .data import load_source
     from .training import train as run_training
 
     source = load_source(data or chosen.source)
     with console.progress_bar(chosen.epochs, len(source.train_images), chosen.batch_size) as bar:
-        run = run_training(chosen, source, out, overwrite=overwrite, callbacks=[bar])
+        run = run_training(recipe, source, out, overwrite=overwrite, callbacks=[bar], **overrides)
     _show_run(run)
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .recipes import Recipe
+from .settings import Recipe
 
 
 class TrainingError(RuntimeError):

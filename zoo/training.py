@@ -11,13 +11,21 @@ from typing import Any
 
 import keras
 
+<<<<<<< HEAD
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite
 from .data import Augmentation, Batches, Preprocessing, Source, load_source
 from .loading import load
 from .recipes import Recipe, get_recipe
 from .registry import build, count
+=======
+from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
+from .data import Batches, Preprocessing, Source, load_source
+from .learner import jit_compile, make_learner, metrics
+from .recipes import get_recipe
+from .registry import build, count, load
+>>>>>>> 6f04809 (Recipes of nested settings, those of the papers and fast ones, moving averages, clipping)
 from .runs import Run, open_run, refuse_existing, replacing, revision, start_run, update
-from .schedules import Schedule
+from .settings import Recipe, plain
 
 EVALUATION_BATCH = 256
 
@@ -41,7 +49,7 @@ def train(
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
         overwrite: Whether a run that is there is replaced.
         callbacks: Keras callbacks beside our own, such as one that shows progress.
-        **overrides: Settings of the recipe, such as `epochs=5`.
+        **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
 
     Returns:
         The `Run`, with its results.
@@ -60,7 +68,7 @@ def train(
     chosen = get_recipe(recipe)
     if data is not None:
         overrides["source"] = data.name if isinstance(data, Source) else data
-    chosen = chosen.changed(**overrides)
+    chosen = chosen.changed(overrides)
     folder = Path("runs") / chosen.name if out is None else Path(out)
     refuse_existing(folder, overwrite)
     source = load_source(chosen.source if data is None else data)
@@ -70,9 +78,9 @@ def train(
             chosen.network,
             input_shape=_network_shape(source),
             classes=source.classes,
-            **{"weight_decay": chosen.weight_decay, **chosen.arguments},
+            **{"weight_decay": chosen.optimizer.weight_decay, **chosen.arguments},
         )
-        run = start_run(folder, _record(chosen, source))
+        run = start_run(folder, _record(chosen, overrides, source))
         try:
             results = _fit(run, model, source, callbacks)
             return update(run, status="complete", finished=_now(), results=results)
@@ -120,7 +128,7 @@ def evaluate(
             f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
         )
     judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(loss="categorical_crossentropy", metrics=_metrics(), jit_compile=_jit_compile())
+    judge.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = _test_batches(source, preprocessing)
     figures = judge.evaluate(batches, return_dict=True, verbose=0)
     return {
@@ -139,11 +147,9 @@ def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras
         source.preprocessing,
         recipe.batch_size,
         seed=recipe.seed,
-        augmentation=Augmentation(pad=recipe.pad, pad_mode=recipe.pad_mode, flip=recipe.flip),
+        augmentation=recipe.augment,
     )
-    # The trained network stays free of optimizer and schedule: what is compiled is a second model of the same layers.
-    learner = keras.Model(model.inputs, model.outputs, name=model.name)
-    _compile(learner, recipe, steps=recipe.epochs * len(batches))
+    learner = make_learner(model, recipe, steps=recipe.epochs * len(batches))
     history = History(run.path / "history.csv")
     started = time.perf_counter()
     learner.fit(
@@ -154,6 +160,7 @@ def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras
         verbose=0,
         callbacks=[
             SetEpoch(batches),
+            *([UseAverages()] if learner.averages else []),
             StopWhenNotFinite(),
             history,
             Events(run.path / "tensorboard", history),
@@ -162,6 +169,8 @@ def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras
         ],
     )
     seconds = time.perf_counter() - started
+    if learner.averages:
+        learner.swap()
     with replacing(run.model_path) as beside:
         model.save(beside)
     last = history.rows[-1]
@@ -173,28 +182,6 @@ def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras
         "seconds": round(seconds, 1),
         "images_per_second": round(recipe.epochs * len(source.train_images) / seconds, 1),
     }
-
-
-def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
-    optimizer = keras.optimizers.SGD(Schedule.of(recipe, steps), momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    model.compile(optimizer, loss, metrics=_metrics(), jit_compile=_jit_compile())
-
-
-def _metrics() -> list[keras.metrics.Metric]:
-    return [
-        keras.metrics.CategoricalAccuracy(name="accuracy"),
-        keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
-    ]
-
-
-def _jit_compile() -> bool | str:
-    """On TensorFlow without a GPU, XLA is the slower choice by a factor of two; elsewhere Keras chooses well."""
-    if keras.backend.backend() != "tensorflow":
-        return "auto"
-    import tensorflow as tf
-
-    return "auto" if tf.config.list_logical_devices("GPU") else False
 
 
 def _test_batches(source: Source, preprocessing: Preprocessing) -> Batches:
@@ -217,9 +204,10 @@ def _precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _record(recipe: Recipe, source: Source) -> dict[str, Any]:
+def _record(recipe: Recipe, overrides: dict[str, Any], source: Source) -> dict[str, Any]:
     return {
         "recipe": recipe.as_dict(),
+        "overrides": {name: plain(value) for name, value in overrides.items()},
         "seed": recipe.seed,
         "source": {
             "name": source.name,

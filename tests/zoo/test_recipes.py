@@ -1,23 +1,70 @@
 """Recipes are checked data, and the schedules are their formulas."""
 
+import inspect
+import json
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 import zoo
-from zoo.recipes import setting
-from zoo.schedules import Schedule
+from zoo.catalogue import MODELS
+from zoo.data import Augmentation
+from zoo.schedules import Rate
+from zoo.settings import Optimizer, Schedule, setting
+
+# Training images, and the shape of one.
+SOURCES = {"digits": (1438, (8, 8, 1)), "mnist": (60000, (28, 28, 1)), "cifar10": (50000, (32, 32, 3))}
 
 
 @pytest.mark.parametrize("name", zoo.list_recipes())
-def test_recipe_names_a_network_and_a_command_and_survives_json(name):
-    import json
-
+def test_recipe_is_consistent(name):
     recipe = zoo.get_recipe(name)
-    assert recipe.network in zoo.list_models()
+    entry = MODELS[recipe.network]
+    module, function = entry.builder.split(":")
+    builder = inspect.signature(getattr(import_module(f"zoo.networks.{module}"), function))
+    builder.bind(entry.input_shape, weight_decay=0.0, **entry.arguments | recipe.arguments)
     assert recipe.command == f"keras-skip train {name}"
+    examples, shape = SOURCES[recipe.source]
+    assert entry.input_shape == shape or (name.startswith("resnet20_digits") or "mlp" in name)
+    steps = recipe.epochs * math.ceil(examples / recipe.batch_size)
+    # The warm-up and every plateau last some steps.
+    edges = [0.0, recipe.schedule.warmup, *recipe.schedule.milestones, 1.0]
+    assert edges == sorted(edges)
+    assert recipe.schedule.warmup == 0 or recipe.schedule.warmup * steps > 10
     assert zoo.Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+
+
+def test_every_network_for_small_images_has_the_recipe_of_its_paper():
+    small = [name for name, entry in MODELS.items() if entry.input_shape[0] <= 32 and "mlp" not in name]
+    for name in small:
+        recipe = zoo.get_recipe(f"{name}_{'mnist' if 'mnist' in name else 'cifar10'}")
+        assert MODELS[name].paper_error in recipe.paper
+
+
+@pytest.mark.parametrize(
+    ("name", "iterations", "drops"),
+    [
+        ("resnet56_cifar10", 64000, (32000, 48000)),
+        ("preact_resnet164_cifar10", 64000, (32000, 48000)),
+        ("highway19_cifar10", 200000, (100000, 150000, 175000)),
+        ("highway_mnist_32_mnist", 180000, (60000, 120000)),
+    ],
+)
+def test_lengths_in_iterations_are_those_of_the_paper(name, iterations, drops):
+    recipe = zoo.get_recipe(name)
+    steps = recipe.epochs * math.ceil(SOURCES[recipe.source][0] / recipe.batch_size)
+    assert steps == pytest.approx(iterations, rel=0.005)
+    assert [m * iterations for m in recipe.schedule.milestones] == pytest.approx(drops)
+
+
+@pytest.mark.parametrize("name", [name for name in zoo.list_recipes() if name.endswith("_fast")])
+def test_fast_recipe_builds_its_network(name):
+    recipe = zoo.get_recipe(name)
+    shape = SOURCES[recipe.source][1]
+    model = zoo.build(recipe.network, shape, weight_decay=recipe.optimizer.weight_decay, **recipe.arguments)
+    assert model.input_shape == (None, *shape)
 
 
 def test_mlps_are_trained_alike():
@@ -32,11 +79,25 @@ def test_unknown_recipe_suggests_the_nearest():
         zoo.get_recipe("resnet20_digit")
 
 
-def test_unknown_setting_lists_the_right_ones():
-    with pytest.raises(
-        ValueError, match=r"one of .*batch_size.*weight_decay.*Received: 'epoch'\. Did you mean epochs\?"
-    ):
+def test_unknown_setting_suggests_the_nearest_or_lists_all():
+    with pytest.raises(ValueError, match=r"Received: 'epoch'\. Did you mean epochs\?"):
         zoo.get_recipe("resnet20_digits").changed(epoch=3)
+    with pytest.raises(ValueError, match=r"one of .*batch_size.*optimizer\.weight_decay.*Received: 'x'"):
+        zoo.get_recipe("resnet20_digits").changed(x=3)
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("lr", "optimizer.lr"), ("augment.cut", "augment.cutout")])
+def test_unknown_dotted_setting_suggests_the_nearest(name, nearest):
+    with pytest.raises(ValueError, match=rf"Did you mean .*\b{nearest}\b"):
+        zoo.get_recipe("resnet20_digits").changed({name: 3})
+
+
+def test_dotted_names_change_what_they_name_and_nothing_else():
+    before = zoo.get_recipe("resnet20_digits")
+    after = before.changed({"optimizer.lr": 0.2, "arguments.depth": 32, "augment.cutout": 2}, epochs=3)
+    assert (after.optimizer.lr, after.arguments, after.augment.cutout, after.epochs) == (0.2, {"depth": 32}, 2, 3)
+    undone = {"optimizer.lr": 0.1, "arguments": {}, "augment.cutout": 0, "epochs": before.epochs}
+    assert after.changed(undone) == before
 
 
 @pytest.mark.parametrize(
@@ -47,32 +108,39 @@ def test_unknown_setting_lists_the_right_ones():
         ("epochs", True),
         ("batch_size", -1),
         ("seed", -1),
-        ("pad", 1.5),
-        ("learning_rate", 0),
-        ("learning_rate", "fast"),
-        ("momentum", 1.0),
-        ("warmup", -0.1),
-        ("weight_decay", -1e-4),
+        ("augment.pad", 1.5),
+        ("augment.pad_mode", "wrap"),
+        ("augment.flip", "yes"),
+        ("optimizer.lr", 0),
+        ("optimizer.lr", "fast"),
+        ("optimizer.momentum", 1.0),
+        ("optimizer.weight_decay", -1e-4),
+        ("optimizer.clip_norm", -1),
+        ("optimizer.ema", 1.0),
+        ("optimizer.nesterov", 1),
+        ("optimizer", {"lr": 1.0}),
+        ("schedule.kind", "linear"),
+        ("schedule.warmup", -0.1),
+        ("schedule.warmup_factor", 0),
+        ("schedule.milestones", [0.5, 2]),
         ("label_smoothing", 1),
-        ("schedule", "linear"),
         ("precision", "float8"),
-        ("pad_mode", "wrap"),
-        ("flip", "yes"),
-        ("milestones", [0.5, 2]),
+        ("jit", "auto"),
         ("arguments", "depth=20"),
     ],
 )
 def test_setting_out_of_range_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}="):
-        zoo.get_recipe("resnet20_digits").changed(**{name: value})
+    last = name.rpartition(".")[2]
+    with pytest.raises(ValueError, match=f"Expected {last} to be .* Received: {last}="):
+        zoo.get_recipe("resnet20_digits").changed({name: value})
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("learning_rate=0.05", ("learning_rate", 0.05)),
-        ("schedule=cosine", ("schedule", "cosine")),
-        ("flip=True", ("flip", True)),
+        ("optimizer.lr=0.05", ("optimizer.lr", 0.05)),
+        ("schedule.kind=cosine", ("schedule.kind", "cosine")),
+        ("augment.flip=True", ("augment.flip", True)),
         ("arguments={'depth': 32}", ("arguments", {"depth": 32})),
     ],
 )
@@ -86,24 +154,34 @@ def test_setting_without_name_or_value_is_refused(text):
         setting(text)
 
 
-def expected_rate(kind, step, *, steps, warmup, peak=0.4, milestones=(0.5, 0.75), factor=0.1):
-    t = (step + 0.5) / steps
+def expected_rate(schedule, step, *, steps, peak):
+    t, warmup = (step + 0.5) / steps, schedule.warmup
     if t < warmup:
-        return peak * t / warmup
-    if kind == "one-cycle":
+        return peak * (t / warmup if schedule.warmup_factor is None else schedule.warmup_factor)
+    if schedule.kind == "one-cycle":
         return peak * (1 - t) / (1 - warmup)
-    if kind == "cosine":
+    if schedule.kind == "cosine":
         return peak * (1 + math.cos(math.pi * (t - warmup) / (1 - warmup))) / 2
-    return peak * factor ** sum(t >= milestone for milestone in milestones)
+    if schedule.kind == "constant":
+        return peak
+    return peak * schedule.factor ** sum(t >= milestone for milestone in schedule.milestones)
 
 
-@pytest.mark.parametrize("kind", ["one-cycle", "cosine", "step"])
-@pytest.mark.parametrize("warmup", [0.0, 0.3])
+@pytest.mark.parametrize("kind", ["one-cycle", "cosine", "step", "constant"])
+@pytest.mark.parametrize("warmup", [{}, {"warmup": 0.3}, {"warmup": 0.3, "warmup_factor": 0.1}])
 def test_schedule_is_its_formula(kind, warmup):
-    recipe = zoo.get_recipe("resnet20_digits").changed(schedule=kind, warmup=warmup, learning_rate=0.4)
-    schedule = Schedule.of(recipe, steps=40)
-    rates = [float(schedule(step)) for step in range(40)]
-    expected = [expected_rate(kind, step, steps=40, warmup=warmup) for step in range(40)]
+    settings = Schedule(kind=kind, **warmup)
+    recipe = zoo.get_recipe("resnet20_digits").changed({"schedule": settings, "optimizer.lr": 0.4})
+    rate = Rate.of(recipe, steps=40)
+    rates = [float(rate(step)) for step in range(40)]
+    expected = [expected_rate(settings, step, steps=40, peak=0.4) for step in range(40)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-8)
     assert min(rates) > 0
-    assert float(Schedule.from_config(schedule.get_config())(17)) == rates[17]
+    assert float(Rate.from_config(rate.get_config())(17)) == rates[17]
+
+
+def test_settings_are_frozen_and_without_surprises():
+    assert zoo.get_recipe("resnet20_digits").augment == Augmentation(pad=1)
+    with pytest.raises(AttributeError):
+        zoo.get_recipe("resnet20_digits").optimizer.lr = 1
+    assert Optimizer() == Optimizer(ema=0.0)

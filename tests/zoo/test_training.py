@@ -12,6 +12,7 @@ import zoo
 from zoo.data import Batches
 from zoo.runs import replacing
 
+OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
 KINDS = ("plain", "residual", "highway", "dense")
 
 
@@ -33,7 +34,7 @@ def small_source():
 @pytest.fixture(scope="module")
 def run(small_source, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "plain"
-    return zoo.train("plain_mlp_digits", small_source, out, epochs=2, batch_size=64, label_smoothing=0.1, pad=1)
+    return zoo.train("plain_mlp_digits", small_source, out, **OPTIONS)
 
 
 def test_run_folder_says_everything(run):
@@ -41,6 +42,7 @@ def test_run_folder_says_everything(run):
     assert record == run.record
     assert record["status"] == "complete"
     assert record["recipe"]["epochs"] == 2
+    assert record["overrides"] == {**OPTIONS, "source": "digits"}
     assert record["seed"] == record["recipe"]["seed"] == 0
     assert record["versions"]["keras"] == keras.__version__
     assert record["source"]["name"] == "digits"
@@ -87,9 +89,8 @@ def test_results_agree_with_evaluate(run, small_source):
 
 
 def test_same_seed_gives_the_same_network(run, small_source, tmp_path):
-    options = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "pad": 1}
-    again = zoo.train("plain_mlp_digits", small_source, tmp_path / "again", **options)
-    other = zoo.train("plain_mlp_digits", small_source, tmp_path / "other", seed=1, **options)
+    again = zoo.train("plain_mlp_digits", small_source, tmp_path / "again", **OPTIONS)
+    other = zoo.train("plain_mlp_digits", small_source, tmp_path / "other", seed=1, **OPTIONS)
     weights = [zoo.load(one.path).get_weights() for one in (run, again, other)]
     assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
@@ -157,7 +158,7 @@ def test_wrong_request_makes_no_folder(recipe, options, named, tmp_path):
 
 def test_loss_that_is_not_finite_fails_the_run(small_source, tmp_path):
     with pytest.raises(zoo.TrainingError, match="Expected a finite loss. Received: loss=(nan|inf)"):
-        zoo.train("plain_mlp_digits", small_source, tmp_path / "run", learning_rate=1e30, warmup=0.0)
+        zoo.train("plain_mlp_digits", small_source, tmp_path / "run", **{"optimizer.lr": 1e30, "schedule.warmup": 0.0})
     run = zoo.open_run(tmp_path / "run")
     assert run.status == "failed"
     assert "finite loss" in run.record["reason"]
