@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from .loading import load
     from .recipes import get_recipe, list_recipes
     from .registry import build, describe, list_models
-    from .settings import Recipe
     from .runs import Run, TrainingError, open_run
     from .settings import Recipe
     from .training import evaluate, train

@@ -11,19 +11,12 @@ from typing import Any
 
 import keras
 
-<<<<<<< HEAD
-from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite
-from .data import Augmentation, Batches, Preprocessing, Source, load_source
-from .loading import load
-from .recipes import Recipe, get_recipe
-from .registry import build, count
-=======
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .data import Batches, Preprocessing, Source, load_source
 from .learner import jit_compile, make_learner, metrics
+from .loading import load
 from .recipes import get_recipe
-from .registry import build, count, load
->>>>>>> 6f04809 (Recipes of nested settings, those of the papers and fast ones, moving averages, clipping)
+from .registry import build, count
 from .runs import Run, open_run, refuse_existing, replacing, revision, start_run, update
 from .settings import Recipe, plain
 
