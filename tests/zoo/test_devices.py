@@ -1,0 +1,165 @@
+"""The devices of a training: what is found, what is refused, and that several give what one gives.
+
+No test needs a GPU. Several devices are virtual ones of the CPU, each test of them in a process of its own, since a
+backend settles its devices once.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo.devices import select
+from zoo.shares import Shares
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(backend, **variables):
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "XLA_FLAGS": ""}
+    return os.environ | quiet | variables
+
+
+def python(code, backend, **variables):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=environment(backend, **variables), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def trained(tmp_path, backend, network, devices, examples, batch):
+    """The weights and the figures of a training in a process of its own."""
+    out = tmp_path / f"{backend}{devices}.npz"
+    script = Path(__file__).with_name("several.py")
+    command = [sys.executable, str(script), network, *map(str, (devices, examples, batch)), str(out)]
+    variables = environment(backend, JAX_NUM_CPU_DEVICES=str(devices))
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+    with np.load(out) as file:
+        arrays = dict(file)
+    return [arrays.pop(name) for name in list(arrays) if name.startswith("arr_")], arrays
+
+
+def test_report_says_what_computes():
+    report = select("cpu").report()
+    assert (report["backend"], report["kind"], report["count"]) == (keras.backend.backend(), "cpu", 1)
+    assert report["processes"] == 1
+    assert report["memory_bytes"] is None or report["memory_bytes"][0] > 2**20
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_wrong_number_of_devices(count):
+    with pytest.raises(ValueError, match="Expected devices to be a whole number from 1 up. Received: devices="):
+        select("cpu", count)
+
+
+def test_unknown_device():
+    with pytest.raises(ValueError, match="Expected device to be one of auto, cpu, gpu. Received: 'cuda'"):
+        select("cuda")
+
+
+# One process for each backend answers all of them. The GPU is hidden, so that a machine that has one gives the same.
+ASK = """
+from zoo.devices import select
+for device, count in (("gpu", 1), ("cpu", 4), ("cpu", 3)):
+    try:
+        select(device, count).check(64)
+    except ValueError as error:
+        print(error)
+"""
+THREE_DEVICES = """
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "cure"),
+    [
+        ("tensorflow", 'pip install "keras-skip[cuda]"'),
+        ("jax", 'pip install "keras-skip[jax-cuda]"'),
+        pytest.param(
+            "torch", "https://pytorch.org", marks=pytest.mark.skipif(not find_spec("torch"), reason="needs torch")
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_a_sentence(backend, cure):
+    code = THREE_DEVICES * (backend == "tensorflow") + ASK
+    result = python(code, backend, CUDA_VISIBLE_DEVICES="-1", JAX_NUM_CPU_DEVICES="3")
+    assert result.returncode == 0, result.stderr
+    no_gpu, too_many, odd_batch = result.stdout.splitlines()
+    assert no_gpu.startswith("Expected a GPU for device='gpu'. Received: none that") and cure in no_gpu
+    if backend == "torch":
+        assert too_many.startswith("Expected devices=1 on Keras's torch backend")
+    else:
+        assert too_many.lower().startswith("expected 4 devices of kind cpu. received: 3, ")
+        assert odd_batch.endswith("a multiple of the 3 devices. Received: batch_size=64")
+
+
+def test_several_processes_are_for_jax():
+    said = python(ASK.format("cpu", 1), "tensorflow", KERAS_DISTRIBUTION_NUM_PROCESSES="2").stdout
+    assert said.startswith("Expected Keras's JAX backend for several processes. Received: tensorflow")
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_devices_give_the_weights_of_one(backend, tmp_path):
+    """The last batch of an epoch has 5 examples. Sums in another order differ in the last bits of float32, about 1e-7 a
+    step; 1e-5 is far below what a wrong mean or a wrong order of the batches gives, 1e-2."""
+    one, figures = trained(tmp_path, backend, "highway_mlp", 1, 133, 64)
+    two, others = trained(tmp_path, backend, "highway_mlp", 2, 133, 64)
+    assert max(np.abs(a - b).max() for a, b in zip(one, two, strict=True)) < 1e-5
+    # The test images are counted once each; in training the filled last batch counts as 6 examples instead of 5.
+    np.testing.assert_allclose(others["val_accuracy"], figures["val_accuracy"], rtol=1e-6)
+    np.testing.assert_allclose(others["accuracy"], figures["accuracy"], atol=0.01)
+
+
+def shares(devices, **options):
+    digits = zoo.load_source("digits")
+    batches = zoo.Batches(digits.test_images[:13], digits.test_labels[:13], 10, digits.preprocessing, 8, **options)
+    return batches, Shares(batches, devices)
+
+
+def test_full_batch_is_handed_on_as_it_is():
+    batches, shared = shares(4)
+    assert len(shared) == 2
+    for array, other in zip(shared[0], (*batches[0], np.ones(8)), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+def test_last_batch_is_filled_with_copies_that_weigh_nothing():
+    batches, shared = shares(4)
+    images, labels, weights = shared[1]
+    assert len(images) == len(labels) == 8
+    np.testing.assert_array_equal(images[5:], batches[1][0][:3])
+    np.testing.assert_array_equal(labels[5:], batches[1][1][:3])
+    np.testing.assert_array_equal(weights, [1, 1, 1, 1, 1, 0, 0, 0])
+
+
+def test_weights_of_training_keep_the_mean():
+    _, shared = shares(4, seed=0)
+    *_, weights = shared[1]
+    np.testing.assert_allclose(weights, [1.6] * 5 + [0] * 3)
+    np.testing.assert_array_equal(shared[0][2], np.ones(8))
+
+
+def test_every_process_gets_as_many_and_together_they_have_every_example():
+    whole, _ = shares(4, seed=0)
+    parts = [shares(8, seed=0, shard=(rank, 4))[1][1] for rank in range(4)]
+    assert {len(images) for images, _, _ in parts} == {2}
+    real = np.concatenate([images[weights > 0] for images, _, weights in parts])
+    np.testing.assert_array_equal(real, whole[1][0])
+    assert sum(weights.sum() for _, _, weights in parts) == pytest.approx(8)
+
+
+def test_position_moves_the_last_batch():
+    batches, shared = shares(4)
+    batches.position = (0, 1)
+    assert len(shared) == 1
+    assert shared[0][2].sum() == 5
