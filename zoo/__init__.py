@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data import Batches, Preprocessing, Source, load_source
-    from .loading import load
+    from .loading import load, load_weights
     from .recipes import get_recipe, list_recipes
     from .registry import build, describe, list_models
     from .runs import Run, TrainingError, open_run
@@ -30,6 +30,7 @@ _HOME = {
     "list_recipes": "recipes",
     "load": "loading",
     "load_source": "data",
+    "load_weights": "loading",
     "open_run": "runs",
     "train": "training",
 }
@@ -49,6 +50,7 @@ __all__ = [
     "list_recipes",
     "load",
     "load_source",
+    "load_weights",
     "open_run",
     "train",
 ]

@@ -1,12 +1,12 @@
 """Networks by name or from a file, and the weights they take."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
 from .catalogue import MODELS
 from .registry import build, entry_of
+from .weights.published import available, find, holders
 
 if TYPE_CHECKING:
     import keras
@@ -15,17 +15,34 @@ if TYPE_CHECKING:
 def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
     """A network by its name, or a trained one from a file or a run.
 
+    Files are data: no code in them is run. The formats of weights are
+
+        .keras, .weights.h5         networks of the zoo, and keras.applications' ResNet, ResNetV2 and DenseNet
+        .h5                         the older form, in which keras.applications publishes its weights
+        .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
+
+    of which .pth and .pt need torch: `pip install "keras-skip[torch]"`.
+
+    "imagenet" are the weights that keras.applications publishes for its own forms, "resnet50_keras", "resnet50_v2" and
+    "densenet121" among them. They expect images preprocessed by `preprocess_input` of `keras.applications.resnet`,
+    `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of torchvision and timm expect RGB in
+    [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
+
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run.
-        weights: For a name: the `.keras` or `.weights.h5` file, or the run, whose weights it takes. Default: new ones.
-        **arguments: For a name: as in `build`. With weights from a `.keras` file or a run, `input_shape` and `classes`
-            default to those of that network.
+        weights: For a name: "imagenet", a file, or the folder of a run, whose weights the network takes. Default: new
+            ones.
+        **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
+            network has a new head and the weights below it. The weights of a `.keras` file or a run also give
+            `input_shape`.
 
     Returns:
         A `keras.Model` that is not compiled.
 
     Raises:
-        ValueError: If there is no such network or file, or if the weights do not fit; then the message says which.
+        ValueError: If there is no such network or file, if the file is broken, or if the weights do not fit; then the
+            message lists what is missing, unexpected and of another shape.
+        OSError: If a file cannot be read or downloaded.
 
     Example:
 
@@ -38,48 +55,89 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         return build(name, **arguments) if weights is None else _with_weights(name, weights, arguments)
     if weights is not None or arguments:
         entry_of(str(name_or_path))
-    return _saved(name_or_path)
+    from .weights.archive import load_network
+
+    path = _model_of_run(Path(name_or_path))
+    if path.suffix != ".keras" or not path.is_file():
+        raise unknown("a network, a .keras file or the folder of a run; networks", str(name_or_path), MODELS)
+    return load_network(path)
+
+
+def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
+    """Gives a network the weights in a file; if they do not fit, it stays as it is.
+
+    Args:
+        model: A network of the zoo, or one whose layers have the same names.
+        weights: A file of any format that `load` takes, or the folder of a run.
+        head: Whether the layer "head" takes its weights too.
+
+    Raises:
+        ValueError: If there is no such file, if it is broken, or if the weights do not fit; then the message lists what
+            is missing, unexpected and of another shape.
+        OSError: If the file cannot be read.
+
+    Example:
+
+    >>> import zoo
+    >>> first, second = zoo.build("plain_mlp"), zoo.build("plain_mlp")
+    >>> first.save_weights("mlp.weights.h5")  # doctest: +SKIP
+    >>> zoo.load_weights(second, "mlp.weights.h5")  # doctest: +SKIP
+    """
+    from .weights.assignment import assign
+    from .weights.naming import naming_for
+    from .weights.readers import read
+
+    arrays = read(_model_of_run(Path(weights)))
+    naming = naming_for(arrays, [variable.path for variable in model.weights])
+    assign(model, naming, arrays, str(weights), head)
 
 
 def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
-    if str(weights).endswith(".weights.h5"):
-        model = build(name, **arguments)
-        if not Path(weights).is_file():
-            raise ValueError(f"Expected weights to be a file. Received: weights={str(weights)!r}")
-        try:
-            with warnings.catch_warnings():
-                # Keras warns of layers that it did not find, and leaves them as they are.
-                warnings.simplefilter("error", UserWarning)
-                model.load_weights(weights)
-        except (ValueError, UserWarning) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"Expected weights of {name}. Received: {str(weights)!r}: {reason}") from error
-        return model
-    saved = _saved(weights)
-    model = build(name, **({"input_shape": saved.input_shape[1:], "classes": saved.output_shape[-1]} | arguments))
-    ours = {variable.path: variable for variable in model.weights}
-    theirs = {variable.path: variable for variable in saved.weights}
-    problems = {
-        "missing": [path for path in ours if path not in theirs],
-        "unexpected": [path for path in theirs if path not in ours],
-        "of another shape": [path for path in ours if path in theirs and ours[path].shape != theirs[path].shape],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {', '.join(paths)}" for kind, paths in problems.items() if paths)
-        raise ValueError(f"Expected weights of {name}. Received: {str(weights)!r}, {found}")
-    for path, variable in ours.items():
-        variable.assign(theirs[path])
+    from .weights.archive import input_shape
+    from .weights.assignment import assign
+    from .weights.naming import FAMILIES, naming_for
+    from .weights.readers import read
+
+    published = find(name, weights)
+    path = published.file() if published else _model_of_run(Path(weights))
+    if not path.suffix and not path.exists():
+        raise _unknown_weights(name, weights)
+    arrays = read(path)
+    builder = entry_of(name).builder
+    naming = naming_for(arrays, builder=builder)
+    defaults = dict(naming.arguments) if naming in FAMILIES.get(builder, ()) else {}
+    defaults |= published.arguments if published else {}
+    if path.suffix == ".keras" and (shape := input_shape(path)):
+        defaults["input_shape"] = shape
+    theirs, ours = naming.classes(arrays), arguments.get("classes")
+    if ours is None and theirs is not None and not arguments.get("features_only"):
+        arguments = arguments | {"classes": theirs}
+    model = build(name, **(defaults | arguments))
+    assign(model, naming, arrays, str(weights), head=ours in (None, theirs))
     return model
 
 
-def _saved(path: str | Path) -> "keras.Model":
-    file = Path(path) / "model.keras" if (Path(path) / "run.json").is_file() else Path(path)
-    if file.suffix != ".keras" or not file.is_file():
-        if Path(path) != file:
-            raise ValueError(f"Expected a run that was completed. Received: {str(path)!r}, which has no model.keras")
-        raise unknown("a network, a .keras file or the folder of a run; networks", str(path), MODELS)
-    import keras
+def _model_of_run(path: Path) -> Path:
+    """The network's file, if the path is the folder of a run."""
+    if not (path / "run.json").is_file():
+        return path
+    if not (path / "model.keras").is_file():
+        raise ValueError(f"Expected a run that was completed. Received: {str(path)!r}, which has no model.keras")
+    return path / "model.keras"
 
-    import keras_skip  # noqa: F401  registers the layers that the file names
 
-    return keras.saving.load_model(file, compile=False)
+def _unknown_weights(name: str, weights: object) -> ValueError:
+    from .weights.naming import FAMILIES
+    from .weights.readers import SUFFIXES
+
+    named = " or ".join(map(repr, available(name))) or "there is none"
+    hints = []
+    if others := holders(weights):
+        hints.append(f"it exists for {', '.join(others)}")
+    if any(naming.transposed for naming in FAMILIES.get(entry_of(name).builder, ())):
+        hints.append(f"{name} takes a .safetensors or .pth file of torchvision or timm")
+    hint = "".join(f"; {text}" for text in hints)
+    return ValueError(
+        f"Expected weights of {name} by name ({named}), in a file that ends in {SUFFIXES}, or in the folder of a run. "
+        f"Received: weights={str(weights)!r}{hint}"
+    )

@@ -1,4 +1,4 @@
-"""The weights that have a name, such as "imagenet": where they are, and their hash. A new row is a new set of weights."""
+"""The weights that have a name, such as "imagenet": where they are, and their hash. A new row, a new set of weights."""
 
 import hashlib
 from collections.abc import Mapping

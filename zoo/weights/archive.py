@@ -1,0 +1,94 @@
+"""Whole networks in `.keras` files, of which only classes of Keras and of ours are made."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .limits import member
+
+if TYPE_CHECKING:
+    import keras
+
+TRUSTED = {"keras", "keras_skip"}
+
+
+def load_network(path: Path) -> "keras.Model":
+    """The network in a `.keras` file, not compiled.
+
+    Raises:
+        ValueError: If the file is broken, or names code other than Keras's and ours; nothing of that is run.
+        OSError: If it cannot be opened.
+    """
+    import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    import keras_skip  # noqa: F401  registers the layers that the file names
+
+    _refuse_strangers(path, config(path))
+    try:
+        # `enable_unsafe_deserialization` would override the argument `safe_mode`, but not the scope.
+        with SafeModeScope(True):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever a broken file makes Keras raise
+        raise _broken(path, error) from error
+
+
+def config(path: Path) -> Any:
+    """The architecture in a `.keras` file, as plain data."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member(archive, "model.weights.h5")
+            return json.loads(member(archive, "config.json"))
+    except (ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise _broken(path, error) from error
+
+
+def input_shape(path: Path) -> tuple[int | None, ...] | None:
+    """The shape of the images that the network in a `.keras` file takes, in the order that Keras has now."""
+    import keras
+
+    nodes = list(_nodes(config(path)))
+    shapes = [node["config"].get("batch_shape") for node in nodes if node.get("class_name") == "InputLayer"]
+    if not shapes or not isinstance(shapes[0], list):
+        return None
+    shape = tuple(shapes[0][1:])
+    formats = [node["config"].get("data_format") for node in nodes if isinstance(node.get("config"), dict)]
+    saved = next((found for found in formats if found is not None), None)
+    now = keras.config.image_data_format()
+    if saved is None or saved == now or len(shape) != 3:
+        return shape
+    return (shape[-1], *shape[:-1]) if now == "channels_first" else (*shape[1:], shape[0])
+
+
+def _refuse_strangers(path: Path, held: Any) -> None:
+    for node in _nodes(held):
+        name, module = node.get("class_name"), node.get("module") or "builtins"
+        package = str(node.get("registered_name") or "").rpartition(">")[0]
+        if name in ("Lambda", "__lambda__"):
+            raise ValueError(
+                f"Expected a network without code in its file. Received: {str(path)!r}, which holds a Lambda"
+            )
+        root = str(module).partition(".")[0]
+        if root not in TRUSTED | {"builtins"} or (package and package not in TRUSTED):
+            raise ValueError(
+                "Expected a network of classes of keras and keras_skip; one of your own classes is read by "
+                f"keras.saving.load_model. Received: {str(path)!r}, which names {module}.{name}"
+            )
+
+
+def _nodes(held: Any) -> Iterator[dict[str, Any]]:
+    """Every serialised object in a config."""
+    if isinstance(held, dict):
+        if "class_name" in held:
+            yield held
+        held = list(held.values())
+    if isinstance(held, list):
+        for value in held:
+            yield from _nodes(value)
+
+
+def _broken(path: Path, error: Exception) -> ValueError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"Expected a whole .keras file. Received: {str(path)!r}: {reason}")

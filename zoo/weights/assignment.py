@@ -1,0 +1,74 @@
+"""Arrays into the variables of a network: all of them, or none and an error that lists what differs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .naming import Naming
+
+if TYPE_CHECKING:
+    import keras
+
+LISTED = 10
+HEAD = ("head/kernel", "head/bias")
+
+
+def assign(
+    model: "keras.Model", naming: Naming, arrays: Mapping[str, np.ndarray], source: str, head: bool = True
+) -> None:
+    """Gives every variable of a network its array.
+
+    Args:
+        model: The network.
+        naming: From its variables to the names of the arrays.
+        arrays: As the file has them.
+        source: Names the file in errors.
+        head: Whether the layer "head" takes its arrays too. A network without one leaves them unused.
+
+    Raises:
+        ValueError: If an array is missing, unexpected, of another shape or not of finite floats; no variable has
+            changed then.
+    """
+    theirs = naming.read(arrays)
+    ours = {naming.theirs(variable.path): variable for variable in model.weights if head or variable.path not in HEAD}
+    unused = {naming.theirs(path) for path in HEAD} - ours.keys()
+    common = [name for name in ours if name in theirs]
+    _refuse(
+        model,
+        source,
+        {
+            "missing": [name for name in ours if name not in theirs],
+            "unexpected": [name for name in theirs if name not in ours and name not in unused],
+            "of another shape": [
+                f"{name} {theirs[name].shape} instead of {tuple(ours[name].shape)}"
+                for name in common
+                if theirs[name].shape != tuple(ours[name].shape)
+            ],
+            "not of floats": [f"{name} ({theirs[name].dtype})" for name in common if not _is_float(theirs[name])],
+        },
+    )
+    values = {name: _cast(theirs[name], variable) for name, variable in ours.items()}
+    _refuse(model, source, {"with NaN or infinity": [name for name in values if not np.isfinite(values[name]).all()]})
+    for name, variable in ours.items():
+        variable.assign(values[name])
+
+
+def _refuse(model: "keras.Model", source: str, problems: Mapping[str, list[str]]) -> None:
+    found = "; ".join(f"{kind}: {_shortened(names)}" for kind, names in problems.items() if names)
+    if found:
+        raise ValueError(f"Expected weights of {model.name}. Received: {source!r}, {found}")
+
+
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _is_float(array: np.ndarray) -> bool:
+    return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+
+
+def _cast(array: np.ndarray, variable: Any) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what overflows is infinite, and reported as that
+        return array.astype(np.dtype(variable.dtype))

@@ -1,0 +1,107 @@
+"""The layers' weights in Keras's HDF5 files, by name.
+
+    layers/conv2d_3/vars/0                         Keras 3; the group `vars` has the layer's name as an attribute
+    conv1_conv/conv1_conv/kernel:0                 before; the group of a layer has the attribute `weight_names`
+
+Both give {"conv1_conv/kernel": array}. Only what lies in the file itself is followed, once.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .limits import refuse_bomb
+
+# Keras 3 numbers a layer's variables in the order in which the layer makes them.
+NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+KERNEL = ("kernel", "bias")
+
+
+def layers(root: Any) -> dict[str, np.ndarray]:
+    """The arrays of the layers, leaving the optimizer's.
+
+    Args:
+        root: An open HDF5 file.
+
+    Raises:
+        ValueError: If it has another structure, links out of the file, or promises more than it holds.
+    """
+    seen: set[int] = set()
+    if "layers" in _keys(root):
+        found = list(_numbered(_child(root, "layers", seen), (), seen))
+    else:
+        # A whole network in the older form keeps its weights in a group of their own.
+        top = _child(root, "model_weights", seen) if "model_weights" in _keys(root) else root
+        found = list(_named(top, "", "", seen))
+    if not found:
+        raise ValueError("it holds no layers with weights")
+    arrays: dict[str, np.ndarray] = {}
+    for name, dataset in found:
+        if name in arrays:
+            raise ValueError(f"it holds two arrays named {name}")
+        arrays[name] = _array(name, dataset)
+    return arrays
+
+
+def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Keras 3: a group for each layer under its class or attribute, groups of containers between."""
+    for key in _keys(group):
+        child = _child(group, key, seen)
+        if not isinstance(child, h5py.Group):
+            continue
+        if key != "vars":
+            held = _child(child, "vars", seen, again=True) if "vars" in _keys(child) else None
+            name = held.attrs.get("name") if held is not None else None
+            if name is None and held is not None and len(held):
+                raise ValueError(f"it holds no name for {child.name}: save it again with a newer Keras")
+            yield from _numbered(child, names if name is None else (*names, str(name)), seen)
+            continue
+        kinds = NORM if len(child) == len(NORM) else KERNEL
+        for place, index in enumerate(sorted(_keys(child))):
+            kind = kinds[place] if place < len(kinds) else index
+            yield "/".join((*names, kind)), _child(child, index, seen)
+
+
+def _named(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The older form: the names of layers may hold slashes, those of weights mostly begin with the layer's."""
+    for key in _keys(group):
+        child = _child(group, key, seen)
+        below = f"{path}/{key}" if path else key
+        if isinstance(child, h5py.Dataset):
+            inner = below.removeprefix(f"{layer}/").partition(":")[0]
+            yield (inner if inner.startswith(f"{layer}/") else f"{layer}/{key.partition(':')[0]}"), child
+        else:
+            is_layer = any(name.startswith("weight_names") for name in child.attrs)
+            yield from _named(child, below, below if is_layer else layer, seen)
+
+
+def _keys(group: Any) -> list[str]:
+    return list(group) if isinstance(group, h5py.Group) else []
+
+
+def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
+    """A member that lies in this file, and that was not met before: no link can leave the file or go in circles."""
+    if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+        raise ValueError(f"it holds a link, {key}")
+    child = group[key]
+    address = h5py.h5o.get_info(child.id).addr
+    if address in seen and not again:
+        raise ValueError(f"it holds {key} twice")
+    if not again:
+        seen.add(address)
+    return child
+
+
+def _array(name: str, dataset: Any) -> np.ndarray:
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} is not an array in this file")
+    refuse_bomb(name, dataset.nbytes, dataset.id.get_storage_size())
+    array = dataset[()]
+    # HDF5 has no bfloat16: Keras stores its bytes, and says so.
+    if dataset.attrs.get("dtype") == "bfloat16":
+        import ml_dtypes
+
+        array = array.view(ml_dtypes.bfloat16)
+    return np.asarray(array)

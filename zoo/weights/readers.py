@@ -1,0 +1,132 @@
+"""Files of weights as plain arrays, {name: array}. Nothing in a file is executed, and no class in it is made.
+
+.weights.h5, .h5    Keras's, also the older form in which keras.applications publishes
+.keras              the weights in it; its architecture is not looked at
+.safetensors        a network of torchvision or timm, or any other names
+.pth, .pt           the same as torch writes it; read by torch, tensors only
+"""
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .limits import member, refuse_bomb
+
+Arrays = dict[str, np.ndarray]
+
+
+def read(path: Path) -> Arrays:
+    """The arrays in a file, by the file's own names.
+
+    Raises:
+        ValueError: If it is not a whole file of one of the formats.
+        OSError: If it cannot be opened.
+    """
+    reader = next((READERS[suffix] for suffix in READERS if path.name.endswith(suffix)), None)
+    if reader is None or path.is_dir():
+        raise ValueError(f"Expected weights in a file that ends in {SUFFIXES}. Received: {str(path)!r}")
+    if not path.exists():
+        raise ValueError(f"Expected weights to be a file. Received: weights={str(path)!r}")
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise ValueError(f"Expected a file of weights. Received: {str(path)!r}, which is empty")
+    try:
+        return reader(path)
+    except MissingReader:
+        raise
+    except Exception as error:  # whatever a broken file makes its library raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"Expected a whole {path.suffix} file of weights. Received: {str(path)!r}: {reason}"
+        ) from error
+
+
+class MissingReader(ValueError):
+    """A file that only an extra can read."""
+
+
+def _safetensors(path: Path) -> Arrays:
+    import ml_dtypes  # noqa: F401  bfloat16 in NumPy
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return _torch_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+def _torch(path: Path) -> Arrays:
+    try:
+        import torch
+    except ImportError:
+        raise MissingReader(
+            f'Expected torch, which reads {path.suffix} files: pip install "keras-skip[torch]". Received: {str(path)!r}'
+        ) from None
+    import pickle
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice to those who wrote the file
+        try:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError("a pickle that is broken or holds more than tensors; nothing of it was run") from error
+    state = _state_dict(held)
+    promised = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    refuse_bomb("it", promised, path.stat().st_size)
+    return _torch_names({name: _array(tensor) for name, tensor in state.items()})
+
+
+def _state_dict(held: Any) -> dict[str, Any]:
+    """The tensors by name, from the wrappings that training scripts use."""
+    import torch
+
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+            break
+    tensors = isinstance(held, Mapping) and held and all(isinstance(value, torch.Tensor) for value in held.values())
+    if not tensors:
+        raise ValueError("it holds no state dict, {name: tensor}, alone or under 'state_dict' or 'model'")
+    return {str(name): tensor for name, tensor in held.items()}
+
+
+def _array(tensor: Any) -> np.ndarray:
+    import torch
+
+    # NumPy itself has no bfloat16; float32 holds each of its values.
+    return (tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()).numpy()
+
+
+def _torch_names(arrays: Arrays) -> Arrays:
+    """Without the prefix of a wrapped module, and without torch's counters of batches."""
+    for prefix in ("module.", "_orig_mod."):
+        if all(name.startswith(prefix) for name in arrays):
+            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+
+
+def _keras_archive(path: Path) -> Arrays:
+    with zipfile.ZipFile(path) as archive:
+        return _keras_hdf5(io.BytesIO(member(archive, "model.weights.h5")))
+
+
+def _keras_hdf5(file: Path | io.BytesIO) -> Arrays:
+    import h5py
+
+    from .hdf5 import layers
+
+    with h5py.File(file, "r") as root:
+        return layers(root)
+
+
+READERS: dict[str, Callable[[Path], Arrays]] = {
+    ".keras": _keras_archive,
+    ".h5": _keras_hdf5,
+    ".safetensors": _safetensors,
+    ".pth": _torch,
+    ".pt": _torch,
+}
+SUFFIXES = ".keras, .weights.h5, .h5, .safetensors, .pth or .pt"
