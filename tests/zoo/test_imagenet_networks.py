@@ -1,17 +1,10 @@
-"""The networks for ImageNet: parameters, and the same numbers as their originals with the same weights.
-
-The originals are keras.applications' own networks, with random weights, and torchvision's reference outputs.
-"""
-
-import json
-import re
+"""The networks for ImageNet: parameters, sizes, names, and a step of training."""
 
 import keras
 import numpy as np
 import pytest
 
 import zoo
-from tests.layers.test_known_networks import GOLDEN, golden_weight
 from zoo.catalogue import MODELS
 from zoo.networks.imagenet_densenet import imagenet_densenet
 from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
@@ -19,68 +12,6 @@ from zoo.registry import count
 
 SHAPE = (64, 64, 3)
 BUILDERS = [imagenet_resnet, applications_resnet, applications_resnet_v2, imagenet_densenet]
-
-# A variable's owner among our layers -> its name among theirs, rule after rule.
-KERAS_RULES = [
-    (r"^stem_conv$", "conv1_conv"),
-    (r"^stem_norm$", "conv1_bn"),
-    (r"^head$", "predictions"),
-    (r"^stage(\d)", lambda match: f"conv{int(match[1]) + 1}"),
-]
-KERAS_RESNET = [
-    *KERAS_RULES,
-    (r"/projection$", "_0_conv"),
-    (r"/projection_norm$", "_0_bn"),
-    (r"/conv(\d)$", r"_\1_conv"),
-    (r"/norm(\d)$", r"_\1_bn"),
-]
-KERAS_RESNET_V2 = [
-    *KERAS_RULES,
-    (r"^last_norm$", "post_bn"),
-    (r"/projection$", "_0_conv"),
-    (r"/conv(\d)$", r"_\1_conv"),
-    (r"/norm1$", "_preact_bn"),
-    (r"/norm2$", "_1_bn"),
-    (r"/norm3$", "_2_bn"),
-]
-KERAS_DENSENET = [
-    *KERAS_RULES,
-    (r"^last_norm$", "bn"),
-    (r"^transition(\d)/conv1$", lambda match: f"pool{int(match[1]) + 1}_conv"),
-    (r"^transition(\d)/norm1$", lambda match: f"pool{int(match[1]) + 1}_bn"),
-    (r"^block(\d)/layer(\d+)/", lambda match: f"conv{int(match[1]) + 1}_block{match[2]}/"),
-    (r"/norm1$", "_0_bn"),
-    (r"/conv1$", "_1_conv"),
-    (r"/norm2$", "_1_bn"),
-    (r"/conv2$", "_2_conv"),
-]
-TORCH_RESNET = [
-    (r"^stem_conv$", "conv1"),
-    (r"^stem_norm$", "bn1"),
-    (r"^head$", "fc"),
-    (r"/projection$", "/downsample.0"),
-    (r"/projection_norm$", "/downsample.1"),
-    (r"/norm(\d)$", r"/bn\1"),
-    (r"^stage(\d)_block(\d+)/", lambda match: f"layer{match[1]}.{int(match[2]) - 1}."),
-]
-TORCH_DENSENET = [
-    (r"^stem_(conv|norm)$", r"features.\g<1>0"),
-    (r"^last_norm$", "features.norm5"),
-    (r"^head$", "classifier"),
-    (r"^transition(\d)/(conv|norm)1$", r"features.transition\1.\2"),
-    (r"^block(\d)/layer(\d+)/", r"features.denseblock\1.denselayer\2."),
-]
-TORCH_VARIABLES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias"}
-TORCH_VARIABLES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
-
-
-def foreign(variable, rules):
-    """The foreign owner of one of our variables, and the variable's own name."""
-    owner, name = variable.path.rsplit("/", 1)
-    for pattern, replacement in rules:
-        owner = re.sub(pattern, replacement, owner)
-    return owner, name
-
 
 PUBLISHED = {
     "resnet18": 11_689_512,
@@ -124,73 +55,6 @@ def test_parameters_are_those_of_keras_applications(name):
     assert ours.name == name
     assert count(ours.trainable_variables) == count(theirs.trainable_variables)
     assert count(ours.non_trainable_variables) == count(theirs.non_trainable_variables)
-
-
-def randomise(model):
-    """Values that keep the image's signal to the end: those of a new network lose it among the biases."""
-    rng = np.random.default_rng(0)
-    ranges = {"moving_variance": (0.5, 1.5), "gamma": (0.5, 1.0)}
-    for variable in model.variables:
-        kind = variable.path.rsplit("/", 1)[1]
-        if kind in ranges:
-            variable.assign(rng.uniform(*ranges[kind], variable.shape))
-        else:
-            deviation = np.sqrt(2 / np.prod(variable.shape[:-1])) if kind == "kernel" else 0.1
-            variable.assign(rng.standard_normal(variable.shape, dtype="float32") * np.float32(deviation))
-
-
-def relative_difference(received, expected):
-    return np.abs(received - expected).max() / np.abs(expected).max()
-
-
-@pytest.mark.parametrize(
-    ("builder", "arguments", "original", "rules"),
-    [
-        (applications_resnet, {"depth": 50}, "ResNet50", KERAS_RESNET),
-        (applications_resnet, {"depth": 101}, "ResNet101", KERAS_RESNET),
-        (applications_resnet_v2, {"depth": 50}, "ResNet50V2", KERAS_RESNET_V2),
-        (imagenet_densenet, {"depth": 121, "norm_epsilon": 1.001e-5}, "DenseNet121", KERAS_DENSENET),
-    ],
-)
-def test_logits_are_those_of_keras_applications(builder, arguments, original, rules):
-    source = getattr(keras.applications, original)(weights=None, input_shape=SHAPE, classifier_activation=None)
-    randomise(source)
-    target = builder(SHAPE, **arguments)
-    theirs = {f"{layer.name}/{v.name}": v for layer in source.layers for v in layer.variables}
-    for variable in target.variables:
-        variable.assign(theirs.pop("/".join(foreign(variable, rules))))
-    assert not theirs, "every weight of theirs has its place in ours"
-    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
-    received, expected = (keras.ops.convert_to_numpy(model(images)) for model in (target, source))
-    assert relative_difference(expected[0], expected[1]) > 0.01, "equality means little if all images are alike"
-    assert relative_difference(received, expected) <= 1e-5
-
-
-@pytest.mark.parametrize(
-    ("name", "builder", "depth", "rules"),
-    [
-        ("resnet18", imagenet_resnet, 18, TORCH_RESNET),
-        ("resnet50", imagenet_resnet, 50, TORCH_RESNET),
-        ("densenet121", imagenet_densenet, 121, TORCH_DENSENET),
-    ],
-)
-def test_logits_are_those_of_torchvision(name, builder, depth, rules):
-    path = GOLDEN / f"torchvision_{name}.npz"
-    if not path.is_file():
-        pytest.skip(
-            f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs"
-        )
-    with np.load(path) as golden:
-        images, expected, state = golden["x"], golden["y"], dict(json.loads(str(golden["state_dict"])))
-    target = builder(SHAPE, depth=depth)
-    for variable in target.variables:
-        owner, kind = foreign(variable, rules)
-        weight = f"{owner}.{TORCH_VARIABLES[kind]}"
-        value = golden_weight(weight, tuple(state.pop(weight))).astype("float32")
-        variable.assign(value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T)
-    assert all(left.endswith("num_batches_tracked") for left in state)
-    received = keras.ops.convert_to_numpy(target(images.transpose(0, 2, 3, 1)))
-    assert relative_difference(received, expected) <= 1e-5
 
 
 @pytest.mark.parametrize("builder", BUILDERS)

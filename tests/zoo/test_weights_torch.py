@@ -1,0 +1,270 @@
+"""Weights of torchvision: the same logits as its reference outputs, and every variable in its place."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import zoo
+from tests.layers.test_known_networks import GOLDEN, golden_weight
+from zoo.weights.readers import read
+
+SHAPE = (64, 64, 3)
+STAGES = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "wide_resnet50_2": (3, 4, 6, 3),
+    "densenet169": (6, 12, 32, 32),
+}
+
+
+def norm(name, channels):
+    return {f"{name}.{kind}": (channels,) for kind in ("weight", "bias", "running_mean", "running_var")} | {
+        f"{name}.num_batches_tracked": ()
+    }
+
+
+def resnet_shapes(stages, convolutions, width):
+    """The names and shapes of torchvision's residual networks; a block has as many convolutions as given."""
+    shapes = {"conv1.weight": (64, 3, 7, 7), **norm("bn1", 64)}
+    channels = 64
+    for stage, blocks in enumerate(stages):
+        inner, out = width << stage, (64 << stage) * (4 if convolutions == 3 else 1)
+        for block in range(blocks):
+            prefix = f"layer{stage + 1}.{block}"
+            sizes = (channels, inner, inner, out) if convolutions == 3 else (channels, out, out)
+            for place in range(convolutions):
+                side = 3 if convolutions == 2 or place == 1 else 1
+                shapes[f"{prefix}.conv{place + 1}.weight"] = (sizes[place + 1], sizes[place], side, side)
+                shapes |= norm(f"{prefix}.bn{place + 1}", sizes[place + 1])
+            if block == 0 and (channels != out or stage):
+                shapes |= {f"{prefix}.downsample.0.weight": (out, channels, 1, 1)} | norm(f"{prefix}.downsample.1", out)
+            channels = out
+    return shapes | {"fc.weight": (1000, channels), "fc.bias": (1000,)}
+
+
+def densenet_shapes(blocks):
+    shapes = {"features.conv0.weight": (64, 3, 7, 7), **norm("features.norm0", 64)}
+    channels = 64
+    for block, layers in enumerate(blocks, 1):
+        for layer in range(1, layers + 1):
+            prefix = f"features.denseblock{block}.denselayer{layer}"
+            shapes |= norm(f"{prefix}.norm1", channels) | {f"{prefix}.conv1.weight": (128, channels, 1, 1)}
+            shapes |= norm(f"{prefix}.norm2", 128) | {f"{prefix}.conv2.weight": (32, 128, 3, 3)}
+            channels += 32
+        if block < len(blocks):
+            prefix = f"features.transition{block}"
+            shapes |= norm(f"{prefix}.norm", channels) | {f"{prefix}.conv.weight": (channels // 2, channels, 1, 1)}
+            channels //= 2
+    return (
+        shapes | norm("features.norm5", channels) | {"classifier.weight": (1000, channels), "classifier.bias": (1000,)}
+    )
+
+
+def state(shapes):
+    """A state dict, each array a function of its name."""
+    return {
+        name: np.int64(0) if name.endswith("tracked") else golden_weight(name, tuple(shape)).astype("float32")
+        for name, shape in shapes.items()
+    }
+
+
+def write(arrays, path):
+    """The arrays as safetensors, or as torch writes them."""
+    if path.suffix == ".safetensors":
+        save_file({name: np.asarray(array) for name, array in arrays.items()}, path)
+    else:
+        torch = pytest.importorskip("torch", reason="torch, which writes .pth files, is not installed")
+        torch.save({name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}, path)
+    return path
+
+
+def older(name):
+    """The names that torchvision's densenets had at first."""
+    for kind in ("norm", "conv"):
+        for number in "12":
+            name = name.replace(f".{kind}{number}.", f".{kind}.{number}.")
+    return name
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121"])
+def test_logits_are_those_of_torchvision(name, suffix, tmp_path):
+    reference = GOLDEN / f"torchvision_{name}.npz"
+    if not reference.is_file():
+        pytest.skip(
+            f"no {reference.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs"
+        )
+    with np.load(reference) as golden:
+        images, expected, shapes = golden["x"], golden["y"], dict(json.loads(str(golden["state_dict"])))
+    arrays = state(shapes)
+    if name == "densenet121" and suffix == ".pth":
+        arrays = {older(weight): array for weight, array in arrays.items()}
+        assert "features.denseblock1.denselayer1.norm.1.weight" in arrays
+    path = write(arrays, tmp_path / f"weights{suffix}")
+    target = zoo.load(name, weights=path, input_shape=SHAPE)
+    path.unlink()
+    received = keras.ops.convert_to_numpy(target(images.transpose(0, 2, 3, 1)))
+    assert np.abs(received - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_names_and_shapes_here_are_those_of_the_reference():
+    reference = GOLDEN / "torchvision_densenet121.npz"
+    if not reference.is_file():
+        pytest.skip(f"no {reference.name} in {GOLDEN}")
+    for name, shapes in {
+        "resnet18": resnet_shapes((2, 2, 2, 2), 2, 64),
+        "resnet50": resnet_shapes((3, 4, 6, 3), 3, 64),
+        "densenet121": densenet_shapes((6, 12, 24, 16)),
+    }.items():
+        with np.load(GOLDEN / f"torchvision_{name}.npz") as golden:
+            assert {weight: tuple(shape) for weight, shape in json.loads(str(golden["state_dict"]))} == shapes
+
+
+def residual_places(model, stages):
+    """Each of our layers, and torchvision's name of it."""
+    yield model.get_layer("stem_conv"), "conv1"
+    yield model.get_layer("stem_norm"), "bn1"
+    for stage, blocks in enumerate(stages, 1):
+        for block in range(blocks):
+            ours, theirs = model.get_layer(f"stage{stage}_block{block + 1}"), f"layer{stage}.{block}"
+            places = {"projection": "downsample.0", "projection_norm": "downsample.1"}
+            places |= {f"{ours}{i}": f"{torch}{i}" for i in "123" for ours, torch in (("conv", "conv"), ("norm", "bn"))}
+            for attribute, name in places.items():
+                if getattr(ours, attribute, None) is not None:
+                    yield getattr(ours, attribute), f"{theirs}.{name}"
+    yield model.get_layer("head"), "fc"
+
+
+def dense_places(model, stages):
+    yield model.get_layer("stem_conv"), "features.conv0"
+    yield model.get_layer("stem_norm"), "features.norm0"
+    for block, layers in enumerate(stages, 1):
+        dense = model.get_layer(f"block{block}")
+        inner = {layer.path: layer for layer in dense._flatten_layers(include_self=False)}
+        for layer in range(1, layers + 1):
+            for name in ("norm1", "conv1", "norm2", "conv2"):
+                yield inner[f"block{block}/layer{layer}/{name}"], f"features.denseblock{block}.denselayer{layer}.{name}"
+        if block < len(stages):
+            transition = model.get_layer(f"transition{block}")
+            yield transition.norm1, f"features.transition{block}.norm"
+            yield transition.conv1, f"features.transition{block}.conv"
+    yield model.get_layer("last_norm"), "features.norm5"
+    yield model.get_layer("head"), "classifier"
+
+
+ATTRIBUTES = {"weight": ("kernel", "gamma"), "bias": ("bias", "beta")}
+ATTRIBUTES |= {"running_mean": ("moving_mean",), "running_var": ("moving_variance",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("resnet34", resnet_shapes(STAGES["resnet34"], 2, 64)),
+        ("resnet101", resnet_shapes(STAGES["resnet101"], 3, 64)),
+        ("wide_resnet50_2", resnet_shapes(STAGES["wide_resnet50_2"], 3, 128)),
+        ("densenet169", densenet_shapes(STAGES["densenet169"])),
+    ],
+)
+def test_every_variable_has_its_array(name, shapes, tmp_path):
+    arrays = state(shapes)
+    path = write(arrays, tmp_path / "weights.safetensors")
+    model = zoo.load(name, weights=path, input_shape=SHAPE)
+    path.unlink()
+    checked = 0
+    for layer, owner in (dense_places if "dense" in name else residual_places)(model, STAGES[name]):
+        for kind, attributes in ATTRIBUTES.items():
+            variable = next((getattr(layer, a) for a in attributes if getattr(layer, a, None) is not None), None)
+            if variable is not None:
+                array = arrays.pop(f"{owner}.{kind}")
+                expected = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+                np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), expected, err_msg=owner)
+                checked += 1
+    assert checked == len(model.weights)
+    assert all(left.endswith("num_batches_tracked") for left in arrays)
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    """A file with torchvision's names, and its arrays."""
+    arrays = state(resnet_shapes(STAGES["resnet18"], 2, 64))
+    path = write(arrays, tmp_path_factory.mktemp("torch") / "resnet18.safetensors")
+    yield path, arrays
+    path.unlink()
+
+
+def test_another_number_of_classes_gets_a_new_head(resnet18):
+    path, arrays = resnet18
+    model = zoo.load("resnet18", weights=path, input_shape=SHAPE, classes=5)
+    assert model.output_shape == (None, 5)
+    np.testing.assert_array_equal(model.get_layer("head").get_weights()[1], np.zeros(5))
+    np.testing.assert_array_equal(model.get_layer("stem_norm").get_weights()[1], arrays["bn1.bias"])
+
+
+def test_feature_maps_leave_the_head_of_the_file_unused(resnet18):
+    path, arrays = resnet18
+    model = zoo.load("resnet18", weights=path, input_shape=SHAPE, features_only=True)
+    assert "head" not in [layer.name for layer in model.layers]
+    np.testing.assert_array_equal(model.get_layer("stem_norm").get_weights()[1], arrays["bn1.bias"])
+
+
+def test_weights_have_the_same_shapes_with_channels_first(resnet18):
+    path, arrays = resnet18
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = zoo.load("resnet18", weights=path, input_shape=(3, 64, 64))
+    finally:
+        keras.config.set_image_data_format(before)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("stem_conv").kernel)
+    np.testing.assert_array_equal(kernel, arrays["conv1.weight"].transpose(2, 3, 1, 0))
+
+
+def test_a_deeper_stem_is_listed_by_the_names_in_the_file(resnet18, tmp_path):
+    """As in timm's resnet18d."""
+    arrays = dict(resnet18[1])
+    arrays["conv1.0.weight"] = arrays.pop("conv1.weight")[:32, :, :3, :3]
+    arrays["layer1.0.conv1.weight"] = np.zeros((64, 32, 3, 3), "float32")
+    path = write(arrays, tmp_path / "resnet18d.safetensors")
+    with pytest.raises(ValueError) as caught:
+        zoo.load("resnet18", weights=path, input_shape=SHAPE)
+    path.unlink()
+    assert str(caught.value) == (
+        f"Expected weights of resnet18. Received: {str(path)!r}, missing: conv1.weight; unexpected: conv1.0.weight; "
+        "of another shape: layer1.0.conv1.weight (3, 3, 32, 64) instead of (3, 3, 64, 64)"
+    )
+
+
+def test_weights_of_another_depth_are_listed_and_shortened(resnet18):
+    with pytest.raises(ValueError, match=r"missing: (layer[\w.]+, ){9}layer[\w.]+ and \d+ more$"):
+        zoo.load("resnet34", weights=resnet18[0], input_shape=SHAPE)
+    with pytest.raises(
+        ValueError, match=r"of another shape: (layer[\w.]+ \(.*?\) instead of \(.*?\),? ?){10} and \d+ more$"
+    ):
+        zoo.load("resnet50", weights=resnet18[0], input_shape=SHAPE)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda held: held,
+        lambda held: {"state_dict": held, "epoch": 3, "arch": "resnet18"},
+        lambda held: {"model": held, "optimizer": {"lr": 0.1}},
+        lambda held: {f"module.{name}": tensor for name, tensor in held.items()},
+        lambda held: {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in held.items()}},
+    ],
+    ids=["plain", "state_dict", "model", "parallel", "compiled"],
+)
+def test_wrapped_state_dicts(wrap, legacy, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch, which writes .pth files, is not installed")
+    held = {"fc.weight": torch.rand(2, 3, requires_grad=True), "fc.bias": torch.rand(2).to(torch.bfloat16)}
+    held["bn.num_batches_tracked"] = torch.tensor(7)
+    torch.save(wrap(held), tmp_path / "weights.pt", _use_new_zipfile_serialization=not legacy)
+    arrays = read(tmp_path / "weights.pt")
+    assert arrays.keys() == {"fc.weight", "fc.bias"}
+    np.testing.assert_array_equal(arrays["fc.weight"], held["fc.weight"].detach().numpy())
+    np.testing.assert_array_equal(arrays["fc.bias"], held["fc.bias"].float().numpy())
