@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .limits import member
+from .checks import broken, member
 
 if TYPE_CHECKING:
     import keras
@@ -32,17 +32,18 @@ def load_network(path: Path) -> "keras.Model":
         with SafeModeScope(True):
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a broken file makes Keras raise
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
 
 
 def config(path: Path) -> Any:
     """The architecture in a `.keras` file, as plain data."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member(archive, "model.weights.h5")
-            return json.loads(member(archive, "config.json"))
-    except (ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise _broken(path, error) from error
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                member(archive, "model.weights.h5")
+                return json.loads(member(archive, "config.json"))
+        except Exception as error:  # whatever a broken file makes zipfile and json raise
+            raise broken(path, error) from error
 
 
 def input_shape(path: Path) -> tuple[int | None, ...] | None:
@@ -87,8 +88,3 @@ def _nodes(held: Any) -> Iterator[dict[str, Any]]:
     if isinstance(held, list):
         for value in held:
             yield from _nodes(value)
-
-
-def _broken(path: Path, error: Exception) -> ValueError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ValueError(f"Expected a whole .keras file. Received: {str(path)!r}: {reason}")

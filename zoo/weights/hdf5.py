@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .limits import refuse_bomb
+from .checks import refuse_bomb
 
 # Keras 3 numbers a layer's variables in the order in which the layer makes them.
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")

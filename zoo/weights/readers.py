@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .limits import member, refuse_bomb
+from .checks import broken, member, refuse_bomb
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,10 +39,7 @@ def read(path: Path) -> Arrays:
     except MissingReader:
         raise
     except Exception as error:  # whatever a broken file makes its library raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"Expected a whole {path.suffix} file of weights. Received: {str(path)!r}: {reason}"
-        ) from error
+        raise broken(path, error) from error
 
 
 class MissingReader(ValueError):

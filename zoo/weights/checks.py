@@ -1,6 +1,7 @@
-"""What a file may promise: sizes are refused before the memory for them is asked for."""
+"""What every reader checks. A size is refused before the memory for it is asked for."""
 
 import zipfile
+from pathlib import Path
 
 # Neither Keras nor torch compresses weights. A file that promises far more than it holds is made to fill the memory.
 MOST_EXPANSION = 100
@@ -20,3 +21,9 @@ def member(archive: zipfile.ZipFile, name: str) -> bytes:
     info = archive.getinfo(name)
     refuse_bomb(name, info.file_size, info.compress_size)
     return archive.read(name)
+
+
+def broken(path: Path, error: Exception) -> ValueError:
+    """One sentence for whatever a broken file makes a library raise."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"Expected a whole {path.suffix} file. Received: {str(path)!r}: {reason}")

@@ -1,0 +1,300 @@
+"""Files that are broken, made to harm, or not weights at all: one sentence, nothing is run, no variable changes."""
+
+import json
+import os
+import pickle
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import zoo
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A small network and whole files of it, one of each kind."""
+    folder = tmp_path_factory.mktemp("whole")
+    model = zoo.build("plain_mlp", input_shape=(4, 4, 1), classes=3, depth=3)
+    model.save(folder / "whole.keras")
+    model.save_weights(folder / "whole.weights.h5")
+    arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights}
+    save_file(arrays, folder / "whole.safetensors")
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        torch.save(tensors, folder / "whole.pth")
+        torch.save(tensors, folder / "whole.pt", _use_new_zipfile_serialization=False)
+    return model, folder
+
+
+class Touch:
+    """What a pickle runs when it is read without care."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def refuses(network, path, message):
+    """Loading says the message in one line, from every entrance, and leaves the network as it was."""
+    model, _ = network
+    before = [keras.ops.convert_to_numpy(variable).tobytes() for variable in model.weights]
+    calls = [lambda: zoo.load_weights(model, path), lambda: zoo.load("plain_mlp", weights=path, depth=3)]
+    if path.suffix == ".keras":
+        calls.append(lambda: zoo.load(path))
+    for call in calls:
+        with pytest.raises(ValueError, match=message) as caught:
+            call()
+        assert str(caught.value).startswith("Expected ")
+        assert "\n" not in str(caught.value)
+        assert repr(str(path)) in str(caught.value)
+    assert [keras.ops.convert_to_numpy(variable).tobytes() for variable in model.weights] == before
+
+
+WHOLE = ["whole.keras", "whole.weights.h5", "whole.safetensors", "whole.pth", "whole.pt"]
+
+
+@pytest.mark.parametrize("missing", [0.01, 0.5, 0.97])
+@pytest.mark.parametrize("name", WHOLE)
+def test_truncated_files(network, tmp_path, name, missing):
+    whole = network[1] / name
+    if not whole.exists():
+        pytest.skip("torch, which writes .pth files, is not installed")
+    data = whole.read_bytes()
+    (tmp_path / name).write_bytes(data[: int(len(data) * (1 - missing))])
+    refuses(network, tmp_path / name, f"Expected a whole {whole.suffix} file")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 4096, b"<html>not found</html>\n" * 9], ids=["empty", "zeros", "html"]
+)
+def test_files_of_something_else(network, tmp_path, name, content):
+    if name.endswith((".pth", ".pt")):
+        pytest.importorskip("torch", reason="torch, which reads .pth files, is not installed")
+    (tmp_path / name).write_bytes(content)
+    suffix = "." + name.rpartition(".")[2]
+    message = "which is empty" if not content else f"Expected a whole {suffix} file"
+    if not content and name.endswith(".keras"):
+        message = "which is empty|Expected a whole .keras file"
+    refuses(network, tmp_path / name, message)
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "weights.ckpt", "weights.onnx", "checkpoint.pth.tar"])
+def test_other_kinds_of_files(network, tmp_path, name):
+    (tmp_path / name).write_bytes(b"data")
+    refuses(
+        network, tmp_path / name, r"in a file that ends in \.keras, \.weights\.h5, \.h5, \.safetensors, \.pth or \.pt\."
+    )
+
+
+def test_a_folder_is_not_a_file(network, tmp_path):
+    for name in ("folder", "folder.keras", "folder.safetensors"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ValueError, match=rf"Expected .* Received: .*{name}'"):
+            zoo.load("plain_mlp", weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_a_pickle_that_runs_a_command_does_not_run_it(network, tmp_path, form):
+    torch = pytest.importorskip("torch", reason="torch, which writes .pth files, is not installed")
+    marker, path = tmp_path / "ran", tmp_path / "harm.pth"
+    held = {"stem/kernel": torch.zeros(2), "harm": Touch(marker)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps({"harm": Touch(marker)}))
+    else:
+        torch.save(held, path, _use_new_zipfile_serialization=form == "zip")
+    refuses(network, path, "a pickle that is broken or holds more than tensors; nothing of it was run")
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(Touch(marker)))
+    assert marker.exists(), "the command would have left its mark"
+
+
+def test_a_whole_module_is_not_a_state_dict(network, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch, which writes .pth files, is not installed")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    refuses(network, tmp_path / "module.pth", "holds more than tensors")
+    torch.save({"epoch": 3, "loss": 0.1}, tmp_path / "figures.pth")
+    refuses(network, tmp_path / "figures.pth", "it holds no state dict")
+
+
+def test_a_tensor_that_only_promises_its_size(network, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch, which writes .pth files, is not installed")
+    torch.save({"head/bias": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "huge.pth")
+    refuses(network, tmp_path / "huge.pth", r"promises 4,000,000,000,000 bytes and holds")
+
+
+def rewritten(network, path, config=None, weights=None, compression=zipfile.ZIP_STORED):
+    """The network's `.keras` file with another architecture or other weights."""
+    with zipfile.ZipFile(network[1] / "whole.keras") as source, zipfile.ZipFile(path, "w", compression) as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == "config.json" and config is not None:
+                data = json.dumps(config(json.loads(data))).encode()
+            if name == "model.weights.h5" and weights is not None:
+                data = weights
+            target.writestr(name, data)
+    return path
+
+
+def first_layer(serialized):
+    """A change of the architecture: another object in the place of its second layer."""
+
+    def change(config):
+        config["config"]["layers"][1] |= serialized
+        return config
+
+    return change
+
+
+STRANGERS = {
+    "a module of Python": ({"module": "os", "class_name": "system", "registered_name": None}, "which names os.system"),
+    "a module that would be imported": (
+        {"module": "harmful.layers", "class_name": "Layer", "registered_name": "harmful>Layer"},
+        "which names harmful.layers.Layer",
+    ),
+    "a class that someone registered": (
+        {"module": "keras.layers", "class_name": "Dense", "registered_name": "harmful>Dense"},
+        "which names keras.layers.Dense",
+    ),
+    "a function": (
+        {"config": {"activation": {"module": "os", "class_name": "function", "config": "abort"}}},
+        "which names os.function",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STRANGERS)
+def test_networks_of_other_classes(network, tmp_path, monkeypatch, case):
+    serialized, message = STRANGERS[case]
+    (tmp_path / "harmful").mkdir()
+    (tmp_path / "harmful" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = rewritten(network, tmp_path / "strange.keras", first_layer(serialized))
+    with pytest.raises(ValueError, match=rf"^Expected a network of classes of keras and keras_skip; .*{message}$"):
+        zoo.load(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def unsafe():
+    """Keras told to make everything that a file names, as the user of a process may have done."""
+    from keras.src.backend.common import global_state
+
+    keras.config.enable_unsafe_deserialization()
+    yield
+    global_state.set_global_attribute("safe_mode_saving", None)
+
+
+def lambda_network(path, marker):
+    image = keras.Input((2,), name="image")
+    code = f"__import__('os').system('touch {marker}') or x"
+    outputs = keras.layers.Lambda(eval(f"lambda x: {code}"), output_shape=(2,), name="head")(image)
+    keras.Model(image, outputs).save(path)
+    marker.unlink(missing_ok=True)
+
+
+def test_code_in_a_lambda_is_not_run(tmp_path, unsafe):
+    path, marker = tmp_path / "lambda.keras", tmp_path / "ran"
+    lambda_network(path, marker)
+    with pytest.raises(ValueError, match=r"^Expected a network without code in its file\. .* which holds a Lambda$"):
+        zoo.load(path)
+    # As weights the same file is data: its architecture is not looked at.
+    with pytest.raises(ValueError, match="it holds no layers with weights"):
+        zoo.load("plain_mlp", weights=path)
+    assert not marker.exists()
+    keras.saving.load_model(path)(np.zeros((1, 2), "float32"))
+    assert marker.exists(), "Keras would have run it here"
+
+
+def test_keras_stays_in_its_safe_mode(network, tmp_path, unsafe):
+    """Classes that only Keras knows to be unsafe, such as one that reads a SavedModel, code included."""
+    serialized = {"module": "keras.layers", "class_name": "TFSMLayer", "registered_name": None}
+    path = rewritten(network, tmp_path / "saved.keras", first_layer(serialized | {"config": {"filepath": "model"}}))
+    with pytest.raises(
+        ValueError, match=r"(?i)^Expected a whole \.keras file\. .*(unsafe|safe mode|arbitrary code|trust)"
+    ):
+        zoo.load(path)
+
+
+def test_an_archive_that_promises_more_than_it_holds(network, tmp_path):
+    path = rewritten(network, tmp_path / "bomb.keras", None, b"\0" * 2**24, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 2**16
+    refuses(network, path, r"model\.weights\.h5 promises 16,777,216 bytes and holds \d\d?,\d{3}$")
+
+
+def test_an_archive_without_weights(network, tmp_path):
+    with zipfile.ZipFile(tmp_path / "empty.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    refuses(network, tmp_path / "empty.keras", r"it holds no model\.weights\.h5")
+
+
+def test_an_architecture_that_is_not_json(network, tmp_path):
+    path = tmp_path / "text.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "[" * 10**5)
+        archive.writestr("model.weights.h5", b"data")
+    with pytest.raises(ValueError, match=r"^Expected a whole \.keras file"):
+        zoo.load(path)
+
+
+def huge(layer):
+    layer.create_dataset("vars/0", shape=(10**6, 10**6), chunks=(1000, 1000), dtype="float32")
+
+
+def link(layer):
+    layer["vars/0"] = h5py.ExternalLink("other.h5", "secret")
+
+
+def soft_link(layer):
+    layer["vars/0"] = h5py.SoftLink("/layers")
+
+
+def external(layer):
+    layer.create_dataset("vars/0", (4,), "uint8", external=[("secret.bin", 0, 4)])
+
+
+def circle(layer):
+    layer["vars/0"] = np.zeros(2)
+    layer["again"] = layer.parent
+
+
+def namesake(layer):
+    layer["vars/0"] = np.zeros(2)
+    layer.parent["other/vars/0"] = np.zeros(2)
+    layer.parent["other/vars"].attrs["name"] = "stem"
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (huge, r"stem/kernel promises 4,000,000,000,000 bytes and holds 0$"),
+        (link, r"it holds a link, 0$"),
+        (soft_link, r"it holds a link, 0$"),
+        (external, r"stem/kernel is not an array in this file$"),
+        (circle, r"it holds again twice$"),
+        (namesake, r"it holds two arrays named stem/kernel$"),
+    ],
+)
+def test_hdf5_files_with_more_than_arrays(network, tmp_path, write, message):
+    path = tmp_path / "strange.weights.h5"
+    (tmp_path / "secret.bin").write_bytes(b"data")
+    with h5py.File(path, "w") as file:
+        layer = file.create_group("layers/dense")
+        layer.create_group("vars").attrs["name"] = "stem"
+        write(layer)
+    refuses(network, path, message)
+    inside = rewritten(network, tmp_path / "strange.keras", None, path.read_bytes())
+    with pytest.raises(ValueError, match=message):
+        zoo.load_weights(network[0], inside)
+    with pytest.raises(ValueError, match=r"^Expected a whole \.keras file"):
+        zoo.load(inside)
