@@ -61,14 +61,14 @@ def join(backend: str) -> Hosts:
     """
     given = {name: os.environ.get(name) for name in (ADDRESSES, COUNT, RANK)}
     if backend != "jax":
-        if int(given[COUNT] or 1) > 1:
+        if given[COUNT] not in (None, "", "1"):
             raise ValueError(
                 f"Expected Keras's JAX backend for several processes. Received: {backend}, {COUNT}={given[COUNT]}"
             )
         return Hosts()
     import jax
 
-    if any(given.values()) and not _is_joined():
+    if any(given.values()) and not jax.distributed.is_initialized():
         _join(given)
     return Hosts(jax.process_index(), jax.process_count())
 
@@ -90,12 +90,6 @@ def _join(given: dict[str, str | None]) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     heartbeat = _whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
     jax.distributed.initialize(addresses[0], count, rank, heartbeat_timeout_seconds=heartbeat)
-
-
-def _is_joined() -> bool:
-    import jax
-
-    return jax.distributed.is_initialized()
 
 
 def _whole(name: str, value: str | None, least: int) -> int:

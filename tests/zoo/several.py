@@ -9,7 +9,7 @@ import zoo
 from zoo.data import Augmentation
 from zoo.devices import select
 
-NETWORK, DEVICES, EXAMPLES, BATCH, OUT = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
+NETWORK, DEVICES, EXAMPLES, BATCH, OUT, THEN = sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:7]
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -43,13 +43,15 @@ with devices.scope():
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=keras.backend.backend() == "jax",
     )
-    history = model.fit(
-        devices.feed(training),
-        epochs=2,
-        shuffle=False,
-        validation_data=devices.feed(batches("test", devices.even(100))),
-        verbose=0,
-        callbacks=[SetEpoch()],
-    ).history
-figures = {name: np.float64(values) for name, values in history.items()}
-np.savez(OUT, *model.get_weights(), **figures)
+    options = {
+        "shuffle": False,
+        "validation_data": devices.feed(batches("test", devices.even(100))),
+        "verbose": 0,
+        "callbacks": [SetEpoch()],
+    }
+    history = model.fit(devices.feed(training), epochs=2, **options).history
+    figures = {name: np.float64(values) for name, values in history.items()}
+    np.savez(f"{OUT}{devices.hosts.rank}.npz", *model.get_weights(), **figures)
+    if THEN == "go on":
+        print("ready", flush=True)
+        model.fit(devices.feed(training), epochs=10**6, **options)
