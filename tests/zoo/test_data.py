@@ -109,11 +109,6 @@ def test_augmented_images_are_crops_and_mirror_images_of_the_padded_ones(pad_mod
     assert {mirrored for _, _, mirrored in found} == {False, True}
 
 
-def test_unknown_source_is_refused():
-    with pytest.raises(ValueError, match=r"Expected data source to be one of digits.*Did you mean digits\?"):
-        zoo.load_source("digit")
-
-
 def test_source_that_is_not_uint8_images_is_refused(source):
     from dataclasses import replace
 

@@ -1,9 +1,16 @@
 """What a data source is: raw 8-bit pixels with labels, and how a network is to see them."""
 
-from dataclasses import asdict, dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+from .layout import stratified
+
+_CHUNK = 2**24  # pixels that are looked at in one go
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,21 @@ class Preprocessing:
         return (scaled - np.array(self.mean, "float32")) / np.array(self.std, "float32")
 
     @classmethod
-    def fitted(cls, pixels: np.ndarray, scale: float) -> "Preprocessing":
-        """The preprocessing that gives these pixels mean 0 and standard deviation 1 in each channel."""
-        scaled = pixels.astype("float64") * scale
-        mean, std = scaled.mean(axis=(0, 1, 2)), scaled.std(axis=(0, 1, 2))
-        return cls(scale, tuple(map(float, mean)), tuple(map(float, std)))
+    def fitted(cls, pixels: "np.ndarray | Rows", scale: float) -> "Preprocessing":
+        """The preprocessing that gives these 8-bit pixels mean 0 and standard deviation 1 in each channel.
+
+        A channel whose pixels are all the same is only centred.
+        """
+        channels = pixels.shape[-1]
+        counts = np.zeros((channels, 256))
+        for images in chunks(pixels):
+            for channel in range(channels):
+                counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+        values = np.arange(256) * scale
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mean = shares @ values
+        std = np.sqrt(np.sum(shares * (values - mean[:, None]) ** 2, axis=1))
+        return cls(scale, tuple(map(float, mean)), tuple(map(float, np.where(std > 0, std, 1))))
 
     def as_dict(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -41,16 +58,62 @@ class Preprocessing:
         return cls(figures["scale"], tuple(figures["mean"]), tuple(figures["std"]))
 
 
+class Rows:
+    """Some rows of an array on disk, as an array that is read where it is asked for.
+
+    Indexing the first axis gives an array in memory; so does NumPy when it is given one.
+    """
+
+    def __init__(self, whole: np.ndarray, places: np.ndarray) -> None:
+        self.whole, self.places = whole, places
+        self.dtype, self.ndim = whole.dtype, whole.ndim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.places), *self.whole.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        first, *rest = index if isinstance(index, tuple) else (index,)
+        if first is ...:
+            first, rest = slice(None), [..., *rest]
+        return self.whole[(self.places[first], *rest)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def rows(images: "np.ndarray | Rows", places: np.ndarray) -> np.ndarray:
+    """Some of the images: a view where they lie together, what `Rows` says where they are on disk, else a copy."""
+    if isinstance(images, Rows):
+        return rows(images.whole, images.places[places])
+    if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+        return images[places[0] : places[0] + len(places)]
+    # For all that a data set needs, Rows is an array.
+    return Rows(images, places) if isinstance(images, np.memmap) else images[places]  # type: ignore[return-value]
+
+
+def chunks(images: "np.ndarray | Rows") -> "Any":
+    """The images, some at a time."""
+    step = max(1, _CHUNK // int(np.prod(images.shape[1:])))
+    return (images[start : start + step] for start in range(0, len(images), step))
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Labelled images for training and for testing.
 
     Attributes:
         name: Its name in `load_source`.
-        train_images, test_images: Raw pixels, uint8, (examples, height, width, channels).
+        train_images, test_images: Raw pixels, uint8, (examples, height, width, channels). Those on disk that do not
+            lie together are no `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
         train_labels, test_labels: Integers, (examples,), the places in `class_names`.
         class_names: One for each class.
         preprocessing: How a network is to see the pixels.
+        validation_images, validation_labels: To choose by, where there are any; see `with_validation`.
+        origin: How `load_source` finds the same again, as plain data.
     """
 
     name: str
@@ -60,9 +123,12 @@ class Source:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
+    validation_images: np.ndarray | None = None
+    validation_labels: np.ndarray | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for part in ("train", "test"):
+        for part in self.parts:
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or len(images) == 0:
                 raise ValueError(
@@ -74,6 +140,16 @@ class Source:
                     f"Expected {part}_labels from 0 to {self.classes - 1}, one for each class name. "
                     f"Received: {part}_labels from {labels.min()} to {labels.max()}"
                 )
+            if images.shape[1:] != self.input_shape:
+                raise ValueError(
+                    f"Expected {part}_images of the shape of train_images, {self.input_shape}. "
+                    f"Received: {images.shape[1:]}"
+                )
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """ "train", "test" and, where there is one, "validation"."""
+        return ("train", "test") if self.validation_images is None else ("train", "validation", "test")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -82,3 +158,58 @@ class Source:
     @property
     def classes(self) -> int:
         return len(self.class_names)
+
+    def with_validation(self, fraction: float, seed: int = 0) -> "Source":
+        """The same data, with a part of the training examples, the same of each class, set aside to choose by.
+
+        The test examples stay out of it, and the preprocessing as it is. A source that has validation examples comes
+        back as it is.
+
+        Args:
+            fraction: Of the training examples, between 0 and 1.
+            seed: Of the choice.
+
+        Example:
+
+        >>> import zoo
+        >>> source = zoo.load_source("digits").with_validation(0.1)
+        >>> [len(getattr(source, f"{part}_images")) for part in source.parts]
+        [1294, 144, 359]
+        """
+        if self.validation_images is not None:
+            return self
+        chosen = stratified(self.train_labels, fraction, seed, self.class_names)
+        kept, aside = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+        return replace(
+            self,
+            train_images=rows(self.train_images, kept),
+            train_labels=self.train_labels[kept],
+            validation_images=rows(self.train_images, aside),
+            validation_labels=self.train_labels[aside],
+            origin={**self.origin, "validation": {"fraction": fraction, "seed": seed}},
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the data is, in 32 hexadecimal digits: of the files that were read, or of the arrays."""
+        if "content" in self.origin:
+            return self.origin["content"]
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for part in self.parts:
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            digest.update(repr((part, images.shape)).encode())
+            digest.update(np.asarray(labels, "int64").tobytes())
+            for chunk in chunks(images):
+                digest.update(chunk.tobytes())
+        return digest.hexdigest()[:32]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name, origin, classes and preprocessing as plain data, with which `load_source` finds the same again."""
+        return {
+            "name": self.name,
+            **{name: value for name, value in self.origin.items() if name != "content"},
+            "fingerprint": self.fingerprint,
+            "examples": {part: len(getattr(self, f"{part}_labels")) for part in self.parts},
+            "class_names": list(self.class_names),
+            "preprocessing": self.preprocessing.as_dict(),
+        }

@@ -1,11 +1,36 @@
-"""The data sources by name."""
+"""The data sources by name, and those of a user's own files."""
 
-from collections.abc import Callable
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .._names import unknown
+from .arrays import from_arrays, from_npz
+from .cache import cache_folder
+from .files import ARCHIVE_SUFFIXES
+from .images import resize
+from .layout import stratified
+from .reading import ON_BAD_IMAGE, Options, Progress, from_files
 from .source import Preprocessing, Source
+
+_TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+_HUNDRED = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
+willow_tree wolf woman worm
+"""
 
 
 def digits() -> Source:
@@ -14,42 +39,89 @@ def digits() -> Source:
 
     bunch = load_digits()
     images, labels = bunch.images.astype("uint8")[..., None], bunch.target.astype("int64")
-    test = _stratified(labels, fraction=0.2, seed=0)
+    names = tuple(map(str, bunch.target_names))
+    test = stratified(labels, fraction=0.2, seed=0, class_names=names)
     return Source(
         name="digits",
         train_images=images[~test],
         train_labels=labels[~test],
         test_images=images[test],
         test_labels=labels[test],
-        class_names=tuple(map(str, bunch.target_names)),
+        class_names=names,
         preprocessing=Preprocessing.fitted(images[~test], scale=1 / 16),
     )
 
 
-def _stratified(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """A boolean array that chooses the same fraction of each class."""
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        places = rng.permutation(np.flatnonzero(labels == label))
-        chosen[places[: round(fraction * len(places))]] = True
-    return chosen
+def _of_keras(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
+    """A data set that Keras downloads, checks and keeps."""
+
+    def load() -> Source:
+        import keras
+
+        try:
+            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        except Exception as error:  # Keras raises a plain one if it cannot download
+            raise OSError(
+                f"Expected to download {name}. Received: {error}. "
+                f"Where there is no network, give the path of a file with the data"
+            ) from error
+        if x_train.ndim == 4 and keras.config.image_data_format() == "channels_first":
+            x_train, x_test = (np.ascontiguousarray(images.transpose(0, 2, 3, 1)) for images in (x_train, x_test))
+        arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+        return from_arrays(name, arrays, class_names=class_names)
+
+    return load
 
 
-SOURCES: dict[str, Callable[[], Source]] = {"digits": digits}
+SOURCES: dict[str, Callable[[], Source]] = {
+    "digits": digits,
+    "mnist": _of_keras("mnist"),
+    "fashion_mnist": _of_keras("fashion_mnist", _FASHION),
+    "cifar10": _of_keras("cifar10", _TEN),
+    "cifar100": _of_keras("cifar100", tuple(_HUNDRED.split())),
+}
 
 
-def load_source(name: str | Source) -> Source:
-    """A data source by its name; a `Source` comes back as it is.
+def load_source(
+    name: str | Path | Source | Mapping[str, Any],
+    *,
+    image_size: tuple[int, int] | None = None,
+    split_seed: int = 0,
+    test_fraction: float = 0.2,
+    on_bad_image: str = "error",
+    cache: str | Path | bool | None = None,
+    progress: Progress | None = None,
+) -> Source:
+    """A data source by its name, or from files.
+
+    The files may be
+
+    - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
+      valid/ or validation/ beside or in place of test/; or CLASS/ alone, of which a part is then set aside for testing;
+    - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
+    - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names).
+
+    Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
+    CMYK become RGB, 16 bits are scaled to 8, transparent pixels show white, the rotation in EXIF is applied, of an
+    animation comes the first frame. All are grey, or all are RGB.
 
     Args:
-        name: "digits", or a `Source`.
+        name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
+            path. What `Source.as_dict` gave finds the same data again. A `Source` comes back as it is.
+        image_size: Height and width to resize all images to: bicubic with antialiasing, the proportions not kept.
+        split_seed: Of the choice of test images, where the files do not say which they are.
+        test_fraction: Of each class, in the same case.
+        on_bad_image: "error": images that cannot be read are an error that lists them; "skip": they are left out, with
+            a warning.
+        cache: The cache's folder; False to keep the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
+        progress: Called while files are read, with how much is done and of how much: files, or bytes of a tar.
 
     Returns:
-        The source, with its images in memory.
+        The source, with its images in memory or mapped into it.
 
     Raises:
-        ValueError: If there is no such source.
+        ValueError: If there is no such source, or its files are not as they should be.
+        OSError: If it cannot be read or downloaded, or the cache's disk is full.
 
     Example:
 
@@ -59,6 +131,85 @@ def load_source(name: str | Source) -> Source:
     """
     if isinstance(name, Source):
         return name
-    if name not in SOURCES:
-        raise unknown("data source", name, SOURCES)
-    return SOURCES[name]()
+    if isinstance(name, Mapping):
+        return _again(name, cache=cache, progress=progress)
+    options = _options(image_size, split_seed, test_fraction, on_bad_image)
+    source = _resized(_read(name, options, cache, progress), options.image_size)
+    return replace(source, origin={**source.origin, "options": options.as_dict()})
+
+
+def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_image: str) -> Options:
+    if image_size is not None:
+        if len(tuple(image_size)) != 2 or any(not isinstance(side, int) or side < 1 for side in image_size):
+            raise ValueError(f"Expected image_size as (height, width) in pixels. Received: image_size={image_size!r}")
+        image_size = tuple(image_size)
+    if not isinstance(split_seed, int) or split_seed < 0:
+        raise ValueError(f"Expected split_seed to be an integer of at least 0. Received: split_seed={split_seed!r}")
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"Expected test_fraction to be between 0 and 1. Received: test_fraction={test_fraction!r}")
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise ValueError(
+            f"Expected on_bad_image to be one of {', '.join(ON_BAD_IMAGE)}. Received: on_bad_image={on_bad_image!r}"
+        )
+    return Options(image_size, split_seed, float(test_fraction), on_bad_image)
+
+
+def _read(name: str | Path, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
+    if isinstance(name, str) and name in SOURCES:
+        return SOURCES[name]()
+    if isinstance(name, str) and name.startswith("tfds:"):
+        from .tfds import from_tfds
+
+        return from_tfds(name, options, progress)
+    path = Path(name).expanduser().absolute()
+    if not path.exists():
+        raise _nothing_there(str(name), path)
+    if path.suffix.lower() == ".npz":
+        return from_npz(path, test_fraction=options.test_fraction, split_seed=options.split_seed)
+    if not path.is_dir() and not path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        raise ValueError(
+            f"Expected a folder, or a file that ends in .npz or {', '.join(ARCHIVE_SUFFIXES)}. Received: {str(path)!r}"
+        )
+    if cache is False:
+        return from_files(path, options, None, progress)
+    folder = cache_folder() if cache is None or cache is True else Path(cache)
+    return from_files(path, options, folder, progress)
+
+
+def _again(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
+    """The data that a record of `Source.as_dict` is about, as it was then."""
+    source = load_source(record["name"], **record.get("options", {}), cache=cache, progress=progress)
+    if "validation" in record:
+        source = source.with_validation(**record["validation"])
+    if record.get("fingerprint", source.fingerprint) != source.fingerprint:
+        raise ValueError(
+            f"Expected the data of the record, with the fingerprint {record['fingerprint']}. "
+            f"Received: {source.name!r}, which has changed since, with the fingerprint {source.fingerprint}"
+        )
+    return source
+
+
+def _resized(source: Source, size: tuple[int, int] | None) -> Source:
+    if size is None or source.input_shape[:2] == size:
+        return source
+    images: dict[str, Any] = {
+        f"{part}_images": resize(getattr(source, f"{part}_images"), size) for part in source.parts
+    }
+    return replace(source, **images)
+
+
+def _nothing_there(name: str, path: Path) -> ValueError:
+    names = [*SOURCES, *(os.path.join(os.path.dirname(name), item) for item in _beside(path))]
+    near = difflib.get_close_matches(name, names, cutoff=0.7)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return ValueError(
+        f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, .npz, .tar or "
+        f".zip. Received: {name!r}, where there is nothing.{hint}"
+    )
+
+
+def _beside(path: Path) -> list[str]:
+    try:
+        return [item.name for item in path.parent.iterdir()] if path.name else []
+    except OSError:
+        return []

@@ -1,0 +1,174 @@
+"""Decoded images on disk, to be mapped into memory: a folder for each data set and way to read it.
+
+    CACHE/sources/NAME-KEY/
+      images.npy      uint8, (images, height, width, channels)
+      PART.npy        for each part: places in images.npy, and labels
+      source.json     the rest
+
+The folder is built beside its place and moved there in one step, so that two processes cannot disturb each other.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+# Part of every key: to be raised when what is written, or how images are decoded, changes.
+FORMAT = 1
+_HEADER = 128
+_CHUNK = 2**24
+
+
+def cache_folder() -> Path:
+    """KERAS_SKIP_CACHE, or the platform's folder for caches."""
+    chosen = os.environ.get("KERAS_SKIP_CACHE")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "keras-skip"
+
+
+def key(**facts: Any) -> str:
+    """A name for what these facts, plain data, determine."""
+    return hashlib.sha256(json.dumps({"format": FORMAT, **facts}).encode()).hexdigest()[:16]
+
+
+class Pile:
+    """Images of one size, appended one by one to a file in NumPy's format; grey until the first one in colour.
+
+    Args:
+        folder: Where the file is, as images.npy; None for memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.shape: tuple[int, ...] | None = None
+        self.count = 0
+        self._file = self._new("images.npy")
+
+    def append(self, image: np.ndarray) -> None:
+        if self.shape is None:
+            self.shape = image.shape
+        if image.shape[-1] > self.shape[-1]:
+            self._colour()
+        self._file.write(np.broadcast_to(image, self.shape).tobytes())
+        self.count += 1
+
+    def finish(self) -> np.ndarray:
+        """All the images; in memory, or mapped from the file."""
+        header = io.BytesIO()
+        shape = (self.count, *(self.shape or ()))
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        assert len(header.getvalue()) == _HEADER
+        self._file.seek(0)
+        self._file.write(header.getvalue())
+        if isinstance(self._file, io.BytesIO):
+            return np.frombuffer(self._file.getbuffer(), "uint8", offset=_HEADER).reshape(shape)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return np.load(self.folder / "images.npy", mmap_mode="r")  # type: ignore[operator]
+
+    def close(self) -> None:
+        if not isinstance(self._file, io.BytesIO):
+            self._file.close()
+
+    def _new(self, name: str) -> BinaryIO:
+        file: BinaryIO = io.BytesIO() if self.folder is None else (self.folder / name).open("wb+")
+        file.write(bytes(_HEADER))
+        return file
+
+    def _colour(self) -> None:
+        """Writes the grey images again, with three equal channels."""
+        grey, self._file = self._file, self._new("colour.npy")
+        grey.seek(_HEADER)
+        while chunk := grey.read(_CHUNK):
+            self._file.write(np.repeat(np.frombuffer(chunk, "uint8"), 3).tobytes())
+        grey.close()
+        self.shape = (*self.shape[:-1], 3)  # type: ignore[index]
+        if self.folder is not None:
+            os.replace(self.folder / "colour.npy", self.folder / "images.npy")
+
+
+@contextmanager
+def building(target: Path | None) -> Iterator[Path | None]:
+    """A folder to write to, which takes the target's place if the block ends well; None where that cannot be written.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    beside = None
+    if target is not None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+            beside.mkdir()
+        except OSError as error:
+            beside = None
+            warnings.warn(
+                f"The cache folder cannot be written, so the images are kept in memory and decoded again next time: "
+                f"{error}. KERAS_SKIP_CACHE names another folder",
+                stacklevel=2,
+            )
+    try:
+        yield beside
+        if beside is not None and target is not None:
+            _move(beside, target)
+    except OSError as error:
+        if beside is None or error.filename not in (None, str(beside)):
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror} in the cache folder; KERAS_SKIP_CACHE names another one, and cache=False needs none",
+            str(target),
+        ) from error
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move(beside: Path, target: Path) -> None:
+    try:
+        os.rename(beside, target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        # Another process was faster with the same.
+
+
+def write(folder: Path, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> None:
+    for part, (places, labels) in parts.items():
+        np.save(folder / f"{part}.npy", np.stack([places, labels]).astype("int64"))
+    (folder / "source.json").write_text(json.dumps({**about, "parts": list(parts)}, indent=2) + "\n")
+
+
+def read(folder: Path) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]] | None:
+    """What `write` wrote, with the images; None if it is not there. What is damaged is removed."""
+    try:
+        about = json.loads((folder / "source.json").read_text())
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        parts = {part: tuple(np.load(folder / f"{part}.npy")) for part in about.pop("parts")}
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            return None
+    except (ValueError, KeyError, EOFError):
+        pass
+    else:
+        return images, parts, about
+    shutil.rmtree(folder, ignore_errors=True)
+    return None

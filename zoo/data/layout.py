@@ -1,0 +1,135 @@
+"""Which class and which part of the data a file belongs to, from the folders that it lies in.
+
+    train/CLASS/...  and  test/CLASS/...     with val/, valid/ or validation/ beside them, or in place of test/
+    CLASS/...                                split by chance, each class alike
+
+all of it in one more folder or not.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+_PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "validation", "validation": "validation"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The class names, and for each part the places of its images in the order of their names, with their labels."""
+
+    class_names: tuple[str, ...]
+    parts: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def layout(
+    where: str, names: Sequence[str], folders: Iterable[str], *, test_fraction: float, split_seed: int
+) -> Layout:
+    """The layout of image files.
+
+    Raises:
+        ValueError: If the images do not lie in class folders, a class has none, or training and test differ in classes.
+    """
+    if not names:
+        raise ValueError(f"Expected images in class folders. Received: {where!r}, without any image")
+    depth = _common_depth(names)
+    paths = [PurePosixPath(name).parts[depth:] for name in names]
+    split = all(path[0].lower() in _PARTS for path in paths)
+    if not split and any(path[0].lower() == "train" and len(path) > 2 for path in paths):
+        others = sorted({path[0] for path in paths if path[0].lower() not in _PARTS})
+        raise ValueError(
+            f"Expected train/, test/ and validation/ alone in {where!r}, or class folders alone. "
+            f"Received: {', '.join(others[:5])} beside train"
+        )
+    level = 1 if split else 0
+    outside = [name for name, path in zip(names, paths, strict=True) if len(path) < level + 2]
+    if outside:
+        raise ValueError(
+            f"Expected every image of {where!r} in a class folder. "
+            f"Received: {len(outside)} outside of them, such as {outside[0]!r}"
+        )
+    part_of = [_PARTS[path[0].lower()] if split else "" for path in paths]
+    class_of = [path[level] for path in paths]
+    for deep in range(depth + 1, depth + level + 2):
+        _refuse_empty(where, names, folders, deep)
+    class_names = _sorted(set(class_of))
+    number = {name: place for place, name in enumerate(class_names)}
+    labels = np.array([number[name] for name in class_of])
+    order = np.array(sorted(range(len(names)), key=lambda place: names[place]))
+    parts = {part: order[[part_of[place] == part for place in order]] for part in dict.fromkeys(part_of)}
+    if "train" not in parts and split:
+        raise ValueError(f"Expected a folder train in {where!r}. Received: {', '.join(sorted(parts))} alone")
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    for part in ("validation", "test"):
+        if part in parts:
+            _refuse_other_classes(where, class_names, part, labels[parts["train"]], labels[parts[part]])
+    if "test" not in parts:
+        (whole,) = parts.values()
+        chosen = stratified(labels[whole], test_fraction, split_seed, class_names)
+        parts = {"train": whole[~chosen], "test": whole[chosen]}
+    return Layout(class_names, {part: (places, labels[places]) for part, places in parts.items()})
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
+    """A boolean array that chooses the same fraction of each class, at least one example, and never all of them.
+
+    Raises:
+        ValueError: If the fraction is not between 0 and 1, or a class has fewer than two examples.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"Expected a fraction between 0 and 1 to split off. Received: {fraction!r}")
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        places = rng.permutation(np.flatnonzero(labels == label))
+        if len(places) < 2:
+            raise ValueError(
+                f"Expected at least two examples of each class to split. Received: one of {class_names[label]!r}"
+            )
+        chosen[places[: min(max(round(fraction * len(places)), 1), len(places) - 1)]] = True
+    return chosen
+
+
+def _common_depth(names: Sequence[str]) -> int:
+    """How many folders hold all the rest; a class folder, or train, is not one of them."""
+    paths = [PurePosixPath(name).parts for name in names]
+    depth = 0
+    while (
+        all(len(path) > depth + 2 for path in paths)
+        and len({path[depth] for path in paths}) == 1
+        and paths[0][depth].lower() not in _PARTS
+    ):
+        depth += 1
+    return depth
+
+
+def _refuse_empty(where: str, names: Sequence[str], folders: Iterable[str], depth: int) -> None:
+    full = {PurePosixPath(name).parts[:depth] for name in names}
+    found = {PurePosixPath(folder).parts for folder in folders}
+    empty = sorted("/".join(path) for path in found if len(path) == depth and path not in full)
+    if empty:
+        raise ValueError(
+            f"Expected images in every class folder of {where!r}. Received: none in {', '.join(empty[:5])}"
+        )
+
+
+def _refuse_other_classes(
+    where: str, class_names: tuple[str, ...], part: str, train: np.ndarray, other: np.ndarray
+) -> None:
+    differences = [
+        f"{missing} without {', '.join(class_names[label] for label in sorted(labels)[:5])}"
+        for missing, labels in (("train", set(other) - set(train)), (part, set(train) - set(other)))
+        if labels
+    ]
+    if differences:
+        raise ValueError(
+            f"Expected the same classes in train and {part} of {where!r}. Received: {'; '.join(differences)}"
+        )
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    """By number where all are numbers, so that the class "10" comes after "9"."""
+    listed = sorted(names)
+    return tuple(sorted(listed, key=int) if all(name.isdecimal() for name in listed) else listed)

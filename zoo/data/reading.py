@@ -1,0 +1,224 @@
+"""From files to a data source: decoded by threads, kept in the cache, the bad ones reported together."""
+
+import hashlib
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from . import cache
+from .files import Entry, entries, state
+from .images import SUFFIXES, BadImage, decode
+from .layout import layout
+from .pickles import PICKLES, from_pickles
+from .source import Preprocessing, Source, rows
+
+Progress = Callable[[int, int], None]
+
+ON_BAD_IMAGE = ("error", "skip")
+_LISTED = 10
+# Files for one thread at a time, and how many of these may wait: enough for two cores, little enough to hold.
+_TOGETHER, _AHEAD = 32, 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are read; all of it belongs to the key in the cache."""
+
+    image_size: tuple[int, int] | None = None
+    split_seed: int = 0
+    test_fraction: float = 0.2
+    on_bad_image: str = "error"
+
+    def as_dict(self) -> dict[str, Any]:
+        size = None if self.image_size is None else list(self.image_size)
+        return {**vars(self), "image_size": size}
+
+
+@dataclass
+class _Found:
+    """What a pass over the files has brought."""
+
+    pile: cache.Pile
+    names: list[str] = field(default_factory=list)
+    folders: set[str] = field(default_factory=set)
+    hashes: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    pickles: dict[str, bytes] = field(default_factory=dict)
+
+
+def from_files(path: Path, options: Options, cache_in: Path | None, progress: Progress | None) -> Source:
+    """The images of a folder or an archive.
+
+    Args:
+        path: The folder or archive.
+        options: How it is read.
+        cache_in: The folder of the cache; None to keep the images in memory.
+        progress: Called with how much is read, and of how much: files, or bytes of a tar.
+    """
+    target = None
+    if cache_in is not None:
+        name = cache.key(path=str(path), state=state(path), options=options.as_dict())
+        target = cache_in / "sources" / f"{path.name.partition('.')[0] or 'data'}-{name}"
+        if (found := cache.read(target)) is not None:
+            return _source(path, *found)
+    with cache.building(target) as folder:
+        pile = cache.Pile(folder)
+        try:
+            found = _read(path, options, pile, progress)
+        finally:
+            pile.close()
+        if isinstance(found, Source):
+            return found
+        images, parts, about = found
+        if folder is None:
+            return _source(path, images, parts, about)
+        cache.write(folder, parts, about)
+        del images, found
+    found = cache.read(target)  # type: ignore[arg-type]
+    if found is None:
+        raise OSError(f"Expected the decoded images in the cache. Received: nothing in {str(target)!r}; try again")
+    return _source(path, *found)
+
+
+def _read(path: Path, options: Options, pile: cache.Pile, progress: Progress | None) -> Any:
+    """Images, parts and the rest, as the cache keeps them; or the source, where the files are arrays."""
+    found = _Found(pile)
+    with warnings.catch_warnings():
+        # What Pillow finds odd in a file but reads is not for the user to mend; what may fill the memory is.
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("error", message=".*decompression bomb")
+        for entry, data in _decoded(path, options, progress, found):
+            _take(path, entry.name, data, found)
+    arrays = from_pickles(path, found.pickles)
+    if arrays is not None:
+        return arrays
+    _report(path, found.bad, len(found.names), options)
+    plan = layout(
+        str(path), found.names, found.folders, test_fraction=options.test_fraction, split_seed=options.split_seed
+    )
+    images = pile.finish()
+    train = rows(images, plan.parts["train"][0])
+    about = {
+        "class_names": list(plan.class_names),
+        "content": hashlib.sha256("\n".join(sorted(found.hashes)).encode()).hexdigest()[:32],
+        "preprocessing": Preprocessing.fitted(train, scale=1 / 255).as_dict(),
+        "skipped": found.bad,
+    }
+    return images, plan.parts, about
+
+
+def _decoded(
+    path: Path, options: Options, progress: Progress | None, found: _Found
+) -> Iterator[tuple[Entry, tuple[np.ndarray | str, str]]]:
+    """The image files in their order, each with its pixels, or the reason why there are none, and its hash."""
+
+    def work(batch: list[Entry]) -> list[tuple[np.ndarray | str, str]]:
+        return [_pixels(entry, options.image_size) for entry in batch]
+
+    def files() -> Iterator[Entry]:
+        for entry in entries(path, lambda name: _is_image(name) or PurePosixPath(name).name in PICKLES):
+            if entry.is_folder:
+                found.folders.add(entry.name)
+            elif _is_image(entry.name):
+                found.folders.add(str(PurePosixPath(entry.name).parent))
+                yield entry
+            else:
+                found.pickles[PurePosixPath(entry.name).name] = entry.read()
+
+    def results() -> Iterator[tuple[Entry, tuple[np.ndarray | str, str]]]:
+        batch, future = waiting.popleft()
+        yield from zip(batch, future.result(), strict=True)
+        if progress:
+            progress(batch[-1].done, batch[-1].total)
+
+    stream = files()
+    waiting: deque[tuple[list[Entry], Future]] = deque()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        try:
+            while batch := list(islice(stream, _TOGETHER)):
+                waiting.append((batch, pool.submit(work, batch)))
+                if len(waiting) > _AHEAD:
+                    yield from results()
+            while waiting:
+                yield from results()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | str, str]:
+    if entry.data is None:
+        return f"{entry.size:,} bytes, too large for an image", ""
+    try:
+        data = entry.read()
+    except OSError as error:
+        return str(error.strerror or error), ""
+    # The name and the contents, so that the same files give the same wherever they lie.
+    digest = f"{entry.name} {hashlib.sha256(data).hexdigest()}"
+    try:
+        return decode(data, size), digest
+    except BadImage as error:
+        return str(error), digest
+
+
+def _take(path: Path, name: str, data: tuple[np.ndarray | str, str], found: _Found) -> None:
+    pixels, digest = data
+    if isinstance(pixels, str):
+        found.bad.append(f"{name} ({pixels})")
+        return
+    shape = found.pile.shape
+    if shape is not None and pixels.shape[:2] != shape[:2]:
+        first, second = (f"{height}x{width}" for height, width, _ in (shape, pixels.shape))
+        raise ValueError(
+            f"Expected images of one size in {str(path)!r}, or image_size=(height, width) to resize them to. "
+            f"Received: {found.names[0]!r} of {first} and {name!r} of {second} (height x width)"
+        )
+    found.pile.append(pixels)
+    found.names.append(name)
+    found.hashes.append(digest)
+
+
+def _report(path: Path, bad: list[str], good: int, options: Options) -> None:
+    """An error for the images that cannot be read, if they are not to be skipped, or if they are all there is."""
+    if bad and (options.on_bad_image == "error" or not good):
+        raise ValueError(
+            f"Expected images that can be read in {str(path)!r}, or on_bad_image='skip' to leave others out. "
+            f"Received: {len(bad)} of {len(bad) + good} that cannot: {_listed(bad, _LISTED)}"
+        )
+
+
+def _listed(names: list[str], most: int) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _source(
+    path: Path, images: np.ndarray, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]
+) -> Source:
+    skipped = about["skipped"]
+    if skipped:
+        warnings.warn(
+            f"{len(skipped)} images of {str(path)!r} cannot be read and are left out: {_listed(skipped, 3)}",
+            stacklevel=4,
+        )
+    arrays = {}
+    for part, (places, labels) in parts.items():
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = rows(images, places), labels
+    return Source(
+        name=str(path),
+        class_names=tuple(about["class_names"]),
+        preprocessing=Preprocessing.from_dict(about["preprocessing"]),
+        origin={"content": about["content"], "skipped": len(skipped)},
+        **arrays,
+    )

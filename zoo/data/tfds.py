@@ -1,0 +1,65 @@
+"""Data sources of TensorFlow Datasets, which prepares and keeps them itself; the images are held in memory."""
+
+import numpy as np
+
+from .arrays import from_arrays
+from .images import resize
+from .reading import Options, Progress
+from .source import Source
+
+
+def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
+    """The source that "tfds:NAME" names: an image and a label in each example; "train", with "test" and "validation".
+
+    Without "test", "validation" takes its place; without both, a part of each class is split off.
+
+    Raises:
+        ValueError: If TensorFlow Datasets is not installed, or the data set is none of labelled images of one size.
+    """
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ValueError(
+            f"Expected TensorFlow Datasets to be there: pip install tensorflow-datasets. Received: {name!r}: {error}"
+        ) from None
+    builder = tensorflow_datasets.builder(name.removeprefix("tfds:"))
+    info = builder.info
+    if not {"image", "label"} <= set(info.features or ()) or "train" not in info.splits:
+        raise ValueError(
+            f"Expected a data set with the features image and label and a split train. "
+            f"Received: {name!r}, with {', '.join(info.features or ())} and {', '.join(info.splits)}"
+        )
+    builder.download_and_prepare()
+    splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
+    total = sum(builder.info.splits[split].num_examples for split in splits)
+    arrays: dict[str, np.ndarray] = {}
+    done = 0
+    for split in splits:
+        images: list[np.ndarray] = []
+        labels: list[int] = []
+        for example in tensorflow_datasets.as_numpy(builder.as_dataset(split=split)):
+            images.append(_fitting(name, example["image"], images, options))
+            labels.append(int(example["label"]))
+            done += 1
+            if progress:
+                progress(done, total)
+        target = "test" if split == "validation" and "test" not in splits else split
+        arrays[f"x_{target}"], arrays[f"y_{target}"] = np.stack(images), np.array(labels)
+    return from_arrays(
+        name,
+        arrays,
+        class_names=info.features["label"].names,
+        test_fraction=options.test_fraction,
+        split_seed=options.split_seed,
+    )
+
+
+def _fitting(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
+    if options.image_size is not None:
+        return resize(image[None], options.image_size)[0]
+    if others and image.shape != others[0].shape:
+        raise ValueError(
+            f"Expected images of one size in {name!r}, or image_size=(height, width) to resize them to. "
+            f"Received: {others[0].shape[:2]} and {image.shape[:2]}"
+        )
+    return image
