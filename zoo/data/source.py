@@ -174,7 +174,7 @@ class Source:
         >>> import zoo
         >>> source = zoo.load_source("digits").with_validation(0.1)
         >>> [len(getattr(source, f"{part}_images")) for part in source.parts]
-        [1294, 144, 359]
+        [1295, 143, 359]
         """
         if self.validation_images is not None:
             return self
