@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,3 +101,79 @@ def test_two_processes_agree_and_neither_outlives_the_other(victim, pair, traine
     _, errors = pair[1 - victim].communicate(timeout=60)
     assert pair[1 - victim].returncode != 0
     assert "Expected all 2 processes to compute together" in errors or "another task died" in errors
+
+
+TWO_DEVICES = """
+import keras
+import numpy as np
+import zoo
+from zoo.devices import select
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+devices = select("cpu", 2)
+"""
+
+STATISTICS = (
+    TWO_DEVICES
+    + """
+images = np.uint8([0, 4, 10, 22]).reshape(4, 1, 1, 1)
+batches = zoo.Batches(images, np.zeros(4, int), 2, zoo.Preprocessing(1.0, (0.0,), (1.0,)), 4)
+with devices.scope():
+    norm = keras.layers.BatchNormalization(momentum=0.0)
+    model = keras.Sequential([keras.Input((1, 1, 1)), norm, keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse", jit_compile=keras.backend.backend() == "jax")
+    model.fit(devices.feed(batches), shuffle=False, verbose=0)
+print("mean", keras.ops.convert_to_numpy(norm.moving_mean.value).item())
+"""
+)
+
+DRAWS = (
+    TWO_DEVICES
+    + """
+from keras_skip import StochasticDepth
+
+keras.utils.set_random_seed(0)
+strategy = tf.distribute.MirroredStrategy(list(devices.places))
+with strategy.scope():
+    inputs = keras.Input((3,))
+    block = StochasticDepth(keras.layers.Dense(3, kernel_initializer="ones"), 0.5)
+    model = keras.Model(inputs, [block(inputs), keras.layers.Dropout(0.5)(inputs)])
+step = tf.function(lambda x: model(x, training=True))
+runs = [strategy.run(step, args=(tf.ones((2, 3)),)) for _ in range(12)]
+kept, masks = zip(*([[part.numpy() for part in output.values] for output in outputs] for outputs in runs))
+print("alike", all(np.array_equal(*pair) for pair in (*kept, *masks)))
+print("both outcomes", len({pair[0].tobytes() for pair in kept}) == 2)
+"""
+)
+
+
+def said(code, backend):
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": "2"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("backend", "mean"), [("tensorflow", 2.0), ("jax", 9.0)])
+def test_batch_statistics_are_the_first_devices_on_tensorflow_and_everyones_on_jax(backend, mean):
+    assert said(STATISTICS, backend) == [f"mean {mean}"]
+
+
+def test_devices_draw_alike_on_tensorflow():
+    assert said(DRAWS, "tensorflow") == ["alike True", "both outcomes True"]
+
+
+def test_the_script_of_the_how_to_runs(tmp_path):
+    text = (ROOT / "docs" / "several-devices.md").read_text()
+    (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "train.py").write_text(script)
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", "JAX_NUM_CPU_DEVICES": "2"}
+    command = [sys.executable, "train.py", "2"]
+    result = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "'count': 2" in result.stdout
+    assert (tmp_path / "digits.keras").is_file()
