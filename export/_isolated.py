@@ -14,14 +14,14 @@ from typing import Any
 from ._arrays import read_batches, write_batches
 from ._inputs import Batch
 from ._worker import ANSWER, FAILURE, INPUTS, JOB
-from .errors import ExportError
+from .errors import DeviceError, ExportError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 DEVICES = {"cpu": CPU, "cuda": CUDA}
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}._worker import main; main(sys.argv[2])"
 )
-_ERRORS = {"ExportError": ExportError, "RuntimeError": RuntimeError}
+_ERRORS = {"ExportError": ExportError, "DeviceError": DeviceError}
 _TAIL = 300
 
 
@@ -52,7 +52,7 @@ def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) 
 
     Raises:
         ExportError: If onnxruntime does not open or run the file, or its process dies.
-        RuntimeError: If it would run on another provider.
+        DeviceError: If it would run on another provider.
     """
     tasks = [("run", {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
@@ -75,14 +75,14 @@ def run_everywhere(
 
     Raises:
         ExportError: If onnxruntime does not run the file.
-        RuntimeError: If CUDA was asked for and is not there.
+        DeviceError: If CUDA was asked for and is not there.
     """
     answers = run_forms(model, batches, (PLAIN, OPTIMISED))
     if device == "cpu":
         return answers, {ON_CUDA.name: "It was left out."}
     try:
         return answers | run_forms(model, batches, (ON_CUDA,)), {}
-    except RuntimeError as error:
+    except DeviceError as error:
         if device == "cuda":
             raise
         return answers, {ON_CUDA.name: str(error)}
@@ -98,7 +98,7 @@ def work(
 
     Raises:
         ExportError: If a task fails or the process dies; the message names the task.
-        RuntimeError: If a provider is not there.
+        DeviceError: If a provider is not there.
     """
     job = {"tasks": [{"do": do, "arguments": arguments} for do, arguments in tasks]}
     (folder / JOB).write_text(json.dumps(job), encoding="utf-8")

@@ -8,7 +8,7 @@ import onnxruntime
 
 from ._inputs import Batch
 from ._isolated import CPU, CUDA
-from .errors import ExportError
+from .errors import DeviceError, ExportError
 
 _ERRORS, NOTHING = 3, 4
 
@@ -21,7 +21,7 @@ def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, opti
 
     Raises:
         ExportError: If onnxruntime does not accept the file.
-        RuntimeError: If the provider is not there; onnxruntime would fall back to another.
+        DeviceError: If the provider is not there; onnxruntime would fall back to another.
     """
     options = options or onnxruntime.SessionOptions()
     # What a session would log as an error it also raises.
@@ -29,17 +29,17 @@ def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, opti
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     if provider not in onnxruntime.get_available_providers():
-        raise RuntimeError(f"Expected an onnxruntime with {provider}. Received: one without")
+        raise DeviceError(f"Expected an onnxruntime with {provider}. Received: one without")
     # TF32 is coarser than what is to be proven.
     providers = [(provider, {"use_tf32": "0"} if provider == CUDA else {})]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own.
         # The CPU has opened the file before any other provider does: what those miss is a library.
-        failed = ExportError if provider == CPU else RuntimeError
+        failed = ExportError if provider == CPU else DeviceError
         raise failed(f"Expected onnxruntime to open {path} on {provider}. Received: {error}") from error
     if session.get_providers()[0] != provider:
-        raise RuntimeError(f"Expected onnxruntime to run on {provider}. Received: {session.get_providers()[0]}")
+        raise DeviceError(f"Expected onnxruntime to run on {provider}. Received: {session.get_providers()[0]}")
     return session
 
 

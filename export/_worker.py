@@ -22,7 +22,7 @@ def main(folder: str) -> None:
     try:
         for number, task in enumerate(job["tasks"]):
             _TASKS[task["do"]](here, here / f"{ANSWER}-{number}", **task["arguments"])
-    except (ExportError, RuntimeError) as error:
+    except ExportError as error:
         failure = {"error": type(error).__name__, "message": str(error), "task": number}
         (here / FAILURE).write_text(json.dumps(failure), encoding="utf-8")
 

@@ -109,6 +109,7 @@ def export(
 
     Raises:
         FileExistsError: If something is there already.
+        DeviceError: If CUDA was asked for and is not there.
         ExportError: If the model cannot be converted, or onnxruntime crashes.
         ParityError: If a form of it computes something else.
         ValueError: If an argument is not usable.

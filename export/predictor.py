@@ -120,7 +120,7 @@ def load(artifact: str | Path, *, device: str = "cpu") -> Predictor:
     Raises:
         FileNotFoundError: If there is no artifact.
         VerificationError: If its manifest or its ONNX file is not what was exported.
-        RuntimeError: If the device is not there.
+        DeviceError: If the device is not there.
 
     Example:
         >>> load("classifier").classify(images)

@@ -41,7 +41,7 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         FileNotFoundError: If there is no artifact.
         VerificationError: If a file is missing, changed, unexpected or not valid; the message names it.
         ParityError: If something is computed differently.
-        RuntimeError: If CUDA was asked for and is not there.
+        DeviceError: If CUDA was asked for and is not there.
 
     Example:
         >>> verify("classifier")["max_abs_diff"]
