@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch lint build clean
+.PHONY: help demo test test-all test-torch lint build clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,10 +21,13 @@ demo: $(INSTALLED)  ## Train resnet20 on handwritten digits, export it and verif
 
 test: $(INSTALLED)  ## Test everything on TensorFlow, then the layers on JAX
 	@failed=; \
-	KERAS_BACKEND=tensorflow $(BIN)/$(PYTEST) || failed="$$failed TensorFlow"; \
+	KERAS_BACKEND=tensorflow $(BIN)/$(PYTEST) $(MARKERS) || failed="$$failed TensorFlow"; \
 	KERAS_BACKEND=jax $(BIN)/$(PYTEST) tests/layers || failed="$$failed JAX"; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed."; exit 1; fi; \
 	echo "All tests passed: everything on TensorFlow, the layers on JAX."
+
+test-all: MARKERS := -m ''
+test-all: test  ## Test all that, and train a step of every network of the zoo
 
 test-torch: $(INSTALLED)  ## Test the layers on torch, where torch is installed in .venv
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \

@@ -3,8 +3,7 @@
 A candidate passes where, on every input, max |candidate - reference| <= atol + rtol * max |reference|, both are finite,
 and both decide alike: the same arg-max on the last axis ("argmax"), or the same side of one half ("threshold"). An
 example whose decision in the reference hangs on less than the tolerance is a tie: counted, and left out of the
-agreement. What has several inputs or outputs takes or gives them by name, and passes where every output does. Nothing
-here knows of a format.
+agreement. Nothing here knows of a format.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,9 +14,7 @@ import numpy as np
 
 from .errors import ParityError
 
-# One array, or several by name.
-Arrays = np.ndarray | Mapping[str, np.ndarray]
-Compute = Callable[[Any], Arrays]
+Compute = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,9 @@ class Parity:
 
 
 def compare(
-    reference: Compute | Mapping[str, Arrays],
-    candidate: Compute | Mapping[str, Arrays],
-    inputs: Mapping[str, Arrays],
+    reference: Compute | Mapping[str, np.ndarray],
+    candidate: Compute,
+    inputs: Mapping[str, np.ndarray],
     *,
     atol: float,
     rtol: float = 0.0,
@@ -71,8 +68,8 @@ def compare(
 
     Args:
         reference: The callable to agree with, or what it gave for each input, by the input's name.
-        candidate: The callable to judge, or what it gave.
-        inputs: Batches by name, each an array or several by name; the first axis counts examples.
+        candidate: The callable to judge.
+        inputs: Batches by name; the first axis counts examples.
         atol: Absolute tolerance.
         rtol: Tolerance relative to max |reference|.
         decision: "argmax", "threshold" (sigmoids) or None.
@@ -91,20 +88,18 @@ def compare(
     """
     if decision not in ("argmax", "threshold", None):
         raise ValueError(f'Expected decision to be "argmax", "threshold" or None. Received: decision={decision!r}')
-    counts = {name: _examples(x) for name, x in inputs.items()}
-    if not inputs or not all(counts.values()):
+    if not inputs or any(len(x) == 0 for x in inputs.values()):
         raise ValueError(f"Expected at least one input, none of them empty. Received: {_shapes(inputs)}")
-    measures = []
-    for name, x in inputs.items():
-        expected, received = (
-            _by_name(side[name] if isinstance(side, Mapping) else side(x)) for side in (reference, candidate)
+    measures = [
+        _measure(
+            reference[name] if isinstance(reference, Mapping) else reference(x),
+            candidate(x),
+            f"{names[1]} against {names[0]} on {name}",
+            (atol, rtol),
+            decision,
         )
-        where = f"{names[1]} against {names[0]} on {name}"
-        if expected.keys() != received.keys():
-            raise ParityError(f"Expected {where} to give {sorted(expected)}. Received: {sorted(received)}")
-        for output, values in expected.items():
-            at = f"{where}, output {output}" if len(expected) > 1 else where
-            measures.append(_measure(values, received[output], at, (atol, rtol), decision))
+        for name, x in inputs.items()
+    ]
     decisions = sum(m.decisions for m in measures)
     return Parity(
         *names,
@@ -113,8 +108,8 @@ def compare(
         argmax_agreement=sum(m.agreed for m in measures) / decisions if decisions else None,
         decisions=decisions,
         ties=sum(m.ties for m in measures),
-        examples=sum(counts.values()),
-        batch_sizes=tuple(sorted(set(counts.values()))),
+        examples=sum(len(x) for x in inputs.values()),
+        batch_sizes=tuple(sorted({len(x) for x in inputs.values()})),
         inputs=tuple(inputs),
         atol=atol,
         rtol=rtol,
@@ -176,13 +171,5 @@ def _decisions(
     return compared, agreed, int(np.sum(~clear))
 
 
-def _by_name(arrays: Arrays) -> Mapping[str, np.ndarray]:
-    return arrays if isinstance(arrays, Mapping) else {"": arrays}
-
-
-def _examples(arrays: Arrays) -> int:
-    return min(map(len, _by_name(arrays).values()), default=0)
-
-
-def _shapes(inputs: Mapping[str, Arrays]) -> dict[str, list[tuple[int, ...]]]:
-    return {name: [np.shape(x) for x in _by_name(arrays).values()] for name, arrays in inputs.items()}
+def _shapes(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(x) for name, x in inputs.items()}

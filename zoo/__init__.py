@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .counting import multiply_adds
     from .data import Batches, Preprocessing, Source, load_source
     from .loading import load, load_weights
     from .recipes import get_recipe, list_recipes
@@ -31,6 +32,7 @@ _HOME = {
     "load": "loading",
     "load_source": "data",
     "load_weights": "loading",
+    "multiply_adds": "counting",
     "open_run": "runs",
     "train": "training",
 }
@@ -51,6 +53,7 @@ __all__ = [
     "load",
     "load_source",
     "load_weights",
+    "multiply_adds",
     "open_run",
     "train",
 ]

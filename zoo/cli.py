@@ -1,14 +1,14 @@
 """The command line, `keras-skip`. Keras is imported by the commands that need it, so that the others answer at once."""
 
-import os
 import sys
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from . import console
+from . import console, listing
 from .recipes import RECIPES, get_recipe
 from .registry import MODELS, list_models
 from .runs import Run, TrainingError, open_run
@@ -22,10 +22,6 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Device = Annotated[
-    str | None,
-    typer.Option(help="cuda: fail where onnxruntime has no CUDA. cpu: leave CUDA out. Default: where it is."),
-]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Data = Annotated[str | None, typer.Option(help="Data source. Default: the recipe's.")]
 
@@ -33,15 +29,27 @@ Data = Annotated[str | None, typer.Option(help="Data source. Default: the recipe
 PARITY_SAMPLES = 32
 
 
+class Format(StrEnum):
+    """How `list` writes its table."""
+
+    table = "table"
+    markdown = "markdown"
+
+
 @app.command("list")
-def list_(pattern: Annotated[str | None, typer.Argument(help='Shell pattern, such as "*mlp".')] = None) -> None:
-    """List the networks and their recipes."""
-    names = list_models(pattern)
-    if not names:
+def list_(
+    pattern: Annotated[str | None, typer.Argument(help='Shell pattern, such as "*mlp".')] = None,
+    format: Annotated[Format, typer.Option(help="A table, or a page with more columns.")] = Format.table,
+) -> None:
+    """List the networks: sizes, errors in the papers, recipes."""
+    matching = list_models(pattern)
+    if not matching:
         raise ValueError(f"Expected a pattern that matches one of {', '.join(list_models())}. Received: {pattern!r}")
-    recipes = {name: ", ".join(r.name for r in RECIPES.values() if r.network == name) for name in names}
-    rows = [(name, MODELS[name].summary, recipes[name]) for name in names]
-    console.show_table("Networks", ("name", "what it is", "recipes"), rows)
+    names = [name for name in MODELS if name in matching]
+    if format is Format.markdown:
+        print(listing.page(names), end="")
+    else:
+        console.show_table("Networks", listing.COLUMNS, listing.rows(names))
 
 
 @app.command()
@@ -61,9 +69,13 @@ def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]
             "what it is": card.summary,
             "paper": card.paper,
             "error in the paper": card.paper_error,
+            "measured here": "; ".join(f"{recipe}: {result}" for recipe, result in card.measured.items()),
             "depth": card.depth,
-            "input": f"{card.input_shape}, {card.classes} classes",
+            "input": f"{listing.size(card.input_shape)}, {card.classes} classes",
             "parameters": f"{card.parameters:,} trainable, {card.non_trainable:,} others",
+            "multiply-adds": f"{card.multiply_adds:,} for one image, in convolutions and dense layers",
+            "recipes": ", ".join(card.recipes),
+            "weights": ", ".join(card.weights),
             "arguments": ", ".join(f"{key}={value!r}" for key, value in card.arguments.items()),
         },
     )
@@ -115,89 +127,42 @@ def evaluate(run: RunFolder, data: Data = None) -> None:
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="The folder of a run, or a .keras file.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the artifact. Default: RUN/export, or beside the file.")
-    ] = None,
-    formats: Annotated[str, typer.Option("--format", help="What to write: saved_model, onnx or both.")] = (
-        "saved_model,onnx"
-    ),
-    opset: Annotated[int, typer.Option(help="Version of ONNX's operations, 13 to 18.")] = 17,
-    layout: Annotated[
-        str | None, typer.Option(help="Where images have their channels: nhwc or nchw. Default: as in the model.")
-    ] = None,
-    samples: Annotated[
-        Path | None, typer.Option(help="Real inputs of a .keras file: an array in .npy, or by input in .npz.")
-    ] = None,
-    device: Device = None,
+    run: RunFolder,
+    out: Annotated[Path | None, typer.Option(help="Folder of the artifact. Default: RUN/export.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Export a network as SavedModel and ONNX, and prove that they agree.
-
-    A run's network takes raw pixels and gives probabilities; a .keras file's takes and gives what the model does.
-    """
-    # SavedModels are TensorFlow's, whatever the network was trained on.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    is_run = (model / "run.json").is_file() or model.suffix != ".keras"
-    opened = open_run(model) if is_run else None
+    """Export a run's network as SavedModel and ONNX, from raw pixels to probabilities, and prove that they agree."""
+    opened = open_run(run)
     console.import_quietly("keras", "tensorflow")
+    from export import Preprocessing
     from export import export as make_artifact
 
+    from .data import load_source
     from .loading import load
 
-    surroundings = _surroundings(opened, layout) if opened else _read_samples(samples)
+    target = out or opened.path / "export"
     artifact = make_artifact(
-        load(model),
-        out or (model / "export" if is_run else model.with_name(f"{model.stem}-export")),
-        formats=[name.strip() for name in formats.split(",")],
-        opset=opset,
-        layout=layout,
-        device=device,
+        load(opened.path),
+        target,
+        preprocessing=Preprocessing(dtype="uint8", **opened.source["preprocessing"]),
+        labels=opened.source["class_names"],
+        samples=load_source(opened.source["name"]).test_images[:PARITY_SAMPLES],
         overwrite=overwrite,
-        **surroundings,
     )
     _show_parity(artifact.parity)
-    found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     console.show_record(
-        "Exported", {name: path for name, path in found.items() if path.exists()} | {"folder": artifact.path}
+        "Exported", {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model, "folder": artifact.path}
     )
-
-
-def _surroundings(run: Run, layout: str | None) -> dict[str, Any]:
-    """What a run knows of its network's inputs and outputs."""
-    import numpy as np
-
-    from export import Preprocessing
-
-    from .data import load_source
-
-    images = load_source(run.source["name"]).test_images[:PARITY_SAMPLES]
-    first = layout == "nchw"
-    return {
-        "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
-        "activation": "softmax",
-        "labels": run.source["class_names"],
-        "samples": np.moveaxis(images, -1, 1) if first else images,
-    }
-
-
-def _read_samples(path: Path | None) -> dict[str, Any]:
-    import numpy as np
-
-    if path is None:
-        return {}
-    read = np.load(path, allow_pickle=False)
-    return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
 
 
 @app.command()
-def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")], device: Device = None) -> None:
+def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")]) -> None:
     """Prove again that an artifact's files are whole and compute the same thing."""
     if find_spec("tensorflow"):
         console.import_quietly("tensorflow")
     from export import verify as check
 
-    report = check(artifact, device=device)
+    report = check(artifact)
     _show_parity(report)
     console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"]})
 
@@ -222,7 +187,7 @@ def _show_parity(parity: dict[str, Any]) -> None:
             pair["candidate"],
             pair["reference"],
             f"{pair['max_abs_diff']:.1e}",
-            "-" if pair["argmax_agreement"] is None else f"{pair['argmax_agreement']:.2%}",
+            f"{pair['argmax_agreement']:.2%}",
             pair["examples"],
         )
         for pair in parity["comparisons"]

@@ -2,7 +2,6 @@
 
 import fnmatch
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -10,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
 from .catalogue import MODELS, Entry
+from .figures import FIGURES
+from .recipes import RECIPES
+from .settings import Recipe
+from .weights.published import available
 
 if TYPE_CHECKING:
     import keras
@@ -25,10 +28,14 @@ class Description:
         paper: Where it was published; empty for a network of our own.
         paper_error: What the paper reports.
         depth: Layers of weights from the pixels to the logits.
-        input_shape, classes: For which the parameters were counted.
-        parameters: Trainable parameters, counted in the built network.
+        input_shape, classes: For which it was counted.
+        parameters: Trainable parameters.
         non_trainable: The others, such as moving statistics.
-        arguments: What `build` accepts beside `input_shape` and `classes`, with the defaults.
+        multiply_adds: Of one image, as `multiply_adds` counts them.
+        recipes: The names of those that train it.
+        measured: What these recipes reached, by their names; only where it was measured.
+        weights: The names of published weights, for `load`.
+        arguments: What `build` accepts beside `input_shape`, `classes` and `features_only`, with the defaults.
     """
 
     name: str
@@ -40,6 +47,10 @@ class Description:
     classes: int
     parameters: int
     non_trainable: int
+    multiply_adds: int
+    recipes: tuple[str, ...] = ()
+    measured: dict[str, str] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -62,7 +73,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def describe(name: str) -> Description:
-    """What a network is, with its parameters counted in the built network.
+    """What a network is, what it costs, and what there is for it. Nothing is built to say it.
 
     Args:
         name: One of `list_models()`.
@@ -80,7 +91,7 @@ def describe(name: str) -> Description:
     269722
     """
     entry = entry_of(name)
-    model = build(name)
+    recipes = recipes_of(name)
     return Description(
         name=entry.name,
         summary=entry.summary,
@@ -89,10 +100,17 @@ def describe(name: str) -> Description:
         depth=entry.arguments["depth"],
         input_shape=entry.input_shape,
         classes=entry.classes,
-        parameters=count(model.trainable_variables),
-        non_trainable=count(model.non_trainable_variables),
+        **FIGURES[name]._asdict(),
+        recipes=tuple(recipe.name for recipe in recipes),
+        measured={recipe.name: recipe.result for recipe in recipes if recipe.result},
+        weights=available(name),
         arguments={**_defaults(_builder(entry)), **entry.arguments},
     )
+
+
+def recipes_of(name: str) -> list[Recipe]:
+    """The recipes that train a network."""
+    return [recipe for recipe in RECIPES.values() if recipe.network == name]
 
 
 def build(
@@ -176,7 +194,3 @@ def _default_shape(entry: Entry) -> tuple[int, ...]:
 
     *sides, channels = entry.input_shape
     return (channels, *sides) if keras.config.image_data_format() == "channels_first" else entry.input_shape
-
-
-def count(variables: Any) -> int:
-    return sum(math.prod(variable.shape) for variable in variables)

@@ -12,11 +12,12 @@ from typing import Any
 import keras
 
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
+from .counting import count
 from .data import Batches, Preprocessing, Source, load_source
 from .learner import jit_compile, make_learner, metrics
 from .loading import load
 from .recipes import get_recipe
-from .registry import build, count
+from .registry import build
 from .runs import Run, open_run, refuse_existing, replacing, revision, start_run, update
 from .settings import Recipe, plain
 

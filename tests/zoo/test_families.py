@@ -1,19 +1,18 @@
 """The families of the papers: the size of every network, and what each family is made of."""
 
-import time
-
 import keras
 import numpy as np
 import pytest
 
 import zoo
 from zoo.catalogue import MODELS
+from zoo.counting import count
+from zoo.figures import FIGURES
 from zoo.networks.densenet import cifar_densenet
 from zoo.networks.highway import highway_cifar, highway_mnist
 from zoo.networks.preactivation import preact_resnet
 from zoo.networks.resnet import cifar_resnet, plain, stochastic_resnet
 from zoo.networks.wide import wide_resnet
-from zoo.registry import count
 
 # Trainable parameters for ten classes by arithmetic, and the figure that the paper states where it rounds to that.
 # Not so: preact_resnet1001 (stated 10.2M), highway32 (1.25M) and highway_mnist_32 (151K).
@@ -73,31 +72,15 @@ shallow = pytest.mark.parametrize(("build", "arguments"), SHALLOW.values(), ids=
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_network_has_the_parameters_of_the_paper_and_builds_in_twenty_seconds(name):
+def test_network_has_the_parameters_of_the_paper(name):
     exact, stated = EXACT[name]
-    start = time.process_time()
-    model = zoo.build(name, classes=10)
-    assert time.process_time() - start <= 20
-    assert model.name == name
-    assert count(model.trainable_variables) == exact
+    assert MODELS[name].classes == 10
+    # These are compared with the built network in test_counting.py.
+    assert FIGURES[name].parameters == exact
     if stated:
         unit = UNITS[stated[-1]]
         last_digit = 10.0 ** -len(stated[:-1].partition(".")[2])
         assert exact / unit == pytest.approx(float(stated[:-1]), abs=0.5001 * last_digit)
-
-
-@pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")  # of the blocks that were dropped
-@pytest.mark.parametrize("name", [name for name in OURS if MODELS[name].arguments["depth"] <= 170])
-def test_network_of_up_to_170_layers_learns_a_step_and_predicts(name):
-    model = zoo.build(name, input_shape=(8, 8, 3))
-    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # Without skips, the gradients of 56 layers explode.
-    model.compile(keras.optimizers.SGD(0.01, clipnorm=1.0), loss, jit_compile=False, run_eagerly=True)
-    before = model.get_layer("head").kernel.numpy()
-    assert np.isfinite(model.train_on_batch(images, np.array([0, 1])))
-    assert not np.array_equal(model.get_layer("head").kernel.numpy(), before)
-    assert np.isfinite(model.predict_on_batch(images)).all()
 
 
 @shallow
@@ -152,11 +135,14 @@ def test_weights_are_found_by_their_names(build, arguments):
     assert len(set(paths)) == len(paths)
 
 
-@pytest.mark.parametrize("build", [cifar_resnet, plain, stochastic_resnet, preact_resnet, wide_resnet, cifar_densenet])
-def test_images_may_be_of_any_size(build):
-    depth = {preact_resnet: 11, wide_resnet: 10, cifar_densenet: 7}.get(build, 8)
-    model = build((None, None, 3), depth=depth)
-    assert model(np.zeros((1, 9, 14, 3), "float32")).shape == (1, 10)
+# The dense layer of highway_mnist sees a map of a fixed size.
+@pytest.mark.parametrize("kind", [kind for kind in SHALLOW if kind != "highway_mnist"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_may_be_of_any_size(kind, channels):
+    build, arguments = SHALLOW[kind]
+    model = build((None, None, channels), **arguments)
+    for height, width in ((9, 14), (8, 8), (32, 5)):
+        assert model(np.zeros((1, height, width, channels), "float32")).shape == (1, 10)
 
 
 def test_plain_network_has_the_convolutions_of_the_residual_one_and_no_skips():

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.counting import count
 from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
 from zoo.networks.resnet import cifar_resnet
-from zoo.registry import count
 
 MLPS = {"plain": plain_mlp, "residual": residual_mlp, "highway": highway_mlp, "dense": dense_mlp}
 GATES = ("transform_gate", "carry_gate")

@@ -1,0 +1,148 @@
+"""Parameters and multiply-adds: the catalogue's against the built networks, the papers' and TensorFlow's own graphs."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.catalogue import MODELS
+from zoo.counting import count, multiply_adds
+from zoo.figures import FIGURES
+
+DEEP = [name for name, entry in MODELS.items() if entry.arguments["depth"] > 250]
+
+
+def test_every_network_has_its_figures():
+    assert list(FIGURES) == list(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_has_the_parameters_of_the_catalogue_and_builds_in_twenty_seconds(name):
+    start = time.process_time()
+    model = zoo.build(name)
+    assert time.process_time() - start <= 20
+    assert model.name == name
+    assert (count(model.trainable_variables), count(model.non_trainable_variables)) == FIGURES[name][:2]
+    if name not in DEEP:
+        assert multiply_adds(model) == FIGURES[name].multiply_adds
+
+
+@pytest.mark.complete
+@pytest.mark.parametrize("name", DEEP)
+def test_very_deep_networks_have_the_multiply_adds_of_the_catalogue(name):
+    assert multiply_adds(zoo.build(name)) == FIGURES[name].multiply_adds
+
+
+# Of depth n, each further block of a stage costs the same.
+@pytest.mark.parametrize("name", DEEP)
+def test_multiply_adds_of_very_deep_networks_grow_by_the_block(name):
+    depth = MODELS[name].arguments["depth"]
+    step = 9 if "preact" in name else 6
+    shallow, deeper = (multiply_adds(zoo.build(name, depth=depth % step + n * step)) for n in (1, 2))
+    blocks = depth // step
+    assert FIGURES[name].multiply_adds == shallow + (blocks - 1) * (deeper - shallow)
+
+
+# As torchvision's documentation gives them ("GFLOPS", of multiply-adds) and the papers of the others.
+PUBLISHED = {
+    "resnet18": (1.81e9, 0.01e9),
+    "resnet34": (3.66e9, 0.01e9),
+    "resnet50": (4.09e9, 0.01e9),
+    "resnet101": (7.80e9, 0.01e9),
+    "resnet152": (11.51e9, 0.01e9),
+    "wide_resnet50_2": (11.40e9, 0.01e9),
+    "densenet121": (2.83e9, 0.01e9),
+    "densenet169": (3.36e9, 0.01e9),
+    "densenet201": (4.29e9, 0.01e9),
+    # The residual paper's table: 3.8, 7.6 and 11.3, the first rounded down.
+    "resnet50_keras": (3.8e9, 0.06e9),
+    "resnet101_keras": (7.6e9, 0.05e9),
+    "resnet152_keras": (11.3e9, 0.05e9),
+    "wrn_28_10": (5.24e9, 0.01e9),
+    "resnet110": (253e6, 2e6),
+    # The densely connected paper's figure.
+    "densenet_bc_100_12": (0.29e9, 0.01e9),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_multiply_adds_are_the_published_ones(name):
+    published, tolerance = PUBLISHED[name]
+    assert FIGURES[name].multiply_adds == pytest.approx(published, abs=tolerance)
+
+
+def test_resnet20_with_projections_has_the_40_8_million_that_are_quoted():
+    assert multiply_adds(zoo.build("resnet20", shortcut="projection")) == 40_813_184
+
+
+def in_the_graph(model, shape):
+    """Multiply-adds by the operations of TensorFlow's graph, which knows no layers."""
+    forward = tf.function(lambda x: model(x, training=False))
+    graph = forward.get_concrete_function(tf.TensorSpec((1, *shape))).graph
+    total = 0
+    for operation in graph.get_operations():
+        assert "Conv" not in operation.type or operation.type == "Conv2D"
+        if operation.type in ("Conv2D", "MatMul"):
+            kernel = operation.inputs[1].shape
+            total += int(np.prod(operation.outputs[0].shape[:-1]) * np.prod(kernel))
+    return total
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("dense_mlp", {}),
+        ("highway_mlp", {}),
+        ("resnet20", {}),
+        ("stochastic_resnet110", {"depth": 8}),
+        ("preact_resnet164", {"depth": 11}),
+        ("wrn_16_2", {"dropout": 0.3}),
+        ("densenet_bc_100_12", {"depth": 10}),
+        ("highway19_carry", {}),
+        ("highway_mnist_16", {}),
+        ("resnet50", {}),
+    ],
+)
+def test_multiply_adds_are_those_of_the_graph(name, arguments):
+    model = zoo.build(name, **arguments)
+    assert multiply_adds(model) == in_the_graph(model, MODELS[name].input_shape)
+
+
+def test_input_shape_and_the_order_of_the_axes():
+    assert multiply_adds(zoo.build("resnet20", (None, None, 3)), (32, 32, 3)) == FIGURES["resnet20"].multiply_adds
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = zoo.build("resnet20")
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert multiply_adds(model) == FIGURES["resnet20"].multiply_adds
+
+
+def test_shared_grouped_depthwise_and_transposed_layers_by_arithmetic():
+    image = keras.Input((8, 6, 4))
+    shared = keras.layers.Conv2D(4, 3, padding="same")
+    x = shared(shared(image))
+    x = keras.layers.Conv2D(8, 3, strides=2, groups=2, padding="same")(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(x)
+    x = keras.layers.Conv2DTranspose(5, 2, strides=2)(x)
+    model = keras.Model(image, keras.layers.Dense(7)(x))
+    wanted = 2 * (48 * 9 * 4 * 4) + 12 * 9 * 2 * 8 + 12 * 9 * 16 + 12 * 4 * 16 * 5 + 48 * 5 * 7
+    assert multiply_adds(model) == wanted
+    assert multiply_adds(model) == wanted, "counting leaves the layers as they were"
+    assert "call" not in vars(shared)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: zoo.build("resnet20", (None, None, 3)), r"fixed sizes\. Received: input_shape=\(None, None, 3\)"),
+        (lambda: keras.Sequential([keras.Input((5, 3)), keras.layers.GRU(2)]), "convolutions and dense layers"),
+        (lambda: keras.Sequential([keras.layers.Dense(2)]), "a built model with one input"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(make, said):
+    with pytest.raises(ValueError, match=f"Expected .*{said}"):
+        multiply_adds(make())

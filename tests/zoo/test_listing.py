@@ -1,0 +1,73 @@
+"""The tables of networks: what the terminal shows, and the page in docs/."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import zoo
+from zoo import listing
+from zoo.catalogue import MODELS
+from zoo.cli import app
+
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
+COMMAND = "keras-skip list --format markdown > docs/networks.md"
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_page_is_what_the_command_writes():
+    assert COMMAND in PAGE.read_text(encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == run("list", "--format", "markdown"), f"Run {COMMAND}"
+
+
+def test_page_has_a_row_for_every_network_of_as_many_cells():
+    table = [line for line in listing.page(list(MODELS)).splitlines() if line.startswith("|")]
+    assert {line.count(" | ") for line in table} == {len(listing.PAGE_COLUMNS) - 1}
+    assert [line.split("`")[1] for line in table[2:]] == list(MODELS)
+    (row,) = [line for line in table if "`resnet20`" in line]
+    for text in ("| 269,722 | 40.6 M | 20 | 8.75 % on CIFAR-10 |", "`resnet20_digits`"):
+        assert text in row
+
+
+def test_list_shows_size_depth_error_and_recipes():
+    shown = run("list", "resnet20")
+    for text in ("269,722", " 20 ", "8.75 % on CIFAR-10", "resnet20_digits"):
+        assert text in shown
+    assert "resnet32" not in shown
+
+
+def test_networks_stand_by_family():
+    shown = run("list", "resnet*")
+    assert shown.index("resnet20 ") < shown.index("resnet110 ") < shown.index("resnet18 ")
+
+
+def test_wrong_format_is_wrong_usage():
+    done = CliRunner().invoke(app, ["list", "--format", "html"])
+    assert done.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("resnet20", ["269,722 trainable, 1,376 others", "40,551,040", "8.75 %", "1512.03385", "resnet20_digits"]),
+        ("densenet121", ["7,978,856", "2,834,161,664", "imagenet", "224 x 224 x 3, 1000 classes"]),
+    ],
+)
+def test_describe_shows_what_is_known(name, texts):
+    shown = run("describe", name)
+    for text in texts:
+        assert text in shown
+
+
+def test_description_names_recipes_measurements_and_weights():
+    card = zoo.describe("resnet20")
+    assert "resnet20_digits" in card.recipes
+    assert card.measured == {name: zoo.get_recipe(name).result for name in card.recipes if zoo.get_recipe(name).result}
+    assert "resnet20_digits" in card.measured
+    assert "imagenet" in zoo.describe("resnet50_keras").weights
+    assert zoo.describe("plain_mlp").measured == {}

@@ -1,0 +1,112 @@
+"""What a network costs: its parameters, and the multiply-adds of one image.
+
+    convolution    places of the output * kernel height * kernel width * channels / groups * filters
+    dense layer    places * inputs * units, where an image of one vector is one place
+
+A multiply-add is one multiplication with the addition that follows it; papers that say FLOPs mostly mean these. Biases,
+normalisations, activations, poolings, additions of skips and products with gates are not counted, as in the papers.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+
+# A transposed convolution applies its kernel at each place of its input, the others at each place of their output.
+TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+COUNTED = (
+    keras.layers.Dense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    *TRANSPOSED,
+)
+
+
+def count(variables: Any) -> int:
+    """The number of values in variables."""
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def multiply_adds(model: keras.Model, input_shape: Any = None) -> int:
+    """The multiply-adds of one image (or whatever the model takes): those of its convolutions and dense layers.
+
+    They are counted in a symbolic pass, so that inner layers of blocks count as often as they run at inference.
+
+    Args:
+        model: A built model with one input, of `zoo.build` or another.
+        input_shape: Of one image, without the batch. Default: the model's own, which then has to be fixed.
+
+    Returns:
+        The number of multiplications in convolutions and dense layers.
+
+    Raises:
+        ValueError: If the model has not one input, if the size of the image is open, or if a layer has a matrix that
+            is of neither kind.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.multiply_adds(zoo.build("resnet20"))
+    40551040
+    """
+    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError(f"Expected a built model with one input. Received: model={model!r}")
+    shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
+    if None in shape:
+        raise ValueError(f"Expected input_shape with fixed sizes. Received: input_shape={shape}")
+    total = 0
+
+    def add(layer: keras.layers.Layer, inputs: Any, outputs: Any) -> None:
+        nonlocal total
+        applied = inputs if isinstance(layer, TRANSPOSED) else outputs
+        total += _places(layer, applied.shape) * math.prod(layer.kernel.shape)
+
+    with ExitStack() as watches:
+        for layer in model._flatten_layers(include_self=False):
+            if isinstance(layer, COUNTED):
+                watches.enter_context(_watched(layer, add))
+            elif any(len(variable.shape) > 1 for variable in layer._trainable_variables):
+                raise ValueError(
+                    "Expected a model whose matrices belong to convolutions and dense layers. "
+                    f"Received: {layer.name} of {type(layer).__name__}"
+                )
+        _Inference(model).compute_output_spec(keras.KerasTensor((1, *shape), model.input.dtype))
+    return total
+
+
+class _Inference(keras.Operation):
+    """The model's own computation as an operation, whose symbolic form runs the layers inside the blocks too."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self.model(inputs, training=False)
+
+
+@contextmanager
+def _watched(layer: keras.layers.Layer, seen: Callable[[keras.layers.Layer, Any, Any], None]) -> Iterator[None]:
+    """Inside it, each call of the layer is reported with its input and its output."""
+    call = layer.call
+
+    def reported(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = call(inputs, *args, **kwargs)
+        seen(layer, inputs, outputs)
+        return outputs
+
+    layer.call = reported
+    try:
+        yield
+    finally:
+        del layer.call
+
+
+def _places(layer: keras.layers.Layer, shape: Any) -> int:
+    sizes = shape[2:] if getattr(layer, "data_format", None) == "channels_first" else shape[1:-1]
+    return math.prod(sizes)
