@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .artifact import Artifact, export
-    from .errors import ExportError, ParityError, VerificationError
+    from .errors import DeviceError, ExportError, ParityError, VerificationError
     from .onnx_model import to_onnx
     from .parity import Parity, compare
     from .predictor import Predictor, load
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Artifact": "artifact",
+    "DeviceError": "errors",
     "ExportError": "errors",
     "Parity": "parity",
     "ParityError": "errors",
@@ -35,6 +36,7 @@ _HOMES = {
 
 __all__ = [
     "Artifact",
+    "DeviceError",
     "ExportError",
     "Parity",
     "ParityError",

@@ -1,29 +1,64 @@
-"""Inputs to compare on: random ones in several batch sizes, and real ones cut into such batches."""
+"""Inputs to compare on: random ones in several batch sizes, and real ones cut into such batches.
 
-from collections.abc import Sequence
+A batch is a dict from the name of an input to its array; the first axis counts examples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 
 from .preprocessing import Preprocessing
 
 Shape = tuple[int | None, ...]
+Batch = dict[str, np.ndarray]
 
 # Where a dimension is dynamic two sizes are tried, one of them odd.
 _DYNAMIC_SIZES, _STEP = 32, 9
 
 
+@dataclass(frozen=True)
+class Raw:
+    """One input of the exported graph.
+
+    Attributes:
+        name: Its name.
+        shape: None where it is dynamic; the batch always is.
+        dtype: Its type.
+        preprocessing: What its values mean, if the graph begins with it.
+        below: What integers stay below, if that is known.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str
+    preprocessing: Preprocessing | None = None
+    below: int | None = None
+
+    @classmethod
+    def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "Raw":
+        """Reads an input of artifact.json."""
+        raw = None if preprocessing is None else Preprocessing.from_dict(preprocessing)
+        return cls(declared["name"], tuple(declared["shape"]), declared["dtype"], raw)
+
+
+def examples(batch: Batch) -> int:
+    """Counts the examples of a batch."""
+    return len(next(iter(batch.values())))
+
+
 def random_inputs(
-    shape: Shape, raw: Preprocessing, batch_sizes: Sequence[int], seed: int, like: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+    inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
+) -> dict[str, Batch]:
     """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of real ones.
 
     Without real inputs bytes are drawn from all 256 values.
 
     Args:
-        shape: Shape of the raw input, None where it is dynamic.
-        raw: Says the type, and what values mean.
-        batch_sizes: One input of each.
+        inputs: What the graph takes.
+        batch_sizes: One batch of each.
         seed: Of the generator.
         like: Real inputs; they give the dynamic dimensions, and integers their range.
 
@@ -34,42 +69,62 @@ def random_inputs(
         ValueError: If the range of integers wider than a byte is not known.
     """
     generator = np.random.default_rng(seed)
-    example = _example_shape(shape, like)
-    inputs = {}
-    for size in batch_sizes:
-        inputs[f"random, batch {size}"] = _draw(generator, (size, *example), raw, like)
-    if None in shape[1:]:
-        larger = tuple(e + _STEP if n is None else e for n, e in zip(shape[1:], example, strict=True))
-        inputs[f"random, batch 2, size {larger}"] = _draw(generator, (2, *larger), raw, like)
-    return inputs
+    known = like or {}
+    shapes = {raw.name: _example_shape(raw.shape, known.get(raw.name)) for raw in inputs}
+
+    def draw(size: int, shapes: dict[str, tuple[int, ...]]) -> Batch:
+        return {raw.name: _draw(generator, (size, *shapes[raw.name]), raw, known.get(raw.name)) for raw in inputs}
+
+    batches = {f"random, batch {size}": draw(size, shapes) for size in batch_sizes}
+    larger = {
+        raw.name: tuple(e + _STEP if n is None else e for n, e in zip(raw.shape[1:], shapes[raw.name], strict=True))
+        for raw in inputs
+    }
+    if larger != shapes:
+        told = ", ".join(str(size) for size in larger.values())
+        batches[f"random, batch 2, size {told}"] = draw(2, larger)
+    return batches
 
 
-def real_inputs(samples: np.ndarray | None, batch_sizes: Sequence[int]) -> dict[str, np.ndarray]:
+def real_inputs(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, Batch]:
     """Cuts samples into consecutive batches, the sizes taking turns until every sample has its place."""
-    inputs: dict[str, np.ndarray] = {}
+    batches: dict[str, Batch] = {}
     if samples is None:
-        return inputs
+        return batches
     start, sizes = 0, cycle(batch_sizes)
-    while start < len(samples):
-        batch = samples[start : start + next(sizes)]
-        inputs[f"real {start} to {start + len(batch) - 1}, batch {len(batch)}"] = batch
-        start += len(batch)
-    return inputs
+    while start < examples(samples):
+        size = next(sizes)
+        batch = {name: x[start : start + size] for name, x in samples.items()}
+        batches[f"real {start} to {start + examples(batch) - 1}, batch {examples(batch)}"] = batch
+        start += examples(batch)
+    return batches
 
 
-def zeros(shape: Shape, dtype: str) -> np.ndarray:
-    """Makes an input that is valid whatever its values mean."""
-    return np.zeros((2, *_example_shape(shape, None)), dtype)
+def zeros(inputs: Sequence[Raw]) -> Batch:
+    """Makes a batch that is valid whatever its values mean."""
+    return {raw.name: np.zeros((2, *_example_shape(raw.shape, None)), raw.dtype) for raw in inputs}
 
 
-def check_raw(x: np.ndarray, shape: Shape, dtype: str) -> None:
-    """Raises a ValueError unless an array is raw input of a shape and type, with at least one example."""
-    fits = x.ndim == len(shape) and all(n is None or n == size for n, size in zip(shape, x.shape, strict=True))
-    if not fits or len(x) == 0:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise ValueError(f"Expected input of shape ({wanted}), at least one example. Received: shape {x.shape}")
-    if x.dtype != dtype:
-        raise ValueError(f"Expected input of dtype {dtype}. Received: dtype {x.dtype}")
+def check_raw(batch: Batch, inputs: Sequence[Raw]) -> None:
+    """Raises a ValueError unless a batch is raw input: names, shapes and types, at least one example, equally many."""
+    names = [raw.name for raw in inputs]
+    if sorted(batch) != sorted(names):
+        raise ValueError(f"Expected the inputs {', '.join(names)}. Received: {', '.join(batch) or 'none'}")
+    for raw in inputs:
+        x = batch[raw.name]
+        # With a single input there is nothing to tell apart.
+        of = f" {raw.name}" if len(names) > 1 else ""
+        fits = x.ndim == len(raw.shape) and all(
+            n is None or n == size for n, size in zip(raw.shape, x.shape, strict=True)
+        )
+        if not fits or len(x) == 0:
+            wanted = ", ".join("any" if n is None else str(n) for n in raw.shape)
+            raise ValueError(f"Expected input{of} of shape ({wanted}), at least one example. Received: shape {x.shape}")
+        if x.dtype != raw.dtype:
+            raise ValueError(f"Expected input{of} of dtype {raw.dtype}. Received: dtype {x.dtype}")
+    counts = {name: len(x) for name, x in batch.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"Expected as many examples of each input. Received: {counts}")
 
 
 def _example_shape(shape: Shape, like: np.ndarray | None) -> tuple[int, ...]:
@@ -77,18 +132,21 @@ def _example_shape(shape: Shape, like: np.ndarray | None) -> tuple[int, ...]:
     return tuple(size if n is None else n for n, size in zip(shape, known, strict=True))[1:]
 
 
-def _draw(
-    generator: np.random.Generator, shape: tuple[int, ...], raw: Preprocessing, like: np.ndarray | None
-) -> np.ndarray:
+def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like: np.ndarray | None) -> np.ndarray:
     dtype = np.dtype(raw.dtype)
     if dtype.kind == "f":
-        return raw.invert(generator.standard_normal(shape)).astype(dtype)
+        drawn = generator.standard_normal(shape)
+        return (drawn if raw.preprocessing is None else raw.preprocessing.invert(drawn)).astype(dtype)
+    if dtype.kind == "b":
+        return generator.integers(0, 2, shape).astype(bool)
     if like is not None:
         low, high = int(like.min()), int(like.max())
+    elif raw.below is not None:
+        low, high = 0, raw.below - 1
     elif dtype.itemsize == 1:
         low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     else:
         raise ValueError(
-            f"Expected samples=, to know the range of integers. Received: dtype {raw.dtype} and no samples"
+            f"Expected samples=, to know the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
         )
     return generator.integers(low, high, shape, dtype=dtype, endpoint=True)

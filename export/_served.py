@@ -1,17 +1,18 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from ._inputs import Batch, Raw
 from ._precision import in_float32
+from ._signature import Input, Signature, flat_samples, signature_of
 from .errors import ExportError
 from .preprocessing import Preprocessing
 
-INPUT, OUTPUT = "input", "output"
+PROBABILITIES = "probabilities"
 ACTIVATIONS = ("softmax", "sigmoid", None)
+LAYOUTS = ("nhwc", "nchw", None)
 
 
 @dataclass(frozen=True)
@@ -20,53 +21,94 @@ class Served:
 
     Attributes:
         model: The Keras model, computing in float32 (or wider).
-        shape: Shape of the raw input, None where it is dynamic; the batch always is.
-        model_dtype: Type of the model's own input.
-        preprocessing: From raw input to the model's.
+        signature: How the model is called.
+        inputs: What the graph takes.
+        outputs: Names of what it gives.
         activation: From the model's output to the graph's.
+        channels_move: Whether images at the edge of the graph have their channels where the model has not.
+        channels_first: Whether they come first at the edge of the graph.
         trained_precision: The dtype policy the model had, where its computation was narrower than float32.
     """
 
     model: Any
-    shape: tuple[int | None, ...]
-    model_dtype: str
-    preprocessing: Preprocessing
+    signature: Signature
+    inputs: tuple[Raw, ...]
+    outputs: tuple[str, ...]
     activation: str | None
+    channels_move: bool
+    channels_first: bool
     trained_precision: str | None
 
-    def __call__(self, x: Any) -> dict[str, Any]:
-        """Runs on a tensor, eagerly or traced."""
+    def __call__(self, *tensors: Any) -> dict[str, Any]:
+        """Runs on tensors in the order of the inputs, eagerly or traced."""
         from keras import ops
 
-        raw = self.preprocessing
-        x = ops.cast(x, self.model_dtype) if raw.is_identity else ops.cast(raw.apply(x, ops.cast), self.model_dtype)
-        y = self.model(x, training=False)
+        prepared = [
+            self._prepared(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
+        ]
+        given = list(self.signature.call(self.model, prepared).values())
         if self.activation is not None:
-            y = getattr(ops, self.activation)(y)
-        return {OUTPUT: y}
+            given = [getattr(ops, self.activation)(y) for y in given]
+        if self.channels_move:
+            given = [_moved(y, last_to_first=self.channels_first) for y in given]
+        return dict(zip(self.outputs, given, strict=True))
 
-    def signature(self) -> Any:
-        """Returns the tf.TensorSpec of the raw input."""
+    def _prepared(self, raw: Raw, own: Input, x: Any) -> Any:
+        from keras import ops
+
+        if raw.preprocessing is not None and not raw.preprocessing.is_identity:
+            x = raw.preprocessing.apply(x, ops.cast)
+        if self.channels_move:
+            x = _moved(x, last_to_first=not self.channels_first)
+        return ops.cast(x, own.dtype)
+
+    @property
+    def output_shapes(self) -> list[tuple[int | None, ...]]:
+        """Shapes of the outputs, None where they are dynamic."""
+        move = self.channels_move
+        return [_moved_shape(shape, self.channels_first) if move else shape for shape in self.signature.output_shapes]
+
+    @property
+    def layout(self) -> str | None:
+        """Where images have their channels at the edge of the graph, if it takes any."""
+        if not any(len(raw.shape) > 3 for raw in self.inputs):
+            return None
+        return "nchw" if self.channels_first else "nhwc"
+
+    def tensor_specs(self) -> list[Any]:
+        """Returns a tf.TensorSpec for each raw input."""
         import tensorflow as tf
 
-        return tf.TensorSpec(self.shape, self.preprocessing.dtype, name=INPUT)
+        return [tf.TensorSpec(raw.shape, raw.dtype, name=raw.name) for raw in self.inputs]
 
-    def numpy(self, x: np.ndarray) -> np.ndarray:
-        """Runs on an array, layer by layer and without tracing: what every other form is compared with."""
+    def numpy(self, batch: Batch) -> Batch:
+        """Runs on a batch, layer by layer and without tracing: what every other form is compared with."""
         import tensorflow as tf
 
         # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
         with tf.device("/CPU:0"):
-            return self(tf.constant(x))[OUTPUT].numpy()
+            given = self(*[tf.constant(batch[raw.name]) for raw in self.inputs])
+            return {name: y.numpy() for name, y in given.items()}
 
 
 def served(
-    model: Any, preprocessing: Preprocessing | Mapping[str, Any] | None = None, activation: str | None = None
+    model: Any,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    activation: str | None = None,
+    layout: str | None = None,
+    samples: Any = None,
 ) -> Served:
     """Surrounds a model with preprocessing and activation.
 
+    Args:
+        model: A Keras model.
+        preprocessing: Put before a model with one input.
+        activation: Put after a model with one output.
+        layout: Where the channels of images are at the edge of the graph.
+        samples: Raw inputs; a model that does not say what it takes is built on them.
+
     Raises:
-        ExportError: If the model is not built, has not exactly one input and one output, or does not run on TensorFlow.
+        ExportError: If it is not known what the model takes, or it does not run on TensorFlow.
         ValueError: If an argument is not usable.
     """
     import keras
@@ -75,38 +117,80 @@ def served(
         raise ExportError(f"Expected Keras to run on the TensorFlow backend. Received: {keras.config.backend()}")
     if not isinstance(model, keras.Model):
         raise ExportError(f"Expected a keras.Model. Received: {type(model).__name__}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"Expected activation to be one of {ACTIVATIONS}. Received: activation={activation!r}")
-    shape, model_dtype = _input_of(model)
-    output = model.compute_output_spec(keras.KerasTensor(shape, model_dtype))
-    if not isinstance(output, keras.KerasTensor):
-        raise ExportError(f"Expected the output to be one tensor. Received: {type(output).__name__} of {model.name}")
-    if preprocessing is None:
-        preprocessing = Preprocessing(dtype=model_dtype)
-    elif not isinstance(preprocessing, Preprocessing):
+    for name, value, known in (("activation", activation, ACTIVATIONS), ("layout", layout, LAYOUTS)):
+        if value not in known:
+            raise ValueError(f"Expected {name} to be one of {known}. Received: {name}={value!r}")
+    if not (preprocessing is None or isinstance(preprocessing, Preprocessing)):
         preprocessing = Preprocessing.from_dict(preprocessing)
+    signature = signature_of(
+        model, samples if preprocessing is None or samples is None else preprocessing.apply(samples)
+    )
+    counts = len(signature.inputs), len(signature.outputs)
+    if preprocessing is not None and counts[0] != 1:
+        raise ValueError(f"Expected one input to preprocess. Received: {model.name} with {counts[0]} inputs")
+    if activation is not None and counts[1] != 1:
+        raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
+    moves, first = _channels(model, signature.inputs, layout)
+    below = _vocabulary(model)
     float_model, trained_precision = in_float32(model)
-    return Served(float_model, shape, model_dtype, preprocessing, activation, trained_precision)
+    return Served(
+        model=float_model,
+        signature=signature,
+        inputs=tuple(_raw(own, preprocessing, moves, first, below) for own in signature.inputs),
+        outputs=(PROBABILITIES,) if activation else signature.outputs,
+        activation=activation,
+        channels_move=moves,
+        channels_first=first,
+        trained_precision=trained_precision,
+    )
 
 
-def _input_of(model: Any) -> tuple[tuple[int | None, ...], str]:
-    if not model.built:
-        raise ExportError(f"Expected a built model. Received: {model.name}, which has never seen an input.")
-    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
-    if inputs:
-        counts = len(inputs), len(outputs or [])
-        if counts != (1, 1):
-            raise ExportError(f"Expected one input and one output. Received: {model.name} with {counts}")
-        shape, dtype = tuple(inputs[0].shape), inputs[0].dtype
-    else:
-        shape, dtype = _build_shape(model), "float32"
-    # Half precision at the input is part of how a model was trained, not of its interface.
-    return (None, *shape[1:]), "float32" if dtype in ("bfloat16", "float16") else dtype
+def raw_samples(function: Served, samples: Any) -> Batch | None:
+    """Samples by the name of their input."""
+    return flat_samples(function.signature, samples)
 
 
-def _build_shape(model: Any) -> tuple[int | None, ...]:
-    config = model.get_build_config() or {}
-    shape = config.get("input_shape")
-    if not isinstance(shape, (tuple, list)) or not all(n is None or isinstance(n, int) for n in shape):
-        raise ExportError(f"Expected a model built on one input shape. Received: {model.name}, built with {config}")
-    return tuple(shape)
+def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool, below: int | None) -> Raw:
+    shape = _moved_shape(own.shape, first) if moves else own.shape
+    dtype = own.dtype if preprocessing is None else preprocessing.dtype
+    return Raw(own.name, shape, dtype, preprocessing, below if preprocessing is None else None)
+
+
+def _channels(model: Any, inputs: Sequence[Input], layout: str | None) -> tuple[bool, bool]:
+    """Whether the channels of images move at the edge of the graph, and whether they come first there."""
+    import keras
+
+    formats = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
+    formats &= {"channels_first", "channels_last"}
+    if layout is not None and not any(len(own.shape) > 3 for own in inputs):
+        raise ValueError(f"Expected a model of images for a layout. Received: {model.name} with {inputs}")
+    if layout is not None and len(formats) > 1:
+        raise ValueError(f"Expected a model with one data format for a layout. Received: {model.name} with both")
+    own_first = (formats.pop() if len(formats) == 1 else keras.config.image_data_format()) == "channels_first"
+    first = own_first if layout is None else layout == "nchw"
+    return first != own_first, first
+
+
+def _moved(x: Any, last_to_first: bool) -> Any:
+    """An image or a volume with its channels at the other end; anything else as it is."""
+    from keras import ops
+
+    rank = len(x.shape)
+    if rank < 4:
+        return x
+    spatial = range(1, rank - 1) if last_to_first else range(2, rank)
+    return ops.transpose(x, (0, rank - 1, *spatial) if last_to_first else (0, *spatial, 1))
+
+
+def _moved_shape(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
+    if len(shape) < 4:
+        return shape
+    return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])
+
+
+def _vocabulary(model: Any) -> int | None:
+    """What every token must stay below: the size of the smallest embedding."""
+    import keras
+
+    sizes = [layer.input_dim for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)]
+    return min(sizes, default=None)

@@ -18,16 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from ._inputs import check_raw, random_inputs, real_inputs
+from ._arrays import write_batches
+from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
+from ._isolated import DEVICES, run_everywhere
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from ._publish import published
-from ._served import INPUT, OUTPUT, Served, served
-from .onnx_model import DEFAULT_OPSET, check_onnx, write_onnx
+from ._served import Served, raw_samples, served
+from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
 from .parity import Parity, compare
 from .preprocessing import Preprocessing
 from .saved_model import saved_model_runner, write_saved_model
 
 DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+FORMATS = ("saved_model", "onnx")
 _RECORDED_BYTES = 16 * 2**20
 
 
@@ -61,10 +64,13 @@ def export(
     path: str | Path,
     *,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
-    activation: str | None = "softmax",
+    activation: str | None = None,
     labels: Sequence[Any] | None = None,
-    samples: np.ndarray | None = None,
+    samples: Any = None,
+    formats: Sequence[str] = FORMATS,
     opset: int = DEFAULT_OPSET,
+    layout: str | None = None,
+    device: str | None = None,
     name: str | None = None,
     overwrite: bool = False,
     batch_sizes: Sequence[int] = (1, 2, 7, 32),
@@ -74,17 +80,23 @@ def export(
 ) -> Artifact:
     """Exports a model as an artifact, which appears at its path only after it has been proven.
 
-    The reloaded SavedModel and onnxruntime (not optimised, optimised, on CUDA where there is one) are each compared
-    with Keras.
+    The reloaded SavedModel and onnxruntime (not optimised, optimised, on CUDA where there is one, each provider in a
+    process of its own) are each compared with Keras. Inputs and outputs have the model's names; where Keras made a name
+    up, a single one is called "input" or "output".
 
     Args:
-        model: A built Keras model with one input and one output, usually giving logits.
+        model: A Keras model of any kind, with any number of inputs and outputs.
         path: The folder to make.
-        preprocessing: From raw input to the model's; None leaves the model's own input as it is.
-        activation: From the model's output to the artifact's: "softmax", "sigmoid" or None.
-        labels: A name for each output.
-        samples: Real raw inputs, compared beside random ones.
+        preprocessing: From raw input to the model's, where it has one input; None leaves its input as it is.
+        activation: From the model's output to the artifact's, where it has one output, which is then called
+            "probabilities": "softmax", "sigmoid" or None.
+        labels: A name for each element along the last axis of a single output.
+        samples: Real raw inputs, compared beside random ones: an array, or arrays by name or as the model takes them.
+            A model that has never seen an input is built on them.
+        formats: "saved_model", "onnx" or both.
         opset: The version of ONNX's operations.
+        layout: Where images have their channels, at inputs and outputs: "nhwc", "nchw" or None, as the model has them.
+        device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
         name: What to call the model; its own name by default.
         overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
         batch_sizes: Sizes of the batches that are compared.
@@ -97,30 +109,34 @@ def export(
 
     Raises:
         FileExistsError: If something is there already.
-        ExportError: If the model cannot be converted.
+        DeviceError: If CUDA was asked for and is not there.
+        ExportError: If the model cannot be converted, or onnxruntime crashes.
         ParityError: If a form of it computes something else.
         ValueError: If an argument is not usable.
 
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
-    function = served(model, preprocessing, activation)
-    if samples is not None:
-        check_raw(samples := np.asarray(samples), function.shape, function.preprocessing.dtype)
-    inputs = {
-        **random_inputs(function.shape, function.preprocessing, batch_sizes, seed, samples),
-        **real_inputs(samples, batch_sizes),
+    formats = _checked(formats, device)
+    function = served(model, preprocessing, activation, layout, samples)
+    real = raw_samples(function, samples)
+    if real is not None:
+        check_raw(real, function.inputs)
+    inputs = {**random_inputs(function.inputs, batch_sizes, seed, real), **real_inputs(real, batch_sizes)}
+    expected = {key: function.numpy(batch) for key, batch in inputs.items()}
+    _check_labels(labels, next(iter(expected.values())))
+    tolerance = {
+        "atol": atol,
+        "rtol": (0.0 if activation else 1e-4) if rtol is None else rtol,
+        "decision": DECISIONS[activation],
     }
-    expected = {key: function.numpy(x) for key, x in inputs.items()}
-    output_shape = next(iter(expected.values())).shape
-    if labels is not None and len(labels) != output_shape[-1]:
-        raise ValueError(f"Expected a label for each of {output_shape[-1]} outputs. Received: {len(labels)} labels")
-    rtol = (0.0 if activation else 1e-4) if rtol is None else rtol
     with published(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         folder.mkdir()
-        write_saved_model(function, folder / SAVED_MODEL)
-        write_onnx(function, folder / ONNX, opset)
-        parity = _prove(folder, inputs, expected, atol, rtol, DECISIONS[activation])
+        if "saved_model" in formats:
+            write_saved_model(function, folder / SAVED_MODEL)
+        if "onnx" in formats:
+            write_onnx(function, folder / ONNX, opset)
+        parity = _prove(folder, inputs, expected, tolerance, device)
         parity |= {"seed": seed, "recorded": _record(folder / SAMPLES, inputs, expected)}
         if function.trained_precision:
             parity["float32_against_trained_precision"] = _precision_change(
@@ -128,8 +144,27 @@ def export(
             )
         write_json(folder / PARITY, parity)
         about = {"name": name or model.name, "labels": None if labels is None else [str(label) for label in labels]}
-        manifest = write_manifest(folder, about | _describe(function, folder / ONNX))
+        manifest = write_manifest(folder, about | _describe(function, folder, next(iter(expected.values()))))
     return Artifact(Path(path), manifest, parity)
+
+
+def _checked(formats: Sequence[str], device: str | None) -> tuple[str, ...]:
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    if not formats or not set(formats) <= set(FORMATS):
+        raise ValueError(f"Expected formats to be of {FORMATS}. Received: formats={formats!r}")
+    if device is not None and device not in DEVICES:
+        raise ValueError(f"Expected device to be one of {(*DEVICES, None)}. Received: device={device!r}")
+    return formats
+
+
+def _check_labels(labels: Sequence[Any] | None, expected: Batch) -> None:
+    if labels is None:
+        return
+    if len(expected) != 1:
+        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(expected)}")
+    classes = next(iter(expected.values())).shape[-1]
+    if len(labels) != classes:
+        raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
 
 
 def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: str) -> dict[str, Any]:
@@ -151,44 +186,47 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
 
 def _prove(
     folder: Path,
-    inputs: Mapping[str, np.ndarray],
-    expected: Mapping[str, np.ndarray],
-    atol: float,
-    rtol: float,
-    decision: str | None,
+    inputs: Mapping[str, Batch],
+    expected: Mapping[str, Batch],
+    tolerance: Mapping[str, Any],
+    device: str | None,
 ) -> dict[str, Any]:
-    from ._sessions import onnx_runners
-
-    runners, absent = onnx_runners(folder / ONNX)
-    candidates = {"SavedModel": saved_model_runner(folder / SAVED_MODEL), **runners}
+    candidates: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    if (folder / SAVED_MODEL).is_dir():
+        candidates["SavedModel"] = saved_model_runner(folder / SAVED_MODEL)
+    if (folder / ONNX).is_file():
+        answers, absent = run_everywhere(folder / ONNX, inputs, device)
+        candidates |= answers
     records = [
-        compare(expected, run, inputs, atol=atol, rtol=rtol, decision=decision, names=("Keras", candidate))
-        for candidate, run in candidates.items()
+        compare(expected, candidate, inputs, names=("Keras", name), **tolerance)
+        for name, candidate in candidates.items()
     ]
     return summarise(records, absent, "Keras")
 
 
-def _record(path: Path, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> list[str]:
+def _record(path: Path, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> list[str]:
     """Stores the smallest inputs and Keras's outputs, at least one of them; returns their names."""
-    names: list[str] = []
+    recorded: dict[str, Batch] = {}
     size = 0
-    for name in sorted(inputs, key=lambda name: len(inputs[name])):
-        size += inputs[name].nbytes + expected[name].nbytes
-        if names and size > _RECORDED_BYTES:
+    for name in sorted(inputs, key=lambda name: examples(inputs[name])):
+        arrays = {f"input/{key}": x for key, x in inputs[name].items()}
+        arrays |= {f"output/{key}": y for key, y in expected[name].items()}
+        size += sum(array.nbytes for array in arrays.values())
+        if recorded and size > _RECORDED_BYTES:
             break
-        names.append(name)
-    arrays = {
-        f"{kind}_{i}": of[n] for i, n in enumerate(names) for kind, of in (("input", inputs), ("output", expected))
-    }
-    np.savez(path, allow_pickle=False, **arrays)
-    return names
+        recorded[name] = arrays
+    write_batches(path, recorded)
+    return list(recorded)
 
 
-def _precision_change(
-    trained: Served, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def _precision_change(trained: Served, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> dict[str, Any]:
     """How far float32 moves the outputs from those of the half precision the model was trained in. Told, not judged."""
-    pairs = [(trained.numpy(x).astype("float32"), expected[name]) for name, x in inputs.items()]
+    pairs = [
+        (y.astype("float32"), expected[name][output])
+        for name, batch in inputs.items()
+        for output, y in trained.numpy(batch).items()
+    ]
     agreements = np.concatenate([np.ravel(np.argmax(a, -1) == np.argmax(b, -1)) for a, b in pairs])
     return {
         "trained_precision": trained.trained_precision,
@@ -197,24 +235,24 @@ def _precision_change(
     }
 
 
-def _describe(function: Served, onnx_file: Path) -> dict[str, Any]:
-    import onnx
-
-    model = check_onnx(onnx_file)
-    (output,) = model.graph.output
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in output.type.tensor_type.shape.dim]
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type).name
-    return {
-        "inputs": [{"name": INPUT, "shape": list(function.shape), "dtype": function.preprocessing.dtype}],
-        "outputs": [{"name": OUTPUT, "shape": dims, "dtype": dtype}],
-        "preprocessing": function.preprocessing.to_dict(),
+def _describe(function: Served, folder: Path, expected: Batch) -> dict[str, Any]:
+    floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
+    exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
+    raw = function.inputs[0].preprocessing
+    about = {
+        "formats": [name for name, file in (("saved_model", SAVED_MODEL), ("onnx", ONNX)) if (folder / file).exists()],
+        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in function.inputs],
+        "outputs": [
+            {"name": name, "shape": [None, *shape[1:]], "dtype": expected[name].dtype.name}
+            for name, shape in zip(function.outputs, function.output_shapes, strict=True)
+        ],
+        "preprocessing": raw.to_dict() if raw else None,
         "activation": function.activation,
-        "precision": {"exported": dtype, "trained": function.trained_precision or dtype},
-        "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
-        "ir_version": model.ir_version,
-        "producer": f"{model.producer_name} {model.producer_version}".removesuffix(" None"),
+        "layout": function.layout,
+        "precision": {"exported": exported, "trained": function.trained_precision or exported},
         "versions": _versions(),
     }
+    return about | (describe_onnx(folder / ONNX) if (folder / ONNX).is_file() else {})
 
 
 def _versions() -> dict[str, str]:

@@ -5,6 +5,10 @@ class ExportError(ValueError):
     """The model cannot be converted as it is, or what it was converted to does not run."""
 
 
+class DeviceError(ExportError, RuntimeError):
+    """onnxruntime does not run on what was asked for."""
+
+
 class ParityError(ValueError):
     """Two forms of a model do not compute the same thing."""
 

@@ -3,7 +3,8 @@
 A candidate passes where, on every input, max |candidate - reference| <= atol + rtol * max |reference|, both are finite,
 and both decide alike: the same arg-max on the last axis ("argmax"), or the same side of one half ("threshold"). An
 example whose decision in the reference hangs on less than the tolerance is a tie: counted, and left out of the
-agreement. Nothing here knows of a format.
+agreement. What has several inputs or outputs takes or gives them by name, and passes where every output does. Nothing
+here knows of a format.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,9 @@ import numpy as np
 
 from .errors import ParityError
 
-Compute = Callable[[np.ndarray], np.ndarray]
+# One array, or several by name.
+Arrays = np.ndarray | Mapping[str, np.ndarray]
+Compute = Callable[[Any], Arrays]
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Parity:
 
 
 def compare(
-    reference: Compute | Mapping[str, np.ndarray],
-    candidate: Compute,
-    inputs: Mapping[str, np.ndarray],
+    reference: Compute | Mapping[str, Arrays],
+    candidate: Compute | Mapping[str, Arrays],
+    inputs: Mapping[str, Arrays],
     *,
     atol: float,
     rtol: float = 0.0,
@@ -68,8 +71,8 @@ def compare(
 
     Args:
         reference: The callable to agree with, or what it gave for each input, by the input's name.
-        candidate: The callable to judge.
-        inputs: Batches by name; the first axis counts examples.
+        candidate: The callable to judge, or what it gave.
+        inputs: Batches by name, each an array or several by name; the first axis counts examples.
         atol: Absolute tolerance.
         rtol: Tolerance relative to max |reference|.
         decision: "argmax", "threshold" (sigmoids) or None.
@@ -88,18 +91,20 @@ def compare(
     """
     if decision not in ("argmax", "threshold", None):
         raise ValueError(f'Expected decision to be "argmax", "threshold" or None. Received: decision={decision!r}')
-    if not inputs or any(len(x) == 0 for x in inputs.values()):
+    counts = {name: _examples(x) for name, x in inputs.items()}
+    if not inputs or not all(counts.values()):
         raise ValueError(f"Expected at least one input, none of them empty. Received: {_shapes(inputs)}")
-    measures = [
-        _measure(
-            reference[name] if isinstance(reference, Mapping) else reference(x),
-            candidate(x),
-            f"{names[1]} against {names[0]} on {name}",
-            (atol, rtol),
-            decision,
+    measures = []
+    for name, x in inputs.items():
+        expected, received = (
+            _by_name(side[name] if isinstance(side, Mapping) else side(x)) for side in (reference, candidate)
         )
-        for name, x in inputs.items()
-    ]
+        where = f"{names[1]} against {names[0]} on {name}"
+        if expected.keys() != received.keys():
+            raise ParityError(f"Expected {where} to give {sorted(expected)}. Received: {sorted(received)}")
+        for output, values in expected.items():
+            at = f"{where}, output {output}" if len(expected) > 1 else where
+            measures.append(_measure(values, received[output], at, (atol, rtol), decision))
     decisions = sum(m.decisions for m in measures)
     return Parity(
         *names,
@@ -108,8 +113,8 @@ def compare(
         argmax_agreement=sum(m.agreed for m in measures) / decisions if decisions else None,
         decisions=decisions,
         ties=sum(m.ties for m in measures),
-        examples=sum(len(x) for x in inputs.values()),
-        batch_sizes=tuple(sorted({len(x) for x in inputs.values()})),
+        examples=sum(counts.values()),
+        batch_sizes=tuple(sorted(set(counts.values()))),
         inputs=tuple(inputs),
         atol=atol,
         rtol=rtol,
@@ -171,5 +176,13 @@ def _decisions(
     return compared, agreed, int(np.sum(~clear))
 
 
-def _shapes(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    return {name: np.shape(x) for name, x in inputs.items()}
+def _by_name(arrays: Arrays) -> Mapping[str, np.ndarray]:
+    return arrays if isinstance(arrays, Mapping) else {"": arrays}
+
+
+def _examples(arrays: Arrays) -> int:
+    return min(map(len, _by_name(arrays).values()), default=0)
+
+
+def _shapes(inputs: Mapping[str, Arrays]) -> dict[str, list[tuple[int, ...]]]:
+    return {name: [np.shape(x) for x in _by_name(arrays).values()] for name, arrays in inputs.items()}

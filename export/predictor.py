@@ -1,16 +1,16 @@
 """Predicting with an artifact: onnxruntime and NumPy, nothing else."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._inputs import check_raw
+from ._inputs import Batch, Raw, check_raw, examples
+from ._isolated import DEVICES
 from ._manifest import ONNX, read_manifest, sha256
-from ._sessions import CPU, CUDA, open_session, runner
+from ._sessions import open_session, run_session
 from .errors import VerificationError
-
-_PROVIDERS = {"cpu": CPU, "cuda": CUDA}
 
 
 class Predictor:
@@ -28,40 +28,59 @@ class Predictor:
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
-        if device not in _PROVIDERS:
+        if device not in DEVICES:
             raise ValueError(f'Expected device to be "cpu" or "cuda". Received: device={device!r}')
         file = folder / ONNX
+        if "onnx" not in self.metadata["formats"]:
+            raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
         if not file.is_file() or sha256(file) != self.metadata["files"][ONNX]:
             raise VerificationError(f"Expected {file} as it was exported. Received: a missing or changed file")
         self.labels: list[str] | None = self.metadata["labels"]
-        (declared,) = self.metadata["inputs"]
-        self._shape, self._dtype = tuple(declared["shape"]), declared["dtype"]
-        self._run = runner(open_session(file, provider=_PROVIDERS[device]))
+        self._inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
+        self._session = open_session(file, provider=DEVICES[device])
 
-    def __call__(self, x: Any) -> np.ndarray:
-        """Computes the outputs of one batch of raw inputs."""
-        x = np.asarray(x)
-        check_raw(x, self._shape, self._dtype)
-        return self._run(x)
+    def __call__(self, x: Any) -> Any:
+        """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
+        return self._unwrapped(run_session(self._session, self._batch(x)))
 
-    def predict(self, x: Any, batch_size: int = 32) -> np.ndarray:
+    def predict(self, x: Any, batch_size: int = 32) -> Any:
         """Computes the outputs of any number of raw inputs, a batch at a time.
 
         Args:
-            x: Raw inputs of the artifact's shape and type.
+            x: Raw inputs of the artifact's shape and type, by name where there are several.
             batch_size: How many to compute at once.
 
         Returns:
-            The outputs, probabilities where the artifact has an activation.
+            The outputs, probabilities where the artifact has an activation; by name where there are several.
 
         Raises:
-            ValueError: If shape or type are not the artifact's.
+            ValueError: If names, shapes or types are not the artifact's.
         """
         if batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
-        x = np.asarray(x)
-        check_raw(x, self._shape, self._dtype)
-        return np.concatenate([self._run(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
+        batch = self._batch(x)
+        starts = range(0, examples(batch), batch_size)
+        parts = [
+            run_session(self._session, {name: values[i : i + batch_size] for name, values in batch.items()})
+            for i in starts
+        ]
+        return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
+
+    def _batch(self, x: Any) -> Batch:
+        if not isinstance(x, Mapping):
+            if len(self._inputs) > 1:
+                names = ", ".join(raw.name for raw in self._inputs)
+                raise ValueError(f"Expected a dict with the inputs {names}. Received: {type(x).__name__}")
+            x = {self._inputs[0].name: x}
+        batch = {name: np.asarray(values) for name, values in x.items()}
+        check_raw(batch, self._inputs)
+        return batch
+
+    def _unwrapped(self, outputs: Batch) -> Any:
+        if len(self._outputs) == 1:
+            return outputs[self._outputs[0]]
+        return {name: outputs[name] for name in self._outputs}
 
     def classify(self, x: Any, batch_size: int = 32) -> list[tuple[str, float]]:
         """Names the most probable class of each input.
@@ -76,10 +95,11 @@ class Predictor:
         Raises:
             ValueError: If the artifact does not give the probabilities of classes, or the input is not usable.
         """
-        if self.metadata["activation"] != "softmax" or len(self.metadata["outputs"][0]["shape"]) != 2:
+        declared = self.metadata["outputs"]
+        if self.metadata["activation"] != "softmax" or len(declared) != 1 or len(declared[0]["shape"]) != 2:
             raise ValueError(
                 "Expected an artifact with one softmax per input. "
-                f"Received: activation={self.metadata['activation']!r}, outputs {self.metadata['outputs']}"
+                f"Received: activation={self.metadata['activation']!r}, outputs {declared}"
             )
         probabilities = self.predict(x, batch_size)
         best = np.argmax(probabilities, axis=-1)
@@ -100,7 +120,7 @@ def load(artifact: str | Path, *, device: str = "cpu") -> Predictor:
     Raises:
         FileNotFoundError: If there is no artifact.
         VerificationError: If its manifest or its ONNX file is not what was exported.
-        RuntimeError: If the device is not there.
+        DeviceError: If the device is not there.
 
     Example:
         >>> load("classifier").classify(images)

@@ -5,25 +5,25 @@ Keras is not needed, and TensorFlow only for the SavedModel: the reference is wh
 
 import json
 import secrets
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ._inputs import random_inputs
+from ._arrays import read_batches
+from ._inputs import Batch, Raw, random_inputs
+from ._isolated import DEVICES, run_everywhere
 from ._manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, check_files, read_manifest
 from .artifact import DECISIONS, summarise
 from .errors import ExportError, VerificationError
 from .onnx_model import check_onnx
 from .parity import compare
-from .preprocessing import Preprocessing
 from .saved_model import saved_model_runner
 
 _FRESH_BATCHES = (1, 3, 16)
+_REFERENCE = "Keras, recorded at export"
 
 
-def verify(artifact: str | Path) -> dict[str, Any]:
+def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]:
     """Verifies an artifact.
 
     Every file is compared with its hash; onnx's checker runs; onnxruntime in every form this machine has, and the
@@ -32,6 +32,7 @@ def verify(artifact: str | Path) -> dict[str, Any]:
 
     Args:
         artifact: The folder.
+        device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
 
     Returns:
         What was compared, in the form of parity.json, with the number of `files` and the `seed` of the fresh inputs.
@@ -40,57 +41,73 @@ def verify(artifact: str | Path) -> dict[str, Any]:
         FileNotFoundError: If there is no artifact.
         VerificationError: If a file is missing, changed, unexpected or not valid; the message names it.
         ParityError: If something is computed differently.
+        DeviceError: If CUDA was asked for and is not there.
 
     Example:
         >>> verify("classifier")["max_abs_diff"]
         1.1920929e-07
     """
-    from ._sessions import onnx_runners
-
+    if device is not None and device not in DEVICES:
+        raise ValueError(f"Expected device to be one of {(*DEVICES, None)}. Received: device={device!r}")
     folder = Path(artifact)
     manifest = read_manifest(folder)
     files = check_files(folder, manifest)
-    try:
-        check_onnx(folder / ONNX)
-    except ExportError as error:
-        raise VerificationError(str(error)) from error
     inputs, recorded, tolerance = _recorded(folder)
     tolerance["decision"] = DECISIONS[manifest["activation"]]
-    runners, absent = onnx_runners(folder / ONNX)
-    candidates = {**runners, **_saved_model(folder / SAVED_MODEL, absent)}
     seed = secrets.randbits(32)
-    fresh = random_inputs(
-        tuple(manifest["inputs"][0]["shape"]),
-        Preprocessing.from_dict(manifest["preprocessing"]),
+    drawn = random_inputs(
+        [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]],
         _FRESH_BATCHES,
         seed,
         like=next(iter(inputs.values())),
     )
-    name, plain = next(iter(runners.items()))
+    fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
+    candidates, absent = _outputs(folder, manifest["formats"], inputs | fresh, device)
+    name, first = next(iter(candidates.items()))
     records = [
-        compare(recorded, run, inputs, names=("Keras, recorded at export", candidate), **tolerance)
-        for candidate, run in candidates.items()
+        compare(recorded, outputs, inputs, names=(_REFERENCE, candidate), **tolerance)
+        for candidate, outputs in candidates.items()
     ]
     records += [
-        compare(plain, run, fresh, names=(name, candidate), **tolerance)
-        for candidate, run in candidates.items()
+        compare(first, outputs, fresh, names=(name, candidate), **tolerance)
+        for candidate, outputs in candidates.items()
         if candidate != name
     ]
-    return {"files": files, "seed": seed, **summarise(records, absent, "Keras, recorded at export")}
+    return {"files": files, "seed": seed, **summarise(records, absent, _REFERENCE)}
 
 
-def _recorded(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+def _outputs(
+    folder: Path, formats: list[str], batches: dict[str, Batch], device: str | None
+) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
+    """What every form gives on every batch, and why some are not there."""
+    outputs: dict[str, dict[str, Batch]] = {}
+    absent: dict[str, str] = {}
+    if "onnx" in formats:
+        try:
+            check_onnx(folder / ONNX)
+        except ExportError as error:
+            raise VerificationError(str(error)) from error
+        outputs, absent = run_everywhere(folder / ONNX, batches, device)
+    if "saved_model" in formats:
+        if find_spec("tensorflow") is None:
+            absent["SavedModel"] = "TensorFlow is not installed."
+        else:
+            run = saved_model_runner(folder / SAVED_MODEL)
+            outputs["SavedModel"] = {name: run(batch) for name, batch in batches.items()}
+    if not outputs:
+        raise VerificationError(f"Expected a form that can run here. Received: {folder}, {absent}")
+    return outputs, absent
+
+
+def _recorded(folder: Path) -> tuple[dict[str, Batch], dict[str, Batch], dict[str, Any]]:
     parity = json.loads((folder / PARITY).read_text(encoding="utf-8"))
-    with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
-        inputs = {name: arrays[f"input_{i}"] for i, name in enumerate(parity["recorded"])}
-        outputs = {name: arrays[f"output_{i}"] for i, name in enumerate(parity["recorded"])}
+    batches = read_batches(folder / SAMPLES)
+    inputs, outputs = (
+        {
+            name: {key.removeprefix(kind): x for key, x in arrays.items() if key.startswith(kind)}
+            for name, arrays in batches.items()
+        }
+        for kind in ("input/", "output/")
+    )
     tolerance = {key: parity["comparisons"][0][key] for key in ("atol", "rtol")}
     return inputs, outputs, tolerance
-
-
-def _saved_model(path: Path, absent: dict[str, str]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    try:
-        return {"SavedModel": saved_model_runner(path)}
-    except ImportError:
-        absent["SavedModel"] = "TensorFlow is not installed."
-        return {}

@@ -1,5 +1,6 @@
 """The command line, `keras-skip`. Keras is imported by the commands that need it, so that the others answer at once."""
 
+import os
 import sys
 from enum import StrEnum
 from importlib.util import find_spec
@@ -22,6 +23,10 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cuda: fail where onnxruntime has no CUDA. cpu: leave CUDA out. Default: where it is."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Data = Annotated[str | None, typer.Option(help="Data source. Default: the recipe's.")]
 
@@ -127,42 +132,89 @@ def evaluate(run: RunFolder, data: Data = None) -> None:
 
 @app.command()
 def export(
-    run: RunFolder,
-    out: Annotated[Path | None, typer.Option(help="Folder of the artifact. Default: RUN/export.")] = None,
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="The folder of a run, or a .keras file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the artifact. Default: RUN/export, or beside the file.")
+    ] = None,
+    formats: Annotated[str, typer.Option("--format", help="What to write: saved_model, onnx or both.")] = (
+        "saved_model,onnx"
+    ),
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operations, 13 to 18.")] = 17,
+    layout: Annotated[
+        str | None, typer.Option(help="Where images have their channels: nhwc or nchw. Default: as in the model.")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Real inputs of a .keras file: an array in .npy, or by input in .npz.")
+    ] = None,
+    device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Export a run's network as SavedModel and ONNX, from raw pixels to probabilities, and prove that they agree."""
-    opened = open_run(run)
+    """Export a network as SavedModel and ONNX, and prove that they agree.
+
+    A run's network takes raw pixels and gives probabilities; a .keras file's takes and gives what the model does.
+    """
+    # SavedModels are TensorFlow's, whatever the network was trained on.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    is_run = (model / "run.json").is_file() or model.suffix != ".keras"
+    opened = open_run(model) if is_run else None
     console.import_quietly("keras", "tensorflow")
-    from export import Preprocessing
     from export import export as make_artifact
 
-    from .data import load_source
     from .loading import load
 
-    target = out or opened.path / "export"
+    surroundings = _surroundings(opened, layout) if opened else _read_samples(samples)
     artifact = make_artifact(
-        load(opened.path),
-        target,
-        preprocessing=Preprocessing(dtype="uint8", **opened.source["preprocessing"]),
-        labels=opened.source["class_names"],
-        samples=load_source(opened.source["name"]).test_images[:PARITY_SAMPLES],
+        load(model),
+        out or (model / "export" if is_run else model.with_name(f"{model.stem}-export")),
+        formats=[name.strip() for name in formats.split(",")],
+        opset=opset,
+        layout=layout,
+        device=device,
         overwrite=overwrite,
+        **surroundings,
     )
     _show_parity(artifact.parity)
+    found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     console.show_record(
-        "Exported", {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model, "folder": artifact.path}
+        "Exported", {name: path for name, path in found.items() if path.exists()} | {"folder": artifact.path}
     )
+
+
+def _surroundings(run: Run, layout: str | None) -> dict[str, Any]:
+    """What a run knows of its network's inputs and outputs."""
+    import numpy as np
+
+    from export import Preprocessing
+
+    from .data import load_source
+
+    images = load_source(run.source["name"]).test_images[:PARITY_SAMPLES]
+    first = layout == "nchw"
+    return {
+        "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
+        "activation": "softmax",
+        "labels": run.source["class_names"],
+        "samples": np.moveaxis(images, -1, 1) if first else images,
+    }
+
+
+def _read_samples(path: Path | None) -> dict[str, Any]:
+    import numpy as np
+
+    if path is None:
+        return {}
+    read = np.load(path, allow_pickle=False)
+    return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
 
 
 @app.command()
-def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")]) -> None:
+def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")], device: Device = None) -> None:
     """Prove again that an artifact's files are whole and compute the same thing."""
     if find_spec("tensorflow"):
         console.import_quietly("tensorflow")
     from export import verify as check
 
-    report = check(artifact)
+    report = check(artifact, device=device)
     _show_parity(report)
     console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"]})
 
@@ -187,7 +239,7 @@ def _show_parity(parity: dict[str, Any]) -> None:
             pair["candidate"],
             pair["reference"],
             f"{pair['max_abs_diff']:.1e}",
-            f"{pair['argmax_agreement']:.2%}",
+            "-" if pair["argmax_agreement"] is None else f"{pair['argmax_agreement']:.2%}",
             pair["examples"],
         )
         for pair in parity["comparisons"]

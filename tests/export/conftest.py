@@ -17,6 +17,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path,
         preprocessing=export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
         labels=["ant", "bee", "cat", "dog"],
+        activation="softmax",
         samples=images(50),
         name="classifier",
     )

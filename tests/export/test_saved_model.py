@@ -25,7 +25,7 @@ def test_raw_input_goes_in_and_probabilities_come_out(tmp_path, capfd):
     reloaded = tf.saved_model.load(str(path))
     for size in (8, 13):
         x = images(3, size)
-        served = reloaded.signatures["serving_default"](input=tf.constant(x))["output"]
+        served = reloaded.signatures["serving_default"](input=tf.constant(x))["probabilities"]
         np.testing.assert_allclose(served, ops.sigmoid(model(raw.apply(x))), atol=1e-6)
 
 

@@ -24,7 +24,7 @@ from tests.export.models import (
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(["output"], {"input": x})[0]
+    return session.run(None, {"input": x})[0]
 
 
 def relative_difference(model: keras.Model, path: Path, x: np.ndarray) -> float:
@@ -159,18 +159,23 @@ def test_a_file_already_there_is_kept_unless_it_may_be_overwritten(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_models_that_have_no_one_signature_are_refused(tmp_path):
+def test_what_cannot_be_a_graph_is_refused(tmp_path):
     a, b = keras.Input((2,)), keras.Input((2,))
-    with pytest.raises(export.ExportError, match=r"one input and one output. Received: .* \(2, 1\)"):
-        export.to_onnx(keras.Model([a, b], a + b), tmp_path / "model.onnx")
-    with pytest.raises(export.ExportError, match="one tensor. Received: dict"):
-        export.to_onnx(keras.Model(a, {"y": layers.Dense(2)(a)}), tmp_path / "model.onnx")
     with pytest.raises(export.ExportError, match="never seen an input"):
         export.to_onnx(keras.Sequential([layers.Dense(2)]), tmp_path / "model.onnx")
     with pytest.raises(export.ExportError, match="Expected a keras.Model. Received: Dense"):
         export.to_onnx(layers.Dense(2), tmp_path / "model.onnx")
     with pytest.raises(ValueError, match="activation='relu'"):
         export.to_onnx(mlp(), tmp_path / "model.onnx", activation="relu")
+    with pytest.raises(ValueError, match="one input to preprocess. Received: .* 2 inputs"):
+        export.to_onnx(keras.Model([a, b], a + b), tmp_path / "model.onnx", preprocessing={"scale": 0.5})
+    with pytest.raises(ValueError, match="one output for an activation. Received: .* 2 outputs"):
+        export.to_onnx(keras.Model(a, [a + 1, a + 2]), tmp_path / "model.onnx", activation="softmax")
+    with pytest.raises(ValueError, match="layout='chwn'"):
+        export.to_onnx(conv_net(), tmp_path / "model.onnx", layout="chwn")
+    with pytest.raises(ValueError, match="model of images for a layout"):
+        export.to_onnx(mlp(), tmp_path / "model.onnx", layout="nchw")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_backend_than_tensorflow_is_refused(tmp_path):

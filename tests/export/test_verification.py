@@ -104,7 +104,7 @@ def reseal(folder: Path) -> None:
 
 def another_network(folder: Path) -> export.Artifact:
     raw = export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
-    return export.export(randomise(conv_net(), seed=9), folder, preprocessing=raw)
+    return export.export(randomise(conv_net(), seed=9), folder, preprocessing=raw, activation="softmax")
 
 
 def test_other_weights_are_found_even_with_matching_hashes(spoiled, tmp_path):

@@ -1,0 +1,42 @@
+"""Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def subgraphs(node: Any) -> Iterator[Any]:
+    """Gives the graphs that are attributes of a node."""
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """Gives every node, those of inner graphs after the node that holds them."""
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from all_nodes(inner)
+
+
+def rename_values(graph: Any, names: Mapping[str, str]) -> None:
+    """Renames values everywhere; what already has one of the new names is renamed out of their way."""
+    taken = {name for node in all_nodes(graph) for name in (*node.input, *node.output)}
+    taken |= {initializer.name for initializer in graph.initializer}
+    moved = {new: _free(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
+    _rename(graph, {**moved, **names})
+
+
+def _free(name: str, taken: set[str]) -> str:
+    return next(free for i in range(len(taken) + 1) if (free := f"{name}__{i}") not in taken)
+
+
+def _rename(graph: Any, names: Mapping[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for inner in subgraphs(node):
+            _rename(inner, names)

@@ -1,0 +1,70 @@
+"""`keras-skip export` and `verify` on files of the user's own, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+
+import export
+from tests.export.models import conv_net, images
+
+ROOT = Path(export.__file__).parents[1]
+
+
+def keras_skip(*arguments, cwd, expect=0, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", **environment}
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo.cli", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == expect, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("commands")
+    conv_net().save(path / "net.keras")
+    np.save(path / "images.npy", np.moveaxis(images(5), -1, 1).astype("float32"))
+    arguments = "--layout", "nchw", "--opset", 15, "--samples", "images.npy"
+    # The backend of the moment plays no part.
+    done = keras_skip("export", "net.keras", *arguments, cwd=path, KERAS_BACKEND="jax")
+    assert "net-export" in done.stdout
+    return path
+
+
+def test_a_keras_file_becomes_an_artifact_that_gives_what_it_gives(folder):
+    about = json.loads((folder / "net-export" / "artifact.json").read_text())
+    assert (about["opset"]["ai.onnx"], about["layout"], about["preprocessing"]) == (15, "nchw", None)
+    x = images(3).astype("float32")
+    received = export.load(folder / "net-export")(np.moveaxis(x, -1, 1))
+    expected = conv_net()(x)
+    np.testing.assert_allclose(received, expected, atol=1e-4 * np.max(np.abs(expected)))
+
+
+def test_a_device_that_is_not_there_is_an_error(folder):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidia0").exists():
+        pytest.skip("There is a GPU here.")
+    for command in (("export", "net.keras", "--out", "other"), ("verify", "net-export")):
+        done = keras_skip(*command, "--device", "cuda", cwd=folder, expect=1)
+        assert "CUDAExecutionProvider" in done.stderr
+    assert not (folder / "other").exists()
+
+
+def test_code_in_a_file_is_refused_with_a_sentence(folder):
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs)).save(folder / "code.keras")
+    done = keras_skip("export", "code.keras", cwd=folder, expect=1)
+    assert "Lambda" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (folder / "code-export").exists()
