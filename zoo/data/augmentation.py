@@ -81,17 +81,21 @@ def crop(
     images: np.ndarray, pad: int, mode: str, rng: np.random.Generator, count: int, places: np.ndarray
 ) -> np.ndarray:
     """Random crops of the padded images, of the images' own size."""
-    _, height, width, _ = images.shape
-    top, left = rng.integers(0, 2 * pad + 1, (2, count, 1))[:, places]
+    number, height, width, channels = images.shape
+    top, left = rng.integers(0, 2 * pad + 1, (2, count))[:, places]
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)  # type: ignore[call-overload]
-    rows, columns = top + np.arange(height), left + np.arange(width)
-    return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    # Whole rows of windows are copied, not single pixels.
+    rows = padded.reshape(number, height + 2 * pad, -1)
+    windows = np.lib.stride_tricks.sliding_window_view(rows, (height, width * channels), axis=(1, 2))
+    return windows[np.arange(number), top, left * channels].reshape(images.shape)
 
 
 def flip(images: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray) -> np.ndarray:
     """The images, half of them mirrored left to right."""
-    mirrored = rng.random((count, 1, 1, 1))[places] < 0.5
-    return np.where(mirrored, images[:, :, ::-1], images)
+    mirrored = np.flatnonzero(rng.random(count)[places] < 0.5)
+    out = images.copy()
+    out[mirrored] = images[mirrored][:, :, ::-1]
+    return out
 
 
 def cut_out(images: np.ndarray, side: int, rng: np.random.Generator, count: int, places: np.ndarray) -> np.ndarray:
@@ -122,34 +126,32 @@ def mix(
     places: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Every image but the last with a part of the one after it: lambda * own + (1 - lambda) * other, labels alike."""
-    by_box = rng.random(count) < _share(augmentation)
-    share, area = (rng.beta(alpha, alpha, count) if alpha else np.ones(count) for alpha in _alphas(augmentation))
+    # A box has its centre anywhere, and what lies outside of the image is cut off: the area is that of what is left.
+    here = places[:-1]
+    by_box = (rng.random(count) < _share(augmentation))[here]
+    alphas = augmentation.mixup, augmentation.cutmix
+    share, kept = (rng.beta(alpha, alpha, count)[here] if alpha else np.ones(len(here)) for alpha in alphas)
+    centre = rng.random((2, count))[:, here]
     own, other = images[:-1], images[1:]
-    _, height, width, _ = images.shape
-    # The centre is uniform and the box is cut off at the borders, so the area is that of what is left of it.
-    centre = rng.random((2, count))
-    side = np.sqrt(np.where(by_box, 1 - area, 0))
-    (top, bottom), (left, right) = (
-        np.clip(np.round((middle + np.multiply.outer((-0.5, 0.5), side)) * size), 0, size)[:, places[:-1]]
-        for middle, size in zip(centre, (height, width), strict=True)
-    )
-    pasted = box(top, left, bottom, right, height, width)
-    kept = 1 - pasted.mean((1, 2), dtype="float32")
-    weight = np.where(by_box[places[:-1]], kept, share[places[:-1]]).astype("float32")
+    weight = np.where(by_box, 1, share).astype("float32")
     if augmentation.mixup:
-        blend = np.where(by_box[places[:-1]], 1, weight).astype("float32")[:, None, None, None]
-        mixed = blend * own + (1 - blend) * other
-    else:
-        mixed = own
+        each = weight[:, None]
+        mixed = own.reshape(len(here), -1) * each
+        mixed += other.reshape(len(here), -1) * (1 - each)
+        own = mixed.reshape(own.shape)
     if augmentation.cutmix:
-        mixed = np.where(pasted[..., None], other, mixed)
-    return mixed, weight[:, None] * labels[:-1] + (1 - weight[:, None]) * labels[1:]
+        _, height, width, _ = images.shape
+        side = np.sqrt(np.where(by_box, 1 - kept, 0))
+        (top, bottom), (left, right) = (
+            np.clip(np.round((middle + np.multiply.outer((-0.5, 0.5), side)) * size), 0, size)
+            for middle, size in zip(centre, (height, width), strict=True)
+        )
+        pasted = box(top, left, bottom, right, height, width)
+        own = np.where(pasted[..., None], other, own)
+        weight = weight * (1 - pasted.mean((1, 2), dtype="float32"))
+    return own, weight[:, None] * labels[:-1] + (1 - weight[:, None]) * labels[1:]
 
 
 def _share(augmentation: Augmentation) -> float:
     """The share of the images that have a box of another one pasted, among those that are mixed."""
     return 0.5 if augmentation.mixup and augmentation.cutmix else float(augmentation.cutmix > 0)
-
-
-def _alphas(augmentation: Augmentation) -> tuple[float, float]:
-    return augmentation.mixup, augmentation.cutmix

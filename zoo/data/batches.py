@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from .augmentation import Augmentation, crop, cut_out, flip, mix
+from .rand_augment import rand_augment
 from .source import Preprocessing
 
 NOTHING = Augmentation()
@@ -143,6 +144,8 @@ class Batches(keras.utils.PyDataset):
             images = crop(images, options.pad, options.pad_mode, rng, count, places)
         if options.flip:
             images = flip(images, rng, count, places)
+        if options.rand_ops:
+            images = rand_augment(images, options.rand_ops, options.rand_magnitude, rng, count, places)
         images = self.preprocessing(images)
         if options.cutout:
             images = cut_out(images, options.cutout, rng, count, places)

