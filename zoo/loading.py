@@ -78,10 +78,14 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
 
     Example:
 
+    >>> import tempfile
     >>> import zoo
-    >>> first, second = zoo.build("plain_mlp"), zoo.build("plain_mlp")
-    >>> first.save_weights("mlp.weights.h5")  # doctest: +SKIP
-    >>> zoo.load_weights(second, "mlp.weights.h5")  # doctest: +SKIP
+    >>> trained, model = zoo.build("plain_mlp"), zoo.build("plain_mlp")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trained.save_weights(f"{folder}/mlp.weights.h5")
+    ...     zoo.load_weights(model, f"{folder}/mlp.weights.h5")
+    >>> bool((model.get_weights()[0] == trained.get_weights()[0]).all())
+    True
     """
     from .weights.assignment import assign
     from .weights.naming import naming_for
@@ -109,11 +113,10 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     defaults |= published.arguments if published else {}
     if path.suffix == ".keras" and (shape := input_shape(path)):
         defaults["input_shape"] = shape
-    theirs, ours = naming.classes(arrays), arguments.get("classes")
-    if ours is None and theirs is not None and not arguments.get("features_only"):
-        arguments = arguments | {"classes": theirs}
-    model = build(name, **(defaults | arguments))
-    assign(model, naming, arrays, str(weights), head=ours in (None, theirs))
+    theirs, wanted = naming.classes(arrays), arguments.get("classes")
+    model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
+    # A head for other classes is a new one.
+    assign(model, naming, arrays, str(weights), head=wanted in (None, theirs))
     return model
 
 

@@ -298,3 +298,12 @@ def test_hdf5_files_with_more_than_arrays(network, tmp_path, write, message):
         zoo.load_weights(network[0], inside)
     with pytest.raises(ValueError, match=r"^Expected a whole \.keras file"):
         zoo.load(inside)
+
+
+@pytest.mark.parametrize(
+    "held", [[], {"class_name": "InputLayer"}, {"class_name": "InputLayer", "config": {"batch_shape": 3}}]
+)
+def test_weights_beside_an_architecture_of_something_else_are_still_read(network, tmp_path, held):
+    path = rewritten(network, tmp_path / "odd.keras", lambda _: held)
+    loaded = zoo.load("plain_mlp", weights=path, input_shape=(4, 4, 1), depth=3)
+    np.testing.assert_array_equal(loaded.get_weights()[0], network[0].get_weights()[0])

@@ -50,12 +50,12 @@ def input_shape(path: Path) -> tuple[int | None, ...] | None:
     """The shape of the images that the network in a `.keras` file takes, in the order that Keras has now."""
     import keras
 
-    nodes = list(_nodes(config(path)))
-    shapes = [node["config"].get("batch_shape") for node in nodes if node.get("class_name") == "InputLayer"]
+    nodes = [node for node in _nodes(config(path)) if isinstance(node.get("config"), dict)]
+    shapes = [node["config"].get("batch_shape") for node in nodes if node["class_name"] == "InputLayer"]
     if not shapes or not isinstance(shapes[0], list):
         return None
     shape = tuple(shapes[0][1:])
-    formats = [node["config"].get("data_format") for node in nodes if isinstance(node.get("config"), dict)]
+    formats = [node["config"].get("data_format") for node in nodes]
     saved = next((found for found in formats if found is not None), None)
     now = keras.config.image_data_format()
     if saved is None or saved == now or len(shape) != 3:

@@ -1,9 +1,11 @@
 """Files of weights as plain arrays, {name: array}. Nothing in a file is executed, and no class in it is made.
 
-.weights.h5, .h5    Keras's, also the older form in which keras.applications publishes
-.keras              the weights in it; its architecture is not looked at
-.safetensors        a network of torchvision or timm, or any other names
-.pth, .pt           the same as torch writes it; read by torch, tensors only
+    .weights.h5, .h5    Keras's, also the older form in which keras.applications publishes
+    .keras              the weights in it; its architecture is not looked at
+    .safetensors        a network of torchvision or timm, or any other names
+    .pth, .pt           the same as torch writes it; read by torch, tensors only
+
+The names are the file's own: which network they belong to is not known here.
 """
 
 import io
