@@ -5,7 +5,7 @@ import pytest
 
 import zoo
 from zoo.data import Augmentation
-from zoo.data.augmentation import crop, flip
+from zoo.data.augment import crop, flip
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import functools
 import keras
 import numpy as np
 
-from .augmentation import Augmentation, crop, cut_out, flip, mix
+from .augment import crop, cut_out, flip, mix
+from .augmentation import Augmentation
 from .rand_augment import rand_augment
 from .source import Preprocessing
 
