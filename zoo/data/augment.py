@@ -35,18 +35,9 @@ def cut_out(images: np.ndarray, side: int, rng: np.random.Generator, count: int,
     _, height, width, _ = images.shape
     row, column = (rng.integers(0, size, count)[places] for size in (height, width))
     top, left = row - side // 2, column - side // 2
-    images[box(top, left, top + side, left + side, height, width)] = 0
+    for image, y, x in zip(images, top.tolist(), left.tolist(), strict=True):
+        image[max(y, 0) : y + side, max(x, 0) : x + side] = 0
     return images
-
-
-def box(
-    top: np.ndarray, left: np.ndarray, bottom: np.ndarray, right: np.ndarray, height: int, width: int
-) -> np.ndarray:
-    """The pixels of each image from `top` and `left` to before `bottom` and `right`, as (images, height, width)."""
-    rows, columns = np.arange(height), np.arange(width)
-    vertical = (rows >= top[:, None]) & (rows < bottom[:, None])
-    horizontal = (columns >= left[:, None]) & (columns < right[:, None])
-    return vertical[:, :, None] & horizontal[:, None, :]
 
 
 def mix(
