@@ -22,14 +22,22 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
         raise ValueError(
             f"Expected TensorFlow Datasets to be there: pip install tensorflow-datasets. Received: {name!r}: {error}"
         ) from None
-    builder = tensorflow_datasets.builder(name.removeprefix("tfds:"))
-    info = builder.info
-    if not {"image", "label"} <= set(info.features or ()) or "train" not in info.splits:
+    try:
+        builder = tensorflow_datasets.builder(name.removeprefix("tfds:"))
+    except tensorflow_datasets.core.DatasetNotFoundError as error:
         raise ValueError(
-            f"Expected a data set with the features image and label and a split train. "
-            f"Received: {name!r}, with {', '.join(info.features or ())} and {', '.join(info.splits)}"
+            f"Expected tfds: and a name of TensorFlow Datasets. Received: {name!r}: {str(error).splitlines()[0]}"
+        ) from None
+    info = builder.info
+    if not {"image", "label"} <= set(info.features or ()):
+        raise ValueError(
+            f"Expected a data set with the features image and label. "
+            f"Received: {name!r}, with {', '.join(info.features or ())}"
         )
+    # Until then it need not know its splits.
     builder.download_and_prepare()
+    if "train" not in builder.info.splits:
+        raise ValueError(f"Expected a split train. Received: {name!r}, with {', '.join(builder.info.splits)}")
     splits = [split for split in ("train", "validation", "test") if split in builder.info.splits]
     total = sum(builder.info.splits[split].num_examples for split in splits)
     arrays: dict[str, np.ndarray] = {}
