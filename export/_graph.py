@@ -15,9 +15,14 @@ def subgraphs(node: Any) -> Iterator[Any]:
 def all_nodes(graph: Any) -> Iterator[Any]:
     """Gives every node, those of inner graphs after the node that holds them."""
     for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from all_nodes(inner)
+        yield from with_inner(node)
+
+
+def with_inner(node: Any) -> Iterator[Any]:
+    """Gives a node and those of the graphs inside it."""
+    yield node
+    for inner in subgraphs(node):
+        yield from all_nodes(inner)
 
 
 def rename_values(graph: Any, names: Mapping[str, str]) -> None:

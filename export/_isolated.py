@@ -13,7 +13,7 @@ from typing import Any
 
 from ._arrays import read_batches, write_batches
 from ._inputs import Batch
-from ._worker import ANSWER, FAILURE, INPUTS, JOB
+from ._worker import ANSWER, FAILURE, INPUTS, JOB, RUN
 from .errors import DeviceError, ExportError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -42,6 +42,7 @@ class Form:
 
 PLAIN, OPTIMISED = Form("onnxruntime, not optimised", optimise=False), Form("onnxruntime, optimised")
 ON_CUDA = Form("onnxruntime, CUDA", provider=CUDA)
+FORMS = {form.name: form for form in (PLAIN, OPTIMISED, ON_CUDA)}
 
 
 def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) -> dict[str, dict[str, Batch]]:
@@ -54,7 +55,7 @@ def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) 
         ExportError: If onnxruntime does not open or run the file, or its process dies.
         DeviceError: If it would run on another provider.
     """
-    tasks = [("run", {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
+    tasks = [(RUN, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
         work(Path(folder), tasks, [form.name for form in forms], batches)
         return {form.name: read_batches(Path(folder) / f"{ANSWER}-{i}") for i, form in enumerate(forms)}

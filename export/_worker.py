@@ -36,7 +36,31 @@ def _run(here: Path, answer: Path, model: str, provider: str, optimise: bool) ->
     write_batches(answer, {name: run_session(session, batch) for name, batch in batches.items()})
 
 
-_TASKS: dict[str, Callable[..., None]] = {"run": _run}
+def _tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
+    """Runs the first batch and gives every tensor that the graph, or what onnxruntime made of it, has a name for."""
+    import onnx
+    import onnxruntime
+
+    from ._sessions import open_session, run_session
+
+    source = Path(model)
+    if optimise:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(here / "optimised.onnx")
+        open_session(source, provider=provider, options=options)
+        source = here / "optimised.onnx"
+    graph = onnx.load(source)
+    names = {value.name for value in graph.graph.output}
+    made = [name for node in graph.graph.node for name in node.output if name and name not in names]
+    graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made)
+    onnx.save(graph, here / "open.onnx")
+    session = open_session(here / "open.onnx", optimise=False, provider=provider)
+    (batch,) = read_batches(here / INPUTS).values()
+    write_batches(answer, {"": run_session(session, batch)})
+
+
+RUN, TENSORS = "run", "tensors"
+_TASKS: dict[str, Callable[..., None]] = {RUN: _run, TENSORS: _tensors}
 
 
 if __name__ == "__main__":

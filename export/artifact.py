@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from ._arrays import write_batches
+from ._bisect import differs_from_keras, differs_from_plain
 from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
-from ._isolated import DEVICES, run_everywhere
+from ._isolated import DEVICES, FORMS, PLAIN, Form, run_everywhere
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from ._publish import published
 from ._served import Served, raw_samples, served
+from .errors import ParityError
 from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
 from .parity import Parity, compare
 from .preprocessing import Preprocessing
@@ -135,8 +137,8 @@ def export(
         if "saved_model" in formats:
             write_saved_model(function, folder / SAVED_MODEL)
         if "onnx" in formats:
-            write_onnx(function, folder / ONNX, opset)
-        parity = _prove(folder, inputs, expected, tolerance, device)
+            write_onnx(function, folder / ONNX, opset, labels)
+        parity = _prove(function, folder, inputs, expected, tolerance, device)
         parity |= {"seed": seed, "recorded": _record(folder / SAMPLES, inputs, expected)}
         if function.trained_precision:
             parity["float32_against_trained_precision"] = _precision_change(
@@ -185,6 +187,7 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
 
 
 def _prove(
+    function: Served,
     folder: Path,
     inputs: Mapping[str, Batch],
     expected: Mapping[str, Batch],
@@ -198,11 +201,37 @@ def _prove(
     if (folder / ONNX).is_file():
         answers, absent = run_everywhere(folder / ONNX, inputs, device)
         candidates |= answers
-    records = [
-        compare(expected, candidate, inputs, names=("Keras", name), **tolerance)
-        for name, candidate in candidates.items()
-    ]
+    records = []
+    for name, candidate in candidates.items():
+        try:
+            records.append(compare(expected, candidate, inputs, names=("Keras", name), **tolerance))
+        except ParityError as error:
+            if name not in FORMS:
+                raise
+            where = _where(function, folder / ONNX, inputs, expected, candidate, tolerance, FORMS[name])
+            raise ParityError(f"{error}. {where}") from error
     return summarise(records, absent, "Keras")
+
+
+def _where(
+    function: Served,
+    model: Path,
+    inputs: Mapping[str, Batch],
+    expected: Mapping[str, Batch],
+    candidate: Mapping[str, Batch],
+    tolerance: Mapping[str, Any],
+    form: Form,
+) -> str:
+    """Names the tensor at which an ONNX file parts from Keras, on the first input where it does."""
+    for name, batch in inputs.items():
+        try:
+            compare({name: expected[name]}, {name: candidate[name]}, {name: batch}, **tolerance)
+        except ParityError:
+            # The form without optimisation is judged first: where another one fails, that one has passed.
+            return (
+                differs_from_keras(function, model, batch) if form == PLAIN else differs_from_plain(model, batch, form)
+            )
+    return ""
 
 
 def _record(path: Path, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> list[str]:

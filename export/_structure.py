@@ -1,0 +1,106 @@
+"""What may be in a graph, and what need not be: operations counted and checked, leftovers of the conversion removed.
+
+One pass. Before a dense layer the converter puts the channels of a map last again, since that is how Keras flattens:
+
+    MatMul(Reshape(Transpose(x), (batch, H * W * C)), W)  =  MatMul(Reshape(x, (batch, C * H * W)), W')
+
+where W' has the rows of W in the order in which x has its elements.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from ._graph import all_nodes, with_inner
+from .errors import ExportError
+
+# A graph for inference computes the same thing each time.
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+_DOMAINS = {"ai.onnx", "com.microsoft"}
+
+
+def operations(model: Any) -> dict[str, dict[str, int]]:
+    """Counts the operations of a model by domain, those in inner graphs and functions included."""
+    graphs = [model.graph, *model.functions]
+    counts = Counter((node.domain or "ai.onnx", node.op_type) for graph in graphs for node in all_nodes(graph))
+    found: dict[str, dict[str, int]] = {}
+    for (domain, name), count in sorted(counts.items()):
+        found.setdefault(domain, {})[name] = count
+    return found
+
+
+def check_operations(found: dict[str, dict[str, int]]) -> None:
+    """Raises an ExportError if an operation is of a domain that not every onnxruntime has, or is random."""
+    foreign = [f"{domain}.{name}" for domain, names in found.items() for name in names if domain not in _DOMAINS]
+    refused = [*foreign, *(name for name in found.get("ai.onnx", {}) if name in _RANDOM)]
+    if refused:
+        raise ExportError(f"Expected deterministic operations of ONNX and onnxruntime. Received: {', '.join(refused)}")
+
+
+def simplified(model: Any) -> Any:
+    """Takes the pass above through a graph, and drops what nothing needs any more."""
+    import onnx
+
+    changed = False
+    shapes = _shapes(onnx.shape_inference.infer_shapes(model).graph)
+    consumers = Counter(name for node in all_nodes(model.graph) for name in node.input)
+    consumers.update(value.name for value in model.graph.output)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {initializer.name: initializer for initializer in model.graph.initializer}
+    for matmul in model.graph.node:
+        if matmul.op_type != "MatMul" or matmul.input[1] not in constants:
+            continue
+        reshape = makers.get(matmul.input[0], matmul)
+        transpose = makers.get(reshape.input[0], matmul)
+        if (reshape.op_type, transpose.op_type) != ("Reshape", "Transpose") or consumers[reshape.output[0]] != 1:
+            continue
+        weights = onnx.numpy_helper.to_array(constants[matmul.input[1]])
+        rows = _rows(shapes.get(transpose.input[0], ()), list(transpose.attribute[0].ints), len(weights))
+        if rows is None or weights.ndim != 2:
+            continue
+        flat, kernel = f"{reshape.output[0]}__flat", f"{matmul.input[1]}__rows"
+        model.graph.initializer.extend(
+            [
+                onnx.numpy_helper.from_array(np.array([0, -1]), f"{flat}_shape"),
+                onnx.numpy_helper.from_array(np.ascontiguousarray(weights[rows]), kernel),
+            ]
+        )
+        reshape.input[:] = [transpose.input[0], f"{flat}_shape"]
+        matmul.input[1] = kernel
+        changed = True
+    if changed:
+        _drop_unused(model.graph)
+    return model
+
+
+def _shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:
+    return {
+        value.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info)
+    }
+
+
+def _rows(shape: tuple[int | None, ...], perm: list[int], count: int) -> np.ndarray | None:
+    """The row of W that belongs to each element of x, if every example is flattened whole."""
+    sizes = [size for size in shape[1:] if size is not None]
+    if not shape or len(sizes) != len(shape) - 1 or perm[0] != 0 or int(np.prod(sizes)) != count:
+        return None
+    after = [axis - 1 for axis in perm[1:]]
+    places = np.arange(count).reshape([sizes[axis] for axis in after])
+    return np.transpose(places, np.argsort(after)).ravel()
+
+
+def _drop_unused(graph: Any) -> None:
+    """Removes nodes and constants whose results go nowhere."""
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(name for inner in with_inner(node) for name in inner.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    constants = [initializer for initializer in graph.initializer if initializer.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)

@@ -1,0 +1,77 @@
+"""What happens when something computes wrongly or crashes: a report that says what and where."""
+
+import os
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+import export
+from export import onnx_model
+from export._bisect import differs_from_plain
+from export._isolated import OPTIMISED
+from tests.export.models import conv_net, randomise
+
+layers = keras.layers
+
+
+def two_blocks() -> keras.Model:
+    from keras_skip import PreActivationBlock
+
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="stem")(inputs)
+    x = PreActivationBlock(6, name="first")(x)
+    x = PreActivationBlock(6, name="second")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return randomise(keras.Model(inputs, layers.Dense(4, name="logits")(x)))
+
+
+@pytest.mark.parametrize(
+    ("user", "reported"),
+    [("Conv", "second_1?/"), ("MatMul", "logits_1?/MatMul")],
+)
+def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path, monkeypatch):
+    converted = onnx_model.converted
+
+    def damaged(*arguments):
+        model = converted(*arguments)
+        last = [node for node in model.graph.node if node.op_type == user][-1]
+        (weights,) = [i for i in model.graph.initializer if i.name == last.input[1]]
+        values = onnx.numpy_helper.to_array(weights).copy()
+        values.flat[3] += 1.0
+        weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+        return model
+
+    monkeypatch.setattr(onnx_model, "converted", damaged)
+    message = rf"onnxruntime, not optimised against Keras .* The first tensor that differs from Keras is \S*{reported}"
+    with pytest.raises(export.ParityError, match=message) as caught:
+        export.export(two_blocks(), tmp_path / "a", formats="onnx")
+    assert "by " in str(caught.value) and list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_differs_inside_that_is_said(tmp_path):
+    path = export.to_onnx(conv_net(), tmp_path / "m.onnx")
+    batch = {"input": np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")}
+    assert differs_from_plain(path, batch, OPTIMISED).startswith("None of the ")
+
+
+@pytest.mark.parametrize(
+    ("crash", "message"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "not optimised to run. Received: its process died of SIGSEGV"),
+        ("os._exit(3)", "Received: its process ended with exit code 3"),
+    ],
+    ids=["segfault", "exit"],
+)
+def test_a_crash_of_the_runtime_is_a_report(crash, message, artifact, tmp_path, monkeypatch):
+    # Python imports a module of this name when it starts, here in the process that runs onnxruntime.
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, signal, onnxruntime\nonnxruntime.InferenceSession.run = lambda *_: {crash}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    with pytest.raises(export.ExportError, match=message):
+        export.verify(artifact)
+    with pytest.raises(export.ExportError, match=message):
+        export.to_onnx(conv_net(), tmp_path / "m.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["sitecustomize.py"]
