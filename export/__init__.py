@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .artifact import Artifact, export
     from .errors import DeviceError, ExportError, ParityError, VerificationError
+    from .inspection import inspect
     from .onnx_model import to_onnx
     from .parity import Parity, compare
     from .predictor import Predictor, load
@@ -28,6 +29,7 @@ _HOMES = {
     "VerificationError": "errors",
     "compare": "parity",
     "export": "artifact",
+    "inspect": "inspection",
     "load": "predictor",
     "to_onnx": "onnx_model",
     "to_saved_model": "saved_model",
@@ -45,6 +47,7 @@ __all__ = [
     "VerificationError",
     "compare",
     "export",
+    "inspect",
     "load",
     "to_onnx",
     "to_saved_model",

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ._safety import check_folder, read_json
 from .errors import VerificationError
 
 FORMAT = 1
@@ -46,8 +47,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         digest, found = _digest(manifest), manifest["sha256"]
+    except VerificationError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {error!r}") from error
     if manifest.get("format") != FORMAT:
@@ -66,8 +69,9 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> int:
         The number of files, the manifest included.
 
     Raises:
-        VerificationError: If files are missing, changed or unexpected; the message names each.
+        VerificationError: If files are missing, changed, unexpected or links; the message names each.
     """
+    check_folder(folder)
     listed, present = manifest["files"], set(files_of(folder)) - {MANIFEST}
     problems = {
         "missing": sorted(set(listed) - present),

@@ -5,11 +5,15 @@ other side knows what had been done when the process died.
 """
 
 import json
+import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ._arrays import read_batches, write_batches
+from ._inputs import Batch
 from .errors import ExportError
 
 ANSWER, JOB, INPUTS, FAILURE = "answer", "job.json", "inputs", "failure.json"
@@ -59,8 +63,44 @@ def _tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool
     write_batches(answer, {"": run_session(session, batch)})
 
 
-RUN, TENSORS = "run", "tensors"
-_TASKS: dict[str, Callable[..., None]] = {RUN: _run, TENSORS: _tensors}
+def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> None:
+    """Measures a run of the first batch, as a whole and by kernel."""
+    import onnxruntime
+
+    from ._sessions import open_session, run_session
+
+    (batch,) = read_batches(here / INPUTS).values()
+    session = open_session(Path(model), provider=provider)
+    milliseconds = statistics.median(_timed(session, batch) for _ in range(runs + _WARM_UP)) * 1000
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(here / "profile")
+    session = open_session(Path(model), provider=provider, options=options)
+    for _ in range(runs):
+        run_session(session, batch)
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    spent: dict[str, float] = {}
+    nodes: dict[str, set[str]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            kernel = event["args"]["op_name"]
+            spent[kernel] = spent.get(kernel, 0.0) + event["dur"] / runs
+            nodes.setdefault(kernel, set()).add(event["name"])
+    kernels = [{"name": k, "count": len(nodes[k]), "microseconds": spent[k]} for k in spent]
+    answer.write_text(json.dumps({"milliseconds": milliseconds, "kernels": kernels}), encoding="utf-8")
+
+
+def _timed(session: Any, batch: Batch) -> float:
+    from ._sessions import run_session
+
+    start = time.perf_counter()
+    run_session(session, batch)
+    return time.perf_counter() - start
+
+
+RUN, TENSORS, PROFILE = "run", "tensors", "profile"
+_WARM_UP = 2
+_TASKS: dict[str, Callable[..., None]] = {RUN: _run, TENSORS: _tensors, PROFILE: _profile}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ._conversion import converted
 from ._inputs import zeros
 from ._isolated import PLAIN, run_forms
 from ._publish import published
+from ._safety import check_onnx_file
 from ._served import Served, served
 from ._structure import check_operations, operations
 from .errors import ExportError
@@ -123,13 +124,17 @@ def check_onnx(path: Path) -> Any:
 
     Raises:
         ExportError: If the file is not a valid model.
+        VerificationError: If it is none at all, or leads elsewhere.
     """
     import onnx
+    from google.protobuf.message import DecodeError
 
+    check_onnx_file(path)
     try:
         model = onnx.load(path)
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        # By its path the file can be larger than what fits one message.
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError) as error:
         raise ExportError(f"Expected a model that onnx's checker accepts. Received: {path.name} ({error})") from error
     return model
 

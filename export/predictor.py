@@ -9,6 +9,7 @@ import numpy as np
 from ._inputs import Batch, Raw, check_raw, examples
 from ._isolated import DEVICES
 from ._manifest import ONNX, read_manifest, sha256
+from ._safety import check_onnx_file, check_regular
 from ._sessions import open_session, run_session
 from .errors import VerificationError
 
@@ -33,12 +34,20 @@ class Predictor:
         file = folder / ONNX
         if "onnx" not in self.metadata["formats"]:
             raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
-        if not file.is_file() or sha256(file) != self.metadata["files"][ONNX]:
-            raise VerificationError(f"Expected {file} as it was exported. Received: a missing or changed file")
+        if not file.is_file():
+            raise VerificationError(f"Expected {file} as it was exported. Received: no such file")
+        check_regular(file)
+        self._check_hash(file)
+        for weights in check_onnx_file(file):
+            self._check_hash(weights)
         self.labels: list[str] | None = self.metadata["labels"]
         self._inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device])
+
+    def _check_hash(self, file: Path) -> None:
+        if sha256(file) != self.metadata["files"].get(file.name):
+            raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
 
     def __call__(self, x: Any) -> Any:
         """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""

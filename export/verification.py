@@ -3,7 +3,6 @@
 Keras is not needed, and TensorFlow only for the SavedModel: the reference is what was recorded at export.
 """
 
-import json
 import secrets
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from ._arrays import read_batches
 from ._inputs import Batch, Raw, random_inputs
 from ._isolated import DEVICES, run_everywhere
 from ._manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, check_files, read_manifest
+from ._safety import check_arrays, read_json
 from .artifact import DECISIONS, summarise
 from .errors import ExportError, VerificationError
 from .onnx_model import check_onnx
@@ -100,7 +100,8 @@ def _outputs(
 
 
 def _recorded(folder: Path) -> tuple[dict[str, Batch], dict[str, Batch], dict[str, Any]]:
-    parity = json.loads((folder / PARITY).read_text(encoding="utf-8"))
+    parity = read_json(folder / PARITY)
+    check_arrays(folder / SAMPLES)
     batches = read_batches(folder / SAMPLES)
     inputs, outputs = (
         {

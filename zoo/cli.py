@@ -219,6 +219,43 @@ def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artif
     console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"]})
 
 
+@app.command("inspect")
+def inspect_(
+    artifact: Annotated[Path, typer.Argument(help="The folder of an artifact, or an ONNX file.")],
+    batch: Annotated[int, typer.Option(help="Examples in a run.")] = 1,
+    size: Annotated[int, typer.Option(help="What to take for dynamic dimensions other than the batch.")] = 32,
+    runs: Annotated[int, typer.Option(help="How many runs to measure.")] = 20,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Show what an exported network takes and gives, its operations, and the time of each under onnxruntime."""
+    from export import inspect
+
+    found = inspect(artifact, batch_size=batch, size=size, runs=runs, device=device)
+    for title in ("inputs", "outputs"):
+        tensors = [(t["name"], t["dtype"], ", ".join(str(n or "?") for n in t["shape"])) for t in found[title]]
+        console.show_table(title.capitalize(), ("name", "type", "shape"), tensors)
+    in_file = {o["name"]: o["count"] for o in found["operations"]}
+    measured = {k["name"]: k for k in found["kernels"]}
+    none = {"count": 0, "microseconds": 0.0, "share": 0.0}
+    rows = [
+        (name, in_file.get(name, 0), k["count"], f"{k['microseconds']:.1f}", f"{k['share']:.1%}")
+        for name, k in (measured | {name: none for name in in_file if name not in measured}).items()
+    ]
+    console.show_table("Operations", ("operation", "in the file", "as run", "microseconds", "share"), rows)
+    shapes = ", ".join("x".join(map(str, shape)) for shape in found["batch"].values())
+    versions = ", ".join(f"{domain} {version}" for domain, version in found["opset"].items())
+    console.show_record(
+        "Inspected",
+        {
+            "file": found["file"],
+            "size": f"{found['bytes']:,} bytes",
+            "opset": f"{versions}; IR version {found['ir_version']}",
+            "one run": f"{found['milliseconds']:.3f} ms on {shapes}, {device}",
+            **{key: value[:60] for key, value in found["metadata"].items()},
+        },
+    )
+
+
 def _show_run(run: Run) -> None:
     results = run.results
     console.show_record(

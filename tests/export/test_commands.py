@@ -62,6 +62,15 @@ def test_a_device_that_is_not_there_is_an_error(folder):
     assert not (folder / "other").exists()
 
 
+def test_inspect_shows_what_is_there_and_where_the_time_goes(folder):
+    for path in ("net-export", "net-export/model.onnx"):
+        done = keras_skip("inspect", path, "--runs", 2, "--batch", 3, cwd=folder)
+        assert "batch, 3, 8, 8" in done.stdout and "3x3x8x8" in done.stdout
+        assert "Conv" in done.stdout and "microseconds" in done.stdout and "weights_sha256" in done.stdout
+        assert done.stderr == ""
+    assert "Expected an artifact or an ONNX file" in keras_skip("inspect", "nothing", cwd=folder, expect=1).stderr
+
+
 def test_code_in_a_file_is_refused_with_a_sentence(folder):
     inputs = keras.Input((3,))
     keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs)).save(folder / "code.keras")

@@ -1,0 +1,122 @@
+"""What is in an ONNX file and where its time goes."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._arrays import write_batches
+from ._inputs import Batch
+from ._isolated import CPU, DEVICES, work
+from ._manifest import MANIFEST, ONNX, read_manifest
+from ._safety import check_onnx_file, check_regular, read_json
+from ._structure import operations
+from ._worker import ANSWER, INPUTS, PROFILE
+from .errors import VerificationError
+from .onnx_model import check_onnx
+
+_SIZE = 32
+_ELEMENTS = 2**28
+
+
+def inspect(
+    path: str | Path, *, batch_size: int = 1, runs: int = 20, device: str = "cpu", size: int = _SIZE
+) -> dict[str, Any]:
+    """Looks into an artifact or an ONNX file, and measures each operation under onnxruntime.
+
+    Args:
+        path: The artifact's folder, or the file.
+        batch_size: How many examples to run at once.
+        runs: How often.
+        device: "cpu" or "cuda".
+        size: What to take for dynamic dimensions other than the batch.
+
+    Returns:
+        `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (what
+        onnxruntime runs after its optimisation: name, count, microseconds in one run, share), `milliseconds` of one
+        run, `bytes`, `opset`, `ir_version` and `metadata`.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+        VerificationError: If the file is broken or leads elsewhere.
+        DeviceError: If the device is not there.
+
+    Example:
+        >>> inspect("classifier")["kernels"][0]
+        {'name': 'FusedConv', 'count': 19, 'microseconds': 812.4, 'share': 0.91}
+    """
+    if device not in DEVICES:
+        raise ValueError(f"Expected device to be one of {tuple(DEVICES)}. Received: device={device!r}")
+    for name, value in (("batch_size", batch_size), ("runs", runs), ("size", size)):
+        if value < 1:
+            raise ValueError(f"Expected {name} to be at least 1. Received: {name}={value}")
+    file = _file(Path(path))
+    parts = [file, *check_onnx_file(file)]
+    model = check_onnx(file)
+    fixed = {initializer.name for initializer in model.graph.initializer}
+    inputs = [_tensor(value) for value in model.graph.input if value.name not in fixed]
+    batch = {tensor["name"]: _draw(tensor, batch_size, size) for tensor in inputs}
+    milliseconds, kernels = _profile(file, batch, runs, DEVICES[device])
+    return {
+        "file": str(file),
+        "bytes": sum(part.stat().st_size for part in parts),
+        "inputs": inputs,
+        "outputs": [_tensor(value) for value in model.graph.output],
+        "operations": [
+            {"name": name, "domain": domain, "count": count}
+            for domain, counts in operations(model).items()
+            for name, count in counts.items()
+        ],
+        "batch": {name: list(x.shape) for name, x in batch.items()},
+        "milliseconds": milliseconds,
+        "kernels": kernels,
+        "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
+        "ir_version": model.ir_version,
+        "metadata": {entry.key: entry.value for entry in model.metadata_props},
+    }
+
+
+def _file(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"Expected an artifact or an ONNX file. Received: {path}")
+    if not path.is_dir():
+        return path
+    manifest = read_manifest(path)
+    if ONNX not in manifest["files"] or not (path / ONNX).exists():
+        raise VerificationError(f"Expected an artifact with an ONNX file. Received: {path}, whose {MANIFEST} has none")
+    check_regular(path / ONNX)
+    return path / ONNX
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    import onnx
+
+    kind = value.type.tensor_type
+    return {
+        "name": value.name,
+        "dtype": onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
+        "shape": [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim],
+    }
+
+
+def _draw(tensor: Mapping[str, Any], batch_size: int, size: int) -> np.ndarray:
+    shape = [n if isinstance(n, int) else batch_size if i == 0 else size for i, n in enumerate(tensor["shape"])]
+    if int(np.prod(shape, dtype=object)) > _ELEMENTS:
+        raise VerificationError(f"Expected an input of at most {_ELEMENTS} elements. Received: {shape}")
+    if np.dtype(tensor["dtype"]).kind == "f":
+        return np.random.default_rng(0).standard_normal(shape).astype(tensor["dtype"])
+    # Zero is a byte, a token and False alike.
+    return np.zeros(shape, tensor["dtype"])
+
+
+def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[float, list[dict[str, Any]]]:
+    with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
+        folder = Path(name)
+        write_batches(folder / INPUTS, {"": batch})
+        work(folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"])
+        answer = read_json(folder / f"{ANSWER}-0")
+    whole = sum(kernel["microseconds"] for kernel in answer["kernels"]) or 1.0
+    kernels = [{**kernel, "share": kernel["microseconds"] / whole} for kernel in answer["kernels"]]
+    return answer["milliseconds"], sorted(kernels, key=lambda kernel: -kernel["microseconds"])
