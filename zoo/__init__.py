@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .counting import multiply_adds
     from .data import Batches, Preprocessing, Source, load_source
+    from .evaluation import evaluate
+    from .interruption import Interrupted
     from .loading import load, load_weights
     from .recipes import get_recipe, list_recipes
     from .registry import build, describe, list_models
-    from .runs import Run, TrainingError, open_run
+    from .runs import Run, TrainingError, list_runs, open_run
     from .settings import Recipe
-    from .training import evaluate, train
+    from .training import resume, train
 
 _HOME = {
     "Batches": "data",
+    "Interrupted": "interruption",
     "Preprocessing": "data",
     "Recipe": "settings",
     "Run": "runs",
@@ -25,20 +28,23 @@ _HOME = {
     "TrainingError": "runs",
     "build": "registry",
     "describe": "registry",
-    "evaluate": "training",
+    "evaluate": "evaluation",
     "get_recipe": "recipes",
     "list_models": "registry",
     "list_recipes": "recipes",
+    "list_runs": "runs",
     "load": "loading",
     "load_source": "data",
     "load_weights": "loading",
     "multiply_adds": "counting",
     "open_run": "runs",
+    "resume": "training",
     "train": "training",
 }
 
 __all__ = [
     "Batches",
+    "Interrupted",
     "Preprocessing",
     "Recipe",
     "Run",
@@ -50,11 +56,13 @@ __all__ = [
     "get_recipe",
     "list_models",
     "list_recipes",
+    "list_runs",
     "load",
     "load_source",
     "load_weights",
     "multiply_adds",
     "open_run",
+    "resume",
     "train",
 ]
 

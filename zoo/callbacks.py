@@ -1,32 +1,39 @@
 """What happens in each epoch beside the training: one Keras callback for each thing.
 
-What Keras calls validation figures are test figures here: they choose nothing. Losses are written as the cross-entropy
-alone, without the regularisation.
+What Keras calls validation figures are here figures of the `part` they were measured on: "test", or "validation" where
+training images are held out. Losses are written as the cross-entropy alone, without the regularisation.
 """
 
 import csv
 import math
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from .checkpoints import Checkpoints, Progress
 from .data import Batches
+from .interruption import Interrupted, Stop
 from .runs import TrainingError, replacing
 
-COLUMNS = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "test_loss", "test_accuracy")
 
+class GoOn(keras.callbacks.Callback):
+    """Tells the data set which epoch it is, before its first batch is fetched, and gives the metrics back the state
+    that they had in the middle of an epoch, after Keras has reset them.
+    """
 
-class SetEpoch(keras.callbacks.Callback):
-    """Tells the data set which epoch it is, before its first batch is fetched."""
-
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[Any] | None) -> None:
         super().__init__()
-        self.batches = batches
+        self.batches, self.checkpoints, self.metrics = batches, checkpoints, metrics
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.batches.epoch = epoch
+        if self.metrics is not None:
+            self.checkpoints.set_metrics(self.metrics)
+            self.metrics = None
 
 
 class UseAverages(keras.callbacks.Callback):
@@ -62,75 +69,122 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         if not math.isfinite(float(loss)):
             raise TrainingError(
                 f"Expected a finite loss. Received: loss={float(loss)} in epoch {self.epoch + 1}; "
-                "a lower learning_rate or a longer warmup may help"
+                "a lower optimizer.lr or a longer schedule.warmup may help"
             )
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row to history.csv after each epoch, and keeps the rows; the rate is that of the epoch's first step."""
+    """Appends a row to history.csv after each epoch, and keeps the rows in the run's progress."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, progress: Progress, part: str) -> None:
         super().__init__()
-        self.path = path
-        self.rows: list[dict[str, float]] = []
+        self.path, self.progress, self.part = path, progress, part
+        self.columns = ("epoch", "seconds", "learning_rate", "loss", "accuracy", f"{part}_loss", f"{part}_accuracy")
+        # After a kill the file may hold a row more than the checkpoint, or a part of one.
+        with replacing(path) as beside:
+            self._write(beside, "w", progress.rows, header=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.started = time.perf_counter()
-        self.rate = float(self.model.optimizer.learning_rate)
+        self.started = time.perf_counter() - self.progress.seconds
+        if self.progress.learning_rate is None:
+            self.progress.learning_rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.progress.seconds = time.perf_counter() - self.started
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         row = {
             "epoch": epoch + 1,
             "seconds": round(time.perf_counter() - self.started, 3),
-            "learning_rate": self.rate,
+            "learning_rate": self.progress.learning_rate,
             "loss": float(logs["cross_entropy"]),
             "accuracy": float(logs["accuracy"]),
-            "test_loss": float(logs["val_cross_entropy"]),
-            "test_accuracy": float(logs["val_accuracy"]),
+            f"{self.part}_loss": float(logs["val_cross_entropy"]),
+            f"{self.part}_accuracy": float(logs["val_accuracy"]),
         }
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            if new:
+        self._write(self.path, "a", [row])
+        self.progress.rows.append(row)
+        self.progress.seconds, self.progress.learning_rate = 0.0, None
+
+    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool = False) -> None:
+        with path.open(mode, newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            if header:
                 writer.writeheader()
-            writer.writerow(row)
-        self.rows.append(row)
+            writer.writerows(rows)
 
 
 class Events(keras.callbacks.Callback):
-    """Writes the figures of each row of the history as TensorBoard scalars, with TensorFlow's own writer alone."""
+    """Writes the rows of the history as TensorBoard scalars, from the first one on: a resumed run replaces the file."""
 
-    def __init__(self, folder: Path, history: History) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         super().__init__()
-        self.folder, self.history = folder, history
+        from tensorboardX.event_file_writer import EventsWriter
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        import tensorflow as tf
-
-        if keras.backend.backend() != "tensorflow":
-            # TensorFlow would take the memory that the training needs.
-            tf.config.set_visible_devices([], "GPU")
-        self.tf = tf
-        self.writer = tf.summary.create_file_writer(str(self.folder))
-        plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
-        self.metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        # The writer without a thread: it fails where the training sees it.
+        self.writer = EventsWriter(str(folder / "events"))
+        self.progress = progress
+        for row in progress.rows:
+            self._write(row)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        with self.writer.as_default():
-            for name, value in self.history.rows[-1].items():
-                if name != "epoch":
-                    value = self.tf.constant(value, "float32")
-                    self.tf.summary.write(name, value, step=epoch + 1, metadata=self.metadata)
+        self._write(self.progress.rows[-1])
+
+    def _write(self, row: dict[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != "epoch"]
+        self.writer.write_event(Event(wall_time=time.time(), step=int(row["epoch"]), summary=Summary(value=values)))
         self.writer.flush()
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps weights and optimizer state of the last epoch; a kill while it writes leaves the state before."""
+    """Saves the state after each epoch, every so many minutes or steps, and when asked to stop.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        checkpoints: Where to.
+        progress: What the other callbacks keep up to date, but for the position.
+        batches: The training set, which knows where it began.
+        minutes, steps: How often within an epoch; None: not.
+        stop: Whether to stop.
+        how_to_go_on: For the message of the interruption.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        batches: Batches,
+        minutes: float | None,
+        steps: int | None,
+        stop: Stop,
+        how_to_go_on: str,
+    ) -> None:
         super().__init__()
-        self.path = folder / "last.weights.h5"
+        self.checkpoints, self.progress, self.batches = checkpoints, progress, batches
+        self.minutes, self.steps, self.stop, self.how_to_go_on = minutes, steps, stop, how_to_go_on
+        self.saved = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        epoch, first = self.batches.position
+        done = first + batch + 1
+        # The end of an epoch is saved when it has been evaluated.
+        if done < self.batches.batches_per_epoch and (self.stop.signum is not None or self._due(done)):
+            self._save(epoch, done)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        with replacing(self.path) as beside:
-            self.model.save_weights(beside)
+        self._save(epoch + 1, 0)
+
+    def _due(self, done: int) -> bool:
+        late = self.minutes is not None and time.monotonic() - self.saved >= 60 * self.minutes
+        return late or (self.steps is not None and done % self.steps == 0)
+
+    def _save(self, epoch: int, batch: int) -> None:
+        self.progress.epoch, self.progress.batch = epoch, batch
+        self.checkpoints.save(self.progress, epoch * self.batches.batches_per_epoch + batch)
+        self.saved = time.monotonic()
+        if self.stop.signum is not None:
+            raise Interrupted(self.stop.signum, self.how_to_go_on)

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from . import console, listing
+from .environment import set_again
 from .recipes import RECIPES, get_recipe
 from .registry import MODELS, list_models
-from .runs import Run, TrainingError, open_run
+from .runs import Run, TrainingError, list_runs, open_run
 from .settings import setting
 
 app = typer.Typer(
@@ -88,36 +89,87 @@ def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="The recipe; `keras-skip list` shows them.")],
+    recipe: Annotated[str | None, typer.Argument(help="The recipe; `keras-skip list` shows them.")] = None,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/RECIPE.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Length of the run.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation and dropout.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe; repeatable.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as optimizer.lr=0.2; repeatable."),
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(metavar="FRACTION", help="Hold out part of the training images to measure on.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float | None, typer.Option(help="How often to save within an epoch. Default: 10.")
+    ] = None,
+    checkpoint_steps: Annotated[int | None, typer.Option(help="The same, in steps.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, in place of RECIPE.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network; everything about the run goes into its folder."""
+    """Train a network; everything about the run goes into its folder. Ctrl-C stops it with a checkpoint."""
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
     overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    options: dict[str, Any] = {"out": out, "checkpoint_minutes": checkpoint_minutes}
+    options |= {"checkpoint_steps": checkpoint_steps, "overwrite": overwrite or None}
+    given = {name: value for name, value in options.items() if value is not None}
+    if resume is not None:
+        if recipe or data or validation or overrides or given:
+            raise ValueError(f"Expected --resume alone. Received: --resume {resume} with a recipe or other options")
+        _resume(resume)
+        return
+    if recipe is None:
+        raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     chosen = get_recipe(recipe).changed(overrides)
-    console.import_quietly("keras", "tensorflow")
+    console.import_quietly("keras")
     from .data import load_source
     from .training import train as run_training
 
     source = load_source(data or chosen.source)
-    with console.progress_bar(chosen.epochs, len(source.train_images), chosen.batch_size) as bar:
-        run = run_training(recipe, source, out, overwrite=overwrite, callbacks=[bar], **overrides)
+    if validation is not None:
+        source = source.with_validation(validation, seed=chosen.seed)
+    shown = console.progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size)
+    with console.interruptible(), shown as bar:
+        run = run_training(recipe, source, **given, callbacks=[bar], **overrides)
     _show_run(run)
+
+
+def _resume(folder: Path) -> None:
+    opened = open_run(folder)
+    set_again(opened.record["environment"])
+    console.import_quietly("keras")
+    from .training import resume
+
+    examples, recipe = opened.source["examples"]["train"], opened.recipe
+    with console.interruptible(), console.progress_bar(recipe.epochs, examples, recipe.batch_size) as bar:
+        run = resume(folder, callbacks=[bar])
+    _show_run(run)
+
+
+@app.command()
+def runs(folder: Annotated[Path, typer.Argument(help="Where the folders of the runs are.")] = Path("runs")) -> None:
+    """List the runs in a folder: what they train, how far they are, what they reach."""
+    found = list_runs(folder)
+    if not found:
+        raise ValueError(f"Expected a folder with runs. Received: {str(folder)!r}")
+    rows = []
+    for run in found:
+        accuracy = run.results.get("test_accuracy")
+        result = run.record.get("reason", "") if accuracy is None else f"test accuracy {accuracy:.2%}"
+        epochs = f"{run.epochs_done}/{run.recipe.epochs}"
+        rows.append((run.path, run.status_now, run.recipe.network, run.source["name"], epochs, result))
+    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "result"), rows)
 
 
 @app.command()
 def evaluate(run: RunFolder, data: Data = None) -> None:
     """Measure a run's network on test images."""
     opened = open_run(run)
-    console.import_quietly("keras", "tensorflow")
-    from .training import evaluate as measure
+    console.import_quietly("keras")
+    from .evaluation import evaluate as measure
 
     figures = measure(opened, data)
     console.show_record(

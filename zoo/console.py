@@ -1,20 +1,25 @@
-"""What the command line looks like: quiet libraries, a progress bar, tables.
+"""What the command line looks like: quiet libraries, progress, tables, the ends of interrupted runs.
 
 Rich and Keras are imported where they are used.
 """
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
+
+# Between two lines of progress where there is no terminal.
+LINE_SECONDS = 60
 
 
 def import_quietly(*packages: str) -> None:
@@ -52,43 +57,83 @@ def _stderr_held_back() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras.callbacks.Callback]":
-    """A Keras callback that shows, on standard error, epoch, images per second, test accuracy and time left."""
+    """A Keras callback that shows, on standard error, epoch, images per second, accuracy and time left.
+
+    On a terminal it is a bar; else a line for each epoch, and for each minute of a long one.
+    """
     import keras
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    batches = -(-examples // batch_size)
     columns = (
         TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
         BarColumn(),
-        TextColumn("{task.fields[rate]:.0f} images/s, test accuracy {task.fields[accuracy]},"),
+        TextColumn("{task.fields[rate]:.0f} images/s, accuracy {task.fields[accuracy]},"),
         TimeElapsedColumn(),
         TextColumn("+"),
         TimeRemainingColumn(),
     )
+    screen = Console(stderr=True)
 
     class Bar(keras.callbacks.Callback):
-        def on_train_begin(self, logs: Any = None) -> None:
-            progress.start()
+        accuracy = "-"
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.before, self.started = epoch * examples, time.perf_counter()
-            progress.update(task, epoch=epoch + 1)
+            # What a resumed run had done before is no measure of how fast it is now.
+            self.epoch, self.skipped = epoch, (batches - self.params["steps"]) * batch_size
+            self.started = self.said = time.perf_counter()
+            if screen.is_terminal and not progress.live.is_started:
+                progress.start()
+                progress.reset(task, completed=self._completed(0), accuracy=self.accuracy)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            done = min((batch + 1) * batch_size, examples)
-            rate = done / (time.perf_counter() - self.started)
-            progress.update(task, completed=self.before + done, rate=rate)
+            self._show((batch + 1) * batch_size)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            progress.update(task, accuracy=f"{logs['val_accuracy']:.2%}")
+            self.accuracy = f"{logs['val_accuracy']:.2%}"
+            self._show(examples - self.skipped, ended=True)
 
-    progress = Progress(*columns, console=Console(stderr=True))
-    task = progress.add_task("", total=epochs * examples, epoch=0, rate=0.0, accuracy="-")
+        def _show(self, done: int, ended: bool = False) -> None:
+            now = time.perf_counter()
+            done = min(done, examples - self.skipped)
+            rate = done / (now - self.started)
+            completed = self._completed(done)
+            if screen.is_terminal:
+                progress.update(task, completed=completed, epoch=self.epoch + 1, rate=rate, accuracy=self.accuracy)
+            elif ended or now - self.said >= LINE_SECONDS:
+                self.said = now
+                left = timedelta(seconds=round((epochs * examples - completed) / rate))
+                share = "" if ended else f" ({completed / examples - self.epoch:.0%})"
+                accuracy = f"accuracy {self.accuracy}" if ended else "training"
+                line = f"epoch {self.epoch + 1}/{epochs}{share}: {rate:.0f} images/s, {accuracy}, {left} left"
+                print(line, file=sys.stderr, flush=True)
+
+        def _completed(self, done: int) -> int:
+            return self.epoch * examples + self.skipped + done
+
+    progress = Progress(*columns, console=screen)
+    task = progress.add_task("", total=epochs * examples, epoch=1, rate=0.0, accuracy="-")
     try:
         yield Bar()
     finally:
         if progress.live.is_started:
             progress.stop()
+
+
+@contextmanager
+def interruptible() -> "Iterator[None]":
+    """Turns an interruption into its message and the exit code of its signal; a second Ctrl-C has no message."""
+    import typer
+
+    from .interruption import Interrupted
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if isinstance(error, Interrupted):
+            print(f"Interrupted. {error}", file=sys.stderr)
+        raise typer.Exit(128 + getattr(error, "signum", signal.SIGINT)) from None
 
 
 def show_record(title: str, rows: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 It is a second model beside the trained network, so that what is saved is free of all this.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,6 +17,8 @@ class Learner(keras.Model):
     """A network that keeps moving averages: after the step n, average = d * average + (1 - d) * value, where
     d = min(decay, (1 + n) / (10 + n)). What is averaged are the weights and the normalisation statistics, nothing else.
     """
+
+    averages: Sequence[keras.Variable] = ()
 
     def keep_averages(self, decay: float) -> None:
         """Begins with the present values; to be called once, before `compile`."""
@@ -66,11 +69,10 @@ class Learner(keras.Model):
         return steps, [ops.cast(a + (1 - decay) * (v - a), a.dtype) for a, v in zip(averages, values, strict=True)]
 
 
-def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> Learner:
-    """The model with the recipe's loss and optimizer, ready for `fit`."""
+def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learner, list[keras.metrics.Metric]]:
+    """The model with the recipe's loss and optimizer, ready for `fit`; and its metrics, which Keras hides until then."""
     settings = recipe.optimizer
     learner = Learner(model.inputs, model.outputs, name=model.name)
-    learner.averages = []
     if settings.decay_norm_and_bias and settings.weight_decay:
         for variable in learner.trainable_variables:
             variable.regularizer = variable.regularizer or keras.regularizers.L2(settings.weight_decay / 2)
@@ -83,9 +85,10 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> Learner:
         global_clipnorm=settings.clip_norm or None,
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    learner.compile(optimizer, loss, metrics=metrics(), jit_compile=jit_compile(recipe.jit))
+    measured = metrics()
+    learner.compile(optimizer, loss, metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)
-    return learner
+    return learner, measured
 
 
 def metrics() -> list[keras.metrics.Metric]:

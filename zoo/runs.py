@@ -1,17 +1,21 @@
 """The run folder, which says everything about a training run.
 
     runs/NAME/
-      run.json        recipe, seed, versions, revision, status ("running", "complete", "failed"), results
+      run.json        recipe, overrides, seed, versions, revision, environment, status, results
       history.csv     a row per epoch
       tensorboard/    the same figures as events
-      checkpoints/    the state after the last epoch
+      checkpoints/    the last two states, from which a run that was stopped goes on
       model.keras     the trained network
+      .lock           held by the process that trains; the kernel releases it, however that process ends
 
-Files are written beside their place and moved there in one step, so that none is ever half there.
+The status is "running", "complete", "failed" or "interrupted"; "running" without a process that holds the lock is a run
+that was killed. Files are written beside their place and moved there in one step, so that none is ever half there.
 """
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -22,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from .settings import Recipe
+
+LOCK = ".lock"
 
 
 class TrainingError(RuntimeError):
@@ -43,6 +49,20 @@ class Run:
     @property
     def status(self) -> str:
         return self.record["status"]
+
+    @property
+    def status_now(self) -> str:
+        """The status, but "killed" for a run that says "running" when nobody trains there."""
+        return "killed" if self.status == "running" and not is_claimed(self.path) else self.status
+
+    @property
+    def epochs_done(self) -> int:
+        """The epochs that were finished."""
+        try:
+            with (self.path / "history.csv").open(newline="") as file:
+                return sum(1 for _ in csv.DictReader(file))
+        except FileNotFoundError:
+            return 0
 
     @property
     def recipe(self) -> Recipe:
@@ -91,9 +111,30 @@ def open_run(path: "str | Path | Run") -> Run:
     return Run(folder, record)
 
 
+def list_runs(folder: str | Path) -> list[Run]:
+    """The runs in a folder and below it, the oldest first; folders that are none are passed over.
+
+    Args:
+        folder: Such as "runs".
+
+    Returns:
+        A list of `Run`.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.list_runs("nowhere")
+    []
+    """
+    found = [open_run(path.parent) for path in Path(folder).rglob("run.json")]
+    return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
+
+
 def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
-    if not folder.exists() or (overwrite and (folder / "run.json").is_file()):
+    if not folder.exists() or (folder.is_dir() and not _contents(folder)):
+        return
+    if overwrite and (folder / "run.json").is_file():
         return
     if overwrite:
         raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run.json")
@@ -102,12 +143,79 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
     )
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Makes the folder if need be, and keeps other processes from training in it.
+
+    Raises:
+        OSError: If the folder cannot be made or written to.
+        TrainingError: If another process trains there.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=1)
+    except Timeout:
+        holder = _holder(folder)
+        raise TrainingError(
+            f"Expected a run in which no other process is training. Received: {str(folder)!r}{holder}"
+        ) from None
+    except OSError as error:
+        raise type(error)(
+            f"Expected a folder that can be written to. Received: {str(folder)!r}: {error.strerror}"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a process trains in the folder now."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / LOCK, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        # Where nothing can be written nobody trains.
+        return False
+
+
+def _holder(folder: Path) -> str:
+    try:
+        process = open_run(folder).record["process"]
+    except (ValueError, KeyError):
+        return ""
+    return f", where process {process['pid']} on {process['host']} is"
+
+
 def start_run(folder: Path, record: dict[str, Any]) -> Run:
-    """A new folder with its run.json; a run that is there is removed."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    (folder / "checkpoints").mkdir(parents=True)
-    return update(Run(folder, {}), **record)
+    """A new run.json in a folder that is claimed; a run that is there is removed, its checkpoints before its record."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    run = update(Run(folder, {}), **record)
+    for path in _contents(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "run.json":
+            path.unlink()
+    (folder / "checkpoints").mkdir()
+    return run
+
+
+def tidy(folder: Path) -> None:
+    """Removes what a killed process was writing; for a folder that is claimed."""
+    for path in folder.rglob(".*"):
+        if _BESIDE.match(path.name):
+            path.unlink()
+
+
+def _contents(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != LOCK and not _BESIDE.match(path.name)]
 
 
 def update(run: Run, **changes: Any) -> Run:
@@ -118,6 +226,9 @@ def update(run: Run, **changes: Any) -> Run:
     return Run(run.path, record)
 
 
+_BESIDE = re.compile(r"\.[^.]+-[0-9a-f]{8}(\.|$)")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside the target to write to; it takes the target's place when the block ends well, and goes when not."""
@@ -125,6 +236,10 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{first}-{uuid.uuid4().hex[:8]}{dot}{suffixes}")
     try:
         yield beside
+        if beside.is_file():
+            # What took the target's place is on the disk, even if the power fails next.
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

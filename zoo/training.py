@@ -1,27 +1,35 @@
-"""Training: compile, schedule, fit, and the folder that keeps it all; evaluation."""
+"""Training: a run from its beginning, or from where it was stopped, into the folder that keeps it all."""
 
-import platform
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
+from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages
+from .checkpoints import Checkpoints, Progress
 from .counting import count
-from .data import Batches, Preprocessing, Source, load_source
-from .learner import jit_compile, make_learner, metrics
-from .loading import load
+from .data import Batches, Source, load_source
+from .environment import environment, now, process, set_again, versions
+from .evaluation import evaluation_batches, network_shape
+from .interruption import Stop, stop_signals
+from .learner import Learner, make_learner
 from .recipes import get_recipe
 from .registry import build
-from .runs import Run, open_run, refuse_existing, replacing, revision, start_run, update
+from .runs import (
+    Run,
+    TrainingError,
+    claimed,
+    open_run,
+    refuse_existing,
+    replacing,
+    revision,
+    start_run,
+    tidy,
+    update,
+)
 from .settings import Recipe, plain
-
-EVALUATION_BATCH = 256
 
 
 def train(
@@ -30,19 +38,27 @@ def train(
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
+    validation: float = 0.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint_minutes: float | None = 10,
+    checkpoint_steps: int | None = None,
     **overrides: Any,
 ) -> Run:
     """Trains a network and keeps everything about it in a folder.
 
-    Sets Python's, NumPy's and Keras's global seeds to the recipe's.
+    Sets Python's, NumPy's and Keras's global seeds to the recipe's. On Ctrl-C or SIGTERM it stops after the step it is
+    in, with a checkpoint; however it ends, `resume` goes on to the same result.
 
     Args:
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
-        data: The name of a data source, or a `Source`. Default: the recipe's.
+        data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
         overwrite: Whether a run that is there is replaced.
+        validation: Fraction of the training images that is held out and measured after each epoch, in place of the
+            test images, which are then measured once, at the end.
         callbacks: Keras callbacks beside our own, such as one that shows progress.
+        checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None: not. It is saved
+            after each epoch in any case.
         **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
 
     Returns:
@@ -51,7 +67,9 @@ def train(
     Raises:
         ValueError: For an unknown name or setting, or a value out of range.
         FileExistsError: If the folder exists.
-        TrainingError: If the loss is not finite; the run then says "failed".
+        OSError: If the folder cannot be written to, or its disk has too little space.
+        TrainingError: If the loss is not finite, if the disk fails, or if another process trains in the folder.
+        Interrupted: A KeyboardInterrupt, after Ctrl-C or SIGTERM.
 
     Example:
 
@@ -59,133 +77,204 @@ def train(
     >>> run = zoo.train("plain_mlp_digits", out="runs/plain", epochs=1)  # doctest: +SKIP
     >>> run.results["test_accuracy"]  # doctest: +SKIP
     """
-    chosen = get_recipe(recipe)
     if data is not None:
-        overrides["source"] = data.name if isinstance(data, Source) else data
-    chosen = chosen.changed(overrides)
+        overrides["source"] = data.name if isinstance(data, Source) else str(data)
+    chosen = get_recipe(recipe).changed(overrides)
     folder = Path("runs") / chosen.name if out is None else Path(out)
     refuse_existing(folder, overwrite)
     source = load_source(chosen.source if data is None else data)
+    if validation:
+        source = source.with_validation(validation, seed=chosen.seed)
+    record = {
+        "recipe": chosen.as_dict(),
+        "overrides": {name: plain(value) for name, value in overrides.items()},
+        "seed": chosen.seed,
+        "source": source.as_dict(),
+        "checkpoint_minutes": checkpoint_minutes,
+        "checkpoint_steps": checkpoint_steps,
+        "versions": versions(),
+        "revision": revision(),
+        "environment": environment(),
+        "process": process(),
+        "status": "running",
+        "started": now(),
+        "results": {},
+    }
     with _precision(chosen.precision):
-        keras.utils.set_random_seed(chosen.seed)
-        model = build(
-            chosen.network,
-            input_shape=_network_shape(source),
-            classes=source.classes,
-            **{"weight_decay": chosen.optimizer.weight_decay, **chosen.arguments},
-        )
-        run = start_run(folder, _record(chosen, overrides, source))
-        try:
-            results = _fit(run, model, source, callbacks)
-            return update(run, status="complete", finished=_now(), results=results)
-        except BaseException as error:
-            update(run, status="failed", finished=_now(), reason=str(error) or type(error).__name__)
-            raise
+        training = Training(folder, chosen, source)
+        training.checkpoints.check_space(folder)
+        with claimed(folder):
+            return training.go_on(start_run(folder, record), Progress(), callbacks)
 
 
-def evaluate(
-    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None
-) -> dict[str, float | int]:
-    """Loss and accuracy on a source's test images.
+def resume(
+    run: Run | str | Path, data: Source | None = None, *, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> Run:
+    """Goes on with a run that was stopped, killed or failed, to what it would have been without that.
+
+    That is so bit for bit with the same versions, machine and number of threads.
 
     Args:
-        run_or_model: A run or its folder, whose own preprocessing is used; or a model of logits, with the source's.
-        data: The name of a data source, or a `Source`. Default: the one that the run was trained on.
+        run: A run or its folder. One that is complete comes back as it is.
+        data: The `Source` that the run was given, if it was given one that has no name.
+        callbacks: As in `train`.
 
     Returns:
-        "loss" (cross-entropy), "accuracy" and "examples".
+        The `Run`, with its results.
 
     Raises:
-        ValueError: If there is no such run or source, or if the two do not fit.
+        ValueError: If there is no such run, or if its data or its backend is another one now.
+        OSError, TrainingError, Interrupted: As in `train`.
 
     Example:
 
     >>> import zoo
-    >>> model = zoo.build("plain_mlp", input_shape=(8, 8, 1))
-    >>> zoo.evaluate(model, data="digits")["examples"]
-    359
+    >>> zoo.resume("runs/plain").status  # doctest: +SKIP
+    'complete'
     """
-    if isinstance(run_or_model, keras.Model):
-        if data is None:
-            raise ValueError("Expected data for a model, such as data='digits'. Received: data=None")
-        model, source = run_or_model, load_source(data)
-        preprocessing = source.preprocessing
-    else:
-        run = open_run(run_or_model)
-        model, source = load(run.path), load_source(run.source["name"] if data is None else data)
-        preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
-    shape = _network_shape(source)
-    fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
-    if not fits or model.output_shape[-1] != source.classes:
-        raise ValueError(
-            f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes. "
-            f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
+    opened = open_run(run)
+    if opened.status == "complete":
+        return opened
+    set_again(opened.record["environment"])
+    source = load_source(opened.source if data is None else data)
+    _check_same(source, opened.source)
+    with claimed(opened.path), _precision(opened.recipe.precision):
+        tidy(opened.path)
+        training = Training(opened.path, opened.recipe, source)
+        progress = training.checkpoints.restore()
+        training.checkpoints.check_space(opened.path)
+        again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
+        resumed = [*opened.record.get("resumed", ()), again]
+        changes = {"status": "running", "process": process(), "resumed": resumed}
+        return training.go_on(update(opened, **changes), progress, callbacks)
+
+
+class Training:
+    """A network, its data and its checkpoints, while it is trained in this process.
+
+    Args:
+        folder: The run's.
+        recipe: How to train.
+        source: The data.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, source: Source) -> None:
+        self.recipe, self.source = recipe, source
+        self.part = "test" if source.validation_images is None else "validation"
+        self.batches = Batches(
+            source.train_images,
+            source.train_labels,
+            source.classes,
+            source.preprocessing,
+            recipe.batch_size,
+            seed=recipe.seed,
+            augmentation=recipe.augment,
         )
-    judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
-    batches = _test_batches(source, preprocessing)
-    figures = judge.evaluate(batches, return_dict=True, verbose=0)
-    return {
-        "loss": figures["cross_entropy"],
-        "accuracy": figures["accuracy"],
-        "examples": len(source.test_images),
-    }
+        keras.utils.set_random_seed(recipe.seed)
+        self.model = build(
+            recipe.network,
+            input_shape=network_shape(source),
+            classes=source.classes,
+            **{"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments},
+        )
+        steps = recipe.epochs * self.batches.batches_per_epoch
+        self.learner: Learner
+        self.learner, metrics = make_learner(self.model, recipe, steps)
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
+    def go_on(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
+        """Trains from there to the end; whatever happens is in the run's record."""
+        try:
+            with stop_signals() as stop:
+                self._fit(run, progress, stop, callbacks)
+                results = self._finish(run, progress)
+            return update(run, status="complete", finished=now(), results=results)
+        except KeyboardInterrupt as error:
+            _note(run, "interrupted", error)
+            raise
+        except OSError as error:
+            _note(run, "failed", error)
+            raise TrainingError(f"{error}. {how_to_go_on(run)}") from error
+        except BaseException as error:
+            _note(run, "failed", error)
+            raise
 
-def _fit(run: Run, model: keras.Model, source: Source, callbacks: Sequence[keras.callbacks.Callback]) -> dict:
-    recipe = run.recipe
-    batches = Batches(
-        source.train_images,
-        source.train_labels,
-        source.classes,
-        source.preprocessing,
-        recipe.batch_size,
-        seed=recipe.seed,
-        augmentation=recipe.augment,
-    )
-    learner = make_learner(model, recipe, steps=recipe.epochs * len(batches))
-    history = History(run.path / "history.csv")
-    started = time.perf_counter()
-    learner.fit(
-        batches,
-        epochs=recipe.epochs,
-        shuffle=False,
-        validation_data=_test_batches(source, source.preprocessing),
-        verbose=0,
-        callbacks=[
-            SetEpoch(batches),
-            *([UseAverages()] if learner.averages else []),
+    def _fit(self, run: Run, progress: Progress, stop: Stop, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """The epochs that are left. What is left of one that had begun takes a `fit` of its own; see `Batches`."""
+        epochs, first = self.recipe.epochs, progress.epoch
+        spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
+        metrics = self.checkpoints.metrics_now() if progress.batch else None
+        ours = [
+            GoOn(self.batches, self.checkpoints, metrics),
+            *([UseAverages()] if self.learner.averages else []),
             StopWhenNotFinite(),
-            history,
-            Events(run.path / "tensorboard", history),
-            Checkpoint(run.path / "checkpoints"),
-            *callbacks,
-        ],
-    )
-    seconds = time.perf_counter() - started
-    if learner.averages:
-        learner.swap()
-    with replacing(run.model_path) as beside:
-        model.save(beside)
-    last = history.rows[-1]
-    return {
-        "test_accuracy": last["test_accuracy"],
-        "test_loss": last["test_loss"],
-        "train_accuracy": last["accuracy"],
-        "parameters": count(model.trainable_variables),
-        "seconds": round(seconds, 1),
-        "images_per_second": round(recipe.epochs * len(source.train_images) / seconds, 1),
-    }
+            History(run.path / "history.csv", progress, self.part),
+            Events(run.path / "tensorboard", progress),
+            Checkpoint(
+                self.checkpoints,
+                progress,
+                self.batches,
+                run.record["checkpoint_minutes"],
+                run.record["checkpoint_steps"],
+                stop,
+                how_to_go_on(run),
+            ),
+        ]
+        for start, end, batch in spans:
+            if start == end or self.learner.stop_training:
+                continue
+            self.batches.position = (start, batch)
+            self.learner.fit(
+                self.batches,
+                initial_epoch=start,
+                epochs=end,
+                shuffle=False,
+                validation_data=evaluation_batches(self.source, self.source.preprocessing, self.part),
+                verbose=0,
+                callbacks=[*ours, *callbacks],
+            )
+
+    def _finish(self, run: Run, progress: Progress) -> dict[str, Any]:
+        """Saves the trained network, and says what it reaches."""
+        if self.learner.averages:
+            self.learner.swap()
+        last = progress.rows[-1]
+        results = {name: last[name] for name in last if name.startswith(self.part)}
+        if self.part != "test":
+            batches = evaluation_batches(self.source, self.source.preprocessing)
+            figures = self.learner.evaluate(batches, return_dict=True, verbose=0)
+            results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
+        with replacing(run.model_path) as beside:
+            self.model.save(beside)
+        seconds = sum(row["seconds"] for row in progress.rows)
+        return {
+            **results,
+            "train_accuracy": last["accuracy"],
+            "parameters": count(self.model.trainable_variables),
+            "seconds": round(seconds, 1),
+            "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
+        }
 
 
-def _test_batches(source: Source, preprocessing: Preprocessing) -> Batches:
-    return Batches(source.test_images, source.test_labels, source.classes, preprocessing, EVALUATION_BATCH)
+def how_to_go_on(run: Run) -> str:
+    """What to type to go on with a run."""
+    return f"What was done is in {run.path / 'checkpoints'}; go on with: keras-skip train --resume {run.path}"
 
 
-def _network_shape(source: Source) -> tuple[int, ...]:
-    height, width, channels = source.input_shape
-    first = keras.config.image_data_format() == "channels_first"
-    return (channels, height, width) if first else (height, width, channels)
+def _note(run: Run, status: str, error: BaseException) -> None:
+    """The end of a run in its record; on a disk that is full the error itself says more than its failure to be noted."""
+    with suppress(OSError):
+        update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)
+
+
+def _check_same(source: Source, recorded: Mapping[str, Any]) -> None:
+    found = source.as_dict()
+    different = [name for name in ("fingerprint", "examples", "class_names") if found[name] != recorded[name]]
+    if different:
+        raise ValueError(
+            f"Expected the data with which the run began, {recorded['name']} with {different[0]}="
+            f"{recorded[different[0]]}. Received: {found['name']} with {different[0]}={found[different[0]]}"
+        )
 
 
 @contextmanager
@@ -196,35 +285,3 @@ def _precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _record(recipe: Recipe, overrides: dict[str, Any], source: Source) -> dict[str, Any]:
-    return {
-        "recipe": recipe.as_dict(),
-        "overrides": {name: plain(value) for name, value in overrides.items()},
-        "seed": recipe.seed,
-        "source": {
-            "name": source.name,
-            "class_names": list(source.class_names),
-            "preprocessing": source.preprocessing.as_dict(),
-        },
-        "versions": _versions(),
-        "revision": revision(),
-        "status": "running",
-        "started": _now(),
-        "results": {},
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
-    for package in ("keras-skip", "keras", keras.backend.backend(), "numpy", "scikit-learn"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

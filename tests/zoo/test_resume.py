@@ -1,0 +1,195 @@
+"""A run that was stopped, in whatever way and moment, goes on to what it would have been."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from tests.zoo import victim
+from zoo.runs import claimed
+
+ROOT = Path(__file__).parents[2]
+
+
+def process(*command, cwd, **options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def train(out, **settings):
+    return zoo.train(**victim.SETTINGS | settings, out=out)
+
+
+def history(run):
+    with (run.path / "history.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_same(run, other):
+    pairs = zip(zoo.load(run.path).get_weights(), zoo.load(other.path).get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    assert history(run) == history(other)
+    timeless = [{k: v for k, v in r.results.items() if "second" not in k} for r in (run, other)]
+    assert timeless[0] == timeless[1]
+
+
+def last_checkpoint(run):
+    return sorted((run.path / "checkpoints").glob("step-*.npz"))[-1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing happens to: three epochs of twelve steps, a checkpoint every five."""
+    return train(tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_run_that_was_killed_again_and_again_ends_as_if_nothing_had_happened(whole, tmp_path):
+    """In a step, while it writes a checkpoint, and after the network was saved, before its record says so."""
+    folder = tmp_path / "run"
+    for moment, rows in (("step", 1), ("checkpoint", 2), ("status", 3)):
+        done = process(Path(victim.__file__), folder, moment, cwd=ROOT)
+        _, said = done.communicate(timeout=300)
+        assert done.returncode == -signal.SIGKILL, said
+        run = zoo.open_run(folder)
+        assert (run.status, run.status_now, run.epochs_done) == ("running", "killed", rows)
+    assert len(list((folder / "checkpoints").glob("step-*.npz"))) == 2
+    run = zoo.resume(folder)
+    assert run.status == "complete"
+    assert [(r["epoch"], r["batch"]) for r in run.record["resumed"]] == [(1, 5), (1, 5), (3, 0)]
+    assert not list((folder / "checkpoints").glob(".*"))
+    assert_same(run, whole)
+    assert zoo.resume(run) == run
+
+
+class Raise(keras.callbacks.Callback):
+    def __init__(self, epoch, batch, error):
+        super().__init__()
+        self.moment, self.error = (epoch, batch), error
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.moment:
+            raise self.error
+
+
+def test_dropout_and_the_scale_of_float16_go_on_where_they_were(tmp_path):
+    settings = victim.DROPOUT | {"precision": "mixed_float16", "epochs": 2, "data": "digits"}
+    whole = train(tmp_path / "whole", **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", **settings, callbacks=[Raise(0, 7, KeyboardInterrupt())])
+    assert zoo.open_run(tmp_path / "run").status == "interrupted"
+    keras.utils.set_random_seed(1)
+    assert_same(zoo.resume(tmp_path / "run"), whole)
+
+
+def test_damaged_checkpoint_is_left_out_for_the_one_before(whole, tmp_path):
+    with pytest.raises(RuntimeError, match="the power failed"):
+        train(tmp_path / "run", callbacks=[Raise(1, 1, RuntimeError("the power failed"))])
+    run = zoo.open_run(tmp_path / "run")
+    assert (run.status, run.record["reason"]) == ("failed", "the power failed")
+    damaged = bytearray(last_checkpoint(run).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    last_checkpoint(run).write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"step-000000012\.npz is left out.* is damaged"):
+        run = zoo.resume(run)
+    assert_same(run, whole)
+
+
+def test_checkpoints_of_which_none_is_whole_are_an_error(tmp_path):
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "run", callbacks=[Raise(0, 6, RuntimeError())])
+    last_checkpoint(zoo.open_run(tmp_path / "run")).write_bytes(b"PK")
+    with (
+        pytest.raises(zoo.TrainingError, match="Expected a checkpoint that is whole"),
+        pytest.warns(UserWarning, match="left out"),
+    ):
+        zoo.resume(tmp_path / "run")
+
+
+def test_run_without_a_checkpoint_begins_again(tmp_path, whole):
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
+    assert_same(zoo.resume(tmp_path / "run"), whole)
+
+
+def test_second_process_on_a_run_is_refused(whole, tmp_path):
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
+    with claimed(tmp_path / "run"):
+        for again in (lambda: zoo.resume(tmp_path / "run"), lambda: train(tmp_path / "run", overwrite=True)):
+            with pytest.raises(zoo.TrainingError, match="no other process is training. Received: .*where process"):
+                again()
+    assert zoo.open_run(tmp_path / "run").status == "failed"
+
+
+def test_other_data_and_another_backend_are_refused(tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(RuntimeError):
+        train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
+    digits = zoo.load_source("digits")
+    other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
+    with pytest.raises(ValueError, match="Expected the data with which the run began"):
+        zoo.resume(tmp_path / "run", other)
+    from zoo.environment import environment, set_again
+
+    with pytest.raises(ValueError, match="Expected KERAS_BACKEND=numpy"):
+        set_again(environment() | {"backend": "numpy"})
+    with pytest.warns(UserWarning, match="cores=99"):
+        set_again(environment() | {"cores": 99})
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 8:
+                kernel = self.model.trainable_variables[0]
+                kernel.assign(kernel.value * np.nan)
+
+    # Before the loss is looked at again, a checkpoint is due.
+    with pytest.raises(zoo.TrainingError, match="Expected finite weights. Received: .* in epoch 1"):
+        train(tmp_path / "run", callbacks=[Break()])
+    run = zoo.open_run(tmp_path / "run")
+    assert run.status == "failed"
+    assert last_checkpoint(run).name == "step-000000005.npz"
+
+
+def test_signal_stops_after_the_step_and_the_command_line_goes_on(tmp_path, whole):
+    arguments = ["train", "resnet20_digits", "--out", "run", "--checkpoint-minutes", "60"]
+    arguments += [f"--set={name}={value}" for name, value in victim.SETTINGS.items() if name not in ARGUMENTS]
+    running = process("-m", "zoo.cli", *arguments, "--epochs", 500, cwd=tmp_path)
+    history = tmp_path / "run" / "history.csv"
+    deadline = time.monotonic() + 200
+    while not history.exists() or len(history.read_text().splitlines()) < 2:
+        assert running.poll() is None and time.monotonic() < deadline, running.communicate()
+        time.sleep(0.05)
+    running.terminate()
+    said, error = running.communicate(timeout=100)
+    assert running.returncode == 128 + signal.SIGTERM, error
+    assert "Traceback" not in error
+    assert "go on with: keras-skip train --resume run" in error.splitlines()[-1]
+    run = zoo.open_run(tmp_path / "run")
+    assert run.status == "interrupted"
+    listed = process("-m", "zoo.cli", "runs", tmp_path, cwd=tmp_path)
+    assert "interrupted" in listed.communicate(timeout=100)[0]
+
+
+ARGUMENTS = ("recipe", "data", "checkpoint_steps", "epochs")

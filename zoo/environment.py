@@ -1,0 +1,103 @@
+"""What a run's bits depend on beside its recipe: backend, threads, determinism, versions. Recorded, and set again.
+
+Nothing here imports Keras before it is needed: the command line sets the backend and the threads of a resumed run first.
+"""
+
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+# What the libraries read when they start.
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_DETERMINISTIC_OPS",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "XLA_FLAGS",
+)
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that compute."""
+    import keras
+
+    found = {"python": platform.python_version()}
+    for package in ("keras-skip", "keras", keras.backend.backend(), "numpy", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """What decides the last bits of a result on one machine, as plain data."""
+    import keras
+
+    backend = keras.backend.backend()
+    return {
+        "backend": backend,
+        "cores": _cores(),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        **(_of_tensorflow() if backend == "tensorflow" else {}),
+    }
+
+
+def set_again(recorded: Mapping[str, Any]) -> None:
+    """Makes this process as a run's record says, as far as that is still possible; what differs is a warning.
+
+    Raises:
+        ValueError: If Keras was imported with another backend.
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = recorded["backend"]
+        for name in VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(recorded["variables"])
+        return
+    import keras
+
+    if keras.backend.backend() != recorded["backend"]:
+        raise ValueError(
+            f"Expected KERAS_BACKEND={recorded['backend']}, with which the run began. "
+            f"Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    if recorded.get("deterministic"):
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    now = environment()
+    different = [name for name in recorded if recorded[name] != now[name]]
+    if different:
+        were = ", ".join(f"{name}={recorded[name]!r} (now {now[name]!r})" for name in different)
+        warnings.warn(f"The run began with {were}: the last bits of its results may change", stacklevel=2)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def process() -> dict[str, Any]:
+    return {"host": platform.node(), "pid": os.getpid()}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _of_tensorflow() -> dict[str, Any]:
+    import tensorflow as tf
+    from tensorflow.python.framework.config import is_op_determinism_enabled
+
+    return {
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "deterministic": bool(is_op_determinism_enabled()),
+    }
