@@ -1,6 +1,6 @@
 """What a run's bits depend on beside its recipe: backend, threads, determinism, versions. Recorded, and set again.
 
-Nothing here imports Keras before it is needed: the command line sets the backend and the threads of a resumed run first.
+Nothing here imports Keras before it is needed: the command line first sets the backend and threads of a resumed run.
 """
 
 import os

@@ -70,7 +70,7 @@ class Learner(keras.Model):
 
 
 def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learner, list[keras.metrics.Metric]]:
-    """The model with the recipe's loss and optimizer, ready for `fit`; and its metrics, which Keras hides until then."""
+    """The model with the recipe's loss and optimizer, ready for `fit`; and its metrics, which Keras hides at first."""
     settings = recipe.optimizer
     learner = Learner(model.inputs, model.outputs, name=model.name)
     if settings.decay_norm_and_bias and settings.weight_decay:

@@ -262,7 +262,7 @@ def how_to_go_on(run: Run) -> str:
 
 
 def _note(run: Run, status: str, error: BaseException) -> None:
-    """The end of a run in its record; on a disk that is full the error itself says more than its failure to be noted."""
+    """The end of a run, in its record; if the disk is full, the error itself says more than that it cannot be noted."""
     with suppress(OSError):
         update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)
 
