@@ -93,7 +93,7 @@ class History(keras.callbacks.Callback):
         self.progress.seconds = time.perf_counter() - self.started
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        row = {
+        row: dict[str, Any] = {
             "epoch": epoch + 1,
             "seconds": round(time.perf_counter() - self.started, 3),
             "learning_rate": self.progress.learning_rate,
@@ -131,6 +131,9 @@ class Events(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._write(self.progress.rows[-1])
+
+    def close(self) -> None:
+        self.writer.close()
 
     def _write(self, row: dict[str, float]) -> None:
         from tensorboardX.proto.event_pb2 import Event

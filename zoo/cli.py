@@ -29,7 +29,14 @@ Device = Annotated[
     typer.Option(help="cuda: fail where onnxruntime has no CUDA. cpu: leave CUDA out. Default: where it is."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Data = Annotated[str | None, typer.Option(help="Data source. Default: the recipe's.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Name of a data source, or a folder, archive or .npz of images. Default: the recipe's."),
+]
+ImageSize = Annotated[
+    str | None, typer.Option(metavar="PIXELS", help="Resize images to a square, or to HEIGHTxWIDTH such as 48x64.")
+]
+OnBadImage = Annotated[str, typer.Option(metavar="error|skip", help="What to do with images that cannot be read.")]
 
 # Real test images beside the random inputs of the parity check.
 PARITY_SAMPLES = 32
@@ -98,6 +105,8 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as optimizer.lr=0.2; repeatable."),
     ] = None,
+    image_size: ImageSize = None,
+    on_bad_image: OnBadImage = "error",
     validation: Annotated[
         float | None, typer.Option(metavar="FRACTION", help="Hold out part of the training images to measure on.")
     ] = None,
@@ -128,13 +137,27 @@ def train(
     from .data import load_source
     from .training import train as run_training
 
-    source = load_source(data or chosen.source)
+    with console.reading() as progress:
+        source = load_source(
+            data or chosen.source, image_size=sides(image_size), on_bad_image=on_bad_image, progress=progress
+        )
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
     shown = console.progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size)
     with console.interruptible(), shown as bar:
         run = run_training(recipe, source, **given, callbacks=[bar], **overrides)
     _show_run(run)
+
+
+def sides(text: str | None) -> tuple[int, int] | None:
+    """Height and width from "HEIGHTxWIDTH", or from the one number of a square."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    try:
+        return int(height), int(width or height)
+    except ValueError:
+        raise ValueError(f"Expected an image size such as 64 or 48x64. Received: {text!r}") from None
 
 
 def _resume(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from .data import Batches, Preprocessing, Source, load_source
-from .learner import jit_compile, metrics
+from .learner import jit_compile, look_at, metrics
 from .loading import load
 from .runs import Run, open_run
 
@@ -53,6 +53,7 @@ def evaluate(
     judge = keras.Model(model.inputs, model.outputs)
     judge.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = evaluation_batches(source, preprocessing)
+    look_at(judge, batches)
     figures = judge.evaluate(batches, return_dict=True, verbose=0)
     return {
         "loss": figures["cross_entropy"],

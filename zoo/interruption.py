@@ -49,5 +49,5 @@ def stop_signals() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for taken, handler in before.items():
+            signal.signal(taken, handler)

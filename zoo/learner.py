@@ -91,6 +91,16 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learne
     return learner, measured
 
 
+def look_at(model: keras.Model, batches: keras.utils.PyDataset) -> None:
+    """Builds a compiled model's metrics from the first batch, where Keras would do it from its own iterator.
+
+    On JAX and torch that iterator fetches ahead in threads, and what it has fetched then comes once more, first and in
+    place of other batches.
+    """
+    if keras.backend.backend() != "tensorflow":
+        model.test_on_batch(*batches[0])
+
+
 def metrics() -> list[keras.metrics.Metric]:
     """Accuracy, and the loss without regularisation and smoothing."""
     return [

@@ -1,7 +1,7 @@
 """Training: a run from its beginning, or from where it was stopped, into the folder that keeps it all."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from .data import Batches, Source, load_source
 from .environment import environment, now, process, set_again, versions
 from .evaluation import evaluation_batches, network_shape
 from .interruption import Stop, stop_signals
-from .learner import Learner, make_learner
+from .learner import Learner, look_at, make_learner
 from .recipes import get_recipe
 from .registry import build
 from .runs import (
@@ -180,13 +180,14 @@ class Training:
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
         self.learner, metrics = make_learner(self.model, recipe, steps)
+        look_at(self.learner, evaluation_batches(source, source.preprocessing, self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
     def go_on(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
         """Trains from there to the end; whatever happens is in the run's record."""
         try:
-            with stop_signals() as stop:
-                self._fit(run, progress, stop, callbacks)
+            with stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
+                self._fit(run, progress, stop, events, callbacks)
                 results = self._finish(run, progress)
             return update(run, status="complete", finished=now(), results=results)
         except KeyboardInterrupt as error:
@@ -199,7 +200,14 @@ class Training:
             _note(run, "failed", error)
             raise
 
-    def _fit(self, run: Run, progress: Progress, stop: Stop, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    def _fit(
+        self,
+        run: Run,
+        progress: Progress,
+        stop: Stop,
+        events: Events,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
         """The epochs that are left. What is left of one that had begun takes a `fit` of its own; see `Batches`."""
         epochs, first = self.recipe.epochs, progress.epoch
         spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
@@ -209,7 +217,7 @@ class Training:
             *([UseAverages()] if self.learner.averages else []),
             StopWhenNotFinite(),
             History(run.path / "history.csv", progress, self.part),
-            Events(run.path / "tensorboard", progress),
+            events,
             Checkpoint(
                 self.checkpoints,
                 progress,

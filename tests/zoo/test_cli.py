@@ -57,9 +57,9 @@ def test_train_says_the_test_accuracy_and_where_everything_is(trained):
 
 def test_train_shows_nothing_but_its_progress_on_standard_error(trained):
     _, done = trained
-    (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("epoch 2/2")
-    assert "images/s" in line
+    lines = done.stderr.strip().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("images/s" in line for line in lines)
 
 
 def test_evaluate_measures_what_training_measured(trained):
@@ -68,6 +68,16 @@ def test_evaluate_measures_what_training_measured(trained):
     done = keras_skip("evaluate", "run", cwd=folder)
     assert f"{record['results']['test_accuracy']:.2%}" in done.stdout
     assert done.stderr == ""
+
+
+def test_runs_are_listed_and_a_complete_one_is_not_trained_again(trained):
+    folder, done = trained
+    listed = keras_skip("runs", ".", cwd=folder).stdout
+    assert all(word in listed for word in ("run", "complete", "resnet20", "digits", "2/2", "test accuracy"))
+    before = (folder / "run" / "run.json").read_bytes()
+    again = keras_skip("train", "--resume", "run", cwd=folder)
+    assert again.stdout == done.stdout
+    assert (folder / "run" / "run.json").read_bytes() == before
 
 
 def test_export_says_parity_and_where_everything_is(exported):
@@ -130,6 +140,10 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("train", "resnet20_digits", "--set", "optimizer.lrr=1"), "Did you mean optimizer.lr"),
         (("train", "resnet20_digits", "--set", "epochs"), "name=value"),
         (("train", "resnet20_digits", "--epochs", "0"), "epochs=0"),
+        (("train",), "Expected a recipe, or --resume RUN"),
+        (("train", "resnet20_digits", "--resume", "run"), "--resume alone"),
+        (("train", "--resume", "nowhere"), "nowhere"),
+        (("runs", "nowhere"), "nowhere"),
         (("describe", "resnet_20"), "Did you mean resnet20"),
         (("list", "vgg*"), "vgg*"),
         (("evaluate", "nowhere"), "nowhere"),
@@ -145,7 +159,7 @@ def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [("fly",), ("train",), ("train", "resnet20_digits", "--epochs", "many")])
+@pytest.mark.parametrize("command", [("fly",), ("train", "resnet20_digits", "--epochs", "many")])
 def test_wrong_usage_is_exit_code_2(command, tmp_path):
     failed = keras_skip(*command, cwd=tmp_path, expect=2)
     assert "Usage: " in failed.stderr

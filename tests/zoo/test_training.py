@@ -48,8 +48,10 @@ def test_run_folder_says_everything(run):
     assert record["source"]["name"] == "digits"
     assert len(record["source"]["class_names"]) == 10
     names = {path.name for path in run.path.iterdir()}
-    assert names == {"run.json", "history.csv", "tensorboard", "checkpoints", "model.keras"}
-    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["last.weights.h5"]
+    assert names == {"run.json", "history.csv", "tensorboard", "checkpoints", "model.keras", ".lock"}
+    saved = sorted(path.name for path in (run.path / "checkpoints").iterdir())
+    assert saved == ["step-000000004.npz", "step-000000008.npz"]
+    assert record["environment"]["backend"] == keras.backend.backend()
     assert zoo.open_run(run.path) == run
 
 
@@ -69,8 +71,7 @@ def test_events_hold_the_figures_of_the_history(run):
     for record in tf.data.TFRecordDataset(str(file)):
         event = tf.compat.v1.Event.FromString(record.numpy())
         for value in event.summary.value:
-            found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
-            assert value.metadata.plugin_data.plugin_name == "scalars"
+            found[value.tag, event.step] = value.simple_value
     assert found["test_accuracy", 2] == pytest.approx(run.results["test_accuracy"])
     assert {step for _, step in found} == {1, 2}
 
@@ -117,6 +118,63 @@ def test_fit_sees_each_batch_of_each_epoch_once(run, small_source, tmp_path, mon
 def test_mlps_learn_the_digits(kind, tmp_path):
     run = zoo.train(f"{kind}_mlp_digits", out=tmp_path / "run", epochs=6)
     assert run.results["test_accuracy"] > 0.8
+
+
+def test_validation_images_are_measured_in_place_of_the_test_images(small_source, tmp_path):
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=1, validation=0.2)
+    with (run.path / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["validation_accuracy"]) == run.results["validation_accuracy"]
+    assert "test_accuracy" not in row
+    assert run.source["examples"] == {"train": 160, "validation": 40, "test": 50}
+    assert zoo.evaluate(run, small_source)["accuracy"] == pytest.approx(run.results["test_accuracy"])
+
+
+def test_averages_are_what_is_measured_and_saved(small_source, tmp_path):
+    settings = OPTIONS | {"optimizer.ema": 0.5}
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", **settings)
+    figures = zoo.evaluate(run, small_source)
+    assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
+    last = zoo.train("plain_mlp_digits", small_source, tmp_path / "last", **OPTIONS)
+    assert last.results["train_accuracy"] == run.results["train_accuracy"]
+    assert last.results["test_loss"] != run.results["test_loss"]
+
+
+def test_target_that_cannot_be_written_to_and_full_disk_are_refused_before_training(
+    small_source, tmp_path, monkeypatch
+):
+    import shutil
+
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="Expected a folder that can be written to. Received: .*file/run"):
+        zoo.train("plain_mlp_digits", small_source, tmp_path / "file" / "run")
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"Expected [\d.]+ MB of free disk space .* Received: 0.0 MB"):
+        zoo.train("plain_mlp_digits", small_source, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
+    """A limit of the process on the size of files, set in the second epoch, is for a write what a full disk is."""
+    resource = pytest.importorskip("resource", reason="limits on the size of files are Unix's")
+
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(zoo.TrainingError, match="File too large.* go on with: keras-skip train --resume .*run"):
+            zoo.train("plain_mlp_digits", out=tmp_path / "run", epochs=3, callbacks=[Fill()])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run = zoo.open_run(tmp_path / "run")
+    assert run.status == "failed"
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step-000000023.npz"]
+    whole = zoo.train("plain_mlp_digits", out=tmp_path / "whole", epochs=3)
+    assert zoo.resume(run).results["test_loss"] == whole.results["test_loss"]
 
 
 def test_existing_folder_is_refused_and_left_alone(run, small_source):
@@ -175,7 +233,7 @@ def test_interrupted_run_says_so(small_source, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         zoo.train("plain_mlp_digits", small_source, tmp_path / "run", callbacks=[Interrupt()])
     run = zoo.open_run(tmp_path / "run")
-    assert (run.status, run.record["reason"]) == ("failed", "KeyboardInterrupt")
+    assert (run.status, run.record["reason"]) == ("interrupted", "KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
