@@ -263,7 +263,7 @@ def _surroundings(run: Run, layout: str | None) -> dict[str, Any]:
 
     from .data import load_source
 
-    images = load_source(run.source["name"]).test_images[:PARITY_SAMPLES]
+    images = load_source(run.source).test_images[:PARITY_SAMPLES]
     first = layout == "nchw"
     return {
         "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),

@@ -77,7 +77,7 @@ def test_events_hold_the_figures_of_the_history(run):
 
 
 def test_saved_network_is_the_trained_one_and_free_of_its_optimizer(run):
-    figures = zoo.evaluate(run)
+    figures = zoo.evaluate(run, "digits")
     assert figures["accuracy"] == pytest.approx(zoo.evaluate(zoo.load(run.path), data="digits")["accuracy"])
     assert figures["examples"] == 359
     assert not keras.saving.load_model(run.model_path).compiled

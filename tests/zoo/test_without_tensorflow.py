@@ -1,0 +1,30 @@
+"""On JAX nothing of the training, its events included, needs TensorFlow to be installed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import sys
+sys.modules["tensorflow"] = None  # `import tensorflow` raises ModuleNotFoundError
+import zoo
+seen = []
+from zoo.data import Batches
+batch = Batches.batch
+Batches.batch = lambda self, *place: seen.append((self.seed, *place)) or batch(self, *place)
+run = zoo.train("plain_mlp_digits", out="run", epochs=2, batch_size=32, **{"arguments.depth": 3})
+training = [place for seed, *place in seen if seed is not None]
+assert sorted(training) == [[epoch, step] for epoch in range(2) for step in range(45)], training
+assert zoo.evaluate(run)["accuracy"] == run.results["test_accuracy"]
+assert list((run.path / "tensorboard").iterdir())
+"""
+
+
+def test_a_run_on_jax_without_tensorflow_sees_each_batch_once(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
