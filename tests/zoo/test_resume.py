@@ -111,6 +111,7 @@ def test_damaged_checkpoint_is_left_out_for_the_one_before(whole, tmp_path):
     damaged[len(damaged) // 2] ^= 1
     last_checkpoint(run).write_bytes(damaged)
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         run = zoo.resume(run)
     said = " ".join(str(warning.message) for warning in caught)
     assert re.search(r"step-000000012\.npz is left out.* is damaged", said)
