@@ -1,0 +1,132 @@
+"""The report of a run: complete, self-contained, readable without sight."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from zoo.data import Preprocessing, Source
+from zoo.report import write_report
+from zoo.runs import Run
+
+VOID = {"meta", "img", "br", "path", "use"}
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes and the text; a tag closed out of order is an error."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        if self.open[-1:] != ["style"]:
+            self.texts.append(text.strip())
+
+
+def source_of(classes):
+    rng = np.random.default_rng(0)
+    names = tuple(f"<class {place}>" for place in range(classes))
+    images, labels = rng.integers(0, 17, (classes * 2, 8, 8, 1), "uint8"), np.repeat(np.arange(classes), 2)
+    return Source("toys", images, labels, images, labels, names, Preprocessing.fitted(images, 1 / 16))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run that was completed, with figures of its own."""
+    from zoo.recipes import get_recipe
+
+    rows = ["epoch,seconds,learning_rate,loss,accuracy,test_loss,test_accuracy"]
+    rows += ["1,2.5,0.01,1.5,0.5,1.25,0.625", "2,2.5,0.005,0.75,0.875,0.5,0.75"]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    results = {"test_accuracy": 0.75, "train_accuracy": 0.875, "parameters": 1234567, "seconds": 90.0}
+    record = {
+        "recipe": get_recipe("resnet20_digits").as_dict(),
+        "results": results | {"images_per_second": 1234.5},
+        "started": "2026-01-01T00:00:00+00:00",
+        "versions": {"keras": "3.15.1"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    return Run(tmp_path, record)
+
+
+def logits_of(source, wrong=()):
+    """Certain answers, right but for those named."""
+    answers = source.test_labels.copy()
+    for place, answer in wrong:
+        answers[place] = answer
+    return 5.0 * np.eye(source.classes, dtype="float32")[answers]
+
+
+def test_report_says_what_was_measured(run):
+    source = source_of(3)
+    page = Page(write_report(run, logits_of(source, [(0, 2), (5, 1)]), source).read_text())
+    for said in ("resnet20 on toys", "75.00%", "87.50%", "1,234,567", "1.5 min", "optimizer.lr", "3.15.1"):
+        assert said in page.texts, said
+    mistakes = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert [text.split(" (")[0] for text in mistakes] == [
+        "<class 0>, answered <class 2>",
+        "<class 2>, answered <class 1>",
+    ]
+    charts = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
+    assert [text.split(" by epoch")[0] for text in charts] == ["accuracy, %", "cross-entropy", "learning rate"]
+    assert "training 87.5, test 75" in charts[0]
+
+
+def test_matrix_counts_true_classes_against_answers(run):
+    source = source_of(3)
+    text = write_report(run, logits_of(source, [(0, 2)]), source).read_text()
+    matrix = re.search(r"<table class='matrix'>.*?</table>", text)[0]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", matrix)[1:]]
+    assert rows == [["1", "", "1"], ["", "2", ""], ["", "", "2"]]
+
+
+def test_many_classes_list_the_largest_confusions(run):
+    source = source_of(30)
+    page = Page(write_report(run, logits_of(source, [(0, 7), (1, 7), (8, 9)]), source).read_text())
+    place = page.texts.index("answered")
+    listed = [text for text in page.texts[place:] if text]
+    assert listed[2:8] == ["<class 0>", "<class 7>", "2", "<class 4>", "<class 9>", "1"]
+
+
+def test_report_needs_nothing_from_elsewhere(run):
+    source = source_of(3)
+    text = write_report(run, logits_of(source, [(0, 1)]), source).read_text()
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", text)
+    assert not re.findall(r"url\((?!#)|@import|<script", text)
+    assert "<class 0>" not in text, "names are escaped"
+
+
+def test_no_mistake_is_said(run):
+    source = source_of(3)
+    assert "There is none." in write_report(run, logits_of(source), source).read_text()
+
+
+def test_equal_runs_give_equal_reports(run):
+    source = source_of(3)
+    first, second = (write_report(run, logits_of(source, [(0, 1)]), source).read_text() for _ in range(2))
+    assert first == second
+
+
+def test_logits_of_other_data_are_refused_and_the_report_stays(run):
+    source = source_of(3)
+    before = write_report(run, logits_of(source), source).read_text()
+    with pytest.raises(ValueError, match=r"Expected logits of shape \(6, 3\)\. Received: \(5, 3\)"):
+        write_report(run, logits_of(source)[:5], source)
+    assert (run.path / "report.html").read_text() == before
