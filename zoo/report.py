@@ -194,7 +194,7 @@ def _png(pixels: np.ndarray, brightest: int) -> str:
     scaled = np.clip(pixels.astype("float32") * (255 / max(int(brightest), 1)), 0, 255).astype("uint8")
     colour = scaled if scaled.shape[-1] == 3 else np.repeat(scaled[..., :1], 3, axis=-1)
     buffer = io.BytesIO()
-    imsave(buffer, colour, format="png", metadata={"Software": None})
+    imsave(buffer, colour, format="png")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
