@@ -176,7 +176,7 @@ def _mistakes(logits: np.ndarray, source: Source) -> str:
     worst = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")[:MISTAKES]]
     if not len(worst):
         return "<p>There is none.</p>"
-    brightest = np.max(source.train_images)
+    brightest = 1 / source.preprocessing.scale
     figures = []
     for place in worst:
         answer, right = answers[place], truth[place]
@@ -188,10 +188,10 @@ def _mistakes(logits: np.ndarray, source: Source) -> str:
     return f"<div class='mistakes'>{''.join(figures)}</div>"
 
 
-def _png(pixels: np.ndarray, brightest: int) -> str:
+def _png(pixels: np.ndarray, brightest: float) -> str:
     from matplotlib.image import imsave
 
-    scaled = np.clip(pixels.astype("float32") * (255 / max(int(brightest), 1)), 0, 255).astype("uint8")
+    scaled = np.clip(pixels.astype("float32") * (255 / brightest), 0, 255).astype("uint8")
     colour = scaled if scaled.shape[-1] == 3 else np.repeat(scaled[..., :1], 3, axis=-1)
     buffer = io.BytesIO()
     imsave(buffer, colour, format="png")
