@@ -341,6 +341,7 @@ def _show_run(run: Run) -> None:
             "time": f"{results['seconds']:.0f} s, {results['images_per_second']:.0f} images/s",
             "run": run.path,
             "model": run.model_path,
+            "report": run.path / "report.html",
         },
     )
 

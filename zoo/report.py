@@ -54,7 +54,7 @@ def write_report(run: Run, logits: np.ndarray, source: Source) -> Path:
         mistakes=_mistakes(logits, source),
         recipe=_table(_flat(recipe)),
         history=_grid(rows),
-        origin=_table({"source": source.name} | {name: run.record[name] for name in _origin(run.record)}),
+        origin=_table({"data": source.name} | {name: run.record[name] for name in _origin(run.record)}),
     )
     path = run.path / "report.html"
     with replacing(path) as beside:
@@ -63,7 +63,7 @@ def write_report(run: Run, logits: np.ndarray, source: Source) -> Path:
 
 
 def _origin(record: Mapping[str, Any]) -> Iterable[str]:
-    return (name for name in ("started", "finished", "revision", "device", "threads", "versions") if record.get(name))
+    return (name for name in ("started", "revision", "device", "process", "environment", "versions") if name in record)
 
 
 def _history(path: Path) -> list[dict[str, float]]:
@@ -87,9 +87,10 @@ def _tiles(run: Run) -> str:
 
 def _curves(rows: list[dict[str, float]]) -> str:
     epochs = [row["epoch"] for row in rows]
+    part = "validation" if "validation_loss" in rows[0] else "test"
     panels = (
-        ("accuracy, %", {"training": "accuracy", "test": "test_accuracy"}, 100),
-        ("cross-entropy", {"training": "loss", "test": "test_loss"}, 1),
+        ("accuracy, %", {"training": "accuracy", part: f"{part}_accuracy"}, 100),
+        ("cross-entropy", {"training": "loss", part: f"{part}_loss"}, 1),
         ("learning rate", {"": "learning_rate"}, 1),
     )
     charts = []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
@@ -17,6 +18,7 @@ from .interruption import Stop, stop_signals
 from .learner import Learner, look_at, make_learner
 from .recipes import get_recipe
 from .registry import build
+from .report import write_report
 from .runs import (
     Run,
     TrainingError,
@@ -188,8 +190,9 @@ class Training:
         try:
             with stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
                 self._fit(run, progress, stop, events, callbacks)
-                results = self._finish(run, progress)
-            return update(run, status="complete", finished=now(), results=results)
+                run = update(run, results=self._finish(run, progress))
+                write_report(run, self._logits(), self.source)
+            return update(run, status="complete", finished=now())
         except KeyboardInterrupt as error:
             _note(run, "interrupted", error)
             raise
@@ -262,6 +265,10 @@ class Training:
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
+
+    def _logits(self) -> np.ndarray:
+        """The trained network's answers to the test images."""
+        return self.learner.predict(evaluation_batches(self.source, self.source.preprocessing), verbose=0)
 
 
 def how_to_go_on(run: Run) -> str:

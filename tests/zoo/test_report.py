@@ -89,6 +89,14 @@ def test_report_says_what_was_measured(run):
     assert "training 87.5, test 75" in charts[0]
 
 
+def test_report_shows_the_validation_where_some_was_held_out(run):
+    text = (run.path / "history.csv").read_text()
+    (run.path / "history.csv").write_text(text.replace("test_", "validation_"))
+    source = source_of(3)
+    page = Page(write_report(run, logits_of(source), source).read_text())
+    assert any("validation 75" in attributes.get("aria-label", "") for tag, attributes in page.tags)
+
+
 def test_matrix_counts_true_classes_against_answers(run):
     source = source_of(3)
     text = write_report(run, logits_of(source, [(0, 2)]), source).read_text()

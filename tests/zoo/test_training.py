@@ -48,7 +48,7 @@ def test_run_folder_says_everything(run):
     assert record["source"]["name"] == "digits"
     assert len(record["source"]["class_names"]) == 10
     names = {path.name for path in run.path.iterdir()}
-    assert names == {"run.json", "history.csv", "tensorboard", "checkpoints", "model.keras", ".lock"}
+    assert names == {"run.json", "history.csv", "tensorboard", "checkpoints", "model.keras", "report.html", ".lock"}
     saved = sorted(path.name for path in (run.path / "checkpoints").iterdir())
     assert saved == ["step-000000004.npz", "step-000000008.npz"]
     assert record["environment"]["backend"] == keras.backend.backend()
