@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Between two lines of progress where there is no terminal.
 LINE_SECONDS = 60
+# The longest name in a table's first column with which that column is not broken.
+LONGEST_WHOLE = 32
 
 
 def import_quietly(*packages: str) -> None:
@@ -154,14 +156,16 @@ def show_record(title: str, rows: Mapping[str, Any]) -> None:
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table on standard output."""
+    """A table on standard output. Short names in the first column stay in one piece, so that they can be copied."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
+    longest = max(len(str(row[0])) for row in rows)
     for place in range(len(rows[0])):
-        table.add_column(columns[place] if columns else "", overflow="fold")
+        whole = place == 0 and longest <= LONGEST_WHOLE
+        table.add_column(columns[place] if columns else "", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*map(str, row))
     Console().print(table)

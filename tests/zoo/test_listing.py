@@ -14,8 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 COMMAND = "keras-skip list --format markdown > docs/networks.md"
 
 
-def run(*arguments):
-    done = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
+def run(*arguments, columns=200):
+    done = CliRunner().invoke(app, [*arguments], env={"COLUMNS": str(columns)})
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -39,6 +39,15 @@ def test_list_shows_size_depth_error_and_recipes():
     for text in ("269,722", " 20 ", "8.75 % on CIFAR-10", "resnet20_digits"):
         assert text in shown
     assert "resnet32" not in shown
+
+
+def test_names_stay_whole_on_a_narrow_terminal():
+    shown = run("list", columns=80).splitlines()
+    assert {line.split()[0] for line in shown if line.strip()} >= MODELS.keys()
+    # Nor is the last column cut off: what it holds of resnet20 is all there, piece by piece.
+    first = next(place for place, line in enumerate(shown) if line.split()[:1] == ["resnet20"])
+    end = next(place for place, line in enumerate(shown) if line.split()[:1] == ["resnet32"])
+    assert "resnet20_digits,resnet20_cifar10_fast" in "".join(line.split()[-1] for line in shown[first:end])
 
 
 def test_networks_stand_by_family():
