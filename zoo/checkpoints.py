@@ -67,7 +67,7 @@ class Checkpoints:
         """
         if keras.backend.backend() == "jax":
             self.learner.jax_state_sync()
-        arrays = {name: keras.ops.convert_to_numpy(v.value) for name, v in self._variables().items()}
+        arrays = {name: keras.ops.convert_to_numpy(v) for name, v in self._variables().items()}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 others = np.size(array) - np.isfinite(array).sum()
@@ -109,7 +109,7 @@ class Checkpoints:
 
     def metrics_now(self) -> list[np.ndarray]:
         """The state of the metrics, to set it again when Keras has reset them."""
-        return [keras.ops.convert_to_numpy(v.value) for metric in self.metrics for v in metric.variables]
+        return [keras.ops.convert_to_numpy(v) for metric in self.metrics for v in metric.variables]
 
     def set_metrics(self, values: Sequence[np.ndarray]) -> None:
         for variable, value in zip((v for metric in self.metrics for v in metric.variables), values, strict=True):

@@ -28,6 +28,10 @@ Device = Annotated[
     str | None,
     typer.Option(help="cuda: fail where onnxruntime has no CUDA. cpu: leave CUDA out. Default: where it is."),
 ]
+TrainDevice = Annotated[
+    str | None, typer.Option(metavar="auto|cpu|gpu", help="gpu: fail where there is none. Default: auto.")
+]
+Count = Annotated[int | None, typer.Option(help="How many devices share each batch. Default: 1.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Data = Annotated[
     str | None,
@@ -114,6 +118,8 @@ def train(
         float | None, typer.Option(help="How often to save within an epoch. Default: 10.")
     ] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(help="The same, in steps.")] = None,
+    device: TrainDevice = None,
+    devices: Count = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, in place of RECIPE.")
     ] = None,
@@ -127,26 +133,34 @@ def train(
     given = {name: value for name, value in options.items() if value is not None}
     if resume is not None:
         if recipe or data or validation or overrides or given:
-            raise ValueError(f"Expected --resume alone. Received: --resume {resume} with a recipe or other options")
-        _resume(resume)
+            raise ValueError(
+                "Expected --resume with no other options than --device and --devices. "
+                f"Received: --resume {resume} with a recipe or other options"
+            )
+        _resume(resume, device, devices)
         return
     if recipe is None:
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     chosen = get_recipe(recipe).changed(overrides)
-    console.import_quietly("keras")
+    console.import_quietly("keras", find_devices=False)
     from .data import load_source
+    from .devices import select
     from .training import train as run_training
 
+    with console.quietly():
+        selected = select(device or "auto", 1 if devices is None else devices)
+    selected.check(chosen.batch_size)
     with console.reading() as progress:
         source = load_source(
             data or chosen.source, image_size=sides(image_size), on_bad_image=on_bad_image, progress=progress
         )
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
-    shown = console.progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size)
-    with console.interruptible(), shown as bar:
-        run = run_training(recipe, source, **given, callbacks=[bar], **overrides)
-    _show_run(run)
+    shown = console.progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size, selected)
+    with console.interruptible(), shown as callbacks:
+        run = run_training(recipe, source, **given, callbacks=callbacks, devices=selected, **overrides)
+    if selected.hosts.writes:
+        _show_run(run)
 
 
 def sides(text: str | None) -> tuple[int, int] | None:
@@ -160,16 +174,24 @@ def sides(text: str | None) -> tuple[int, int] | None:
         raise ValueError(f"Expected an image size such as 64 or 48x64. Received: {text!r}") from None
 
 
-def _resume(folder: Path) -> None:
+def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     opened = open_run(folder)
+    if opened.status == "complete":
+        _show_run(opened)
+        return
     set_again(opened.record["environment"])
-    console.import_quietly("keras")
+    console.import_quietly("keras", find_devices=False)
+    from .devices import as_recorded
     from .training import resume
 
+    with console.quietly():
+        selected = as_recorded(opened.record.get("devices"), device, devices)
     examples, recipe = opened.source["examples"]["train"], opened.recipe
-    with console.interruptible(), console.progress_bar(recipe.epochs, examples, recipe.batch_size) as bar:
-        run = resume(folder, callbacks=[bar])
-    _show_run(run)
+    shown = console.progress_bar(recipe.epochs, examples, recipe.batch_size, selected)
+    with console.interruptible(), shown as callbacks:
+        run = resume(folder, callbacks=callbacks, devices=selected)
+    if selected.hosts.writes:
+        _show_run(run)
 
 
 @app.command()

@@ -18,36 +18,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
+    from .devices import Devices
+
 # Between two lines of progress where there is no terminal.
 LINE_SECONDS = 60
 # The longest name in a table's first column with which that column is not broken.
 LONGEST_WHOLE = 32
 
 
-def import_quietly(*packages: str) -> None:
-    """Imports packages without their start-up noise; what they print is shown if that fails."""
+def import_quietly(*packages: str, find_devices: bool = True) -> None:
+    """Imports packages without their start-up noise, and has TensorFlow find its devices, which is as noisy."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("absl", "tensorflow", "tf2onnx", "jax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _stderr_held_back():
+    with quietly():
         for package in packages:
             import_module(package)
         keras, tensorflow = map(sys.modules.get, ("keras", "tensorflow"))
-        if keras and tensorflow and keras.backend.backend() == "tensorflow":
-            # The search for accelerators is as noisy as the import.
+        if find_devices and keras and tensorflow and keras.backend.backend() == "tensorflow":
             tensorflow.config.list_logical_devices()
 
 
 @contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Holds back what C++ writes to the file descriptor before TensorFlow reads its own settings."""
+def quietly() -> Iterator[None]:
+    """Holds back what is written to standard error, by C++ too; it is shown if that ends in more than a sentence."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except ValueError:
+            raise
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())
@@ -70,10 +73,13 @@ def reading() -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras.callbacks.Callback]":
-    """A Keras callback that shows, on standard error, epoch, images per second, accuracy and time left.
+def progress_bar(
+    epochs: int, examples: int, batch_size: int, devices: "Devices"
+) -> "Iterator[list[keras.callbacks.Callback]]":
+    """Keras callbacks that show, on standard error, the devices, then epoch, images per second, accuracy, time left.
 
-    On a terminal it is a bar; else a line for each epoch, and for each minute of a long one.
+    On a terminal it is a bar; else a line for each epoch, and for each minute of a long one. Of several processes, that
+    of rank 0 alone shows something.
     """
     import keras
     from rich.console import Console
@@ -92,6 +98,13 @@ def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras
 
     class Bar(keras.callbacks.Callback):
         accuracy = "-"
+        begun = False
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            # What is left of an epoch takes a `fit` of its own, and begins once more.
+            if not self.begun:
+                _say_devices(devices)
+            self.begun = True
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             # What a resumed run had done before is no measure of how fast it is now.
@@ -129,10 +142,23 @@ def progress_bar(epochs: int, examples: int, batch_size: int) -> "Iterator[keras
     progress = Progress(*columns, console=screen)
     task = progress.add_task("", total=epochs * examples, epoch=1, rate=0.0, accuracy="-")
     try:
-        yield Bar()
+        yield [Bar()] if devices.hosts.writes else []
     finally:
         if progress.live.is_started:
             progress.stop()
+
+
+def _say_devices(devices: "Devices") -> None:
+    """A line on standard error: how many, of which kind and model, with what memory and libraries."""
+    report = devices.report()
+    kind = report["kind"].upper()
+    what = f"the {kind}" if report["count"] == 1 else f"{report['count']} devices of the kind {kind}"
+    if report["processes"] > 1:
+        what += f" in {report['processes']} processes"
+    memory = (f"{size / 1e9:.0f} GB" for size in report["memory_bytes"] or ())
+    known = [*dict.fromkeys([*report["names"], *memory]), f"Keras on {report['backend']}"]
+    known += [f"{name} {report[key]}" for name, key in (("CUDA", "cuda"), ("driver", "driver")) if report[key]]
+    print(f"Training on {what}: {', '.join(known)}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -9,10 +9,9 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
@@ -130,18 +129,32 @@ def select(device: str = "auto", count: int = 1) -> Devices:
     return finders[backend](device, count)
 
 
+def as_recorded(report: Mapping[str, Any] | None, device: str | None = None, count: int | None = None) -> Devices:
+    """Selects such devices as a run's record tells of, but for what is given.
+
+    Raises:
+        ValueError: If they are not there.
+    """
+    kind, number = (report["kind"], report["count"] // report["processes"]) if report else ("auto", 1)
+    return select(device or (kind if kind in KINDS else "auto"), number if count is None else count)
+
+
 def _on_tensorflow(device: str, count: int) -> Devices:
     import tensorflow as tf
 
     hosts = join("tensorflow")
     if device == "cpu":
-        _configure("cpu", partial(tf.config.set_visible_devices, [], "GPU"))
+        try:
+            tf.config.set_visible_devices([], "GPU")
+        except RuntimeError as error:
+            raise _too_late("cpu") from error
     gpus = tf.config.get_visible_devices("GPU")
     if device == "gpu" and not gpus:
         raise _no_gpu(f"TensorFlow {tf.__version__}", 'pip install "keras-skip[cuda]"')
     for gpu in gpus:
-        if not tf.config.experimental.get_memory_growth(gpu):
-            _configure("gpu", partial(tf.config.experimental.set_memory_growth, gpu, True))
+        # Where something was computed before, TensorFlow has taken the whole memory, and keeps it.
+        with suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
     kind = "gpu" if gpus else "cpu"
     found = [logical.name for logical in tf.config.list_logical_devices(kind.upper())]
     places = _first(found, count, kind)
@@ -150,7 +163,7 @@ def _on_tensorflow(device: str, count: int) -> Devices:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:count]]
         names, memory = tuple(item.get("device_name", "GPU") for item in details), ()
     # With one device TensorFlow's own choice is the right one: the first GPU, or the CPU.
-    enter = (lambda: tf.distribute.MirroredStrategy(list(places)).scope()) if count > 1 else nullcontext
+    enter = tf.distribute.MirroredStrategy(list(places)).scope if count > 1 else nullcontext
     return Devices("tensorflow", kind, places, names, memory, hosts, enter)
 
 
@@ -172,15 +185,15 @@ def _on_jax(device: str, count: int) -> Devices:
         limits = [(item.memory_stats() or {}).get("bytes_limit", 0) for item in local[:count]]
         names, memory = tuple(item.device_kind for item in local[:count]), tuple(filter(None, limits))
 
-    def distribution() -> AbstractContextManager:
-        by_process: dict[int, list[str]] = {}
-        for item in jax.devices():
-            by_process.setdefault(item.process_index, []).append(f"{item.platform}:{item.id}")
-        everyones = [place for process in sorted(by_process) for place in by_process[process][:count]]
-        # Each process reads its own slice, and Keras would refuse to shard a PyDataset.
-        return keras.distribution.DataParallel(devices=everyones, auto_shard_dataset=False).scope()
-
-    return Devices("jax", kind, places, names, memory, hosts, distribution if count * hosts.count > 1 else nullcontext)
+    if count * hosts.count == 1:
+        return Devices("jax", kind, places, names, memory, hosts, nullcontext)
+    by_process: dict[int, list[str]] = {}
+    for item in jax.devices():
+        by_process.setdefault(item.process_index, []).append(f"{item.platform}:{item.id}")
+    everyones = [place for process in sorted(by_process) for place in by_process[process][:count]]
+    # Each process reads its own slice, and Keras would refuse to shard a PyDataset.
+    distribution = keras.distribution.DataParallel(devices=everyones, auto_shard_dataset=False)
+    return Devices("jax", kind, places, names, memory, hosts, distribution.scope)
 
 
 def _on_torch(device: str, count: int) -> Devices:
@@ -211,14 +224,6 @@ def _first(found: list[str], count: int, kind: str) -> tuple[str, ...]:
     if len(found) < count:
         raise ValueError(f"Expected {count} devices of kind {kind}. Received: {len(found)}, {', '.join(found)}")
     return tuple(found[:count])
-
-
-def _configure(device: str, change: Callable[[], None]) -> None:
-    """Changes TensorFlow's devices, which it allows until it has computed something."""
-    try:
-        change()
-    except RuntimeError as error:
-        raise _too_late(device) from error
 
 
 def _too_late(device: str) -> ValueError:

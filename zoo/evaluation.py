@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from .data import Batches, Preprocessing, Source, load_source
+from .devices import Devices
 from .learner import jit_compile, look_at, metrics
 from .loading import load
 from .runs import Run, open_run
@@ -62,10 +63,15 @@ def evaluate(
     }
 
 
-def evaluation_batches(source: Source, preprocessing: Preprocessing, part: str = "test") -> Batches:
-    """The test images, or the validation images, in order and as they are."""
+def evaluation_batches(
+    source: Source, preprocessing: Preprocessing, part: str = "test", devices: Devices | None = None
+) -> Batches:
+    """The test images, or the validation images, in order and as they are; with `devices`, for them to share."""
     images, labels = getattr(source, f"{part}_images"), getattr(source, f"{part}_labels")
-    return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
+    if devices is None:
+        return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
+    size = devices.even(EVALUATION_BATCH)
+    return Batches(images, labels, source.classes, preprocessing, size, shard=devices.hosts.shard)
 
 
 def network_shape(source: Source) -> tuple[int, ...]:

@@ -86,7 +86,8 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learne
     )
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     measured = metrics()
-    learner.compile(optimizer, loss, metrics=list(measured), jit_compile=jit_compile(recipe.jit))
+    # Weighted, since batches that several devices share are filled up with examples that weigh nothing.
+    learner.compile(optimizer, loss, weighted_metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)
     return learner, measured
 

@@ -1,5 +1,7 @@
 """Training: a run from its beginning, or from where it was stopped, into the folder that keeps it all."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -12,14 +14,17 @@ from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, Use
 from .checkpoints import Checkpoints, Progress
 from .counting import count
 from .data import Batches, Source, load_source
+from .devices import Devices, as_recorded, select
 from .environment import environment, now, process, set_again, versions
 from .evaluation import evaluation_batches, network_shape
 from .interruption import Stop, stop_signals
 from .learner import Learner, look_at, make_learner
+from .loading import load
 from .recipes import get_recipe
 from .registry import build
 from .report import write_report
 from .runs import (
+    LOCK,
     Run,
     TrainingError,
     claimed,
@@ -44,6 +49,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint_minutes: float | None = 10,
     checkpoint_steps: int | None = None,
+    devices: Devices | None = None,
     **overrides: Any,
 ) -> Run:
     """Trains a network and keeps everything about it in a folder.
@@ -61,13 +67,15 @@ def train(
         callbacks: Keras callbacks beside our own, such as one that shows progress.
         checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None: not. It is saved
             after each epoch in any case.
+        devices: What `zoo.devices.select` has chosen, called before anything else was computed; with several processes,
+            that of rank 0 alone keeps the folder. Default: one device, the backend's own choice.
         **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
 
     Returns:
         The `Run`, with its results.
 
     Raises:
-        ValueError: For an unknown name or setting, or a value out of range.
+        ValueError: For an unknown name or setting, a value out of range, or a batch that the devices do not divide.
         FileExistsError: If the folder exists.
         OSError: If the folder cannot be written to, or its disk has too little space.
         TrainingError: If the loss is not finite, if the disk fails, or if another process trains in the folder.
@@ -82,8 +90,11 @@ def train(
     if data is not None:
         overrides["source"] = data.name if isinstance(data, Source) else str(data)
     chosen = get_recipe(recipe).changed(overrides)
+    devices = devices or select()
+    devices.check(chosen.batch_size)
     folder = Path("runs") / chosen.name if out is None else Path(out)
-    refuse_existing(folder, overwrite)
+    if devices.hosts.writes:
+        refuse_existing(folder, overwrite)
     source = load_source(chosen.source if data is None else data)
     if validation:
         source = source.with_validation(validation, seed=chosen.seed)
@@ -97,29 +108,35 @@ def train(
         "versions": versions(),
         "revision": revision(),
         "environment": environment(),
+        "devices": devices.report(),
         "process": process(),
         "status": "running",
         "started": now(),
         "results": {},
     }
-    with _precision(chosen.precision):
-        training = Training(folder, chosen, source)
-        training.checkpoints.check_space(folder)
-        with claimed(folder):
-            return training.go_on(start_run(folder, record), Progress(), callbacks)
+    with _precision(chosen.precision), _place(folder, devices) as place:
+        training = Training(place, chosen, source, devices)
+        training.checkpoints.check_space(place)
+        with claimed(place):
+            return training.go_on(start_run(place, record), Progress(), callbacks)
 
 
 def resume(
-    run: Run | str | Path, data: Source | None = None, *, callbacks: Sequence[keras.callbacks.Callback] = ()
+    run: Run | str | Path,
+    data: Source | None = None,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: Devices | None = None,
 ) -> Run:
     """Goes on with a run that was stopped, killed or failed, to what it would have been without that.
 
-    That is so bit for bit with the same versions, machine and number of threads.
+    That is so bit for bit with the same versions, machine, devices and number of threads.
 
     Args:
         run: A run or its folder. One that is complete comes back as it is.
         data: The `Source` that the run was given, if it was given one that has no name.
         callbacks: As in `train`.
+        devices: As in `train`. Default: those with which the run began, as many and of the same kind.
 
     Returns:
         The `Run`, with its results.
@@ -138,17 +155,19 @@ def resume(
     if opened.status == "complete":
         return opened
     set_again(opened.record["environment"])
+    devices = devices or as_recorded(opened.record.get("devices"))
+    devices.check(opened.recipe.batch_size)
     source = load_source(opened.source if data is None else data)
     _check_same(source, opened.source)
-    with claimed(opened.path), _precision(opened.recipe.precision):
-        tidy(opened.path)
-        training = Training(opened.path, opened.recipe, source)
+    with _place(opened.path, devices) as place, claimed(place), _precision(opened.recipe.precision):
+        tidy(place)
+        training = Training(place, opened.recipe, source, devices)
         progress = training.checkpoints.restore()
-        training.checkpoints.check_space(opened.path)
+        training.checkpoints.check_space(place)
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
         resumed = [*opened.record.get("resumed", ()), again]
-        changes = {"status": "running", "process": process(), "resumed": resumed}
-        return training.go_on(update(opened, **changes), progress, callbacks)
+        changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
+        return training.go_on(update(Run(place, opened.record), **changes), progress, callbacks)
 
 
 class Training:
@@ -158,10 +177,11 @@ class Training:
         folder: The run's.
         recipe: How to train.
         source: The data.
+        devices: Where.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, source: Source) -> None:
-        self.recipe, self.source = recipe, source
+    def __init__(self, folder: Path, recipe: Recipe, source: Source, devices: Devices) -> None:
+        self.recipe, self.source, self.devices = recipe, source, devices
         self.part = "test" if source.validation_images is None else "validation"
         self.batches = Batches(
             source.train_images,
@@ -171,27 +191,30 @@ class Training:
             recipe.batch_size,
             seed=recipe.seed,
             augmentation=recipe.augment,
+            shard=devices.hosts.shard,
         )
         keras.utils.set_random_seed(recipe.seed)
-        self.model = build(
-            recipe.network,
-            input_shape=network_shape(source),
-            classes=source.classes,
-            **{"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments},
-        )
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
-        self.learner, metrics = make_learner(self.model, recipe, steps)
-        look_at(self.learner, evaluation_batches(source, source.preprocessing, self.part))
+        with devices.scope():
+            self.model = build(
+                recipe.network,
+                input_shape=network_shape(source),
+                classes=source.classes,
+                **{"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments},
+            )
+            self.learner, metrics = make_learner(self.model, recipe, steps)
+            look_at(self.learner, self._to_evaluate(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
     def go_on(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
         """Trains from there to the end; whatever happens is in the run's record."""
         try:
             with stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
-                self._fit(run, progress, stop, events, callbacks)
-                run = update(run, results=self._finish(run, progress))
-                write_report(run, self._logits(), self.source)
+                with self.devices.scope():
+                    self._fit(run, progress, stop, events, callbacks)
+                    run = update(run, results=self._finish(run, progress))
+                write_report(run, self._logits(run), self.source)
             return update(run, status="complete", finished=now())
         except KeyboardInterrupt as error:
             _note(run, "interrupted", error)
@@ -236,11 +259,11 @@ class Training:
                 continue
             self.batches.position = (start, batch)
             self.learner.fit(
-                self.batches,
+                self.devices.feed(self.batches),
                 initial_epoch=start,
                 epochs=end,
                 shuffle=False,
-                validation_data=evaluation_batches(self.source, self.source.preprocessing, self.part),
+                validation_data=self._to_evaluate(self.part),
                 verbose=0,
                 callbacks=[*ours, *callbacks],
             )
@@ -252,8 +275,7 @@ class Training:
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
         if self.part != "test":
-            batches = evaluation_batches(self.source, self.source.preprocessing)
-            figures = self.learner.evaluate(batches, return_dict=True, verbose=0)
+            figures = self.learner.evaluate(self._to_evaluate("test"), return_dict=True, verbose=0)
             results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
         with replacing(run.model_path) as beside:
             self.model.save(beside)
@@ -266,14 +288,30 @@ class Training:
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
 
-    def _logits(self) -> np.ndarray:
-        """The trained network's answers to the test images."""
-        return self.learner.predict(evaluation_batches(self.source, self.source.preprocessing), verbose=0)
+    def _to_evaluate(self, part: str) -> Any:
+        return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))
+
+    def _logits(self, run: Run) -> np.ndarray:
+        """The trained network's answers to the test images, from one device: several would fill up the last batch."""
+        model = self.learner if self.devices.count == 1 else load(run.path)
+        return model.predict(evaluation_batches(self.source, self.source.preprocessing), verbose=0)
 
 
 def how_to_go_on(run: Run) -> str:
     """What to type to go on with a run."""
     return f"What was done is in {run.path / 'checkpoints'}; go on with: keras-skip train --resume {run.path}"
+
+
+@contextmanager
+def _place(folder: Path, devices: Devices) -> Iterator[Path]:
+    """The run's folder; for a process that is not to write there a copy of its own, which is thrown away."""
+    if devices.hosts.writes:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as own:
+        if (folder / "run.json").is_file():
+            shutil.copytree(folder, own, ignore=shutil.ignore_patterns(LOCK), dirs_exist_ok=True)
+        yield Path(own)
 
 
 def _note(run: Run, status: str, error: BaseException) -> None:

@@ -55,9 +55,11 @@ def test_train_says_the_test_accuracy_and_where_everything_is(trained):
         assert len(list(csv.DictReader(file))) == 2
 
 
-def test_train_shows_nothing_but_its_progress_on_standard_error(trained):
+def test_train_shows_nothing_but_devices_and_progress_on_standard_error(trained):
     _, done = trained
-    lines = done.stderr.strip().splitlines()
+    devices, *lines = done.stderr.strip().splitlines()
+    assert devices.startswith("Training on the CPU: ")
+    assert devices.endswith("Keras on tensorflow")
     assert [line.partition(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all("images/s" in line for line in lines)
 
@@ -141,7 +143,10 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("train", "resnet20_digits", "--set", "epochs"), "name=value"),
         (("train", "resnet20_digits", "--epochs", "0"), "epochs=0"),
         (("train",), "Expected a recipe, or --resume RUN"),
-        (("train", "resnet20_digits", "--resume", "run"), "--resume alone"),
+        (("train", "resnet20_digits", "--resume", "run"), "--resume with no other options than --device"),
+        (("train", "resnet20_digits", "--device", "cuda"), "auto, cpu, gpu"),
+        (("train", "resnet20_digits", "--devices", "0"), "devices=0"),
+        (("train", "resnet20_digits", "--devices", "9"), "Expected 9 devices"),
         (("train", "--resume", "nowhere"), "nowhere"),
         (("runs", "nowhere"), "nowhere"),
         (("describe", "resnet_20"), "Did you mean resnet20"),
