@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .interruption import Interrupted
     from .loading import load, load_weights
+    from .publishing import publish
     from .recipes import get_recipe, list_recipes
     from .registry import build, describe, list_models
     from .runs import Run, TrainingError, list_runs, open_run
     from .settings import Recipe
     from .training import resume, train
+    from .weights.cards import card
 
 _HOME = {
     "Batches": "data",
@@ -27,6 +29,7 @@ _HOME = {
     "Source": "data",
     "TrainingError": "runs",
     "build": "registry",
+    "card": "weights.cards",
     "describe": "registry",
     "evaluate": "evaluation",
     "get_recipe": "recipes",
@@ -38,6 +41,7 @@ _HOME = {
     "load_weights": "loading",
     "multiply_adds": "counting",
     "open_run": "runs",
+    "publish": "publishing",
     "resume": "training",
     "train": "training",
 }
@@ -51,6 +55,7 @@ __all__ = [
     "Source",
     "TrainingError",
     "build",
+    "card",
     "describe",
     "evaluate",
     "get_recipe",
@@ -62,6 +67,7 @@ __all__ = [
     "load_weights",
     "multiply_adds",
     "open_run",
+    "publish",
     "resume",
     "train",
 ]

@@ -210,21 +210,78 @@ def runs(folder: Annotated[Path, typer.Argument(help="Where the folders of the r
 
 
 @app.command()
-def evaluate(run: RunFolder, data: Data = None) -> None:
-    """Measure a run's network on test images."""
-    opened = open_run(run)
+def evaluate(
+    run_or_network: Annotated[
+        str, typer.Argument(metavar="RUN_OR_NETWORK", help="The folder of a run, or with --weights a network.")
+    ],
+    weights: Annotated[
+        str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Measure a run's network, or weights that come with the package, on test images."""
+    what: Any = open_run(run_or_network) if weights is None else run_or_network
     console.import_quietly("keras")
     from .evaluation import evaluate as measure
 
-    figures = measure(opened, data)
+    figures = measure(what, data, weights=weights)
     console.show_record(
-        str(run),
+        run_or_network if weights is None else f"{run_or_network}, {weights}",
         {
             "test images": figures["examples"],
             "test accuracy": f"{figures['accuracy']:.2%}",
             "test loss": f"{figures['loss']:.4f}",
         },
     )
+
+
+@app.command()
+def publish(
+    run: RunFolder,
+    name: Annotated[str, typer.Argument(help="What the weights are called, such as cifar10.")],
+    out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")] = Path("."),
+    data: Data = None,
+    limits: Annotated[str, typer.Option(help="What to know before the figures are compared with others.")] = "",
+    chosen_by: Annotated[str, typer.Option(help="How this run was chosen among others.")] = "the only run",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a run's weights, and a card with what they reach under Keras and onnxruntime."""
+    opened = open_run(run)
+    console.import_quietly("keras", "tensorflow")
+    from .publishing import publish as write
+
+    card = write(opened, name, out, data, limits=limits, chosen_by=chosen_by, overwrite=overwrite)
+    console.show_record(
+        "Published",
+        {
+            "weights": out / card.file,
+            "test accuracy": f"{card.test_accuracy:.2%}",
+            "under onnxruntime": f"{card.onnx_accuracy:.2%}",
+            "training accuracy": f"{card.train_accuracy:.2%}",
+            "SHA-256": card.sha256,
+        },
+    )
+
+
+class Table(StrEnum):
+    """How `results` writes its table."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+
+
+@app.command("results")
+def results_(
+    format: Annotated[Table, typer.Option(help="A table, a page, or comma-separated values.")] = Table.table,
+) -> None:
+    """Show what the weights of the package reach, beside what the papers report."""
+    from . import results
+
+    if format is Table.table:
+        console.show_table("Results", *results.short())
+    else:
+        print(results.page() if format is Table.markdown else results.csv_text(), end="")
 
 
 @app.command()

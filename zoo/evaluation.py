@@ -9,24 +9,27 @@ from .devices import Devices
 from .learner import jit_compile, look_at, metrics
 from .loading import load
 from .runs import Run, open_run
+from .weights.cards import card
 
 EVALUATION_BATCH = 256
 
 
 def evaluate(
-    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None
+    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, *, weights: str | None = None
 ) -> dict[str, float | int]:
     """Loss and accuracy on a source's test images.
 
     Args:
-        run_or_model: A run or its folder, whose own preprocessing is used; or a model of logits, with the source's.
-        data: The name of a data source, or a `Source`. Default: the one that the run was trained on.
+        run_or_model: A run or its folder, whose own preprocessing is used; a model of logits, with the source's; or,
+            with `weights`, the name of a network, with the preprocessing on the weights' card.
+        data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
+        weights: The name of weights that come with the package, such as "cifar10".
 
     Returns:
         "loss" (cross-entropy), "accuracy" and "examples".
 
     Raises:
-        ValueError: If there is no such run or source, or if the two do not fit.
+        ValueError: If there is no such run, source or weights, or if they do not fit.
 
     Example:
 
@@ -35,7 +38,11 @@ def evaluate(
     >>> zoo.evaluate(model, data="digits")["examples"]
     359
     """
-    if isinstance(run_or_model, keras.Model):
+    if weights is not None:
+        chosen = card(str(run_or_model), weights)
+        model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
+        preprocessing = Preprocessing.from_dict(chosen.preprocessing)
+    elif isinstance(run_or_model, keras.Model):
         if data is None:
             raise ValueError("Expected data for a model, such as data='digits'. Received: data=None")
         model, source = run_or_model, load_source(data)
@@ -51,16 +58,20 @@ def evaluate(
             f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes. "
             f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
         )
+    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+
+
+def accuracy_and_loss(
+    model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
+) -> dict[str, float]:
+    """ "accuracy" and "loss" of a model of logits on the images of a part of a source, or on the first ones."""
+    images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
     judge = keras.Model(model.inputs, model.outputs)
     judge.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
-    batches = evaluation_batches(source, preprocessing)
+    batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
     look_at(judge, batches)
     figures = judge.evaluate(batches, return_dict=True, verbose=0)
-    return {
-        "loss": figures["cross_entropy"],
-        "accuracy": figures["accuracy"],
-        "examples": len(source.test_images),
-    }
+    return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
 
 
 def evaluation_batches(

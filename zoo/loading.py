@@ -23,18 +23,20 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
 
     of which .pth and .pt need torch: `pip install "keras-skip[torch]"`.
 
-    "imagenet" are the weights that keras.applications publishes for its own forms, "resnet50_keras", "resnet50_v2" and
-    "densenet121" among them. They expect images preprocessed by `preprocess_input` of `keras.applications.resnet`,
-    `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of torchvision and timm expect RGB in
-    [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
+    Weights that come with the package are named after their data, such as "cifar10", "mnist" and "digits":
+    `describe(name).weights` lists those of a network, and `card(name, weights)` says what they are, the preprocessing
+    that they expect among it. "imagenet" are the weights that keras.applications publishes for its own forms,
+    "resnet50_keras", "resnet50_v2" and "densenet121" among them. They expect images preprocessed by `preprocess_input`
+    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of
+    torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run.
-        weights: For a name: "imagenet", a file, or the folder of a run, whose weights the network takes. Default: new
-            ones.
+        weights: For a name: the name of weights, a file, or the folder of a run, whose weights the network takes.
+            Default: new ones.
         **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
-            network has a new head and the weights below it. The weights of a `.keras` file or a run also give
-            `input_shape`.
+            network has a new head and the weights below it. The weights of a `.keras` file, of a run and of the
+            package also give `input_shape`.
 
     Returns:
         A `keras.Model` that is not compiled.

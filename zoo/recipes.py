@@ -151,7 +151,11 @@ RECIPES: dict[str, Recipe] = {
         *(_named(_MLP_MNIST, f"{mlp}_mnist_fast", network=mlp) for mlp in _MLPS),
         _named(_FAST, "resnet20_cifar10_fast", network="resnet20"),
         _named(_FAST, "wrn_16_2_cifar10_fast", network="wrn_16_2", epochs=15),
-        *(_named(_FAST_MNIST, f"{name}_mnist_fast", network=name) for name in ("highway_mnist_16", "highway_mnist_32")),
+        *(
+            _named(_FAST_MNIST, f"highway_mnist_{width}{carry}_mnist_fast", network=f"highway_mnist_{width}{carry}")
+            for width in (16, 32)
+            for carry in ("", "_carry")
+        ),
         *_papers(),
     )
 }

@@ -63,7 +63,7 @@ def write_report(run: Run, logits: np.ndarray, source: Source) -> Path:
 
 
 def _origin(record: Mapping[str, Any]) -> Iterable[str]:
-    return (name for name in ("started", "revision", "device", "process", "environment", "versions") if name in record)
+    return (name for name in ("started", "revision", "devices", "process", "environment", "versions") if name in record)
 
 
 def _history(path: Path) -> list[dict[str, float]]:

@@ -94,17 +94,15 @@ def test_a_new_row_is_a_new_set_of_weights(tmp_path, monkeypatch):
     model = zoo.build("plain_mlp", depth=4)
     path = tmp_path / "plain.weights.h5"
     model.save_weights(path)
-    row = Published(
-        "digits", str(path), hashlib.sha256(path.read_bytes()).hexdigest(), "none", {"depth": 4}, "README.md"
-    )
+    row = Published("other", str(path), hashlib.sha256(path.read_bytes()).hexdigest(), "none", {"depth": 4})
     assert HERE / row.origin == path, "relative paths begin in the package"
     monkeypatch.setitem(PUBLISHED, "plain_mlp", (row,))
-    loaded = zoo.load("plain_mlp", weights="digits")
+    loaded = zoo.load("plain_mlp", weights="other")
     assert [v.path for v in loaded.weights] == [v.path for v in model.weights]
-    with pytest.raises(ValueError, match=r"of plain_mlp by name \('digits'\).* Received: weights='digit'"):
-        zoo.load("plain_mlp", weights="digit")
-    with pytest.raises(ValueError, match=r"weights='digits'; it exists for plain_mlp"):
-        zoo.load("residual_mlp", weights="digits")
+    with pytest.raises(ValueError, match=r"of plain_mlp by name \('other'\).* Received: weights='othr'"):
+        zoo.load("plain_mlp", weights="othr")
+    with pytest.raises(ValueError, match=r"weights='other'; it exists for plain_mlp"):
+        zoo.load("residual_mlp", weights="other")
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(OSError, match=r"Expected .*plain\.weights\.h5' with the SHA-256 .* Received: "):
-        zoo.load("plain_mlp", weights="digits")
+        zoo.load("plain_mlp", weights="other")

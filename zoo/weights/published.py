@@ -1,10 +1,15 @@
-"""The weights that have a name, such as "imagenet": where they are, and their hash. A new row, a new set of weights."""
+"""The weights that have a name, such as "imagenet" or "cifar10": where they are, and their hash.
+
+Those that others publish are the rows of a table, those that come with the package have cards; see `cards`.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .cards import SHIPPED, Card, cards
 
 HERE = Path(__file__).parent
 
@@ -18,8 +23,7 @@ class Published:
         origin: The URL of a file, or its path relative to this folder.
         file_hash: Its MD5 or SHA-256.
         preprocessing: What the network expects of its images.
-        arguments: Of the builder, where the weights need other than the registry's.
-        card: Where the weights come from and what they reach, as a path relative to this folder.
+        arguments: Of `build`, where the weights need other than the registry's.
     """
 
     name: str
@@ -27,7 +31,6 @@ class Published:
     file_hash: str
     preprocessing: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
 
     def file(self) -> Path:
         """The file, downloaded to Keras's cache if it is not there yet.
@@ -91,14 +94,26 @@ def available(name: str) -> tuple[str, ...]:
     >>> available("resnet50_keras"), available("resnet50")
     (('imagenet',), ())
     """
-    return tuple(row.name for row in PUBLISHED.get(name, ()))
+    return tuple(row.name for row in _rows(name))
 
 
 def find(name: str, weights: object) -> Published | None:
     """The published weights of that name, or None."""
-    return next((row for row in PUBLISHED.get(name, ()) if row.name == weights), None)
+    return next((row for row in _rows(name) if row.name == weights), None)
 
 
 def holders(weights: object) -> list[str]:
     """The networks that have published weights of that name."""
-    return sorted(name for name in PUBLISHED if find(name, weights) is not None)
+    names = {*PUBLISHED, *(card.network for card in cards())}
+    return sorted(name for name in names if find(name, weights) is not None)
+
+
+def _rows(name: str) -> tuple[Published, ...]:
+    """Those of the table, and those that come with the package."""
+    ours = (_shipped(card) for card in cards() if card.network == name)
+    return (*PUBLISHED.get(name, ()), *ours)
+
+
+def _shipped(card: Card) -> Published:
+    arguments = {"input_shape": card.input_shape, **card.arguments}
+    return Published(card.weights, str(SHIPPED / card.file), card.sha256, "that of zoo.card", arguments)

@@ -1,0 +1,147 @@
+"""Weights that come with the package: each loads, does what its card says, and is what the tables say."""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo import results
+from zoo.catalogue import MODELS
+from zoo.evaluation import accuracy_and_loss
+from zoo.publishing import PublishingError
+from zoo.weights import available
+from zoo.weights.cards import FIRST, SHIPPED, cards
+
+DOCS = Path(__file__).parents[2] / "docs"
+DATA = Path(os.environ.get("KERAS_SKIP_DATA", Path(__file__).parents[3] / "shared" / "data"))
+# Where the data of a card are, if not in the package.
+FILES = {"cifar10": "cifar10.tar.xz", "mnist": "mnist.npz"}
+NAMES = [(card.network, card.weights) for card in cards()]
+
+
+@pytest.fixture(scope="module")
+def source():
+    """The data of a card, read once."""
+    read = {}
+
+    def of(weights):
+        if weights not in read:
+            file = DATA / FILES[weights] if weights in FILES else None
+            if file is not None and not file.exists():
+                pytest.skip(f"needs {file.name} in KERAS_SKIP_DATA")
+            read[weights] = zoo.load_source(weights if file is None else str(file))
+        return read[weights]
+
+    return of
+
+
+@pytest.mark.parametrize(("network", "weights"), NAMES)
+def test_card_is_about_the_file_beside_it(network, weights):
+    card = zoo.card(network, weights)
+    content = (SHIPPED / card.file).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == card.sha256
+    assert len(content) < 12e6
+    assert weights in available(network) and weights in zoo.describe(network).weights
+    assert (SHIPPED / card.file.replace(".weights.h5", ".json")).read_text() == card.text()
+    assert card.command.startswith("keras-skip train ") and "/" not in card.command
+    assert abs(card.onnx_accuracy - card.test_accuracy) <= 1e-4
+    assert 0 < card.onnx_max_abs_diff <= 1e-5
+
+
+@pytest.mark.parametrize(("network", "weights"), NAMES)
+def test_weights_reach_what_their_card_says(network, weights, source):
+    card, data = zoo.card(network, weights), source(weights)
+    model = zoo.load(network, weights=weights)
+    assert model.input_shape[1:] == card.input_shape
+    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == card.parameters
+    preprocessing = zoo.Preprocessing.from_dict(card.preprocessing)
+    found = accuracy_and_loss(model, data, preprocessing, limit=FIRST)
+    assert found["accuracy"] == pytest.approx(card.first_accuracy, abs=1e-9)
+    assert data.as_dict()["fingerprint"] == card.data["fingerprint"]
+
+
+def test_whole_test_set_gives_the_cards_figure():
+    card = zoo.card("highway_mlp", "digits")
+    found = zoo.evaluate("highway_mlp", weights="digits")
+    assert found["examples"] == card.data["examples"]["test"]
+    assert found["accuracy"] == pytest.approx(card.test_accuracy, abs=1e-9)
+    assert found["loss"] == pytest.approx(card.test_loss, rel=1e-4)
+
+
+def test_other_classes_get_a_new_head_on_the_same_weights():
+    whole, other = zoo.load("highway_mlp", "digits"), zoo.load("highway_mlp", "digits", classes=3)
+    assert other.output_shape == (None, 3)
+    np.testing.assert_array_equal(other.get_weights()[0], whole.get_weights()[0])
+
+
+def test_unknown_weights_are_a_sentence():
+    with pytest.raises(ValueError, match=r"highway_mlp, digits.* Received: resnet20, mnist"):
+        zoo.card("resnet20", "mnist")
+    with pytest.raises(ValueError, match="Received: resnet20, nothing"):
+        zoo.evaluate("resnet20", "digits", weights="nothing")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return zoo.train("plain_mlp_digits", out=tmp_path_factory.mktemp("run") / "run", epochs=2, seed=3)
+
+
+def test_publish_writes_weights_and_a_card_of_what_they_reach(run, tmp_path):
+    card = zoo.publish(run, "tried", tmp_path, limits="two epochs", chosen_by="the first of 1")
+    assert json.loads((tmp_path / "plain_mlp-tried.json").read_text()) == json.loads(
+        json.dumps(dataclasses.asdict(card))
+    )
+    assert card.command == "keras-skip train plain_mlp_digits --epochs 2 --seed 3"
+    assert card.test_accuracy == run.results["test_accuracy"] == zoo.evaluate(run)["accuracy"]
+    assert card.train_accuracy == pytest.approx(
+        accuracy_and_loss(
+            zoo.load(run.path), zoo.load_source("digits"), zoo.Preprocessing.from_dict(card.preprocessing), "train"
+        )["accuracy"]
+    )
+    assert (card.seed, card.limits, card.chosen_by) == (3, "two epochs", "the first of 1")
+    loaded = zoo.load("plain_mlp", weights=tmp_path / card.file, input_shape=card.input_shape)
+    for ours, theirs in zip(loaded.get_weights(), zoo.load(run.path).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
+    zoo.publish(run, "tried", tmp_path)
+    before = (tmp_path / "plain_mlp-tried.json").read_bytes()
+    with pytest.raises(FileExistsError, match="ask to overwrite it"):
+        zoo.publish(run, "tried", tmp_path)
+    with pytest.raises(ValueError, match="Expected a name for the weights"):
+        zoo.publish(run, "../tried", tmp_path)
+    other = zoo.load_source("digits")
+    other = dataclasses.replace(other, test_images=other.test_images[:200], test_labels=other.test_labels[:200])
+    with pytest.raises(PublishingError, match="Expected the test accuracy of the run, "):
+        zoo.publish(run, "other", tmp_path, other)
+    assert (tmp_path / "plain_mlp-tried.json").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_tables_are_those_of_the_cards():
+    assert (DOCS / "results.md").read_text() == results.page()
+    assert (DOCS / "results.csv").read_text() == results.csv_text()
+    rows = list(csv.DictReader(io.StringIO(results.csv_text())))
+    assert {row["network"] for row in rows} == {name for name, e in MODELS.items() if max(e.input_shape) <= 32}
+    for row in rows:
+        if row["weights"]:
+            card = zoo.card(row["network"], row["weights"])
+            assert float(row["error"]) == pytest.approx(100 - 100 * card.test_accuracy, abs=0.005)
+            if row["gap"]:
+                gap = float(row["error"]) - float(row["paper_error"])
+                assert float(row["gap"]) == pytest.approx(gap, abs=0.011)
+
+
+def test_papers_figures_are_those_of_the_data():
+    assert results.paper_error("resnet20", "cifar10") == 8.75
+    assert results.paper_error("wrn_16_8", "cifar100") == 20.43
+    assert results.paper_error("highway_mnist_16", "mnist") == 0.57
+    assert results.paper_error("resnet20", "digits") is None

@@ -1,0 +1,171 @@
+"""From a run to weights that can be given away: the file, and a card whose every figure is measured here."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .catalogue import MODELS
+from .data import Preprocessing, Source, load_source
+from .evaluation import accuracy_and_loss
+from .loading import load
+from .runs import Run, open_run, replacing
+from .weights.cards import FIRST, Card
+
+# What a card may say of data that the project knows.
+LICENCES = {
+    "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
+    "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
+    "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
+    "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
+}
+LARGEST = 12e6
+
+
+class PublishingError(RuntimeError):
+    """Weights that do not do what their card would say."""
+
+
+def publish(
+    run: Run | str | Path,
+    weights: str,
+    out: str | Path,
+    data: str | Source | None = None,
+    *,
+    limits: str = "",
+    chosen_by: str = "the only run",
+    overwrite: bool = False,
+) -> Card:
+    """Writes a run's weights, and a card with what they reach, measured anew under Keras and under onnxruntime.
+
+    Args:
+        run: A run that is complete, or its folder.
+        weights: The name that `zoo.load` is to take, usually that of the data, such as "cifar10".
+        out: The folder for NETWORK-WEIGHTS.weights.h5 and NETWORK-WEIGHTS.json.
+        data: As in `evaluate`. Default: the run's.
+        limits: What to know before the figures are compared with others.
+        chosen_by: How this run was chosen among others.
+        overwrite: Whether weights that are there are replaced.
+
+    Returns:
+        The `Card`.
+
+    Raises:
+        ValueError: If the run is not complete, or the name is not one.
+        FileExistsError: If such weights are there.
+        PublishingError: If the network does not reach what the run's record says, if onnxruntime does not agree with
+            Keras to 0.01 points, or if the file is larger than 12 MB.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.publish("runs/highway", "digits", "weights")  # doctest: +SKIP
+    """
+    opened, folder = open_run(run), Path(out)
+    if opened.status != "complete":
+        raise ValueError(f"Expected a run that is complete. Received: {str(opened.path)!r}, which is {opened.status}")
+    if not weights.isidentifier():
+        raise ValueError(f"Expected a name for the weights such as 'cifar10'. Received: {weights!r}")
+    recipe, record = opened.recipe, opened.record
+    name = f"{recipe.network}-{weights}"
+    file, written = folder / f"{name}.weights.h5", folder / f"{name}.json"
+    for path in (file, written):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"Expected no file of that name yet. Received: {str(path)!r}; or ask to overwrite it")
+    source = load_source(opened.source if data is None else data)
+    preprocessing = Preprocessing.from_dict(opened.source["preprocessing"])
+    model = load(opened.path)
+    test = accuracy_and_loss(model, source, preprocessing)
+    if test["accuracy"] != opened.results["test_accuracy"]:
+        raise PublishingError(
+            f"Expected the test accuracy of the run, {opened.results['test_accuracy']:.4%}. "
+            f"Received: {test['accuracy']:.4%} on {source.name}"
+        )
+    onnx = _under_onnxruntime(model, source, opened)
+    if abs(onnx["accuracy"] - test["accuracy"]) > 1e-4:
+        raise PublishingError(
+            f"Expected the same test accuracy under onnxruntime to 0.01 points, {test['accuracy']:.4%}. "
+            f"Received: {onnx['accuracy']:.4%}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as beside:
+        # Keras takes the format from the whole suffix, which `replacing` keeps.
+        model.save_weights(beside)
+        if beside.stat().st_size > LARGEST:
+            raise PublishingError(
+                f"Expected weights of at most {LARGEST / 1e6:.0f} MB. Received: {beside.stat().st_size / 1e6:.1f} MB"
+            )
+        sha256 = hashlib.sha256(beside.read_bytes()).hexdigest()
+    card = Card(
+        network=recipe.network,
+        weights=weights,
+        file=file.name,
+        sha256=sha256,
+        arguments=dict(recipe.arguments),
+        input_shape=source.input_shape,
+        class_names=tuple(opened.source["class_names"]),
+        parameters=opened.results["parameters"],
+        preprocessing=preprocessing.as_dict(),
+        data={
+            "name": weights,
+            "examples": opened.source["examples"],
+            "fingerprint": opened.source["fingerprint"],
+            "licence": LICENCES.get(weights, "that of the data"),
+        },
+        limits=limits,
+        test_accuracy=test["accuracy"],
+        test_loss=test["loss"],
+        train_accuracy=accuracy_and_loss(model, source, preprocessing, "train")["accuracy"],
+        first_accuracy=accuracy_and_loss(model, source, preprocessing, limit=FIRST)["accuracy"],
+        onnx_accuracy=onnx["accuracy"],
+        onnx_max_abs_diff=onnx["max_abs_diff"],
+        paper_error=MODELS[recipe.network].paper_error,
+        command=_command(opened),
+        recipe=recipe.changed(source=weights, command="", cost="", result="").as_dict(),
+        seed=recipe.seed,
+        seconds=opened.results["seconds"],
+        chosen_by=chosen_by,
+        revision=record["revision"],
+        versions=record["versions"],
+        machine={**record.get("devices", {}), "cores": record["environment"]["cores"]},
+        date=record["started"][:10],
+    )
+    with replacing(written) as beside:
+        beside.write_text(card.text())
+    return card
+
+
+def _under_onnxruntime(model: Any, source: Source, run: Run) -> Mapping[str, float]:
+    """Accuracy on the test images of the exported network, whose export has compared it with Keras."""
+    from export import Preprocessing as Raw
+    from export import export, load
+
+    images = source.test_images
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = export(
+            model,
+            Path(folder) / "artifact",
+            preprocessing=Raw("uint8", **run.source["preprocessing"]),
+            activation="softmax",
+            labels=run.source["class_names"],
+            samples=images[:32],
+        )
+        probabilities = load(artifact.path).predict(np.asarray(images), batch_size=256)
+    return {
+        "accuracy": float((probabilities.argmax(axis=-1) == source.test_labels).mean()),
+        "max_abs_diff": artifact.parity["max_abs_diff"],
+    }
+
+
+def _command(run: Run) -> str:
+    """What trains such a run again, without the places of files on this machine."""
+    words = ["keras-skip train", run.recipe.name]
+    for name, value in run.record["overrides"].items():
+        if name == "source":
+            words.append(f"--data {Path(str(value)).name}")
+        else:
+            words.append(f"--{name} {value}" if name in ("epochs", "seed") else f"--set {name}={value}")
+    return " ".join(words)

@@ -1,0 +1,122 @@
+"""The cards of the trained weights that come with the package: what each set is, how it was made, what it reaches.
+
+    zoo/weights/shipped/resnet20-cifar10.weights.h5
+    zoo/weights/shipped/resnet20-cifar10.json          its card, which holds the file's SHA-256
+
+`keras-skip publish RUN NAME` writes such a pair. A new pair is a new set of weights; nothing else lists them.
+"""
+
+import functools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a set of weights. Accuracies are fractions.
+
+    Attributes:
+        network: A name of `zoo.list_models()`.
+        weights: What `zoo.load` takes beside it.
+        file, sha256: The weights beside the card.
+        arguments: Of the builder, where they differ from the registry's.
+        input_shape: (height, width, channels).
+        class_names: One for each logit.
+        parameters: How many are trained.
+        preprocessing: What `zoo.Preprocessing.from_dict` takes.
+        data: Name, number of images, fingerprint and licence of the data.
+        limits: What to know before the figures are compared with others.
+        test_accuracy, test_loss: On the test images.
+        train_accuracy: On the training images as they are, without augmentation.
+        first_accuracy: On the first `FIRST` test images, to check the weights by.
+        onnx_accuracy, onnx_max_abs_diff: Of the exported network under onnxruntime: on the test images, and the largest
+            difference of a probability from Keras's.
+        paper_error: What the paper reports.
+        command, recipe, seed, seconds: How they were trained, and how long it took.
+        chosen_by: How this run was chosen among others.
+        revision, versions, machine, date: Of the training.
+    """
+
+    network: str
+    weights: str
+    file: str
+    sha256: str
+    arguments: dict[str, Any]
+    input_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    parameters: int
+    preprocessing: dict[str, Any]
+    data: dict[str, Any]
+    limits: str
+    test_accuracy: float
+    test_loss: float
+    train_accuracy: float
+    first_accuracy: float
+    onnx_accuracy: float
+    onnx_max_abs_diff: float
+    paper_error: str
+    command: str
+    recipe: dict[str, Any]
+    seed: int
+    seconds: float
+    chosen_by: str
+    revision: str | None
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    date: str
+
+    def text(self) -> str:
+        """The card as the JSON of its file."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+# How many test images `first_accuracy` is measured on.
+FIRST = 1000
+
+
+def read_card(path: Path) -> Card:
+    """The card in a file."""
+    figures = json.loads(path.read_text())
+    lists = {name: tuple(figures[name]) for name in ("input_shape", "class_names")}
+    return Card(**{**figures, **lists})
+
+
+@functools.cache
+def cards() -> tuple[Card, ...]:
+    """The cards of all weights in the package, by network and name."""
+    return tuple(sorted(map(read_card, SHIPPED.glob("*.json")), key=lambda card: (card.network, card.weights)))
+
+
+def card(network: str, weights: str) -> Card:
+    """The card of a set of weights that comes with the package.
+
+    Args:
+        network: A name of `zoo.list_models()`.
+        weights: The name of the weights, such as "cifar10".
+
+    Returns:
+        A `Card`.
+
+    Raises:
+        ValueError: If there are no such weights in the package.
+
+    Example:
+
+    >>> import zoo
+    >>> card = zoo.card("highway_mlp", "digits")
+    >>> card.command
+    'keras-skip train highway_mlp_digits'
+    >>> preprocess = zoo.Preprocessing.from_dict(card.preprocessing)
+    """
+    found = {f"{c.network}, {c.weights}": c for c in cards()}
+    try:
+        return found[f"{network}, {weights}"]
+    except KeyError:
+        raise ValueError(
+            f"Expected weights that come with the package: {'; '.join(found) or 'there are none'}. "
+            f"Received: {network}, {weights}"
+        ) from None
