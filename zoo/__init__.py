@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .counting import multiply_adds
     from .data import Batches, Preprocessing, Source, load_source
     from .evaluation import evaluate
+    from .gradients import GradientFlow, GradientProbe
     from .interruption import Interrupted
     from .loading import load, load_weights
     from .publishing import publish
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Batches": "data",
+    "GradientFlow": "gradients",
+    "GradientProbe": "gradients",
     "Interrupted": "interruption",
     "Preprocessing": "data",
     "Recipe": "settings",
@@ -48,6 +51,8 @@ _HOME = {
 
 __all__ = [
     "Batches",
+    "GradientFlow",
+    "GradientProbe",
     "Interrupted",
     "Preprocessing",
     "Recipe",

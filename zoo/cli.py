@@ -236,6 +236,45 @@ def evaluate(
 
 
 @app.command()
+def gradients(
+    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",
+    out: Annotated[Path, typer.Option(help="The figure: .svg, .png or .pdf; the CSV comes beside it.")] = Path(
+        "gradients.svg"
+    ),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the networks, such as depth=30; repeatable."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images that the gradient is measured on.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the weights of new networks.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw how far the gradient reaches: its norm at each layer, of new networks or of trained ones."""
+    from . import charts
+
+    charts.check_format(out)
+    table = out.with_suffix(".csv")
+    for path in (out, table):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")
+    console.import_quietly("keras")
+    from .data import load_source
+    from .gradients import compare, write
+
+    norms = compare(networks, load_source(data), batch_size, seed, dict(map(setting, settings or ())))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(table, norms)
+    charts.save(charts.gradient_flow(norms), out)
+    rows = []
+    for name in dict.fromkeys(norm.network for norm in norms):
+        first, *_, last = [norm.norm for norm in norms if norm.network == name]
+        rows.append((name, f"{first:.2e}", f"{last:.2e}", f"{first / last:.1e}"))
+    console.show_table("Gradients", ("network", "at the first layer", "at the last", "ratio"), rows)
+    console.show_record("Written", {"figure": out, "table": table})
+
+
+@app.command()
 def publish(
     run: RunFolder,
     name: Annotated[str, typer.Argument(help="What the weights are called, such as cifar10.")],

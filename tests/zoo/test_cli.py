@@ -151,6 +151,9 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("runs", "nowhere"), "nowhere"),
         (("describe", "resnet_20"), "Did you mean resnet20"),
         (("list", "vgg*"), "vgg*"),
+        (("gradients", "plain_mlp", "--out", "flow.gif"), ".svg, .png, .pdf"),
+        (("gradients", "plain_mpl"), "Did you mean plain_mlp"),
+        (("evaluate", "resnet20", "--weights", "nothing"), "resnet20, nothing"),
         (("evaluate", "nowhere"), "nowhere"),
         (("export", "nowhere"), "nowhere"),
     ],
@@ -162,6 +165,19 @@ def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path):
     assert line.startswith("Error: Expected ")
     assert said in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gradients_are_drawn_and_overwrite_nothing(tmp_path):
+    command = ("gradients", "plain_mlp", "highway_mlp", "--set", "depth=6", "--out", "flow.svg")
+    done = keras_skip(*command, cwd=tmp_path)
+    assert "highway_mlp" in done.stdout and done.stderr == ""
+    with (tmp_path / "flow.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2 * 6
+    before = (tmp_path / "flow.svg").read_bytes()
+    assert before.startswith(b"<?xml")
+    failed = keras_skip(*command, cwd=tmp_path, expect=1)
+    assert "ask to overwrite it" in failed.stderr
+    assert (tmp_path / "flow.svg").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", [("fly",), ("train", "resnet20_digits", "--epochs", "many")])

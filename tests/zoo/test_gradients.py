@@ -1,0 +1,119 @@
+"""The norms of gradients: those of the tape, on a network that stays as it is, in a table and in a figure."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo import charts
+from zoo.gradients import by_network, compare, read, write
+
+LABELS = np.eye(10, dtype="float32")[np.arange(16) % 10]
+IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")
+
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(v) for v in model.variables]
+
+
+def test_norms_are_those_of_the_tape_and_nothing_moves():
+    import tensorflow as tf
+
+    model = zoo.build("resnet20", (8, 8, 1), depth=8, weight_decay=0.1)
+    before = weights(model)
+    norms = zoo.GradientProbe(model).measure(IMAGES, LABELS, step=7)
+    for ours, theirs in zip(weights(model), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with tf.GradientTape() as tape:
+        losses = keras.losses.categorical_crossentropy(LABELS, model(IMAGES, training=True), from_logits=True)
+        loss = tf.reduce_mean(losses)
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    squares = {}
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        layer = variable.path.split("/")[0]  # resnet20 has no block within a block
+        if variable.name == "kernel":
+            squares[layer] = squares.get(layer, 0) + float(tf.reduce_sum(gradient**2))
+    assert [norm.layer for norm in norms] == list(squares)
+    assert [norm.place for norm in norms] == list(range(1, len(squares) + 1))
+    assert {(norm.network, norm.step) for norm in norms} == {("resnet8", 7)}
+    np.testing.assert_allclose([norm.norm for norm in norms], np.sqrt(list(squares.values())), rtol=1e-4)
+
+
+def test_probe_sees_the_present_weights():
+    model = zoo.build("plain_mlp", (8, 8, 1), depth=4)
+    probe = zoo.GradientProbe(model)
+    first = probe.measure(IMAGES, LABELS)
+    for variable in model.trainable_variables:
+        variable.assign(variable.value * 0.5)
+    second = probe.measure(IMAGES, LABELS)
+    assert all(b.norm < a.norm for a, b in zip(first, second, strict=True))
+
+
+def test_skips_carry_the_gradient_through_fifty_layers():
+    norms = by_network(
+        compare(["plain_mlp", "highway_mlp", "residual_mlp"], zoo.load_source("digits"), arguments={"depth": 50})
+    )
+    reach = {network: points[0].norm / points[-1].norm for network, points in norms.items()}
+    assert reach["plain_mlp"] < 0.1 * reach["highway_mlp"]
+    assert reach["plain_mlp"] < 0.1 * reach["residual_mlp"]
+
+
+def test_flow_of_a_training_disturbs_nothing_and_goes_on(tmp_path):
+    source = zoo.load_source("digits")
+    batches = zoo.Batches(source.train_images, source.train_labels, 10, source.preprocessing, 64)
+    plain = zoo.train("highway_mlp_digits", out=tmp_path / "plain", epochs=2, batch_size=256)
+    path = tmp_path / "gradients.csv"
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 9:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        flow = zoo.GradientFlow(path, batches, every=4)
+        stops = [flow, Stop()]
+        zoo.train("highway_mlp_digits", out=tmp_path / "run", epochs=2, batch_size=256, callbacks=stops)
+    assert sorted({norm.step for norm in read(path)}) == [0, 4, 8]
+    run = zoo.resume(tmp_path / "run", callbacks=[zoo.GradientFlow(path, batches, every=4)])
+    assert sorted({norm.step for norm in read(path)}) == [0, 4, 6, 8, 12]
+    assert len(by_network(read(path))["highway_mlp"]) == 5 * 12
+    for ours, theirs in zip(zoo.load(run.path).get_weights(), zoo.load(plain.path).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("every", [0, 2.5, True])
+def test_wrong_interval_is_a_sentence(every, tmp_path):
+    with pytest.raises(ValueError, match="Expected every to be a whole number from 1 up. Received: every="):
+        zoo.GradientFlow(tmp_path / "gradients.csv", None, every=every)
+
+
+def test_figure_draws_the_table(tmp_path):
+    norms = compare(["plain_mlp", "dense_mlp"], zoo.load_source("digits"), arguments={"depth": 5})
+    write(tmp_path / "norms.csv", norms)
+    assert read(tmp_path / "norms.csv") == norms
+    figure = charts.gradient_flow(norms)
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlabel() and axes.get_ylabel() and axes.get_title()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["plain_mlp", "dense_mlp"]
+    for line, points in zip(axes.lines, by_network(norms).values(), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [point.place for point in points])
+        np.testing.assert_array_equal(line.get_ydata(), [point.norm for point in points])
+    charts.save(figure, tmp_path / "a.svg")
+    charts.save(figure, tmp_path / "b.svg")
+    assert "plain_mlp" in (tmp_path / "a.svg").read_text()
+    with pytest.raises(ValueError, match=r"Expected a file that ends in .svg, .png, .pdf. Received: "):
+        charts.save(figure, tmp_path / "figure.gif")
+
+
+def test_images_that_do_not_fit_are_a_sentence(tmp_path):
+    run = zoo.train("plain_mlp_digits", out=tmp_path / "run", epochs=1)
+    source = zoo.load_source("digits")
+    assert {norm.network for norm in compare([str(run.path)], source)} == {"run"}
+    with pytest.raises(ValueError, match="Did you mean plain_mlp"):
+        compare(["plain_mpl"], source)
+    wide = np.zeros((20, 9, 9, 1), "uint8")
+    labels = np.arange(20) % 10
+    other = zoo.Source("wide", wide, labels, wide, labels, source.class_names, source.preprocessing)
+    with pytest.raises(ValueError, match=r"Expected images of shape \(8, 8, 1\) .* Received: wide, "):
+        compare([str(run.path)], other)

@@ -1,0 +1,71 @@
+"""Figures to look at, in files: readable in grey and by the colour-blind, with a name for all that is drawn."""
+
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from .runs import replacing
+
+# Okabe and Ito's colours, which can be told apart with any kind of sight; and markers, for print without colours.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+FORMATS = (".svg", ".png", ".pdf")
+
+
+def check_format(path: Path) -> None:
+    """Refuses a file of which the suffix names no format of figures."""
+    if path.suffix not in FORMATS:
+        raise ValueError(f"Expected a file that ends in {', '.join(FORMATS)}. Received: {str(path)!r}")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Writes a figure; equal figures give equal files."""
+    import matplotlib
+
+    check_format(path)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}), replacing(path) as beside:
+        dated = {"Date": None} if path.suffix == ".svg" else {}
+        figure.savefig(beside, dpi=160, metadata=dated)
+
+
+def axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> tuple[Any, Any]:
+    """An empty figure and its axes, with a title and the names of what is drawn."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    found = figure.add_subplot()
+    found.set_title(title, fontsize=11)
+    found.set_xlabel(x)
+    found.set_ylabel(y)
+    found.grid(alpha=0.25)
+    for side in ("top", "right"):
+        found.spines[side].set_visible(False)
+    return figure, found
+
+
+def lines(target: Any, series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
+    """Draws named lines, and a legend."""
+    for (name, x, y), colour, marker in zip(series, cycle(COLOURS), cycle(MARKERS), strict=False):
+        step = max(1, len(x) // 15)
+        target.plot(x, y, color=colour, marker=marker, markevery=step, markersize=4, linewidth=1.6, label=name)
+    target.legend(frameon=False)
+
+
+def gradient_flow(norms: Iterable[Any]) -> Any:
+    """The norms of each network's gradient from its first layer to its last, at the last step of each."""
+    from .gradients import by_network
+
+    figure, target = axes(
+        "How far the gradient reaches", "layer or block, from the image to the logits", "norm of the gradient"
+    )
+    target.set_yscale("log")
+    series: list[tuple[str, list[float], list[float]]] = []
+    for network, points in by_network(norms).items():
+        last = max(point.step for point in points)
+        final = [point for point in points if point.step == last]
+        name = network if last == 0 else f"{network}, step {last:,}"
+        series.append((name, [point.place for point in final], [point.norm for point in final]))
+    lines(target, series)
+    target.xaxis.get_major_locator().set_params(integer=True)
+    return figure
