@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .comparison import compare
     from .counting import multiply_adds
     from .data import Batches, Preprocessing, Source, load_source
     from .evaluation import evaluate
@@ -33,6 +34,7 @@ _HOME = {
     "TrainingError": "runs",
     "build": "registry",
     "card": "weights.cards",
+    "compare": "comparison",
     "describe": "registry",
     "evaluate": "evaluation",
     "get_recipe": "recipes",
@@ -61,6 +63,7 @@ __all__ = [
     "TrainingError",
     "build",
     "card",
+    "compare",
     "describe",
     "evaluate",
     "get_recipe",

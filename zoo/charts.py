@@ -5,6 +5,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .runs import replacing
 
 # Okabe and Ito's colours, which can be told apart with any kind of sight; and markers, for print without colours.
@@ -68,4 +70,37 @@ def gradient_flow(norms: Iterable[Any]) -> Any:
         series.append((name, [point.place for point in final], [point.norm for point in final]))
     lines(target, series)
     target.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def comparison(rows: Iterable[dict[str, Any]]) -> Any:
+    """Accuracy and loss by epoch: the mean over the seeds as a line, from the least to the greatest as a band."""
+    from matplotlib.figure import Figure
+
+    rows = list(rows)
+    part = "validation" if "validation_accuracy" in rows[0] else "test"
+    panels = (
+        (f"{part} accuracy", f"{part}_accuracy", 100, "%"),
+        ("training loss", "loss", 1, "cross-entropy"),
+    )
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for place, (title, column, factor, unit) in enumerate(panels, 1):
+        target: Any = figure.add_subplot(1, len(panels), place)
+        target.set_title(title, fontsize=11)
+        target.set_xlabel("epoch")
+        target.set_ylabel(unit)
+        target.grid(alpha=0.25)
+        series = []
+        for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
+            by_epoch: dict[int, list[float]] = {}
+            for row in rows:
+                if row["network"] == network:
+                    by_epoch.setdefault(row["epoch"], []).append(factor * row[column])
+            epochs = sorted(by_epoch)
+            series.append((network, epochs, [float(np.mean(by_epoch[epoch])) for epoch in epochs]))
+            if len(by_epoch[epochs[0]]) > 1:
+                least, most = ([end(by_epoch[epoch]) for epoch in epochs] for end in (min, max))
+                target.fill_between(epochs, least, most, color=colour, alpha=0.18, linewidth=0)
+        lines(target, series)
+        target.xaxis.get_major_locator().set_params(integer=True)
     return figure

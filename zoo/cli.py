@@ -236,6 +236,46 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    networks: Annotated[
+        list[str],
+        typer.Argument(metavar="NETWORK...", help="Such as plain_mlp, or plain_mlp:depth=30,activation=tanh."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figure.")] = Path("runs/comparison"),
+    recipe: Annotated[
+        str | None, typer.Option(help="How each is trained. Default: the shortest of the first network.")
+    ] = None,
+    data: Data = None,
+    seeds: Annotated[int, typer.Option(help="How many trainings of each, from seed 0 on.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Length of each run.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe; repeatable."),
+    ] = None,
+) -> None:
+    """Train several networks under one budget, and draw how they learn. What was stopped goes on."""
+    overrides: dict[str, Any] = dict(map(setting, settings or ()))
+    overrides |= {} if epochs is None else {"epochs": epochs}
+    console.import_quietly("keras")
+    from contextlib import ExitStack
+
+    from . import comparison
+    from .devices import select
+
+    with console.interruptible(), ExitStack() as shown:
+
+        def bar(name: str, one: Any, source: Any) -> Any:
+            print(name, file=sys.stderr, flush=True)
+            examples = len(source.train_labels)
+            return shown.enter_context(console.progress_bar(one.epochs, examples, one.batch_size, select()))
+
+        runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, callbacks=bar, **overrides)
+    columns = ("network", "parameters", "test accuracy", "over the seeds", "training accuracy")
+    console.show_table("Comparison", columns, comparison.summary(runs))
+    console.show_record("Written", {"figure": out / "comparison.svg", "table": out / "comparison.csv"})
+
+
+@app.command()
 def gradients(
     networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
     data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",

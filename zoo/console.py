@@ -121,6 +121,11 @@ def progress_bar(
             self.accuracy = f"{logs['val_accuracy']:.2%}"
             self._show(examples - self.skipped, ended=True)
 
+        def on_train_end(self, logs: Any = None) -> None:
+            # A terminal has room for the bar of one training at a time.
+            if progress.live.is_started:
+                progress.stop()
+
         def _show(self, done: int, ended: bool = False) -> None:
             now = time.perf_counter()
             done = min(done, examples - self.skipped)

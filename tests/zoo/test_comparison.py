@@ -1,0 +1,100 @@
+"""Networks under one budget: the runs, the table and the figure, and what goes on where it was."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo import charts
+from zoo.comparison import Contestant, rows, summary
+
+NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    return folder, zoo.compare(NETWORKS, folder, seeds=2, epochs=2, batch_size=256)
+
+
+def test_every_network_is_trained_alike_with_every_seed(compared):
+    folder, runs = compared
+    assert list(runs) == NETWORKS
+    for network, of_it in runs.items():
+        assert [run.recipe.seed for run in of_it] == [0, 1]
+        assert {run.status for run in of_it} == {"complete"}
+        assert {run.recipe.network for run in of_it} == {network.partition(":")[0]}
+        budgets = {(run.recipe.epochs, run.recipe.batch_size, run.recipe.optimizer) for run in of_it}
+        assert budgets == {(2, 256, zoo.get_recipe("plain_mlp_digits").optimizer)}
+    plain, highway = runs.values()
+    assert plain[0].recipe.arguments == {}
+    assert highway[0].recipe.arguments == {"depth": 4, "carry": "coupled"}
+    assert (folder / "highway_mlp-depth=4-carry=coupled-1" / "model.keras").is_file()
+    assert not np.array_equal(*(zoo.load(run.path).get_weights()[0] for run in plain))
+
+
+def test_table_and_figure_show_the_histories(compared):
+    folder, runs = compared
+    with (folder / "comparison.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 2 * 2 * 2
+    for row in table:
+        run = runs[row["network"]][int(row["seed"])]
+        with (run.path / "history.csv").open(newline="") as file:
+            of_run = list(csv.DictReader(file))[int(row["epoch"]) - 1]
+        assert float(row["test_accuracy"]) == float(of_run["test_accuracy"])
+    figure = charts.comparison(rows(runs))
+    accuracy, loss = figure.axes
+    assert accuracy.get_ylabel() == "%" and loss.get_ylabel() == "cross-entropy"
+    for line, network in zip(accuracy.lines, NETWORKS, strict=True):
+        of_it = [row for row in rows(runs) if row["network"] == network]
+        for epoch, drawn in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            values = [row["test_accuracy"] for row in of_it if row["epoch"] == epoch]
+            assert drawn == pytest.approx(100 * np.mean(values))
+        assert line.get_label() == network
+    assert len(accuracy.collections) == 2, "a band for each network"
+    svg = (folder / "comparison.svg").read_text()
+    assert "plain_mlp" in svg and "epoch" in svg
+
+
+def test_summary_says_mean_and_spread(compared):
+    _, runs = compared
+    for (network, parameters, mean, spread, _), of_it in zip(summary(runs), runs.values(), strict=True):
+        accuracies = [run.results["test_accuracy"] for run in of_it]
+        assert network in NETWORKS and parameters == f"{of_it[0].results['parameters']:,}"
+        assert mean == f"{np.mean(accuracies):.2%}"
+        assert spread == f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+
+
+def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared):
+    folder, runs = compared
+    before = {run.path: (run.path / "run.json").read_bytes() for of_it in runs.values() for run in of_it}
+    again = zoo.compare(NETWORKS, folder, seeds=2, epochs=2, batch_size=256)
+    assert {run.path: (run.path / "run.json").read_bytes() for of_it in again.values() for run in of_it} == before
+    with pytest.raises(ValueError, match="Expected in .*plain_mlp-0.* Received: one with another epochs"):
+        zoo.compare(NETWORKS, folder, seeds=2, epochs=3, batch_size=256)
+
+
+@pytest.mark.parametrize(
+    ("networks", "options", "said"),
+    [
+        (["plain_mlp", "plain_mlp"], {}, "Expected networks that differ"),
+        ([], {}, "Received: none"),
+        (["plain_mpl"], {}, "Did you mean plain_mlp"),
+        (["plain_mlp:depth"], {}, "name=value"),
+        (["plain_mlp"], {"seeds": 0}, "seeds=0"),
+        (["resnet50"], {}, "Expected a recipe, since there is none for resnet50"),
+        (["plain_mlp"], {"epoch": 2}, "Did you mean epochs"),
+    ],
+)
+def test_mistakes_are_a_sentence_and_train_nothing(networks, options, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        zoo.compare(networks, tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contestants_have_names_for_folders():
+    contestant = Contestant.of("wrn_16_2:dropout=0.3,survival_prob=(1, 0.5)")
+    assert contestant.run_name(3).startswith("wrn_16_2-dropout=0.3-")
+    assert "/" not in contestant.run_name(3) and " " not in contestant.run_name(3)

@@ -1,0 +1,161 @@
+"""Several networks under one budget: the same recipe, data and seeds, so that what differs is the network.
+
+OUT/
+  plain_mlp-0/, plain_mlp-1/, ...    a run for each network and seed
+  comparison.csv                     a row for each network, seed and epoch
+  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and from least to greatest
+"""
+
+import csv
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .data import Source, load_source
+from .recipes import get_recipe
+from .registry import entry_of, recipes_of
+from .runs import Run, open_run, replacing
+from .settings import Recipe, setting
+from .training import resume, train
+
+# Between settings, not within a tuple.
+_SETTINGS = re.compile(r",(?=\s*\w+=)")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network with arguments, as "resnet20" or "plain_mlp:depth=30,activation=tanh" says it."""
+
+    text: str
+    network: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(cls, text: str) -> "Contestant":
+        """Reads one.
+
+        Raises:
+            ValueError: If there is no such network, or an argument has no value.
+        """
+        network, _, settings = text.partition(":")
+        entry_of(network)
+        return cls(text, network, dict(map(setting, _SETTINGS.split(settings) if settings else ())))
+
+    def run_name(self, seed: int) -> str:
+        return re.sub(r"[^\w.=-]+", "-", self.text) + f"-{seed}"
+
+
+def compare(
+    networks: Sequence[str],
+    out: str | Path,
+    data: str | Source | None = None,
+    *,
+    recipe: str | Recipe | None = None,
+    seeds: int = 3,
+    callbacks: Callable[[str, Recipe, Source], Any] | None = None,
+    **overrides: Any,
+) -> dict[str, list[Run]]:
+    """Trains each network with each seed, then writes the table and the figure.
+
+    What is in the folder already is not trained again: a comparison that was stopped goes on where it was.
+
+    Args:
+        networks: Such as "plain_mlp" or, with arguments of the builder, "plain_mlp:depth=30".
+        out: The folder.
+        data: As in `train`.
+        recipe: How each is trained. Default: the shortest recipe of the first network.
+        seeds: How many, from 0 on.
+        callbacks: Gives the Keras callbacks of a run, by its name, recipe and data.
+        **overrides: Settings of the recipe, as in `train`.
+
+    Returns:
+        The runs of each network.
+
+    Raises:
+        ValueError: For an unknown name or setting, or if a run in the folder is another one.
+
+    Example:
+
+    >>> import zoo
+    >>> runs = zoo.compare(["plain_mlp:depth=30", "highway_mlp:depth=30"], "runs/deep")  # doctest: +SKIP
+    """
+    contestants = [Contestant.of(text) for text in networks]
+    if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
+        raise ValueError(f"Expected networks that differ. Received: {', '.join(networks) or 'none'}")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
+    chosen = get_recipe(_shortest(contestants[0].network) if recipe is None else recipe).changed(overrides)
+    source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
+    folder = Path(out)
+    runs: dict[str, list[Run]] = {}
+    for contestant in contestants:
+        for seed in range(seeds):
+            arguments = {**chosen.arguments, **contestant.arguments}
+            one = chosen.changed(
+                {"network": contestant.network, "arguments": arguments, "seed": seed, "source": source.name}
+            )
+            path = folder / contestant.run_name(seed)
+            shown = callbacks(path.name, one, source) if callbacks else ()
+            runs.setdefault(contestant.text, []).append(_trained(path, one, source, shown))
+    write_table(folder / "comparison.csv", runs)
+    from . import charts
+
+    charts.save(charts.comparison(rows(runs)), folder / "comparison.svg")
+    return runs
+
+
+def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
+    """A row for each network, seed and epoch."""
+    found = []
+    for network, of_it in runs.items():
+        for run in of_it:
+            with (run.path / "history.csv").open(newline="") as file:
+                for row in csv.DictReader(file):
+                    figures = {name: float(value) for name, value in row.items()}
+                    found.append({"network": network, "seed": run.recipe.seed, **figures, "epoch": int(row["epoch"])})
+    return found
+
+
+def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
+    """For each network: parameters, and the test accuracy's mean, least and greatest over the seeds."""
+    told: list[tuple[str, ...]] = []
+    for network, of_it in runs.items():
+        accuracies = [run.results["test_accuracy"] for run in of_it]
+        trained = statistics.mean(run.results["train_accuracy"] for run in of_it)
+        spread = f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+        parameters = f"{of_it[0].results['parameters']:,}"
+        told.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
+    return told
+
+
+def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
+    """`rows` as comma-separated values."""
+    found = rows(runs)
+    with replacing(path) as beside, beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(found[0]))
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def _shortest(network: str) -> Recipe:
+    known = recipes_of(network)
+    if not known:
+        raise ValueError(f"Expected a recipe, since there is none for {network}. Received: recipe=None")
+    return min(known, key=lambda recipe: recipe.epochs)
+
+
+def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
+    if not (path / "run.json").is_file():
+        return train(recipe, source, path, callbacks=callbacks)
+    there = open_run(path)
+    ours, theirs = recipe.as_dict(), there.record["recipe"]
+    different = [name for name in ours if ours[name] != theirs[name]]
+    if different or there.source["fingerprint"] != source.fingerprint:
+        raise ValueError(
+            f"Expected in {str(path)!r} a run of this comparison, or none. Received: one with another "
+            f"{', '.join(different) or 'data set'}"
+        )
+    return resume(there, source, callbacks=callbacks)
