@@ -243,7 +243,7 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figure.")] = Path("runs/comparison"),
     recipe: Annotated[
-        str | None, typer.Option(help="How each is trained. Default: the shortest of the first network.")
+        str | None, typer.Option(help="How each is trained. Default: the first of the first network's.")
     ] = None,
     data: Data = None,
     seeds: Annotated[int, typer.Option(help="How many trainings of each, from seed 0 on.")] = 3,

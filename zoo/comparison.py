@@ -66,7 +66,7 @@ def compare(
         networks: Such as "plain_mlp" or, with arguments of the builder, "plain_mlp:depth=30".
         out: The folder.
         data: As in `train`.
-        recipe: How each is trained. Default: the shortest recipe of the first network.
+        recipe: How each is trained. Default: of the first network's recipes the first, if possible one for these data.
         seeds: How many, from 0 on.
         callbacks: Gives the Keras callbacks of a run, by its name, recipe and data.
         **overrides: Settings of the recipe, as in `train`.
@@ -87,7 +87,7 @@ def compare(
         raise ValueError(f"Expected networks that differ. Received: {', '.join(networks) or 'none'}")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
-    chosen = get_recipe(_shortest(contestants[0].network) if recipe is None else recipe).changed(overrides)
+    chosen = (_first_recipe(contestants[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
     source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
     folder = Path(out)
     runs: dict[str, list[Run]] = {}
@@ -140,11 +140,12 @@ def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
         writer.writerows(found)
 
 
-def _shortest(network: str) -> Recipe:
+def _first_recipe(network: str, data: str | Source | None) -> Recipe:
     known = recipes_of(network)
     if not known:
         raise ValueError(f"Expected a recipe, since there is none for {network}. Received: recipe=None")
-    return min(known, key=lambda recipe: recipe.epochs)
+    name = data.name if isinstance(data, Source) else data
+    return next((recipe for recipe in known if recipe.source == name), known[0])
 
 
 def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:

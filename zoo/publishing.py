@@ -12,6 +12,7 @@ from .catalogue import MODELS
 from .data import Preprocessing, Source, load_source
 from .evaluation import accuracy_and_loss
 from .loading import load
+from .recipes import get_recipe
 from .runs import Run, open_run, replacing
 from .weights.cards import FIRST, Card
 
@@ -165,6 +166,8 @@ def _command(run: Run) -> str:
     words = ["keras-skip train", run.recipe.name]
     for name, value in run.record["overrides"].items():
         if name == "source":
+            if value == get_recipe(run.recipe.name).source:
+                continue
             words.append(f"--data {Path(str(value)).name}")
         else:
             words.append(f"--{name} {value}" if name in ("epochs", "seed") else f"--set {name}={value}")
