@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .predictor import Predictor, load
     from .preprocessing import Preprocessing
     from .saved_model import to_saved_model
+    from .serving import serve
     from .verification import verify
 
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "export": "artifact",
     "inspect": "inspection",
     "load": "predictor",
+    "serve": "serving",
     "to_onnx": "onnx_model",
     "to_saved_model": "saved_model",
     "verify": "verification",
@@ -49,6 +51,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "serve",
     "to_onnx",
     "to_saved_model",
     "verify",

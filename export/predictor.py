@@ -24,6 +24,7 @@ class Predictor:
     Attributes:
         metadata: The contents of artifact.json.
         labels: A name for each output, or None.
+        inputs: What the graph takes.
     """
 
     def __init__(self, path: str | Path, device: str = "cpu") -> None:
@@ -41,7 +42,7 @@ class Predictor:
         for weights in check_onnx_file(file):
             self._check_hash(weights)
         self.labels: list[str] | None = self.metadata["labels"]
-        self._inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self.inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device])
 
@@ -51,7 +52,7 @@ class Predictor:
 
     def __call__(self, x: Any) -> Any:
         """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
-        return self._unwrapped(run_session(self._session, self._batch(x)))
+        return self._unwrapped(self.run(self._batch(x)))
 
     def predict(self, x: Any, batch_size: int = 32) -> Any:
         """Computes the outputs of any number of raw inputs, a batch at a time.
@@ -71,19 +72,27 @@ class Predictor:
         batch = self._batch(x)
         starts = range(0, examples(batch), batch_size)
         parts = [
-            run_session(self._session, {name: values[i : i + batch_size] for name, values in batch.items()})
+            self.run({name: values[i : i + batch_size] for name, values in batch.items()})
             for i in starts
         ]
         return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
+    def run(self, batch: Batch) -> Batch:
+        """Computes the outputs of arrays by name that are known to fit.
+
+        Raises:
+            ExportError: If onnxruntime fails.
+        """
+        return run_session(self._session, batch)
+
     def _batch(self, x: Any) -> Batch:
         if not isinstance(x, Mapping):
-            if len(self._inputs) > 1:
-                names = ", ".join(raw.name for raw in self._inputs)
+            if len(self.inputs) > 1:
+                names = ", ".join(raw.name for raw in self.inputs)
                 raise ValueError(f"Expected a dict with the inputs {names}. Received: {type(x).__name__}")
-            x = {self._inputs[0].name: x}
+            x = {self.inputs[0].name: x}
         batch = {name: np.asarray(values) for name, values in x.items()}
-        check_raw(batch, self._inputs)
+        check_raw(batch, self.inputs)
         return batch
 
     def _unwrapped(self, outputs: Batch) -> Any:
