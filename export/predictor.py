@@ -71,10 +71,7 @@ class Predictor:
             raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
         batch = self._batch(x)
         starts = range(0, examples(batch), batch_size)
-        parts = [
-            self.run({name: values[i : i + batch_size] for name, values in batch.items()})
-            for i in starts
-        ]
+        parts = [self.run({name: values[i : i + batch_size] for name, values in batch.items()}) for i in starts]
         return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
     def run(self, batch: Batch) -> Batch:

@@ -1,11 +1,10 @@
 """Serving artifacts by the Open Inference Protocol.
 
 onnxruntime runs the models, Starlette and uvicorn speak HTTP, orjson reads and writes JSON, prometheus_client counts.
-The KServe SDK, the protocol's own implementation, was tried first. What it does differently from the protocol (other
-errors, a failure without an id, routes that unload models) sits in its handlers, its data types and its repository,
-and what a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have: all of
-it would have been replaced, and what remained was the routes, at the price of 70 packages. docs/serving.md has the
-comparison.
+The KServe SDK, which implements the protocol too, is not the engine. What it does differently from the protocol (other
+errors, a failure without an id, routes that unload models) sits in its handlers, its data types and its repository; what
+a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have. All of that
+would be replaced, and what remained were the routes, at the price of some sixty packages.
 
     _protocol.py     bodies and arrays
     _batching.py     requests that wait are run together
@@ -81,8 +80,7 @@ def serve(
         raise ValueError(f'Expected the extra "serve": pip install "keras-skip[serve]". Received: {error}') from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
     token = None if token_file is None else _token(Path(token_file))
-    found = named(artifacts)
-    models = by_name([Model(path, name, device, limits, metrics) for path, name in found.items()])
+    models = by_name([Model(*named(artifact), device, limits, metrics) for artifact in artifacts])
     service = Service(models, limits, metrics, token)
     config = uvicorn.Config(
         service.application,

@@ -1,8 +1,8 @@
 """Requests that wait are run together.
 
 One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
-takes the first and all that fit to it, up to a size, and waits for more only as long as the first has not waited for the
-delay. The queue is bounded: what comes to a full one is refused at once.
+takes the first and all that fit to it, up to a size, and waits for more only as long as the first has not waited for
+the delay. The queue is bounded: what comes to a full one is refused at once.
 """
 
 import asyncio

@@ -182,31 +182,22 @@ def _kinds(request: InferRequest) -> str:
     return ", ".join(f"{name} of shape {list(x.shape)}" for name, x in request.inputs.items())
 
 
-def named(artifacts: Sequence[str | Path]) -> dict[Path, str | None]:
-    """Takes ARTIFACT or NAME=ARTIFACT apart.
-
-    Raises:
-        ValueError: If there is none, or one comes twice.
-    """
-    if not artifacts:
-        raise ValueError("Expected at least one artifact. Received: none")
-    found: dict[Path, str | None] = {}
-    for artifact in artifacts:
-        name, separator, path = str(artifact).partition("=")
-        given = bool(separator) and not Path(artifact).exists()
-        folder = Path(path if given else artifact)
-        if folder in found:
-            raise ValueError(f"Expected each artifact once. Received: {folder} twice")
-        found[folder] = name if given else None
-    return found
+def named(artifact: str | Path) -> tuple[Path, str | None]:
+    """Takes ARTIFACT or NAME=ARTIFACT apart."""
+    name, separator, path = str(artifact).partition("=")
+    if separator and not Path(artifact).exists():
+        return Path(path), name
+    return Path(artifact), None
 
 
 def by_name(models: Sequence[Model]) -> Mapping[str, Model]:
     """Models by name, each of its own.
 
     Raises:
-        ValueError: If two have the same name.
+        ValueError: If there is none, or two have the same name.
     """
+    if not models:
+        raise ValueError("Expected at least one artifact. Received: none")
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:

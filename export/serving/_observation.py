@@ -134,6 +134,4 @@ class Observed:
             if ACCESS.isEnabledFor(logging.INFO):
                 host, port = scope["client"] or ("-", 0)
                 path = quote(scope["path"], safe="/:=@-._~")
-                ACCESS.info(
-                    '%s:%d "%s %s" %d %.1f ms', host, port, scope["method"], path, status or 499, seconds * 1e3
-                )
+                ACCESS.info('%s:%d "%s %s" %d %.1f ms', host, port, scope["method"], path, status or 499, seconds * 1e3)

@@ -59,7 +59,9 @@ class InferRequest:
     binary: bool
 
 
-def parse_request(body: bytes, header_length: str | None, check_tensor: Callable[[str, list[int], str], None]) -> InferRequest:
+def parse_request(
+    body: bytes, header_length: str | None, check_tensor: Callable[[str, list[int], str], None]
+) -> InferRequest:
     """Reads the body of an inference request.
 
     Args:
@@ -101,9 +103,7 @@ def parse_request(body: bytes, header_length: str | None, check_tensor: Callable
     )
 
 
-def render_response(
-    request: InferRequest, model: str, version: str, outputs: Batch
-) -> tuple[bytes, dict[str, str]]:
+def render_response(request: InferRequest, model: str, version: str, outputs: Batch) -> tuple[bytes, dict[str, str]]:
     """Makes the body that answers a request.
 
     Args:
