@@ -21,11 +21,12 @@ PATIENCE = 60
 
 
 class Server:
-    """`keras-skip serve` on a free port; its log is a file."""
+    """`keras-skip serve` on a free port, where packages may be missing; its log is a file."""
 
-    def __init__(self, log, *arguments, ready=True):
+    def __init__(self, log, *arguments, ready=True, missing=()):
         self.log = Path(log)
-        command = [sys.executable, "-m", "zoo.cli", "serve", *map(str, arguments), "--port", "0"]
+        code = f"import sys; sys.modules.update(dict.fromkeys({missing})); from zoo.cli import main; main()"
+        command = [sys.executable, "-c", code, "serve", *map(str, arguments), "--port", "0"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
