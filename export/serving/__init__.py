@@ -136,9 +136,11 @@ def _load(config: Any, tls_cert: str | Path | None, tls_key: str | Path | None) 
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise ValueError(f"Expected a port from 0 to {2**16 - 1}. Received: {port}")
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise OSError(f"Expected an address to listen on. Received: {host}:{port}, and {error}") from error
 
 

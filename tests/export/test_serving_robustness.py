@@ -154,14 +154,16 @@ def test_a_client_that_sends_a_byte_now_and_then_is_not_waited_for(impatient):
 
 
 def test_a_client_that_does_not_read_is_not_waited_for(impatient):
+    page = len(impatient.request("GET", "/")[2])
+    read, asked = 0, 2000
     with impatient.connect() as connection, contextlib.suppress(ConnectionError):
-        for _ in range(40):
+        for _ in range(asked // 50):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n" * 50)
         time.sleep(2)
-        read = 0
         while data := connection.recv(2**20):
             read += len(data)
-        raise AssertionError(f"{read} bytes, and a connection that was closed in order")
+    # What the sockets held is all that arrives.
+    assert read < asked * page
     assert impatient.is_healthy()
 
 
@@ -253,7 +255,7 @@ def test_it_serves_where_neither_keras_nor_tensorflow_nor_onnx_is(artifact, tmp_
         (["{artifact}", "--device", "tpu"], "device='tpu'"),
         (["{artifact}", "--queue", "0"], "queue=0"),
         (["{artifact}", "--max-delay-ms", "-1"], "max_delay=-0.001"),
-        (["{artifact}", "--port", "99999"], "an address to listen on"),
+        (["{artifact}", "--port", "99999"], "a port from 0 to 65535"),
         (["{artifact}", "--tls-cert", "nothing"], "a certificate and its key. Received: one of them"),
         (["{artifact}", "--tls-cert", "nothing", "--tls-key", "nothing"], "in PEM"),
         (["{artifact}", "--token-file", "nothing"], "nothing"),
