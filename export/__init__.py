@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .artifact import Artifact, export
+    from .deployment import deploy
     from .errors import DeviceError, ExportError, ParityError, VerificationError
     from .inspection import inspect
     from .onnx_model import to_onnx
@@ -29,6 +30,7 @@ _HOMES = {
     "Preprocessing": "preprocessing",
     "VerificationError": "errors",
     "compare": "parity",
+    "deploy": "deployment",
     "export": "artifact",
     "inspect": "inspection",
     "load": "predictor",
@@ -48,6 +50,7 @@ __all__ = [
     "Preprocessing",
     "VerificationError",
     "compare",
+    "deploy",
     "export",
     "inspect",
     "load",

@@ -374,6 +374,44 @@ def serve(
     )
 
 
+class Target(StrEnum):
+    """Where `deploy` goes."""
+
+    triton = "triton"
+    kserve = "kserve"
+
+
+@app.command()
+def deploy(
+    artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
+    target: Annotated[Target, typer.Option(help="A model repository for Triton, or a manifest for KServe.")],
+    out: Annotated[Path, typer.Option(help="The model repository, or the folder of the manifest.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="What clients call it. Default: the artifact's own name.")] = None,
+    storage_uri: Annotated[
+        str | None, typer.Option(help="For kserve: where the cluster finds the model repository.")
+    ] = None,
+    max_batch_size: Annotated[int, typer.Option(help="For triton: examples in one run.")] = 32,
+    max_delay_ms: Annotated[float, typer.Option(help="For triton: how long a request may wait for others.")] = 2,
+    queue: Annotated[int, typer.Option(help="For triton: requests that may wait.")] = 256,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write what Triton or KServe needs to serve an exported network."""
+    from export import deploy as write
+
+    written = write(
+        artifact,
+        out,
+        target=target.value,
+        name=name,
+        storage_uri=storage_uri,
+        max_batch_size=max_batch_size,
+        max_delay=max_delay_ms / 1000,
+        queue=queue,
+        overwrite=overwrite,
+    )
+    console.show_record("Deployment", {"written": written})
+
+
 def _show_run(run: Run) -> None:
     results = run.results
     console.show_record(

@@ -2,9 +2,9 @@
 
 onnxruntime runs the models, Starlette and uvicorn speak HTTP, orjson reads and writes JSON, prometheus_client counts.
 The KServe SDK, which implements the protocol too, is not the engine. What it does differently from the protocol (other
-errors, a failure without an id, routes that unload models) sits in its handlers, its data types and its repository; what
-a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have. All of that
-would be replaced, and what remained were the routes, at the price of some sixty packages.
+errors, a failure without an id, routes that unload models) sits in its handlers, its data types and its repository;
+what a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have. All of
+that would be replaced, and what remained were the routes, at the price of some sixty packages.
 
     _protocol.py     bodies and arrays
     _batching.py     requests that wait are run together

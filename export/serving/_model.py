@@ -14,8 +14,9 @@ from ..errors import ExportError
 from ..parity import compare
 from ..predictor import Predictor
 from ._batching import Batcher
+from ._datatypes import DATATYPES
 from ._observation import Metrics
-from ._protocol import DATATYPES, InferRequest, RequestError, datatypes, is_finite
+from ._protocol import InferRequest, RequestError, datatypes, is_finite
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

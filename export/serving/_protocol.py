@@ -15,13 +15,9 @@ import numpy as np
 import orjson
 
 from .._inputs import Batch
+from ._datatypes import DATATYPES
 
 HEADER_LENGTH = "inference-header-content-length"
-DATATYPES = {
-    "bool": "BOOL",
-    **{f"{kind}{bits}": f"{kind.upper()}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
-}
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
 # Numbers of this many elements are converted without giving another thread its turn.
 _CHUNK = 2**15
