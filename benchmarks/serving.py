@@ -5,7 +5,8 @@
 Each request holds one random example, in the protocol's binary form. Clients are connections that are kept open, each
 of which sends its next request when the last one is answered; they run beside the server, all in this process.
 Every answer is compared with what the artifact's own predictor gives. The loop runs the same examples one after the
-other, with onnxruntime's defaults. What is compared takes turns within a round; ratios are those of a round.
+other, with onnxruntime's defaults. CPU is the server's own, or the loop's, for one request (Linux). What is compared takes
+turns within a round; ratios are those of a round.
 
 The KServe SDK is run by the interpreter that --kserve names, one that has kserve and onnxruntime; without one it is
 left out. --no-batching also measures `keras-skip serve` with batches of one.
@@ -148,6 +149,13 @@ def load(port, requests, expected, count, clients):
     }
 
 
+def cpu_seconds(process):
+    """The processor time a process has had so far, which other work on the machine does not change much."""
+    with open(f"/proc/{process.pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def running(command, port, environment, log):
     with log.open("ab") as file:
@@ -161,7 +169,7 @@ def running(command, port, environment, log):
             if server.poll() is not None:
                 raise RuntimeError(f"Expected a server. Received: exit code {server.returncode}; see {log}")
             time.sleep(0.1)
-        yield
+        yield server
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
@@ -174,7 +182,7 @@ def bare_loop(path, name, examples, count):
     batches = [{name: x[None]} for x in examples]
     session.run(None, batches[0])
     times = []
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     for number in range(count):
         began = time.perf_counter()
         session.run(None, batches[number % len(batches)])
@@ -182,6 +190,7 @@ def bare_loop(path, name, examples, count):
     seconds = time.perf_counter() - start
     return {
         "requests_per_second": count / seconds,
+        "cpu_ms": (time.process_time() - cpu) / count * 1e3,
         "lost": 0,
         "wrong": 0,
         **{f"p{q}_ms": float(np.percentile(times, q)) * 1e3 for q in (50, 99)},
@@ -248,16 +257,18 @@ def main():
         for server in names:
             command, port = servers[server]()
             made = requests_of("/v2/models/model/infer", name, output, examples, "UINT8", port)
-            with running(command, port, environment, options.log):
+            with running(command, port, environment, options.log) as process:
                 load(port, made, expected, 200, options.clients)
+                before = cpu_seconds(process)
                 round_[server] = load(port, made, expected, options.requests, options.clients)
+                round_[server]["cpu_ms"] = (cpu_seconds(process) - before) / options.requests * 1e3
         rounds.append(round_)
         told = ", ".join(f"{key} {figures['requests_per_second']:.0f}/s" for key, figures in round_.items())
         print(f"round {number + 1}/{options.rounds}: {told}", flush=True)
 
     print(f"\n{options.requests} requests, {options.clients} clients, {os.cpu_count()} cores, {platform.processor()}")
-    print(f"| {'':32} | requests/s | of the loop | p50 ms | p99 ms | lost | wrong |")
-    print(f"|{'-' * 34}|------------|-------------|--------|--------|------|-------|")
+    print(f"| {'':32} | requests/s | of the loop | p50 ms | p99 ms | CPU ms | lost | wrong |")
+    print(f"|{'-' * 34}|------------|-------------|--------|--------|--------|------|-------|")
     summary = {}
     for server in (LOOP, *servers):
         figures = {key: statistics.median(r[server][key] for r in rounds) for key in rounds[0][server]}
@@ -266,7 +277,8 @@ def main():
         summary[server] = figures | {"of_the_loop": statistics.median(ratios), "of_the_loop_each_round": ratios}
         print(
             f"| {server:32} | {figures['requests_per_second']:10.0f} | {statistics.median(ratios):11.2f} "
-            f"| {figures['p50_ms']:6.1f} | {figures['p99_ms']:6.1f} | {figures['lost']:4} | {figures['wrong']:5} |"
+            f"| {figures['p50_ms']:6.1f} | {figures['p99_ms']:6.1f} | {figures['cpu_ms']:6.2f} "
+            f"| {figures['lost']:4} | {figures['wrong']:5} |"
         )
     if options.json:
         record = {"requests": options.requests, "clients": options.clients, "cores": os.cpu_count(), "rounds": rounds}

@@ -20,6 +20,7 @@ class Predictor:
     Args:
         path: The artifact's folder.
         device: "cpu" or "cuda".
+        options: onnxruntime's SessionOptions, if not its defaults.
 
     Attributes:
         metadata: The contents of artifact.json.
@@ -27,7 +28,7 @@ class Predictor:
         inputs: What the graph takes.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: str = "cpu", options: Any = None) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
         if device not in DEVICES:
@@ -44,7 +45,7 @@ class Predictor:
         self.labels: list[str] | None = self.metadata["labels"]
         self.inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
-        self._session = open_session(file, provider=DEVICES[device])
+        self._session = open_session(file, provider=DEVICES[device], options=options)
 
     def _check_hash(self, file: Path) -> None:
         if sha256(file) != self.metadata["files"].get(file.name):

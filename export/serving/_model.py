@@ -72,7 +72,7 @@ class Model:
     """
 
     def __init__(self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics) -> None:
-        predictor = Predictor(path, device)
+        predictor = Predictor(path, device, _options())
         self.artifact: dict[str, Any] = predictor.metadata
         check_files(path, self.artifact)
         self.name: str = self.artifact["name"] if name is None else name
@@ -177,6 +177,15 @@ class Model:
     async def close(self) -> None:
         """Stops. Nothing may be waiting."""
         await self._batcher.close()
+
+
+def _options() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Threads that wait for the next run by spinning take the cores from those that bring it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _kinds(request: InferRequest) -> str:

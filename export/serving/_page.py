@@ -1,6 +1,7 @@
 """What the page for a browser needs to know of a model; the page itself is page.html."""
 
 import base64
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +17,7 @@ PAGE_HEADERS = {
     "x-content-type-options": "nosniff",
 }
 _SAMPLES, _REAL = 12, "real"
+_BYTE = 255
 
 
 def description(model: Model) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def description(model: Model) -> dict[str, Any]:
 
     Returns:
         Its name, `labels`, `activation`, and where it takes one image: `image` with the input's name, height, width
-        (None where any will do), channels, layout and datatype, and `samples`, images in base64 as they are sent.
+        (None where any will do), channels, layout, datatype and the value of white, and `samples`, images in base64 as they are sent.
     """
     about: dict[str, Any] = {
         "name": model.name,
@@ -47,6 +49,7 @@ def description(model: Model) -> dict[str, Any]:
         "width": width,
         "channels": channels,
         "layout": layout,
+        "white": _white(model.artifact["preprocessing"]),
     }
     batches = [batch for name, batch in model.samples.items() if name.startswith(_REAL)]
     images = [image for batch in batches for image in batch[declared["name"]]][:_SAMPLES]
@@ -55,3 +58,9 @@ def description(model: Model) -> dict[str, Any]:
         for image in images
     ]
     return about
+
+
+def _white(preprocessing: Mapping[str, Any] | None) -> int:
+    """The brightest value of a pixel: what the network's preprocessing scales to one."""
+    scale = 1.0 if preprocessing is None else preprocessing["scale"]
+    return round(1 / scale) if 1 / _BYTE <= scale < 1 else _BYTE

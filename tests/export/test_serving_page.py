@@ -36,12 +36,23 @@ def test_the_page_is_told_of_every_model_and_its_samples(server):
         "width": 8,
         "channels": 3,
         "layout": "nhwc",
+        "white": 255,
     }
     assert 1 <= len(model["samples"]) <= 12
     real = {image.tobytes() for image in images(50)}
     for sample in model["samples"]:
         assert sample["shape"] == [8, 8, 3]
         assert base64.b64decode(sample["data"]) in real
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "white"),
+    [(None, 255), ({"scale": 1.0}, 255), ({"scale": 1 / 255}, 255), ({"scale": 1 / 16}, 16), ({"scale": 1e-4}, 255)],
+)
+def test_the_page_knows_what_is_white(preprocessing, white):
+    from export.serving._page import _white
+
+    assert _white(preprocessing) == white
 
 
 def test_what_the_page_sends_is_answered(server):
