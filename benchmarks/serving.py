@@ -5,8 +5,8 @@
 Each request holds one random example, in the protocol's binary form. Clients are connections that are kept open, each
 of which sends its next request when the last one is answered; they run beside the server, all in this process.
 Every answer is compared with what the artifact's own predictor gives. The loop runs the same examples one after the
-other, with onnxruntime's defaults. CPU is the server's own, or the loop's, for one request (Linux). What is compared takes
-turns within a round; ratios are those of a round.
+other, with onnxruntime's defaults. CPU is the server's own, or the loop's, for one request (Linux). What is compared
+takes turns within a round; ratios are those of a round.
 
 The KServe SDK is run by the interpreter that --kserve names, one that has kserve and onnxruntime; without one it is
 left out. --no-batching also measures `keras-skip serve` with batches of one.

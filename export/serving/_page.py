@@ -25,7 +25,8 @@ def description(model: Model) -> dict[str, Any]:
 
     Returns:
         Its name, `labels`, `activation`, and where it takes one image: `image` with the input's name, height, width
-        (None where any will do), channels, layout, datatype and the value of white, and `samples`, images in base64 as they are sent.
+        (None where any will do), channels, layout, datatype and the value of white, and `samples`, images in base64
+        as they are sent.
     """
     about: dict[str, Any] = {
         "name": model.name,
