@@ -70,6 +70,7 @@ def browse(url, folder, test):
                         for domain in ("Runtime", "Network", "Log"):
                             await tab.call(f"{domain}.enable")
                         await tab.call("Page.navigate", url=url)
+                        await tab.wait_for(f"location.href === '{url}' && document.readyState === 'complete'")
                         await test(tab)
             finally:
                 browser.kill()
