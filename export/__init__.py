@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .artifact import Artifact, export
+    from .deployment import deploy
     from .errors import DeviceError, ExportError, ParityError, VerificationError
     from .inspection import inspect
     from .onnx_model import to_onnx
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .predictor import Predictor, load
     from .preprocessing import Preprocessing
     from .saved_model import to_saved_model
+    from .serving import serve
     from .verification import verify
 
 _HOMES = {
@@ -28,9 +30,11 @@ _HOMES = {
     "Preprocessing": "preprocessing",
     "VerificationError": "errors",
     "compare": "parity",
+    "deploy": "deployment",
     "export": "artifact",
     "inspect": "inspection",
     "load": "predictor",
+    "serve": "serving",
     "to_onnx": "onnx_model",
     "to_saved_model": "saved_model",
     "verify": "verification",
@@ -46,9 +50,11 @@ __all__ = [
     "Preprocessing",
     "VerificationError",
     "compare",
+    "deploy",
     "export",
     "inspect",
     "load",
+    "serve",
     "to_onnx",
     "to_saved_model",
     "verify",

@@ -24,6 +24,7 @@ from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
 from ._isolated import DEVICES, FORMS, PLAIN, Form, run_everywhere
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from ._publish import published
+from ._recorded import DECISIONS
 from ._served import Served, raw_samples, served
 from .errors import ParityError
 from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
@@ -31,7 +32,6 @@ from .parity import Parity, compare
 from .preprocessing import Preprocessing
 from .saved_model import saved_model_runner, write_saved_model
 
-DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 FORMATS = ("saved_model", "onnx")
 _RECORDED_BYTES = 16 * 2**20
 

@@ -20,13 +20,15 @@ class Predictor:
     Args:
         path: The artifact's folder.
         device: "cpu" or "cuda".
+        options: onnxruntime's SessionOptions, if not its defaults.
 
     Attributes:
         metadata: The contents of artifact.json.
         labels: A name for each output, or None.
+        inputs: What the graph takes.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: str = "cpu", options: Any = None) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
         if device not in DEVICES:
@@ -41,9 +43,9 @@ class Predictor:
         for weights in check_onnx_file(file):
             self._check_hash(weights)
         self.labels: list[str] | None = self.metadata["labels"]
-        self._inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self.inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
-        self._session = open_session(file, provider=DEVICES[device])
+        self._session = open_session(file, provider=DEVICES[device], options=options)
 
     def _check_hash(self, file: Path) -> None:
         if sha256(file) != self.metadata["files"].get(file.name):
@@ -51,7 +53,7 @@ class Predictor:
 
     def __call__(self, x: Any) -> Any:
         """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
-        return self._unwrapped(run_session(self._session, self._batch(x)))
+        return self._unwrapped(self.run(self._batch(x)))
 
     def predict(self, x: Any, batch_size: int = 32) -> Any:
         """Computes the outputs of any number of raw inputs, a batch at a time.
@@ -70,20 +72,25 @@ class Predictor:
             raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
         batch = self._batch(x)
         starts = range(0, examples(batch), batch_size)
-        parts = [
-            run_session(self._session, {name: values[i : i + batch_size] for name, values in batch.items()})
-            for i in starts
-        ]
+        parts = [self.run({name: values[i : i + batch_size] for name, values in batch.items()}) for i in starts]
         return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
+
+    def run(self, batch: Batch) -> Batch:
+        """Computes the outputs of arrays by name that are known to fit.
+
+        Raises:
+            ExportError: If onnxruntime fails.
+        """
+        return run_session(self._session, batch)
 
     def _batch(self, x: Any) -> Batch:
         if not isinstance(x, Mapping):
-            if len(self._inputs) > 1:
-                names = ", ".join(raw.name for raw in self._inputs)
+            if len(self.inputs) > 1:
+                names = ", ".join(raw.name for raw in self.inputs)
                 raise ValueError(f"Expected a dict with the inputs {names}. Received: {type(x).__name__}")
-            x = {self._inputs[0].name: x}
+            x = {self.inputs[0].name: x}
         batch = {name: np.asarray(values) for name, values in x.items()}
-        check_raw(batch, self._inputs)
+        check_raw(batch, self.inputs)
         return batch
 
     def _unwrapped(self, outputs: Batch) -> Any:

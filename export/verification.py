@@ -8,12 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ._arrays import read_batches
 from ._inputs import Batch, Raw, random_inputs
 from ._isolated import DEVICES, run_everywhere
-from ._manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, check_files, read_manifest
-from ._safety import check_arrays, read_json
-from .artifact import DECISIONS, summarise
+from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest
+from ._recorded import read_recorded
+from .artifact import summarise
 from .errors import ExportError, VerificationError
 from .onnx_model import check_onnx
 from .parity import compare
@@ -52,8 +51,7 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     folder = Path(artifact)
     manifest = read_manifest(folder)
     files = check_files(folder, manifest)
-    inputs, recorded, tolerance = _recorded(folder)
-    tolerance["decision"] = DECISIONS[manifest["activation"]]
+    inputs, recorded, tolerance = read_recorded(folder, manifest)
     seed = secrets.randbits(32)
     drawn = random_inputs(
         [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]],
@@ -97,18 +95,3 @@ def _outputs(
     if not outputs:
         raise VerificationError(f"Expected a form that can run here. Received: {folder}, {absent}")
     return outputs, absent
-
-
-def _recorded(folder: Path) -> tuple[dict[str, Batch], dict[str, Batch], dict[str, Any]]:
-    parity = read_json(folder / PARITY)
-    check_arrays(folder / SAMPLES)
-    batches = read_batches(folder / SAMPLES)
-    inputs, outputs = (
-        {
-            name: {key.removeprefix(kind): x for key, x in arrays.items() if key.startswith(kind)}
-            for name, arrays in batches.items()
-        }
-        for kind in ("input/", "output/")
-    )
-    tolerance = {key: parity["comparisons"][0][key] for key in ("atol", "rtol")}
-    return inputs, outputs, tolerance

@@ -1,9 +1,12 @@
 """One artifact, exported once; tests that spoil it get a copy."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.export.server import Server, serving
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,12 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def spoiled(artifact: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(artifact, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def server(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests that leave it as it is."""
+    with serving(tmp_path_factory.mktemp("server") / "log", artifact, f"second={artifact}") as running:
+        yield running
+        assert running.is_healthy()
+        assert running.terminate() == 0

@@ -1,0 +1,157 @@
+"""Serving artifacts by the Open Inference Protocol.
+
+onnxruntime runs the models, Starlette and uvicorn speak HTTP, orjson reads and writes JSON, prometheus_client counts.
+The KServe SDK, which implements the protocol too, is not the engine. What it does differently from the protocol (other
+errors, a failure without an id, routes that unload models) sits in its handlers, its data types and its repository;
+what a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have. All of
+that would be replaced, and what remained were the routes, at the price of some sixty packages.
+
+    _protocol.py     bodies and arrays
+    _batching.py     requests that wait are run together
+    _model.py        an artifact behind the server
+    _application.py  the routes
+    _http.py         deadlines, limits and the drain
+    _observation.py  metrics and the access log
+    _page.py         the page for a browser
+"""
+
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def serve(
+    *artifacts: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "cpu",
+    max_batch_size: int = 32,
+    max_delay: float = 0.002,
+    queue: int = 256,
+    max_body: int = 16 * 2**20,
+    timeout: int = 30,
+    token_file: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    access_log: bool = True,
+) -> None:
+    """Serves artifacts until the process gets SIGTERM or SIGINT, and then finishes what is in flight.
+
+    The server is live at once, and ready when every model has computed here what was recorded at its export. Neither
+    Keras nor TensorFlow is needed.
+
+    Args:
+        artifacts: Folders of artifacts, or "NAME=FOLDER" to serve one by another name than its own.
+        host: The address to listen on.
+        port: The port; 0 takes a free one, which the log names.
+        device: "cpu" or "cuda".
+        max_batch_size: How many examples to run at once, and the most that a request may have.
+        max_delay: How many seconds a request may wait for others to be run with.
+        queue: How many requests of a model may wait; others are refused with 503.
+        max_body: The most bytes of a request's body; more are refused with 413.
+        timeout: Seconds in which a request must have arrived, and its answer been taken.
+        token_file: A file with the bearer token that clients must send; None serves everyone.
+        tls_cert: A certificate, with its chain, in PEM.
+        tls_key: Its private key, in PEM.
+        access_log: Whether to write a line for each answer to standard error.
+
+    Raises:
+        FileNotFoundError: If there is no artifact, or a file is missing.
+        VerificationError: If an artifact is not what was exported.
+        ParityError: If a model computes something else here than at its export.
+        DeviceError: If the device is not there.
+        OSError: If the port is taken.
+        ValueError: If an argument is not usable, or the extra "serve" not installed.
+
+    Example:
+        >>> serve("runs/resnet20/export", port=8000)
+    """
+    try:
+        import uvicorn
+
+        from ._application import Service
+        from ._http import Protocol, Server
+        from ._model import Limits, Model, by_name, named, warm_up
+        from ._observation import SERVER, Metrics, start_logging
+    except ModuleNotFoundError as error:
+        raise ValueError(f'Expected the extra "serve": pip install "keras-skip[serve]". Received: {error}') from error
+    limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
+    token = None if token_file is None else _token(Path(token_file))
+    models = by_name([Model(*named(artifact), device, limits, metrics) for artifact in artifacts])
+    service = Service(models, limits, metrics, token)
+    config = uvicorn.Config(
+        service.application,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=timeout,
+        timeout_graceful_shutdown=timeout,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )
+    _load(config, tls_cert, tls_key)
+    listening = _listening(host, port)
+    _allow_many_connections()
+    log = start_logging(access_log)
+
+    async def prepare() -> None:
+        scheme, address = ("http" if tls_cert is None else "https"), (f"[{host}]" if ":" in host else host)
+        SERVER.info("listening on %s://%s:%d", scheme, address, listening.getsockname()[1])
+        await warm_up(list(models.values()))
+        SERVER.info("ready: %s", ", ".join(models))
+
+    server = Server(config, service, prepare)
+    try:
+        server.run([listening])
+        SERVER.info("ended")
+    finally:
+        log.stop()
+    if server.failure is not None:
+        raise server.failure
+
+
+def _token(path: Path) -> str:
+    token = path.read_text(encoding="utf-8").strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(f"Expected a token of ASCII characters without spaces in {path}. Received: something else")
+    return token
+
+
+def _load(config: Any, tls_cert: str | Path | None, tls_key: str | Path | None) -> None:
+    if (tls_cert is None) != (tls_key is None):
+        raise ValueError("Expected a certificate and its key. Received: one of them")
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(
+            f"Expected a certificate and its key in PEM. Received: {tls_cert}, {tls_key}, and {error}"
+        ) from error
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise ValueError(f"Expected a port from 0 to {2**16 - 1}. Received: {port}")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise OSError(f"Expected an address to listen on. Received: {host}:{port}, and {error}") from error
+
+
+def _allow_many_connections() -> None:
+    """Raises this process's own limit on open files as far as it may."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+__all__: Sequence[str] = ("serve",)

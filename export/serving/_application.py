@@ -1,0 +1,218 @@
+"""The routes of a server, as an ASGI application: the Open Inference Protocol, metrics, and a page.
+
+Every error is an HTTP status with {"error": text}. No route loads, unloads or changes anything.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ._batching import QueueFull
+from ._model import VERSION, Limits, Model
+from ._observation import Metrics, Observed
+from ._page import PAGE, PAGE_HEADERS, description
+from ._protocol import HEADER_LENGTH, InferRequest, RequestError, parse_request, render_response
+
+_RETRY = {"retry-after": "1"}
+# A body of more bytes is read and written by a thread, so that others do not wait for it.
+_SMALL = 2**16
+# All bodies that are being received may together hold this many of the largest.
+_LARGEST_BODIES = 16
+# What a load balancer, and a browser that has no token yet, may ask for.
+_OPEN = ("/", "/v2/health/live", "/v2/health/ready")
+
+
+class Service:
+    """What the routes share.
+
+    Args:
+        models: By name.
+        limits: What the server takes.
+        metrics: What it tells.
+        token: What every client has to send, if anything.
+
+    Attributes:
+        draining: Whether the server is about to end and takes no more work.
+        application: The ASGI application.
+    """
+
+    def __init__(self, models: Mapping[str, Model], limits: Limits, metrics: Metrics, token: str | None = None) -> None:
+        self._models, self._limits, self._metrics, self._token = models, limits, metrics, token
+        self._received = 0
+        self.draining = False
+        self.application = Observed(self._routed(), metrics)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self.application.in_flight
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model answers."""
+        return not self.draining and all(model.ready for model in self._models.values())
+
+    def _routed(self) -> Any:
+        model = "/v2/models/{model}"
+        routes = [
+            Route("/", self._page),
+            Route("/models", self._described),
+            Route("/metrics", self._metrics_page),
+            Route("/v2", self._server_metadata),
+            Route("/v2/health/live", self._live),
+            Route("/v2/health/ready", self._ready),
+        ]
+        for path in (model, f"{model}/versions/{{version}}"):
+            routes += [
+                Route(path, self._model_metadata),
+                Route(f"{path}/ready", self._model_ready),
+                Route(f"{path}/infer", self._infer, methods=["POST"]),
+            ]
+        handlers = {
+            RequestError: _refused,
+            QueueFull: _busy,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _failed,
+        }
+        application = Starlette(routes=routes, exception_handlers=handlers)
+        application.router.redirect_slashes = False
+        return application if self._token is None else _Guarded(application, self._token)
+
+    async def _live(self, request: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, request: Request) -> Response:
+        return _json({"ready": self.ready}, 200 if self.ready else 503)
+
+    async def _server_metadata(self, request: Request) -> Response:
+        return _json({"name": "keras-skip", "version": _version(), "extensions": ["binary_tensor_data"]})
+
+    async def _model_metadata(self, request: Request) -> Response:
+        return _json(self._model(request).metadata)
+
+    async def _model_ready(self, request: Request) -> Response:
+        model = self._model(request)
+        ready = model.ready and not self.draining
+        return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
+
+    async def _metrics_page(self, request: Request) -> Response:
+        return Response(self._metrics.render(), headers={"content-type": self._metrics.content_type})
+
+    async def _page(self, request: Request) -> Response:
+        return Response(PAGE, headers=PAGE_HEADERS)
+
+    async def _described(self, request: Request) -> Response:
+        return _json({"models": [description(model) for model in self._models.values()]})
+
+    async def _infer(self, request: Request) -> Response:
+        model = self._model(request)
+        request.scope["keras_skip.model"] = model.name
+        if self.draining or not model.ready:
+            return _json({"error": f"{model.name} is not ready."}, 503, _RETRY)
+        if model.full:
+            raise QueueFull
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise RequestError(f"Expected a body that is not compressed. Received: {encoding[:40]}", 415)
+        body = await self._body(request)
+        arguments = body, request.headers.get(HEADER_LENGTH), model.check_tensor
+        parsed: InferRequest = await _aside(len(body), parse_request, *arguments)
+        await _aside(len(body), model.check, parsed)
+        outputs = await model.infer(parsed)
+        size = sum(y.nbytes for y in outputs.values())
+        content, headers = await _aside(size, render_response, parsed, model.name, VERSION, outputs)
+        return Response(content, headers=headers)
+
+    def _model(self, request: Request) -> Model:
+        name, version = request.path_params["model"], request.path_params.get("version", VERSION)
+        model = self._models.get(name)
+        if model is None:
+            raise RequestError(f"Expected one of the models {', '.join(self._models)}. Received: {name[:80]}", 404)
+        if version != VERSION:
+            raise RequestError(f"Expected version {VERSION} of {name}. Received: {version[:80]}", 404)
+        return model
+
+    async def _body(self, request: Request) -> bytes:
+        """Reads a body, and holds no more of it than is allowed."""
+        largest, held, parts = self._limits.max_body, 0, []
+        declared = request.headers.get("content-length", "0")
+        if len(declared) > 18 or int(declared) > largest:
+            raise _too_large(largest)
+        try:
+            async for part in request.stream():
+                held += len(part)
+                self._received += len(part)
+                parts.append(part)
+                if held > largest:
+                    raise _too_large(largest)
+                if self._received > _LARGEST_BODIES * largest:
+                    raise QueueFull
+        finally:
+            self._received -= held
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class _Guarded:
+    """An application that answers those who send a token."""
+
+    def __init__(self, application: Any, token: str) -> None:
+        self._application, self._expected = application, f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if scope["path"] in _OPEN or hmac.compare_digest(given, self._expected):
+            await self._application(scope, receive, send)
+            return
+        error = "Expected the header Authorization with a bearer token that is valid here."
+        await _json({"error": error}, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
+
+
+async def _aside(size: int, function: Any, *arguments: Any) -> Any:
+    """Calls a function: here where there is little to do, else in a thread."""
+    return function(*arguments) if size <= _SMALL else await asyncio.to_thread(function, *arguments)
+
+
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, {**(headers or {}), "content-type": "application/json"})
+
+
+def _too_large(largest: int) -> RequestError:
+    return RequestError(f"Expected a body of at most {largest} bytes. Received: more", 413)
+
+
+def _refused(request: Request, error: Any) -> Response:
+    return _json({"error": str(error)}, error.status)
+
+
+def _busy(request: Request, error: Exception) -> Response:
+    return _json({"error": "Expected a request when fewer others wait. Try again later."}, 503, _RETRY)
+
+
+def _http_error(request: Request, error: Any) -> Response:
+    received = f"{request.method} {request.url.path}"[:120]
+    return _json({"error": f"{error.detail}. Received: {received}"}, error.status_code, error.headers)
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    return _json({"error": "The server has failed on this request."}, 500)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("keras-skip")
+    except metadata.PackageNotFoundError:
+        return "unknown"

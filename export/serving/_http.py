@@ -1,0 +1,134 @@
+"""HTTP by uvicorn, with what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain."""
+
+import asyncio
+import json
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+_HEAD_BYTES = 2**16
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. A request has the time of `timeout_keep_alive` to arrive, an answer the same to be taken."""
+
+    _arrival: asyncio.TimerHandle | None = None
+    _departure: asyncio.TimerHandle | None = None
+    # Bytes of a request whose headers are not complete.
+    _head = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._head:
+            self._head += len(data)
+            if self._head > _HEAD_BYTES:
+                self._refuse(431, f"Expected headers of at most {_HEAD_BYTES} bytes. Received: more")
+        elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            # Bytes that begin no request have stopped uvicorn's own timer.
+            self._begin()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 1
+        self._begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._end()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._departure = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, f"Expected HTTP/1.1. Received: {msg}")
+
+    def _begin(self) -> None:
+        if self._arrival is None:
+            self._arrival = self.loop.call_later(self.timeout_keep_alive, self._too_late)
+
+    def _end(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+
+    def _too_late(self) -> None:
+        self._arrival = None
+        waits = self.cycle is not None and not self.cycle.response_complete
+        if self.transport.is_closing():
+            return
+        if self._head or (waits and not self.cycle.response_started):
+            self._refuse(408, f"Expected a request within {self.timeout_keep_alive} seconds. Received: a part of it")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            # To the application the client has gone.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        body = json.dumps({"error": message}).encode()
+        head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """A server that, on SIGTERM or SIGINT, takes no more work, finishes what is in flight, and ends.
+
+    Args:
+        config: uvicorn's.
+        service: What says whether it is draining and what is in flight.
+        prepare: Is awaited while the server already answers; if it fails, the server ends.
+
+    Attributes:
+        failure: What `prepare` has failed with.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Any, prepare: Any) -> None:
+        super().__init__(config)
+        self._service, self._prepare = service, prepare
+        self.failure: Exception | None = None
+
+    async def main_loop(self) -> None:
+        preparing = asyncio.create_task(self._prepared())
+        await super().main_loop()
+        preparing.cancel()
+
+    async def on_tick(self, counter: int) -> bool:
+        drained = self._service.draining and self._service.in_flight == 0
+        return await super().on_tick(counter) or drained or self.failure is not None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # The second signal does not wait.
+        self.should_exit = self.force_exit = self._service.draining
+        self._service.draining = True
+
+    async def _prepared(self) -> None:
+        try:
+            await self._prepare()
+        except Exception as error:
+            self.failure = error

@@ -1,0 +1,137 @@
+"""What a server tells of itself: metrics for Prometheus, and an access log."""
+
+import logging
+import logging.handlers
+import queue
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+ACCESS = logging.getLogger("keras_skip.access")
+SERVER = logging.getLogger("keras_skip.server")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_EXAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_LINES = 10_000
+
+
+class Metrics:
+    """Counts requests, runs and what waits, in a registry of its own."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "keras_skip_requests", "Inference requests that were answered.", ("model", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            "keras_skip_request_seconds",
+            "From a request's headers to its answer.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._examples = Histogram(
+            "keras_skip_batch_size", "Examples in a run of the model.", ("model",), buckets=_EXAMPLES, registry=registry
+        )
+        self._runs = Histogram(
+            "keras_skip_run_seconds", "A run of the model.", ("model",), buckets=_SECONDS, registry=registry
+        )
+        self._waiting = Gauge("keras_skip_queue", "Requests that wait.", ("model",), registry=registry)
+
+    def of_runs(self, model: str) -> Callable[[int, float], None]:
+        """A function to be told the examples and the seconds of each run of a model."""
+        examples, seconds = self._examples.labels(model), self._runs.labels(model)
+
+        def observe(count: int, duration: float) -> None:
+            examples.observe(count)
+            seconds.observe(duration)
+
+        return observe
+
+    def watch_queue(self, model: str, waiting: Callable[[], int]) -> None:
+        """Asks for the length of a queue whenever the metrics are read."""
+        self._waiting.labels(model).set_function(waiting)
+
+    def answered(self, model: str, status: int, seconds: float) -> None:
+        """Counts an answer."""
+        self._requests.labels(model, str(status)).inc()
+        self._seconds.labels(model).observe(seconds)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class _Lines(logging.handlers.QueueHandler):
+    """Hands lines to a thread. Where nobody reads them they are dropped, and the event loop does not wait."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+def start_logging(access_log: bool) -> logging.handlers.QueueListener:
+    """Writes log lines to standard error from a thread.
+
+    Returns:
+        What to stop at the end; it then writes what is left.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    lines: queue.Queue[Any] = queue.Queue(_LINES)
+    for logger in (ACCESS, SERVER, logging.getLogger("uvicorn.error")):
+        logger.handlers, logger.propagate = [_Lines(lines)], False
+    ACCESS.setLevel(logging.INFO if access_log else logging.CRITICAL)
+    SERVER.setLevel(logging.INFO)
+    # Its warnings are of what clients send, which the access log tells.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    listener = logging.handlers.QueueListener(lines, handler)
+    listener.start()
+    return listener
+
+
+class Observed:
+    """An ASGI application whose answers are logged, and counted where they are those of a model.
+
+    Args:
+        application: The application. It names the model of an inference in `scope["keras_skip.model"]`.
+        metrics: Where answers are counted.
+
+    Attributes:
+        in_flight: How many requests are being answered.
+    """
+
+    def __init__(self, application: Any, metrics: Metrics) -> None:
+        self._application, self._metrics = application, metrics
+        self.in_flight = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def watched(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        self.in_flight += 1
+        try:
+            await self._application(scope, receive, watched)
+        finally:
+            self.in_flight -= 1
+            seconds = time.perf_counter() - start
+            model = scope.get("keras_skip.model")
+            # Without an answer the client has gone: 499, as nginx says.
+            if model is not None:
+                self._metrics.answered(model, status or 499, seconds)
+            if ACCESS.isEnabledFor(logging.INFO):
+                host, port = scope["client"] or ("-", 0)
+                path = quote(scope["path"], safe="/:=@-._~")
+                ACCESS.info('%s:%d "%s %s" %d %.1f ms', host, port, scope["method"], path, status or 499, seconds * 1e3)

@@ -1,0 +1,116 @@
+"""A server in a process of its own, and what clients without a library need."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import export
+
+ROOT = Path(export.__file__).parents[1]
+PATIENCE = 60
+
+
+class Server:
+    """`keras-skip serve` on a free port, where packages may be missing; its log is a file."""
+
+    def __init__(self, log, *arguments, ready=True, missing=()):
+        self.log = Path(log)
+        code = f"import sys; sys.modules.update(dict.fromkeys({missing})); from zoo.cli import main; main()"
+        command = [sys.executable, "-c", code, "serve", *map(str, arguments), "--port", "0"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with self.log.open("wb") as file:
+            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+        try:
+            self.port = int(self.wait_for(r"listening on \S+:(\d+)\n")[1])
+            if ready:
+                self.wait_for(r"ready: ")
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def wait_for(self, pattern):
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            found = re.search(pattern, self.log.read_text())
+            if found:
+                return found
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"no {pattern!r} in the log: {self.log.read_text()}")
+
+    def request(self, method, path, body=None, headers=None):
+        """Status, headers and body of one answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+
+    def get(self, path, **headers):
+        status, _, body = self.request("GET", path, headers=headers)
+        return status, json.loads(body)
+
+    def infer(self, content, model="classifier", **headers):
+        body = content if isinstance(content, bytes) else json.dumps(content)
+        status, _, answer = self.request("POST", f"/v2/models/{model}/infer", body, headers)
+        return status, json.loads(answer)
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def is_healthy(self):
+        return self.get("/v2/health/live") == (200, {"live": True})
+
+    def terminate(self):
+        """Asks it to end; gives its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def serving(log, *arguments, **options):
+    server = Server(log, *arguments, **options)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+def images(count, size=8):
+    """What the classifier takes."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype="uint8")
+
+
+def tensor(x, **fields):
+    """An input of the protocol, as JSON."""
+    about = {"name": "input", "shape": list(x.shape), "datatype": "UINT8", "data": x.ravel().tolist()}
+    return {**about, **fields}
+
+
+def content(x, **fields):
+    """The content of a request, as JSON."""
+    return {"inputs": [tensor(x)], **fields}
+
+
+def output(answer):
+    """The one output of an answer, as an array."""
+    (given,) = answer["outputs"]
+    return np.asarray(given["data"], "float32").reshape(given["shape"])
+
+
+def http_post(path, body, headers="", declared=None):
+    """The bytes of a request, whose body may be declared longer than it is."""
+    length = len(body) if declared is None else declared
+    return f"POST {path} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {length}\r\n\r\n".encode() + body

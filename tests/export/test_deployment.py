@@ -1,0 +1,122 @@
+"""What is written for other servers: parsed with NVIDIA's own protobuf, and the files as they were exported."""
+
+import json
+import sys
+
+import pytest
+
+import export
+import zoo.cli
+from export.deployment import inference_service, triton_config
+
+
+def parsed(text):
+    pytest.importorskip("google.protobuf", reason="protobuf is not installed")
+    model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient[grpc] is missing")
+    from google.protobuf import text_format
+
+    return text_format.Parse(text, model_config.ModelConfig())
+
+
+@pytest.fixture(scope="module")
+def repository(artifact, tmp_path_factory):
+    out = tmp_path_factory.mktemp("repository") / "models"
+    assert export.deploy(artifact, out, target="triton", max_delay=0.005, queue=7) == out / "classifier"
+    return out
+
+
+def test_a_triton_entry_holds_the_same_onnx_file(repository, artifact):
+    entry = repository / "classifier"
+    found = sorted(path.relative_to(entry).as_posix() for path in entry.rglob("*") if path.is_file())
+    assert found == ["1/model.onnx", "config.pbtxt", "labels.txt"]
+    assert (entry / "1" / "model.onnx").read_bytes() == (artifact / "model.onnx").read_bytes()
+    assert (entry / "labels.txt").read_text() == "ant\nbee\ncat\ndog\n"
+
+
+def test_tritons_own_protobuf_reads_the_configuration(repository):
+    config = parsed((repository / "classifier" / "config.pbtxt").read_text())
+    (given,), (out,) = config.input, config.output
+    assert (config.name, config.platform, config.max_batch_size) == ("classifier", "onnxruntime_onnx", 32)
+    assert (
+        given.name,
+        list(given.dims),
+        type(given).DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[given.data_type].name,
+    ) == ("input", [8, 8, 3], "TYPE_UINT8")
+    assert (out.name, list(out.dims), out.label_filename) == ("probabilities", [4], "labels.txt")
+    assert config.dynamic_batching.max_queue_delay_microseconds == 5000
+    assert config.dynamic_batching.default_queue_policy.max_queue_size == 7
+
+
+def test_any_shape_and_any_name_can_be_configured():
+    manifest = {
+        "labels": None,
+        "inputs": [{"name": 'im"a\\ge é', "shape": [None, None, None, 3], "dtype": "float32"}],
+        "outputs": [
+            {"name": "y", "shape": [None], "dtype": "int64"},
+            {"name": "z", "shape": [None, 2], "dtype": "bool"},
+        ],
+    }
+    config = parsed(triton_config("m", manifest, 1, 0.0, 1))
+    assert (config.input[0].name, list(config.input[0].dims)) == ('im"a\\ge é', [-1, -1, 3])
+    assert (list(config.output[0].dims), config.output[0].HasField("reshape")) == ([1], True)
+    assert list(config.output[0].reshape.shape) == []
+    assert (list(config.output[1].dims), config.output[1].label_filename) == ([2], "")
+
+
+def test_a_deployment_is_replaced_only_if_that_was_asked_for(repository, artifact, tmp_path):
+    with pytest.raises(FileExistsError):
+        export.deploy(artifact, repository, target="triton")
+    export.deploy(artifact, repository, target="triton", overwrite=True, max_delay=0.005, queue=7)
+    (tmp_path / "classifier").mkdir()
+    with pytest.raises(FileExistsError, match="something else"):
+        export.deploy(artifact, tmp_path, target="triton", overwrite=True)
+
+
+def test_a_spoiled_artifact_is_not_deployed(spoiled, tmp_path):
+    (spoiled / "model.onnx").write_bytes(b"x")
+    with pytest.raises(export.VerificationError, match="changed model.onnx"):
+        export.deploy(spoiled, tmp_path / "models", target="triton")
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_manifest_for_kserve_runs_triton_on_the_repository(artifact, tmp_path):
+    path = export.deploy(artifact, tmp_path, target="kserve", name="My_Net.v2", storage_uri="s3://bucket/models")
+    assert path == tmp_path / "my-net-v2.json"
+    service = json.loads(path.read_text())
+    assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    model = service["spec"]["predictor"]["model"]
+    assert model["storageUri"] == "s3://bucket/models" and model["modelFormat"] == {"name": "triton"}
+    with pytest.raises(FileExistsError):
+        export.deploy(artifact, tmp_path, target="kserve", name="My_Net.v2", storage_uri="s3://bucket/models")
+
+
+@pytest.mark.parametrize("name", ["1net", "---", "n" * 64])
+def test_a_name_that_kubernetes_does_not_take_is_refused(name):
+    with pytest.raises(ValueError, match="begins with a letter"):
+        inference_service(name, "s3://bucket/models")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"target": "ray"}, "target='ray'"),
+        ({"target": "kserve"}, "storage_uri for kserve alone"),
+        ({"target": "triton", "storage_uri": "s3://x"}, "storage_uri for kserve alone"),
+        ({"target": "triton", "max_batch_size": 0}, "max_batch_size=0"),
+        ({"target": "triton", "name": "../x"}, r"name='\.\./x'"),
+    ],
+)
+def test_arguments_that_are_not_usable_are_refused(options, said, artifact, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        export.deploy(artifact, tmp_path / "models", **options)
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_command_says_what_it_wrote(artifact, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "argv", ["keras-skip", "deploy", str(artifact), "--target", "triton", "--name", "net"])
+    with pytest.raises(SystemExit) as ended:
+        zoo.cli.main()
+    assert ended.value.code == 0 and "models/net" in capsys.readouterr().out
+    assert (tmp_path / "models" / "net" / "config.pbtxt").is_file()

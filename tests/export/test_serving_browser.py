@@ -1,0 +1,165 @@
+"""The page in a real browser: headless Chromium, driven by its own protocol."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import export
+from tests.export.server import PATIENCE, images, serving
+
+aiohttp = pytest.importorskip("aiohttp", reason="aiohttp, which tritonclient brings, is not installed")
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+
+NAMES = "chromium", "chromium-browser", "google-chrome"
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NAMES)} is installed, nor in $CHROMIUM")
+
+
+class Tab:
+    """A page that was opened; evaluates JavaScript in it."""
+
+    def __init__(self, socket):
+        self.socket, self.number, self.events = socket, 0, []
+
+    async def call(self, method, **parameters):
+        self.number += 1
+        await self.socket.send_json({"id": self.number, "method": method, "params": parameters})
+        while True:
+            message = json.loads((await self.socket.receive(PATIENCE)).data)
+            if message.get("id") == self.number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    async def evaluate(self, expression):
+        result = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    async def wait_for(self, expression):
+        while not await self.evaluate(expression):
+            await asyncio.sleep(0.1)
+
+
+def browse(url, folder, test):
+    """Opens a page and runs a test on it."""
+
+    async def whole():
+        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        command += [f"--user-data-dir={folder}", "--window-size=900,600", "about:blank"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+            try:
+                while not (folder / "DevToolsActivePort").exists():
+                    assert browser.poll() is None
+                    await asyncio.sleep(0.1)
+                port = (folder / "DevToolsActivePort").read_text().split()[0]
+                async with aiohttp.ClientSession() as session:
+                    async with session.get(f"http://127.0.0.1:{port}/json") as listed:
+                        (page,) = [each for each in await listed.json() if each["type"] == "page"]
+                    async with session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+                        tab = Tab(socket)
+                        for domain in ("Runtime", "Network", "Log"):
+                            await tab.call(f"{domain}.enable")
+                        await tab.call("Page.navigate", url=url)
+                        await tab.wait_for(f"location.href === '{url}' && document.readyState === 'complete'")
+                        await test(tab)
+            finally:
+                browser.kill()
+
+    asyncio.run(asyncio.wait_for(whole(), 3 * PATIENCE))
+
+
+def png(image):
+    """A PNG of the pixels."""
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+READ_ROWS = "[...document.querySelectorAll('#classes tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+DROP = """
+(() => {
+  const bytes = Uint8Array.from(atob('%s'), c => c.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], 'image.png', { type: 'image/png' }));
+  document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));
+})()
+"""
+
+
+def rows(artifact, image):
+    """What the table is to say of an image."""
+    predictor = export.load(artifact)
+    scores = predictor(image[None])[0]
+    return [[predictor.labels[i], "", f"{scores[i] * 100:.1f} %"] for i in np.argsort(-scores)]
+
+
+def test_a_sample_is_picked_and_an_image_is_dropped(server, artifact, tmp_path):
+    dropped = images(3)[2]
+
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        first = base64.b64decode(server.get("/models")[1]["models"][0]["samples"][0]["data"])
+        await tab.evaluate("document.querySelector('#samples button').click()")
+        await tab.wait_for("!document.getElementById('result').hidden")
+        assert await tab.evaluate(READ_ROWS) == rows(artifact, np.frombuffer(first, "uint8").reshape(8, 8, 3))
+        latency = await tab.evaluate("document.getElementById('latency').textContent")
+        assert latency.startswith("Answered in ") and latency.endswith(" ms")
+
+        await tab.evaluate("document.getElementById('result').hidden = true")
+        await tab.evaluate(DROP % base64.b64encode(png(dropped)).decode())
+        await tab.wait_for("!document.getElementById('result').hidden")
+        assert await tab.evaluate(READ_ROWS) == rows(artifact, dropped)
+        shown = await tab.evaluate(
+            "[...document.getElementById('input').getContext('2d').getImageData(0, 0, 8, 8).data]"
+        )
+        np.testing.assert_array_equal(np.reshape(shown, (8, 8, 4))[..., :3], dropped)
+        assert "8 × 8" in await tab.evaluate("document.getElementById('size').textContent")
+
+        picture = await tab.call("Page.captureScreenshot")
+        Path(os.environ.get("SCREENSHOT", tmp_path / "page.png")).write_bytes(base64.b64decode(picture["data"]))
+        asked = [e["params"]["request"]["url"] for e in tab.events if e["method"] == "Network.requestWillBeSent"]
+        assert {url.split("/")[2] for url in asked if url.startswith("http")} == {f"127.0.0.1:{server.port}"}
+        said = [e["params"]["entry"]["text"] for e in tab.events if e["method"] == "Log.entryAdded"]
+        assert said == []
+
+    browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def test_a_token_is_asked_for(artifact, tmp_path):
+    (tmp_path / "token").write_text("open-sesame")
+
+    async def test(tab):
+        await tab.wait_for("!document.getElementById('key').hidden")
+        await tab.evaluate("document.getElementById('token').value = 'open-sesame'")
+        await tab.evaluate("document.querySelector('#key button').click()")
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        await tab.evaluate("document.querySelector('#samples button').click()")
+        await tab.wait_for("!document.getElementById('result').hidden")
+        assert await tab.evaluate("document.getElementById('key').hidden")
+
+    with serving(tmp_path / "log", artifact, "--token-file", tmp_path / "token") as server:
+        browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def test_an_image_that_is_none_is_told(server, tmp_path):
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        await tab.evaluate(DROP % base64.b64encode(b"no image").decode())
+        await tab.wait_for("document.getElementById('error').textContent !== ''")
+        assert await tab.evaluate("document.getElementById('result').hidden")
+
+    browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
