@@ -89,11 +89,13 @@ def _on_jax(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callabl
 def _on_torch(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
     from torch.utils import checkpoint
 
+    # An assignment writes into the very tensor: what it will overwrite is copied for the second run.
+    values = [value.clone() if i in stateless.state else value for i, value in enumerate(stateless.values)]
     # Stopping early is done by an exception, which Keras would wrap.
     with checkpoint.set_checkpoint_early_stop(False):
         return checkpoint.checkpoint(
             lambda values, kept: stateless(values, join(kept), mask),
-            stateless.values,
+            values,
             parts,
             use_reentrant=False,
             preserve_rng_state=False,  # Keras's random states are among the values
