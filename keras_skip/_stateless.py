@@ -55,7 +55,9 @@ class Stateless:
                 )
         self._has_losses |= bool(scope.losses)
         loss = sum((ops.cast(ops.sum(loss), "float32") for loss in scope.losses), ops.zeros((), "float32"))
-        return y, [ops.cast(after[i], self.variables[i].dtype) for i in self.state], loss
+        # Else TensorFlow would derive the conditional's gradient through the moving statistics too, with zeros.
+        state = [ops.stop_gradient(ops.cast(after[i], self.variables[i].dtype)) for i in self.state]
+        return y, state, loss
 
     def unchanged(self) -> tuple:
         """State and loss of a branch that does not run."""
