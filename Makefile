@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-torch lint build clean
+.PHONY: help demo test test-all test-torch lint bench build clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing 
 	$(BIN)/ruff format $(if $(CI),--check)
 	$(BIN)/ruff check $(if $(CI),,--fix)
 	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## Measure stochastic depth and recomputation, into benchmarks/results
+	PYTHONPATH=. $(BIN)/python benchmarks/run.py
 
 build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build

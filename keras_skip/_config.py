@@ -97,6 +97,12 @@ def one_of(value: Any, argument: str, names: Sequence[str]) -> str:
     return value
 
 
+def boolean(value: Any, argument: str) -> bool:
+    if value not in (True, False):
+        raise ValueError(f"Expected {argument} to be True or False. Received: {argument}={value!r}")
+    return bool(value)
+
+
 def optional_int(value: Any, argument: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
         raise ValueError(f"Expected {argument} to be an integer or None. Received: {argument}={value!r}")

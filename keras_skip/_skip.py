@@ -13,7 +13,8 @@ import keras
 from keras import ops
 
 from ._block import Block, BlockOptions, Shape, as_tuple, masked
-from ._config import one_of, positive_ints
+from ._config import boolean, one_of, positive_ints
+from ._recompute import recompute
 from ._survival import drop, init_survival
 
 PADDINGS = ("same", "symmetric", "causal")
@@ -27,6 +28,7 @@ class SkipOptions(BlockOptions, total=False):
     survival_prob: float
     granularity: str
     scale: str
+    recompute: bool
 
 
 class SkipBlock(Block):
@@ -41,7 +43,9 @@ class SkipBlock(Block):
     survival_prob: Probability in (0, 1] that the branch is there in a training step. Default 1.
     granularity: "batch" (one draw a mini-batch; a dropped branch is not computed) or "sample". Default "batch".
     scale: "training" (a surviving update is divided by survival_prob) or "inference" (at inference the update is
-        multiplied by it, as in the paper). Default "training"."""
+        multiplied by it, as in the paper). Default "training".
+    recompute: Whether what lies between the block's input and output is computed again for the gradients in training,
+        instead of being kept in memory until then. Results are the same. Default False."""
         + Block.OPTIONS_DOC
     )
 
@@ -56,6 +60,7 @@ class SkipBlock(Block):
         survival_prob: float = 1.0,
         granularity: str = "batch",
         scale: str = "training",
+        recompute: bool = False,
         seed: int | None = None,
         **options: Any,
     ) -> None:
@@ -64,6 +69,16 @@ class SkipBlock(Block):
         self.padding = one_of(padding, "padding", PADDINGS)
         self.dilation_rate = positive_ints(dilation_rate, "dilation_rate")
         init_survival(self, survival_prob, granularity, scale, seed)
+        self.recompute = boolean(recompute, "recompute")
+
+    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
+        x, mask = self._masked_input(x, mask)
+        if self.recompute and training:
+            return recompute(self, lambda x, mask: self._run(x, training, mask), x, mask, layers=[self])
+        return self._run(x, training, mask)
+
+    def _run(self, x: Any, training: Any, mask: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} states what it computes.")
 
     def _enter(self, input_shape: Any) -> tuple[Shape, int]:
         shape, channels = super()._enter(input_shape)
@@ -99,6 +114,15 @@ class SkipBlock(Block):
             x = ops.pad(x, amounts)
         return layer(x)
 
-    def _drop(self, branch: Callable, x: Any, layers: list, zeros: Callable[[], Any], training: Any) -> Any:
+    def _drop(
+        self,
+        branch: Callable[[Any], Any],
+        x: Any,
+        layers: list,
+        *,
+        merge: Callable[[Any], Any],
+        dropped: Callable[[], Any],
+        training: Any,
+    ) -> Any:
         present = [layer for layer in layers if layer is not None]
-        return drop(self, branch, x, layers=present, zeros=zeros, training=training)
+        return drop(self, branch, x, layers=present, merge=merge, dropped=dropped, training=training)

@@ -5,7 +5,8 @@
     drop(f)(x) = f(x), or p f(x)     inference, for the two scales
 
 b is Bernoulli(p), drawn once per mini-batch or once per sample. Drawn per mini-batch, a dropped f is not computed at
-all: its statistics and random states stay as they were, and its gradients are zero.
+all: its statistics and random states stay as they were, and its gradients are zero. The merge that follows is part of
+the choice, so that nothing is added, and nothing multiplied, where there is no update.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ import keras
 from keras import ops
 
 from ._config import number, one_of
+from ._stateless import Stateless
 
 GRANULARITIES = ("batch", "sample")
 SCALES = ("training", "inference")
@@ -34,77 +36,52 @@ def drop(
     x: Any,
     *,
     layers: Iterable[keras.layers.Layer],
-    zeros: Callable[[], Any],
+    merge: Callable[[Any], Any],
+    dropped: Callable[[], Any],
     training: bool | None,
 ) -> Any:
-    """`branch(x)` under the survival probability of `owner`.
+    """`merge(branch(x))` under the survival probability of `owner`.
 
-    `layers` are those that `branch` runs, whose state must not move when it is dropped; `zeros` makes the update of a
-    dropped branch.
+    `layers` are those that `branch` runs, whose state must not move when it is dropped; `dropped` makes what `merge`
+    would make of an update of zeros, with less work.
     """
     probability = owner.survival_prob
     if probability == 1.0:
-        return branch(x)
+        return merge(branch(x))
     if not training:
-        update = branch(x)
-        return update * probability if owner.scale == "inference" else update
+        return merge(_scaled(branch(x), probability if owner.scale == "inference" else 1.0))
     gain = 1.0 / probability if owner.scale == "training" else 1.0
     if owner.granularity == "sample":
         update = branch(x)
         shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
-        return update * ops.cast(_bernoulli(owner, shape), update.dtype) * gain
+        return merge(_scaled(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
     keep = _bernoulli(owner, ())
-    return _run_or_skip(owner, keep, lambda inputs: branch(inputs) * gain, x, layers, zeros)
+    return _run_or_skip(owner, keep, lambda inputs: merge(_scaled(branch(inputs), gain)), x, layers, dropped)
+
+
+def _scaled(update: Any, gain: float) -> Any:
+    return update if gain == 1.0 else update * gain
 
 
 def _bernoulli(owner: Any, shape: tuple) -> Any:
     return keras.random.uniform(shape, dtype="float32", seed=owner.seed_generator) < owner.survival_prob
 
 
-def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterable, zeros: Callable) -> Any:
-    # An assignment inside a conditional escapes it on JAX and happens on both sides elsewhere. So the branch runs
-    # without side effects, on state that is passed in, and returns its new state, which is assigned here.
-    variables = list({id(v): v for layer in layers for v in layer.variables}.values())
-    values = [ops.convert_to_tensor(v.value) for v in variables]
-    # Under mixed precision a float weight is read in the compute type: it could not be written back without loss.
-    mixed = owner.compute_dtype != owner.variable_dtype
-    state = [
-        i
-        for i, (v, value) in enumerate(zip(variables, values, strict=True))
-        if not v.trainable and not (mixed and keras.backend.standardize_dtype(value.dtype) == owner.compute_dtype)
-    ]
-    trainable = [i for i, v in enumerate(variables) if v.trainable]
-    had_losses = []
+def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterable, dropped: Callable) -> Any:
+    stateless = Stateless(owner, branch, layers, "granularity='sample' allows it.")
 
     def run() -> tuple:
-        scope = keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)), collect_losses=True)
-        before = [scope.get_current_value(v) for v in variables]
-        with scope:
-            update = branch(x)
-        after = [scope.get_current_value(v) for v in variables]
-        for i, variable in enumerate(variables):
-            if i not in state and after[i] is not before[i]:
-                raise ValueError(
-                    "Expected a branch that changes only its non-trainable state in training (float state under mixed "
-                    f"precision needs add_weight(autocast=False)). Received: {variable.path} changes; "
-                    "granularity='sample' allows it."
-                )
-        if scope.losses:
-            had_losses.append(True)
-        loss = sum((ops.cast(ops.sum(loss), "float32") for loss in scope.losses), ops.zeros((), "float32"))
-        return update, [ops.cast(after[i], variables[i].dtype) for i in state], loss
+        return stateless(stateless.values, x)
 
     def skip() -> tuple:
-        update = zeros()
+        y = dropped()
         if keras.backend.backend() == "torch":
             # Elsewhere the weights of a branch that was not run have the gradient zero; torch, which traces nothing,
             # would give them none.
-            update = update + sum(ops.cast(0.0 * ops.ravel(values[i])[0], update.dtype) for i in trainable)
-        return update, [values[i] for i in state], ops.zeros((), "float32")
+            weights = [stateless.values[i] for i in stateless.trainable]
+            y = y + sum(ops.cast(0.0 * ops.ravel(weight)[0], y.dtype) for weight in weights)
+        return y, *stateless.unchanged()
 
-    update, new_state, loss = ops.cond(keep, run, skip)
-    for i, value in zip(state, new_state, strict=True):
-        variables[i].assign(value)
-    if had_losses:
-        owner.add_loss(loss)
-    return update
+    y, state, loss = ops.cond(keep, run, skip)
+    stateless.settle(state, loss)
+    return y

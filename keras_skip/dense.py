@@ -5,6 +5,7 @@
 The brackets concatenate channels. A transition compresses the channels and halves the size between two dense blocks.
 """
 
+import functools
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras import ops
 
 from ._block import Block, Shape, apply, masked
 from ._config import PACKAGE, argument_names, number, own_initializer, positive_int
+from ._recompute import recompute
 from ._skip import SkipBlock
 
 
@@ -37,11 +39,15 @@ class DenseLayer(SkipBlock):
         names = ("norm", "conv", "dropout")
         return [tuple(getattr(self, f"{name}{place}") for name in names) for place in range(1, len(self._plan) + 1)]
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        x, mask = self._masked_input(x, mask)
+    def _run(self, x: Any, training: Any, mask: Any) -> Any:
         layers = [layer for step in self._sub_layers() for layer in step]
         return self._drop(
-            lambda inputs: self._branch(inputs, training, mask), x, layers, lambda: self._no_features(x), training
+            lambda inputs: self._branch(inputs, training, mask),
+            x,
+            layers,
+            merge=lambda features: features,
+            dropped=lambda: self._no_features(x),
+            training=training,
         )
 
     def _branch(self, x: Any, training: Any, mask: Any) -> Any:
@@ -57,6 +63,10 @@ class DenseLayer(SkipBlock):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return self._strided(self._read(input_shape)[0], 1, self.growth_rate)
+
+
+def _called(layer: keras.layers.Layer, training: Any, x: Any, mask: Any) -> Any:
+    return layer(x, training=training, mask=mask)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -76,7 +86,9 @@ class DenseBlock(SkipBlock):
         {options}
 
     `kernel_size` is 3 by default. With `survival_prob`, every layer is dropped by itself: zeros stand in for its
-    features.
+    features. With `recompute`, the memory of a training step grows linearly with `num_layers`, where it would grow
+    quadratically: each layer keeps its new features alone, and its concatenated input, normalised and activated, is
+    made again.
 
     Call arguments and errors: as in `ResidualBlock`.
 
@@ -113,7 +125,7 @@ class DenseBlock(SkipBlock):
     def build(self, input_shape: Any) -> None:
         shape, channels = self._enter(input_shape)
         width = self.bottleneck_ratio * self.growth_rate if self.bottleneck else None
-        shared = {name: getattr(self, name) for name in argument_names(SkipBlock) if name != "seed"}
+        shared = {name: getattr(self, name) for name in argument_names(SkipBlock) if name not in ("seed", "recompute")}
         for place in range(self.num_layers):
             name = f"layer{place + 1}"
             shared |= {
@@ -127,9 +139,15 @@ class DenseBlock(SkipBlock):
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
         x, mask = self._masked_input(x, mask)
         axis = self._channel_axis(x.shape)
+        features = [x]
         for place in range(self.num_layers):
             layer = getattr(self, f"layer{place + 1}")
-            x = ops.concatenate([x, layer(x, training=training, mask=mask)], axis=axis)
+            if self.recompute and training:
+                run = functools.partial(_called, layer, training)
+                features.append(recompute(self, run, x, mask, layers=[layer], parts=features, axis=axis))
+            else:
+                features.append(layer(x, training=training, mask=mask))
+            x = ops.concatenate([x, features[-1]], axis=axis)
         return x
 
     def compute_output_shape(self, input_shape: Any) -> Shape:

@@ -98,17 +98,16 @@ class HighwayBlock(SkipBlock):
         gate = {"activation": "sigmoid", "use_bias": True, "bias_initializer": start}
         self._add_conv(name, shape, channels, self._kernel(), **gate)
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        x, mask = self._masked_input(x, mask)
+    def _run(self, x: Any, training: Any, mask: Any) -> Any:
         transform, carry = self._gates(x, mask)
-        update = self._drop(
+        return self._drop(
             lambda inputs: self._branch(inputs, training, mask),
             x,
             [self.conv1, self.norm1, self.dropout_layer],
-            lambda: ops.zeros_like(x),
-            training,
+            merge=lambda update: transform * update + carry * x,
+            dropped=lambda: carry * x,
+            training=training,
         )
-        return transform * update + carry * x
 
     def _branch(self, x: Any, training: Any, mask: Any) -> Any:
         x = self.activation(apply(self.norm1, self._convolve(self.conv1, x, mask), training, mask))

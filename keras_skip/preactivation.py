@@ -9,7 +9,6 @@ the raw input.
 from typing import Any
 
 import keras
-from keras import ops
 
 from ._block import Shape, apply
 from ._config import PACKAGE
@@ -63,8 +62,7 @@ class PreActivation(ShortcutBlock):
             return self._shortcut_kind in ("projection", "pad")
         return bool(self.preactivate_shortcut)
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        x, mask = self._masked_input(x, mask)
+    def _run(self, x: Any, training: Any, mask: Any) -> Any:
         layers = self._branch_layers()
         shared = self._is_shared()
         if shared:
@@ -72,14 +70,14 @@ class PreActivation(ShortcutBlock):
             x = self._preactivate(1, x, training, mask)
             layers.remove(self.norm1)
         skip = self._shortcut(x, training, mask)
-        update = self._drop(
+        return self._drop(
             lambda inputs: self._branch(inputs, training, mask, preactivated=shared),
             x,
             layers,
-            lambda: ops.zeros_like(skip),
-            training,
+            merge=lambda update: skip + update,
+            dropped=lambda: skip,
+            training=training,
         )
-        return skip + update
 
     def _preactivate(self, place: int, x: Any, training: Any, mask: Any) -> Any:
         return self.activation(apply(getattr(self, f"norm{place}"), x, training, mask))

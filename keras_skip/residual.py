@@ -6,7 +6,6 @@ y = activation(shortcut(x) + drop(norm(conv(activation(norm(conv(x)))))))
 from typing import Any
 
 import keras
-from keras import ops
 
 from ._block import Shape, apply
 from ._config import PACKAGE
@@ -27,17 +26,16 @@ class PostActivation(ShortcutBlock):
             self._branch_names += [f"conv{place + 1}", f"norm{place + 1}"]
         self._branch_names.append("dropout_layer")
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        x, mask = self._masked_input(x, mask)
+    def _run(self, x: Any, training: Any, mask: Any) -> Any:
         skip = self._shortcut(x, training, mask)
-        update = self._drop(
+        return self._drop(
             lambda inputs: self._branch(inputs, training, mask),
             x,
             self._branch_layers(),
-            lambda: ops.zeros_like(skip),
-            training,
+            merge=lambda update: self.activation(skip + update),
+            dropped=lambda: self.activation(skip),
+            training=training,
         )
-        return self.activation(skip + update)
 
     def _branch(self, x: Any, training: Any, mask: Any) -> Any:
         plan = self._plan()

@@ -94,7 +94,15 @@ class StochasticDepth(ConfiguredLayer):
         def branch(inputs: Any) -> Any:
             return ops.cast(apply(self.layer, inputs, training, mask), self.compute_dtype)
 
-        return drop(self, branch, x, layers=[self.layer], zeros=lambda: self._zeros(x), training=training)
+        return drop(
+            self,
+            branch,
+            x,
+            layers=[self.layer],
+            merge=lambda update: update,
+            dropped=lambda: self._zeros(x),
+            training=training,
+        )
 
     def _zeros(self, x: Any) -> Any:
         static = self.compute_output_shape(x.shape)

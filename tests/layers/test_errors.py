@@ -45,6 +45,8 @@ AT_CONSTRUCTION = {
     "preactivate_shortcut='yes'": lambda: ks.PreActivationBlock(8, preactivate_shortcut="yes"),
     "carry='none'": lambda: ks.HighwayBlock(carry="none"),
     "transform_bias=None": lambda: ks.HighwayBlock(transform_bias=None),
+    "recompute=3": lambda: ks.DenseBlock(4, 12, recompute=3),
+    "recompute='yes'": lambda: ks.ResidualBlock(8, recompute="yes"),
     "num_layers=0": lambda: ks.DenseBlock(0, 12),
     "growth_rate=-12": lambda: ks.DenseBlock(4, -12),
     "compression=0": lambda: ks.TransitionBlock(0),

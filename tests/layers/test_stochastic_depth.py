@@ -11,7 +11,7 @@ X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 
 
 def numpy(x):
-    return ops.convert_to_numpy(x)
+    return np.array(ops.convert_to_numpy(x))  # a copy: torch would give a view, which moves with the variable
 
 
 def test_linear_survival_is_the_papers():
@@ -77,6 +77,148 @@ def test_dropped_batch_moves_no_statistics_and_a_kept_one_moves_them_once(compil
             np.testing.assert_allclose(after[0], (before[0] + mean) / 2, rtol=1e-3, atol=1e-5)
             assert np.any(numpy(block.dropout_layer.seed_generator.state) != draws)
     assert 0 < moved < 12
+
+
+class Tapped(keras.layers.Layer):
+    """A dense layer that says on the host when it really runs, forward and backward."""
+
+    def __init__(self, say, **kwargs):
+        super().__init__(**kwargs)
+        self.say = say
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), initializer="glorot_uniform")
+
+    def call(self, x):
+        @ops.custom_gradient
+        def tapped(x):
+            def gradient(*args, upstream=None):
+                return self._on_host("backward", args[0] if upstream is None else upstream)
+
+            return self._on_host("forward", x), gradient
+
+        return tapped(ops.matmul(x, self.kernel))
+
+    def _on_host(self, what, x):
+        def say(x):
+            self.say(what)
+            return x
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            y = tf.numpy_function(say, [x], x.dtype)
+            y.set_shape(x.shape)
+            return y
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return jax.pure_callback(say, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+        return x if x.device.type == "meta" else say(x)  # Keras infers shapes with tensors that hold nothing
+
+
+def test_a_dropped_branch_runs_neither_forward_nor_backward():
+    said = []
+    wrapped = ks.StochasticDepth(Tapped(said.append), 0.5, seed=1)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, inputs + wrapped(inputs))
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=keras.backend.backend() == "jax")
+    said.clear()
+    outcomes = []
+    for _ in range(16):
+        before = numpy(wrapped.layer.kernel)
+        model.train_on_batch(X, np.zeros_like(X))
+        moved = np.any(numpy(wrapped.layer.kernel) != before)
+        assert sorted(said) == (["backward", "forward"] if moved else [])
+        outcomes.append(moved)
+        said.clear()
+    assert 0 < sum(outcomes) < 16
+
+
+@pytest.mark.parametrize("granularity", ["batch", "sample"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        lambda **options: ks.ResidualBlock(4, **options | {"activation": "linear"}),
+        lambda **options: ks.PreActivationBlock(4, **options),
+        lambda **options: ks.PreActivationBlock(4, preactivate_shortcut=True, **options),
+        lambda **options: ks.HighwayBlock(**options),
+        lambda **options: ks.DenseBlock(1, 4, **options),
+    ],
+    ids=["residual", "preactivation", "preactivation-shared", "highway", "dense"],
+)
+def test_expected_update_is_that_of_inference(block, granularity):
+    probability, draws = 0.6, 40
+    options = {"normalization": None, "activation": "tanh", "granularity": granularity, "seed": 5}
+    layer, never = block(survival_prob=probability, **options), block(survival_prob=1e-9, **options)
+    layer.build(X.shape)
+    never.build(X.shape)
+    never.set_weights(layer.get_weights())
+    without = numpy(never(X, training=True))
+    update = numpy(layer(X)) - without
+    assert np.all(np.abs(update).max(axis=1) > 1e-3)
+    drawn = np.stack([numpy(layer(X, training=True)) - without for _ in range(draws)])
+    kept = np.abs(drawn).max(axis=2) > 1e-3
+    # Each draw adds nothing or update / p, the latter with probability p: the expectation is the update.
+    np.testing.assert_allclose(drawn[~kept], 0.0, atol=1e-6)
+    np.testing.assert_allclose(
+        drawn[kept], np.broadcast_to(update / probability, drawn.shape)[kept], rtol=1e-4, atol=1e-6
+    )
+    independent = draws if granularity == "batch" else draws * len(X)
+    assert abs(kept.mean() - probability) < 4 * (probability * (1 - probability) / independent) ** 0.5
+
+
+def test_kept_blocks_learn_what_they_learn_without_the_dropped_ones():
+    def network(blocks):
+        inputs = keras.Input((4,))
+        x = inputs
+        for block in blocks:
+            x = block(x)
+        model = keras.Model(inputs, x)
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=keras.backend.backend() == "jax")
+        return model
+
+    # The paper's scale: a kept update is added as it is.
+    make = {"survival_prob": 0.5, "scale": "inference", "norm_momentum": 0.5}
+    blocks = [ks.PreActivationBlock(4, seed=place, **make) for place in range(6)]
+    model = network(blocks)
+    seen = set()
+    for step in range(4):
+        target = np.random.default_rng(step).normal(size=X.shape).astype("float32")
+        before = [[numpy(weight) for weight in block.weights] for block in blocks]
+        statistics = [numpy(block.norm1.moving_mean) for block in blocks]
+        model.train_on_batch(X, target)
+        kept = [np.any(numpy(block.norm1.moving_mean) != old) for block, old in zip(blocks, statistics, strict=True)]
+        seen |= {*kept}
+        others = [ks.PreActivationBlock(4, norm_momentum=0.5) for _ in range(sum(kept))]
+        reference = network(others)
+        values = [weights for weights, is_kept in zip(before, kept, strict=True) if is_kept]
+        for other, weights in zip(others, values, strict=True):
+            other.set_weights(weights)
+        if others:
+            reference.train_on_batch(X, target)
+        after = iter(others)
+        for block, weights, is_kept in zip(blocks, before, kept, strict=True):
+            expected = next(after).get_weights() if is_kept else weights
+            for value, wanted in zip(block.get_weights(), expected, strict=True):
+                np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-6)
+    assert seen == {True, False}
+
+
+def test_several_steps_in_one_execution_draw_as_one_by_one():
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras trains one step an execution on torch")
+    results = []
+    for steps in (1, 4):
+        keras.utils.set_random_seed(3)
+        inputs = keras.Input((4,))
+        model = keras.Model(inputs, ks.ResidualBlock(4, survival_prob=0.5, seed=1)(inputs))
+        jit = keras.backend.backend() == "jax"
+        model.compile(keras.optimizers.SGD(0.1), "mse", steps_per_execution=steps, jit_compile=jit)
+        model.fit(X, np.zeros_like(X), batch_size=8, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for one, several in zip(*results, strict=True):
+        np.testing.assert_allclose(several, one, rtol=1e-4, atol=1e-6)
 
 
 def test_shared_preactivation_statistics_move_even_when_the_branch_is_dropped():

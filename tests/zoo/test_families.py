@@ -10,6 +10,7 @@ from zoo.counting import count
 from zoo.figures import FIGURES
 from zoo.networks.densenet import cifar_densenet
 from zoo.networks.highway import highway_cifar, highway_mnist
+from zoo.networks.imagenet_densenet import imagenet_densenet
 from zoo.networks.preactivation import preact_resnet
 from zoo.networks.resnet import cifar_resnet, plain, stochastic_resnet
 from zoo.networks.wide import wide_resnet
@@ -161,6 +162,18 @@ def test_survival_falls_linearly_over_all_blocks_down_sampling_ones_included():
     assert {(block.scale, block.granularity) for block in blocks} == {("inference", "batch")}
     training = stochastic_resnet((8, 8, 3), depth=8, scale="training", granularity="sample").get_layer("stage1_block1")
     assert (training.scale, training.granularity) == ("training", "sample")
+
+
+@pytest.mark.parametrize(
+    ("build", "depth"),
+    [(cifar_densenet, 10), (cifar_resnet, 8), (stochastic_resnet, 8), (preact_resnet, 11), (imagenet_densenet, 121)],
+)
+def test_recompute_reaches_every_block_with_a_skip(build, depth):
+    shape = (32, 32, 3) if build is imagenet_densenet else (8, 8, 3)
+    for recompute in (False, True):
+        model = build(shape, depth=depth, recompute=recompute)
+        asked = [layer.recompute for layer in model.layers if hasattr(layer, "recompute")]
+        assert len(asked) >= 3 and set(asked) == {recompute}
 
 
 def test_stochastic_network_that_never_drops_is_the_residual_network():

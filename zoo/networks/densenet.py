@@ -28,6 +28,7 @@ def cifar_densenet(
     dropout: float = 0.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Densely connected network of the paper's family for CIFAR-10.
 
@@ -42,6 +43,8 @@ def cifar_densenet(
         dropout: Rate after each convolution but the first; the paper's 0.2 where images are not augmented.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether the dense blocks are trained in memory that grows linearly with their layers; see
+            `DenseBlock`.
 
     Returns:
         A model from float images to logits, named "densenet_" ("densenet_bc_") and its depth and growth rate.
@@ -63,7 +66,7 @@ def cifar_densenet(
     x = stem(image, 2 * growth_rate if is_bc else 16, weight_decay)
     maps = {}
     for block in range(1, 4):
-        x = DenseBlock(layers, growth_rate, bottleneck, name=f"block{block}", **options)(x)
+        x = DenseBlock(layers, growth_rate, bottleneck, recompute=recompute, name=f"block{block}", **options)(x)
         maps[f"C{block - 1}"] = x
         if block < 3:
             x = TransitionBlock(compression, name=f"transition{block}", **options)(x)

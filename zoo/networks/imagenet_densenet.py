@@ -29,6 +29,7 @@ def imagenet_densenet(
     norm_epsilon: float = 1e-5,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Densely connected network with bottlenecks and a compression of 0.5.
 
@@ -40,6 +41,8 @@ def imagenet_densenet(
             keras.applications.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether the dense blocks are trained in memory that grows linearly with their layers; see
+            `DenseBlock`.
 
     Returns:
         A model from float images to logits, named "densenet" and its depth.
@@ -60,7 +63,7 @@ def imagenet_densenet(
     maps = {}
     maps["C1"], x = stem(image, weight_decay, norm=norm)
     for block, layers in enumerate(counts, 1):
-        x = DenseBlock(layers, GROWTH_RATE, name=f"block{block}", **options)(x)
+        x = DenseBlock(layers, GROWTH_RATE, recompute=recompute, name=f"block{block}", **options)(x)
         maps[f"C{block + 1}"] = x
         if block < len(counts):
             x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)

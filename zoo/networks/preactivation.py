@@ -27,6 +27,7 @@ def preact_resnet(
     shortcut: str = "projection",
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Pre-activation residual network of the paper's family for CIFAR-10.
 
@@ -38,6 +39,7 @@ def preact_resnet(
         shortcut: "projection", or "pad" (option A, the paper's choice without bottlenecks).
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `PreActivationBlock`.
 
     Returns:
         A model from float images to logits, named "preact_resnet" and its depth.
@@ -53,7 +55,7 @@ def preact_resnet(
     """
     blocks = blocks_per_stage(depth, 9 if bottleneck else 6, 2)
     cls = PreActivationBottleneckBlock if bottleneck else PreActivationBlock
-    options: dict[str, Any] = {"shortcut": shortcut, **block_norm(), **kernels(weight_decay)}
+    options: dict[str, Any] = {"shortcut": shortcut, "recompute": recompute, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, STEM, weight_decay)
     maps = {}

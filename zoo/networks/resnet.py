@@ -26,6 +26,7 @@ def cifar_resnet(
     shortcut: str = "pad",
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Residual network of the paper's family for CIFAR-10.
 
@@ -36,6 +37,7 @@ def cifar_resnet(
         shortcut: "pad" (option A, the paper's choice here) or "projection" (option B).
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `ResidualBlock`.
 
     Returns:
         A model from float images to logits, named "resnet" and its depth.
@@ -49,7 +51,7 @@ def cifar_resnet(
     >>> cifar_resnet((32, 32, 3)).count_params() - 1376  # without the moving statistics
     269722
     """
-    options = {"shortcut": shortcut, **block_norm(), **kernels(weight_decay)}
+    options = {"shortcut": shortcut, "recompute": recompute, **block_norm(), **kernels(weight_decay)}
 
     def block(x: Any, filters: int, strides: int, name: str) -> Any:
         return ResidualBlock(filters, strides=strides, name=name, **options)(x)
@@ -102,6 +104,7 @@ def stochastic_resnet(
     scale: str = "inference",
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Residual network whose blocks drop out in training, the later the more often, the down-sampling ones included.
 
@@ -116,6 +119,7 @@ def stochastic_resnet(
             training.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `ResidualBlock`.
 
     Returns:
         A model from float images to logits, named "stochastic_resnet" and its depth.
@@ -135,6 +139,7 @@ def stochastic_resnet(
         "shortcut": shortcut,
         "granularity": granularity,
         "scale": scale,
+        "recompute": recompute,
         **block_norm(),
         **kernels(weight_decay),
     }

@@ -1,0 +1,124 @@
+"""A training step of stochastic_resnet110 against one of resnet110: what a dropped block really saves.
+
+    python benchmarks/stochastic_depth.py [--depth 110] [--batch 128] [--draws 120]
+
+Both train in one process, alternately, on the same random images, as the zoo trains: on TensorFlow and a CPU without
+XLA. Processor time is counted beside the time of the clock, since another load on the machine changes it less.
+
+Which blocks a step has run is read off their moving statistics. A least-squares fit of the step's processor time to the
+number of blocks that ran in each stage says what a block of each stage costs, and so what the step takes at the mean of
+the draws, without the luck of the draws. Blocks of all stages have equal multiply-adds, but those of the first take
+longer, and are dropped least. So the mean of the draws weighs more in time than in blocks.
+"""
+
+import argparse
+import json
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from zoo.learner import jit_compile
+from zoo.networks.resnet import cifar_resnet, stochastic_resnet
+
+
+def step_of(model, x, y):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), loss, jit_compile=jit_compile())
+    # An optimizer that makes its variables in the first step has TensorFlow trace that step twice.
+    model.optimizer.build(model.trainable_variables)
+    return lambda: model.train_on_batch(x, y)
+
+
+def seconds(step):
+    """Of one step, by the clock and of the processor."""
+    start = time.perf_counter(), time.process_time()
+    step()
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def blocks_of_stages(model):
+    return [[layer for layer in model.layers if layer.name.startswith(f"stage{stage}_")] for stage in (1, 2, 3)]
+
+
+def statistics(stages):
+    return [[keras.ops.convert_to_numpy(block.norm1.moving_mean).copy() for block in stage] for stage in stages]
+
+
+def measure(depth, batch, draws):
+    """The figures of the module's docstring, by name."""
+    rng = np.random.default_rng(0)
+    side = (32, 32, 3)
+    x, y = rng.normal(size=(batch, *side)).astype("float32"), rng.integers(0, 10, batch)
+    plain, stochastic = cifar_resnet(side, depth=depth), stochastic_resnet(side, depth=depth)
+    steps = [step_of(plain, x, y), step_of(stochastic, x, y)]
+    first = [seconds(step) for step in steps]
+    stages = blocks_of_stages(stochastic)
+    times, ran = [], []
+    before = statistics(stages)
+    for draw in range(draws):
+        order = (0, 1) if draw % 2 else (1, 0)  # whoever comes first changes
+        taken = {place: seconds(steps[place]) for place in order}
+        after = statistics(stages)
+        pairs = [zip(old, new, strict=True) for old, new in zip(before, after, strict=True)]
+        ran.append([sum(bool(np.any(a != b)) for a, b in stage) for stage in pairs])
+        times.append((taken[0], taken[1]))
+        before = after
+    return figures(stages, np.array(times), np.array(ran), first)
+
+
+def figures(stages, times, ran, first):
+    """`times` has a row for each draw, a column for each network, and the two kinds of time."""
+    ratios = times[:, 1] / times[:, 0]
+    blocks = [len(stage) for stage in stages]
+    survival = [sum(block.survival_prob for block in stage) for stage in stages]
+    processor = times[:, :, 1]
+    terms = np.column_stack([np.ones(len(ran)), ran])
+    fixed, *costs = np.linalg.lstsq(terms, processor[:, 1], rcond=None)[0]
+    result = {
+        "first step, resnet (s)": first[0][0],
+        "first step, stochastic (s)": first[1][0],
+        "step, resnet, median (s)": np.median(times[:, 0, 0]),
+        "step, stochastic, median (s)": np.median(times[:, 1, 0]),
+        "blocks that ran": ran.sum() / (len(ran) * sum(blocks)),
+        "blocks that run on average": sum(survival) / sum(blocks),
+    }
+    for kind, name in enumerate(("clock", "processor")):
+        result |= {
+            f"ratio by the {name}, minimum": ratios[:, kind].min(),
+            f"ratio by the {name}, median": np.median(ratios[:, kind]),
+            f"ratio by the {name}, maximum": ratios[:, kind].max(),
+            f"ratio by the {name}, sums": times[:, 1, kind].sum() / times[:, 0, kind].sum(),
+        }
+    plain, whole, mean = processor[:, 0].mean(), fixed + np.dot(costs, blocks), fixed + np.dot(costs, survival)
+    result |= {
+        f"a step's share of stage {stage}": share / whole for stage, share in enumerate(np.multiply(costs, blocks), 1)
+    }
+    result |= {
+        "a step's share that never drops": fixed / whole,
+        "mean of the draws / every block": mean / whole,
+        "mean of the draws / resnet": mean / plain,
+    }
+    return {name: float(value) for name, value in result.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--depth", type=int, default=110)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--draws", type=int, default=120)
+    parser.add_argument("--json", help="a file for the figures")
+    options = parser.parse_args()
+    result = measure(options.depth, options.batch, options.draws)
+    for name, value in result.items():
+        print(f"{name:36}{value:8.3f}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"arguments": vars(options), "figures": result}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

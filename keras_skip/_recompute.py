@@ -1,0 +1,102 @@
+"""Recomputation: what a branch computes on its way is not kept for its gradient, but computed again.
+
+    forward     y = f(x)          x, the weights and y are kept, and nothing in between
+    backward    f(x) once more, and from it the gradients
+
+Random states and moving statistics are values that come in and go out, so that both runs draw alike and the statistics
+move once.
+
+Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016, https://arxiv.org/abs/1604.06174
+Pleiss et al., Memory-Efficient Implementation of DenseNets, 2017, https://arxiv.org/abs/1707.06990
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._stateless import Stateless
+
+
+def recompute(
+    owner: Any,
+    branch: Callable[[Any, Any], Any],
+    x: Any,
+    mask: Any,
+    *,
+    layers: Iterable[keras.layers.Layer],
+    parts: Sequence[Any] = (),
+    axis: int = -1,
+) -> Any:
+    """`branch(x, mask)`, computed again for its gradient.
+
+    `layers` are those that `branch` runs. With `parts`, whose concatenation along `axis` is x, these are kept in place
+    of x, which is put together again.
+    """
+    stateless = Stateless(owner, branch, layers, "recompute=False allows it.")
+
+    def join(kept: Sequence[Any]) -> Any:
+        return ops.concatenate(kept, axis=axis) if len(kept) > 1 else kept[0]
+
+    run = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}[keras.backend.backend()]
+    y, state, loss = run(stateless, x, mask, tuple(parts) or (x,), join)
+    stateless.settle(state, loss)
+    return y
+
+
+def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
+    import tensorflow as tf
+
+    context = () if mask is None else (mask,)
+    learned = stateless.trainable
+
+    def split(inputs: tuple) -> tuple:
+        return (*inputs[: len(context)], *(() if context else (None,))), list(inputs[len(context) :])
+
+    # Everything that has a variable behind it comes in as an argument; the gradient of x goes to x, not to its parts.
+    # Summed up from layer to layer in this way, one such sum is alive at a time.
+    @tf.custom_gradient
+    def run(x: Any, *inputs: Any) -> tuple:
+        (mask,), values = split(inputs)
+
+        def gradient(dy: Any, *others: Any) -> tuple:
+            # Without the dependency the graph would run this at once, or take it for the same as the forward run.
+            with tf.control_dependencies([dy]):
+                kept = [tf.identity(part) for part in parts]
+            again = join(kept)
+            weights = [values[i] for i in learned]
+            with tf.GradientTape() as tape:
+                tape.watch([again, *weights])
+                y, _, loss = stateless(values, again, mask)
+            dx, *dweights = tape.gradient([y, loss], [again, *weights], [dy, others[-1]])
+            dvalues = dict(zip(learned, dweights, strict=True))
+            return (dx, *(None for _ in context), *(dvalues.get(i) for i in range(len(values))))
+
+        y, state, loss = stateless(values, x, mask)
+        return (y, *state, loss), gradient
+
+    y, *state, loss = run(x, *context, *stateless.values)
+    return y, state, loss
+
+
+def _on_jax(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
+    import jax
+
+    return jax.checkpoint(lambda values, kept: stateless(values, join(kept), mask))(stateless.values, parts)
+
+
+def _on_torch(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
+    from torch.utils import checkpoint
+
+    # An assignment writes into the very tensor: what it will overwrite is copied for the second run.
+    values = [value.clone() if i in stateless.state else value for i, value in enumerate(stateless.values)]
+    # Stopping early is done by an exception, which Keras would wrap.
+    with checkpoint.set_checkpoint_early_stop(False):
+        return checkpoint.checkpoint(
+            lambda values, kept: stateless(values, join(kept), mask),
+            values,
+            parts,
+            use_reentrant=False,
+            preserve_rng_state=False,  # Keras's random states are among the values
+        )

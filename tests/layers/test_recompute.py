@@ -1,0 +1,115 @@
+"""Recomputation changes nothing that is computed: outputs, gradients, statistics, draws and losses are the same."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_skip as ks
+
+X = np.random.default_rng(0).normal(size=(8, 6, 6, 4)).astype("float32")
+
+BLOCKS = {
+    "dense": lambda **options: ks.DenseBlock(3, 2, **options),
+    "dense-plain": lambda **options: ks.DenseBlock(3, 2, bottleneck=False, **options),
+    "dense-dropout": lambda **options: ks.DenseBlock(3, 2, dropout=0.4, seed=1, **options),
+    "dense-dropped": lambda **options: ks.DenseBlock(4, 2, survival_prob=0.5, seed=1, **options),
+    "dense-regularized": lambda **options: ks.DenseBlock(3, 2, kernel_regularizer="l2", **options),
+    "residual": lambda **options: ks.ResidualBlock(8, strides=2, **options),
+    "residual-dropped": lambda **options: ks.ResidualBlock(4, survival_prob=0.5, dropout=0.4, seed=1, **options),
+    "residual-layer": lambda **options: ks.ResidualBlock(4, shortcut=keras.layers.Conv2D(4, 1), **options),
+    "preactivation": lambda **options: ks.PreActivationBottleneckBlock(8, **options),
+    "wide-sample": lambda **options: ks.WideBlock(4, survival_prob=0.5, granularity="sample", seed=1, **options),
+    "highway": lambda **options: ks.HighwayBlock(normalization="batch", **options),
+}
+
+
+def numpy(x):
+    return np.array(ops.convert_to_numpy(x))
+
+
+def trained(make, recompute, steps=3, jit_compile=None, **options):
+    """Weights, statistics, random states and losses after some steps."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input(X.shape[1:])
+    block = make(recompute=recompute, norm_momentum=0.5, **options)
+    model = keras.Model(inputs, block(inputs))
+    jit_compile = keras.backend.backend() == "jax" if jit_compile is None else jit_compile
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", jit_compile=jit_compile)
+    targets = [np.random.default_rng(i).normal(size=model.compute_output_shape(X.shape)) for i in range(steps)]
+    losses = [float(model.train_on_batch(X, target)) for target in targets]
+    return [np.array(losses), *(numpy(v) for v in block.variables)]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_training_is_the_same(name):
+    plain, recomputed = (trained(BLOCKS[name], recompute) for recompute in (False, True))
+    assert len(plain) == len(recomputed)
+    for value, expected in zip(recomputed, plain, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_training_is_the_same_in_mixed_precision():
+    plain, recomputed = (
+        trained(BLOCKS["dense"], recompute, steps=1, dtype="mixed_bfloat16") for recompute in (False, True)
+    )
+    for value, expected in zip(recomputed, plain, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=0.02, atol=0.02)
+
+
+def test_training_is_the_same_under_xla():
+    if keras.backend.backend() == "torch":
+        pytest.skip("torch compiles nothing here")
+    plain, recomputed = (trained(BLOCKS["dense-dropout"], recompute, jit_compile=True) for recompute in (False, True))
+    for value, expected in zip(recomputed, plain, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_of_a_recomputed_branch_count_once():
+    losses = []
+    for recompute in (False, True):
+        keras.utils.set_random_seed(5)
+        norm = keras.layers.BatchNormalization(activity_regularizer="l2")
+        block = ks.DenseBlock(2, 3, normalization=norm, recompute=recompute)
+        block(X, training=True)
+        losses.append(sum(float(numpy(loss)) for loss in block.losses))
+    assert losses[0] > 0.1
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+def test_sequences_keep_their_mask():
+    x, mask = X[:, :, 0], np.arange(6)[None] < np.arange(8)[:, None] % 4 + 3
+    outputs = []
+    for recompute in (False, True):
+        keras.utils.set_random_seed(5)
+        outputs.append(numpy(ks.DenseBlock(2, 3, recompute=recompute)(x, training=True, mask=mask)))
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_written_without_the_option_means_false():
+    config = ks.DenseBlock(2, 3).get_config()
+    del config["recompute"]
+    assert ks.DenseBlock.from_config(config).recompute is False
+
+
+def test_a_branch_runs_once_more_for_its_gradient_and_only_then():
+    runs = []
+
+    def counted(x):
+        runs.append(1)
+        return ops.relu(x)
+
+    block = ks.DenseBlock(2, 3, bottleneck=False, activation=counted, recompute=True)
+    block(X)
+    runs.clear()
+    block(X)
+    assert len(runs) == 2
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        runs.clear()
+        with tf.GradientTape() as tape:
+            y = block(X, training=True)
+        assert len(runs) == 2
+        tape.gradient(y, block.trainable_variables)
+        assert len(runs) == 4
