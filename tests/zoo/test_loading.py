@@ -215,5 +215,7 @@ def test_weights_without_such_a_name_say_what_there_is():
         zoo.load("resnet50", weights="imagenet")
     with pytest.raises(ValueError, match=r"of densenet121 by name \('imagenet'\), in a file .* Received: .*'image'"):
         zoo.load("densenet121", weights="image")
-    with pytest.raises(ValueError, match=r"of resnet20 by name \(there is none\).* Received: weights='cifar10'$"):
-        zoo.load("resnet20", weights="cifar10")
+    with pytest.raises(
+        ValueError, match=r"of resnet32 by name \(there is none\).* weights='cifar10'; it exists for resnet20$"
+    ):
+        zoo.load("resnet32", weights="cifar10")
