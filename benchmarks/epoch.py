@@ -6,7 +6,7 @@ A training of resnet20 with the fast recipe for CIFAR-10, augmentation included,
 epoch as `zoo.train` runs it, and right before it the same compiled step on one batch that stays in memory. The figures
 are the times of the epoch's training and of all of it, the measuring of the test images and the checkpoint included,
 less those of as many steps, as shares of the epoch; their minimum, median and maximum over the epochs. On a machine
-that others share single epochs are slower by a fifth; then the fastest epoch against the fastest steps is the one to read.
+that others share single epochs are slower by a fifth; then read the fastest epoch against the fastest steps.
 """
 
 import argparse
