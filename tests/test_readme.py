@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_examples_run_in_order(tmp_path):
     examples = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     script = tmp_path / "readme.py"
     script.write_text("\n".join(examples), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -324,9 +324,15 @@ def publish(
     chosen_by: Annotated[str, typer.Option(help="How this run was chosen among others.")] = "the only run",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a run's weights, and a card with what they reach under Keras and onnxruntime."""
+    """Write a run's weights, and a card with what they reach under Keras and onnxruntime.
+
+    A run that is not exported yet is exported first.
+    """
     opened = open_run(run)
-    console.import_quietly("keras", "tensorflow")
+    artifact = opened.path / "export"
+    if opened.status == "complete" and not artifact.exists():
+        export(run)
+    console.import_quietly("keras")
     from .publishing import publish as write
 
     card = write(opened, name, out, data, limits=limits, chosen_by=chosen_by, overwrite=overwrite)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import export
 import zoo
 from zoo import results
 from zoo.catalogue import MODELS
@@ -90,7 +91,20 @@ def test_unknown_weights_are_a_sentence():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return zoo.train("plain_mlp_digits", out=tmp_path_factory.mktemp("run") / "run", epochs=2, seed=3)
+    run = zoo.train("plain_mlp_digits", out=tmp_path_factory.mktemp("run") / "run", epochs=2, seed=3)
+    with pytest.raises(ValueError, match="Expected a run that is exported, by: keras-skip export .*run"):
+        zoo.publish(run, "tried", run.path.parent)
+    raw = export.Preprocessing("uint8", **run.source["preprocessing"])
+    images = zoo.load_source("digits").test_images[:8]
+    export.export(
+        zoo.load(run.path),
+        run.path / "export",
+        preprocessing=raw,
+        activation="softmax",
+        formats=["onnx"],
+        samples=images,
+    )
+    return run
 
 
 def test_publish_writes_weights_and_a_card_of_what_they_reach(run, tmp_path):
@@ -120,7 +134,7 @@ def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
         zoo.publish(run, "../tried", tmp_path)
     other = zoo.load_source("digits")
     other = dataclasses.replace(other, test_images=other.test_images[:200], test_labels=other.test_labels[:200])
-    with pytest.raises(PublishingError, match="Expected the test accuracy of the run, "):
+    with pytest.raises(PublishingError, match="Expected the test accuracy of the run to 0.01 points, "):
         zoo.publish(run, "other", tmp_path, other)
     assert (tmp_path / "plain_mlp-tried.json").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
