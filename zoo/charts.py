@@ -37,13 +37,17 @@ def axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> 
 
     figure = Figure(figsize=size, layout="constrained")
     found = figure.add_subplot()
-    found.set_title(title, fontsize=11)
-    found.set_xlabel(x)
-    found.set_ylabel(y)
-    found.grid(alpha=0.25)
+    _labelled(found, title, x, y)
     for side in ("top", "right"):
         found.spines[side].set_visible(False)
     return figure, found
+
+
+def _labelled(target: Any, title: str, x: str, y: str) -> None:
+    target.set_title(title, fontsize=11)
+    target.set_xlabel(x)
+    target.set_ylabel(y)
+    target.grid(alpha=0.25)
 
 
 def lines(target: Any, series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
@@ -86,10 +90,7 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for place, (title, column, factor, unit) in enumerate(panels, 1):
         target: Any = figure.add_subplot(1, len(panels), place)
-        target.set_title(title, fontsize=11)
-        target.set_xlabel("epoch")
-        target.set_ylabel(unit)
-        target.grid(alpha=0.25)
+        _labelled(target, title, "epoch", unit)
         series = []
         for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
             by_epoch: dict[int, list[float]] = {}

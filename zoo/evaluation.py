@@ -51,14 +51,19 @@ def evaluate(
         run = open_run(run_or_model)
         model, source = load(run.path), load_source(run.source if data is None else data)
         preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
+    check_fits(model, source)
+    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+
+
+def check_fits(model: keras.Model, source: Source, note: str = "") -> None:
+    """Raises a ValueError unless a model takes a source's images and tells its classes apart."""
     shape = network_shape(source)
     fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
     if not fits or model.output_shape[-1] != source.classes:
         raise ValueError(
-            f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes. "
+            f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes{note}. "
             f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
         )
-    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
 
 
 def accuracy_and_loss(

@@ -15,7 +15,7 @@ from keras import ops
 
 from .catalogue import MODELS
 from .data import Batches, Source
-from .evaluation import network_shape
+from .evaluation import check_fits, network_shape
 from .loading import load
 from .registry import build
 from .runs import replacing
@@ -154,11 +154,7 @@ def compare(
         keras.utils.set_random_seed(seed)
         new = name in MODELS
         model = build(name, network_shape(source), source.classes, **(arguments or {})) if new else load(name)
-        if model.input_shape[1:] != images.shape[1:] or model.output_shape[-1] != source.classes:
-            raise ValueError(
-                f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes for {name}. "
-                f"Received: {source.name}, with images of shape {images.shape[1:]} in {source.classes} classes"
-            )
+        check_fits(model, source, f" for {name}")
         norms += GradientProbe(model, name if new else Path(name).name).measure(images, labels)
     return norms
 
