@@ -1,0 +1,89 @@
+"""What can be looked at: how networks learn, and how far the gradient reaches."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import console
+from ..settings import setting
+from ._app import Data, Overwrite, app
+
+
+@app.command()
+def compare(
+    networks: Annotated[
+        list[str],
+        typer.Argument(metavar="NETWORK...", help="Such as plain_mlp, or plain_mlp:depth=30,activation=tanh."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figure.")] = Path("runs/comparison"),
+    recipe: Annotated[
+        str | None, typer.Option(help="How each is trained. Default: the first of the first network's.")
+    ] = None,
+    data: Data = None,
+    seeds: Annotated[int, typer.Option(help="How many trainings of each, from seed 0 on.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Length of each run.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe; repeatable."),
+    ] = None,
+) -> None:
+    """Train several networks under one budget, and draw how they learn. What was stopped goes on."""
+    overrides: dict[str, Any] = dict(map(setting, settings or ()))
+    overrides |= {} if epochs is None else {"epochs": epochs}
+    console.import_quietly("keras")
+    from .. import comparison
+    from ..devices import select
+
+    with console.interruptible(), ExitStack() as shown:
+
+        def bar(name: str, one: Any, source: Any) -> Any:
+            print(name, file=sys.stderr, flush=True)
+            examples = len(source.train_labels)
+            return shown.enter_context(console.progress_bar(one.epochs, examples, one.batch_size, select()))
+
+        runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, callbacks=bar, **overrides)
+    columns = ("network", "parameters", "test accuracy", "over the seeds", "training accuracy")
+    console.show_table("Comparison", columns, comparison.summary(runs))
+    console.show_record("Written", {"figure": out / "comparison.svg", "table": out / "comparison.csv"})
+
+
+@app.command()
+def gradients(
+    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",
+    out: Annotated[Path, typer.Option(help="The figure: .svg, .png or .pdf; the CSV comes beside it.")] = Path(
+        "gradients.svg"
+    ),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the networks, such as depth=30; repeatable."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images that the gradient is measured on.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the weights of new networks.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw how far the gradient reaches: its norm at each layer, of new networks or of trained ones."""
+    from .. import charts
+
+    charts.check_format(out)
+    table = out.with_suffix(".csv")
+    for path in (out, table):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")
+    console.import_quietly("keras")
+    from ..data import load_source
+    from ..gradients import compare, write
+
+    norms = compare(networks, load_source(data), batch_size, seed, dict(map(setting, settings or ())))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(table, norms)
+    charts.save(charts.gradient_flow(norms), out)
+    rows = []
+    for name in dict.fromkeys(norm.network for norm in norms):
+        first, *_, last = [norm.norm for norm in norms if norm.network == name]
+        rows.append((name, f"{first:.2e}", f"{last:.2e}", f"{first / last:.1e}"))
+    console.show_table("Gradients", ("network", "at the first layer", "at the last", "ratio"), rows)
+    console.show_record("Written", {"figure": out, "table": table})
