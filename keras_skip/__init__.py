@@ -2,6 +2,7 @@
 
 from .dense import DenseBlock, TransitionBlock
 from .highway import HighwayBlock
+from .normalization import BatchNormalization
 from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
 from .residual import BottleneckBlock, ResidualBlock
 from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
@@ -9,6 +10,7 @@ from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_surv
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchNormalization",
     "BottleneckBlock",
     "DenseBlock",
     "HighwayBlock",

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from ._config import ConfiguredLayer, layer_or_name, number, one_of, optional_int, own_initializer
+from .normalization import BatchNormalization
 
 Shape = tuple[int | None, ...]
 CONVOLUTIONS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -192,7 +193,7 @@ class Block(ConfiguredLayer):
             setattr(self, name, None)
             return
         if self._norm_class is None:
-            layer = keras.layers.BatchNormalization(
+            layer = BatchNormalization(
                 axis=self._channel_axis(shape) if self.data_format == "channels_first" else -1,
                 momentum=self.norm_momentum,
                 epsilon=self.norm_epsilon,

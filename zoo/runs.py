@@ -131,6 +131,39 @@ def list_runs(folder: str | Path) -> list[Run]:
     return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
 
 
+# What `summary` says of a run.
+COLUMNS = (
+    "run",
+    "status",
+    "network",
+    "data",
+    "epochs",
+    "settings",
+    "validation_accuracy",
+    "test_accuracy",
+    "train_accuracy",
+    "seconds",
+)
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """A run as a row of `COLUMNS`: what was set differently from its recipe, and what it reached, where it is known.
+
+    The training accuracy is that of the last epoch, measured while the weights still change, on augmented images.
+    """
+    settings = {name: value for name, value in run.record["overrides"].items() if name not in ("source", "epochs")}
+    figures = ("validation_accuracy", "test_accuracy", "train_accuracy", "seconds")
+    return {
+        "run": run.path.as_posix(),
+        "status": run.status_now,
+        "network": run.recipe.network,
+        "data": run.source["name"],
+        "epochs": f"{run.epochs_done}/{run.recipe.epochs}",
+        "settings": " ".join(f"{name}={value}" for name, value in settings.items()),
+        **{name: run.results.get(name) for name in figures},
+    }
+
+
 def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
     if not folder.exists() or (folder.is_dir() and not _contents(folder)):

@@ -75,7 +75,11 @@ def test_evaluate_measures_what_training_measured(trained):
 def test_runs_are_listed_and_a_complete_one_is_not_trained_again(trained):
     folder, done = trained
     listed = keras_skip("runs", ".", cwd=folder).stdout
-    assert all(word in listed for word in ("run", "complete", "resnet20", "digits", "2/2", "test accuracy"))
+    assert all(word in listed for word in ("run", "complete", "resnet20", "digits", "2/2", "accuracy"))
+    (row,) = csv.DictReader(keras_skip("runs", ".", "--format", "csv", cwd=folder).stdout.splitlines())
+    results = json.loads((folder / "run" / "run.json").read_text())["results"]
+    assert (row["run"], row["epochs"], row["validation_accuracy"]) == ("run", "2/2", "")
+    assert float(row["test_accuracy"]) == results["test_accuracy"]
     before = (folder / "run" / "run.json").read_bytes()
     again = keras_skip("train", "--resume", "run", cwd=folder)
     assert again.stdout == done.stdout

@@ -1,5 +1,8 @@
 """Training, and what came of it: `train`, `runs`, `evaluate`."""
 
+import csv
+import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +11,7 @@ import typer
 from .. import console
 from ..environment import set_again
 from ..recipes import get_recipe
-from ..runs import Run, list_runs, open_run
+from ..runs import COLUMNS, Run, list_runs, open_run, summary
 from ..settings import setting
 from ._app import Data, Overwrite, app
 
@@ -118,19 +121,35 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
         _show_run(run)
 
 
+class Table(StrEnum):
+    """How `runs` writes its table."""
+
+    table = "table"
+    csv = "csv"
+
+
 @app.command()
-def runs(folder: Annotated[Path, typer.Argument(help="Where the folders of the runs are.")] = Path("runs")) -> None:
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where the folders of the runs are.")] = Path("runs"),
+    format: Annotated[Table, typer.Option(help="A table, or comma-separated values with more columns.")] = Table.table,
+) -> None:
     """List the runs in a folder: what they train, how far they are, what they reach."""
     found = list_runs(folder)
     if not found:
         raise ValueError(f"Expected a folder with runs. Received: {str(folder)!r}")
-    rows = []
-    for run in found:
-        accuracy = run.results.get("test_accuracy")
-        result = run.record.get("reason", "") if accuracy is None else f"test accuracy {accuracy:.2%}"
-        epochs = f"{run.epochs_done}/{run.recipe.epochs}"
-        rows.append((run.path, run.status_now, run.recipe.network, run.source["name"], epochs, result))
-    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "result"), rows)
+    rows = [summary(run) for run in found]
+    if format is Table.csv:
+        writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return
+    table = []
+    for run, row in zip(found, rows, strict=True):
+        measured = [(part, row[f"{part}_accuracy"]) for part in ("validation", "test")]
+        reached = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in measured if accuracy is not None)
+        what = (row[name] for name in ("run", "status", "network", "data", "epochs", "settings"))
+        table.append((*what, reached or run.record.get("reason", "")))
+    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "settings", "accuracy"), table)
 
 
 @app.command()

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_skip import BatchNormalization
+
 # Torch's defaults, with which the papers' networks were trained; there the momentum counts the other way round.
 NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
@@ -82,7 +84,7 @@ def stem(image: Any, filters: int, weight_decay: float) -> Any:
 def norm_activation(x: Any, name: str, norm: dict[str, float] = NORM) -> Any:
     """Batch normalisation and ReLU, as layers of their own."""
     axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    x = keras.layers.BatchNormalization(axis, name=f"{name}_norm", **norm)(x)
+    x = BatchNormalization(axis=axis, name=f"{name}_norm", **norm)(x)
     return keras.layers.Activation("relu", name=f"{name}_activation")(x)
 
 

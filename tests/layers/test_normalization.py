@@ -1,0 +1,128 @@
+"""The fused batch normalisation against Keras's own: values, gradients, moving statistics, and where it steps aside."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_skip as ks
+from keras_skip.normalization import BatchNormalization
+
+RNG = np.random.default_rng(0)
+IMAGES = (3.0 + 2.0 * RNG.normal(size=(4, 6, 5, 3))).astype("float32")
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+
+def operations(layer, shape):
+    """The operations that a training call is traced into."""
+    tf = pytest.importorskip("tensorflow")
+    layer.build((None, *shape[1:]))
+    traced = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec(shape, "float32"))
+    return {operation.type for operation in traced.graph.get_operations()}
+
+
+def gradients(layer, x, weights):
+    """Of the weighted sum of the outputs, by the input and by what is trained."""
+    if ON_TENSORFLOW:
+        import tensorflow as tf
+
+        x = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = ops.sum(weights * layer(x, training=True))
+        return [np.asarray(g) for g in tape.gradient(total, [x, *[v.value for v in layer.trainable_variables]])]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def total(x, trainable):
+            outputs, _ = layer.stateless_call(
+                trainable, [v.value for v in layer.non_trainable_variables], x, training=True
+            )
+            return ops.sum(weights * outputs)
+
+        by_x, by_weights = jax.grad(total, (0, 1))(x, [v.value for v in layer.trainable_variables])
+        return [np.asarray(g) for g in (by_x, *by_weights)]
+    pytest.skip("gradients are compared on TensorFlow and JAX")
+
+
+@pytest.mark.parametrize(
+    ("options", "x"),
+    [
+        ({}, IMAGES),
+        ({"epsilon": 1e-5, "momentum": 0.5}, IMAGES),
+        ({"scale": False}, IMAGES),
+        ({"center": False}, IMAGES),
+        ({"axis": 3}, IMAGES),
+        ({"axis": 1}, IMAGES),
+        ({}, IMAGES[:1, :1, :1]),
+        ({}, IMAGES[:, 0]),
+        ({}, IMAGES[:, 0, 0]),
+        ({}, IMAGES[:, :, None]),
+        ({"renorm": True}, IMAGES),
+        ({"trainable": False}, IMAGES),
+    ],
+)
+def test_it_computes_what_keras_computes(options, x):
+    ours, keras_own = BatchNormalization(**options), keras.layers.BatchNormalization(**options)
+    for layer in (ours, keras_own):
+        layer.build(x.shape)
+        for place, variable in enumerate(layer.trainable_variables):
+            variable.assign(np.linspace(0.5, 1.5 + place, variable.shape[0]))
+    for _ in range(2):
+        np.testing.assert_allclose(ours(x, training=True), keras_own(x, training=True), rtol=1e-4, atol=2e-5)
+    for mine, own in zip(ours.variables, keras_own.variables, strict=True):
+        np.testing.assert_allclose(mine, own, rtol=1e-5, atol=1e-6, err_msg=mine.path)
+    np.testing.assert_allclose(ours(x), keras_own(x), rtol=1e-5, atol=1e-6)
+
+
+def test_its_gradients_are_those_of_keras():
+    weights = RNG.normal(size=IMAGES.shape).astype("float32")
+    found = []
+    for layer in (BatchNormalization(), keras.layers.BatchNormalization()):
+        layer.build(IMAGES.shape)
+        layer.gamma.assign([0.5, 1.0, 2.0])
+        found.append(gradients(layer, IMAGES, weights))
+    for mine, own in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, own, rtol=1e-4, atol=1e-4)
+        assert np.abs(own).max() > 0.1
+
+
+def test_a_mask_is_kept_out_of_the_statistics():
+    mask = np.ones((4, 6, 5), bool)
+    mask[2:] = False
+    ours, keras_own = BatchNormalization(momentum=0.0), keras.layers.BatchNormalization(momentum=0.0)
+    for layer in (ours, keras_own):
+        layer(IMAGES, training=True, mask=mask)
+    np.testing.assert_allclose(ours.moving_mean, keras_own.moving_mean, rtol=1e-6)
+    np.testing.assert_allclose(ours.moving_mean, IMAGES[:2].mean((0, 1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_it_keeps_statistics_in_float32_where_the_rest_is_half(dtype):
+    # Values that float16 cannot square.
+    x = 300.0 * IMAGES
+    ours, keras_own = (cls(dtype=dtype, momentum=0.0) for cls in (BatchNormalization, keras.layers.BatchNormalization))
+    outputs = [layer(x, training=True) for layer in (ours, keras_own)]
+    assert keras.backend.standardize_dtype(outputs[0].dtype) == dtype.removeprefix("mixed_")
+    np.testing.assert_allclose(*[ops.cast(y, "float32") for y in outputs], atol=0.02)
+    np.testing.assert_allclose(ours.moving_mean, keras_own.moving_mean, rtol=1e-2)
+    if dtype == "mixed_bfloat16":
+        np.testing.assert_allclose(ours.moving_variance, keras_own.moving_variance, rtol=2e-2)
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="the fused operation is TensorFlow's")
+def test_it_is_one_operation_on_tensorflow_and_keras_is_not():
+    assert "FusedBatchNormV3" in operations(BatchNormalization(), (None, 6, 5, 3))
+    assert "FusedBatchNormV3" not in operations(keras.layers.BatchNormalization(), (None, 6, 5, 3))
+    assert "FusedBatchNormV3" in operations(ks.ResidualBlock(3), (None, 6, 5, 3))
+    assert "FusedBatchNormV3" not in operations(BatchNormalization(), (None, 5, 3))
+
+
+def test_a_saved_model_holds_it(tmp_path):
+    inputs = keras.Input((6, 5, 3))
+    model = keras.Model(inputs, BatchNormalization(momentum=0.9)(inputs))
+    model.layers[-1].moving_mean.assign([1.0, 2.0, 3.0])
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(again.layers[-1]) is BatchNormalization
+    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
