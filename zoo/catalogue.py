@@ -72,6 +72,7 @@ _RESIDUAL = [
         "residual network whose blocks drop out in training",
         STOCHASTIC,
         [
+            ("stochastic_resnet32", {"depth": 32}, ""),
             ("stochastic_resnet110", {"depth": 110}, "5.23 % on CIFAR-10, 24.58 % on CIFAR-100"),
             ("stochastic_resnet1202", {"depth": 1202}, "4.91 % on CIFAR-10"),
         ],
@@ -81,6 +82,7 @@ _RESIDUAL = [
         "pre-activation residual network for small images",
         PREACTIVATION,
         [
+            ("preact_resnet20", {"depth": 20, "bottleneck": False, "shortcut": "pad"}, ""),
             ("preact_resnet110", {"depth": 110, "bottleneck": False, "shortcut": "pad"}, "6.37 % on CIFAR-10"),
             ("preact_resnet164", {"depth": 164}, "5.46 % on CIFAR-10, 24.33 % on CIFAR-100"),
             ("preact_resnet1001", {"depth": 1001}, "4.92 % on CIFAR-10 (4.62 % at batch 64), 22.71 % on CIFAR-100"),

@@ -147,6 +147,10 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         _RESNET20_DIGITS,
+        *(
+            _named(_RESNET20_DIGITS, f"{name}_digits", network=name)
+            for name in ("preact_resnet20", "stochastic_resnet32")
+        ),
         *(_named(_MLP_DIGITS, f"{mlp}_digits", network=mlp) for mlp in _MLPS),
         *(_named(_MLP_MNIST, f"{mlp}_mnist_fast", network=mlp) for mlp in _MLPS),
         _named(_FAST, "resnet20_cifar10_fast", network="resnet20"),

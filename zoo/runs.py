@@ -157,7 +157,7 @@ def summary(run: Run) -> dict[str, Any]:
         "run": run.path.as_posix(),
         "status": run.status_now,
         "network": run.recipe.network,
-        "data": run.source["name"],
+        "data": Path(run.source["name"]).name,
         "epochs": f"{run.epochs_done}/{run.recipe.epochs}",
         "settings": " ".join(f"{name}={value}" for name, value in settings.items()),
         **{name: run.results.get(name) for name in figures},
