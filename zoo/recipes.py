@@ -112,7 +112,7 @@ def _papers() -> list[Recipe]:
 # Short recipes for a machine without a GPU: the rate rises for a quarter of the run and falls to nothing.
 _FAST = _parent(
     source="cifar10",
-    epochs=56,
+    epochs=48,
     optimizer=Optimizer(lr=0.25, weight_decay=5e-4),
     schedule=Schedule(kind="one-cycle", warmup=0.25),
     augment=Augmentation(pad=4, pad_mode="reflect", flip=True),
