@@ -26,7 +26,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
     other backends are Keras's own. Values differ by rounding.
 
     Args:
-        **kwargs: Those of `keras.layers.BatchNormalization`.
+        axis: That of the channels. Default -1.
+        momentum: Of the moving averages. Default 0.99.
+        epsilon: Added to the variance. Default 0.001.
+        center, scale: Whether there are beta and gamma. Default True.
+        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer, beta_regularizer,
+            gamma_regularizer, beta_constraint, gamma_constraint, synchronized, renorm, renorm_clipping,
+            renorm_momentum: As in `keras.layers.BatchNormalization`.
+        **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
         x: Any shape; fused are (batch, height, width, channels), in float32, float16 or bfloat16.

@@ -59,6 +59,7 @@ def _wrapped() -> keras.layers.Layer:
 
 
 CASES = [
+    *_all_ranks("normalization", ks.BatchNormalization),
     *_all_ranks("residual", ks.ResidualBlock, {"filters": 6}),
     *_all_ranks("residual-strided", ks.ResidualBlock, {"filters": 8}, strides=True),
     *_all_ranks("bottleneck", ks.BottleneckBlock, {"filters": 8}, strides=True),
@@ -132,6 +133,7 @@ REPRESENTATIVES = [
     for case in CASES
     if case.name
     in {
+        "normalization-2d",
         "residual-2d",
         "residual-strided-1d",
         "residual-pad",
