@@ -18,7 +18,7 @@ from .data import Batches, Source
 from .evaluation import check_fits, network_shape
 from .loading import load
 from .registry import build
-from .runs import replacing
+from .tables import write_table
 
 
 class Norm(NamedTuple):
@@ -161,10 +161,7 @@ def compare(
 
 def write(path: Path, norms: Iterable[Norm]) -> None:
     """A row for each norm, as comma-separated values."""
-    with replacing(path) as beside, beside.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(Norm._fields)
-        rows.writerows(norms)
+    write_table(path, norms, Norm)
 
 
 def read(path: Path) -> list[Norm]:
