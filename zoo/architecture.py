@@ -89,7 +89,7 @@ def network_stages(model: keras.Model) -> list[Stage]:
     >>> [(unit.label, unit.repeats) for unit in stages[2].units]
     [('ResidualBlock 3x3, 32, stride 2', 1), ('ResidualBlock 3x3, 32', 17)]
     >>> stages[2].receptive_field
-    219
+    217
     """
     costs = multiply_adds_by_layer(model)
     field, jump = 1, 1

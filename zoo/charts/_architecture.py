@@ -9,7 +9,7 @@ INK, LINE = "#1f2933", "#9aa5b1"
 FILLS = {"add": "#d0ebff", "gate": "#e5dbff", "concatenate": "#ffe8cc", "": "#f1f3f5"}
 SKIPS = {"add": "the skip is added", "gate": "gates mix it in", "concatenate": "it is concatenated"}
 # Where things stand across, in inches, and how high a row is.
-STAGE, BOXES, WIDTH, SKIP, COLUMNS = 1.75, 1.95, 4.4, 6.6, (7.5, 8.7, 9.9, 11.1)
+STAGE, BOXES, WIDTH, SKIP, COLUMNS = 1.75, 1.95, 4.4, 6.6, (7.9, 9.0, 10.2, 11.3)
 ROW, GAP = 0.44, 0.16
 HEADINGS = ("output", "parameters", "multiply-adds", "sees, pixels")
 
