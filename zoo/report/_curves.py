@@ -3,6 +3,7 @@
 from typing import Any
 
 from .. import charts
+from ..charts._base import axes
 
 
 def curves(rows: list[dict[str, float]]) -> str:
@@ -17,13 +18,13 @@ def curves(rows: list[dict[str, float]]) -> str:
     drawn = []
     with charts.themed():
         for title, lines, factor in panels:
-            figure, axes = charts.axes(title, "epoch", "", size=(4.2, 2.8))
+            figure, target = axes(title, "epoch", "", size=(4.2, 2.8))
             for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
                 values = [factor * row[column] for row in rows]
-                axes.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+                target.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
+            target.xaxis.get_major_locator().set_params(integer=True)
             if len(lines) > 1:
-                axes.legend(frameon=False)
+                target.legend(frameon=False)
             last = ", ".join(f"{label or title} {factor * rows[-1][column]:.4g}" for label, column in lines.items())
             drawn.append(charts.svg(figure, f"{title} by epoch; at the end: {last}"))
     return side_by_side(drawn)
