@@ -165,7 +165,7 @@ def _units(layers: list[keras.layers.Layer]) -> Iterator[Unit]:
     described = []
     for _, group in groupby(layers, partial(_beginning, _UNIT)):
         of_it = list(group)
-        label = " · ".join(_label(layer) for layer in of_it)
+        label = " · ".join(_label(layer) for layer in of_it if not isinstance(layer, keras.layers.ZeroPadding2D))
         size = sum(count(layer.trainable_variables) for layer in of_it)
         described.append((label, size, tuple(of_it[-1].output.shape), _kind(of_it[0])))
     for (label, _, _, kind), group in groupby(described):
