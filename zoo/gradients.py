@@ -99,11 +99,11 @@ class GradientFlow(keras.callbacks.Callback):
     Example:
 
     >>> import zoo
-    >>> flow = zoo.GradientFlow("gradients.csv", batches, every=100)  # doctest: +SKIP
+    >>> flow = zoo.GradientFlow("gradients.csv", batches)  # doctest: +SKIP
     >>> zoo.train("highway_mlp_digits", callbacks=[flow])  # doctest: +SKIP
     """
 
-    def __init__(self, path: str | Path, batches: Batches, every: int = 100) -> None:
+    def __init__(self, path: str | Path, batches: Batches, every: int = 200) -> None:
         super().__init__()
         check_interval(every, "every")
         self.path, self.every = Path(path), every

@@ -46,7 +46,7 @@ def train(
     ] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(help="The same, in steps.")] = None,
     gradients: Annotated[
-        int | None, typer.Option(metavar="STEPS", help="How often to measure the gradient's reach, such as 100.")
+        int | None, typer.Option(metavar="STEPS", help="How often to measure the gradient's reach, such as 200.")
     ] = None,
     device: TrainDevice = None,
     devices: Count = None,
