@@ -68,7 +68,8 @@ def train(
         checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None: not. It is saved
             after each epoch in any case.
         gradients: How many steps lie between two measurements of the gradient's reach, which gradients.csv and the
-            report then show over the training; with 200 they cost about 2 % of a step at most. None: it is measured once, at the end.
+            report then show over the training; with 200 they cost about 2 % of a step at most. None: it is
+            measured once, at the end.
         devices: What `zoo.devices.select` has chosen, called before anything else was computed; with several processes,
             that of rank 0 alone keeps the folder. Default: one device, the backend's own choice.
         **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
