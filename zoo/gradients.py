@@ -57,7 +57,7 @@ class GradientProbe:
     def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
         self.model, self.name = model, name or model.name
         copy = keras.models.clone_model(model)
-        self._copy = _Measured(copy.inputs, copy.outputs, name="measured")
+        self._copy = _Measured(copy.input, copy.output, name="measured")
         self._norms = _Norms()
         slow = once or keras.backend.backend() == "tensorflow"
         self._copy.compile(
