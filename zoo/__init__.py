@@ -7,19 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .architecture import draw, network_stages
     from .comparison import compare
     from .counting import multiply_adds
     from .data import Batches, Preprocessing, Source, load_source
     from .evaluation import evaluate
+    from .gating import gates
     from .gradients import GradientFlow, GradientProbe
     from .interruption import Interrupted
+    from .lesions import lesion
     from .loading import load, load_weights
     from .publishing import publish
     from .recipes import get_recipe, list_recipes
     from .registry import build, describe, list_models
+    from .report import write_report
+    from .reuse import feature_reuse
     from .runs import Run, TrainingError, list_runs, open_run
     from .settings import Recipe
+    from .survival import survival_profile
     from .training import resume, train
+    from .vanishing import vanishing_product
     from .weights.cards import card
 
 _HOME = {
@@ -36,8 +43,12 @@ _HOME = {
     "card": "weights.cards",
     "compare": "comparison",
     "describe": "registry",
+    "draw": "architecture",
     "evaluate": "evaluation",
+    "feature_reuse": "reuse",
+    "gates": "gating",
     "get_recipe": "recipes",
+    "lesion": "lesions",
     "list_models": "registry",
     "list_recipes": "recipes",
     "list_runs": "runs",
@@ -45,10 +56,14 @@ _HOME = {
     "load_source": "data",
     "load_weights": "loading",
     "multiply_adds": "counting",
+    "network_stages": "architecture",
     "open_run": "runs",
     "publish": "publishing",
     "resume": "training",
+    "survival_profile": "survival",
     "train": "training",
+    "vanishing_product": "vanishing",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -65,8 +80,12 @@ __all__ = [
     "card",
     "compare",
     "describe",
+    "draw",
     "evaluate",
+    "feature_reuse",
+    "gates",
     "get_recipe",
+    "lesion",
     "list_models",
     "list_recipes",
     "list_runs",
@@ -74,10 +93,14 @@ __all__ = [
     "load_source",
     "load_weights",
     "multiply_adds",
+    "network_stages",
     "open_run",
     "publish",
     "resume",
+    "survival_profile",
     "train",
+    "vanishing_product",
+    "write_report",
 ]
 
 

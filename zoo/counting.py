@@ -10,6 +10,7 @@ normalisations, activations, poolings, additions of skips and products with gate
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -54,29 +55,33 @@ def multiply_adds(model: keras.Model, input_shape: Any = None) -> int:
     >>> zoo.multiply_adds(zoo.build("resnet20"))
     40551040
     """
+    return sum(multiply_adds_by_layer(model, input_shape).values())
+
+
+def multiply_adds_by_layer(model: keras.Model, input_shape: Any = None) -> dict[str, int]:
+    """The same for each of `model.layers`, by its name."""
     if len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"Expected a built model with one input. Received: model={model!r}")
     shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
     if None in shape:
         raise ValueError(f"Expected input_shape with fixed sizes. Received: input_shape={shape}")
-    total = 0
+    totals = {layer.name: 0 for layer in model.layers}
 
-    def add(layer: keras.layers.Layer, inputs: Any, outputs: Any) -> None:
-        nonlocal total
+    def add(owner: str, layer: keras.layers.Layer, inputs: Any, outputs: Any) -> None:
         applied = inputs if isinstance(layer, TRANSPOSED) else outputs
-        total += _places(layer, applied.shape) * math.prod(layer.kernel.shape)
+        totals[owner] += _places(layer, applied.shape) * math.prod(layer.kernel.shape)
 
     with ExitStack() as watches:
-        for layer in model._flatten_layers(include_self=False):
+        for owner, layer in ((outer.name, layer) for outer in model.layers for layer in outer._flatten_layers()):
             if isinstance(layer, COUNTED):
-                watches.enter_context(_watched(layer, add))
+                watches.enter_context(_watched(layer, partial(add, owner)))
             elif any(len(variable.shape) > 1 for variable in layer._trainable_variables):
                 raise ValueError(
                     "Expected a model whose matrices belong to convolutions and dense layers. "
                     f"Received: {layer.name} of {type(layer).__name__}"
                 )
         _Inference(model).compute_output_spec(keras.KerasTensor((1, *shape), model.input.dtype))
-    return total
+    return totals
 
 
 class _Inference(keras.Operation):

@@ -1,5 +1,6 @@
 """Evaluation: loss and accuracy of a network on a part of a source."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -38,6 +39,14 @@ def evaluate(
     >>> zoo.evaluate(model, data="digits")["examples"]
     359
     """
+    model, source, preprocessing = subject(run_or_model, data, weights)
+    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+
+
+def subject(
+    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, weights: str | None = None
+) -> tuple[keras.Model, Source, Preprocessing]:
+    """The network, the data and the preprocessing that the arguments of `evaluate` say."""
     if weights is not None:
         chosen = card(str(run_or_model), weights)
         model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
@@ -52,7 +61,7 @@ def evaluate(
         model, source = load(run.path), load_source(run.source if data is None else data)
         preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
     check_fits(model, source)
-    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+    return model, source, preprocessing
 
 
 def check_fits(model: keras.Model, source: Source, note: str = "") -> None:
@@ -70,13 +79,24 @@ def accuracy_and_loss(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> dict[str, float]:
     """ "accuracy" and "loss" of a model of logits on the images of a part of a source, or on the first ones."""
+    return judge(model, source, preprocessing, part, limit)()
+
+
+def judge(
+    model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
+) -> Callable[[], dict[str, float]]:
+    """A function that measures `accuracy_and_loss` of the model as it then is."""
     images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
-    judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
+    judged = keras.Model(model.inputs, model.outputs)
+    judged.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    look_at(judge, batches)
-    figures = judge.evaluate(batches, return_dict=True, verbose=0)
-    return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
+    look_at(judged, batches)
+
+    def measure() -> dict[str, float]:
+        figures = judged.evaluate(batches, return_dict=True, verbose=0)
+        return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
+
+    return measure
 
 
 def evaluation_batches(

@@ -14,11 +14,13 @@ import numpy as np
 from keras import ops
 
 from .catalogue import MODELS
-from .data import Batches, Source
+from .data import Batches, Preprocessing, Source
 from .evaluation import check_fits, network_shape
 from .loading import load
 from .registry import build
-from .runs import replacing
+from .tables import write_table
+
+PROBE_BATCH = 128
 
 
 class Norm(NamedTuple):
@@ -39,6 +41,7 @@ class GradientProbe:
     Args:
         model: A network of logits.
         name: What to call it in the figures. Default: its own name.
+        once: Whether it is to measure only once or twice: then nothing is compiled first, which takes longer than that.
 
     Example:
 
@@ -51,13 +54,14 @@ class GradientProbe:
     True
     """
 
-    def __init__(self, model: keras.Model, name: str | None = None) -> None:
+    def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
         self.model, self.name = model, name or model.name
         copy = keras.models.clone_model(model)
-        self._copy = _Measured(copy.inputs, copy.outputs, name="measured")
+        self._copy = _Measured(copy.input, copy.output, name="measured")
         self._norms = _Norms()
+        slow = once or keras.backend.backend() == "tensorflow"
         self._copy.compile(
-            optimizer=self._norms, jit_compile=False if keras.backend.backend() == "tensorflow" else "auto"
+            optimizer=self._norms, run_eagerly=once, jit_compile=False if slow else "auto", auto_scale_loss=False
         )
         self._norms.build(self._copy.trainable_variables)
 
@@ -95,14 +99,13 @@ class GradientFlow(keras.callbacks.Callback):
     Example:
 
     >>> import zoo
-    >>> flow = zoo.GradientFlow("gradients.csv", batches, every=100)  # doctest: +SKIP
+    >>> flow = zoo.GradientFlow("gradients.csv", batches)  # doctest: +SKIP
     >>> zoo.train("highway_mlp_digits", callbacks=[flow])  # doctest: +SKIP
     """
 
-    def __init__(self, path: str | Path, batches: Batches, every: int = 100) -> None:
+    def __init__(self, path: str | Path, batches: Batches, every: int = 200) -> None:
         super().__init__()
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ValueError(f"Expected every to be a whole number from 1 up. Received: every={every!r}")
+        check_interval(every, "every")
         self.path, self.every = Path(path), every
         self.images, self.labels = batches.batch(0, 0)
 
@@ -124,6 +127,17 @@ class GradientFlow(keras.callbacks.Callback):
             self.model.jax_state_sync()
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerows(self.probe.measure(self.images, self.labels, self.step))
+
+
+def check_interval(steps: int, name: str) -> None:
+    """Raises the ValueError that names an argument which is no number of steps."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
+
+
+def probe_batches(source: Source, preprocessing: Preprocessing, seed: int) -> Batches:
+    """Of training images as they are, but shuffled; what the gradients of a run are measured on."""
+    return Batches(source.train_images, source.train_labels, source.classes, preprocessing, PROBE_BATCH, seed=seed)
 
 
 def compare(
@@ -161,10 +175,7 @@ def compare(
 
 def write(path: Path, norms: Iterable[Norm]) -> None:
     """A row for each norm, as comma-separated values."""
-    with replacing(path) as beside, beside.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(Norm._fields)
-        rows.writerows(norms)
+    write_table(path, norms, Norm)
 
 
 def read(path: Path) -> list[Norm]:

@@ -11,7 +11,7 @@ from .catalogue import MODELS
 from .data import Preprocessing, Source, load_source
 from .evaluation import EVALUATION_BATCH, accuracy_and_loss
 from .loading import load
-from .recipes import get_recipe
+from .recipes import command
 from .runs import Run, open_run, replacing
 from .weights.cards import FIRST, Card
 
@@ -133,7 +133,7 @@ def publish(
         onnx_accuracy=onnx["accuracy"],
         onnx_max_abs_diff=onnx["max_abs_diff"],
         paper_error=MODELS[recipe.network].paper_error,
-        command=_command(opened),
+        command=command(recipe.name, record["overrides"]),
         recipe=recipe.changed(source=weights, command="", cost="", result="").as_dict(),
         seed=recipe.seed,
         seconds=opened.results["seconds"],
@@ -161,16 +161,3 @@ def _under_onnxruntime(artifact: Path, source: Source) -> Mapping[str, float]:
         right += int((answers.argmax(axis=-1) == source.test_labels[span]).sum())
     parity = json.loads((artifact / "parity.json").read_text())
     return {"accuracy": right / len(source.test_images), "max_abs_diff": parity["max_abs_diff"]}
-
-
-def _command(run: Run) -> str:
-    """What trains such a run again, without the places of files on this machine."""
-    words = ["keras-skip train", run.recipe.name]
-    for name, value in run.record["overrides"].items():
-        if name == "source":
-            if value == get_recipe(run.recipe.name).source:
-                continue
-            words.append(f"--data {Path(str(value)).name}")
-        else:
-            words.append(f"--{name} {value}" if name in ("epochs", "seed") else f"--set {name}={value}")
-    return " ".join(words)

@@ -6,7 +6,8 @@
       tensorboard/    the same figures as events
       checkpoints/    the last two states, from which a run that was stopped goes on
       model.keras     the trained network
-      report.html     all of it to look at: curves, confusions, mistakes, recipe
+      gradients.csv   how far the gradient reached, where that was to be recorded
+      report.html     all of it to look at: curves, confusions, mistakes, gradients, gates, parity, recipe
       .lock           held by the process that trains; the kernel releases it, however that process ends
 
 The status is "running", "complete", "failed" or "interrupted"; "running" without a process that holds the lock is a run

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from zoo.data import Preprocessing, Source
-from zoo.report import write_report
+from zoo.gating import Gates, LayerGates
+from zoo.gradients import Norm
+from zoo.report import write_page
 from zoo.runs import Run
 
 VOID = {"meta", "img", "br", "path", "use"}
@@ -76,7 +78,7 @@ def logits_of(source, wrong=()):
 
 def test_report_says_what_was_measured(run):
     source = source_of(3)
-    page = Page(write_report(run, logits_of(source, [(0, 2), (5, 1)]), source).read_text())
+    page = Page(write_page(run, logits_of(source, [(0, 2), (5, 1)]), source).read_text())
     for said in ("resnet20 on toys", "75.00%", "87.50%", "1,234,567", "1.5 min", "optimizer.lr", "3.15.1"):
         assert said in page.texts, said
     mistakes = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
@@ -93,13 +95,13 @@ def test_report_shows_the_validation_where_some_was_held_out(run):
     text = (run.path / "history.csv").read_text()
     (run.path / "history.csv").write_text(text.replace("test_", "validation_"))
     source = source_of(3)
-    page = Page(write_report(run, logits_of(source), source).read_text())
+    page = Page(write_page(run, logits_of(source), source).read_text())
     assert any("validation 75" in attributes.get("aria-label", "") for tag, attributes in page.tags)
 
 
 def test_matrix_counts_true_classes_against_answers(run):
     source = source_of(3)
-    text = write_report(run, logits_of(source, [(0, 2)]), source).read_text()
+    text = write_page(run, logits_of(source, [(0, 2)]), source).read_text()
     matrix = re.search(r"<table class='matrix'>.*?</table>", text)[0]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", matrix)[1:]]
     assert rows == [["1", "", "1"], ["", "2", ""], ["", "", "2"]]
@@ -107,7 +109,7 @@ def test_matrix_counts_true_classes_against_answers(run):
 
 def test_many_classes_list_the_largest_confusions(run):
     source = source_of(30)
-    page = Page(write_report(run, logits_of(source, [(0, 7), (1, 7), (8, 9)]), source).read_text())
+    page = Page(write_page(run, logits_of(source, [(0, 7), (1, 7), (8, 9)]), source).read_text())
     place = page.texts.index("answered")
     listed = [text for text in page.texts[place:] if text]
     assert listed[2:8] == ["<class 0>", "<class 7>", "2", "<class 4>", "<class 9>", "1"]
@@ -115,26 +117,69 @@ def test_many_classes_list_the_largest_confusions(run):
 
 def test_report_needs_nothing_from_elsewhere(run):
     source = source_of(3)
-    text = write_report(run, logits_of(source, [(0, 1)]), source).read_text()
+    text = write_page(run, logits_of(source, [(0, 1)]), source).read_text()
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", text)
     assert not re.findall(r"url\((?!#)|@import|<script", text)
     assert "<class 0>" not in text, "names are escaped"
 
 
+def norms_at(*steps):
+    return [Norm("net", step, place, f"layer{place}", 10.0**-place + step) for step in steps for place in (1, 2, 3)]
+
+
+def test_gradient_is_shown_at_the_end_or_over_the_training(run):
+    source = source_of(3)
+    page = Page(write_page(run, logits_of(source), source, norms_at(6)).read_text())
+    (chart,) = [a["aria-label"] for tag, a in page.tags if tag == "svg" and "gradient" in a["aria-label"]]
+    assert "at the end 6.10e+00 at the first layer and 6.00e+00 at the last" in chart
+    page = Page(write_page(run, logits_of(source), source, norms_at(*range(0, 100, 10))).read_text())
+    charts = [a["aria-label"] for tag, a in page.tags if tag == "svg" and "gradient" in a["aria-label"]]
+    assert len(charts) == 2 and "by step" in charts[1]
+    assert {"step 0", "step 20", "step 40", "step 60", "step 90"} <= set(page.texts)
+    assert {"layer1", "layer2", "layer3"} <= set(page.texts)
+
+
+def test_gates_and_parity_are_shown_where_they_are(run):
+    source = source_of(3)
+    before = write_page(run, logits_of(source), source).read_text()
+    assert "<h2>Gates</h2>" not in before and "<h2>The export</h2>" not in before
+    pair = {"status": "compared", "candidate": "onnxruntime", "reference": "Keras", "max_abs_diff": 1.5e-6}
+    pair |= {"argmax_agreement": 0.75, "examples": 74}
+    (run.path / "export").mkdir()
+    skipped = {"status": "skipped", "candidate": "CUDA"}
+    parity = {"max_abs_diff": 1.5e-6, "argmax_agreement": 0.75, "comparisons": [pair, skipped]}
+    (run.path / "export" / "parity.json").write_text(json.dumps(parity))
+    units = np.array([0.25, 0.5])
+    layer = LayerGates("layer", units - 2, None, units, 1 - units, units[None], 1 - units[None], units, units, units)
+    page = Page(write_page(run, logits_of(source), source, (), Gates("net", ("<a>",), (layer,), "<a>")).read_text())
+    for said in ("Gates", "The export", "onnxruntime", "Keras", "1.5e-06", "75.00%", "74"):
+        assert said in page.texts, said
+    assert "CUDA" not in page.texts
+    labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
+    assert any("on average T is 0.38 and C is 0.62" in label for label in labels)
+
+
+def test_command_repeats_the_run(run):
+    source = source_of(3)
+    run.record["overrides"] = {"epochs": 3, "source": "/home/me/toys.npz", "optimizer.lr": 0.2}
+    page = Page(write_page(run, logits_of(source), source).read_text())
+    assert "keras-skip train resnet20_digits --epochs 3 --data toys.npz --set optimizer.lr=0.2" in page.texts
+
+
 def test_no_mistake_is_said(run):
     source = source_of(3)
-    assert "There is none." in write_report(run, logits_of(source), source).read_text()
+    assert "There is none." in write_page(run, logits_of(source), source).read_text()
 
 
 def test_equal_runs_give_equal_reports(run):
     source = source_of(3)
-    first, second = (write_report(run, logits_of(source, [(0, 1)]), source).read_text() for _ in range(2))
+    first, second = (write_page(run, logits_of(source, [(0, 1)]), source).read_text() for _ in range(2))
     assert first == second
 
 
 def test_logits_of_other_data_are_refused_and_the_report_stays(run):
     source = source_of(3)
-    before = write_report(run, logits_of(source), source).read_text()
+    before = write_page(run, logits_of(source), source).read_text()
     with pytest.raises(ValueError, match=r"Expected logits of shape \(6, 3\)\. Received: \(5, 3\)"):
-        write_report(run, logits_of(source)[:5], source)
+        write_page(run, logits_of(source)[:5], source)
     assert (run.path / "report.html").read_text() == before

@@ -5,7 +5,7 @@ import sys
 from ..runs import TrainingError
 
 # In the order of `keras-skip --help`.
-from . import networks, training, seeing, exporting, weights, serving  # noqa: F401  # isort: skip
+from . import networks, training, seeing, inside, exporting, weights, serving  # noqa: F401  # isort: skip
 from ._app import app
 
 

@@ -1,5 +1,6 @@
 """The command line itself, to which each module here adds its commands; and the options that several of them share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,3 +17,18 @@ Data = Annotated[
     str | None,
     typer.Option(help="Name of a data source, or a folder, archive or .npz of images. Default: the recipe's."),
 ]
+Figure = Annotated[Path, typer.Option(help="The figure: .svg, .png or .pdf; a CSV comes beside it.")]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the networks, such as depth=30; repeatable."),
+]
+
+
+def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
+    """Refuses a figure of an unknown format, and files that are there."""
+    from .. import charts
+
+    charts.check_format(figure)
+    for path in (figure, *others):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")

@@ -54,8 +54,9 @@ def export(
     from ..loading import load
 
     surroundings = _surroundings(opened, layout) if opened else _read_samples(samples)
+    network = load(model)
     artifact = make_artifact(
-        load(model),
+        network,
         out or (model / "export" if is_run else model.with_name(f"{model.stem}-export")),
         formats=[name.strip() for name in formats.split(",")],
         opset=opset,
@@ -64,6 +65,10 @@ def export(
         overwrite=overwrite,
         **surroundings,
     )
+    if opened and artifact.path == opened.path / "export":
+        from ..report import write_report
+
+        write_report(opened, model=network)
     _show_parity(artifact.parity)
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     console.show_record(

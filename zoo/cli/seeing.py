@@ -9,7 +9,7 @@ import typer
 
 from .. import console
 from ..settings import setting
-from ._app import Data, Overwrite, app
+from ._app import Arguments, Data, Figure, Overwrite, app, check_new
 
 
 @app.command()
@@ -54,26 +54,17 @@ def compare(
 def gradients(
     networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
     data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",
-    out: Annotated[Path, typer.Option(help="The figure: .svg, .png or .pdf; the CSV comes beside it.")] = Path(
-        "gradients.svg"
-    ),
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="An argument of the networks, such as depth=30; repeatable."),
-    ] = None,
+    out: Figure = Path("gradients.svg"),
+    settings: Arguments = None,
     batch_size: Annotated[int, typer.Option(help="Images that the gradient is measured on.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the weights of new networks.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how far the gradient reaches: its norm at each layer, of new networks or of trained ones."""
-    from .. import charts
-
-    charts.check_format(out)
     table = out.with_suffix(".csv")
-    for path in (out, table):
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")
+    check_new(out, table, overwrite=overwrite)
     console.import_quietly("keras")
+    from .. import charts
     from ..data import load_source
     from ..gradients import compare, write
 

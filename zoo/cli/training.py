@@ -45,6 +45,9 @@ def train(
         float | None, typer.Option(help="How often to save within an epoch. Default: 10.")
     ] = None,
     checkpoint_steps: Annotated[int | None, typer.Option(help="The same, in steps.")] = None,
+    gradients: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="How often to measure the gradient's reach, such as 200.")
+    ] = None,
     device: TrainDevice = None,
     devices: Count = None,
     resume: Annotated[
@@ -56,7 +59,7 @@ def train(
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
     overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     options: dict[str, Any] = {"out": out, "checkpoint_minutes": checkpoint_minutes}
-    options |= {"checkpoint_steps": checkpoint_steps, "overwrite": overwrite or None}
+    options |= {"checkpoint_steps": checkpoint_steps, "gradients": gradients, "overwrite": overwrite or None}
     given = {name: value for name, value in options.items() if value is not None}
     if resume is not None:
         if recipe or data or validation or overrides or given:
@@ -150,6 +153,16 @@ def runs(
         what = (row[name] for name in ("run", "status", "network", "data", "epochs", "settings"))
         table.append((*what, reached or run.record.get("reason", "")))
     console.show_table("Runs", ("run", "status", "network", "data", "epochs", "settings", "accuracy"), table)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
+    """Write a run's report again: one HTML file, with what its export has proven since."""
+    opened = open_run(run)
+    console.import_quietly("keras")
+    from ..report import write_report
+
+    console.show_record("Written", {"report": write_report(opened)})
 
 
 @app.command()

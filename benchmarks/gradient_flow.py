@@ -1,0 +1,88 @@
+"""What recording the gradient's reach adds to a training step: `zoo.GradientFlow` at its default interval.
+
+    python benchmarks/gradient_flow.py [--network resnet20] [--batch 128] [--rounds 12]
+
+A training step and a measurement of the gradient's norms, each on its own batch, alternate in one process; who comes
+first changes from round to round. Processor time is counted beside the time of the clock, since another load on the
+machine changes it less. The share that the callback adds to a step is measurement / (step * interval).
+"""
+
+import argparse
+import inspect
+import json
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import zoo
+from zoo.gradients import PROBE_BATCH
+from zoo.learner import jit_compile
+
+EVERY = inspect.signature(zoo.GradientFlow).parameters["every"].default
+
+
+def seconds(call):
+    """Of one call, by the clock and of the processor."""
+    start = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def measure(network, batch, rounds):
+    """The figures of the module's docstring, by name."""
+    rng = np.random.default_rng(0)
+    model = zoo.build(network)
+    shape = model.input_shape[1:]
+    model.compile(
+        keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        jit_compile=jit_compile(),
+    )
+    model.optimizer.build(model.trainable_variables)
+    probe = zoo.GradientProbe(model)
+    images = [rng.normal(size=(size, *shape)).astype("float32") for size in (batch, PROBE_BATCH)]
+    labels = [np.eye(10, dtype="float32")[rng.integers(0, 10, size)] for size in (batch, PROBE_BATCH)]
+    calls = [
+        lambda: model.train_on_batch(images[0], labels[0]),
+        lambda: probe.measure(images[1], labels[1]),
+    ]
+    first = [seconds(call) for call in calls]
+    times = np.zeros((rounds, 2, 2))
+    for turn in range(rounds):
+        for place in (0, 1) if turn % 2 else (1, 0):
+            times[turn, place] = seconds(calls[place])
+    result = {"first step (s)": first[0][0], "first measurement (s)": first[1][0]}
+    for kind, name in enumerate(("clock", "processor")):
+        step, measurement = times[:, 0, kind], times[:, 1, kind]
+        shares = measurement / step / EVERY
+        result |= {
+            f"step by the {name}, median (s)": np.median(step),
+            f"measurement by the {name}, median (s)": np.median(measurement),
+            f"share of a step by the {name}, minimum": shares.min(),
+            f"share of a step by the {name}, median": np.median(shares),
+            f"share of a step by the {name}, maximum": shares.max(),
+        }
+    return {name: float(value) for name, value in result.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="resnet20")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--json", help="a file for the figures")
+    options = parser.parse_args()
+    result = measure(options.network, options.batch, options.rounds)
+    for name, value in result.items():
+        print(f"{name:48}{value:8.4f}")
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"arguments": {**vars(options), "every": EVERY}, "figures": result}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

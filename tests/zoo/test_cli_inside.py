@@ -1,0 +1,74 @@
+"""The commands that show what is inside a network: the files that they write, and what these hold."""
+
+import csv
+
+import pytest
+from typer.testing import CliRunner
+
+import zoo
+from zoo.cli import app
+
+
+def run(*arguments):
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exception is None, done.output
+    return done.output
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_gates(tmp_path):
+    said = run("gates", "highway_mlp", "--weights", "digits", "--examples", 50, "--out", tmp_path / "new" / "gates.svg")
+    found = zoo.gates("highway_mlp", weights="digits", examples=50)
+    rows = table(tmp_path / "new" / "gates.csv")
+    (row,) = [row for row in rows if (row["layer"], row["unit"], row["what"]) == ("block3", "7", "mean")]
+    assert float(row["transform"]) == pytest.approx(found.layers[2].transform[7])
+    assert float(row["carry"]) == pytest.approx(found.layers[2].carry[7])
+    assert f"{found.layers[2].carry.mean():.3f}" in said
+    for name, title in (("gates.svg", "biases against activity"), ("gates-classes.svg", "difference of T")):
+        assert title in (tmp_path / "new" / name).read_text()
+
+
+def test_lesion(tmp_path):
+    run("lesion", "residual_mlp", "--weights", "digits", "--examples", 50, "--out", tmp_path / "lesion.svg")
+    rows = table(tmp_path / "lesion.csv")
+    assert [row["layer"] for row in rows] == ["", *(f"block{place}" for place in range(1, 6))]
+    found = zoo.lesion("residual_mlp", weights="digits", examples=50)
+    assert [float(row["accuracy"]) for row in rows] == pytest.approx([one.accuracy for one in found])
+    assert "without this layer" in (tmp_path / "lesion.svg").read_text()
+
+
+def test_survival(tmp_path):
+    run("survival", "stochastic_resnet110", "--set", "depth=14", "--out", tmp_path / "survival.svg")
+    probabilities = [float(row["probability"]) for row in table(tmp_path / "survival.csv")]
+    assert probabilities == pytest.approx([1 - place / 6 * 0.5 for place in range(1, 7)])
+    assert "4.25 of 6 blocks run on average" in (tmp_path / "survival.svg").read_text()
+
+
+def test_reuse(tmp_path):
+    run("reuse", "dense_mlp", "--weights", "digits", "--out", tmp_path / "reuse.svg")
+    rows = table(tmp_path / "reuse.csv")
+    found = zoo.feature_reuse(zoo.load("dense_mlp", weights="digits"))
+    assert [float(row["norm"]) for row in rows] == pytest.approx([pair.norm for pair in found])
+    assert rows[-1]["layer"] == "head"
+
+
+def test_draw(tmp_path):
+    said = run("draw", "highway_mlp", "--set", "depth=20", "--out", tmp_path / "network.svg")
+    assert "block1 to block18" in said and "64" in said
+    assert "× 18" in (tmp_path / "network.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("draw", "plain_mlp"), ("gates", "run"), ("lesion", "run"), ("survival", "plain_mlp"), ("reuse", "dense_mlp")],
+)
+def test_what_is_there_is_not_overwritten(command, tmp_path):
+    path = tmp_path / "figure.svg"
+    path.write_text("mine")
+    done = CliRunner().invoke(app, [*command, "--out", str(path)])
+    assert isinstance(done.exception, FileExistsError) and "ask to overwrite it" in str(done.exception)
+    assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,94 @@
+"""Layers that only carry: what a closed block computes, and what is left of a network."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_skip
+import zoo
+from zoo import charts
+from zoo.lesions import RESIDUAL, carrying
+
+X = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype("float32")
+
+
+def numpy_of(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def shaken(block):
+    """The block on X, with random weights and statistics in place of zeros and ones."""
+    block(X)
+    for place, variable in enumerate(block.weights):
+        variable.assign(np.random.default_rng(place).uniform(0.1, 1.0, variable.shape))
+    return block
+
+
+@pytest.mark.parametrize("kind", RESIDUAL)
+@pytest.mark.parametrize("normalization", ["batch", None])
+def test_a_closed_residual_block_is_its_shortcut(kind, normalization):
+    block = shaken(kind(8, normalization=normalization, use_bias=True))
+    before = numpy_of(block(X))
+    with carrying(block):
+        closed = numpy_of(block(X))
+    # In the pre-activation blocks nothing follows the sum.
+    follows = kind in (keras_skip.ResidualBlock, keras_skip.BottleneckBlock)
+    np.testing.assert_allclose(closed, np.maximum(X, 0) if follows else X, atol=1e-6)
+    np.testing.assert_array_equal(numpy_of(block(X)), before)
+    assert np.abs(closed - before).max() > 0.1
+
+
+@pytest.mark.parametrize("carry", ["coupled", "learned"])
+def test_a_closed_highway_layer_is_the_identity(carry):
+    block = shaken(keras_skip.HighwayBlock(kernel_size=3, carry=carry))
+    before = numpy_of(block(X))
+    with carrying(block):
+        np.testing.assert_array_equal(numpy_of(block(X)), X)
+    np.testing.assert_array_equal(numpy_of(block(X)), before)
+
+
+def test_the_lesion_of_a_layer_that_carries_everything_changes_nothing():
+    model = zoo.load("highway_mlp", weights="digits")
+    block = model.get_layer("block4")
+    for gate, bias in ((block.transform_gate, -100.0), (block.carry_gate, 100.0)):
+        gate.kernel.assign(keras.ops.zeros_like(gate.kernel))
+        gate.bias.assign(keras.ops.full(gate.bias.shape, bias))
+    weights = model.get_weights()
+    whole, *lesions = zoo.lesion(model, "digits")
+    assert (whole.place, whole.layer) == (0, "")
+    assert [one.layer for one in lesions] == [f"block{place}" for place in range(1, 11)]
+    assert (lesions[3].accuracy, lesions[3].loss) == (whole.accuracy, whole.loss)
+    assert all(one.loss != whole.loss for one in lesions if one.place != 4)
+    for ours, theirs in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_lesion_of_a_residual_network_is_the_network_without_the_branch():
+    model = zoo.load("residual_mlp", weights="digits")
+    whole, *lesions = zoo.lesion("residual_mlp", "digits", weights="digits", examples=100)
+    source = zoo.load_source("digits")
+    x = source.preprocessing(source.test_images[:100])
+    for layer in model.layers[1:]:
+        x = keras.ops.relu(x) if layer.name == "block2" else layer(x)
+    right = numpy_of(x).argmax(axis=1) == source.test_labels[:100]
+    assert lesions[1].accuracy == pytest.approx(right.mean())
+    assert whole.accuracy > 0.9
+
+
+def test_figure_shows_each_layer_and_the_whole():
+    rows = [zoo.lesions.Lesion("net", 0, "", 0.9, 0.3)]
+    names = ["stage1_block1", "stage1_block2", "stage2_block1"]
+    rows += [zoo.lesions.Lesion("net", n, name, 0.5 + n / 10, 1.0) for n, name in enumerate(names, 1)]
+    (axes,) = charts.lesion(rows).axes
+    without, whole, stage = axes.lines
+    np.testing.assert_allclose(without.get_xydata(), [[1, 60], [2, 70], [3, 80]])
+    np.testing.assert_allclose(whole.get_ydata(), [90, 90])
+    np.testing.assert_allclose(stage.get_xdata(), [2.5, 2.5])
+    assert axes.get_xlabel() and axes.get_ylabel() == "accuracy, %"
+
+
+def test_a_network_without_such_layers_is_a_sentence():
+    with pytest.raises(
+        ValueError, match="Expected a network of highway layers or residual blocks. Received: plain_mlp"
+    ):
+        zoo.lesion(zoo.build("plain_mlp"), "digits")

@@ -1,0 +1,39 @@
+"""How several networks learn."""
+
+from collections.abc import Iterable
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from ._base import COLOURS, labelled, lines
+
+
+def comparison(rows: Iterable[dict[str, Any]]) -> Any:
+    """Accuracy and loss by epoch: the mean over the seeds as a line, from the least to the greatest as a band."""
+    from matplotlib.figure import Figure
+
+    rows = list(rows)
+    part = "validation" if "validation_accuracy" in rows[0] else "test"
+    panels = (
+        (f"{part} accuracy", f"{part}_accuracy", 100, "%"),
+        ("training loss", "loss", 1, "cross-entropy"),
+    )
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for place, (title, column, factor, unit) in enumerate(panels, 1):
+        target: Any = figure.add_subplot(1, len(panels), place)
+        labelled(target, title, "epoch", unit)
+        series = []
+        for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
+            by_epoch: dict[int, list[float]] = {}
+            for row in rows:
+                if row["network"] == network:
+                    by_epoch.setdefault(row["epoch"], []).append(factor * row[column])
+            epochs = sorted(by_epoch)
+            series.append((network, epochs, [float(np.mean(by_epoch[epoch])) for epoch in epochs]))
+            if len(by_epoch[epochs[0]]) > 1:
+                least, most = ([end(by_epoch[epoch]) for epoch in epochs] for end in (min, max))
+                target.fill_between(epochs, least, most, color=colour, alpha=0.18, linewidth=0)
+        lines(target, series)
+        target.xaxis.get_major_locator().set_params(integer=True)
+    return figure

@@ -1,0 +1,42 @@
+"""Figures inside a page that follows the reader's light or dark: their colours are the page's own variables."""
+
+import html
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ._base import COLOURS
+
+# A stand-in for the colour of text and axes, which matplotlib writes into its SVG.
+INK = "#010203"
+NAMES = ("blue", "vermilion", "green", "purple", "orange", "sky", "ink")
+VARIABLES = {INK: "var(--ink)"} | {
+    colour.lower(): f"var(--{name})" for colour, name in zip(COLOURS, NAMES, strict=True)
+}
+
+
+@contextmanager
+def themed() -> Iterator[None]:
+    """Inside it, figures are made for `svg`: without a background, text and axes in the page's colour."""
+    import matplotlib
+
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    clear = {"figure.facecolor": "none", "axes.facecolor": "none", "grid.color": INK}
+    with matplotlib.rc_context({**dict.fromkeys(inked, INK), **clear}):
+        yield
+
+
+def svg(figure: Any, description: str) -> str:
+    """A figure as an SVG element, with a description for those who do not see it; equal figures give equal text."""
+    import matplotlib
+
+    text = io.StringIO()
+    # Text as text, for searching and for screen readers.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    drawing = text.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    for colour, name in VARIABLES.items():
+        drawing = drawing.replace(colour, name)
+    return drawing.replace("<svg", f'<svg role="img" aria-label="{html.escape(description, quote=True)}"', 1)

@@ -1,0 +1,153 @@
+"""What is inside a network: its blocks, its gates, what single layers do, what dense layers use again."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import console
+from ..settings import setting
+from ._app import Arguments, Data, Figure, Overwrite, app, check_new
+
+if TYPE_CHECKING:
+    import keras
+
+RunOrNetwork = Annotated[
+    str, typer.Argument(metavar="RUN_OR_NETWORK", help="The folder of a run, or with --weights a network.")
+]
+Weights = Annotated[
+    str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
+]
+Examples = Annotated[int | None, typer.Option(help="How many test images. Default: all.")]
+
+
+@app.command()
+def draw(
+    network: Annotated[str, typer.Argument(metavar="NETWORK_OR_RUN", help="A network, or the folder of a run.")],
+    out: Annotated[Path | None, typer.Option(help="The figure: .svg, .png or .pdf. Default: NETWORK.svg.")] = None,
+    settings: Arguments = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw a network block by block, with what each stage costs and how far it sees."""
+    figure = Path(f"{Path(network).name}.svg") if out is None else out
+    check_new(figure, overwrite=overwrite)
+    console.import_quietly("keras")
+    from ..architecture import draw as draw_network
+
+    stages = draw_network(network, figure, **dict(map(setting, settings or ())))
+    rows = [
+        (
+            stage.name,
+            "x".join(map(str, stage.output_shape)),
+            f"{stage.parameters:,}",
+            f"{stage.multiply_adds:,}",
+            "all" if stage.receptive_field is None else stage.receptive_field,
+        )
+        for stage in stages
+    ]
+    console.show_table("Stages", ("stage", "output", "parameters", "multiply-adds", "sees, pixels"), rows)
+    console.show_record("Written", {"figure": figure})
+
+
+@app.command()
+def gates(
+    run_or_network: RunOrNetwork,
+    weights: Weights = None,
+    data: Data = None,
+    out: Figure = Path("gates.svg"),
+    examples: Examples = None,
+    example: Annotated[int, typer.Option(help="The test image of which the path is shown.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw what the gates of a highway network do: on average, for each class, and with one image."""
+    by_class = out.with_name(f"{out.stem}-classes{out.suffix}")
+    table = out.with_suffix(".csv")
+    check_new(out, by_class, table, overwrite=overwrite)
+    console.import_quietly("keras")
+    from .. import charts, gating
+
+    found = gating.gates(run_or_network, data, weights=weights, examples=examples, example=example)
+    _write(table, gating.rows(found), gating.GateRow)
+    charts.save(charts.gates(found), out)
+    charts.save(charts.class_gates(found), by_class)
+    rows = [(layer.layer, f"{layer.transform.mean():.3f}", f"{layer.carry.mean():.3f}") for layer in found.layers]
+    console.show_table("Gates", ("layer", "mean T", "mean C"), rows)
+    console.show_record("Written", {"figure": out, "classes": by_class, "table": table})
+
+
+@app.command()
+def lesion(
+    run_or_network: RunOrNetwork,
+    weights: Weights = None,
+    data: Data = None,
+    out: Figure = Path("lesion.svg"),
+    examples: Examples = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw what is left of the accuracy when one highway layer or residual block only carries its input on."""
+    table = out.with_suffix(".csv")
+    check_new(out, table, overwrite=overwrite)
+    console.import_quietly("keras")
+    from .. import charts, lesions
+
+    found = lesions.lesion(run_or_network, data, weights=weights, examples=examples)
+    _write(table, found, lesions.Lesion)
+    charts.save(charts.lesion(found), out)
+    rows = [(one.layer or "the whole network", f"{one.accuracy:.2%}", f"{one.loss:.4f}") for one in found]
+    console.show_table("Lesions", ("without", "test accuracy", "test loss"), rows)
+    console.show_record("Written", {"figure": out, "table": table})
+
+
+@app.command()
+def survival(
+    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    out: Figure = Path("survival.svg"),
+    settings: Arguments = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw with what probability each block survives a training step."""
+    table = out.with_suffix(".csv")
+    check_new(out, table, overwrite=overwrite)
+    console.import_quietly("keras")
+    from .. import charts
+    from ..survival import Survival, survival_profile
+
+    found = [block for name in networks for block in survival_profile(_loaded(name, settings))]
+    _write(table, found, Survival)
+    charts.save(charts.survival(found), out)
+    console.show_record("Written", {"figure": out, "table": table})
+
+
+@app.command()
+def reuse(
+    run_or_network: RunOrNetwork,
+    weights: Weights = None,
+    out: Figure = Path("reuse.svg"),
+    settings: Arguments = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw how much each layer of a dense block takes from each layer before it."""
+    table = out.with_suffix(".csv")
+    check_new(out, table, overwrite=overwrite)
+    console.import_quietly("keras")
+    from .. import charts
+    from ..reuse import Reuse, feature_reuse
+
+    found = feature_reuse(_loaded(run_or_network, settings, weights))
+    _write(table, found, Reuse)
+    charts.save(charts.feature_reuse(found), out)
+    console.show_record("Written", {"figure": out, "table": table})
+
+
+def _loaded(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
+    from ..loading import load
+
+    return load(name, weights, **dict(map(setting, settings or ())))
+
+
+def _write(table: Path, rows: Iterable[Any], kind: Any) -> None:
+    from ..tables import write_table
+
+    table.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table, rows, kind)

@@ -1,0 +1,46 @@
+"""Tables in HTML."""
+
+import html
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NONE = "<p>There is none.</p>"
+
+
+def record(values: Mapping[str, Any]) -> str:
+    """A row for each setting, under dotted names; empty ones are left out."""
+    rows = (
+        f"<tr><th scope='row'>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+        for name, value in _flat(values).items()
+    )
+    return f"<div class='scroll'><table>{''.join(rows)}</table></div>"
+
+
+def grid(rows: list[dict[str, Any]]) -> str:
+    """A row for each dictionary, under its names."""
+    if not rows:
+        return NONE
+    heading = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in rows[0])
+    body = "".join(f"<tr>{''.join(f'<td>{_cell(value)}</td>' for value in row.values())}</tr>" for row in rows)
+    return f"<div class='scroll'><table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def tiles(figures: Iterable[tuple[str, str]]) -> str:
+    """Names and figures to be read at a glance; empty figures are left out."""
+    shown = (f"<div><dt>{name}</dt><dd>{html.escape(figure)}</dd></div>" for name, figure in figures if figure)
+    return f"<dl class='tiles'>{''.join(shown)}</dl>"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names, as the command line takes them."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value not in ("", None):
+            flat[prefix + name] = value
+    return flat
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else html.escape(str(value))
