@@ -215,6 +215,12 @@ class _Norms(keras.optimizers.Optimizer):
                 self.add_variable((), dtype="float32", name=f"norm{place}") for place in range(len(variables))
             ]
 
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        # A block that was dropped has no gradient where nothing is compiled.
+        present = [ops.zeros(v.shape) if g is None else g for g, v in zip(grads, variables, strict=True)]
+        super().apply(present, variables)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         norm = ops.sqrt(ops.sum(ops.square(ops.cast(gradient, "float32"))))
         self.assign(self.norms[self._get_variable_index(variable)], norm)

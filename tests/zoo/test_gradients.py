@@ -49,6 +49,15 @@ def test_probe_sees_the_present_weights():
     assert all(b.norm < a.norm for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("once", [False, True])
+def test_dropped_blocks_have_no_gradient(once):
+    model = zoo.build("stochastic_resnet32", (8, 8, 1), depth=8, survival_prob=0.001)
+    norms = {norm.layer: norm.norm for norm in zoo.GradientProbe(model, once=once).measure(IMAGES, LABELS)}
+    assert norms["stage3_block1"] == 0
+    assert norms["stem_conv"] > 0
+    assert norms["head"] > 0
+
+
 def test_sigmoids_lose_the_gradient_unless_gates_carry_it():
     """The derivative of a sigmoid is 1/4 at most, and so is what each plain layer lets through."""
 

@@ -150,9 +150,9 @@ def runs(
     for run, row in zip(found, rows, strict=True):
         measured = [(part, row[f"{part}_accuracy"]) for part in ("validation", "test")]
         reached = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in measured if accuracy is not None)
-        what = (row[name] for name in ("run", "status", "network", "data", "epochs", "settings"))
+        what = (row[name] for name in ("run", "status", "network", "data", "epochs"))
         table.append((*what, reached or run.record.get("reason", "")))
-    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "settings", "accuracy"), table)
+    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "accuracy"), table)
 
 
 @app.command()
