@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .predictor import Predictor, load
     from .preprocessing import Preprocessing
     from .saved_model import to_saved_model
-    from .serving import serve
+    from .serving import run_on_ray, serve
     from .verification import verify
 
 _HOMES = {
@@ -34,6 +34,7 @@ _HOMES = {
     "export": "artifact",
     "inspect": "inspection",
     "load": "predictor",
+    "run_on_ray": "serving",
     "serve": "serving",
     "to_onnx": "onnx_model",
     "to_saved_model": "saved_model",
@@ -54,6 +55,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "run_on_ray",
     "serve",
     "to_onnx",
     "to_saved_model",

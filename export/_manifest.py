@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if digest != found:
         raise VerificationError(f"Expected {path} as it was exported. Received: changed contents")
     return manifest
+
+
+def gates_output(manifest: Mapping[str, Any]) -> str | None:
+    """The name of the output that tells how much each highway block carried, if there is one."""
+    gates = manifest.get("gates")
+    return gates["output"] if gates else None
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> int:

@@ -6,10 +6,17 @@ from typing import Any
 
 from ._arrays import read_batches
 from ._inputs import Batch
-from ._manifest import PARITY, SAMPLES
+from ._manifest import PARITY, SAMPLES, gates_output
 from ._safety import check_arrays, read_json
+from ._served import PROBABILITIES
 
-DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+_DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+
+
+def decision_of(activation: str | None, gates: str | None) -> str | None | dict[str, str | None]:
+    """What the outputs decide, as `compare` takes it. Gates, in the output of that name, decide nothing."""
+    decision = _DECISIONS[activation]
+    return decision if gates is None or decision is None else {PROBABILITIES: decision}
 
 
 def read_recorded(
@@ -34,4 +41,4 @@ def read_recorded(
         for kind in ("input/", "output/")
     )
     tolerance = {key: parity["comparisons"][0][key] for key in ("atol", "rtol")}
-    return inputs, outputs, tolerance | {"decision": DECISIONS[manifest["activation"]]}
+    return inputs, outputs, tolerance | {"decision": decision_of(manifest["activation"], gates_output(manifest))}

@@ -1,18 +1,35 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ._inputs import Batch, Raw
+from ._inputs import Batch, Raw, zeros
 from ._precision import in_float32
-from ._signature import Input, Signature, flat_samples, signature_of
+from ._signature import Input, Signature, distinct, flat_samples, signature_of
 from .errors import ExportError
 from .preprocessing import Preprocessing
 
-PROBABILITIES = "probabilities"
+PROBABILITIES, CARRY = "probabilities", "carry"
 ACTIVATIONS = ("softmax", "sigmoid", None)
 LAYOUTS = ("nhwc", "nchw", None)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The output that tells how much each highway block carried: the mean of C(x) for each example and block.
+
+    Attributes:
+        output: Its name.
+        layers: The names of the blocks in the order of their calls; a block called twice is named twice.
+    """
+
+    output: str
+    layers: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields, ready for JSON."""
+        return {**asdict(self), "layers": list(self.layers)}
 
 
 @dataclass(frozen=True)
@@ -23,11 +40,12 @@ class Served:
         model: The Keras model, computing in float32 (or wider).
         signature: How the model is called.
         inputs: What the graph takes.
-        outputs: Names of what it gives.
+        outputs: Names of what it gives, that of the gates last.
         activation: From the model's output to the graph's.
         channels_move: Whether images at the edge of the graph have their channels where the model has not.
         channels_first: Whether they come first at the edge of the graph.
         trained_precision: The dtype policy the model had, where its computation was narrower than float32.
+        gates: How much the highway blocks carry, where the graph tells it.
     """
 
     model: Any
@@ -38,6 +56,7 @@ class Served:
     channels_move: bool
     channels_first: bool
     trained_precision: str | None
+    gates: Gates | None = None
 
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Runs on tensors in the order of the inputs, eagerly or traced."""
@@ -46,12 +65,25 @@ class Served:
         prepared = [
             self._prepared(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        given = list(self.signature.call(self.model, prepared).values())
+        given, carried = self._called(prepared)
         if self.activation is not None:
             given = [getattr(ops, self.activation)(y) for y in given]
         if self.channels_move:
             given = [_moved(y, last_to_first=self.channels_first) for y in given]
-        return dict(zip(self.outputs, given, strict=True))
+        return dict(zip(self.outputs, [*given, *carried], strict=True))
+
+    def _called(self, prepared: list[Any]) -> tuple[list[Any], list[Any]]:
+        """What the model gives, and what the gates' output holds, if there is one."""
+        if self.gates is None:
+            return list(self.signature.call(self.model, prepared).values()), []
+        from keras import ops
+
+        from keras_skip.highway import recorded_gates
+
+        with recorded_gates() as gates:
+            given = list(self.signature.call(self.model, prepared).values())
+        carried = [ops.mean(carry, axis=tuple(range(1, len(carry.shape)))) for _, _, carry in gates]
+        return given, [ops.stack(carried, axis=1)]
 
     def _prepared(self, raw: Raw, own: Input, x: Any) -> Any:
         from keras import ops
@@ -63,10 +95,16 @@ class Served:
         return ops.cast(x, own.dtype)
 
     @property
+    def answers(self) -> tuple[str, ...]:
+        """Names of the outputs that are the model's own."""
+        return self.outputs if self.gates is None else self.outputs[:-1]
+
+    @property
     def output_shapes(self) -> list[tuple[int | None, ...]]:
         """Shapes of the outputs, None where they are dynamic."""
-        move = self.channels_move
-        return [_moved_shape(shape, self.channels_first) if move else shape for shape in self.signature.output_shapes]
+        own = self.signature.output_shapes
+        carried = [] if self.gates is None else [(None, len(self.gates.layers))]
+        return [*(_moved_shape(shape, self.channels_first) if self.channels_move else shape for shape in own), *carried]
 
     @property
     def layout(self) -> str | None:
@@ -143,6 +181,24 @@ def served(
         channels_first=first,
         trained_precision=trained_precision,
     )
+
+
+def with_gates(function: Served) -> Served:
+    """Adds the output that tells how much each highway block carried.
+
+    Raises:
+        ValueError: If the model runs no highway block.
+    """
+    from keras_skip.highway import recorded_gates
+
+    with recorded_gates() as gates:
+        function.numpy(zeros(function.inputs))
+    if not gates:
+        raise ValueError(f"Expected a network with highway blocks, to tell its gates. Received: {function.model.name}")
+    names = (*(raw.name for raw in function.inputs), *function.outputs)
+    output = distinct([*names, CARRY])[-1]
+    layers = tuple(block.name for block, _, _ in gates)
+    return replace(function, outputs=(*function.outputs, output), gates=Gates(output, layers))
 
 
 def raw_samples(function: Served, samples: Any) -> Batch | None:

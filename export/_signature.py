@@ -158,7 +158,7 @@ def _inputs(model: Any, structure: Any) -> tuple[Input, ...]:
     names = [INPUT] if len(names) == 1 and _MADE_UP.fullmatch(names[0]) else names
     names = [name if name != _NAMELESS else f"{INPUT}_{i}" for i, name in enumerate(names)]
     inputs = []
-    for name, (_, leaf) in zip(_distinct(names), leaves, strict=True):
+    for name, (_, leaf) in zip(distinct(names), leaves, strict=True):
         if not leaf.shape or leaf.dtype == "string":
             kind = f"a {leaf.dtype} of shape {leaf.shape}"
             raise ExportError(
@@ -201,7 +201,7 @@ def _output_names(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
     if len(names) == 1:
         names = [OUTPUT if names[0] in made_up else names[0]]
     names = [name or f"{OUTPUT}_{i}" for i, name in enumerate(names)]
-    return _distinct([f"{name}_{OUTPUT}" if _accepted(name) in taken else name for name in names])
+    return distinct([f"{name}_{OUTPUT}" if _accepted(name) in taken else name for name in names])
 
 
 def _made_up_layer_names(model: Any) -> set[str]:
@@ -219,7 +219,7 @@ def _of_path(path: tuple[Any, ...]) -> str:
     return "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else ""
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
     """Names that TensorFlow and ONNX both accept, no two of them equal."""
     found: list[str] = []
     for name in map(_accepted, names):

@@ -24,8 +24,8 @@ from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
 from ._isolated import DEVICES, FORMS, PLAIN, Form, run_everywhere
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from ._publish import published
-from ._recorded import DECISIONS
-from ._served import Served, raw_samples, served
+from ._recorded import decision_of
+from ._served import Served, raw_samples, served, with_gates
 from .errors import ParityError
 from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
 from .parity import Parity, compare
@@ -74,6 +74,7 @@ def export(
     layout: str | None = None,
     device: str | None = None,
     name: str | None = None,
+    gates: bool = False,
     overwrite: bool = False,
     batch_sizes: Sequence[int] = (1, 2, 7, 32),
     atol: float = 1e-5,
@@ -100,6 +101,7 @@ def export(
         layout: Where images have their channels, at inputs and outputs: "nhwc", "nchw" or None, as the model has them.
         device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
         name: What to call the model; its own name by default.
+        gates: Whether to add an output "carry": for each example and highway block the mean of its carry gate.
         overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
         batch_sizes: Sizes of the batches that are compared.
         atol: Largest absolute difference allowed.
@@ -121,16 +123,17 @@ def export(
     """
     formats = _checked(formats, device)
     function = served(model, preprocessing, activation, layout, samples)
+    function = with_gates(function) if gates else function
     real = raw_samples(function, samples)
     if real is not None:
         check_raw(real, function.inputs)
     inputs = {**random_inputs(function.inputs, batch_sizes, seed, real), **real_inputs(real, batch_sizes)}
     expected = {key: function.numpy(batch) for key, batch in inputs.items()}
-    _check_labels(labels, next(iter(expected.values())))
+    _check_labels(labels, function, next(iter(expected.values())))
     tolerance = {
         "atol": atol,
         "rtol": (0.0 if activation else 1e-4) if rtol is None else rtol,
-        "decision": DECISIONS[activation],
+        "decision": decision_of(activation, function.gates.output if function.gates else None),
     }
     with published(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         folder.mkdir()
@@ -159,12 +162,12 @@ def _checked(formats: Sequence[str], device: str | None) -> tuple[str, ...]:
     return formats
 
 
-def _check_labels(labels: Sequence[Any] | None, expected: Batch) -> None:
+def _check_labels(labels: Sequence[Any] | None, function: Served, expected: Batch) -> None:
     if labels is None:
         return
-    if len(expected) != 1:
-        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(expected)}")
-    classes = next(iter(expected.values())).shape[-1]
+    if len(function.answers) != 1:
+        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(function.answers)}")
+    classes = expected[function.answers[0]].shape[-1]
     if len(labels) != classes:
         raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
 
@@ -255,6 +258,7 @@ def _precision_change(trained: Served, inputs: Mapping[str, Batch], expected: Ma
         (y.astype("float32"), expected[name][output])
         for name, batch in inputs.items()
         for output, y in trained.numpy(batch).items()
+        if output in trained.answers
     ]
     agreements = np.concatenate([np.ravel(np.argmax(a, -1) == np.argmax(b, -1)) for a, b in pairs])
     return {
@@ -281,6 +285,8 @@ def _describe(function: Served, folder: Path, expected: Batch) -> dict[str, Any]
         "precision": {"exported": exported, "trained": function.trained_precision or exported},
         "versions": _versions(),
     }
+    if function.gates is not None:
+        about["gates"] = function.gates.to_dict()
     return about | (describe_onnx(folder / ONNX) if (folder / ONNX).is_file() else {})
 
 

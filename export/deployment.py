@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._manifest import ONNX, check_files, read_manifest, write_json
+from ._manifest import ONNX, check_files, gates_output, read_manifest, write_json
 from ._publish import published
 from ._safety import check_onnx_file, read_json
 from .errors import VerificationError
@@ -107,7 +107,8 @@ def triton_config(name: str, manifest: Mapping[str, Any], max_batch_size: int, m
         max_delay: How many seconds a request may wait for others.
         queue: How many requests may wait.
     """
-    labelled = bool(manifest["labels"])
+    gates = gates_output(manifest)
+    labelled = [output["name"] for output in manifest["outputs"] if manifest["labels"] and output["name"] != gates]
     return f"""\
 name: {_text(name)}
 platform: "onnxruntime_onnx"
@@ -121,13 +122,13 @@ dynamic_batching {{
 """
 
 
-def _tensors(kind: str, declared: Sequence[Mapping[str, Any]], labelled: bool = False) -> str:
+def _tensors(kind: str, declared: Sequence[Mapping[str, Any]], labelled: Sequence[str] = ()) -> str:
     blocks = []
     for tensor in declared:
         dims = [-1 if n is None else n for n in tensor["shape"][1:]]
         # Triton wants at least one dimension beside the batch.
         shape = f"dims: {dims}" if dims else "dims: [1]\n  reshape { shape: [] }"
-        labels = f"\n  label_filename: {_text(_LABELS)}" if labelled else ""
+        labels = f"\n  label_filename: {_text(_LABELS)}" if tensor["name"] in labelled else ""
         data_type = f"TYPE_{DATATYPES[tensor['dtype']]}"
         blocks.append(f"{kind} {{\n  name: {_text(tensor['name'])}\n  data_type: {data_type}\n  {shape}{labels}\n}}")
     return "\n".join(blocks)

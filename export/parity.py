@@ -64,7 +64,7 @@ def compare(
     *,
     atol: float,
     rtol: float = 0.0,
-    decision: str | None = "argmax",
+    decision: str | None | Mapping[str, str | None] = "argmax",
     names: tuple[str, str] = ("reference", "candidate"),
 ) -> Parity:
     """Runs two callables on the same inputs and compares what they give.
@@ -75,7 +75,7 @@ def compare(
         inputs: Batches by name, each an array or several by name; the first axis counts examples.
         atol: Absolute tolerance.
         rtol: Tolerance relative to max |reference|.
-        decision: "argmax", "threshold" (sigmoids) or None.
+        decision: "argmax", "threshold" (sigmoids) or None; or that for each output by name, None where it is not named.
         names: What to call the two in the record and in errors.
 
     Returns:
@@ -89,7 +89,8 @@ def compare(
         >>> compare(np.tanh, lambda x: np.sinh(x) / np.cosh(x), {"ramp": ramp}, atol=1e-6).max_abs_diff
         5.9604645e-08
     """
-    if decision not in ("argmax", "threshold", None):
+    kinds = decision.values() if isinstance(decision, Mapping) else [decision]
+    if not set(kinds) <= {"argmax", "threshold", None}:
         raise ValueError(f'Expected decision to be "argmax", "threshold" or None. Received: decision={decision!r}')
     counts = {name: _examples(x) for name, x in inputs.items()}
     if not inputs or not all(counts.values()):
@@ -104,7 +105,8 @@ def compare(
             raise ParityError(f"Expected {where} to give {sorted(expected)}. Received: {sorted(received)}")
         for output, values in expected.items():
             at = f"{where}, output {output}" if len(expected) > 1 else where
-            measures.append(_measure(values, received[output], at, (atol, rtol), decision))
+            kind = decision.get(output) if isinstance(decision, Mapping) else decision
+            measures.append(_measure(values, received[output], at, (atol, rtol), kind))
     decisions = sum(m.decisions for m in measures)
     return Parity(
         *names,

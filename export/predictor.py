@@ -8,7 +8,7 @@ import numpy as np
 
 from ._inputs import Batch, Raw, check_raw, examples
 from ._isolated import DEVICES
-from ._manifest import ONNX, read_manifest, sha256
+from ._manifest import ONNX, gates_output, read_manifest, sha256
 from ._safety import check_onnx_file, check_regular
 from ._sessions import open_session, run_session
 from .errors import VerificationError
@@ -111,13 +111,15 @@ class Predictor:
         Raises:
             ValueError: If the artifact does not give the probabilities of classes, or the input is not usable.
         """
-        declared = self.metadata["outputs"]
+        gates = gates_output(self.metadata)
+        declared = [output for output in self.metadata["outputs"] if output["name"] != gates]
         if self.metadata["activation"] != "softmax" or len(declared) != 1 or len(declared[0]["shape"]) != 2:
             raise ValueError(
                 "Expected an artifact with one softmax per input. "
                 f"Received: activation={self.metadata['activation']!r}, outputs {declared}"
             )
-        probabilities = self.predict(x, batch_size)
+        predicted = self.predict(x, batch_size)
+        probabilities = predicted if gates is None else predicted[declared[0]["name"]]
         best = np.argmax(probabilities, axis=-1)
         labels = self.labels or [str(i) for i in range(probabilities.shape[-1])]
         return [(labels[i], float(p[i])) for i, p in zip(best, probabilities, strict=True)]

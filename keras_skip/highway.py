@@ -5,6 +5,9 @@ y = T(x) * drop(H(x)) + C(x) * x        T(x) = sigmoid(W_T x + b_T)
                                         C(x) = 1 - T(x)                 carry="coupled"
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -13,6 +16,34 @@ from keras import ops
 from ._block import Shape, apply
 from ._config import PACKAGE, number, one_of, positive_int
 from ._skip import SkipBlock
+
+_recording: ContextVar[list[tuple["HighwayBlock", Any, Any]] | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def recorded_gates() -> Iterator[list[tuple["HighwayBlock", Any, Any]]]:
+    """Collects the gates of all highway blocks that run inside, wherever in a model they are. For inference.
+
+    Yields:
+        A list that grows by (block, T(x), C(x)) with each call of a block; a block called twice is in it twice.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_skip import HighwayBlock
+    >>> from keras_skip.highway import recorded_gates
+    >>> model = keras.Sequential([HighwayBlock(name="first"), HighwayBlock(name="second")])
+    >>> with recorded_gates() as gates:
+    ...     y = model(keras.ops.ones((2, 16)))
+    >>> [block.name for block, transform, carry in gates]
+    ['first', 'second']
+    """
+    gates: list[tuple[HighwayBlock, Any, Any]] = []
+    token = _recording.set(gates)
+    try:
+        yield gates
+    finally:
+        _recording.reset(token)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -100,6 +131,9 @@ class HighwayBlock(SkipBlock):
 
     def _run(self, x: Any, training: Any, mask: Any) -> Any:
         transform, carry = self._gates(x, mask)
+        recording = _recording.get()
+        if recording is not None:
+            recording.append((self, transform, carry))
         return self._drop(
             lambda inputs: self._branch(inputs, training, mask),
             x,

@@ -1,6 +1,7 @@
 """Serving artifacts by the Open Inference Protocol.
 
-onnxruntime runs the models, Starlette and uvicorn speak HTTP, orjson reads and writes JSON, prometheus_client counts.
+onnxruntime runs the models, Starlette and uvicorn speak HTTP, grpcio gRPC, orjson reads and writes JSON,
+prometheus_client counts.
 The KServe SDK, which implements the protocol too, is not the engine. What it does differently from the protocol (other
 errors, a failure without an id, routes that unload models) sits in its handlers, its data types and its repository;
 what a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have. All of
@@ -13,6 +14,8 @@ that would be replaced, and what remained were the routes, at the price of some 
     _http.py         deadlines, limits and the drain
     _observation.py  metrics and the access log
     _page.py         the page for a browser
+    _grpc.py         the protocol over gRPC, beside HTTP
+    _ray.py          the same application in each replica on Ray Serve
 """
 
 import socket
@@ -22,11 +25,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .._manifest import check_files, read_manifest
+
 
 def serve(
     *artifacts: str | Path,
     host: str = "127.0.0.1",
     port: int = 8000,
+    grpc_port: int | None = None,
     device: str = "cpu",
     max_batch_size: int = 32,
     max_delay: float = 0.002,
@@ -47,6 +53,7 @@ def serve(
         artifacts: Folders of artifacts, or "NAME=FOLDER" to serve one by another name than its own.
         host: The address to listen on.
         port: The port; 0 takes a free one, which the log names.
+        grpc_port: The port for gRPC beside HTTP, if it is wanted; 0 takes a free one.
         device: "cpu" or "cuda".
         max_batch_size: How many examples to run at once, and the most that a request may have.
         max_delay: How many seconds a request may wait for others to be run with.
@@ -64,7 +71,7 @@ def serve(
         ParityError: If a model computes something else here than at its export.
         DeviceError: If the device is not there.
         OSError: If the port is taken.
-        ValueError: If an argument is not usable, or the extra "serve" not installed.
+        ValueError: If an argument is not usable, or the extra "serve" not installed, or "grpc" where it is asked for.
 
     Example:
         >>> serve("runs/resnet20/export", port=8000)
@@ -75,7 +82,7 @@ def serve(
         from ._application import Service
         from ._http import Protocol, Server
         from ._model import Limits, Model, by_name, named, warm_up
-        from ._observation import SERVER, Metrics, start_logging
+        from ._observation import SERVER, Metrics, address_of, start_logging
     except ModuleNotFoundError as error:
         raise ValueError(f'Expected the extra "serve": pip install "keras-skip[serve]". Received: {error}') from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
@@ -97,17 +104,25 @@ def serve(
         ssl_keyfile=tls_key,
     )
     _load(config, tls_cert, tls_key)
+    beside = None if grpc_port is None else _grpc_server(service, metrics, limits, tls_cert, tls_key)
     listening = _listening(host, port)
     _allow_many_connections()
     log = start_logging(access_log)
 
     async def prepare() -> None:
-        scheme, address = ("http" if tls_cert is None else "https"), (f"[{host}]" if ":" in host else host)
-        SERVER.info("listening on %s://%s:%d", scheme, address, listening.getsockname()[1])
+        scheme = "http://" if tls_cert is None else "https://"
+        SERVER.info("listening on %s", address_of(host, listening.getsockname()[1], scheme))
+        if beside is not None:
+            taken = await beside.start(address_of(host, grpc_port, ""))
+            SERVER.info("listening on %s", address_of(host, taken, "grpc://"))
         await warm_up(list(models.values()))
         SERVER.info("ready: %s", ", ".join(models))
 
-    server = Server(config, service, prepare)
+    async def close() -> None:
+        if beside is not None:
+            await beside.stop()
+
+    server = Server(config, service, prepare, close)
     try:
         server.run([listening])
         SERVER.info("ended")
@@ -115,6 +130,85 @@ def serve(
         log.stop()
     if server.failure is not None:
         raise server.failure
+
+
+def run_on_ray(
+    *artifacts: str | Path,
+    address: str = "local",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str = "cpu",
+    replicas: int = 1,
+    max_replicas: int | None = None,
+    cpus: float = 1.0,
+    max_batch_size: int = 32,
+    max_delay: float = 0.002,
+    queue: int = 256,
+    max_body: int = 16 * 2**20,
+    timeout: int = 30,
+    token_file: str | Path | None = None,
+) -> None:
+    """Runs replicas on Ray Serve until the process gets SIGTERM or SIGINT, then lets them finish.
+
+    Each replica answers as `serve` does, the routes, the checks, the micro-batches and the queue included; what Ray's
+    proxy says itself is not JSON. A replica that dies is replaced. The requests that were in it fail with 500 or 503:
+    a client repeats them, which is safe, since an inference changes nothing.
+
+    Args:
+        artifacts: Folders of artifacts, on every machine of the cluster at the same path, or "NAME=FOLDER" to serve one
+            by another name than its own.
+        address: Of Ray's cluster, or "auto" for one that runs on this machine; "local" starts one here.
+        host: The address that Ray's proxy listens on.
+        port: The port; 0 takes a free one, in a cluster that is started here.
+        device: "cpu" or "cuda", which takes a GPU for each replica.
+        replicas: How many replicas, or the fewest.
+        max_replicas: The most; their number then follows the requests in flight. None is a fixed number.
+        cpus: Cores that are reserved for a replica; onnxruntime has as many threads.
+        max_batch_size: How many examples a replica runs at once, and the most that a request may have.
+        max_delay: How many seconds a request may wait for others to be run with.
+        queue: How many requests may wait at a replica; others are refused with 503.
+        max_body: The most bytes of a request's body; more are refused with 413.
+        timeout: Seconds that a request may take in all.
+        token_file: A file with the bearer token that clients must send; None serves everyone.
+
+    Raises:
+        FileNotFoundError: If there is no artifact, or a file is missing.
+        VerificationError: If the artifact is not what was exported.
+        ExportError: If a replica cannot be started, such as where a model computes something else than at its export.
+        ValueError: If an argument is not usable, or the extra "ray" not installed.
+
+    Example:
+        >>> run_on_ray("runs/resnet20/export", replicas=2, max_replicas=8)
+    """
+    try:
+        from ._model import Limits, named
+        from ._ray import Replication, run
+    except ModuleNotFoundError as error:
+        raise ValueError(f'Expected the extra "ray": pip install "keras-skip[ray]". Received: {error}') from error
+    limits = Limits(max_batch_size, max_delay, queue, max_body, timeout)
+    replication = Replication(replicas, replicas if max_replicas is None else max_replicas, cpus, device)
+    token = None if token_file is None else _token(Path(token_file))
+    if not artifacts:
+        raise ValueError("Expected at least one artifact. Received: none")
+    found = [(path.resolve(), name) for path, name in map(named, artifacts)]
+    for path, _ in found:
+        check_files(path, read_manifest(path))
+    if address == "local":
+        # Ray would start, and then never answer on a port that is taken.
+        with _listening(host, port) as free:
+            port = free.getsockname()[1]
+    run(found, address, replication, limits, token, {"host": host, "port": port})
+
+
+def _grpc_server(
+    service: Any, metrics: Any, limits: Any, tls_cert: str | Path | None, tls_key: str | Path | None
+) -> Any:
+    try:
+        from ._grpc import GrpcServer
+    except ModuleNotFoundError as error:
+        raise ValueError(f'Expected the extra "grpc": pip install "keras-skip[grpc]". Received: {error}') from error
+    tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
+    return GrpcServer(service, metrics, limits, tls)
 
 
 def _token(path: Path) -> str:
@@ -154,4 +248,4 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-__all__: Sequence[str] = ("serve",)
+__all__: Sequence[str] = ("run_on_ray", "serve")

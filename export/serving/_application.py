@@ -22,6 +22,8 @@ from ._observation import Metrics, Observed
 from ._page import PAGE, PAGE_HEADERS, description
 from ._protocol import HEADER_LENGTH, InferRequest, RequestError, parse_request, render_response
 
+BUSY = "Expected a request when fewer others wait. Try again later."
+FAILED = "The server has failed on this request."
 _RETRY = {"retry-after": "1"}
 # A body of more bytes is read and written by a thread, so that others do not wait for it.
 _SMALL = 2**16
@@ -39,38 +41,53 @@ class Service:
         limits: What the server takes.
         metrics: What it tells.
         token: What every client has to send, if anything.
+        tells_metrics: Whether there is a route for the metrics.
 
     Attributes:
+        models: By name.
+        token: What every client has to send, if anything.
         draining: Whether the server is about to end and takes no more work.
+        others_in_flight: How many requests are being answered by another way than the application.
         application: The ASGI application.
     """
 
-    def __init__(self, models: Mapping[str, Model], limits: Limits, metrics: Metrics, token: str | None = None) -> None:
-        self._models, self._limits, self._metrics, self._token = models, limits, metrics, token
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        limits: Limits,
+        metrics: Metrics,
+        token: str | None = None,
+        tells_metrics: bool = True,
+    ) -> None:
+        self.models, self._limits, self._metrics, self.token = models, limits, metrics, token
+        self._tells_metrics = tells_metrics
         self._received = 0
         self.draining = False
+        # Requests that are not HTTP's.
+        self.others_in_flight = 0
         self.application = Observed(self._routed(), metrics)
 
     @property
     def in_flight(self) -> int:
         """How many requests are being answered."""
-        return self.application.in_flight
+        return self.application.in_flight + self.others_in_flight
 
     @property
     def ready(self) -> bool:
         """Whether every model answers."""
-        return not self.draining and all(model.ready for model in self._models.values())
+        return not self.draining and all(model.ready for model in self.models.values())
 
     def _routed(self) -> Any:
         model = "/v2/models/{model}"
         routes = [
             Route("/", self._page),
             Route("/models", self._described),
-            Route("/metrics", self._metrics_page),
             Route("/v2", self._server_metadata),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
         ]
+        if self._tells_metrics:
+            routes.append(Route("/metrics", self._metrics_page))
         for path in (model, f"{model}/versions/{{version}}"):
             routes += [
                 Route(path, self._model_metadata),
@@ -80,13 +97,14 @@ class Service:
         handlers = {
             RequestError: _refused,
             QueueFull: _busy,
+            NotReady: _not_ready,
             HTTPException: _http_error,
             ClientDisconnect: _gone,
             Exception: _failed,
         }
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False
-        return application if self._token is None else _Guarded(application, self._token)
+        return application if self.token is None else _Guarded(application, self.token)
 
     async def _live(self, request: Request) -> Response:
         return _json({"live": True})
@@ -95,7 +113,7 @@ class Service:
         return _json({"ready": self.ready}, 200 if self.ready else 503)
 
     async def _server_metadata(self, request: Request) -> Response:
-        return _json({"name": "keras-skip", "version": _version(), "extensions": ["binary_tensor_data"]})
+        return _json(server_metadata())
 
     async def _model_metadata(self, request: Request) -> Response:
         return _json(self._model(request).metadata)
@@ -112,35 +130,42 @@ class Service:
         return Response(PAGE, headers=PAGE_HEADERS)
 
     async def _described(self, request: Request) -> Response:
-        return _json({"models": [description(model) for model in self._models.values()]})
+        return _json({"models": [description(model) for model in self.models.values()]})
 
     async def _infer(self, request: Request) -> Response:
         model = self._model(request)
         request.scope["keras_skip.model"] = model.name
-        if self.draining or not model.ready:
-            return _json({"error": f"{model.name} is not ready."}, 503, _RETRY)
-        if model.full:
-            raise QueueFull
+        self.admit(model)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise RequestError(f"Expected a body that is not compressed. Received: {encoding[:40]}", 415)
         body = await self._body(request)
         arguments = body, request.headers.get(HEADER_LENGTH), model.check_tensor
-        parsed: InferRequest = await _aside(len(body), parse_request, *arguments)
-        await _aside(len(body), model.check, parsed)
+        parsed: InferRequest = await aside(len(body), parse_request, *arguments)
+        await aside(len(body), model.check, parsed)
         outputs = await model.infer(parsed)
         size = sum(y.nbytes for y in outputs.values())
-        content, headers = await _aside(size, render_response, parsed, model.name, VERSION, outputs)
+        content, headers = await aside(size, render_response, parsed, model.name, VERSION, outputs)
         return Response(content, headers=headers)
 
     def _model(self, request: Request) -> Model:
-        name, version = request.path_params["model"], request.path_params.get("version", VERSION)
-        model = self._models.get(name)
+        return self.model(request.path_params["model"], request.path_params.get("version", VERSION))
+
+    def model(self, name: str, version: str) -> Model:
+        """The model of a name and a version, or a RequestError."""
+        model = self.models.get(name)
         if model is None:
-            raise RequestError(f"Expected one of the models {', '.join(self._models)}. Received: {name[:80]}", 404)
+            raise RequestError(f"Expected one of the models {', '.join(self.models)}. Received: {name[:80]}", 404)
         if version != VERSION:
             raise RequestError(f"Expected version {VERSION} of {name}. Received: {version[:80]}", 404)
         return model
+
+    def admit(self, model: Model) -> None:
+        """Raises a NotReady or a QueueFull where a model takes no request now."""
+        if self.draining or not model.ready:
+            raise NotReady(f"{model.name} is not ready.")
+        if model.full:
+            raise QueueFull
 
     async def _body(self, request: Request) -> bytes:
         """Reads a body, and holds no more of it than is allowed."""
@@ -162,6 +187,10 @@ class Service:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+class NotReady(Exception):
+    """A model has not proven itself yet, or does not compute any more, or the server is about to end."""
+
+
 class _Guarded:
     """An application that answers those who send a token."""
 
@@ -169,15 +198,15 @@ class _Guarded:
         self._application, self._expected = application, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        if scope["path"] in _OPEN or hmac.compare_digest(given, self._expected):
+        given = next((value for name, value in scope.get("headers", ()) if name == b"authorization"), b"")
+        if scope["type"] != "http" or scope["path"] in _OPEN or hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
             return
         error = "Expected the header Authorization with a bearer token that is valid here."
         await _json({"error": error}, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
 
 
-async def _aside(size: int, function: Any, *arguments: Any) -> Any:
+async def aside(size: int, function: Any, *arguments: Any) -> Any:
     """Calls a function: here where there is little to do, else in a thread."""
     return function(*arguments) if size <= _SMALL else await asyncio.to_thread(function, *arguments)
 
@@ -195,7 +224,11 @@ def _refused(request: Request, error: Any) -> Response:
 
 
 def _busy(request: Request, error: Exception) -> Response:
-    return _json({"error": "Expected a request when fewer others wait. Try again later."}, 503, _RETRY)
+    return _json({"error": BUSY}, 503, _RETRY)
+
+
+def _not_ready(request: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, 503, _RETRY)
 
 
 def _http_error(request: Request, error: Any) -> Response:
@@ -208,11 +241,13 @@ def _gone(request: Request, error: Exception) -> Response:
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    return _json({"error": "The server has failed on this request."}, 500)
+    return _json({"error": FAILED}, 500)
 
 
-def _version() -> str:
+def server_metadata() -> dict[str, Any]:
+    """What the protocol tells of the server."""
     try:
-        return metadata.version("keras-skip")
+        version = metadata.version("keras-skip")
     except metadata.PackageNotFoundError:
-        return "unknown"
+        version = "unknown"
+    return {"name": "keras-skip", "version": version, "extensions": ["binary_tensor_data"]}

@@ -103,20 +103,22 @@ class Server(uvicorn.Server):
         config: uvicorn's.
         service: What says whether it is draining and what is in flight.
         prepare: Is awaited while the server already answers; if it fails, the server ends.
+        close: Is awaited when nothing is in flight any more.
 
     Attributes:
         failure: What `prepare` has failed with.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Any, prepare: Any) -> None:
+    def __init__(self, config: uvicorn.Config, service: Any, prepare: Any, close: Any) -> None:
         super().__init__(config)
-        self._service, self._prepare = service, prepare
+        self._service, self._prepare, self._close = service, prepare, close
         self.failure: Exception | None = None
 
     async def main_loop(self) -> None:
         preparing = asyncio.create_task(self._prepared())
         await super().main_loop()
         preparing.cancel()
+        await self._close()
 
     async def on_tick(self, counter: int) -> bool:
         drained = self._service.draining and self._service.in_flight == 0

@@ -57,6 +57,7 @@ class Model:
         device: "cpu" or "cuda".
         limits: What the server takes.
         metrics: Where runs are counted.
+        threads: Of onnxruntime; 0 is one for each core.
 
     Attributes:
         name: What clients call it.
@@ -71,8 +72,10 @@ class Model:
         ValueError: If its name or its types cannot be served.
     """
 
-    def __init__(self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics) -> None:
-        predictor = Predictor(path, device, _options())
+    def __init__(
+        self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics, threads: int = 0
+    ) -> None:
+        predictor = Predictor(path, device, _options(threads))
         self.artifact: dict[str, Any] = predictor.metadata
         check_files(path, self.artifact)
         self.name: str = self.artifact["name"] if name is None else name
@@ -179,10 +182,11 @@ class Model:
         await self._batcher.close()
 
 
-def _options() -> Any:
+def _options(threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     # Threads that wait for the next run by spinning take the cores from those that bring it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

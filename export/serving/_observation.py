@@ -68,6 +68,11 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+def address_of(host: str, port: int | None, scheme: str = "http://") -> str:
+    """Where a server listens, as a URL."""
+    return f"{scheme}{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class _Lines(logging.handlers.QueueHandler):
     """Hands lines to a thread. Where nobody reads them they are dropped, and the event loop does not wait."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._manifest import gates_output
 from ._model import Model
 
 PAGE = files(__package__).joinpath("page.html").read_bytes()
@@ -24,24 +25,30 @@ def description(model: Model) -> dict[str, Any]:
     """What the page shows of a model.
 
     Returns:
-        Its name, `labels`, `activation`, and where it takes one image: `image` with the input's name, height, width
-        (None where any will do), channels, layout, datatype and the value of white, and `samples`, images in base64
-        as they are sent.
+        Its name, `labels`, `activation`, `gates` (the output that tells how much each highway block carried, and the
+        names of the blocks, where the artifact has that), and where it takes one image: `image` with the input's name,
+        height, width (None where any will do), channels, layout, datatype and the value of white, `output`, the name of
+        the one with the classes, and `samples`, images in base64 as they are sent.
     """
     about: dict[str, Any] = {
         "name": model.name,
         "labels": model.artifact["labels"],
         "activation": model.artifact["activation"],
+        "gates": model.artifact.get("gates"),
         "image": None,
+        "output": None,
         "samples": [],
     }
-    (declared, *others), outputs = model.metadata["inputs"], model.metadata["outputs"]
+    (declared, *others) = model.metadata["inputs"]
+    gates = gates_output(model.artifact)
+    outputs = [output for output in model.metadata["outputs"] if output["name"] != gates]
     shape, layout = declared["shape"], model.artifact["layout"]
     if others or len(shape) != 4 or len(outputs) != 1 or len(outputs[0]["shape"]) != 2:
         return about
     channels, sides = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
     if channels not in (1, 3) or declared["datatype"] not in ("UINT8", "FP32"):
         return about
+    about["output"] = outputs[0]["name"]
     height, width = (None if n == -1 else n for n in sides)
     about["image"] = {
         "input": declared["name"],

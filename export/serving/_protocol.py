@@ -79,11 +79,27 @@ def parse_request(
     except orjson.JSONDecodeError as error:
         raise RequestError(f"Expected the body to be JSON. Received: {error}") from error
     _check(isinstance(content, dict), "the body to be a JSON object", content)
+    return read_request(content, memoryview(body)[size:], check_tensor)
+
+
+def read_request(
+    content: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
+) -> InferRequest:
+    """Reads an inference request from what is in its JSON, and from the binary data behind it.
+
+    Args:
+        content: The JSON object.
+        raw: The data of the inputs that say `binary_data_size`, in their order.
+        check_tensor: As in `parse_request`.
+
+    Raises:
+        RequestError: If it is not what the protocol says.
+    """
     identity = content.get("id")
     _check(identity is None or isinstance(identity, str), "id to be a string", identity)
     tensors = content.get("inputs")
     _check(isinstance(tensors, list) and tensors, "inputs to be a list of at least one tensor", tensors)
-    raw = memoryview(body)[size:]
+    assert isinstance(tensors, list)
     inputs: Batch = {}
     for tensor in tensors:
         _check(isinstance(tensor, dict), "an input to be a JSON object", tensor)

@@ -27,6 +27,25 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A highway network that tells its gates."""
+    import export
+    from tests.export.models import highway_net, images
+
+    path = tmp_path_factory.mktemp("gated") / "highway"
+    export.export(
+        highway_net(name="highway"),
+        path,
+        preprocessing=export.Preprocessing("uint8", scale=1 / 255),
+        labels=["ant", "bee", "cat"],
+        activation="softmax",
+        samples=images(20),
+        gates=True,
+    )
+    return path
+
+
 @pytest.fixture
 def spoiled(artifact: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(artifact, tmp_path / "copy"))

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_skip import HighwayBlock
+
 
 class Function(layers.Layer):
     """A layer that computes any function."""
@@ -36,6 +38,15 @@ def conv_net(size: int | None = 8, classes: int = 4, **kwargs: Any) -> keras.Mod
     x = layers.ReLU()(layers.BatchNormalization()(x))
     x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
     return randomise(keras.Model(inputs, layers.Dense(classes)(x), **kwargs))
+
+
+def highway_net(carry: str = "learned", **kwargs: Any) -> keras.Model:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    x = HighwayBlock(kernel_size=3, carry=carry, name="early")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = HighwayBlock(carry=carry, name="late")(x)
+    return randomise(keras.Model(inputs, layers.Dense(3)(x), **kwargs))
 
 
 def mlp() -> keras.Model:

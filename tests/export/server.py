@@ -21,15 +21,18 @@ PATIENCE = 60
 
 
 class Server:
-    """`keras-skip serve` on a free port, where packages may be missing; its log is a file."""
+    """`keras-skip serve`, or another command, on a free port; its log is a file.
 
-    def __init__(self, log, *arguments, ready=True, missing=()):
-        self.log = Path(log)
-        code = f"import sys; sys.modules.update(dict.fromkeys({missing})); from zoo.cli import main; main()"
-        command = [sys.executable, "-c", code, "serve", *map(str, arguments), "--port", "0"]
+    Packages may be missing there, and the code `before` runs first.
+    """
+
+    def __init__(self, log, *arguments, command="serve", ready=True, missing=(), before="", patience=PATIENCE):
+        self.log, self.patience = Path(log), patience
+        code = f"import sys; sys.modules.update(dict.fromkeys({missing}))\n{before}\nfrom zoo.cli import main; main()"
+        whole = [sys.executable, "-c", code, command, *map(str, arguments), "--port", "0"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with self.log.open("wb") as file:
-            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+            self.process = subprocess.Popen(whole, env=environment, stdout=file, stderr=file)
         try:
             self.port = int(self.wait_for(r"listening on \S+:(\d+)\n")[1])
             if ready:
@@ -40,7 +43,7 @@ class Server:
             raise
 
     def wait_for(self, pattern):
-        ends = time.monotonic() + PATIENCE
+        ends = time.monotonic() + self.patience
         while time.monotonic() < ends:
             found = re.search(pattern, self.log.read_text())
             if found:
@@ -51,7 +54,7 @@ class Server:
 
     def request(self, method, path, body=None, headers=None):
         """Status, headers and body of one answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -75,7 +78,7 @@ class Server:
     def terminate(self):
         """Asks it to end; gives its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(self.patience)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,13 @@ def test_any_shape_and_any_name_can_be_configured():
     assert (list(config.output[1].dims), config.output[1].label_filename) == ([2], "")
 
 
+def test_labels_are_those_of_the_classes_not_of_the_gates():
+    outputs = [{"name": name, "shape": [None, 2], "dtype": "float32"} for name in ("probabilities", "carry")]
+    about = {"labels": ["a", "b"], "inputs": [], "outputs": outputs, "gates": {"output": "carry", "layers": ["h", "i"]}}
+    config = parsed(triton_config("m", about, 1, 0.0, 1))
+    assert [(o.name, o.label_filename) for o in config.output] == [("probabilities", "labels.txt"), ("carry", "")]
+
+
 def test_a_deployment_is_replaced_only_if_that_was_asked_for(repository, artifact, tmp_path):
     with pytest.raises(FileExistsError):
         export.deploy(artifact, repository, target="triton")
@@ -77,6 +85,54 @@ def test_a_spoiled_artifact_is_not_deployed(spoiled, tmp_path):
     with pytest.raises(export.VerificationError, match="changed model.onnx"):
         export.deploy(spoiled, tmp_path / "models", target="triton")
     assert not (tmp_path / "models").exists()
+
+
+def strict(schema):
+    """A schema that knows no other fields than those it names, as kubectl takes it."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else {}
+    return closed | {key: strict(part) for key, part in schema.items()}
+
+
+@pytest.fixture(scope="module")
+def validate():
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = json.loads(Path(__file__).with_name("inferenceservice.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator.check_schema(schema)
+    (kind,) = schema["x-kubernetes-group-version-kind"]
+
+    def check(service):
+        jsonschema.validate(service, strict(schema), jsonschema.Draft7Validator)
+        assert (service["apiVersion"], service["kind"]) == (f"{kind['group']}/{kind['version']}", kind["kind"])
+
+    return check
+
+
+def test_kserves_own_schema_takes_the_manifest(validate, artifact, tmp_path):
+    path = export.deploy(artifact, tmp_path, target="kserve", storage_uri="s3://bucket/models")
+    validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda service: service["spec"].pop("predictor"),
+        lambda service: service["spec"]["predictor"]["model"].update(storageURI="s3://bucket/models"),
+        lambda service: service["spec"]["predictor"]["model"].update(protocolVersion=2),
+        lambda service: service["spec"]["predictor"]["model"]["modelFormat"].pop("name"),
+    ],
+    ids=["no predictor", "a field unknown", "a number for a text", "no name of a format"],
+)
+def test_kserves_own_schema_finds_mistakes(spoil, validate):
+    from jsonschema import ValidationError
+
+    service = inference_service("net", "s3://bucket/models")
+    spoil(service)
+    with pytest.raises(ValidationError):
+        validate(service)
 
 
 def test_the_manifest_for_kserve_runs_triton_on_the_repository(artifact, tmp_path):

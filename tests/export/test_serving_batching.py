@@ -127,8 +127,9 @@ def test_a_request_waits_for_others_no_longer_than_the_delay():
 
 def test_a_full_batch_does_not_wait():
     async def immediate():
-        batcher = Batcher(lambda batch: {"y": batch["x"]}, max_batch_size=1, max_delay=3600, queue=1)
-        await batcher.submit(batch(1))
+        batcher = Batcher(lambda batch: {"y": batch["x"]}, max_batch_size=2, max_delay=3600, queue=2)
+        tasks = await submitted(batcher, batch(1), batch(2))
+        assert [(await task)["y"].item() for task in tasks] == [1, 2]
         await batcher.close()
 
     asyncio.run(asyncio.wait_for(immediate(), 60))

@@ -28,7 +28,13 @@ def png(image):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-READ_ROWS = "[...document.querySelectorAll('#classes tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+async def save_picture(tab, path):
+    picture = await tab.call("Page.captureScreenshot")
+    Path(path).write_bytes(base64.b64decode(picture["data"]))
+
+
+READ_ROWS = "[...document.querySelectorAll('#%s tr')].map(row => [...row.cells].map(cell => cell.textContent))"
+READ_CLASSES, READ_CARRIED = READ_ROWS % "classes", READ_ROWS % "carried"
 DROP = """
 (() => {
   const bytes = Uint8Array.from(atob('%s'), c => c.charCodeAt(0));
@@ -54,28 +60,54 @@ def test_a_sample_is_picked_and_an_image_is_dropped(server, artifact, tmp_path):
         first = base64.b64decode(server.get("/models")[1]["models"][0]["samples"][0]["data"])
         await tab.evaluate("document.querySelector('#samples button').click()")
         await tab.wait_for("!document.getElementById('result').hidden")
-        assert await tab.evaluate(READ_ROWS) == rows(artifact, np.frombuffer(first, "uint8").reshape(8, 8, 3))
+        assert await tab.evaluate(READ_CLASSES) == rows(artifact, np.frombuffer(first, "uint8").reshape(8, 8, 3))
         latency = await tab.evaluate("document.getElementById('latency').textContent")
         assert latency.startswith("Answered in ") and latency.endswith(" ms")
 
         await tab.evaluate("document.getElementById('result').hidden = true")
         await tab.evaluate(DROP % base64.b64encode(png(dropped)).decode())
         await tab.wait_for("!document.getElementById('result').hidden")
-        assert await tab.evaluate(READ_ROWS) == rows(artifact, dropped)
+        assert await tab.evaluate(READ_CLASSES) == rows(artifact, dropped)
         shown = await tab.evaluate(
             "[...document.getElementById('input').getContext('2d').getImageData(0, 0, 8, 8).data]"
         )
         np.testing.assert_array_equal(np.reshape(shown, (8, 8, 4))[..., :3], dropped)
         assert "8 × 8" in await tab.evaluate("document.getElementById('size').textContent")
 
-        picture = await tab.call("Page.captureScreenshot")
-        Path(os.environ.get("SCREENSHOT", tmp_path / "page.png")).write_bytes(base64.b64decode(picture["data"]))
+        assert await tab.evaluate("document.getElementById('carried').hidden")
+        await save_picture(tab, os.environ.get("SCREENSHOT", tmp_path / "page.png"))
         asked = [e["params"]["request"]["url"] for e in tab.events if e["method"] == "Network.requestWillBeSent"]
         assert {url.split("/")[2] for url in asked if url.startswith("http")} == {f"127.0.0.1:{server.port}"}
         said = [e["params"]["entry"]["text"] for e in tab.events if e["method"] == "Log.entryAdded"]
         assert said == []
 
     browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def test_how_much_each_layer_carried_is_shown_as_bars_and_in_numbers(gated, tmp_path):
+    given = export.load(gated)
+
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        await tab.evaluate("document.querySelector('#samples button').click()")
+        await tab.wait_for("!document.getElementById('result').hidden")
+        sample = base64.b64decode(server.get("/models")[1]["models"][0]["samples"][0]["data"])
+        (carried,) = given(np.frombuffer(sample, "uint8").reshape(1, 8, 8, 3))["carry"]
+        expected = [[name, "", f"{value:.2f}"] for name, value in zip(("early", "late"), carried, strict=True)]
+        assert await tab.evaluate(READ_CARRIED) == expected
+        assert len(await tab.evaluate(READ_CLASSES)) == 3
+        measured = await tab.evaluate(
+            "[...document.querySelectorAll('#carried i')].map(bar => bar.offsetWidth / bar.parentElement.clientWidth)"
+        )
+        np.testing.assert_allclose(measured, carried, atol=0.1)
+        assert await tab.evaluate("!document.getElementById('carried').hidden")
+        assert "carry gate" in await tab.evaluate("document.querySelector('#carried caption').textContent")
+        roles = await tab.evaluate("[...document.querySelectorAll('#carried th')].map(heading => heading.scope)")
+        assert roles == ["row", "row"]
+        await save_picture(tab, tmp_path / "page.png")
+
+    with serving(tmp_path / "log", gated) as server:
+        browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
 
 
 def test_a_token_is_asked_for(artifact, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import export
-from tests.export.server import ROOT, images
+from tests.export.server import ROOT, content, images, serving
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
@@ -43,6 +43,18 @@ def test_the_page_is_told_of_every_model_and_its_samples(server):
     for sample in model["samples"]:
         assert sample["shape"] == [8, 8, 3]
         assert base64.b64decode(sample["data"]) in real
+
+
+def test_the_page_is_told_which_output_has_the_classes_and_which_the_gates(server, gated, tmp_path):
+    model = server.get("/models")[1]["models"][0]
+    assert (model["output"], model["gates"]) == ("probabilities", None)
+    with serving(tmp_path / "log", gated) as other:
+        (model,) = other.get("/models")[1]["models"]
+        assert (model["output"], model["gates"]) == ("probabilities", {"output": "carry", "layers": ["early", "late"]})
+        status, answer = other.infer(content(images(2)), "highway")
+    assert status == 200
+    outputs = {y["name"]: np.reshape(y["data"], y["shape"]) for y in answer["outputs"]}
+    np.testing.assert_allclose(outputs["carry"], export.load(gated)(images(2))["carry"], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The Open Inference Protocol, spoken with real clients."""
 
 import json
+import re
 import subprocess
 
 import numpy as np
@@ -224,5 +225,7 @@ def test_metrics_count_what_was_asked(server):
 
 
 def test_the_access_log_has_a_line_for_each_answer_and_no_line_of_a_clients(server):
-    server.request("GET", "/v2/health/live%0Aforged")
+    assert server.request("GET", "/v2/health/live%0Aforged")[0] == 404
     server.wait_for(r'127.0.0.1:\d+ "GET /v2/health/live%0Aforged" 404 \d+\.\d ms\n')
+    (line,) = [line for line in server.log.read_text().splitlines() if "forged" in line]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} 127.0.0.1:", line)

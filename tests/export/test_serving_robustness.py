@@ -207,6 +207,38 @@ def test_a_server_that_computes_something_else_than_at_the_export_is_never_ready
     assert "ready: " not in log and "Traceback" not in log
 
 
+# onnxruntime, whose runs fail from the moment that a file is there.
+FAILING = """
+import os
+import onnxruntime
+
+class Session(onnxruntime.InferenceSession):
+    def run(self, *arguments):
+        if os.path.exists({flag!r}):
+            raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+        return super().run(*arguments)
+
+onnxruntime.InferenceSession = Session
+"""
+
+
+def test_a_runtime_that_fails_is_told_and_the_server_stays_up(artifact, tmp_path):
+    flag = tmp_path / "broken"
+    before = FAILING.format(flag=str(flag))
+    with serving(tmp_path / "log", artifact, f"second={artifact}", before=before) as server:
+        assert server.infer(VALID)[0] == 200
+        flag.touch()
+        assert server.infer(VALID) == (500, {"error": "The server has failed on this request."})
+        # It does not compute what it did any more: nobody is sent to it again.
+        flag.unlink()
+        status, headers, body = server.request("POST", INFER, VALID)
+        assert (status, headers["retry-after"], list(json.loads(body))) == (503, "1", ["error"])
+        assert server.get("/v2/models/classifier/ready") == (503, {"name": "classifier", "ready": False})
+        assert server.get("/v2/health/ready") == (503, {"ready": False})
+        assert server.is_healthy() and server.infer(VALID, "second")[0] == 200
+        assert server.terminate() == 0
+
+
 def test_only_who_has_the_token_is_served(artifact, tmp_path):
     (tmp_path / "token").write_text("open-sesame\n")
     with serving(tmp_path / "log", artifact, "--token-file", tmp_path / "token") as server:

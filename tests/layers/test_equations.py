@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
+from keras_skip.highway import recorded_gates
 from tests.layers.test_contracts import random_state
 
 RNG = np.random.default_rng(5)
@@ -194,6 +195,18 @@ def test_highway(rank, carry, kernel_size):
     check(b, x, t * h + c * x)
     for gate, expected in zip(b.gates(x), (t, c), strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(gate), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gates_of_all_blocks_of_a_model_are_recorded_in_the_order_of_their_calls_and_only_inside():
+    first, second = ks.HighwayBlock(name="first"), ks.HighwayBlock(carry="coupled", name="second")
+    model = keras.Sequential([first, keras.Sequential([second, first])])
+    x = data(0)
+    with recorded_gates() as outer, recorded_gates() as gates:
+        model(x)
+    model(x)
+    assert [block.name for block, _, _ in gates] == ["first", "second", "first"] and outer == []
+    for given, expected in zip(gates[0][1:], first.gates(x), strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(given), ops.convert_to_numpy(expected), rtol=1e-5)
 
 
 def test_highway_gates_start_at_the_biases_of_the_literature():

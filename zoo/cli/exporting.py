@@ -37,6 +37,9 @@ def export(
     samples: Annotated[
         Path | None, typer.Option(help="Real inputs of a .keras file: an array in .npy, or by input in .npz.")
     ] = None,
+    gates: Annotated[
+        bool, typer.Option("--gates", help='Add an output "carry": how much each highway block carries on.')
+    ] = False,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -61,6 +64,7 @@ def export(
         formats=[name.strip() for name in formats.split(",")],
         opset=opset,
         layout=layout,
+        gates=gates,
         device=device,
         overwrite=overwrite,
         **surroundings,

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="A port for gRPC beside HTTP; needs the extra grpc. Default: none.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     max_batch_size: Annotated[int, typer.Option(help="Examples in one run, and so in one request.")] = 32,
     max_delay_ms: Annotated[float, typer.Option(help="How long a request may wait for others to be run with.")] = 2,
@@ -40,6 +43,7 @@ def serve(
         *artifacts,
         host=host,
         port=port,
+        grpc_port=grpc_port,
         device=device,
         max_batch_size=max_batch_size,
         max_delay=max_delay_ms / 1000,
@@ -58,34 +62,64 @@ class Target(StrEnum):
 
     triton = "triton"
     kserve = "kserve"
+    ray = "ray"
 
 
 @app.command()
 def deploy(
     artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
-    target: Annotated[Target, typer.Option(help="A model repository for Triton, or a manifest for KServe.")],
+    target: Annotated[
+        Target, typer.Option(help="A model repository for Triton, a manifest for KServe, or replicas on Ray Serve.")
+    ],
     out: Annotated[Path, typer.Option(help="The model repository, or the folder of the manifest.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="What clients call it. Default: the artifact's own name.")] = None,
     storage_uri: Annotated[
         str | None, typer.Option(help="For kserve: where the cluster finds the model repository.")
     ] = None,
-    max_batch_size: Annotated[int, typer.Option(help="For triton: examples in one run.")] = 32,
-    max_delay_ms: Annotated[float, typer.Option(help="For triton: how long a request may wait for others.")] = 2,
-    queue: Annotated[int, typer.Option(help="For triton: requests that may wait.")] = 256,
+    max_batch_size: Annotated[int, typer.Option(help="For triton and ray: examples in one run.")] = 32,
+    max_delay_ms: Annotated[
+        float, typer.Option(help="For triton and ray: how long a request may wait for others.")
+    ] = 2,
+    queue: Annotated[int, typer.Option(help="For triton and ray: requests that may wait, at each replica.")] = 256,
     overwrite: Overwrite = False,
+    replicas: Annotated[int, typer.Option(help="For ray: how many replicas, or the fewest.")] = 1,
+    max_replicas: Annotated[
+        int | None, typer.Option(help="For ray: the most replicas; their number follows the load. Default: the fewest.")
+    ] = None,
+    cpus: Annotated[float, typer.Option(help="For ray: cores for a replica.")] = 1,
+    device: Annotated[str, typer.Option(help="For ray: cpu, or cuda with a GPU for each replica.")] = "cpu",
+    address: Annotated[
+        str, typer.Option(help="For ray: the cluster's address, auto for one that runs here, local to start one.")
+    ] = "local",
+    host: Annotated[str, typer.Option(help="For ray: the address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="For ray: the port; 0 takes a free one.")] = 8000,
+    token_file: Annotated[
+        Path | None, typer.Option(help="For ray: a file with the bearer token that clients must send. Default: none.")
+    ] = None,
 ) -> None:
-    """Write what Triton or KServe needs to serve an exported network."""
-    from export import deploy as write
+    """Serve an exported network elsewhere: write what Triton or KServe needs, or run it on Ray Serve.
 
+    On Ray it runs until Ctrl-C or SIGTERM, and needs the extra `ray`.
+    """
+    from export import deploy as write
+    from export import run_on_ray
+
+    batching: dict[str, Any] = {"max_batch_size": max_batch_size, "max_delay": max_delay_ms / 1000, "queue": queue}
+    if target is Target.ray:
+        run_on_ray(
+            artifact if name is None else f"{name}={artifact}",
+            address=address,
+            host=host,
+            port=port,
+            device=device,
+            replicas=replicas,
+            max_replicas=max_replicas,
+            cpus=cpus,
+            token_file=token_file,
+            **batching,
+        )
+        return
     written = write(
-        artifact,
-        out,
-        target=target.value,
-        name=name,
-        storage_uri=storage_uri,
-        max_batch_size=max_batch_size,
-        max_delay=max_delay_ms / 1000,
-        queue=queue,
-        overwrite=overwrite,
+        artifact, out, target=target.value, name=name, storage_uri=storage_uri, overwrite=overwrite, **batching
     )
     console.show_record("Deployment", {"written": written})

@@ -1,0 +1,189 @@
+"""The Open Inference Protocol over gRPC, spoken with NVIDIA's client."""
+
+import json
+import queue
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import export
+from tests.export.server import PATIENCE, images, serving
+
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+triton = pytest.importorskip("tritonclient.grpc", reason="the extra grpc is not installed", exc_type=ImportError)
+messages = triton.service_pb2
+
+
+def grpc_address(server):
+    port = server.wait_for(r"listening on grpc://127.0.0.1:(\d+)")[1]
+    return f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def both(artifact, tmp_path_factory):
+    """A server of HTTP and gRPC."""
+    log = tmp_path_factory.mktemp("grpc") / "log"
+    with serving(log, artifact, "--grpc-port", 0, "--max-body", 2**20) as running:
+        running.grpc = grpc_address(running)
+        yield running
+        assert running.terminate() == 0
+
+
+@pytest.fixture
+def client(both):
+    with triton.InferenceServerClient(both.grpc) as opened:
+        yield opened
+
+
+def tensor(x, **fields):
+    """An input with typed contents, which tritonclient does not send itself."""
+    about = {"name": "input", "datatype": "UINT8", "shape": x.shape, "contents": {"uint_contents": x.ravel().tolist()}}
+    return {**about, **fields}
+
+
+def asked(client, **request):
+    """Sends a message as it is; gives the answer, or the code and the text of the error."""
+    request = {"model_name": "classifier", **request}
+    try:
+        return client._client_stub.ModelInfer(messages.ModelInferRequest(**request), timeout=PATIENCE)
+    except triton._client.grpc.RpcError as error:
+        return error.code().name, error.details()
+
+
+def given(x):
+    array = triton.InferInput("input", list(x.shape), "UINT8")
+    array.set_data_from_numpy(x)
+    return [array]
+
+
+def test_health_and_metadata_are_those_of_http(client, both):
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("classifier", "1")
+    assert client.get_server_metadata(as_json=True)["extensions"] == ["binary_tensor_data"]
+    about = client.get_model_metadata("classifier", as_json=True)
+    _, of_http = both.get("/v2/models/classifier")
+    for kind in ("inputs", "outputs"):
+        (declared,) = about[kind]
+        assert declared == {**of_http[kind][0], "shape": [str(n) for n in of_http[kind][0]["shape"]]}
+
+
+def test_the_answer_is_the_predictors(client, artifact):
+    x = images(5)
+    answer = client.infer("classifier", given(x), request_id="mine", client_timeout=PATIENCE)
+    assert (answer.get_response().id, answer.get_response().model_version) == ("mine", "1")
+    np.testing.assert_allclose(answer.as_numpy("probabilities"), export.load(artifact)(x), atol=1e-6)
+
+
+def test_typed_contents_are_read_too(client, artifact):
+    x = images(2)
+    answer = asked(client, inputs=[tensor(x)], outputs=[{"name": "probabilities"}])
+    received = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(answer.outputs[0].shape)
+    np.testing.assert_allclose(received, export.load(artifact)(x), atol=1e-6)
+
+
+ONE = images(1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "said"),
+    [
+        ({"inputs": []}, "INVALID_ARGUMENT", "at least one tensor"),
+        ({"inputs": [tensor(ONE)] * 2}, "INVALID_ARGUMENT", "each input once"),
+        ({"inputs": [tensor(ONE, name="image")]}, "INVALID_ARGUMENT", "Expected the inputs input. Received: image"),
+        ({"inputs": [tensor(ONE, datatype="FP32")]}, "INVALID_ARGUMENT", "datatype UINT8. Received: FP32"),
+        ({"inputs": [tensor(ONE, datatype="BYTES")]}, "INVALID_ARGUMENT", "datatype of input"),
+        ({"inputs": [tensor(ONE, shape=[1, 8, 8])]}, "INVALID_ARGUMENT", "shape [-1, 8, 8, 3]"),
+        ({"inputs": [tensor(ONE, shape=[-1, 8, 8, 3])]}, "INVALID_ARGUMENT", "list of sizes"),
+        ({"inputs": [tensor(images(33))]}, "INVALID_ARGUMENT", "1 to 32 examples"),
+        ({"inputs": [tensor(ONE, contents={"uint_contents": [1]})]}, "INVALID_ARGUMENT", "as much data"),
+        ({"inputs": [tensor(ONE, contents={"uint_contents": [256] * 192})]}, "INVALID_ARGUMENT", "within 0 to 255"),
+        ({"inputs": [tensor(ONE)], "outputs": [{"name": "logits"}]}, "INVALID_ARGUMENT", "Received: logits"),
+        ({"inputs": [tensor(ONE)], "raw_input_contents": [ONE.tobytes()]}, "INVALID_ARGUMENT", "Received: both"),
+        ({"inputs": [tensor(ONE)], "raw_input_contents": [b"", b""]}, "INVALID_ARGUMENT", "each of 1 inputs"),
+        ({"model_name": "third", "inputs": [tensor(ONE)]}, "NOT_FOUND", "Expected one of the models classifier"),
+        ({"model_version": "2", "inputs": [tensor(ONE)]}, "NOT_FOUND", "Expected version 1"),
+    ],
+)
+def test_what_is_wrong_is_told_as_over_http(request_, code, said, client):
+    received = asked(client, **request_)
+    assert received[0] == code
+    assert said in received[1]
+
+
+def test_raw_contents_of_another_size_and_messages_too_large_are_refused(client):
+    about = {"name": "input", "datatype": "UINT8", "shape": ONE.shape}
+    code, text = asked(client, inputs=[about], raw_input_contents=[ONE.tobytes()[1:]])
+    assert code == "INVALID_ARGUMENT" and "Expected 192 bytes for input" in text
+    assert asked(client, inputs=[about], raw_input_contents=[b"x" * 2**21])[0] == "RESOURCE_EXHAUSTED"
+    assert client.is_server_live()
+
+
+def test_nothing_else_is_there(client):
+    for call in (lambda: client.unload_model("classifier"), client.get_model_repository_index):
+        with pytest.raises(triton.InferenceServerException, match="UNIMPLEMENTED"):
+            call()
+
+
+def test_http_and_grpc_share_their_metrics_and_their_log(client, both):
+    def count(status):
+        line = f'keras_skip_requests_total{{model="classifier",status="{status}"}} '
+        text = both.request("GET", "/metrics")[2].decode()
+        return sum(float(each.removeprefix(line)) for each in text.splitlines() if each.startswith(line))
+
+    before = count(200), count(400)
+    client.infer("classifier", given(ONE))
+    asked(client)
+    assert both.infer(json.dumps({}))[0] == 400
+    assert (count(200), count(400)) == (before[0] + 1, before[1] + 2)
+    both.wait_for(r'127.0.0.1:\d+ "gRPC ModelInfer" 400 \d+\.\d ms\n')
+
+
+def test_a_full_queue_and_a_drain_are_unavailable_and_what_was_taken_is_answered(artifact, tmp_path):
+    options = "--grpc-port", 0, "--max-delay-ms", 3000, "--queue", 1
+    answers = queue.Queue()
+    with (
+        serving(tmp_path / "log", artifact, *options) as server,
+        triton.InferenceServerClient(grpc_address(server)) as client,
+    ):
+        client.async_infer("classifier", given(ONE), callback=lambda result, error: answers.put((result, error)))
+        while server.request("GET", "/metrics")[2].find(b'keras_skip_queue{model="classifier"} 1.0') < 0:
+            time.sleep(0.01)
+        code, text = asked(client, inputs=[tensor(ONE)])
+        assert (code, "fewer others wait" in text) == ("UNAVAILABLE", True)
+        server.process.terminate()
+        while client.is_server_ready():
+            time.sleep(0.01)
+        assert asked(client, inputs=[tensor(ONE)]) == ("UNAVAILABLE", "classifier is not ready.")
+        result, error = answers.get(timeout=PATIENCE)
+        assert error is None
+        np.testing.assert_allclose(result.as_numpy("probabilities"), export.load(artifact)(ONE), atol=1e-6)
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_only_who_has_the_token_is_served(artifact, tmp_path):
+    (tmp_path / "token").write_text("open-sesame")
+    options = "--grpc-port", 0, "--token-file", tmp_path / "token"
+    with (
+        serving(tmp_path / "log", artifact, *options) as server,
+        triton.InferenceServerClient(grpc_address(server)) as client,
+    ):
+        assert client.is_server_live() and client.is_server_ready()
+        for wrong in ({}, {"authorization": "Bearer open"}, {"authorization": "open-sesame"}):
+            with pytest.raises(triton.InferenceServerException, match="UNAUTHENTICATED"):
+                client.infer("classifier", given(ONE), headers=wrong)
+        right = client.infer("classifier", given(ONE), headers={"authorization": "Bearer open-sesame"})
+        assert right.as_numpy("probabilities").shape == (1, 4)
+
+
+def test_a_port_that_is_taken_ends_the_server(both, artifact, tmp_path):
+    with serving(tmp_path / "log", artifact, "--grpc-port", both.grpc.rpartition(":")[2], ready=False) as server:
+        assert server.process.wait(PATIENCE) == 1
+    assert f"Error: Expected an address to listen on. Received: {both.grpc}" in server.log.read_text()
+
+
+def test_without_the_extra_it_is_named(artifact, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    monkeypatch.delitem(sys.modules, "export.serving._grpc", raising=False)
+    with pytest.raises(ValueError, match='Expected the extra "grpc": pip install'):
+        export.serve(artifact, port=0, grpc_port=0)

@@ -1,0 +1,215 @@
+"""Replicas on Ray Serve: real processes, one of them killed while all are busy."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import export
+from tests.export.server import content, images, output, serving, tensor
+
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+# Ray's own models are declared as Pydantic did it before version 2.
+pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found as Linux tells them")
+
+INFER = "/v2/models/classifier/infer"
+CLIENTS, REQUESTS = 8, 40
+# Starting Ray and its processes takes a slow machine long.
+PATIENCE = 300
+# What a client asks again after: the server's own failures, and no answer at all.
+REPEATED = (500, 503, None)
+
+
+@pytest.fixture(scope="module")
+def on_ray(artifact, tmp_path_factory):
+    """Two replicas; a request waits some time for others, so that each holds some whenever it is killed."""
+    options = "--target", "ray", "--replicas", "2", "--cpus", "0.5", "--max-delay-ms", "50"
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with serving(log, artifact, *options, command="deploy", patience=PATIENCE) as running:
+        yield running
+
+
+def replicas(server):
+    """The processes of the replicas."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
+
+    def is_ours(process):
+        return process == server.process.pid or (process in parents and is_ours(parents[process]))
+
+    return {process for process, title in titles.items() if title.startswith(b"ray::ServeReplica") and is_ours(process)}
+
+
+def asked(server, x):
+    """The status and the output for an image, or None where the connection breaks."""
+    try:
+        status, _, body = server.request("POST", INFER, json.dumps(content(x)))
+    except (http.client.HTTPException, OSError):
+        return None, None
+    return status, output(json.loads(body)) if status == 200 else body
+
+
+def in_threads(function):
+    """Runs a function of its number in as many threads as there are clients."""
+    threads = [threading.Thread(target=function, args=(i,)) for i in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+@needs_ray
+def test_a_replica_answers_and_refuses_as_the_server_does(on_ray, server, artifact):
+    x = images(3)
+    status, answer = on_ray.infer(content(x, id="mine"))
+    assert (status, answer["id"], answer["model_name"]) == (200, "mine", "classifier")
+    np.testing.assert_allclose(output(answer), export.load(artifact)(x), atol=1e-6)
+    asked = [
+        ("GET", "/v2", None, {}),
+        ("GET", "/v2/health/ready", None, {}),
+        ("GET", "/v2/models/classifier/versions/1", None, {}),
+        ("GET", "/v2/models/classifier/versions/2", None, {}),
+        ("GET", INFER, None, {}),
+        ("GET", "/elsewhere", None, {}),
+        ("POST", INFER, b"no JSON", {}),
+        ("POST", INFER, b"{}", {"Content-Encoding": "gzip"}),
+        ("POST", INFER, b"{}", {"Inference-Header-Content-Length": "3"}),
+        ("POST", INFER, b" " * (2**24 + 1), {}),
+        ("POST", INFER, json.dumps({"inputs": [tensor(x, shape=[3, 8, 8])]}), {}),
+        ("POST", INFER, json.dumps({"inputs": [tensor(x, datatype="FP32")]}), {}),
+        ("POST", INFER, json.dumps({"inputs": [tensor(x, name="other")]}), {}),
+        ("POST", INFER, json.dumps(content(images(33))), {}),
+        ("POST", INFER, json.dumps(content(x, outputs=[{"name": "other"}])), {}),
+    ]
+    for request in asked:
+        (status, _, body), (expected, _, told) = on_ray.request(*request), server.request(*request)
+        assert (status, body) == (expected, told), request[:2]
+        assert expected < 500
+
+
+@needs_ray
+@needs_proc
+def test_a_replica_is_killed_under_load_and_nothing_is_lost(on_ray, artifact):
+    x = images(CLIENTS)
+    expected = export.load(artifact)(x)
+    answers, other = [[] for _ in range(CLIENTS)], []
+
+    def client(i):
+        for _ in range(REQUESTS):
+            while True:
+                status, given = asked(on_ray, x[i : i + 1])
+                if status == 200:
+                    break
+                other.append((status, given))
+                time.sleep(0.1)
+            answers[i].append(given)
+
+    before = replicas(on_ray)
+    assert len(before) == 2
+    threads = in_threads(client)
+    while sum(map(len, answers)) < CLIENTS * REQUESTS / 4:
+        time.sleep(0.01)
+    killed = min(before)
+    os.kill(killed, signal.SIGKILL)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert [len(given) for given in answers] == [REQUESTS] * CLIENTS
+    for i, given in enumerate(answers):
+        np.testing.assert_allclose(np.concatenate(given), np.repeat(expected[i : i + 1], REQUESTS, 0), atol=1e-6)
+    assert {status for status, _ in other} <= set(REPEATED), other
+    # Another one takes its place.
+    ends = time.monotonic() + PATIENCE
+    while len(replicas(on_ray)) < 2 or killed in replicas(on_ray):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+@needs_ray
+def test_sigterm_drains_the_replicas(on_ray, artifact):
+    x = images(CLIENTS)
+    expected = export.load(artifact)(x)
+    counts, broken = [0] * CLIENTS, []
+
+    def client(i):
+        while True:
+            status, given = asked(on_ray, x[i : i + 1])
+            if status != 200:
+                # Ray's proxy knows no such path any more, or has ended.
+                if status not in (404, 503, None):
+                    broken.append((status, given))
+                return
+            np.testing.assert_allclose(given, expected[i : i + 1], atol=1e-6)
+            counts[i] += 1
+
+    threads = in_threads(client)
+    while min(counts) < 2:
+        time.sleep(0.01)
+    assert on_ray.terminate() == 0
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert broken == []
+    assert "ended" in on_ray.log.read_text()
+
+
+@needs_ray
+def test_the_number_of_replicas_follows_the_load_where_it_may():
+    from export.serving._model import Limits
+    from export.serving._ray import Replication, _deployment
+
+    fixed = _deployment(Replication(3, 3, 1, "cpu"), Limits())
+    assert (fixed.num_replicas, fixed._deployment_config.autoscaling_config) == (3, None)
+    varying = _deployment(Replication(1, 4, 2, "cuda"), Limits(max_batch_size=16))
+    scaling = varying._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 4, 16)
+    assert varying.ray_actor_options == {"num_cpus": 2, "num_gpus": 1}
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"replicas": 0}, "replicas=0"),
+        ({"replicas": 3, "max_replicas": 2}, "max_replicas=2"),
+        ({"cpus": 0}, "cpus=0"),
+        ({"device": "tpu"}, "device='tpu'"),
+        ({"max_batch_size": 0}, "max_batch_size=0"),
+        ({"port": 99999}, "a port from 0 to 65535"),
+    ],
+)
+def test_mistakes_are_told_before_ray_starts(options, said, artifact):
+    with pytest.raises(ValueError, match=said):
+        export.run_on_ray(artifact, **options)
+
+
+@needs_ray
+def test_what_is_no_artifact_or_a_spoiled_one_is_told_before_ray_starts(spoiled, tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected an artifact"):
+        export.run_on_ray(tmp_path)
+    (spoiled / "model.onnx").write_bytes(b"x")
+    with pytest.raises(export.VerificationError, match="changed model.onnx"):
+        export.run_on_ray(spoiled)
+
+
+def test_without_the_extra_the_command_names_it(artifact, monkeypatch, capsys):
+    import zoo.cli
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "export.serving._ray", raising=False)
+    monkeypatch.setattr(sys, "argv", ["keras-skip", "deploy", str(artifact), "--target", "ray"])
+    with pytest.raises(SystemExit) as ended:
+        zoo.cli.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, line.startswith('Error: Expected the extra "ray": pip install')) == (1, True)
