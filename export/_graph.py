@@ -45,3 +45,22 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
         for inner in subgraphs(node):
             _rename(inner, names)
+
+
+def sort_nodes(graph: Any) -> None:
+    """Puts every node behind those whose results it takes; beyond that they stay in order."""
+    nodes = list(graph.node)
+    makers = {name: i for i, node in enumerate(nodes) for name in node.output}
+    order: dict[int, None] = {}
+    waiting = list(range(len(nodes)))[::-1]
+    while waiting:
+        at = waiting[-1]
+        needed = {makers[name] for node in with_inner(nodes[at]) for name in node.input if name in makers} - {at}
+        missing = [i for i in sorted(needed) if i not in order]
+        if missing and at not in order:
+            waiting.extend(missing)
+        else:
+            order.setdefault(waiting.pop())
+    sorted_nodes = [nodes[i] for i in order]
+    del graph.node[:]
+    graph.node.extend(sorted_nodes)
