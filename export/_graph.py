@@ -1,7 +1,11 @@
 """Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+# In bytes: what shapes are computed from is smaller.
+_LARGE = 2**16
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
@@ -64,3 +68,19 @@ def sort_nodes(graph: Any) -> None:
     sorted_nodes = [nodes[i] for i in order]
     del graph.node[:]
     graph.node.extend(sorted_nodes)
+
+
+@contextmanager
+def without_values(model: Any) -> Iterator[Any]:
+    """Leaves the values of large constants out for a while, whose shapes are all that inference of shapes needs.
+
+    It copies the model it is given twice, and takes none above 2 GB.
+    """
+    large = [(i, i.raw_data) for i in model.graph.initializer if len(i.raw_data) > _LARGE]
+    for initializer, _ in large:
+        initializer.raw_data = b""
+    try:
+        yield model
+    finally:
+        for initializer, values in large:
+            initializer.raw_data = values

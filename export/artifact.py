@@ -1,7 +1,7 @@
 """The artifact: a folder that holds a trained network for serving, and the proof that its forms compute the same thing.
 
     saved_model/    TensorFlow's form
-    model.onnx      ONNX
+    model.onnx      ONNX; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, preprocessing, opset, versions, and the hash of every file
     parity.json     what was compared with what, on which inputs, and every figure
     samples.npz     inputs, and what Keras made of them: whoever has the artifact can check it without Keras
@@ -25,7 +25,8 @@ from ._proof import measure, precision_change, prove, record
 from ._publish import published
 from ._recorded import DECISIONS
 from ._served import Served, raw_samples, served
-from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
+from .errors import ExportError
+from .onnx_model import DATA, DEFAULT_OPSET, describe_onnx, write_onnx
 from .preprocessing import Preprocessing
 from .quantisation import halved, quantised
 from .saved_model import write_saved_model
@@ -150,6 +151,8 @@ def export(
             write_saved_model(function, folder / SAVED_MODEL)
         if "onnx" in formats:
             write_onnx(function, folder / ONNX, opset, labels)
+        if precision != FP32 and (folder / f"{ONNX}{DATA}").exists():
+            raise ExportError(f"Expected at most 2 GB of weights for precision={precision!r}. Received: more")
         narrowed = halved(folder / ONNX) if precision == FP16 else {}
         parity = prove(function, folder, inputs, expected, tolerance, device)
         if labelled:
