@@ -70,7 +70,6 @@ def quantise(
         weight_type=QuantType.QInt8,
         nodes_to_exclude=kept,
         calibrate_method=CalibrationMethod.MinMax,
-        extra_options={"CalibMaxIntermediateOutputs": 1},
     )
     _restore(source, target)
     few = {name: x[:_LOOKED_AT] for name, x in batches[0].items()}

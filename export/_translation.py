@@ -27,7 +27,8 @@ def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
         frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
         frozen = tf_loader.fix_freezing_errors_part2(frozen)
         values = _take_out(frozen)
-        graph = tf_loader.tf_optimize(inputs, outputs, frozen)
+        with tf.Graph().as_default():
+            graph = tf_loader.tf_optimize(inputs, outputs, frozen)
         _put_constants_back(graph, values)
         contents = {name: tensor.tensor_content for name, tensor in values.items()}
         try:
