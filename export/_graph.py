@@ -60,7 +60,7 @@ def sort_nodes(graph: Any) -> None:
     while waiting:
         at = waiting[-1]
         needed = {makers[name] for node in with_inner(nodes[at]) for name in node.input if name in makers} - {at}
-        missing = [i for i in sorted(needed) if i not in order]
+        missing = [i for i in sorted(needed, reverse=True) if i not in order]
         if missing and at not in order:
             waiting.extend(missing)
         else:

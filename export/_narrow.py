@@ -52,7 +52,7 @@ def quantise(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
 
-    prepared, batches = target.with_suffix(".prepared.onnx"), list(batches)
+    prepared, calibration = target.with_suffix(".prepared.onnx"), list(batches)
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     constants = {initializer.name for initializer in graph.initializer}
@@ -61,7 +61,7 @@ def quantise(
     quantize_static(
         str(prepared),
         str(target),
-        _reader(batches),
+        _reader(calibration),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(_INTEGER),
         per_channel=True,
@@ -72,7 +72,7 @@ def quantise(
         calibrate_method=CalibrationMethod.MinMax,
     )
     _restore(source, target)
-    few = {name: x[:_LOOKED_AT] for name, x in batches[0].items()}
+    few = {name: x[:_LOOKED_AT] for name, x in calibration[0].items()}
     return _worst(prepared, target, few, {name: node.op_type for node in graph.node for name in node.output})
 
 

@@ -81,7 +81,9 @@ def halved(model: Path) -> dict[str, Any]:
     return {"bytes": _replaced(model, target, "fp16")}
 
 
-def quantised(model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float) -> Any:
+def quantised(
+    model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
+) -> dict[str, Any]:
     """Rewrites an ONNX file in int8, if it is worth it.
 
     Args:
