@@ -78,7 +78,7 @@ class Subject:
             preprocessing = source.preprocessing.as_dict()
             model = zoo.build(self.name, input_shape=shape)
         self.images, self.calibration = (
-            resized(np.asarray(images[:IMAGES]), shape) for images in (source.test_images, source.train_images)
+            resized(picked(images), shape) for images in (source.test_images, source.train_images)
         )
         self.function = served(model, {"dtype": "uint8", **preprocessing}, "softmax")
         self.labels = None
@@ -90,6 +90,11 @@ class Subject:
     @property
     def input(self):
         return self.function.inputs[0].name
+
+
+def picked(images):
+    """Some images from all of them, whose order may be that of their classes."""
+    return np.asarray(images[np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))])
 
 
 def resized(images, shape):
