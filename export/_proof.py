@@ -68,7 +68,7 @@ def measure(
         for name, batch in outputs.items()
         for output, y in batch.items()
     )
-    tolerance = {"atol": _ROOM * worst + _MORE, "rtol": 0.0, "agreement": 0.0, "decision": decision}
+    tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "rtol": 0.0, "agreement": 0.0, "decision": decision}
     records = [
         compare(expected, outputs, inputs, names=("Keras", name), **tolerance) for name, outputs in answers.items()
     ]

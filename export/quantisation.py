@@ -134,7 +134,7 @@ def _replaced(model: Path, target: Path, name: str) -> dict[str, int]:
 
 
 def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -> list[dict[str, Any]]:
-    arguments = {"source": str(model), "target": str(target)}
+    arguments: dict[str, Any] = {"source": str(model), "target": str(target)}
     arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)

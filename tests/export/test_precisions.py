@@ -109,13 +109,7 @@ def test_int8_says_what_it_costs_and_saves(quantised):
     assert set(found["bytes"]) == {"fp32", "int8"}
     noise = [layer["signal_to_noise_db"] for layer in found["worst_layers"]]
     assert noise == sorted(noise) and 0 < noise[0] < 60
-    assert {layer["operation"] for layer in found["worst_layers"]} <= {
-        "Conv",
-        "Relu",
-        "GlobalAveragePool",
-        "Gemm",
-        "Div",
-    }
+    assert all(layer["tensor"] and layer["operation"] for layer in found["worst_layers"])
 
 
 def test_int8_is_verified_against_what_was_measured(quantised):
