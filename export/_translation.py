@@ -9,6 +9,14 @@ from typing import Any
 
 # In bytes. Vectors stay, since what is computed from them alone is to be folded.
 _LARGE = 2**16
+# Optimisations of tf2onnx, and the operations without which they find nothing.
+_ONLY_FOR = {
+    "remove_redundant_upsample": ("Upsample", "Resize"),
+    "const_dequantize_optimizer": ("DequantizeLinear",),
+    "loop_optimizer": ("Loop",),
+    "q_dq_optimizer": ("QuantizeLinear", "DequantizeLinear"),
+    "einsum_optimizer": ("Einsum",),
+}
 
 
 def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
@@ -91,4 +99,11 @@ def _to_onnx(
             const_node_values=contents,
             tensors_to_rename=names,
         )
-        return optimizer.optimize_graph(graph, catch_errors=careful).make_model("")
+        # Each optimisation copies all weights, also one that finds nothing to do.
+        present = graph.dump_node_statistics()
+        needed = {
+            name: made
+            for name, made in optimizer._get_optimizers().items()
+            if name not in _ONLY_FOR or any(present[operation] for operation in _ONLY_FOR[name])
+        }
+        return optimizer.optimize_graph(graph, catch_errors=careful, optimizers=needed).make_model("")
