@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-torch lint bench build clean
+.PHONY: help demo test test-all test-torch lint bench matrix build clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing 
 
 bench: $(INSTALLED)  ## Measure stochastic depth and recomputation, into benchmarks/results
 	PYTHONPATH=. $(BIN)/python benchmarks/run.py
+
+matrix: $(INSTALLED)  ## Export every network and layer in each precision, opset and batch; goes on where it stopped
+	PYTHONPATH=. $(BIN)/python benchmarks/export_matrix.py $(ARGUMENTS)
 
 build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .artifact import Artifact, export
     from .deployment import deploy
-    from .errors import DeviceError, ExportError, ParityError, VerificationError
+    from .errors import DeviceError, ExportError, ParityError, PrecisionError, VerificationError
     from .inspection import inspect
     from .onnx_model import to_onnx
     from .parity import Parity, compare
@@ -26,6 +26,7 @@ _HOMES = {
     "ExportError": "errors",
     "Parity": "parity",
     "ParityError": "errors",
+    "PrecisionError": "errors",
     "Predictor": "predictor",
     "Preprocessing": "preprocessing",
     "VerificationError": "errors",
@@ -47,6 +48,7 @@ __all__ = [
     "ExportError",
     "Parity",
     "ParityError",
+    "PrecisionError",
     "Predictor",
     "Preprocessing",
     "VerificationError",

@@ -12,6 +12,7 @@ from ._dimensions import named
 from ._graph import all_nodes, rename_values
 from ._served import Served
 from ._structure import simplified
+from ._translation import translated
 from .errors import ExportError
 
 _INSIDE = "keras_skip_"
@@ -35,11 +36,12 @@ def converted(function: Served, opset: int) -> Any:
 
     traced = tf.function(call, input_signature=specs)
     with inlined(), _logged_errors() as errors:
-        from tf2onnx import convert
-
-        _refuse_bfloat16(traced.get_concrete_function().graph.as_graph_def())
+        concrete = traced.get_concrete_function()
+        _refuse_bfloat16(concrete.graph.as_graph_def())
+        names = {f"{name}:0": name for name in inside}
+        names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
-            model, _ = convert.from_function(traced, input_signature=specs, opset=opset)
+            model = translated(concrete, names, opset)
         except Exception as error:
             raise ExportError(_sentence(opset, [*errors, str(error)])) from error
     unknown = sorted(set(_unknown_operations(model.graph, {o.domain: o.version for o in model.opset_import})))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ._graph import without_values
 from ._inputs import Raw
 from ._served import Served
 
@@ -24,7 +25,8 @@ def named(model: Any, function: Served) -> Any:
         _set(value, [None] * len(value.type.tensor_type.shape.dim))
     del graph.value_info[:]
     known = {name for own in names for name in own}
-    inferred = onnx.shape_inference.infer_shapes(model).graph.output
+    with without_values(model):
+        inferred = onnx.shape_inference.infer_shapes(model).graph.output
     for value, better in zip(graph.output, inferred, strict=True):
         dims = [dim.dim_param if dim.dim_param in known else None for dim in better.type.tensor_type.shape.dim]
         _set(value, [BATCH, *dims[1:]] if dims else [])

@@ -1,7 +1,11 @@
 """Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+# In bytes: what shapes are computed from is smaller.
+_LARGE = 2**16
 
 
 def subgraphs(node: Any) -> Iterator[Any]:
@@ -45,3 +49,38 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
         for inner in subgraphs(node):
             _rename(inner, names)
+
+
+def sort_nodes(graph: Any) -> None:
+    """Puts every node behind those whose results it takes; beyond that they stay in order."""
+    nodes = list(graph.node)
+    makers = {name: i for i, node in enumerate(nodes) for name in node.output}
+    order: dict[int, None] = {}
+    waiting = list(range(len(nodes)))[::-1]
+    while waiting:
+        at = waiting[-1]
+        needed = {makers[name] for node in with_inner(nodes[at]) for name in node.input if name in makers} - {at}
+        missing = [i for i in sorted(needed, reverse=True) if i not in order]
+        if missing and at not in order:
+            waiting.extend(missing)
+        else:
+            order.setdefault(waiting.pop())
+    sorted_nodes = [nodes[i] for i in order]
+    del graph.node[:]
+    graph.node.extend(sorted_nodes)
+
+
+@contextmanager
+def without_values(model: Any) -> Iterator[Any]:
+    """Leaves the values of large constants out for a while, whose shapes are all that inference of shapes needs.
+
+    It copies the model it is given twice, and takes none above 2 GB.
+    """
+    large = [(i, i.raw_data) for i in model.graph.initializer if len(i.raw_data) > _LARGE]
+    for initializer, _ in large:
+        initializer.raw_data = b""
+    try:
+        yield model
+    finally:
+        for initializer, values in large:
+            initializer.raw_data = values

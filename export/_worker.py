@@ -5,6 +5,7 @@ other side knows what had been done when the process died.
 """
 
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -90,6 +91,47 @@ def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> 
     answer.write_text(json.dumps({"milliseconds": milliseconds, "kernels": kernels}), encoding="utf-8")
 
 
+def _halve(here: Path, answer: Path, source: str, target: str) -> None:
+    """Writes a file in fp16."""
+    from ._narrow import halve
+
+    halve(Path(source), Path(target))
+    answer.touch()
+
+
+def _quantise(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:
+    """Writes a file in int8, with the batches as what it is calibrated on."""
+    from ._narrow import quantise
+
+    made = here / "quantised.onnx"
+    worst = quantise(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)
+    shutil.move(made, target)
+    answer.write_text(json.dumps(worst), encoding="utf-8")
+
+
+def _race(here: Path, answer: Path, models: list[str], provider: str) -> None:
+    """Times several files on each batch, one after the other in rounds; the first one changes from round to round."""
+    from ._sessions import open_session
+
+    sessions = [open_session(Path(model), provider=provider) for model in models]
+    seconds: dict[str, list[list[float]]] = {}
+    for name, batch in read_batches(here / INPUTS).items():
+        for session in sessions * _WARM_UP:
+            _timed(session, batch)
+        rounds: list[list[float]] = []
+        start = time.perf_counter()
+        while len(rounds) < _LEAST_ROUNDS or (
+            len(rounds) < _MOST_ROUNDS and time.perf_counter() - start < _RACE_SECONDS
+        ):
+            times = [0.0] * len(sessions)
+            for i in range(len(sessions)):
+                at = (i + len(rounds)) % len(sessions)
+                times[at] = _timed(sessions[at], batch)
+            rounds.append(times)
+        seconds[name] = rounds
+    answer.write_text(json.dumps(seconds), encoding="utf-8")
+
+
 def _timed(session: Any, batch: Batch) -> float:
     from ._sessions import run_session
 
@@ -98,9 +140,12 @@ def _timed(session: Any, batch: Batch) -> float:
     return time.perf_counter() - start
 
 
-RUN, TENSORS, PROFILE = "run", "tensors", "profile"
-_WARM_UP = 2
-_TASKS: dict[str, Callable[..., None]] = {RUN: _run, TENSORS: _tensors, PROFILE: _profile}
+RUN, TENSORS, PROFILE, HALVE, QUANTISE, RACE = "run", "tensors", "profile", "halve", "quantise", "race"
+_WARM_UP, _LEAST_ROUNDS, _MOST_ROUNDS, _RACE_SECONDS = 2, 5, 50, 5
+_TASKS: dict[str, Callable[..., None]] = {
+    **{RUN: _run, TENSORS: _tensors, PROFILE: _profile},
+    **{HALVE: _halve, QUANTISE: _quantise, RACE: _race},
+}
 
 
 if __name__ == "__main__":

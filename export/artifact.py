@@ -1,7 +1,7 @@
 """The artifact: a folder that holds a trained network for serving, and the proof that its forms compute the same thing.
 
     saved_model/    TensorFlow's form
-    model.onnx      ONNX
+    model.onnx      ONNX; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, preprocessing, opset, versions, and the hash of every file
     parity.json     what was compared with what, on which inputs, and every figure
     samples.npz     inputs, and what Keras made of them: whoever has the artifact can check it without Keras
@@ -18,22 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import write_batches
-from ._bisect import differs_from_keras, differs_from_plain
 from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
-from ._isolated import DEVICES, FORMS, PLAIN, Form, run_everywhere
+from ._isolated import DEVICES
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
+from ._proof import measure, precision_change, prove, record
 from ._publish import published
 from ._recorded import decision_of
 from ._served import Served, raw_samples, served, with_gates
-from .errors import ParityError
-from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
-from .parity import Parity, compare
+from .errors import ExportError
+from .onnx_model import DATA, DEFAULT_OPSET, describe_onnx, write_onnx
 from .preprocessing import Preprocessing
-from .saved_model import saved_model_runner, write_saved_model
+from .quantisation import halved, quantised
+from .saved_model import write_saved_model
+from .tolerances import FP16, FP32, INT8, PRECISIONS, TOLERANCES
 
 FORMATS = ("saved_model", "onnx")
-_RECORDED_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,19 @@ def export(
     activation: str | None = None,
     labels: Sequence[Any] | None = None,
     samples: Any = None,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
+    precision: str = FP32,
+    calibration: Any = None,
+    test: tuple[Any, Any] | None = None,
+    max_accuracy_drop: float = 0.5,
     layout: str | None = None,
     device: str | None = None,
     name: str | None = None,
     gates: bool = False,
     overwrite: bool = False,
     batch_sizes: Sequence[int] = (1, 2, 7, 32),
-    atol: float = 1e-5,
+    atol: float | None = None,
     rtol: float | None = None,
     seed: int = 0,
 ) -> Artifact:
@@ -96,16 +99,23 @@ def export(
         labels: A name for each element along the last axis of a single output.
         samples: Real raw inputs, compared beside random ones: an array, or arrays by name or as the model takes them.
             A model that has never seen an input is built on them.
-        formats: "saved_model", "onnx" or both.
+        formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
+            a SavedModel does not have.
         opset: The version of ONNX's operations.
+        precision: "fp32"; "fp16", for GPUs; or "int8", which is published only where it is measured to be faster under
+            onnxruntime on this machine's processor, and costs little accuracy.
+        calibration: For "int8": raw inputs that the network was trained on, some hundred of them, on which the ranges
+            of its activations are measured; by default `samples`.
+        test: For "int8": raw inputs, and the class of each.
+        max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
         layout: Where images have their channels, at inputs and outputs: "nhwc", "nchw" or None, as the model has them.
         device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
         name: What to call the model; its own name by default.
         gates: Whether to add an output "carry": for each example and highway block the mean of its carry gate.
         overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
         batch_sizes: Sizes of the batches that are compared.
-        atol: Largest absolute difference allowed.
-        rtol: Adds to it in proportion to the largest output; by default 0, without an activation 1e-4.
+        atol: Largest absolute difference allowed; by default 1e-5, in "fp16" 5e-3. "int8" itself is not held to it.
+        rtol: Adds to it in proportion to the largest output; by default 0, without an activation 1e-4, in "fp16" 5e-3.
         seed: Of the random inputs.
 
     Returns:
@@ -116,24 +126,28 @@ def export(
         DeviceError: If CUDA was asked for and is not there.
         ExportError: If the model cannot be converted, or onnxruntime crashes.
         ParityError: If a form of it computes something else.
+        PrecisionError: If "int8" costs too much accuracy, or is not faster; the message has the figures.
         ValueError: If an argument is not usable.
 
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
-    formats = _checked(formats, device)
+    formats = _checked(formats, precision, device)
     function = served(model, preprocessing, activation, layout, samples)
     function = with_gates(function) if gates else function
-    real = raw_samples(function, samples)
-    if real is not None:
-        check_raw(real, function.inputs)
+    real = _raw(function, samples)
+    labelled = _labelled(function, test, _raw(function, calibration) or real) if precision == INT8 else None
     inputs = {**random_inputs(function.inputs, batch_sizes, seed, real), **real_inputs(real, batch_sizes)}
     expected = {key: function.numpy(batch) for key, batch in inputs.items()}
     _check_labels(labels, function, next(iter(expected.values())))
+    # What becomes int8 is proven in fp32 first, and then judged by accuracy and time.
+    chosen = TOLERANCES[FP32 if precision == INT8 else precision]
+    decision = decision_of(activation, function.gates.output if function.gates else None)
     tolerance = {
-        "atol": atol,
-        "rtol": (0.0 if activation else 1e-4) if rtol is None else rtol,
-        "decision": decision_of(activation, function.gates.output if function.gates else None),
+        "atol": chosen.atol if atol is None else atol,
+        "rtol": (0.0 if activation else chosen.rtol) if rtol is None else rtol,
+        "agreement": chosen.agreement,
+        "decision": decision,
     }
     with published(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         folder.mkdir()
@@ -141,25 +155,70 @@ def export(
             write_saved_model(function, folder / SAVED_MODEL)
         if "onnx" in formats:
             write_onnx(function, folder / ONNX, opset, labels)
-        parity = _prove(function, folder, inputs, expected, tolerance, device)
-        parity |= {"seed": seed, "recorded": _record(folder / SAMPLES, inputs, expected)}
+        if precision != FP32 and (folder / f"{ONNX}{DATA}").exists():
+            raise ExportError(f"Expected at most 2 GB of weights for precision={precision!r}. Received: more")
+        narrowed = halved(folder / ONNX) if precision == FP16 else {}
+        parity = prove(function, folder, inputs, expected, tolerance, device)
+        if labelled:
+            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop)
+            parity = measure(folder / ONNX, inputs, expected, decision, device)
+        parity |= {"precision": {"name": precision, **narrowed}}
+        parity |= {"seed": seed, "recorded": record(folder / SAMPLES, inputs, expected)}
         if function.trained_precision:
-            parity["float32_against_trained_precision"] = _precision_change(
+            parity["float32_against_trained_precision"] = precision_change(
                 replace(function, model=model), inputs, expected
             )
         write_json(folder / PARITY, parity)
         about = {"name": name or model.name, "labels": None if labels is None else [str(label) for label in labels]}
-        manifest = write_manifest(folder, about | _describe(function, folder, next(iter(expected.values()))))
+        about |= _describe(function, folder, next(iter(expected.values())), precision)
+        manifest = write_manifest(folder, about)
     return Artifact(Path(path), manifest, parity)
 
 
-def _checked(formats: Sequence[str], device: str | None) -> tuple[str, ...]:
+def _checked(formats: Sequence[str] | None, precision: str, device: str | None) -> tuple[str, ...]:
+    if precision not in PRECISIONS:
+        raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
+    if formats is None:
+        formats = FORMATS if precision == FP32 else ("onnx",)
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(f"Expected formats to be of {FORMATS}. Received: formats={formats!r}")
+    if precision != FP32 and formats != ("onnx",):
+        raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
     if device is not None and device not in DEVICES:
         raise ValueError(f"Expected device to be one of {(*DEVICES, None)}. Received: device={device!r}")
     return formats
+
+
+def _raw(function: Served, given: Any) -> Batch | None:
+    """Raw inputs by name, which are checked."""
+    batch = raw_samples(function, given)
+    if batch is not None:
+        check_raw(batch, function.inputs)
+    return batch
+
+
+def _labelled(
+    function: Served, test: tuple[Any, Any] | None, calibration: Batch | None
+) -> tuple[Batch, Batch, np.ndarray]:
+    """What int8 is calibrated and tested on."""
+    if test is None or calibration is None:
+        missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]
+        raise ValueError(
+            "Expected calibration= (or samples=) and test= with labels for precision='int8'. "
+            f"Received: no {' and no '.join(missing)}"
+        )
+    shapes = function.output_shapes
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
+    inputs, labels = _raw(function, test[0]), np.asarray(test[1])
+    assert inputs is not None
+    if labels.shape != (examples(inputs),) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"Expected the class of each of {examples(inputs)} test inputs, a whole number. "
+            f"Received: labels of shape {labels.shape} and dtype {labels.dtype}"
+        )
+    return calibration, inputs, labels
 
 
 def _check_labels(labels: Sequence[Any] | None, function: Served, expected: Batch) -> None:
@@ -172,103 +231,7 @@ def _check_labels(labels: Sequence[Any] | None, function: Served, expected: Batc
         raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
 
 
-def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: str) -> dict[str, Any]:
-    """Puts records together with the worst of their figures, and names what could not be compared."""
-    agreements = [c.argmax_agreement for c in comparisons if c.argmax_agreement is not None]
-    return {
-        "max_abs_diff": max(c.max_abs_diff for c in comparisons),
-        "max_rel_diff": max(c.max_rel_diff for c in comparisons),
-        "argmax_agreement": min(agreements, default=None),
-        "comparisons": [
-            *({"status": "compared", **c.to_dict()} for c in comparisons),
-            *(
-                {"status": "not available", "reference": reference, "candidate": c, "reason": r}
-                for c, r in absent.items()
-            ),
-        ],
-    }
-
-
-def _prove(
-    function: Served,
-    folder: Path,
-    inputs: Mapping[str, Batch],
-    expected: Mapping[str, Batch],
-    tolerance: Mapping[str, Any],
-    device: str | None,
-) -> dict[str, Any]:
-    candidates: dict[str, Any] = {}
-    absent: dict[str, str] = {}
-    if (folder / SAVED_MODEL).is_dir():
-        candidates["SavedModel"] = saved_model_runner(folder / SAVED_MODEL)
-    if (folder / ONNX).is_file():
-        answers, absent = run_everywhere(folder / ONNX, inputs, device)
-        candidates |= answers
-    records = []
-    for name, candidate in candidates.items():
-        try:
-            records.append(compare(expected, candidate, inputs, names=("Keras", name), **tolerance))
-        except ParityError as error:
-            if name not in FORMS:
-                raise
-            where = _where(function, folder / ONNX, inputs, expected, candidate, tolerance, FORMS[name])
-            raise ParityError(f"{error}. {where}") from error
-    return summarise(records, absent, "Keras")
-
-
-def _where(
-    function: Served,
-    model: Path,
-    inputs: Mapping[str, Batch],
-    expected: Mapping[str, Batch],
-    candidate: Mapping[str, Batch],
-    tolerance: Mapping[str, Any],
-    form: Form,
-) -> str:
-    """Names the tensor at which an ONNX file parts from Keras, on the first input where it does."""
-    for name, batch in inputs.items():
-        try:
-            compare({name: expected[name]}, {name: candidate[name]}, {name: batch}, **tolerance)
-        except ParityError:
-            # The form without optimisation is judged first: where another one fails, that one has passed.
-            return (
-                differs_from_keras(function, model, batch) if form == PLAIN else differs_from_plain(model, batch, form)
-            )
-    return ""
-
-
-def _record(path: Path, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> list[str]:
-    """Stores the smallest inputs and Keras's outputs, at least one of them; returns their names."""
-    recorded: dict[str, Batch] = {}
-    size = 0
-    for name in sorted(inputs, key=lambda name: examples(inputs[name])):
-        arrays = {f"input/{key}": x for key, x in inputs[name].items()}
-        arrays |= {f"output/{key}": y for key, y in expected[name].items()}
-        size += sum(array.nbytes for array in arrays.values())
-        if recorded and size > _RECORDED_BYTES:
-            break
-        recorded[name] = arrays
-    write_batches(path, recorded)
-    return list(recorded)
-
-
-def _precision_change(trained: Served, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> dict[str, Any]:
-    """How far float32 moves the outputs from those of the half precision the model was trained in. Told, not judged."""
-    pairs = [
-        (y.astype("float32"), expected[name][output])
-        for name, batch in inputs.items()
-        for output, y in trained.numpy(batch).items()
-        if output in trained.answers
-    ]
-    agreements = np.concatenate([np.ravel(np.argmax(a, -1) == np.argmax(b, -1)) for a, b in pairs])
-    return {
-        "trained_precision": trained.trained_precision,
-        "max_abs_diff": max(float(np.max(np.abs(a - b))) for a, b in pairs),
-        "argmax_agreement": float(np.mean(agreements)),
-    }
-
-
-def _describe(function: Served, folder: Path, expected: Batch) -> dict[str, Any]:
+def _describe(function: Served, folder: Path, expected: Batch, precision: str) -> dict[str, Any]:
     floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
     exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
     raw = function.inputs[0].preprocessing
@@ -282,7 +245,10 @@ def _describe(function: Served, folder: Path, expected: Batch) -> dict[str, Any]
         "preprocessing": raw.to_dict() if raw else None,
         "activation": function.activation,
         "layout": function.layout,
-        "precision": {"exported": exported, "trained": function.trained_precision or exported},
+        "precision": {
+            "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
+            "trained": function.trained_precision or exported,
+        },
         "versions": _versions(),
     }
     if function.gates is not None:

@@ -13,5 +13,9 @@ class ParityError(ValueError):
     """Two forms of a model do not compute the same thing."""
 
 
+class PrecisionError(ValueError):
+    """A narrower precision costs too much accuracy, or saves no time."""
+
+
 class VerificationError(ValueError):
     """An artifact on disk is not what was exported."""

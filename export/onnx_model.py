@@ -24,6 +24,8 @@ from .preprocessing import Preprocessing
 
 OPSETS = range(13, 19)
 DEFAULT_OPSET = 17
+# A message of protobuf ends at 2 GB; the graph itself takes some of that.
+LARGEST, DATA = 2**31 - 2**24, ".data"
 # The version of what these entries mean.
 _VERSION = "1"
 
@@ -61,7 +63,8 @@ def to_onnx(
 
     Raises:
         FileExistsError: If something is there already.
-        ExportError: If an operation cannot be converted; the message names it, and no file is left.
+        ExportError: If an operation cannot be converted, which the message names, or if the weights are larger than
+            2 GB; no file is left.
         ValueError: If an argument is not usable.
 
     Example:
@@ -71,6 +74,11 @@ def to_onnx(
     function = served(model, preprocessing, activation, layout, samples)
     with published(path, overwrite, Path.is_file) as building:
         write_onnx(function, building, opset)
+        if building.with_name(f"{building.name}{DATA}").exists():
+            raise ExportError(
+                f"Expected at most {LARGEST / 1e9:.1f} GB of weights for a file of its own. "
+                f"Received: {function.model.name} with more, which export() writes into a folder"
+            )
     return Path(path)
 
 
@@ -78,15 +86,24 @@ def write_onnx(function: Served, path: Path, opset: int, labels: Sequence[Any] |
     """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
     if opset not in OPSETS:
         raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
-    import onnx
-
     model = converted(function, opset)
     check_operations(operations(model))
     _describe(model, function, labels)
-    onnx.save(model, path)
+    save(model, path)
     check_onnx(path)
     # The checker lets pass what only shows when it runs, such as the wrong number of groups.
     run_forms(path, {"zeros": zeros(function.inputs)}, (PLAIN,))
+
+
+def save(model: Any, path: Path) -> None:
+    """Writes a model; what is too large for one message keeps its weights in a file beside it, NAME.data."""
+    import onnx
+
+    weights = sum(len(initializer.raw_data) for initializer in model.graph.initializer)
+    if weights <= LARGEST:
+        onnx.save(model, path)
+    else:
+        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}{DATA}", size_threshold=1024)
 
 
 def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> None:

@@ -1,10 +1,10 @@
 """Whether two callables compute the same thing, with explicit tolerances and every figure kept.
 
 A candidate passes where, on every input, max |candidate - reference| <= atol + rtol * max |reference|, both are finite,
-and both decide alike: the same arg-max on the last axis ("argmax"), or the same side of one half ("threshold"). An
-example whose decision in the reference hangs on less than the tolerance is a tie: counted, and left out of the
-agreement. What has several inputs or outputs takes or gives them by name, and passes where every output does. Nothing
-here knows of a format.
+and both decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis ("argmax"), or
+the same side of one half ("threshold"). An example whose decision in the reference hangs on less than the tolerance is
+a tie: counted, and left out of the agreement. What has several inputs or outputs takes or gives them by name, and
+passes where every output does. Nothing here knows of a format.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,6 +37,7 @@ class Parity:
         inputs: Names of the inputs.
         atol: Absolute tolerance.
         rtol: Tolerance relative to max |reference|.
+        agreement: The share of decisions that had to be equal.
     """
 
     reference: str
@@ -51,6 +52,7 @@ class Parity:
     inputs: tuple[str, ...]
     atol: float
     rtol: float
+    agreement: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, ready for JSON."""
@@ -65,6 +67,7 @@ def compare(
     atol: float,
     rtol: float = 0.0,
     decision: str | None | Mapping[str, str | None] = "argmax",
+    agreement: float = 1.0,
     names: tuple[str, str] = ("reference", "candidate"),
 ) -> Parity:
     """Runs two callables on the same inputs and compares what they give.
@@ -76,6 +79,7 @@ def compare(
         atol: Absolute tolerance.
         rtol: Tolerance relative to max |reference|.
         decision: "argmax", "threshold" (sigmoids) or None; or that for each output by name, None where it is not named.
+        agreement: The share of decisions that must be equal.
         names: What to call the two in the record and in errors.
 
     Returns:
@@ -107,12 +111,18 @@ def compare(
             at = f"{where}, output {output}" if len(expected) > 1 else where
             kind = decision.get(output) if isinstance(decision, Mapping) else decision
             measures.append(_measure(values, received[output], at, (atol, rtol), kind))
-    decisions = sum(m.decisions for m in measures)
+    decisions, agreed = sum(m.decisions for m in measures), sum(m.agreed for m in measures)
+    if agreed < agreement * decisions:
+        share = "" if agreement == 1 else f" in {agreement:.0%} of cases"
+        raise ParityError(
+            f"Expected {names[1]} against {names[0]} to decide alike{share}. "
+            f"Received: {decisions - agreed} of {decisions} decisions differ"
+        )
     return Parity(
         *names,
         max_abs_diff=max(m.max_abs_diff for m in measures),
         max_rel_diff=max(m.max_rel_diff for m in measures),
-        argmax_agreement=sum(m.agreed for m in measures) / decisions if decisions else None,
+        argmax_agreement=agreed / decisions if decisions else None,
         decisions=decisions,
         ties=sum(m.ties for m in measures),
         examples=sum(counts.values()),
@@ -120,6 +130,7 @@ def compare(
         inputs=tuple(inputs),
         atol=atol,
         rtol=rtol,
+        agreement=agreement,
     )
 
 
@@ -154,11 +165,11 @@ def _measure(
             f"Received: {worst:.3g} at {index}, {received[index]:.6g} instead of {expected[index]:.6g}"
         )
     relative = worst / scale if scale else worst
-    return _Measure(worst, relative, *_decisions(expected, received, where, allowed, decision))
+    return _Measure(worst, relative, *_decisions(expected, received, allowed, decision))
 
 
 def _decisions(
-    expected: np.ndarray, received: np.ndarray, where: str, tolerance: float, decision: str | None
+    expected: np.ndarray, received: np.ndarray, tolerance: float, decision: str | None
 ) -> tuple[int, int, int]:
     """Counts the decisions that were compared, those that agree, and the ties."""
     if decision is None or (decision == "argmax" and expected.shape[-1] < 2):
@@ -170,12 +181,7 @@ def _decisions(
         second, first = np.moveaxis(np.sort(expected, axis=-1)[..., -2:], -1, 0)
         clear = first - second > tolerance
         same = np.argmax(expected, axis=-1) == np.argmax(received, axis=-1)
-    compared, agreed = int(np.sum(clear)), int(np.sum(clear & same))
-    if agreed < compared:
-        raise ParityError(
-            f"Expected {where} to decide alike. Received: {compared - agreed} of {compared} decisions differ"
-        )
-    return compared, agreed, int(np.sum(~clear))
+    return int(np.sum(clear)), int(np.sum(clear & same)), int(np.sum(~clear))
 
 
 def _by_name(arrays: Arrays) -> Mapping[str, np.ndarray]:

@@ -11,8 +11,8 @@ from typing import Any
 from ._inputs import Batch, Raw, random_inputs
 from ._isolated import DEVICES, run_everywhere
 from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest
+from ._proof import summarise
 from ._recorded import read_recorded
-from .artifact import summarise
 from .errors import ExportError, VerificationError
 from .onnx_model import check_onnx
 from .parity import compare

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
+from export import onnx_model
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
 
 FILES = {"artifact.json", "parity.json", "samples.npz", "model.onnx", "saved_model"}
@@ -211,3 +212,19 @@ def test_arguments_that_do_not_fit_are_refused_and_leave_nothing(arguments, mess
 def test_lambda_like_layers_convert_where_their_operations_do(tmp_path):
     made = export.export(with_function(ops.sin), tmp_path / "a")
     assert made.parity["max_abs_diff"] <= 1e-5
+
+
+def test_weights_too_large_for_one_message_are_kept_beside_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_model, "LARGEST", 100)
+    wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
+    made = export.export(wide, tmp_path / "a", formats="onnx")
+    assert {"model.onnx", "model.onnx.data"} <= set(made.metadata["files"])
+    assert made.onnx.stat().st_size < (made.path / "model.onnx.data").stat().st_size
+    assert export.verify(made.path)["files"] == len(made.metadata["files"]) + 1
+    x = np.ones((2, 6), "float32")
+    np.testing.assert_allclose(export.load(made.path)(x), wide(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(export.ExportError, match="for a file of its own"):
+        export.to_onnx(wide, tmp_path / "model.onnx")
+    with pytest.raises(export.ExportError, match="at most 2 GB of weights for precision='fp16'"):
+        export.export(wide, tmp_path / "b", precision="fp16")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]

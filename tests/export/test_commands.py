@@ -53,6 +53,16 @@ def test_a_keras_file_becomes_an_artifact_that_gives_what_it_gives(folder):
     np.testing.assert_allclose(received, expected, atol=1e-4 * np.max(np.abs(expected)))
 
 
+def test_a_keras_file_in_another_precision(folder):
+    done = keras_skip("export", "net.keras", "--precision", "fp16", "--out", "half", cwd=folder)
+    about = json.loads((folder / "half" / "artifact.json").read_text())
+    assert about["precision"]["exported"] == "float16" and about["formats"] == ["onnx"]
+    assert "fp16" in done.stdout and " bytes" in done.stdout
+    refused = keras_skip("export", "net.keras", "--precision", "int8", "--out", "eight", cwd=folder, expect=1)
+    assert "Expected the folder of a run for --precision int8" in refused.stderr
+    assert not (folder / "eight").exists()
+
+
 def test_a_device_that_is_not_there_is_an_error(folder):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidia0").exists():
         pytest.skip("There is a GPU here.")

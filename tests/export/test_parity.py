@@ -81,6 +81,17 @@ def test_another_arg_max_above_the_tolerance_fails():
         compare(np.copy, lambda x: x + np.array([[-1.1e-5, 1.1e-5]]), {"clear": clear}, atol=1.2e-5)
 
 
+def test_a_share_of_the_decisions_may_be_enough():
+    def one_other(x):
+        return x + np.where(np.arange(10)[:, None] == 3, [-0.011, 0.011], [0.0, 0.0])
+
+    inputs = {"near": np.tile([[0.51, 0.49]], (10, 1))}
+    record = compare(np.copy, one_other, inputs, atol=0.015, agreement=0.9)
+    assert (record.argmax_agreement, record.decisions, record.agreement) == (0.9, 10, 0.9)
+    with pytest.raises(ParityError, match="decide alike in 95% of cases. Received: 1 of 10"):
+        compare(np.copy, one_other, inputs, atol=0.015, agreement=0.95)
+
+
 def test_sigmoids_are_decided_by_one_half():
     values = np.array([[0.9, 0.1], [0.500001, 0.2]])
     record = compare(np.copy, lambda x: x - 2e-6, {"values": values}, atol=1e-5, decision="threshold")

@@ -64,6 +64,15 @@ def test_train_shows_nothing_but_devices_and_progress_on_standard_error(trained)
     assert all("images/s" in line for line in lines)
 
 
+def test_int8_is_calibrated_and_judged_on_the_images_of_the_run(trained):
+    pytest.importorskip("sympy", reason="onnxruntime.quantization imports it")
+    folder, _ = trained
+    arguments = ["export", "run", "--out", "int8", "--precision", "int8", "--max-accuracy-drop"]
+    refused = keras_skip(*arguments, -100, cwd=folder, expect=1)
+    assert "Expected int8 to cost at most -100 points of accuracy. Received: " in refused.stderr
+    assert "on 359 examples" in refused.stderr and not (folder / "int8").exists()
+
+
 def test_evaluate_measures_what_training_measured(trained):
     folder, _ = trained
     record = json.loads((folder / "run" / "run.json").read_text())

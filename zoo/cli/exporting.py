@@ -1,6 +1,7 @@
 """From a trained network to a proven file: `export`, `verify`, `inspect`."""
 
 import os
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,8 +18,16 @@ Device = Annotated[
 ]
 
 
-# Real test images beside the random inputs of the parity check.
-PARITY_SAMPLES = 32
+# Real test images beside the random inputs of the parity check, and training images to calibrate int8 on.
+PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
+
+
+class Precision(StrEnum):
+    """How finely an exported network computes."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
 
 
 @app.command()
@@ -27,10 +36,19 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the artifact. Default: RUN/export, or beside the file.")
     ] = None,
-    formats: Annotated[str, typer.Option("--format", help="What to write: saved_model, onnx or both.")] = (
-        "saved_model,onnx"
-    ),
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="What to write: saved_model, onnx or both. Default: both; in fp16 and int8, onnx."
+        ),
+    ] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operations, 13 to 18.")] = 17,
+    precision: Annotated[
+        Precision, typer.Option(help="fp16 is for GPUs; int8 is written where it is faster here, for a run alone.")
+    ] = Precision.fp32,
+    max_accuracy_drop: Annotated[
+        float, typer.Option(help="How many points of accuracy on the test images int8 may cost.")
+    ] = 0.5,
     layout: Annotated[
         str | None, typer.Option(help="Where images have their channels: nhwc or nchw. Default: as in the model.")
     ] = None,
@@ -51,18 +69,25 @@ def export(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     is_run = (model / "run.json").is_file() or model.suffix != ".keras"
     opened = open_run(model) if is_run else None
+    if precision is Precision.int8 and not opened:
+        raise ValueError(
+            "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
+            f"Received: {model}; export.export(precision='int8') takes images of your own"
+        )
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
 
     from ..loading import load
 
-    surroundings = _surroundings(opened, layout) if opened else _read_samples(samples)
+    surroundings = _surroundings(opened, layout, precision) if opened else _read_samples(samples)
     network = load(model)
     artifact = make_artifact(
         network,
         out or (model / "export" if is_run else model.with_name(f"{model.stem}-export")),
-        formats=[name.strip() for name in formats.split(",")],
+        formats=None if formats is None else [name.strip() for name in formats.split(",")],
         opset=opset,
+        precision=precision.value,
+        max_accuracy_drop=max_accuracy_drop,
         layout=layout,
         gates=gates,
         device=device,
@@ -74,13 +99,14 @@ def export(
 
         write_report(opened, model=network)
     _show_parity(artifact.parity)
+    _show_precision(artifact.parity["precision"])
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     console.show_record(
         "Exported", {name: path for name, path in found.items() if path.exists()} | {"folder": artifact.path}
     )
 
 
-def _surroundings(run: Run, layout: str | None) -> dict[str, Any]:
+def _surroundings(run: Run, layout: str | None, precision: Precision) -> dict[str, Any]:
     """What a run knows of its network's inputs and outputs."""
     import numpy as np
 
@@ -88,14 +114,22 @@ def _surroundings(run: Run, layout: str | None) -> dict[str, Any]:
 
     from ..data import load_source
 
-    images = load_source(run.source).test_images[:PARITY_SAMPLES]
-    first = layout == "nchw"
-    return {
+    source, first = load_source(run.source), layout == "nchw"
+
+    def laid_out(images: np.ndarray) -> np.ndarray:
+        return np.moveaxis(images, -1, 1) if first else images
+
+    known = {
         "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
         "activation": "softmax",
         "labels": run.source["class_names"],
-        "samples": np.moveaxis(images, -1, 1) if first else images,
+        "samples": laid_out(source.test_images[:PARITY_SAMPLES]),
     }
+    if precision is Precision.int8:
+        places = np.linspace(0, len(source.train_images) - 1, CALIBRATION_IMAGES).astype(int)
+        known["calibration"] = laid_out(source.train_images[np.unique(places)])
+        known["test"] = laid_out(np.asarray(source.test_images)), np.asarray(source.test_labels)
+    return known
 
 
 def _read_samples(path: Path | None) -> dict[str, Any]:
@@ -154,6 +188,23 @@ def inspect_(
             **{key: value[:60] for key, value in found["metadata"].items()},
         },
     )
+
+
+def _show_precision(found: dict[str, Any]) -> None:
+    """What a narrower precision costs and saves."""
+    shown = {"precision": found["name"]}
+    if "bytes" in found:
+        shown["size"] = " instead of ".join(f"{found['bytes'][name]:,}" for name in (found["name"], "fp32")) + " bytes"
+    if "accuracy" in found:
+        accuracy = found["accuracy"]
+        shown["accuracy"] = f"{accuracy['int8']:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} images"
+    for raced in found.get("latency", ()):
+        times = f"{raced['int8_ms']:.3g} instead of {raced['fp32_ms']:.3g} ms"
+        shown[f"batch of {raced['batch']}"] = f"{times}, {raced['speedup']:.2f} times as fast"
+    for layer in found.get("worst_layers", ())[:1]:
+        shown["most is lost in"] = f"{layer['tensor']}, {layer['signal_to_noise_db']:.1f} dB"
+    if len(shown) > 1:
+        console.show_record("Precision", shown)
 
 
 def _show_parity(parity: dict[str, Any]) -> None:

@@ -1,0 +1,316 @@
+"""Every network of the zoo up to 30M parameters and every layer, in each precision, opset and batch: `make matrix`.
+
+    PYTHONPATH=. python benchmarks/export_matrix.py [--data NAME=PATH ...] [--only PATTERN] [--minutes N] [--table]
+
+A network is converted once for each opset; fp16 and int8 are made of that file, and one session of onnxruntime (all
+optimisations, CPU) runs each on 256 images at batches of 1, 7 and 32. Each cell holds the largest difference of a
+probability from Keras and the agreement of the arg-max. Networks with trained weights also hold the accuracy on all
+test images, and int8 is judged by it. Others are new; their normalisation has seen one batch, so that activations are
+of the size they have in training. Networks for ImageNet run on 64 x 64 pixels.
+
+Rows are appended to benchmarks/results/export_matrix.csv, opset by opset; whoever starts it again goes on there.
+--data says where data are found that are not on the way of `zoo.load_source`. --table only writes the page anew.
+"""
+
+import argparse
+import csv
+import fnmatch
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import zoo
+from export._narrow import halve, quantise
+from export._served import served
+from export._sessions import open_session, run_session
+from export.errors import ParityError
+from export.onnx_model import write_onnx
+from export.parity import compare
+from export.quantisation import settings
+from export.tolerances import TOLERANCES
+from zoo.weights.cards import card
+
+ROOT = Path(__file__).parents[1]
+CSV, PAGE = ROOT / "benchmarks/results/export_matrix.csv", ROOT / "benchmarks/results/export_matrix.md"
+FIELDS = ("subject", "kind", "weights", "depth", "parameters", "opset", "precision", "batch", "images")
+FIELDS += ("max_abs_diff", "argmax_agreement", "accuracy", "result", "seconds")
+OPSETS, BATCHES, IMAGES = (13, 15, 17, 18), (1, 7, 32), 256
+LARGEST, SIDE, MAX_DROP = 30_000_000, 64, 0.5
+
+
+class Subject:
+    """A network, or a layer as a network of its own, with images and what Keras makes of them."""
+
+    def __init__(self, name, kind, depth, parameters, weights=""):
+        self.name, self.kind, self.depth, self.parameters, self.weights = name, kind, depth, parameters, weights
+
+    def open(self, sources):
+        (self._open_layer if self.kind == "layer" else self._open_network)(sources)
+        parts = [self.function.numpy({self.input: self.images[i : i + 32]}) for i in range(0, IMAGES, 32)]
+        self.expected = np.concatenate([next(iter(part.values())) for part in parts])
+
+    def _open_layer(self, sources):
+        from tests.export.models import randomise
+        from tests.layers.table import CASES
+
+        case = next(case for case in CASES if case.name == self.name)
+        inputs = keras.Input(case.shape()[1:])
+        model = randomise(keras.Model(inputs, case.make()(inputs)))
+        self.images, self.calibration, self.labels = case.data(IMAGES), case.data(IMAGES, seed=1), None
+        self.function = served(model)
+
+    def _open_network(self, sources):
+        if self.weights:
+            chosen = card(self.name, self.weights)
+            source, model = sources(chosen.data["name"]), zoo.load(self.name, self.weights)
+            preprocessing, shape = chosen.preprocessing, chosen.input_shape
+        else:
+            described = zoo.describe(self.name)
+            source = sources("cifar10" if described.input_shape[-1] == 3 else "digits")
+            shape = tuple(min(n, SIDE) for n in described.input_shape)
+            preprocessing = source.preprocessing.as_dict()
+            model = zoo.build(self.name, input_shape=shape)
+        self.images, self.calibration = (
+            resized(picked(images), shape) for images in (source.test_images, source.train_images)
+        )
+        self.function = served(model, {"dtype": "uint8", **preprocessing}, "softmax")
+        self.labels = None
+        if self.weights:
+            self.test, self.labels = np.asarray(source.test_images), np.asarray(source.test_labels)
+        else:
+            settle(model, self.function.inputs[0].preprocessing.apply(self.calibration[:64]))
+
+    @property
+    def input(self):
+        return self.function.inputs[0].name
+
+
+def picked(images):
+    """Some images from all of them, whose order may be that of their classes."""
+    return np.asarray(images[np.unique(np.linspace(0, len(images) - 1, IMAGES).astype(int))])
+
+
+def resized(images, shape):
+    """Images of another size: every pixel of the result is one of the image's."""
+    rows, columns = (np.arange(n) * images.shape[axis] // n for axis, n in ((1, shape[0]), (2, shape[1])))
+    images = images[:, rows][:, :, columns]
+    images = np.resize(images, (IMAGES, *images.shape[1:]))
+    return images if images.shape[-1] == shape[-1] else np.repeat(images[..., :1], shape[-1], axis=-1)
+
+
+def settle(model, x):
+    """Gives every normalisation the mean and the variance of a batch."""
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(x, training=True)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
+def subjects(pattern):
+    from tests.layers.table import CASES
+
+    found = [Subject(case.name, "layer", 3, 0) for case in CASES]
+    for name in zoo.list_models():
+        described = zoo.describe(name)
+        if described.parameters <= LARGEST:
+            for weights in described.weights or ("",):
+                if weights == "imagenet":
+                    weights = ""
+                found.append(Subject(name, "network", described.depth, described.parameters, weights))
+    unique = {(s.kind, s.name, s.weights): s for s in found if fnmatch.fnmatchcase(s.name, pattern)}
+    return sorted(unique.values(), key=lambda s: (s.depth, s.parameters))
+
+
+def cells(subject, opset, folder):
+    """The rows of a subject and an opset."""
+    files, reached = {name: folder / f"{name}.onnx" for name in TOLERANCES}, {}
+    for precision, file in files.items():
+        about, start = {"opset": opset, "precision": precision}, time.perf_counter()
+        try:
+            write(subject, opset, precision, files)
+            session = open_session(file, options=session_options())
+            if subject.labels is not None:
+                reached[precision] = about["accuracy"] = accuracy(subject, session)
+            rows = [cell(subject, session, precision, batch) for batch in BATCHES]
+        except Exception as error:
+            # A cell that cannot be made is a result too.
+            sentence = " ".join(f"{type(error).__name__}: {error}".split())
+            rows = [{"result": sentence[:300]} for _ in BATCHES]
+        if precision == "int8" and len(reached) == len(files):
+            drop = 100 * (reached["fp32"] - reached["int8"])
+            judged = "passed" if drop <= MAX_DROP + 1e-9 else f"{drop:.2f} points less accurate"
+            rows = [row | ({"result": judged} if row["result"] == "told" else {}) for row in rows]
+        seconds = round((time.perf_counter() - start) / len(rows), 2)
+        for batch, row in zip(BATCHES, rows, strict=True):
+            yield about | row | {"batch": batch, "seconds": seconds}
+
+
+def write(subject, opset, precision, files):
+    if precision == "fp32":
+        write_onnx(subject.function, files["fp32"], opset)
+    elif precision == "fp16":
+        halve(files["fp32"], files["fp16"])
+    else:
+        chosen = settings()
+        cut = [{subject.input: subject.calibration[i : i + 32]} for i in range(0, len(subject.calibration), 32)]
+        quantise(files["fp32"], files["int8"], cut, chosen.activations, chosen.reduce_range)
+
+
+def session_options():
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))
+    return options
+
+
+def accuracy(subject, session):
+    decided = [
+        next(iter(run_session(session, {subject.input: subject.test[i : i + 256]}).values())).argmax(-1)
+        for i in range(0, len(subject.test), 256)
+    ]
+    return round(float(np.mean(np.concatenate(decided) == subject.labels)), 5)
+
+
+def cell(subject, session, precision, batch):
+    parts = [
+        next(iter(run_session(session, {subject.input: subject.images[i : i + batch]}).values()))
+        for i in range(0, IMAGES, batch)
+    ]
+    received, tolerance = np.concatenate(parts), TOLERANCES[precision]
+    probabilities = subject.kind == "network"
+    limits = {"atol": tolerance.atol, "rtol": 0.0 if probabilities else tolerance.rtol}
+    row = {"max_abs_diff": float(np.max(np.abs(received - subject.expected))), "result": "passed"}
+    row["argmax_agreement"] = round(float(np.mean(received.argmax(-1) == subject.expected.argmax(-1))), 5)
+    try:
+        record = compare(
+            {"": subject.expected},
+            {"": received},
+            {"": subject.images},
+            **limits,
+            agreement=tolerance.agreement,
+            decision="argmax" if probabilities else None,
+        )
+        # Ties left out: what hangs on less than the tolerance.
+        row["argmax_agreement"] = "" if record.argmax_agreement is None else record.argmax_agreement
+    except ParityError as error:
+        row["result"] = str(error)
+    if precision == "int8" and row["result"] == "passed":
+        row["result"] = "told"
+    return row
+
+
+def read():
+    if not CSV.exists():
+        return []
+    with CSV.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def append(rows):
+    fresh = not CSV.exists()
+    CSV.parent.mkdir(exist_ok=True)
+    with CSV.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if fresh:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def page(rows):
+    """A row for each subject, opset by opset: the worst of the batches."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["kind"], row["subject"], row["weights"]), []).append(row)
+    passed = sum(row["result"] == "passed" for row in rows)
+    told = sum(row["result"] == "told" for row in rows)
+    lines = [
+        "# Export matrix",
+        "",
+        "`make matrix` measures what is missing and writes this page; benchmarks/export_matrix.py says how.",
+        "Differences of probabilities from Keras (of outputs, for layers) are the largest over opsets 13, 15, 17",
+        f"and 18, batches 1, 7 and 32, and {IMAGES} images. The accuracy of int8 is that of the worst opset.",
+        "",
+        f"{len(rows)} cells: {passed} within their limits, {told} of int8 without trained weights, which have none,",
+        f"{len(rows) - passed - told} not. export_matrix.csv has each.",
+        "",
+        "| | weights | opsets | fp32 | fp16 | int8 | accuracy fp32 | int8 | not within limits |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (_, name, weights), group in groups.items():
+        of = {p: [r for r in group if r["precision"] == p] for p in TOLERANCES}
+        worst = [max((float(r["max_abs_diff"]) for r in of[p] if r["max_abs_diff"]), default=0.0) for p in TOLERANCES]
+        reached = [min((float(r["accuracy"]) for r in of[p] if r["accuracy"]), default=None) for p in ("fp32", "int8")]
+        opsets = ", ".join(sorted({r["opset"] for r in group}))
+        failed = sorted({f"{r['precision']} at {r['opset']}" for r in group if r["result"] not in ("passed", "told")})
+        shown = " | ".join(f"{value:.1e}" for value in worst)
+        accuracies = " | ".join("" if value is None else f"{value:.2%}" for value in reached)
+        lines.append(f"| {name} | {weights} | {opsets} | {shown} | {accuracies} | {', '.join(failed)} |")
+    PAGE.write_text("\n".join(lines) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="where data are found")
+    parser.add_argument("--only", default="*", help="shell pattern of networks and layers")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--table", action="store_true", help="only write the page")
+    options = parser.parse_args()
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.ERROR)
+    paths, loaded = dict(entry.split("=", 1) for entry in options.data), {}
+
+    def sources(name):
+        if name not in loaded:
+            loaded[name] = zoo.load_source(paths.get(name, name))
+        return loaded[name]
+
+    done = {(r["subject"], r["weights"], r["opset"]) for r in read()}
+    waiting = [
+        (subject, opsets)
+        for subject in ([] if options.table else subjects(options.only))
+        if (opsets := [o for o in OPSETS if (subject.name, subject.weights, str(o)) not in done])
+    ]
+    start, cost, total = time.perf_counter(), 0.0, sum(s.depth * len(o) for s, o in waiting)
+    for subject, opsets in waiting:
+        keras.backend.clear_session(free_memory=False)
+        keras.utils.set_random_seed(0)
+        about = {"subject": subject.name, "kind": subject.kind, "weights": subject.weights}
+        about |= {"depth": subject.depth, "parameters": subject.parameters, "images": IMAGES}
+        try:
+            subject.open(sources)
+        except Exception as error:
+            # What cannot be opened here, such as data that are not there, is for another day.
+            print(f"{subject.name}: left out, {error!r}", flush=True)
+            continue
+        for opset in opsets:
+            with tempfile.TemporaryDirectory() as folder:
+                rows = list(cells(subject, opset, Path(folder)))
+            append([about | row for row in rows])
+            cost += subject.depth
+            spent = time.perf_counter() - start
+            results = {row["result"] for row in rows} - {"passed", "told"}
+            print(
+                f"{subject.name} {subject.weights} opset {opset}: {'; '.join(sorted(results)) or 'passed'} "
+                f"({spent / 60:.1f} min, about {spent / cost * (total - cost) / 60:.0f} min to go)",
+                flush=True,
+            )
+            if spent > options.minutes * 60:
+                page(read())
+                return
+        page(read())
+    page(read())
+
+
+if __name__ == "__main__":
+    main()

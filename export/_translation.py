@@ -1,0 +1,109 @@
+"""From a traced function to an ONNX model with the parts of tf2onnx, past which the large weights are led.
+
+tf2onnx freezes weights into TensorFlow's graph, and copies, serialises and parses that a dozen times before it becomes
+ONNX. Here large weights leave the graph when it is frozen: TensorFlow's optimiser sees parameters in their place, and
+the values come back when constants become ONNX's. That saves half the time, and the limit of 2 GB for one message.
+"""
+
+from typing import Any
+
+# In bytes. Vectors stay, since what is computed from them alone is to be folded.
+_LARGE = 2**16
+# Optimisations of tf2onnx, and the operations without which they find nothing.
+_ONLY_FOR = {
+    "remove_redundant_upsample": ("Upsample", "Resize"),
+    "const_dequantize_optimizer": ("DequantizeLinear",),
+    "loop_optimizer": ("Loop",),
+    "q_dq_optimizer": ("QuantizeLinear", "DequantizeLinear"),
+    "einsum_optimizer": ("Einsum",),
+}
+
+
+def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
+    """Translates a concrete function; what has no translation is logged as an error, and stays in the graph.
+
+    Args:
+        concrete: The function.
+        names: What its inputs and outputs are to be called, by the name of the tensor.
+        opset: The version of ONNX's operations.
+    """
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    inputs, outputs = ([t.name for t in side if t.dtype != tf.resource] for side in (concrete.inputs, concrete.outputs))
+    with tf.device("/CPU:0"):
+        frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
+        frozen = tf_loader.fix_freezing_errors_part2(frozen)
+        values = _take_out(frozen)
+        with tf.Graph().as_default():
+            graph = tf_loader.tf_optimize(inputs, outputs, frozen)
+        _put_constants_back(graph, values)
+        contents = {name: tensor.tensor_content for name, tensor in values.items()}
+        try:
+            return _to_onnx(graph, inputs, outputs, names, opset, contents, careful=False)
+        except Exception:
+            # One of tf2onnx's optimisations failed: with a copy before each, it is left out.
+            return _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
+
+
+def _take_out(graph: Any) -> dict[str, Any]:
+    """Puts parameters in the place of large constants."""
+    values = {}
+    for node in graph.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) > _LARGE:
+            tensor = type(node.attr["value"].tensor)()
+            tensor.CopyFrom(node.attr["value"].tensor)
+            values[node.name] = tensor
+            node.op = "Placeholder"
+            del node.attr["value"]
+            node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+    # Reading a variable is passing on a constant now; each that stays would be computed in a session of its own.
+    passed = {n.name: n.input[0] for n in graph.node if n.op == "Identity" and n.input[0] in values}
+    for node in graph.node:
+        node.input[:] = [passed.get(name, name) for name in node.input]
+    return values
+
+
+def _put_constants_back(graph: Any, values: dict[str, Any]) -> None:
+    """Makes constants of the parameters again, without their contents."""
+    for node in graph.node:
+        if node.name in values:
+            node.op = "Const"
+            del node.attr["shape"]
+            tensor = node.attr["value"].tensor
+            tensor.dtype = values[node.name].dtype
+            tensor.tensor_shape.CopyFrom(values[node.name].tensor_shape)
+
+
+def _to_onnx(
+    frozen: Any,
+    inputs: list[str],
+    outputs: list[str],
+    names: dict[str, str],
+    opset: int,
+    contents: dict[str, bytes],
+    careful: bool,
+) -> Any:
+    import tensorflow as tf
+    from tf2onnx import optimizer
+    from tf2onnx.tfonnx import process_tf_graph
+
+    with tf.Graph().as_default() as imported:
+        tf.import_graph_def(frozen, name="")
+        graph = process_tf_graph(
+            imported,
+            continue_on_error=True,
+            opset=opset,
+            input_names=inputs,
+            output_names=outputs,
+            const_node_values=contents,
+            tensors_to_rename=names,
+        )
+        # Each optimisation copies all weights, also one that finds nothing to do.
+        present = graph.dump_node_statistics()
+        needed = {
+            name: made
+            for name, made in optimizer._get_optimizers().items()
+            if name not in _ONLY_FOR or any(present[operation] for operation in _ONLY_FOR[name])
+        }
+        return optimizer.optimize_graph(graph, catch_errors=careful, optimizers=needed).make_model("")

@@ -1,0 +1,173 @@
+"""int8: quantised on real data, and judged by what it costs in accuracy and saves in time.
+
+    accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
+    median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
+
+Both sides run under onnxruntime with all optimisations, in a process of their own.
+"""
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._inputs import Batch, examples
+from ._isolated import CPU, OPTIMISED, run_forms, work
+from ._worker import ANSWER, HALVE, QUANTISE, RACE
+from .errors import PrecisionError
+
+_BATCH, _RACED = 32, (1, 32)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How numbers are quantised; the processor that the file is made for decides.
+
+    Attributes:
+        activations: "uint8" or "int8"; weights always are int8.
+        reduce_range: Whether weights use seven bits of the eight.
+        reason: What decided.
+    """
+
+    activations: str
+    reduce_range: bool
+    reason: str
+
+
+def settings(machine: str | None = None, flags: Sequence[str] | None = None) -> Settings:
+    """Chooses the settings for a processor, by default this one.
+
+    An x86 without VNNI adds pairs of products in 16 bits, which overflow unless weights have seven bits.
+
+    Args:
+        machine: As `platform.machine()` names it.
+        flags: What it can do, as in /proc/cpuinfo.
+    """
+    machine = (machine or platform.machine()).lower()
+    if machine in ("aarch64", "arm64"):
+        return Settings("int8", reduce_range=False, reason="ARM")
+    if {"avx512_vnni", "avx_vnni"} & set(_flags() if flags is None else flags):
+        return Settings("uint8", reduce_range=False, reason="VNNI")
+    return Settings("uint8", reduce_range=True, reason="no VNNI that is known of")
+
+
+def _flags() -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
+
+
+def halved(model: Path) -> dict[str, Any]:
+    """Rewrites an ONNX file in fp16.
+
+    Returns:
+        The bytes of both.
+
+    Raises:
+        ExportError: If that fails.
+    """
+    target = model.with_name("fp16.onnx")
+    with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
+        work(Path(folder), [(HALVE, {"source": str(model), "target": str(target)})], ["the conversion to fp16"])
+    return {"bytes": _replaced(model, target, "fp16")}
+
+
+def quantised(
+    model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
+) -> dict[str, Any]:
+    """Rewrites an ONNX file in int8, if it is worth it.
+
+    Args:
+        model: The file in fp32, with one output, a row of which decides for the class with the largest value.
+        calibration: Raw inputs on which the ranges of activations are measured.
+        test: Raw inputs.
+        labels: Their classes.
+        max_accuracy_drop: In percentage points.
+
+    Returns:
+        Settings, bytes, accuracy, time and the activations in which most is lost, ready for JSON.
+
+    Raises:
+        PrecisionError: If it costs more accuracy, or is not faster.
+        ExportError: If it cannot be quantised.
+    """
+    chosen, target = settings(), model.with_name("int8.onnx")
+    worst = _quantise(model, target, calibration, chosen)
+    accuracy = {name: _accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
+    drop = 100 * (accuracy["fp32"] - accuracy["int8"])
+    # Accuracies are multiples of one example.
+    if drop > max_accuracy_drop + 1e-9:
+        raise PrecisionError(
+            f"Expected int8 to cost at most {max_accuracy_drop:g} points of accuracy. Received: {drop:.2f} points, "
+            f"{accuracy['int8']:.2%} instead of {accuracy['fp32']:.2%} on {len(labels)} examples"
+        )
+    latency = race(model, target, test)
+    last = latency[-1]
+    if not last["speedup"] > 1:
+        raise PrecisionError(
+            f"Expected int8 to be faster than fp32. Received: {last['int8_ms']:.3g} ms instead of "
+            f"{last['fp32_ms']:.3g} ms for a batch of {last['batch']}, {last['speedup']:.2f} times as fast"
+        )
+    return {
+        "settings": {**asdict(chosen), "weights": "int8", "per_channel": True},
+        "calibration_examples": examples(calibration),
+        "accuracy": {**accuracy, "drop": drop, "max_drop": max_accuracy_drop, "examples": len(labels)},
+        "latency": latency,
+        "worst_layers": worst,
+        "bytes": _replaced(model, target, "int8"),
+    }
+
+
+def _replaced(model: Path, target: Path, name: str) -> dict[str, int]:
+    sizes = {"fp32": model.stat().st_size, name: target.stat().st_size}
+    os.replace(target, model)
+    return sizes
+
+
+def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -> list[dict[str, Any]]:
+    arguments: dict[str, Any] = {"source": str(model), "target": str(target)}
+    arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
+    with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
+        folder = Path(name)
+        work(folder, [(QUANTISE, arguments)], ["quantisation"], _cut(calibration))
+        return list(json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8")))
+
+
+def _accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
+    (outputs,) = run_forms(model, _cut(test), (OPTIMISED,)).values()
+    decided = np.concatenate([np.argmax(next(iter(batch.values())), axis=-1) for batch in outputs.values()])
+    return float(np.mean(decided == labels))
+
+
+def _cut(batch: Batch) -> dict[str, Batch]:
+    starts = range(0, examples(batch), _BATCH)
+    return {str(i): {name: x[i : i + _BATCH] for name, x in batch.items()} for i in starts}
+
+
+def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
+    """Times two files, in rounds in which each runs once.
+
+    Returns:
+        For each size of the batch: milliseconds of either (medians), and how many times as fast int8 is (the median of
+        the rounds' ratios).
+    """
+    sized = {str(size): {name: np.resize(x, (size, *x.shape[1:])) for name, x in batch.items()} for size in _RACED}
+    with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
+        folder = Path(name)
+        work(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
+        seconds = json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8"))
+    found = []
+    for size, rounds in seconds.items():
+        one, other = (statistics.median(times[i] for times in rounds) * 1000 for i in (0, 1))
+        speedup = statistics.median(a / b for a, b in rounds)
+        found.append({"batch": int(size), "fp32_ms": one, "int8_ms": other, "speedup": speedup, "rounds": len(rounds)})
+    return found

@@ -1,0 +1,188 @@
+"""fp16 and int8: what is written, what is measured, and what is refused."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+import export
+from export import quantisation
+from export._graph import sort_nodes
+from tests.export.models import conv_net, images, mlp
+from tests.export.structure import optimised
+from tests.export.test_artifact import contents
+
+RAW = export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+FASTER = [{"batch": 32, "fp32_ms": 3.0, "int8_ms": 1.5, "speedup": 2.0, "rounds": 5}]
+SLOWER = [{"batch": 32, "fp32_ms": 1.5, "int8_ms": 3.0, "speedup": 0.5, "rounds": 5}]
+
+needs_sympy = pytest.mark.skipif(find_spec("sympy") is None, reason="onnxruntime.quantization imports sympy")
+
+
+def pictures(count: int, seed: int) -> np.ndarray:
+    """Noise on a colour that differs from picture to picture, so that the network's decisions do too."""
+    generator = np.random.default_rng(seed)
+    colours = generator.integers(0, 200, (count, 1, 1, 3))
+    return (colours + generator.integers(0, 56, (count, 8, 8, 3))).astype("uint8")
+
+
+def expected(x: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.ops.softmax(conv_net()(RAW.apply(x))))
+
+
+def test_half_precision_is_near_and_keeps_the_types_at_its_edge(tmp_path):
+    made = export.export(
+        conv_net(), tmp_path / "a", preprocessing=RAW, activation="softmax", samples=images(9), precision="fp16"
+    )
+    assert {p.name for p in made.path.iterdir()} == {"artifact.json", "parity.json", "samples.npz", "model.onnx"}
+    assert made.metadata["precision"] == {"exported": "float16", "trained": "float32"}
+    assert made.metadata["inputs"][0]["dtype"] == "uint8" and made.metadata["outputs"][0]["dtype"] == "float32"
+    kinds = {i.data_type for i in onnx.load(made.onnx).graph.initializer if len(i.dims) == 4}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    for record in made.parity["comparisons"]:
+        if record["status"] == "compared":
+            assert (record["atol"], record["rtol"], record["agreement"]) == (5e-3, 0.0, 0.99)
+            assert 0 < record["max_abs_diff"] <= 5e-3
+    assert made.parity["precision"]["name"] == "fp16"
+    assert export.verify(made.path)["argmax_agreement"] >= 0.99
+    np.testing.assert_allclose(export.load(made.path)(images(5)), expected(images(5)), atol=5e-3)
+
+
+def test_what_half_precision_cannot_hold_is_not_published(tmp_path):
+    model = mlp()
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * 1e6)
+    with pytest.raises(export.ParityError, match="against Keras"):
+        export.export(model, tmp_path / "a", precision="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory):
+    if find_spec("sympy") is None:
+        pytest.skip("onnxruntime.quantization imports sympy.")
+    path = tmp_path_factory.mktemp("int8") / "a"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantisation, "race", lambda *_: FASTER)
+        return to_int8(path, max_accuracy_drop=10)
+
+
+def to_int8(path: Path, **arguments):
+    test = pictures(200, seed=2)
+    labels = np.argmax(expected(test), axis=-1)
+    assert len(np.unique(labels)) > 1
+    given = {"calibration": pictures(64, seed=1), "test": (test, labels)} | arguments
+    return export.export(
+        conv_net(), path, preprocessing=RAW, activation="softmax", samples=images(9), precision="int8", **given
+    )
+
+
+def test_int8_computes_in_integers_with_a_scale_for_each_channel(quantised):
+    operations = [node.op_type for node in optimised(quantised.onnx).node]
+    assert "QLinearConv" in operations and "Conv" not in operations
+    model = onnx.load(quantised.onnx)
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    (weights,) = [name for name, x in constants.items() if x.dtype == np.int8 and x.ndim == 4]
+    (scale,) = [n.input[1] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == weights]
+    assert constants[scale].shape == (6,) and len(np.unique(constants[scale])) > 1
+    # Probabilities are not in steps of 1 / 255.
+    assert "Softmax" in operations
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    assert about["weights_sha256"] == quantised.metadata["weights_sha256"]
+    assert quantised.metadata["producer"].startswith("tf2onnx")
+    assert quantised.metadata["precision"]["exported"] == "int8"
+
+
+def test_int8_says_what_it_costs_and_saves(quantised):
+    found = json.loads((quantised.path / "parity.json").read_text())["precision"]
+    assert found["name"] == "int8" and found["calibration_examples"] == 64
+    accuracy = found["accuracy"]
+    assert (accuracy["fp32"], accuracy["examples"]) == (1.0, 200)
+    decided = np.argmax(export.load(quantised.path).predict(pictures(200, seed=2)), axis=-1)
+    labels = np.argmax(expected(pictures(200, seed=2)), axis=-1)
+    assert accuracy["int8"] == pytest.approx(np.mean(decided == labels), abs=0.011)
+    assert accuracy["drop"] == pytest.approx(100 * (1 - accuracy["int8"])) and accuracy["drop"] <= 10
+    assert found["latency"] == FASTER
+    assert set(found["bytes"]) == {"fp32", "int8"}
+    noise = [layer["signal_to_noise_db"] for layer in found["worst_layers"]]
+    assert noise == sorted(noise) and 0 < noise[0] < 60
+    assert all(layer["tensor"] and layer["operation"] for layer in found["worst_layers"])
+
+
+def test_int8_is_verified_against_what_was_measured(quantised):
+    record = quantised.parity["comparisons"][0]
+    assert record["max_abs_diff"] < record["atol"] < 1
+    checked = export.verify(quantised.path)
+    assert checked["max_abs_diff"] <= record["atol"]
+
+
+@needs_sympy
+def test_int8_that_costs_too_much_is_not_published(artifact, spoiled):
+    before = contents(spoiled)
+    # Ranges measured on black images cut off all others.
+    black = {"calibration": np.zeros((8, 8, 8, 3), "uint8")}
+    with pytest.raises(export.PrecisionError, match=r"at most 0.5 points .* instead of 100.00% on 200 examples"):
+        to_int8(spoiled, overwrite=True, **black)
+    assert contents(spoiled) == before and list(spoiled.parent.iterdir()) == [spoiled]
+
+
+@needs_sympy
+def test_int8_that_is_not_faster_is_not_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantisation, "race", lambda *_: SLOWER)
+    with pytest.raises(export.PrecisionError, match="3 ms instead of 1.5 ms for a batch of 32, 0.50 times as fast"):
+        to_int8(tmp_path / "a", max_accuracy_drop=100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_race_times_both_on_each_batch(artifact):
+    file = artifact / "model.onnx"
+    found = quantisation.race(file, file, {"input": images(3)})
+    assert [raced["batch"] for raced in found] == [1, 32]
+    for raced in found:
+        assert raced["rounds"] >= 5 and min(raced["fp32_ms"], raced["int8_ms"], raced["speedup"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "activations", "reduce_range"),
+    [
+        ("x86_64", ["avx2", "avx512_vnni"], "uint8", False),
+        ("AMD64", ["avx_vnni"], "uint8", False),
+        ("x86_64", ["avx2", "avx512f"], "uint8", True),
+        ("aarch64", [], "int8", False),
+    ],
+)
+def test_the_processor_decides_how_numbers_are_quantised(machine, flags, activations, reduce_range):
+    chosen = quantisation.settings(machine, flags)
+    assert (chosen.activations, chosen.reduce_range) == (activations, reduce_range)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "fp8"}, "Expected precision to be one of .* Received: precision='fp8'"),
+        ({"precision": "fp16", "formats": "saved_model"}, "formats=\"onnx\" for precision='fp16'"),
+        ({"precision": "int8"}, "Received: no calibration= and no test="),
+        ({"precision": "int8", "samples": np.ones((3, 6), "float32")}, "Received: no test="),
+        ({"precision": "int8", "test": (np.ones((3, 6), "float32"), [0, 1, 2])}, "Received: no calibration=$"),
+        (
+            {"precision": "int8", "samples": np.ones((3, 6), "float32"), "test": (np.ones((3, 6), "float32"), [0, 1])},
+            r"each of 3 test inputs.* shape \(2,\)",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_a_precision_are_refused(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export.export(mlp(), tmp_path / "a", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nodes_are_sorted_and_otherwise_stay_in_order():
+    def node(name, *inputs):
+        return onnx.helper.make_node("Relu", inputs, [name], name=name)
+
+    graph = onnx.helper.make_graph([node("c", "b"), node("a", "x"), node("d", "a"), node("b", "a")], "g", [], [])
+    sort_nodes(graph)
+    assert [n.name for n in graph.node] == ["a", "b", "c", "d"]
