@@ -12,25 +12,10 @@ longer, and are dropped least. So the mean of the draws weighs more in time than
 """
 
 import argparse
-import json
-import os
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
-
-from zoo.learner import jit_compile
-from zoo.networks.resnet import cifar_resnet, stochastic_resnet
-
-
-def step_of(model, x, y):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), loss, jit_compile=jit_compile())
-    # An optimizer that makes its variables in the first step has TensorFlow trace that step twice.
-    model.optimizer.build(model.trainable_variables)
-    return lambda: model.train_on_batch(x, y)
+from harness import compiled, random_batch, write
 
 
 def seconds(step):
@@ -45,16 +30,20 @@ def blocks_of_stages(model):
 
 
 def statistics(stages):
+    import keras
+
     return [[keras.ops.convert_to_numpy(block.norm1.moving_mean).copy() for block in stage] for stage in stages]
 
 
 def measure(depth, batch, draws):
     """The figures of the module's docstring, by name."""
-    rng = np.random.default_rng(0)
+    from zoo.networks.resnet import cifar_resnet, stochastic_resnet
+
     side = (32, 32, 3)
-    x, y = rng.normal(size=(batch, *side)).astype("float32"), rng.integers(0, 10, batch)
+    x, y = random_batch(side, batch)
     plain, stochastic = cifar_resnet(side, depth=depth), stochastic_resnet(side, depth=depth)
-    steps = [step_of(plain, x, y), step_of(stochastic, x, y)]
+    models = [compiled(model) for model in (plain, stochastic)]
+    steps = [lambda model=model: model.train_on_batch(x, y) for model in models]
     first = [seconds(step) for step in steps]
     stages = blocks_of_stages(stochastic)
     times, ran = [], []
@@ -116,8 +105,7 @@ def main():
     for name, value in result.items():
         print(f"{name:36}{value:8.3f}")
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"arguments": vars(options), "figures": result}, file, indent=1)
+        write(options.json, {"depth": options.depth, "batch": options.batch, "draws": options.draws}, result)
 
 
 if __name__ == "__main__":
