@@ -109,7 +109,8 @@ def exports_table(figures):
 
 
 def stochastic_depth_table(figures):
-    return table(["stochastic_resnet against resnet", ""], [[name, f"{value:.3f}"] for name, value in figures.items()])
+    rows = [[name, f"{value:,.0f}" if value >= 100 else f"{value:.3f}"] for name, value in figures.items()]
+    return table(["stochastic_resnet against resnet", ""], rows)
 
 
 def recompute_table(figures):

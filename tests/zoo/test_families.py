@@ -1,5 +1,7 @@
 """The families of the papers: the size of every network, and what each family is made of."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -185,10 +187,10 @@ RECOMPUTING = {
 
 @pytest.mark.parametrize("build", RECOMPUTING)
 def test_recompute_reaches_every_block_with_a_skip(build):
-    for recompute in (False, True):
-        model = build((32, 32, 3), recompute=recompute, **RECOMPUTING[build])
-        asked = [layer.recompute for layer in model.layers if hasattr(layer, "recompute")]
-        assert len(asked) >= 3 and set(asked) == {recompute}
+    model = build((32, 32, 3), recompute=True, **RECOMPUTING[build])
+    asked = [layer.recompute for layer in model.layers if hasattr(layer, "recompute")]
+    assert len(asked) >= 3 and all(asked)
+    assert inspect.signature(build).parameters["recompute"].default is False
 
 
 @pytest.mark.parametrize("build", [wide_resnet, highway_cifar, highway_mnist, imagenet_resnet])
