@@ -47,9 +47,14 @@ def label_ends(axes, ends, least=0.065):
     `ends` are name, place and colour; `least` is the distance of two names, as a share of the height.
     """
     to_axes = axes.transData + axes.transAxes.inverted()
-    height = -1.0
-    for name, (x, y), colour in sorted(ends, key=lambda end: end[1][1]):
-        height = max(to_axes.transform((x, y))[1], height + least)
+    ends = sorted(ends, key=lambda end: end[1][1])
+    heights = [to_axes.transform(point)[1] for _, point, _ in ends]
+    for _ in range(200):
+        for place in range(1, len(heights)):
+            overlap = max(0.0, least - (heights[place] - heights[place - 1]))
+            heights[place - 1] -= overlap / 2
+            heights[place] += overlap / 2
+    for (name, (x, y), colour), height in zip(ends, heights, strict=True):
         axes.annotate(
             name,
             (x, y),
@@ -65,10 +70,10 @@ def label_ends(axes, ends, least=0.065):
 def depth_picture(figures):
     """Seconds and memory of a training step against depth: depth.svg, which the README shows."""
     batch = next(iter(figures["curves"].values()))[0]["batch"]
-    figure, (time, memory) = panels(("Time of a training step", "Memory of a training step"), (11, 4.2))
+    figure, (time, memory) = panels(("Time of a training step", "Memory of a training step"), (11, 4.0))
     for axes, unit, value in (
         (time, "seconds", lambda row: row["seconds"]["median"]),
-        (memory, "MiB above what the network takes at rest", lambda row: row["MiB"]),
+        (memory, "MiB beside the weights", lambda row: row["MiB"]),
     ):
         axes.set(xscale="log", yscale="log", xlabel=f"layers of the residual network, batch of {batch}", ylabel=unit)
         ends = []
@@ -88,8 +93,9 @@ def depth_picture(figures):
 
 def recompute_picture(figures):
     """Memory against depth, with and without recomputation: recompute.svg."""
-    figure, found = panels(list(figures), (4.4 * len(figures), 3.6))
-    for axes, network in zip(found, figures.values(), strict=True):
+    networks = figures["networks"]
+    figure, found = panels(list(networks), (4.4 * len(networks), 3.6))
+    for axes, network in zip(found, networks.values(), strict=True):
         for kind, (colour, marker, dashes) in (("plain", STYLES[OURS]), ("recomputed", STYLES[RECOMPUTE])):
             points = [(row["depth"], row[f"{kind} (MiB)"]) for row in network["memory"]]
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=dashes, label=kind)

@@ -114,18 +114,25 @@ def stochastic_depth_table(figures):
 
 
 def recompute_table(figures):
+    networks = figures["networks"]
     rows = []
-    for network, found in figures.items():
+    for network, found in networks.items():
         for row in found["memory"]:
             depth, plain, recomputed = row.values()
             rows.append([network, depth, f"{plain:.0f}", f"{recomputed:.0f}", f"{recomputed / plain:.2f}"])
     text = table(["network", "depth", "MiB", "with recompute", "ratio"], rows) + "\n"
     rows = [
         [f"{network} {found['memory'][-1]['depth']}, by the {kind}", ratio(found[kind])]
-        for network, found in figures.items()
+        for network, found in networks.items()
         for kind in ("clock", "processor")
     ]
-    return text + table(["time with recompute / without", ""], rows)
+    text += table(["time with recompute / without", ""], rows)
+    xla = figures["xla"]
+    if xla:
+        text += f"\nUnder XLA, a dense block of {xla['layers']} layers on JAX {xla['jax']}, device {xla['device']}:\n\n"
+        rows = [[row["name"], f"{row['kept']:.1f}", f"{row['taken']:.1f}"] for row in xla["rows"]]
+        text += table(["", "MiB kept for the gradient", "MiB that the compiled gradient takes"], rows)
+    return text
 
 
 PARTS = {

@@ -4,11 +4,16 @@
 
 Memory: each figure comes from a process of its own, on TensorFlow in graph mode, without XLA; see `harness.grow`.
 
+XLA: on JAX it is known both what the forward run keeps for the gradient and what the compiled step needs beside its
+inputs and outputs. Where they disagree, as on a CPU, the compiler has merged the second run with the first again: it
+drops the barrier between them early there. TensorFlow's jit_compile is the same compiler.
+
 Time: both networks train in one process, alternately. Processor time is counted beside the time of the clock, since
 another load on the machine changes it less.
 """
 
 import argparse
+import importlib.util
 import json
 import time
 
@@ -57,6 +62,33 @@ def times(family, depth, batch, steps, rounds):
     return first, ratio(clock, "recomputed", "plain"), ratio(processor, "recomputed", "plain")
 
 
+def under_xla(layers=8, growth_rate=12, shape=(16, 16, 16, 24)):
+    """MiB of a dense block that are kept for the gradient, and that its compiled gradient takes, on JAX."""
+    import jax
+    import numpy as np
+
+    from keras_skip import DenseBlock
+
+    rows = []
+    for name, on in (("plain", False), ("recomputed", True)):
+        block = DenseBlock(layers, growth_rate, recompute=on)
+        block.build(shape)
+        weights, state = (
+            [v.value for v in each] for each in (block.trainable_variables, block.non_trainable_variables)
+        )
+
+        def loss(weights, x, block=block, state=state):
+            return (block.stateless_call(weights, state, x, training=True)[0] ** 2).sum()
+
+        x = np.random.default_rng(0).normal(size=shape).astype("float32")
+        _, gradient = jax.vjp(loss, weights, x)
+        kept = {id(array): array.nbytes for array in jax.tree.leaves(gradient)}
+        compiled_step = jax.jit(jax.grad(loss)).lower(weights, x).compile()
+        taken = compiled_step.memory_analysis().temp_size_in_bytes
+        rows.append({"name": name, "kept": sum(kept.values()) / 2**20, "taken": taken / 2**20})
+    return {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "layers": layers, "rows": rows}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64)
@@ -67,7 +99,8 @@ def main():
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
-        print(json.dumps(peak(*json.loads(options.case))))
+        arguments = json.loads(options.case)
+        print(json.dumps(peak(*arguments) if arguments else under_xla()))
         return
     results = {}
     for name in options.only:
@@ -82,9 +115,16 @@ def main():
         results[name] = {"memory": curve, "first step (s)": first, "clock": clock, "processor": processor}
         for kind, found in (("clock", clock), ("processor", processor)):
             print(f"{name} {depths[-1]}, time recomputed / plain by the {kind}: {shown(found)}", flush=True)
+    xla = None
+    if importlib.util.find_spec("jax"):
+        xla = in_own_process(__file__, environment={"KERAS_BACKEND": "jax"})
+        for row in xla["rows"]:
+            print(f"XLA on {xla['device']}, {row['name']}: kept {row['kept']:.1f} MiB, taken {row['taken']:.1f} MiB")
+    else:
+        print("Without XLA: JAX is not installed.")
     if options.json:
         arguments = {"batch": options.batch, "steps": options.steps, "rounds": options.rounds}
-        write(options.json, arguments, results)
+        write(options.json, arguments, {"networks": results, "xla": xla})
 
 
 if __name__ == "__main__":
