@@ -110,7 +110,7 @@ def densenet_bc(depth, growth_rate):
         if block < 3:
             name = f"transition{block}"
             x = conv(norm_relu(x, f"{name}_norm1"), x.shape[-1] // 2, 1, f"{name}_conv1")
-            x = layers.AveragePooling2D()(x)
+            x = layers.AveragePooling2D(2)(x)
     return classifier(image, norm_relu(x, "last_norm"))
 
 

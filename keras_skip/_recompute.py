@@ -83,8 +83,10 @@ def _after(dy: Any, parts: tuple) -> list:
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
     if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
+
         # XLA knows no control dependencies, and merges equal operations unless such a barrier is between them.
-        return tf.raw_ops.XlaOptimizationBarrier(input=[*parts, dy])[:-1]
+        return xla_optimization_barrier([*parts, dy])[:-1]
     with tf.control_dependencies([dy]):
         return [tf.identity(part) for part in parts]
 
