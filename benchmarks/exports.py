@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import alternate, in_own_process, ratio, resident, shown, spread, write
+from harness import alternate, in_own_process, random_batch, ratio, resident, shown, spread, write
 
 OURS_ONNX, KERAS_ONNX = "export.to_onnx", "Keras, format='onnx'"
 OURS_SAVED, KERAS_SAVED = "export.to_saved_model", "Keras, format='tf_saved_model'"
@@ -32,6 +32,7 @@ def case(name, way):
 
     by_hand = {"resnet20": lambda: plain.resnet(20), "resnet50": plain.resnet50}[name]
     model = by_hand() if way in (KERAS_ONNX, KERAS_SAVED) else zoo.build(name)
+    model(random_batch(model.input_shape[1:], 1)[0])  # Keras exports no network that was never called
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         action = {
