@@ -39,8 +39,8 @@ lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing 
 	$(BIN)/ruff check $(if $(CI),,--fix)
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## Measure stochastic depth and recomputation, into benchmarks/results
-	PYTHONPATH=. $(BIN)/python benchmarks/run.py
+bench: $(INSTALLED)  ## Measure speed and memory into benchmarks/results; PARTS="steps depth" for some, BENCH_TORCH for PyTorch
+	PYTHONPATH=. $(BIN)/python benchmarks/run.py $(PARTS)
 
 matrix: $(INSTALLED)  ## Export every network and layer in each precision, opset and batch; goes on where it stopped
 	PYTHONPATH=. $(BIN)/python benchmarks/export_matrix.py $(ARGUMENTS)

@@ -61,10 +61,7 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
         (mask,), values = split(inputs)
 
         def gradient(dy: Any, *others: Any) -> tuple:
-            # Without the dependency the graph would run this at once, or take it for the same as the forward run.
-            with tf.control_dependencies([dy]):
-                kept = [tf.identity(part) for part in parts]
-            again = join(kept)
+            again = join(_after(dy, parts))
             weights = [values[i] for i in learned]
             with tf.GradientTape() as tape:
                 tape.watch([again, *weights])
@@ -78,6 +75,20 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
 
     y, *state, loss = run(x, *context, *stateless.values)
     return y, state, loss
+
+
+def _after(dy: Any, parts: tuple) -> list:
+    """The parts, but only when dy is there: else what follows would run at once, or be taken for the forward run."""
+    import tensorflow as tf
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+    if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
+
+        # XLA knows no control dependencies, and merges equal operations unless such a barrier is between them.
+        return xla_optimization_barrier([*parts, dy])[:-1]
+    with tf.control_dependencies([dy]):
+        return [tf.identity(part) for part in parts]
 
 
 def _on_jax(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:

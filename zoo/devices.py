@@ -6,19 +6,18 @@ devices are those of all of them; see `hosts.py`.
 """
 
 import os
-import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from ._names import unknown
 from .data import Batches
+from .environment import processor
 from .hosts import Hosts, join
 from .shares import Shares, distribute
 
@@ -245,21 +244,12 @@ def _no_gpu(backend: str, cure: str) -> ValueError:
 
 def _processor() -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The name and the memory of what computes where there is no GPU."""
-    name = _model_of_processor() or platform.processor() or platform.machine()
+    name = processor()
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return (name,), ()
     return (name,), (memory,)
-
-
-def _model_of_processor() -> str:
-    """Linux alone says it in a file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _driver_and_cuda(backend: str) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 # What the libraries read when they start.
@@ -82,6 +83,16 @@ def set_again(recorded: Mapping[str, Any]) -> None:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def processor() -> str:
+    """The model of the processor, as far as the system says it: Linux does, in a file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
 
 
 def process() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Recomputation changes nothing that is computed: outputs, gradients, statistics, draws and losses are the same."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -63,6 +65,53 @@ def test_training_is_the_same_under_xla():
     plain, recomputed = (trained(BLOCKS["dense-dropout"], recompute, jit_compile=True) for recompute in (False, True))
     for value, expected in zip(recomputed, plain, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def bytes_kept_on_jax(layers, recompute):
+    """What the forward run of a dense block keeps for the gradient, by tracing alone."""
+    import jax
+
+    shape = (8, 16, 16, 8)
+    block = ks.DenseBlock(layers, 4, recompute=recompute)
+    block.build(shape)
+    weights, state = ([v.value for v in group] for group in (block.trainable_variables, block.non_trainable_variables))
+
+    def residuals(weights, x):
+        _, gradient = jax.vjp(
+            lambda *inputs: block.stateless_call(inputs[0], state, inputs[1], training=True)[0], weights, x
+        )
+        return list({id(array): array for array in jax.tree.leaves(gradient)}.values())
+
+    arrays = jax.eval_shape(residuals, weights, np.zeros(shape, "float32"))
+    return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
+
+
+def test_jax_keeps_memory_that_grows_linearly_with_the_layers():
+    if keras.backend.backend() != "jax":
+        pytest.skip("the gradient's residuals can be listed on JAX alone; `make bench` measures TensorFlow's memory")
+    plain, recomputed = ([bytes_kept_on_jax(layers, on) for layers in (2, 4, 8)] for on in (False, True))
+    assert recomputed[2] < 0.1 * plain[2]
+    growth = [(last - middle) / (middle - first) for first, middle, last in (plain, recomputed)]
+    assert growth[0] > 2.5 and growth[1] == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_xla_must_not_merge_the_second_run_with_the_first(recompute):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("jax.checkpoint sees to it on JAX, and torch compiles nothing here")
+    import tensorflow as tf
+
+    block = ks.DenseBlock(3, 2, bottleneck=False, recompute=recompute)
+    block.build(X.shape)
+
+    @tf.function(jit_compile=True)
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(block(x, training=True) ** 2)
+        return tape.gradient(loss, [v.value for v in block.trainable_variables])
+
+    text = gradients.experimental_get_compiler_ir(X)(stage="hlo")
+    assert text.count("opt-barrier(") == (3 if recompute else 0)
 
 
 def test_losses_of_a_recomputed_branch_count_once():

@@ -51,6 +51,7 @@ def highway_cifar(
     dropout: float = 0.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Highway network for CIFAR-10, in the form of a FitNet. Its hidden dense layer acts on each place of the last map.
 
@@ -64,6 +65,7 @@ def highway_cifar(
         dropout: Rate on the image, before each further stage and before the logits; the authors' 0.2.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `HighwayBlock`.
 
     Returns:
         A model from float images to logits, named "highway" and its depth, with "_carry" if that is learned.
@@ -82,12 +84,14 @@ def highway_cifar(
     stages, hidden = LAYOUTS[depth]
     image = image_input(input_shape)
     x = _dropout(image, dropout, "dropout1")
+    options: dict[str, Any] = {"carry": carry, "transform_bias": transform_bias, "recompute": recompute}
+    options |= _kernels(weight_decay)
     maps = {}
     for place, (width, layers) in enumerate(stages, 1):
         if place > 1:
             x = _pool(x, dropout, place - 1)
         x = _convolution(x, width, 3, "same", weight_decay, f"stage{place}_conv")
-        x = _highway_layers(x, layers - 1, f"stage{place}", carry, transform_bias, weight_decay)
+        x = _highway_layers(x, layers - 1, f"stage{place}", options)
         maps[f"C{place - 1}"] = x
     maps["C2"] = _convolution(x, hidden, 1, "same", weight_decay, "hidden")
 
@@ -108,6 +112,7 @@ def highway_mnist(
     dropout: float = 0.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Highway network for MNIST: a 5x5 convolution, highway layers of one width, the logits.
 
@@ -116,7 +121,7 @@ def highway_mnist(
         classes: Number of logits.
         depth: 3n + 1: a pooling follows each third of the convolutions. The paper's is 10.
         width: Channels of each convolution, the paper's 16 and 32.
-        carry, transform_bias, dropout, weight_decay, features_only: As in `highway_cifar`.
+        carry, transform_bias, dropout, weight_decay, features_only, recompute: As in `highway_cifar`.
 
     Returns:
         A model from float images to logits, named "highway_mnist_" and its width, with "_carry" if that is learned.
@@ -138,11 +143,13 @@ def highway_mnist(
         raise ValueError(f"Expected a fixed input_shape of at least 5 x 5. Received: input_shape={input_shape}")
     x = _dropout(image, dropout, "dropout1")
     x = _convolution(x, positive(width, "width"), 5, "valid", weight_decay, "stem")
+    options: dict[str, Any] = {"carry": carry, "transform_bias": transform_bias, "recompute": recompute}
+    options |= _kernels(weight_decay)
     maps = {}
     for stage in range(1, 4):
         if stage > 1:
             x = _pool(x, dropout, stage - 1)
-        x = _highway_layers(x, layers - (stage == 1), f"stage{stage}", carry, transform_bias, weight_decay)
+        x = _highway_layers(x, layers - (stage == 1), f"stage{stage}", options)
         maps[f"C{stage - 1}"] = x
 
     def top(x: Any, classes: int, weight_decay: float) -> Any:
@@ -151,15 +158,9 @@ def highway_mnist(
     return network(image, maps, classes, weight_decay, f"highway_mnist_{width}{_suffix(carry)}", features_only, top)
 
 
-def _highway_layers(x: Any, layers: int, stage: str, carry: str, transform_bias: float, weight_decay: float) -> Any:
+def _highway_layers(x: Any, layers: int, stage: str, options: dict[str, Any]) -> Any:
     for place in range(1, layers + 1):
-        x = HighwayBlock(
-            kernel_size=3,
-            carry=carry,
-            transform_bias=transform_bias,
-            name=f"{stage}_block{place}",
-            **_kernels(weight_decay),
-        )(x)
+        x = HighwayBlock(kernel_size=3, name=f"{stage}_block{place}", **options)(x)
     return x
 
 

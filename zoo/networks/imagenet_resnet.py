@@ -36,6 +36,7 @@ def imagenet_resnet(
     zero_init_gamma: bool = False,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Residual network in torchvision's form: bottlenecks stride their 3x3 convolution, no convolution has a bias.
 
@@ -47,6 +48,7 @@ def imagenet_resnet(
         zero_init_gamma: Whether every block starts as its shortcut.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `BottleneckBlock`.
 
     Returns:
         A model from float images to logits, named "resnet" and its depth, or such as "wide_resnet50_2".
@@ -68,7 +70,7 @@ def imagenet_resnet(
     image = sized_input(input_shape, SMALLEST)
     maps = {}
     maps["C1"], x = stem(image, weight_decay, norm=NORM)
-    options: dict[str, Any] = {**block_norm(), **kernels(weight_decay)}
+    options: dict[str, Any] = {"recompute": recompute, **block_norm(), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma}
     block, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
     if block is BottleneckBlock:
@@ -86,6 +88,7 @@ def applications_resnet(
     depth: int = 50,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Residual network in the form of keras.applications: the first 1x1 convolution strides, all have biases.
 
@@ -95,6 +98,7 @@ def applications_resnet(
         depth: 50, 101 or 152.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `BottleneckBlock`.
 
     Returns:
         A model from float images to logits, named such as "resnet50_keras".
@@ -112,7 +116,7 @@ def applications_resnet(
     image = sized_input(input_shape, SMALLEST)
     maps = {}
     maps["C1"], x = stem(image, weight_decay, use_bias=True, norm=APPLICATIONS_NORM)
-    options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
+    options: dict[str, Any] = {"recompute": recompute, **block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
     options |= {"use_bias": True, "stride_position": "first"}
     for stage, place, _, strides in _places(counts):
         x = BottleneckBlock(256 << stage - 1, strides=strides, name=f"stage{stage}_block{place}", **options)(x)
@@ -126,6 +130,7 @@ def applications_resnet_v2(
     depth: int = 50,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Pre-activation residual network in the form of keras.applications.
 
@@ -138,6 +143,7 @@ def applications_resnet_v2(
         depth: 50, 101 or 152.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `PreActivationBottleneckBlock`.
 
     Returns:
         A model from float images to logits, named such as "resnet50_v2".
@@ -155,7 +161,7 @@ def applications_resnet_v2(
     image = sized_input(input_shape, SMALLEST)
     maps = {}
     maps["C1"], x = stem(image, weight_decay, use_bias=True)
-    options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
+    options: dict[str, Any] = {"recompute": recompute, **block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "use_bias": (False, False, True)}
     for stage, place, last, _ in _places(counts):
         halves = last and stage < len(counts)

@@ -27,6 +27,7 @@ def wide_resnet(
     dropout: float = 0.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    recompute: bool = False,
 ) -> keras.Model:
     """Wide residual network of the paper's family for CIFAR-10.
 
@@ -38,6 +39,7 @@ def wide_resnet(
         dropout: Rate between the two convolutions of a block; the paper's 0.3 where it uses dropout.
         weight_decay: Coupled L2 on the kernels.
         features_only: Whether the model ends in its feature maps; see `zoo.build`.
+        recompute: Whether only the blocks' inputs are kept for the gradients; see `WideBlock`.
 
     Returns:
         A model from float images to logits, named "wrn_" and its depth and width.
@@ -53,7 +55,7 @@ def wide_resnet(
     """
     blocks = blocks_per_stage(depth, 6, 4)
     positive(width, "width")
-    options: dict[str, Any] = {"dropout": dropout, **block_norm(), **kernels(weight_decay)}
+    options: dict[str, Any] = {"dropout": dropout, "recompute": recompute, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
     x = stem(image, STEM, weight_decay)
     maps = {}

@@ -1,0 +1,113 @@
+"""Time and memory of a training step as a residual network grows deeper, and what it takes to build and to trace it.
+
+    python benchmarks/depth.py [--depths 20 56 110 302 1202] [--batch 16] [--steps 8]
+
+The networks are the zoo's resnet, the same with recompute=True, the zoo's stochastic_resnet, and the resnet in plain
+Keras layers, without and with keras.remat around each branch. Each figure comes from a process of its own, on
+TensorFlow in graph mode, without XLA; see `harness.grow`.
+
+What a step leaves behind is compared too, after one step from the same weights on the same batch: a network that saves
+memory has to move its weights and its moving statistics as the plain one does.
+"""
+
+import argparse
+import json
+
+from harness import compiled, grow, in_own_process, random_batch, write
+
+SHAPE = (32, 32, 3)
+OURS, RECOMPUTE, STOCHASTIC, PLAIN, REMAT = KINDS = (
+    "keras-skip",
+    "keras-skip, recompute",
+    "keras-skip, stochastic depth",
+    "plain Keras layers",
+    "plain Keras layers, keras.remat",
+)
+
+
+def network(kind, depth):
+    import plain
+
+    from zoo.networks.resnet import cifar_resnet, stochastic_resnet
+
+    return {
+        OURS: lambda: cifar_resnet(SHAPE, depth=depth),
+        RECOMPUTE: lambda: cifar_resnet(SHAPE, depth=depth, recompute=True),
+        STOCHASTIC: lambda: stochastic_resnet(SHAPE, depth=depth),
+        PLAIN: lambda: plain.resnet(depth),
+        REMAT: lambda: plain.rematerialized_resnet(depth),
+    }[kind]()
+
+
+def moves(kind, depth=20, batch=16):
+    """How far one step moves weights and moving statistics of a network, against the plain network's step.
+
+    Returns:
+        For each of the two the norm of the move divided by that of the plain network, and the norm of the difference
+        divided by the same.
+    """
+    import keras
+    import numpy as np
+    import plain
+
+    models = [compiled(network(which, depth)) for which in (PLAIN, kind)]
+    plain.copy_weights(*models)
+    found = []
+    for model in models:
+        before = {v.path.replace("/", "_"): keras.ops.convert_to_numpy(v).copy() for v in model.variables}
+        model.train_on_batch(*random_batch(SHAPE, batch))
+        groups = (model.trainable_variables, model.non_trainable_variables)
+        found.append(
+            [
+                {v.path.replace("/", "_"): v.numpy() - before[v.path.replace("/", "_")] for v in group}
+                for group in groups
+            ]
+        )
+    result = {}
+    for name, expected, moved in zip(("weights", "moving statistics"), *found, strict=True):
+        names = list(expected)
+        a, b = (np.concatenate([moves[key].ravel() for key in names]) for moves in (expected, moved))
+        norm = np.linalg.norm(a)
+        result[name] = {"move": float(np.linalg.norm(b) / norm), "difference": float(np.linalg.norm(b - a) / norm)}
+    return result
+
+
+def case(what, *arguments):
+    if what == "moves":
+        return moves(*arguments)
+    kind, depth, batch, steps = arguments
+    return grow(lambda: network(kind, depth), [batch], steps)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--depths", type=int, nargs="+", default=[20, 56, 110, 302, 1202])
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--json", help="a file for the figures")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(case(*json.loads(options.case))))
+        return
+    curves = {kind: [] for kind in KINDS}
+    for depth in options.depths:
+        for kind in KINDS:
+            found = in_own_process(__file__, "grow", kind, depth, options.batch, options.steps)
+            row = {"depth": depth, "built": found["built"], "first step": found["first step"], **found["batches"][0]}
+            curves[kind].append(row)
+            print(
+                f"{kind} {depth}: built in {row['built']:.1f} s, first step {row['first step']:.1f} s, then "
+                f"{row['seconds']['median']:.3f} s and {row['MiB']:.0f} MiB",
+                flush=True,
+            )
+    same = {kind: in_own_process(__file__, "moves", kind) for kind in (OURS, RECOMPUTE, REMAT)}
+    for kind, found in same.items():
+        print(f"{kind}, a step's move against the plain network's: {found}", flush=True)
+    if options.json:
+        arguments = {"batch": options.batch, "steps": options.steps}
+        write(options.json, arguments, {"curves": curves, "moves": same})
+
+
+if __name__ == "__main__":
+    main()

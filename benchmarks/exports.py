@@ -1,0 +1,82 @@
+"""What exporting a network takes, against Keras's own export of the same network in plain layers.
+
+    python benchmarks/exports.py [--only NETWORK] [--rounds 3]
+
+Each export runs in a new process, in turns; building the network and importing are not counted. Keras writes an ONNX
+file or a SavedModel, and stops there. `export.export` writes both, checks the ONNX file, runs it, and compares what
+Keras, the SavedModel and onnxruntime compute.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from harness import alternate, in_own_process, random_batch, ratio, resident, shown, spread, write
+
+OURS_ONNX, KERAS_ONNX = "export.to_onnx", "Keras, format='onnx'"
+OURS_SAVED, KERAS_SAVED = "export.to_saved_model", "Keras, format='tf_saved_model'"
+WHOLE = "export.export"
+PAIRS = ((OURS_ONNX, KERAS_ONNX), (OURS_SAVED, KERAS_SAVED), (WHOLE, KERAS_ONNX))
+WAYS = (OURS_ONNX, KERAS_ONNX, OURS_SAVED, KERAS_SAVED, WHOLE)
+NETWORKS = ("resnet20", "resnet50")
+
+
+def case(name, way):
+    """Seconds and MiB above what was resident before."""
+    import plain
+
+    import export
+    import zoo
+
+    by_hand = {"resnet20": lambda: plain.resnet(20), "resnet50": plain.resnet50}[name]
+    model = by_hand() if way in (KERAS_ONNX, KERAS_SAVED) else zoo.build(name)
+    model(random_batch(model.input_shape[1:], 1)[0])  # Keras exports no network that was never called
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        action = {
+            OURS_ONNX: lambda: export.to_onnx(model, path / "model.onnx"),
+            KERAS_ONNX: lambda: model.export(path / "model.onnx", format="onnx", verbose=False),
+            OURS_SAVED: lambda: export.to_saved_model(model, path / "saved"),
+            KERAS_SAVED: lambda: model.export(path / "saved", format="tf_saved_model", verbose=False),
+            WHOLE: lambda: export.export(model, path / "artifact"),
+        }[way]
+        before, start = resident(), time.perf_counter()
+        action()
+        return time.perf_counter() - start, resident("VmHWM") - before
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=NETWORKS, nargs="+", default=["resnet20"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", help="a file for the figures")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(case(*json.loads(options.case))))
+        return
+    figures = {}
+    for name in options.only:
+        memory = {way: [] for way in WAYS}
+
+        def timed(way, name=name, memory=memory):
+            seconds, taken = in_own_process(__file__, name, way)
+            memory[way].append(taken)
+            print(f"{name}, {way}: {seconds:.1f} s, {taken:.0f} MiB", flush=True)
+            return seconds
+
+        times = alternate({way: lambda way=way: timed(way) for way in WAYS}, options.rounds)
+        figures[name] = {
+            "ways": {way: {"seconds": spread(times[way]), "MiB": spread(memory[way])} for way in WAYS},
+            "ratios": [[ours, theirs, ratio(times, ours, theirs)] for ours, theirs in PAIRS],
+        }
+        for ours, theirs, value in figures[name]["ratios"]:
+            print(f"{name}, {ours} / {theirs}: {shown(value)}", flush=True)
+    if options.json:
+        write(options.json, {"rounds": options.rounds}, figures)
+
+
+if __name__ == "__main__":
+    main()
