@@ -22,6 +22,7 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 def every_layer():
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(8, 3, padding="same", name="stem")(inputs)
+    x = ks.BatchNormalization(name="stem_norm")(x)
     x = ks.ResidualBlock(8, dropout=0.1)(x)
     x = ks.ResidualBlock(12, strides=2, shortcut="pad")(x)
     x = ks.BottleneckBlock(16, padding="symmetric", strides=2)(x)
