@@ -1,0 +1,99 @@
+"""What the README and the pages in docs/ show works.
+
+The Python blocks of a page run from top to bottom in one namespace, and each line for the shell that begins with
+`keras-skip` is read by the command line itself, as far as its options and arguments go.
+"""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import zoo.cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
+BLOCK = re.compile(r"^```(\w+)?[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(text, language):
+    return [(found[2], text[: found.start(2)].count("\n")) for found in BLOCK.finditer(text) if found[1] == language]
+
+
+def code(page, text):
+    """A page's Python, each block on the lines where it stands, so that an error names the page's line."""
+    lines = [""] * text.count("\n")
+    for block, start in blocks(text, "python"):
+        written = block.splitlines()
+        lines[start : start + len(written)] = written
+    return compile("\n".join(lines), page, "exec")
+
+
+def commands(text):
+    """The command lines of a page, and whether each is complete rather than mentioned in a sentence."""
+    shell = "".join(block for block, _ in blocks(text, "sh"))
+    indented = re.findall(r"^    (keras-skip .*)$", text, re.MULTILINE)
+    whole = [line for line in shell.splitlines() if line.startswith("keras-skip ")] + indented
+    mentioned = re.findall(r"`(keras-skip [^`]+)`", BLOCK.sub("", text))
+    return [(line, True) for line in whole] + [(line, False) for line in mentioned]
+
+
+UsageError = typer.BadParameter.__base__
+
+
+def parse(line):
+    """Has the command line read it, without running it; what is not complete may lack arguments."""
+    _, *words = shlex.split(line.partition(" > ")[0], comments=True)
+    app = typer.main.get_command(zoo.cli.app)
+    with app.make_context("keras-skip", list(words)) as context:
+        name, command, rest = app.resolve_command(context, words)
+        try:
+            command.make_context(name, rest, parent=context)
+        except UsageError as error:
+            if complete or type(error).__name__ != "MissingParameter":
+                raise
+
+
+WITH_PYTHON = [page for page, path in PAGES.items() if blocks(path.read_text(encoding="utf-8"), "python")]
+WITH_COMMANDS = [page for page, path in PAGES.items() if commands(path.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where a page runs: nothing there, caches of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "argv", ["train.py", "1"])
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page != "docs/serving.md"])
+def test_python_runs(page, folder):
+    exec(code(page, PAGES[page].read_text(encoding="utf-8")), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS)
+def test_commands_are_understood(page):
+    for line, complete in commands(PAGES[page].read_text(encoding="utf-8")):
+        try:
+            parse(line, complete)
+        except UsageError as error:
+            pytest.fail(f"{line}: {error.format_message()}")
+
+
+@pytest.mark.parametrize(
+    "line", ["keras-skip trian x", "keras-skip train x --epoch 3", "keras-skip deploy a --target x", "keras-skip serve"]
+)
+def test_other_commands_are_not(line):
+    with pytest.raises(UsageError):
+        parse(line)
+
+
+def test_lines_of_errors_are_those_of_the_page():
+    page = "Text\n\n```python\nx = 1\n```\n\n```python\n1 / 0\n```\n"
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(code("page.md", page), {})
+    assert (caught.traceback[-1].frame.code.raw.co_filename, caught.traceback[-1].lineno + 1) == ("page.md", 8)
