@@ -11,7 +11,8 @@ from typing import Any
 
 import griffe
 
-_EXAMPLE = re.compile(r"^Example:\n\n(>>> (?:.+\n?|\n(?=>>> ))*)", re.MULTILINE)
+# Up to a paragraph that is no example; indented or not.
+_EXAMPLE = re.compile(r"^Example:\n\s*( *)(>>> (?:.+\n?|\n(?= *>>> ))*)", re.MULTILINE)
 
 
 class Docstrings(griffe.Extension):
@@ -25,4 +26,5 @@ class Docstrings(griffe.Extension):
 
 
 def _section(found: re.Match[str]) -> str:
-    return "Examples:\n" + "".join(f"    {line}\n" for line in found[1].splitlines())
+    lines = (found[1] + found[2]).splitlines()
+    return "Examples:\n" + "".join(f"    {line.removeprefix(found[1])}\n" for line in lines)
