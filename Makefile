@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-torch lint bench matrix build clean
+.PHONY: help demo test test-all test-torch lint docs figures bench matrix build clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ bench: $(INSTALLED)  ## Measure speed and memory into benchmarks/results; PARTS=
 matrix: $(INSTALLED)  ## Export every network and layer in each precision, opset and batch; goes on where it stopped
 	PYTHONPATH=. $(BIN)/python benchmarks/export_matrix.py $(ARGUMENTS)
 
+docs: $(VENV)/.docs  ## Build the documentation site into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "To read it: $(BIN)/python -m http.server --directory build/site"
+
+figures: $(INSTALLED)  ## Make the figures of the guide again; MNIST=FILE says where MNIST is, else it is downloaded
+	$(BIN)/python docs/make_figures.py $(if $(MNIST),--mnist $(MNIST))
+
 build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
@@ -58,4 +65,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "keras-skip needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(INSTALLED)
+	$(BIN)/pip install -c constraints.txt -e '.[docs]'
 	@touch $@

@@ -7,9 +7,7 @@ stopped goes on where it was, and what is there is not trained again.
 """
 
 import argparse
-import csv
 import os
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,13 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import zoo
-from zoo import charts, comparison, gradients
+from zoo import charts, comparison, gating, gradients
+from zoo.lesions import Lesion
+from zoo.reuse import Reuse
 from zoo.runs import Run
+from zoo.survival import Survival
+from zoo.tables import write_table
+from zoo.vanishing import Product
 
 HERE = Path(__file__).parent / "figures"
 RUNS = Path("runs") / "figures"
@@ -44,13 +47,17 @@ class Maker:
         source = self.mnist if data == "mnist" else data
         return zoo.compare(networks, self.runs / name, source, callbacks=told, **{**settings, **self.overrides})
 
-    def keep(self, name: str, figure: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def keep(self, name: str, figure: Any, rows: Iterable[Any], kind: Any) -> None:
+        """Writes a figure, and as a table the named tuples of the kind that it shows."""
         self.out.mkdir(parents=True, exist_ok=True)
         charts.save(figure, self.out / f"{name}.svg")
-        with (self.out / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(rows)
+        write_table(self.out / f"{name}.csv", rows, kind)
+
+
+def vanishing(maker: Maker) -> None:
+    """The product of 20 derivatives of 0.8, without a skip and with one."""
+    products = zoo.vanishing_product(0.8, layers=20)
+    maker.keep("vanishing", charts.vanishing_product(products), products, Product)
 
 
 def gradients_sigmoid(maker: Maker) -> None:
@@ -67,76 +74,92 @@ def _gradients(maker: Maker, name: str, activation: str) -> None:
     norms = gradients.compare(MLPS, zoo.load_source("digits"), arguments={"depth": 30, "activation": activation})
     # A norm whose square is below the least float32 comes as 0, which a logarithm does not have.
     shown = [norm for norm in norms if norm.norm > 0]
-    maker.keep(name, charts.gradient_flow(shown), gradients.Norm._fields, norms)
+    maker.keep(name, charts.gradient_flow(shown), norms, gradients.Norm)
+
+
+def degradation(maker: Maker) -> None:
+    """The training error of perceptrons against their depth, with and without skips."""
+    networks = [f"{mlp}:depth={depth}" for depth in (10, 20, 30, 40, 60) for mlp in MLPS[:3]]
+    runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=2, **CLIPPED)
+    _by_depth(maker, "degradation", runs)
+
+
+def degradation_convolutions(maker: Maker) -> None:
+    """The same for convolutional networks with batch normalisation."""
+    networks = [f"{kind}20:depth={depth}" for depth in (20, 32, 56) for kind in ("plain", "resnet")]
+    runs = maker.trained("degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=1, epochs=10)
+    _by_depth(maker, "degradation_convolutions", runs)
 
 
 def learning(maker: Maker) -> None:
     """How four perceptrons of 30 layers learn MNIST."""
-    runs = maker.trained(
-        "learning",
-        [f"{mlp}:depth=30" for mlp in MLPS],
-        "mnist",
-        recipe="plain_mlp_mnist_fast",
-        seeds=2,
-        epochs=4,
-    )
+    networks = [f"{mlp}:depth=30" for mlp in MLPS]
+    runs = maker.trained("learning", networks, "mnist", recipe="plain_mlp_mnist_fast", seeds=2, epochs=4)
     _curves(maker, "learning", runs)
 
 
-def degradation(maker: Maker) -> None:
-    """The training error against the depth, with and without skips."""
-    kinds, depths = MLPS[:3], (10, 20, 30, 40, 60)
-    networks = [f"{kind}:depth={depth}" for depth in depths for kind in kinds]
-    runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=2, **CLIPPED)
-    _errors_by_depth(maker, "degradation", runs, "Perceptrons on digits")
-
-
-def degradation_convolutions(maker: Maker) -> None:
-    """The same for the convolutional networks with batch normalisation."""
-    networks = [f"{kind}20:depth={depth}" for depth in (20, 32, 56) for kind in ("plain", "resnet")]
-    runs = maker.trained(
-        "degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=1, epochs=10
-    )
-    _errors_by_depth(maker, "degradation_convolutions", runs, "Convolutional networks on digits")
-
-
 def survival(maker: Maker) -> None:
-    """A residual network whose blocks survive with different probabilities, and its pre-activation form."""
-    networks = [
-        *(f"stochastic_resnet110:depth=20,survival_prob={p}" for p in (1.0, 0.8, 0.5)),
-        "preact_resnet110:depth=20",
-    ]
-    _curves(maker, "survival", maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=1))
+    """A residual network whose blocks survive with three probabilities, and its pre-activation form."""
+    probabilities = (1.0, 0.8, 0.5)
+    networks = [f"stochastic_resnet110:depth=20,survival_prob={p}" for p in probabilities]
+    networks.append("preact_resnet110:depth=20")
+    runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=2)
+    _curves(maker, "survival", runs)
+
+
+def survival_profile(maker: Maker) -> None:
+    """With what probability each block of the paper's network is there."""
+    blocks = zoo.survival_profile(zoo.build("stochastic_resnet110", input_shape=(8, 8, 1)))
+    maker.keep("survival_profile", charts.survival(blocks), blocks, Survival)
+
+
+def gates(maker: Maker) -> None:
+    """What the gates of a trained highway network do with MNIST."""
+    found = zoo.gates("highway_mlp", maker.mnist, weights="mnist")
+    maker.keep("gates", charts.gates(found), gating.rows(found), gating.GateRow)
+
+
+def lesion(maker: Maker) -> None:
+    """What the same network loses when one layer only carries."""
+    lesions = zoo.lesion("highway_mlp", maker.mnist, weights="mnist")
+    maker.keep("lesion", charts.lesion(lesions), lesions, Lesion)
+
+
+def reuse(maker: Maker) -> None:
+    """Which features the layers of a trained DenseNet use again."""
+    runs = maker.trained(
+        "reuse", ["densenet_40_12:depth=22"], "digits", recipe="resnet20_digits", seeds=1, **{"optimizer.lr": 0.05}
+    )
+    pairs = zoo.feature_reuse(zoo.load(runs["densenet_40_12:depth=22"][0].path))
+    maker.keep("reuse", charts.feature_reuse(pairs), pairs, Reuse)
 
 
 def _curves(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
-    rows = comparison.rows(runs)
-    maker.keep(name, charts.comparison(rows), list(rows[0]), [list(row.values()) for row in rows])
+    charts.save(charts.comparison(comparison.rows(runs)), maker.out / f"{name}.svg")
+    comparison.write_table(maker.out / f"{name}.csv", runs)
 
 
-def _errors_by_depth(maker: Maker, name: str, runs: dict[str, list[Run]], title: str) -> None:
-    rows = [
-        (run.recipe.network, run.recipe.arguments["depth"], run.recipe.seed, _error(run, "train"), _error(run, "test"))
-        for of_it in runs.values()
-        for run in of_it
-    ]
-    figure, axes = charts.axes(title, "depth, in layers of weights", "error on the training images, %")
-    series = []
-    for network in dict.fromkeys(row[0] for row in rows):
-        depths = sorted({row[1] for row in rows if row[0] == network})
-        errors = [statistics.mean(row[3] for row in rows if row[:2] == (network, depth)) for depth in depths]
-        series.append((network, depths, errors))
-    charts.lines(axes, series)
-    maker.keep(name, figure, ("network", "depth", "seed", "training_error", "test_error"), rows)
+def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
+    errors = comparison.by_depth(runs)
+    maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
 
 
-def _error(run: Run, part: str) -> float:
-    return round(100 * (1 - run.results[f"{part}_accuracy"]), 4)
-
-
+# What needs no training comes first.
 FIGURES: dict[str, Callable[[Maker], None]] = {
     make.__name__: make
-    for make in (gradients_sigmoid, gradients_relu, learning, degradation, degradation_convolutions, survival)
+    for make in (
+        vanishing,
+        gradients_sigmoid,
+        gradients_relu,
+        survival_profile,
+        gates,
+        lesion,
+        degradation,
+        degradation_convolutions,
+        learning,
+        survival,
+        reuse,
+    )
 }
 
 

@@ -44,7 +44,7 @@ def commands(text):
 UsageError = typer.BadParameter.__base__
 
 
-def parse(line):
+def parse(line, complete=True):
     """Has the command line read it, without running it; what is not complete may lack arguments."""
     _, *words = shlex.split(line.partition(" > ")[0], comments=True)
     app = typer.main.get_command(zoo.cli.app)

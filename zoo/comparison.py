@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .data import Source, load_source
 from .recipes import get_recipe
@@ -129,6 +129,30 @@ def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
         parameters = f"{of_it[0].results['parameters']:,}"
         told.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
     return told
+
+
+class Errors(NamedTuple):
+    """The errors of one run in %, on the training images as they are and on the test images."""
+
+    network: str
+    depth: int
+    seed: int
+    training: float
+    test: float
+
+
+def by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
+    """The errors of runs of which each names its network's depth."""
+    return [
+        Errors(
+            run.recipe.network.rstrip("0123456789"),
+            run.recipe.arguments["depth"],
+            run.recipe.seed,
+            *(round(100 - 100 * run.results[f"{part}_accuracy"], 4) for part in ("train", "test")),
+        )
+        for of_it in runs.values()
+        for run in of_it
+    ]
 
 
 def write_table(path: Path, runs: dict[str, list[Run]]) -> None:

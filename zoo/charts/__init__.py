@@ -5,7 +5,7 @@ Each function takes what an analysis has found, and gives a matplotlib figure th
 
 from ._architecture import architecture
 from ._base import COLOURS, FORMATS, MARKERS, check_format, save
-from ._comparison import comparison
+from ._comparison import by_depth, comparison
 from ._connections import feature_reuse, lesion, survival
 from ._gates import class_gates, gates
 from ._gradients import gradient_flow, gradient_history, vanishing_product
@@ -16,6 +16,7 @@ __all__ = [
     "FORMATS",
     "MARKERS",
     "architecture",
+    "by_depth",
     "check_format",
     "class_gates",
     "comparison",

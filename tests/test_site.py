@@ -1,0 +1,83 @@
+"""The documentation site: every page is in its navigation, every public name on an API page, and nothing comes from elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+CONFIGURATION = DOCS / "site" / "mkdocs.yml"
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = CONFIGURATION.read_text(encoding="utf-8").partition("\nnav:")[2].partition("\n\n")[0]
+    listed = re.findall(r"(\S+\.md)$", navigation, re.MULTILINE)
+    assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("package", ["keras_skip", "zoo", "export"])
+def test_every_public_name_is_on_its_api_page(package):
+    page = (DOCS / "api" / f"{package}.md").read_text(encoding="utf-8")
+    listed = re.findall(rf"^::: {package}\.(\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(import_module(package).__all__)
+
+
+def test_every_figure_has_its_data():
+    figures = {path.stem for path in (DOCS / "figures").glob("*.svg")}
+    assert figures == {path.stem for path in (DOCS / "figures").glob("*.csv")}
+    shown = {name for path in DOCS.rglob("*.md") for name in re.findall(r"figures/(\w+)\.svg", path.read_text("utf-8"))}
+    assert figures == shown
+
+
+class Loaded(HTMLParser):
+    """What a page loads by itself, and its images without a text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.addresses, self.silent = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.addresses += [given[name] for name in ("src", "srcset", "data") if given.get(name)]
+        if tag == "link" and given.get("rel") != "canonical":
+            self.addresses.append(given["href"])
+        if tag == "img" and not given.get("alt"):
+            self.silent.append(given.get("src"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    if find_spec("mkdocs") is None:
+        pytest.skip("the extra docs is not installed")
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", CONFIGURATION, "--site-dir", out]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_pages_load_nothing_from_elsewhere_and_images_have_texts(site):
+    pages = [path for path in site.rglob("*.html") if path.name != "404.html"]
+    assert len(pages) == len(list(DOCS.rglob("*.md")))
+    for path in pages:
+        loaded = Loaded(path.read_text(encoding="utf-8"))
+        assert not [address for address in loaded.addresses if re.match(r"(\w+:)?//", address)], path
+        assert not loaded.silent, path
+    styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
+    assert not re.search(r"(@import|url\()\s*[\"']?(\w+:)?//", styles)
+
+
+def test_options_that_all_blocks_share_are_on_the_page(site):
+    page = (site / "api" / "keras_skip.html").read_text(encoding="utf-8")
+    assert "{options}" not in page
+    assert page.count("spatial_dropout") >= 9
+    assert ">>> " in re.sub("<[^>]+>", "", page).replace("&gt;", ">")
