@@ -100,9 +100,8 @@ def learning(maker: Maker) -> None:
 
 def survival(maker: Maker) -> None:
     """A residual network whose blocks survive with three probabilities, and its pre-activation form."""
-    probabilities = (1.0, 0.8, 0.5)
-    networks = [f"stochastic_resnet110:depth=20,survival_prob={p}" for p in probabilities]
-    networks.append("preact_resnet110:depth=20")
+    networks = [f"stochastic_resnet32:depth=20,survival_prob={p}" for p in (1.0, 0.8, 0.5)]
+    networks.append("preact_resnet20")
     runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=2)
     _curves(maker, "survival", runs)
 

@@ -70,6 +70,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+# docs/serving.md needs a server: tests/export/test_serving_page.py runs it.
 @pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page != "docs/serving.md"])
 def test_python_runs(page, folder):
     exec(code(page, PAGES[page].read_text(encoding="utf-8")), {"__name__": "__main__"})

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._base import COLOURS, labelled, lines
+from ._base import COLOURS, axes, labelled, lines
 
 
 def comparison(rows: Iterable[dict[str, Any]]) -> Any:
@@ -40,25 +40,24 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
 
 
 def by_depth(errors: Iterable[Any]) -> Any:
-    """Training and test error against the depth: a line for the mean over the seeds, a band from least to greatest."""
-    from matplotlib.figure import Figure
+    """The training error against the depth: a line for the mean over the seeds, a band from the least to the greatest.
 
+    Args:
+        errors: What `comparison.by_depth` gave.
+    """
     errors = list(errors)
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for place, part in enumerate(("training", "test"), 1):
-        target: Any = figure.add_subplot(1, 2, place)
-        labelled(target, f"error on the {part} images", "depth, in layers of weights", "%")
-        series = []
-        for network, colour in zip(dict.fromkeys(one.network for one in errors), cycle(COLOURS), strict=False):
-            found: dict[int, list[float]] = {}
-            for one in errors:
-                if one.network == network:
-                    found.setdefault(one.depth, []).append(getattr(one, part))
-            depths = sorted(found)
-            series.append((network, depths, [float(np.mean(found[depth])) for depth in depths]))
-            least, most = ([end(found[depth]) for depth in depths] for end in (min, max))
-            target.fill_between(depths, least, most, color=colour, alpha=0.18, linewidth=0)
-        lines(target, series)
-        target.set_ylim(bottom=0)
-        target.xaxis.get_major_locator().set_params(integer=True)
+    figure, target = axes("Error on the training images", "depth, in layers of weights", "error, %")
+    series = []
+    for network, colour in zip(dict.fromkeys(one.network for one in errors), cycle(COLOURS), strict=False):
+        found: dict[int, list[float]] = {}
+        for one in errors:
+            if one.network == network:
+                found.setdefault(one.depth, []).append(one.training)
+        depths = sorted(found)
+        series.append((network, depths, [float(np.mean(found[depth])) for depth in depths]))
+        least, most = ([end(found[depth]) for depth in depths] for end in (min, max))
+        target.fill_between(depths, least, most, color=colour, alpha=0.18, linewidth=0)
+    lines(target, series)
+    target.set_ylim(bottom=0)
+    target.xaxis.get_major_locator().set_params(integer=True)
     return figure
