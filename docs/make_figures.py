@@ -79,7 +79,7 @@ def _gradients(maker: Maker, name: str, activation: str) -> None:
 
 def degradation(maker: Maker) -> None:
     """The training error of perceptrons against their depth, with and without skips."""
-    networks = [f"{mlp}:depth={depth}" for depth in (10, 20, 30, 40, 60) for mlp in MLPS[:3]]
+    networks = [f"{mlp}:depth={depth}" for depth in (10, 20, 40, 60) for mlp in MLPS[:3]]
     runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=2, **CLIPPED)
     _by_depth(maker, "degradation", runs)
 
@@ -102,7 +102,7 @@ def survival(maker: Maker) -> None:
     """A residual network whose blocks survive with three probabilities, and its pre-activation form."""
     networks = [f"stochastic_resnet32:depth=20,survival_prob={p}" for p in (1.0, 0.8, 0.5)]
     networks.append("preact_resnet20")
-    runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=2)
+    runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=1)
     _curves(maker, "survival", runs)
 
 
@@ -154,10 +154,10 @@ FIGURES: dict[str, Callable[[Maker], None]] = {
         gates,
         lesion,
         degradation,
-        degradation_convolutions,
-        learning,
         survival,
+        degradation_convolutions,
         reuse,
+        learning,
     )
 }
 

@@ -6,7 +6,6 @@ The Python blocks of a page run from top to bottom in one namespace, and each li
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -66,12 +65,14 @@ def folder(tmp_path, monkeypatch):
     """Where a page runs: nothing there, caches of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["train.py", "1"])
     return tmp_path
 
 
-# docs/serving.md needs a server: tests/export/test_serving_page.py runs it.
-@pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page != "docs/serving.md"])
+# These need a server and several devices: tests/export/test_serving_page.py and tests/zoo/test_distributed.py run them.
+ELSEWHERE = ("docs/serving.md", "docs/several-devices.md")
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page not in ELSEWHERE])
 def test_python_runs(page, folder):
     exec(code(page, PAGES[page].read_text(encoding="utf-8")), {"__name__": "__main__"})
 

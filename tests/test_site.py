@@ -1,4 +1,4 @@
-"""The documentation site: its navigation is whole, every public name is on an API page, nothing comes from elsewhere."""
+"""The site: its navigation is whole, every public name is on an API page, and nothing comes from elsewhere."""
 
 import os
 import re

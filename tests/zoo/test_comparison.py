@@ -98,3 +98,19 @@ def test_contestants_have_names_for_folders():
     contestant = Contestant.of("wrn_16_2:dropout=0.3,survival_prob=(1, 0.5)")
     assert contestant.run_name(3).startswith("wrn_16_2-dropout=0.3-")
     assert "/" not in contestant.run_name(3) and " " not in contestant.run_name(3)
+
+
+def test_errors_by_depth_are_drawn_as_means_over_the_seeds():
+    runs = {}
+    for depth, accuracies in ((20, (0.98, 0.96)), (10, (1.0, 0.99))):
+        recipe = zoo.get_recipe("plain_mlp_digits").changed({"network": "plain20", "arguments.depth": depth})
+        runs[f"plain20:depth={depth}"] = [
+            zoo.Run(Path(), {"recipe": {**recipe.as_dict(), "seed": seed}, "results": results})
+            for seed, accuracy in enumerate(accuracies)
+            for results in [{"train_accuracy": accuracy, "test_accuracy": accuracy - 0.1}]
+        ]
+    errors = comparison.by_depth(runs)
+    assert errors[1] == ("plain", 20, 1, 4.0, 14.0)
+    (axes,) = charts.by_depth(errors).axes
+    (line,) = axes.lines
+    assert (line.get_label(), [*line.get_xdata()], [*line.get_ydata()]) == ("plain", [10, 20], [0.5, 3.0])
