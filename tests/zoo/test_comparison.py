@@ -1,12 +1,13 @@
 """Networks under one budget: the runs, the table and the figure, and what goes on where it was."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import zoo
-from zoo import charts
+from zoo import charts, comparison
 from zoo.comparison import Contestant, rows, summary
 
 NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
