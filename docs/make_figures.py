@@ -115,7 +115,8 @@ def survival_profile(maker: Maker) -> None:
 def gates(maker: Maker) -> None:
     """What the gates of a trained highway network do with MNIST."""
     found = zoo.gates("highway_mlp", maker.mnist, weights="mnist")
-    maker.keep("gates", charts.gates(found), gating.rows(found), gating.GateRow)
+    shown = [row for row in gating.rows(found) if not row.what.startswith("class")]
+    maker.keep("gates", charts.gates(found), shown, gating.GateRow)
 
 
 def lesion(maker: Maker) -> None:
