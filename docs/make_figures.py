@@ -94,21 +94,13 @@ def degradation_convolutions(maker: Maker) -> None:
     _by_depth(maker, "degradation_convolutions", runs)
 
 
-def learning(maker: Maker) -> None:
-    """How four perceptrons of 30 layers learn MNIST."""
-    networks = [
-        form.format(30) for form in ("plain_mlp:depth={}", "residual_mlp:depth={}", HIGHWAY, "dense_mlp:depth={}")
-    ]
-    runs = maker.trained("learning", networks, "mnist", recipe="plain_mlp_mnist_fast", seeds=2, epochs=4)
-    _curves(maker, "learning", runs)
-
-
 def survival(maker: Maker) -> None:
     """A residual network whose blocks survive with three probabilities, and its pre-activation form."""
     networks = [f"stochastic_resnet32:depth=20,survival_prob={p}" for p in (1.0, 0.8, 0.5)]
     networks.append("preact_resnet20")
     runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=1)
-    _curves(maker, "survival", runs)
+    charts.save(charts.comparison(comparison.rows(runs)), maker.out / "survival.svg")
+    comparison.write_table(maker.out / "survival.csv", runs)
 
 
 def survival_profile(maker: Maker) -> None:
@@ -139,11 +131,6 @@ def reuse(maker: Maker) -> None:
     maker.keep("reuse", charts.feature_reuse(pairs), pairs, Reuse)
 
 
-def _curves(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
-    charts.save(charts.comparison(comparison.rows(runs)), maker.out / f"{name}.svg")
-    comparison.write_table(maker.out / f"{name}.csv", runs)
-
-
 def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
     errors = comparison.by_depth(runs)
     maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
@@ -163,7 +150,6 @@ FIGURES: dict[str, Callable[[Maker], None]] = {
         survival,
         degradation_convolutions,
         reuse,
-        learning,
     )
 }
 

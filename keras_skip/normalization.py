@@ -30,9 +30,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         momentum: Of the moving averages. Default 0.99.
         epsilon: Added to the variance. Default 0.001.
         center, scale: Whether there are beta and gamma. Default True.
-        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer, beta_regularizer,
-            gamma_regularizer, beta_constraint, gamma_constraint, synchronized, renorm, renorm_clipping,
-            renorm_momentum: As in `keras.layers.BatchNormalization`.
+        beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint:
+            As in `keras.layers.BatchNormalization`.
+        moving_mean_initializer, moving_variance_initializer, synchronized: As there.
+        renorm, renorm_clipping, renorm_momentum: As there.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
