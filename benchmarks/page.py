@@ -108,15 +108,18 @@ def exports_table(figures):
     return text + table(["network", "ours", "theirs", "ours / theirs"], rows)
 
 
-def stochastic_depth_table(figures):
-    rows = [[name, f"{value:,.0f}" if value >= 100 else f"{value:.3f}"] for name, value in figures.items()]
-    return table(["stochastic_resnet against resnet", ""], rows) + """
+STOCHASTIC_DEPTH = """
 
 The blocks of the first stage take longest and are dropped least, so that the mean of the draws weighs more in time than
 in blocks. The first step is longer: TensorFlow makes and optimises a function of each alternative of each block, and of
-its gradient. Two blocks could share them only if they were known to differ in their weights alone, which cannot be known
-of an activation, a normalisation or a layer that a user hands in.
+its gradient. Two blocks could share them only if they were known to differ in their weights alone, which cannot be
+known of an activation, a normalisation or a layer that a user hands in.
 """
+
+
+def stochastic_depth_table(figures):
+    rows = [[name, f"{value:,.0f}" if value >= 100 else f"{value:.3f}"] for name, value in figures.items()]
+    return table(["stochastic_resnet against resnet", ""], rows) + STOCHASTIC_DEPTH
 
 
 def recompute_table(figures):
