@@ -9,13 +9,14 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 
 from .._isolated import DEVICES
 from ..errors import ExportError
@@ -102,10 +103,11 @@ def run(
     ray.init(address, log_to_driver=False)
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
-        serve.start(http_options=http | timeouts)
+        _come_up(serve.start, http_options=http | timeouts)
         SERVER.info("listening on %s", address_of(**http))
         try:
-            _start(_deployment(replication, limits).bind(artifacts, replication, limits, token))
+            application = _deployment(replication, limits).bind(artifacts, replication, limits, token)
+            _come_up(serve.run, application, name=_APPLICATION)
             SERVER.info("ready: %d replicas", replication.replicas)
             _wait_for_signal()
         finally:
@@ -120,11 +122,11 @@ def run(
         log.stop()
 
 
-def _start(application: Any) -> None:
+def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     try:
-        serve.run(application, name=_APPLICATION)
-    except RuntimeError as error:
-        raise ExportError(f"Expected every replica to start. Received: {error}") from error
+        start(*arguments, **options)
+    except (RuntimeError, RayError) as error:
+        raise ExportError(f"Expected Ray Serve and every replica to start. Received: {error}") from error
 
 
 def _deployment(replication: Replication, limits: Limits) -> Any:
