@@ -174,7 +174,7 @@ def run_on_ray(
     Raises:
         FileNotFoundError: If there is no artifact, or a file is missing.
         VerificationError: If the artifact is not what was exported.
-        ExportError: If Ray Serve or a replica does not start, such as where a model computes something else than at its
+        ExportError: If Ray or a replica does not start, such as where a model computes something else than at its
             export.
         ValueError: If an argument is not usable, or the extra "ray" not installed.
 

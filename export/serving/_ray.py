@@ -16,7 +16,6 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayError
 
 from .._isolated import DEVICES
 from ..errors import ExportError
@@ -100,7 +99,7 @@ def run(
     log = start_logging(access_log=False)
     # Nobody is told of it, unless the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address, log_to_driver=False)
+    _come_up(ray.init, address, log_to_driver=False)
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
         _come_up(serve.start, http_options=http | timeouts)
@@ -125,8 +124,8 @@ def run(
 def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     try:
         start(*arguments, **options)
-    except (RuntimeError, RayError) as error:
-        raise ExportError(f"Expected Ray Serve and every replica to start. Received: {error}") from error
+    except Exception as error:  # Ray's exceptions have no common base.
+        raise ExportError(f"Expected Ray and every replica to start. Received: {error}") from error
 
 
 def _deployment(replication: Replication, limits: Limits) -> Any:
