@@ -9,52 +9,29 @@ machine changes it less. The share that the callback adds to a step is measureme
 
 import argparse
 import inspect
-import json
-import os
-import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
+from harness import by_both_clocks, compiled, random_batch, write
 
 import zoo
 from zoo.gradients import PROBE_BATCH
-from zoo.learner import jit_compile
 
 EVERY = inspect.signature(zoo.GradientFlow).parameters["every"].default
 
 
-def seconds(call):
-    """Of one call, by the clock and of the processor."""
-    start = time.perf_counter(), time.process_time()
-    call()
-    return time.perf_counter() - start[0], time.process_time() - start[1]
-
-
 def measure(network, batch, rounds):
     """The figures of the module's docstring, by name."""
-    rng = np.random.default_rng(0)
-    model = zoo.build(network)
+    model = compiled(zoo.build(network))
     shape = model.input_shape[1:]
-    model.compile(
-        keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
-        keras.losses.CategoricalCrossentropy(from_logits=True),
-        jit_compile=jit_compile(),
-    )
-    model.optimizer.build(model.trainable_variables)
     probe = zoo.GradientProbe(model)
-    images = [rng.normal(size=(size, *shape)).astype("float32") for size in (batch, PROBE_BATCH)]
-    labels = [np.eye(10, dtype="float32")[rng.integers(0, 10, size)] for size in (batch, PROBE_BATCH)]
-    calls = [
-        lambda: model.train_on_batch(images[0], labels[0]),
-        lambda: probe.measure(images[1], labels[1]),
-    ]
-    first = [seconds(call) for call in calls]
+    trained, (images, labels) = (random_batch(shape, size) for size in (batch, PROBE_BATCH))
+    one_hot = np.eye(10, dtype="float32")[labels]
+    calls = [lambda: model.train_on_batch(*trained), lambda: probe.measure(images, one_hot)]
+    first = [by_both_clocks(call) for call in calls]
     times = np.zeros((rounds, 2, 2))
     for turn in range(rounds):
         for place in (0, 1) if turn % 2 else (1, 0):
-            times[turn, place] = seconds(calls[place])
+            times[turn, place] = by_both_clocks(calls[place])
     result = {"first step (s)": first[0][0], "first measurement (s)": first[1][0]}
     for kind, name in enumerate(("clock", "processor")):
         step, measurement = times[:, 0, kind], times[:, 1, kind]
@@ -80,8 +57,8 @@ def main():
     for name, value in result.items():
         print(f"{name:48}{value:8.4f}")
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"arguments": {**vars(options), "every": EVERY}, "figures": result}, file, indent=1)
+        arguments = {"network": options.network, "batch": options.batch, "rounds": options.rounds, "every": EVERY}
+        write(options.json, arguments, result)
 
 
 if __name__ == "__main__":

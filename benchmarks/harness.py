@@ -24,6 +24,13 @@ def seconds(step, steps=1):
     return (time.perf_counter() - start) / steps
 
 
+def by_both_clocks(call):
+    """Seconds of one call, by the clock and of the processor, which another load on the machine changes less."""
+    start = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
 def alternate(timers, rounds):
     """Calls each of `timers`, name to a function that returns seconds, once a round.
 

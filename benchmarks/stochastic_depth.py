@@ -20,14 +20,7 @@ import argparse
 import time
 
 import numpy as np
-from harness import compiled, random_batch, write
-
-
-def seconds(step):
-    """Of one step, by the clock and of the processor."""
-    start = time.perf_counter(), time.process_time()
-    step()
-    return time.perf_counter() - start[0], time.process_time() - start[1]
+from harness import by_both_clocks, compiled, random_batch, write
 
 
 def blocks_of_stages(model):
@@ -74,7 +67,7 @@ def measure(depth, batch, draws):
     before = statistics(stages)
     for draw in range(draws):
         order = (0, 1) if draw % 2 else (1, 0)  # whoever comes first changes
-        taken = {place: seconds(steps[place]) for place in order}
+        taken = {place: by_both_clocks(steps[place]) for place in order}
         after = statistics(stages)
         pairs = [zip(old, new, strict=True) for old, new in zip(before, after, strict=True)]
         ran.append([sum(bool(np.any(a != b)) for a, b in stage) for stage in pairs])
