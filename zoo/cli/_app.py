@@ -1,7 +1,8 @@
 """The command line itself, to which each module here adds its commands; and the options that several of them share."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,3 +33,15 @@ def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
     for path in (figure, *others):
         if path.exists() and not overwrite:
             raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")
+
+
+def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:
+    """Writes a figure, and what it shows beside it as a table of named tuples; says where both are."""
+    from .. import charts
+    from ..tables import write_table
+
+    table = path.with_suffix(".csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table, rows, kind)
+    charts.save(drawn, path)
+    return {"figure": path, "table": table}

@@ -1,14 +1,13 @@
 """What is inside a network: its blocks, its gates, what single layers do, what dense layers use again."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import console
 from ..settings import setting
-from ._app import Arguments, Data, Figure, Overwrite, app, check_new
+from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
 
 if TYPE_CHECKING:
     import keras
@@ -62,18 +61,16 @@ def gates(
 ) -> None:
     """Draw what the gates of a highway network do: on average, for each class, and with one image."""
     by_class = out.with_name(f"{out.stem}-classes{out.suffix}")
-    table = out.with_suffix(".csv")
-    check_new(out, by_class, table, overwrite=overwrite)
+    check_new(out, by_class, out.with_suffix(".csv"), overwrite=overwrite)
     console.import_quietly("keras")
     from .. import charts, gating
 
     found = gating.gates(run_or_network, data, weights=weights, examples=examples, example=example)
-    _write(table, gating.rows(found), gating.GateRow)
-    charts.save(charts.gates(found), out)
+    written = write_figure(out, charts.gates(found), gating.rows(found), gating.GateRow)
     charts.save(charts.class_gates(found), by_class)
     rows = [(layer.layer, f"{layer.transform.mean():.3f}", f"{layer.carry.mean():.3f}") for layer in found.layers]
     console.show_table("Gates", ("layer", "mean T", "mean C"), rows)
-    console.show_record("Written", {"figure": out, "classes": by_class, "table": table})
+    console.show_record("Written", written | {"classes": by_class})
 
 
 @app.command()
@@ -86,17 +83,15 @@ def lesion(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw what is left of the accuracy when one highway layer or residual block only carries its input on."""
-    table = out.with_suffix(".csv")
-    check_new(out, table, overwrite=overwrite)
+    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
     console.import_quietly("keras")
     from .. import charts, lesions
 
     found = lesions.lesion(run_or_network, data, weights=weights, examples=examples)
-    _write(table, found, lesions.Lesion)
-    charts.save(charts.lesion(found), out)
+    written = write_figure(out, charts.lesion(found), found, lesions.Lesion)
     rows = [(one.layer or "the whole network", f"{one.accuracy:.2%}", f"{one.loss:.4f}") for one in found]
     console.show_table("Lesions", ("without", "test accuracy", "test loss"), rows)
-    console.show_record("Written", {"figure": out, "table": table})
+    console.show_record("Written", written)
 
 
 @app.command()
@@ -107,16 +102,14 @@ def survival(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw with what probability each block survives a training step."""
-    table = out.with_suffix(".csv")
-    check_new(out, table, overwrite=overwrite)
+    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
     console.import_quietly("keras")
     from .. import charts
     from ..survival import Survival, survival_profile
 
     found = [block for name in networks for block in survival_profile(_loaded(name, settings))]
-    _write(table, found, Survival)
-    charts.save(charts.survival(found), out)
-    console.show_record("Written", {"figure": out, "table": table})
+    written = write_figure(out, charts.survival(found), found, Survival)
+    console.show_record("Written", written)
 
 
 @app.command()
@@ -128,26 +121,17 @@ def reuse(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how much each layer of a dense block takes from each layer before it."""
-    table = out.with_suffix(".csv")
-    check_new(out, table, overwrite=overwrite)
+    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
     console.import_quietly("keras")
     from .. import charts
     from ..reuse import Reuse, feature_reuse
 
     found = feature_reuse(_loaded(run_or_network, settings, weights))
-    _write(table, found, Reuse)
-    charts.save(charts.feature_reuse(found), out)
-    console.show_record("Written", {"figure": out, "table": table})
+    written = write_figure(out, charts.feature_reuse(found), found, Reuse)
+    console.show_record("Written", written)
 
 
 def _loaded(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
     from ..loading import load
 
     return load(name, weights, **dict(map(setting, settings or ())))
-
-
-def _write(table: Path, rows: Iterable[Any], kind: Any) -> None:
-    from ..tables import write_table
-
-    table.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table, rows, kind)

@@ -9,7 +9,7 @@ import typer
 
 from .. import console
 from ..settings import setting
-from ._app import Arguments, Data, Figure, Overwrite, app, check_new
+from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
 
 
 @app.command()
@@ -61,20 +61,17 @@ def gradients(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how far the gradient reaches: its norm at each layer, of new networks or of trained ones."""
-    table = out.with_suffix(".csv")
-    check_new(out, table, overwrite=overwrite)
+    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
     console.import_quietly("keras")
     from .. import charts
     from ..data import load_source
-    from ..gradients import compare, write
+    from ..gradients import Norm, compare
 
     norms = compare(networks, load_source(data), batch_size, seed, dict(map(setting, settings or ())))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(table, norms)
-    charts.save(charts.gradient_flow(norms), out)
+    written = write_figure(out, charts.gradient_flow(norms), norms, Norm)
     rows = []
     for name in dict.fromkeys(norm.network for norm in norms):
         first, *_, last = [norm.norm for norm in norms if norm.network == name]
         rows.append((name, f"{first:.2e}", f"{last:.2e}", f"{first / last:.1e}"))
     console.show_table("Gradients", ("network", "at the first layer", "at the last", "ratio"), rows)
-    console.show_record("Written", {"figure": out, "table": table})
+    console.show_record("Written", written)
