@@ -6,10 +6,9 @@ Each network is trained in a process of its own, on batches that grow; see `harn
 """
 
 import argparse
-import json
 
 import depth
-from harness import grow, in_own_process, write
+from harness import grow, in_own_process, parsed, write
 
 SHAPE = (32, 32, 3)
 NETWORKS = {
@@ -28,18 +27,16 @@ def network(name, kind):
     return plain.densenet_bc(100, 12) if kind == depth.PLAIN else zoo.build(name, recompute=kind == depth.RECOMPUTE)
 
 
+def case(name, kind, batches, steps):
+    return grow(lambda: network(name, kind), batches, steps)["batches"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--steps", type=int, default=5, help="on batches of each size")
-    parser.add_argument("--json", help="a file for the figures")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        name, kind, batches, steps = json.loads(options.case)
-        print(json.dumps(grow(lambda: network(name, kind), batches, steps)["batches"]))
-        return
+    options = parsed(parser, case)
     figures = {name: {} for name in options.only}
     for name, curves in figures.items():
         for kind in NETWORKS[name]:

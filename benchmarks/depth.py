@@ -11,9 +11,8 @@ memory has to move its weights and its moving statistics as the plain one does.
 """
 
 import argparse
-import json
 
-from harness import compiled, grow, in_own_process, random_batch, write
+from harness import compiled, grow, in_own_process, parsed, random_batch, write
 
 SHAPE = (32, 32, 3)
 OURS, RECOMPUTE, STOCHASTIC, PLAIN, REMAT = KINDS = (
@@ -84,12 +83,7 @@ def main():
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56, 110, 302, 1202])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--json", help="a file for the figures")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        print(json.dumps(case(*json.loads(options.case))))
-        return
+    options = parsed(parser, case)
     curves = {kind: [] for kind in KINDS}
     for depth in options.depths:
         for kind in KINDS:

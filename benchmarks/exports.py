@@ -8,12 +8,11 @@ Keras, the SavedModel and onnxruntime compute.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
-from harness import alternate, in_own_process, random_batch, ratio, resident, shown, spread, write
+from harness import alternate, in_own_process, parsed, random_batch, ratio, resident, shown, spread, write
 
 OURS_ONNX, KERAS_ONNX = "export.to_onnx", "Keras, format='onnx'"
 OURS_SAVED, KERAS_SAVED = "export.to_saved_model", "Keras, format='tf_saved_model'"
@@ -51,12 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=["resnet20"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", help="a file for the figures")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        print(json.dumps(case(*json.loads(options.case))))
-        return
+    options = parsed(parser, case)
     figures = {}
     for name in options.only:
         memory = {way: [] for way in WAYS}

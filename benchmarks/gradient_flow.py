@@ -11,7 +11,7 @@ import argparse
 import inspect
 
 import numpy as np
-from harness import by_both_clocks, compiled, random_batch, write
+from harness import by_both_clocks, compiled, parsed, random_batch, write
 
 import zoo
 from zoo.gradients import PROBE_BATCH
@@ -51,8 +51,7 @@ def main():
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--json", help="a file for the figures")
-    options = parser.parse_args()
+    options = parsed(parser)
     result = measure(options.network, options.batch, options.rounds)
     for name, value in result.items():
         print(f"{name:48}{value:8.4f}")

@@ -1,5 +1,6 @@
 """What all benchmarks share: measuring in turns, ratios with their spread, memory of a process of its own, results."""
 
+import argparse
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as keras-skip does
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -67,6 +69,17 @@ def shown(found):
 def resident(name="VmRSS"):
     """VmRSS (now) or VmHWM (the highest so far) of this process, in MiB. Only Linux counts it in this way."""
     return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def parsed(parser, case=None):
+    """The options, with --json among them; a process that `in_own_process` started prints its case, and ends."""
+    parser.add_argument("--json", help="a file for the figures")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        print(json.dumps(case(*json.loads(options.case))))
+        sys.exit()
+    return options
 
 
 def in_own_process(script, *arguments, environment=None, interpreter=sys.executable):

@@ -89,8 +89,13 @@ def batch_table(figures):
 
 
 def imports_table(figures):
-    rows = [[f"`import {name}`", time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
+    rows = [[f"`{name}`", time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
     return table(["", "time", "/ `import keras`"], rows)
+
+
+def onednn_table(figures):
+    rows = [[name, time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
+    return table(["", "with oneDNN", "/ without"], rows)
 
 
 def exports_table(figures):
@@ -154,7 +159,8 @@ PARTS = {
         "Time and memory of a training step against depth",
     ),
     "batch": Part(3, "A training step as the batch grows", batch_table),
-    "imports": Part(1.5, "Importing", imports_table),
+    "onednn": Part(4, "What oneDNN does on this processor", onednn_table),
+    "imports": Part(2, "Importing, and the command line's answer", imports_table),
     "exports": Part(2.5, "Exporting", exports_table),
     "stochastic_depth": Part(4, "What a dropped block saves", stochastic_depth_table),
     "recompute": Part(

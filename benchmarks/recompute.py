@@ -14,10 +14,9 @@ another load on the machine changes it less.
 
 import argparse
 import importlib.util
-import json
 import time
 
-from harness import alternate, compiled, grow, in_own_process, random_batch, ratio, seconds, shown, write
+from harness import alternate, compiled, grow, in_own_process, parsed, random_batch, ratio, seconds, shown, write
 
 SIDE = (32, 32, 3)
 NETWORKS = {
@@ -89,19 +88,17 @@ def under_xla(layers=8, growth_rate=12, shape=(16, 16, 16, 24)):
     return {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "layers": layers, "rows": rows}
 
 
+def case(*arguments):
+    return peak(*arguments) if arguments else under_xla()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3, help="in each round, of each network")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
-    parser.add_argument("--json", help="a file for the figures")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.case:
-        arguments = json.loads(options.case)
-        print(json.dumps(peak(*arguments) if arguments else under_xla()))
-        return
+    options = parsed(parser, case)
     results = {}
     for name in options.only:
         family, depths = NETWORKS[name]

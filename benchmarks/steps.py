@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 
-from harness import HERE, alternate, compiled, random_batch, ratio, seconds, shown, spread, write
+from harness import HERE, alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, write
 
 PLAIN, APPLICATIONS, TORCH = "plain Keras layers", "keras.applications", "PyTorch"
 # Batch, and who else has this network.
@@ -171,8 +171,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="for the steps of one network in one round")
     parser.add_argument("--torch", default=os.environ.get("BENCH_TORCH"), help="an interpreter that has PyTorch")
-    parser.add_argument("--json", help="a file for the figures")
-    options = parser.parse_args()
+    options = parsed(parser)
     interpreter, why = torch_interpreter(options.torch)
     if why:
         print(f"Without PyTorch: {why}.")

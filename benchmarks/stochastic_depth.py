@@ -20,7 +20,7 @@ import argparse
 import time
 
 import numpy as np
-from harness import by_both_clocks, compiled, random_batch, write
+from harness import by_both_clocks, compiled, parsed, random_batch, write
 
 
 def blocks_of_stages(model):
@@ -124,8 +124,7 @@ def main():
     parser.add_argument("--depth", type=int, default=110)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--draws", type=int, default=120)
-    parser.add_argument("--json", help="a file for the figures")
-    options = parser.parse_args()
+    options = parsed(parser)
     result = measure(options.depth, options.batch, options.draws)
     for name, value in result.items():
         print(f"{name:44}{value:12.3f}")

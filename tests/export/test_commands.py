@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 import export
+import zoo
 from tests.export.models import conv_net, images
 
 ROOT = Path(export.__file__).parents[1]
@@ -51,6 +52,20 @@ def test_a_keras_file_becomes_an_artifact_that_gives_what_it_gives(folder):
     received = export.load(folder / "net-export")(np.moveaxis(x, -1, 1))
     expected = conv_net()(x)
     np.testing.assert_allclose(received, expected, atol=1e-4 * np.max(np.abs(expected)))
+
+
+def test_a_run_that_was_trained_on_jax_in_bfloat16_becomes_the_same_network_in_float32(tmp_path):
+    pytest.importorskip("jax")
+    settings = "--epochs", 2, "--set", "precision=mixed_bfloat16"
+    keras_skip("train", "residual_mlp_digits", "--out", "run", *settings, cwd=tmp_path, KERAS_BACKEND="jax")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["environment"]["backend"] == "jax" and record["recipe"]["precision"] == "mixed_bfloat16"
+    keras_skip("export", "run", cwd=tmp_path, KERAS_BACKEND="jax")
+    digits, predictor = zoo.load_source("digits"), export.load(tmp_path / "run" / "export")
+    assert predictor.metadata["precision"]["exported"] == "float32"
+    accuracy = (predictor.predict(digits.test_images).argmax(-1) == digits.test_labels).mean()
+    # What was measured in training was computed in bfloat16, on whose rounding a few answers hang.
+    assert accuracy == pytest.approx(record["results"]["test_accuracy"], abs=0.02)
 
 
 def test_a_keras_file_in_another_precision(folder):

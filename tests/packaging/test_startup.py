@@ -1,22 +1,19 @@
-"""What starts quickly, and without what: promises of the product, measured as the best of three processes."""
+"""What starts without what, so that it starts quickly; how quickly, benchmarks/imports.py measures."""
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-IMPORT_COST = """
-import time, keras
-start = time.perf_counter()
+# What comes beside the layers themselves, once Keras is there.
+BROUGHT = """
+import sys, keras
+before = set(sys.modules)
 import keras_skip
-print(time.perf_counter() - start)
+print(*{name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))
 """
-# What the console script holds.
-HELP = "import sys; from zoo.cli import main; sys.argv = ['keras-skip', '--help']; sys.exit(main())"
 HEAVY = "keras", "matplotlib", "onnxruntime", "sklearn", "tensorflow"
 IMPORT_COMMAND_LINE = f"import sys, zoo.cli; print(*set(sys.modules).intersection({HEAVY}))"
 # None in sys.modules makes `import` raise ModuleNotFoundError.
@@ -30,30 +27,8 @@ def python(code: str) -> str:
     return result.stdout
 
 
-def best(measure: Callable[[], float], budget: float, attempts: int = 3) -> float:
-    """The least of up to `attempts` measurements: a machine that does other work adds to some, takes from none."""
-    least = float("inf")
-    for _ in range(attempts):
-        least = min(least, measure())
-        if least <= budget:
-            break
-    return least
-
-
-def seconds_for_help() -> float:
-    start = time.perf_counter()
-    assert "Usage" in python(HELP)
-    return time.perf_counter() - start
-
-
-def test_importing_keras_skip_costs_at_most_50_ms_more_than_keras():
-    cost = best(lambda: float(python(IMPORT_COST)), budget=0.05)
-    assert cost <= 0.05, f"import keras_skip took {cost * 1000:.0f} ms after import keras"
-
-
-def test_the_command_line_answers_help_within_half_a_second():
-    cost = best(seconds_for_help, budget=0.5)
-    assert cost <= 0.5, f"keras-skip --help took {cost:.2f} s"
+def test_keras_skip_brings_nothing_but_itself_once_keras_is_imported():
+    assert python(BROUGHT).split() == ["keras_skip"]
 
 
 def test_the_command_line_starts_without_the_heavy_packages():

@@ -3,11 +3,14 @@
 import csv
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from zoo.environment import prefer_onednn
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +56,28 @@ def test_train_says_the_test_accuracy_and_where_everything_is(trained):
     assert (folder / "run" / "model.keras").is_file()
     with (folder / "run" / "history.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is a choice on x86 alone")
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_on_unless_the_user_says_otherwise(given, kept):
+    code = "import os, sys; from zoo.cli import main; sys.argv = ['keras-skip', '--help']\n"
+    code += "try: main()\nexcept SystemExit: print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    variables = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | given
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == kept, done.stderr
+
+
+def test_onednn_is_left_as_it_is_once_tensorflow_is_loaded(monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    prefer_onednn()
+    assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
+
+
+def test_train_records_that_onednn_is_on(trained):
+    folder, _ = trained
+    assert json.loads((folder / "run" / "run.json").read_text())["environment"]["variables"]["TF_ENABLE_ONEDNN_OPTS"]
 
 
 def test_train_shows_nothing_but_devices_and_progress_on_standard_error(trained):
@@ -106,6 +131,15 @@ def test_export_says_parity_and_where_everything_is(exported):
     assert "run/export/model.onnx" in done.stdout
     assert "100.00%" in done.stdout
     assert done.stderr == ""
+
+
+def test_export_measures_its_speed_beside_keras_for_the_report(exported):
+    folder, done = exported
+    rows = json.loads((folder / "run" / "speed.json").read_text())["rows"]
+    assert [row["batch"] for row in rows] == [1, 32]
+    assert all(row["keras"] > 0 and row["exported"] > 0 and row["rounds"] >= 5 for row in rows)
+    assert all(f"{row['exported']:.3g} ms" in done.stdout for row in rows)
+    assert "<h2>Speed</h2>" in (folder / "run" / "report.html").read_text()
 
 
 def test_exported_graph_takes_raw_pixels_and_is_as_accurate_as_the_run(exported):

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from zoo import speed
 from zoo.data import Preprocessing, Source
 from zoo.gating import Gates, LayerGates
 from zoo.gradients import Norm
@@ -157,6 +158,15 @@ def test_gates_and_parity_are_shown_where_they_are(run):
     assert "CUDA" not in page.texts
     labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     assert any("on average T is 0.38 and C is 0.62" in label for label in labels)
+
+
+def test_speed_is_shown_where_it_was_measured(run):
+    source = source_of(3)
+    assert "<h2>Speed</h2>" not in write_page(run, logits_of(source), source).read_text()
+    speed.write(run.path, [speed.Speed(1, 5.0, 0.5, 9), speed.Speed(32, 40.0, 16.0, 7)])
+    page = Page(write_page(run, logits_of(source), source).read_text())
+    for said in ("Speed", "5 ms", "0.5 ms", "10.00", "2,000", "40 ms", "16 ms", "2.50"):
+        assert said in page.texts, said
 
 
 def test_command_repeats_the_run(run):

@@ -94,12 +94,16 @@ def export(
         overwrite=overwrite,
         **surroundings,
     )
-    if opened and artifact.path == opened.path / "export":
-        from ..report import write_report
-
-        write_report(opened, model=network)
     _show_parity(artifact.parity)
     _show_precision(artifact.parity["precision"])
+    if opened and artifact.path == opened.path / "export":
+        from .. import speed
+        from ..report import write_report
+
+        speed.forget(opened.path)
+        if artifact.onnx.exists():
+            _measure_speed(opened, network, artifact.path, layout, device)
+        write_report(opened, model=network)
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     console.show_record(
         "Exported", {name: path for name, path in found.items() if path.exists()} | {"folder": artifact.path}
@@ -130,6 +134,28 @@ def _surroundings(run: Run, layout: str | None, precision: Precision) -> dict[st
         known["calibration"] = laid_out(source.train_images[np.unique(places)])
         known["test"] = laid_out(np.asarray(source.test_images)), np.asarray(source.test_labels)
     return known
+
+
+def _measure_speed(run: Run, network: Any, artifact: Path, layout: str | None, device: str | None) -> None:
+    """Times a run's network beside its export, where that has an ONNX file, shows it and keeps it with the run."""
+    import numpy as np
+
+    from export import load as load_artifact
+
+    from .. import speed
+    from ..data import Preprocessing, load_source
+
+    predictor = load_artifact(artifact, device=device or "cpu")
+
+    def exported(images: np.ndarray) -> Any:
+        return predictor(np.moveaxis(images, -1, 1) if layout == "nchw" else images)
+
+    preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
+    images = np.asarray(load_source(run.source).test_images[: max(speed.BATCHES)])
+    measured = speed.measure(network, preprocessing, exported, images)
+    speed.write(run.path, measured)
+    rows = [(s.batch, f"{s.keras:.3g} ms", f"{s.exported:.3g} ms", f"{s.keras / s.exported:.2f}") for s in measured]
+    console.show_table("Speed", ("images at once", "Keras", "onnxruntime", "times as fast"), rows)
 
 
 def _read_samples(path: Path | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that opens from disk, needs no internet, and follows the reader's light or dark.
 
 What it shows was measured: it is made from run.json, history.csv, what the network answers to the test images, the
-gradients (gradients.csv, or measured now), the gates of a highway network, and the parity of an export.
+gradients (gradients.csv, or measured now), the gates of a highway network, and the parity and the speed of an export.
 """
 
 import csv
@@ -18,7 +18,7 @@ from ..data import Preprocessing, Source, load_source
 from ..recipes import command
 from ..runs import Run, open_run, replacing
 from ._answers import confusions, mistakes
-from ._artifact import parity
+from ._artifact import parity, speed
 from ._curves import curves
 from ._inside import gates as gates_section
 from ._inside import gradients as gradients_section
@@ -34,7 +34,7 @@ GRADIENTS = "gradients.csv"
 
 
 def write_report(run: Run | str | Path, data: Source | None = None, model: "keras.Model | None" = None) -> Path:
-    """Writes report.html into the folder of a run that was completed; again, after an export, with its parity.
+    """Writes report.html into the folder of a completed run; again, after an export, with its parity and speed.
 
     Args:
         run: A run or its folder.
@@ -106,6 +106,7 @@ def write_page(
         gradients=f"<h2>Reach of the gradient</h2>{gradients_section(norms)}" if norms else "",
         gates=f"<h2>Gates</h2>{gates_section(gates)}" if gates else "",
         parity=parity(run.path / "export"),
+        speed=speed(run.path),
         command=html.escape(command(recipe["name"], run.record.get("overrides", {}))),
         recipe=record(recipe),
         history=grid(rows),

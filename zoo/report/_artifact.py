@@ -1,8 +1,10 @@
-"""What the export of a run has proven, read from the files that it left in the run."""
+"""What the export of a run has proven and gains, read from the files that it left in the run."""
 
+import html
 import json
 from pathlib import Path
 
+from ..speed import read
 from ._tables import grid, tiles
 
 
@@ -31,3 +33,22 @@ def parity(folder: Path) -> str:
         if pair["status"] == "compared"
     ]
     return f"<h2>The export</h2>{told}{grid(rows)}"
+
+
+def speed(folder: Path) -> str:
+    """How long the network takes in Keras and under onnxruntime; empty where that was not measured."""
+    found = read(folder)
+    if found is None:
+        return ""
+    rows = [
+        {
+            "images at once": row.batch,
+            "Keras": f"{row.keras:.3g} ms",
+            "onnxruntime": f"{row.exported:.3g} ms",
+            "times as fast": f"{row.keras / row.exported:.2f}",
+            "images per second": f"{1e3 * row.batch / row.exported:,.0f}",
+        }
+        for row in found["rows"]
+    ]
+    note = f"From pixels to answers on {found['processor']}, Keras on {found['backend']}; medians of rounds in turns."
+    return f"<h2>Speed</h2>{grid(rows)}<p>{html.escape(note)}</p>"
