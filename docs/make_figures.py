@@ -1,14 +1,18 @@
 """Makes the figures of the guide, from digits and MNIST, into docs/figures: `make figures`.
 
-    python docs/make_figures.py [NAME ...] [--mnist FILE] [--epochs N]
+    python docs/make_figures.py [NAME ...] [--mnist FILE] [--epochs N] [--workers 2]
 
 Beside each figure stands what it shows, as comma-separated values. The trainings are kept in runs/figures: what was
-stopped goes on where it was, and what is there is not trained again.
+stopped goes on where it was, and what is there is not trained again. They are small, and keep one core busy each, so
+that several figures are made at a time.
 """
 
 import argparse
+import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,7 @@ class Maker:
         """The runs of a comparison; what is not there yet is trained."""
 
         def told(run: str, recipe: zoo.Recipe, source: zoo.Source) -> tuple[()]:
-            print(f"    {run}", flush=True)
+            print(f"    trains {run}", flush=True)
             return ()
 
         source = self.mnist if data == "mnist" else data
@@ -75,9 +79,7 @@ def gradients_relu(maker: Maker) -> None:
 
 def _gradients(maker: Maker, name: str, activation: str) -> None:
     norms = gradients.compare(MLPS, zoo.load_source("digits"), arguments={"depth": 30, "activation": activation})
-    # A norm whose square is below the least float32 comes as 0, which a logarithm does not have.
-    shown = [norm for norm in norms if norm.norm > 0]
-    maker.keep(name, charts.gradient_flow(shown), norms, gradients.Norm)
+    maker.keep(name, charts.gradient_flow(norms), norms, gradients.Norm)
 
 
 def degradation(maker: Maker) -> None:
@@ -91,7 +93,7 @@ def degradation(maker: Maker) -> None:
 def degradation_convolutions(maker: Maker) -> None:
     """The same for convolutional networks with batch normalisation."""
     networks = [f"{kind}20:depth={depth}" for depth in (20, 32, 56) for kind in ("plain", "resnet")]
-    runs = maker.trained("degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=1, epochs=10)
+    runs = maker.trained("degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=2, epochs=10)
     _by_depth(maker, "degradation_convolutions", runs)
 
 
@@ -99,7 +101,7 @@ def survival(maker: Maker) -> None:
     """A residual network whose blocks survive with three probabilities, and its pre-activation form."""
     networks = [f"stochastic_resnet32:depth=20,survival_prob={p}" for p in (1.0, 0.8, 0.5)]
     networks.append("preact_resnet20")
-    runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=1)
+    runs = maker.trained("survival", networks, "digits", recipe="resnet20_digits", seeds=2)
     charts.save(charts.comparison(comparison.rows(runs)), maker.out / "survival.svg")
     comparison.write_table(maker.out / "survival.csv", runs)
 
@@ -137,22 +139,27 @@ def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
     maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
 
 
-# What needs no training comes first.
+# Those that take longest come first.
 FIGURES: dict[str, Callable[[Maker], None]] = {
     make.__name__: make
     for make in (
-        vanishing,
+        degradation,
+        degradation_convolutions,
+        survival,
+        reuse,
         gradients_sigmoid,
         gradients_relu,
-        survival_profile,
-        gates,
         lesion,
-        degradation,
-        survival,
-        degradation_convolutions,
-        reuse,
+        gates,
+        survival_profile,
+        vanishing,
     )
 }
+
+
+def make(name: str, maker: Maker) -> None:
+    """Makes one figure, in a process of its own."""
+    FIGURES[name](maker)
 
 
 def main() -> None:
@@ -160,17 +167,26 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; default: all of {', '.join(FIGURES)}")
     parser.add_argument("--mnist", default="mnist", help="MNIST as a file in Keras's layout; default: it is downloaded")
     parser.add_argument("--epochs", type=int, help="the length of each training; default: each figure's own")
+    parser.add_argument("--workers", type=int, default=2, help="how many figures to make at a time; default: 2")
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--runs", type=Path, default=RUNS)
     given = parser.parse_args()
     unknown = set(given.names) - FIGURES.keys()
+    if given.workers < 1:
+        parser.error(f"Expected at least one worker. Received: --workers {given.workers}")
     if unknown:
         parser.error(f"Expected figures among {', '.join(FIGURES)}. Received: {', '.join(unknown)}")
     maker = Maker(given.out, given.runs, given.mnist, given.epochs)
     names = given.names or list(FIGURES)
-    for place, name in enumerate(names, 1):
-        print(f"{place} of {len(names)}: {FIGURES[name].__doc__}", flush=True)
-        FIGURES[name](maker)
+    start = time.monotonic()
+    # A process that TensorFlow has threads in cannot be forked.
+    with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(make, name, maker): name for name in names}
+        for place, done in enumerate(as_completed(waiting), 1):
+            name = waiting[done]
+            done.result()
+            passed = (time.monotonic() - start) / 60
+            print(f"{place} of {len(names)}, after {passed:.1f} min: {name}. {FIGURES[name].__doc__}", flush=True)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class GradientProbe:
             *blocks, _, kind = variable.path.split("/")
             if kind == "kernel":
                 layer = "/".join(blocks) or variable.path.split("/")[0]
-                squares[layer] = squares.get(layer, 0.0) + float(ops.convert_to_numpy(norm)) ** 2
+                squares[layer] = squares.get(layer, 0.0) + float(ops.convert_to_numpy(norm)) ** 2  # in float64
         return [Norm(self.name, step, place, layer, squares[layer] ** 0.5) for place, layer in enumerate(squares, 1)]
 
 
@@ -222,5 +222,9 @@ class _Norms(keras.optimizers.Optimizer):
         super().apply(present, variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        norm = ops.sqrt(ops.sum(ops.square(ops.cast(gradient, "float32"))))
+        gradient = ops.cast(gradient, "float32")
+        largest = ops.max(ops.abs(gradient))
+        # Squares of what has vanished are below the least float32, of what has exploded above the largest.
+        scale = ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
+        norm = scale * ops.sqrt(ops.sum(ops.square(gradient / scale)))
         self.assign(self.norms[self._get_variable_index(variable)], norm)

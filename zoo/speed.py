@@ -53,10 +53,10 @@ def measure(
     Example:
 
     >>> import export, zoo
-    >>> run = zoo.open_run("runs/demo")  # doctest: +SKIP
-    >>> digits, model = zoo.load_source("digits"), zoo.load(run.path)  # doctest: +SKIP
-    >>> zoo.speed.measure(model, digits.preprocessing, export.load("runs/demo/export"), digits.test_images)
-    ... # doctest: +SKIP
+    >>> from zoo import speed
+    >>> digits, model = zoo.load_source("digits"), zoo.load("runs/demo")  # doctest: +SKIP
+    >>> exported = export.load("runs/demo/export")  # doctest: +SKIP
+    >>> speed.measure(model, digits.preprocessing, exported, digits.test_images)  # doctest: +SKIP
     """
     import keras
 
@@ -81,7 +81,7 @@ def measure(
                 start = time.perf_counter()
                 pair[place](batch)
                 times[place].append(1e3 * (time.perf_counter() - start))
-        found.append(Speed(size, *(median(of_one) for of_one in times), len(times[0])))
+        found.append(Speed(size, median(times[0]), median(times[1]), len(times[0])))
     return found
 
 
