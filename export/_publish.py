@@ -44,6 +44,7 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
         work = Path(folder)
         yield work / target.name
         _check_target(target, overwrite, replaceable)
+        _to_disk(work / target.name)
         _swap(work / target.name, target, aside=work / _PREVIOUS)
 
 
@@ -53,7 +54,8 @@ def _prefix(target: Path) -> str:
 
 def _of_this_machine(target: Path) -> str:
     # Machine and process that build are named, so that what a killed one has left can be told from what is being built.
-    return f".{target.name}-{socket.gethostname()}-"
+    # No machine has a plus in its name.
+    return f".{target.name}-{socket.gethostname()}+"
 
 
 def _clear_up(target: Path) -> None:
@@ -88,6 +90,14 @@ def _check_target(target: Path, overwrite: bool, replaceable: Callable[[Path], b
         raise FileExistsError(f"Expected a path where nothing is, or overwrite=True. Received: {target}")
     if not replaceable(target):
         raise FileExistsError(f"Expected an earlier export to overwrite. Received: {target}, which is something else.")
+
+
+def _to_disk(new: Path) -> None:
+    """What is to take the target's place is whole, even if the power fails right after."""
+    for path in (new, *new.rglob("*")):
+        if path.is_file():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
 
 
 def _swap(new: Path, target: Path, aside: Path) -> None:

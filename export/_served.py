@@ -160,9 +160,10 @@ def served(
             raise ValueError(f"Expected {name} to be one of {known}. Received: {name}={value!r}")
     if not (preprocessing is None or isinstance(preprocessing, Preprocessing)):
         preprocessing = Preprocessing.from_dict(preprocessing)
-    signature = signature_of(
-        model, samples if preprocessing is None or samples is None else preprocessing.apply(samples)
-    )
+    if preprocessing is not None and samples is not None:
+        named = isinstance(samples, Mapping)
+        samples = {n: preprocessing.apply(x) for n, x in samples.items()} if named else preprocessing.apply(samples)
+    signature = signature_of(model, samples)
     counts = len(signature.inputs), len(signature.outputs)
     if preprocessing is not None and counts[0] != 1:
         raise ValueError(f"Expected one input to preprocess. Received: {model.name} with {counts[0]} inputs")

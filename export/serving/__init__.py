@@ -22,10 +22,14 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .._manifest import check_files, read_manifest
+
+# The most open files that macOS lets a process have, whatever it says.
+_MACOS_FILES = 10240
 
 
 def serve(
@@ -120,7 +124,7 @@ def serve(
 
     async def close() -> None:
         if beside is not None:
-            await beside.stop()
+            await beside.stop(0 if server.force_exit else timeout)
 
     server = Server(config, service, prepare, close)
     try:
@@ -240,13 +244,16 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _allow_many_connections() -> None:
-    """Raises this process's own limit on open files as far as it may."""
+    """Raises this process's own limit on open files as far as it may; where it may not, the limit stays."""
     if sys.platform == "win32":
         return
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # macOS says that there is no limit, and refuses to have none.
+    wanted = _MACOS_FILES if sys.platform == "darwin" and most > _MACOS_FILES else most
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 __all__: Sequence[str] = ("run_on_ray", "serve")

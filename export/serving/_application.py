@@ -46,7 +46,6 @@ class Service:
     Attributes:
         models: By name.
         token: What every client has to send, if anything.
-        draining: Whether the server is about to end and takes no more work.
         others_in_flight: How many requests are being answered by another way than the application.
         application: The ASGI application.
     """
@@ -62,14 +61,22 @@ class Service:
         self.models, self._limits, self._metrics, self.token = models, limits, metrics, token
         self._tells_metrics = tells_metrics
         self._received = 0
-        self.draining = False
         # Requests that are not HTTP's.
         self.others_in_flight = 0
         self.application = Observed(self._routed(), metrics)
 
     @property
+    def draining(self) -> bool:
+        """Whether the server is about to end and takes no more work."""
+        return self.application.draining
+
+    def drain(self) -> None:
+        """Takes no more work: what is in flight is finished, what comes now is refused and not waited for."""
+        self.application.draining = True
+
+    @property
     def in_flight(self) -> int:
-        """How many requests are being answered."""
+        """How many requests are being answered, of those that came before the drain."""
         return self.application.in_flight + self.others_in_flight
 
     @property

@@ -2,9 +2,13 @@
 
 The messages are those that NVIDIA's tritonclient ships. A request is taken apart into what HTTP's JSON would hold, and
 from there on it is the same request. Answers are always binary. What is wrong is a status with the same text:
-INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE where HTTP has 503, UNAUTHENTICATED, INTERNAL.
+INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE where HTTP has 503, UNAUTHENTICATED, DEADLINE_EXCEEDED, INTERNAL.
+
+A method is called before its one message has arrived, as if it were a stream, so that the token is asked for first and
+the message has as long to arrive as in HTTP.
 """
 
+import asyncio
 import hmac
 import logging
 import time
@@ -31,9 +35,14 @@ _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+# gRPC's options are of this size.
+_LARGEST_OPTION = 2**31 - 1
+# Bit by bit which compressions are allowed: none. A message is unpacked before anything can ask how large it becomes.
+_UNCOMPRESSED = 1
 # The field that holds numbers of a type. Half precision has none.
 _FIELDS = {
     "BOOL": "bool_contents",
@@ -71,12 +80,15 @@ class GrpcServer:
         Raises:
             OSError: If it is taken.
         """
+        patience = min(self._limits.timeout * 1000, _LARGEST_OPTION)
         options = {
-            "grpc.max_receive_message_length": self._limits.max_body,
+            "grpc.max_receive_message_length": min(self._limits.max_body, _LARGEST_OPTION),
             "grpc.max_send_message_length": -1,
             "grpc.so_reuseport": 0,
-            "grpc.keepalive_time_ms": self._limits.timeout * 1000,
-            "grpc.keepalive_timeout_ms": self._limits.timeout * 1000,
+            "grpc.keepalive_time_ms": patience,
+            "grpc.keepalive_timeout_ms": patience,
+            "grpc.compression_enabled_algorithms_bitset": _UNCOMPRESSED,
+            "grpc.per_message_decompression": 0,
         }
         # A request that a queue refuses is one of them too, for a moment.
         most = 2 * len(self._service.models) * (self._limits.queue + self._limits.max_batch_size)
@@ -90,7 +102,7 @@ class GrpcServer:
             "ModelInfer": self._infer,
         }
         handlers = {
-            name: grpc.unary_unary_rpc_method_handler(
+            name: grpc.stream_unary_rpc_method_handler(
                 self._answered(name, method),
                 getattr(messages, f"{name}Request").FromString,
                 getattr(messages, f"{name}Response").SerializeToString,
@@ -109,20 +121,24 @@ class GrpcServer:
         await self._server.start()
         return int(port)
 
-    async def stop(self) -> None:
-        """Stops. What is in flight has been answered."""
+    async def stop(self, patience: float) -> None:
+        """Stops; answers that are on their way have so many seconds to arrive."""
         if self._server is not None:
-            await self._server.stop(0)
+            await self._server.stop(patience)
 
     def _answered(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         """A method as gRPC calls it: errors become a status, and what is answered is counted and logged."""
 
-        async def call(request: Any, context: Any) -> Any:
-            start, status, error, answer = time.perf_counter(), 200, "", None
-            self._service.others_in_flight += 1
+        async def call(requests: Any, context: Any) -> Any:
+            # Whoever goes before the answer leaves 499, as in HTTP.
+            start, status, error, request, answer = time.perf_counter(), 499, "", None, None
+            waited_for = not self._service.draining
+            self._service.others_in_flight += waited_for
             try:
                 self._check_token(name, context)
+                request = await self._arrived(requests)
                 answer = await method(request)
+                status = 200
             except RequestError as refused:
                 status, error = refused.status, str(refused)
             except QueueFull:
@@ -133,13 +149,24 @@ class GrpcServer:
                 SERVER.exception("failed on a request")
                 status, error = 500, FAILED
             finally:
-                self._service.others_in_flight -= 1
+                self._service.others_in_flight -= waited_for
                 self._observe(name, request, context.peer(), status, time.perf_counter() - start)
             if status != 200:
                 await context.abort(_CODES[status], error)
             return answer
 
         return call
+
+    async def _arrived(self, requests: Any) -> Any:
+        """The one message of a request."""
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                return await anext(aiter(requests))
+        except TimeoutError:
+            message = f"Expected a request within {self._limits.timeout} seconds. Received: a part of it"
+            raise RequestError(message, 408) from None
+        except StopAsyncIteration:
+            raise RequestError("Expected a message. Received: none") from None
 
     def _check_token(self, name: str, context: Any) -> None:
         token = self._service.token
@@ -150,7 +177,7 @@ class GrpcServer:
             raise RequestError("Expected authorization with a bearer token that is valid here.", 401)
 
     def _observe(self, name: str, request: Any, peer: str, status: int, seconds: float) -> None:
-        if name == "ModelInfer" and request.model_name in self._service.models:
+        if name == "ModelInfer" and request is not None and request.model_name in self._service.models:
             self._metrics.answered(request.model_name, status, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             ACCESS.info('%s "gRPC %s" %d %.1f ms', unquote(peer).partition(":")[2], name, status, seconds * 1e3)

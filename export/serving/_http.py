@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # The second signal does not wait.
         self.should_exit = self.force_exit = self._service.draining
-        self._service.draining = True
+        self._service.drain()
 
     async def _prepared(self) -> None:
         try:

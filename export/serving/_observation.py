@@ -109,11 +109,12 @@ class Observed:
 
     Attributes:
         in_flight: How many requests are being answered.
+        draining: Whether the server is about to end: what comes then is not waited for.
     """
 
     def __init__(self, application: Any, metrics: Metrics) -> None:
         self._application, self._metrics = application, metrics
-        self.in_flight = 0
+        self.in_flight, self.draining = 0, False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -126,11 +127,12 @@ class Observed:
             status = message.get("status", status)
             await send(message)
 
-        self.in_flight += 1
+        waited_for = not self.draining
+        self.in_flight += waited_for
         try:
             await self._application(scope, receive, watched)
         finally:
-            self.in_flight -= 1
+            self.in_flight -= waited_for
             seconds = time.perf_counter() - start
             model = scope.get("keras_skip.model")
             # Without an answer the client has gone: 499, as nginx says.

@@ -1,7 +1,7 @@
 """What the page for a browser needs to know of a model; the page itself is page.html."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -57,10 +57,10 @@ def description(model: Model) -> dict[str, Any]:
         "width": width,
         "channels": channels,
         "layout": layout,
-        "white": _white(model.artifact["preprocessing"]),
     }
     batches = [batch for name, batch in model.samples.items() if name.startswith(_REAL)]
     images = [image for batch in batches for image in batch[declared["name"]]][:_SAMPLES]
+    about["image"]["white"] = _white(model.artifact["preprocessing"], images)
     about["samples"] = [
         {"shape": list(image.shape), "data": base64.b64encode(np.ascontiguousarray(image).tobytes()).decode()}
         for image in images
@@ -68,7 +68,11 @@ def description(model: Model) -> dict[str, Any]:
     return about
 
 
-def _white(preprocessing: Mapping[str, Any] | None) -> int:
-    """The brightest value of a pixel: what the network's preprocessing scales to one."""
+def _white(preprocessing: Mapping[str, Any] | None, images: Sequence[np.ndarray] = ()) -> int:
+    """The brightest value of a pixel: what the preprocessing scales to one, unless an image has brighter ones.
+
+    Some preprocessing goes from -1 to 1, and scales what is in the middle to one.
+    """
     scale = 1.0 if preprocessing is None else preprocessing["scale"]
-    return round(1 / scale) if 1 / _BYTE <= scale < 1 else _BYTE
+    white = round(1 / scale) if 1 / _BYTE <= scale < 1 else _BYTE
+    return white if all(image.max() <= white for image in images) else _BYTE

@@ -103,6 +103,8 @@ def run(
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
         _come_up(serve.start, http_options=http | timeouts)
+        if _APPLICATION in serve.status().applications:
+            raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
         SERVER.info("listening on %s", address_of(**http))
         try:
             application = _deployment(replication, limits).bind(artifacts, replication, limits, token)

@@ -78,6 +78,13 @@ def test_a_keras_file_in_another_precision(folder):
     assert not (folder / "eight").exists()
 
 
+def test_samples_that_cannot_be_read_are_a_sentence(folder):
+    (folder / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    refused = keras_skip("export", "net.keras", "--samples", "cut.npz", "--out", "other", cwd=folder, expect=1)
+    assert "Expected an array in .npy, or several in .npz. Received: cut.npz" in refused.stderr
+    assert not (folder / "other").exists()
+
+
 def test_a_device_that_is_not_there_is_an_error(folder):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidia0").exists():
         pytest.skip("There is a GPU here.")

@@ -75,3 +75,9 @@ def test_a_crash_of_the_runtime_is_a_report(crash, message, artifact, tmp_path, 
     with pytest.raises(export.ExportError, match=message):
         export.to_onnx(conv_net(), tmp_path / "m.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["sitecustomize.py"]
+
+
+def test_a_crash_after_the_last_answer_changes_nothing(artifact, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os._exit, 3)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    assert export.verify(artifact)["max_abs_diff"] <= 1e-5

@@ -74,7 +74,7 @@ def test_the_exchange_is_to_be_had_here(tmp_path):
 def test_an_artifact_left_between_two_renames_is_put_back(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    left = tmp_path / f".artifact-{socket.gethostname()}-{dead.pid}-x"
+    left = tmp_path / f".artifact-{socket.gethostname()}+{dead.pid}-x"
     (left / "previous").mkdir(parents=True)
     (left / "previous" / "file").write_text("precious")
     with (
@@ -86,7 +86,7 @@ def test_an_artifact_left_between_two_renames_is_put_back(tmp_path):
 
 
 def test_what_another_process_is_building_is_left_alone(tmp_path):
-    building = tmp_path / f".artifact-{socket.gethostname()}-{os.getpid()}-x"
+    building = tmp_path / f".artifact-{socket.gethostname()}+{os.getpid()}-x"
     building.mkdir()
     with published(tmp_path / "artifact", False, lambda target: True) as file:
         file.write_text("new")

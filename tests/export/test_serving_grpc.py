@@ -119,6 +119,42 @@ def test_raw_contents_of_another_size_and_messages_too_large_are_refused(client)
     assert client.is_server_live()
 
 
+def test_packed_messages_are_refused_before_they_are_unpacked(client):
+    with pytest.raises(triton.InferenceServerException, match="UNIMPLEMENTED"):
+        client.infer("classifier", given(ONE), compression_algorithm="gzip")
+    assert client.is_server_live()
+
+
+def test_what_does_not_arrive_in_time_is_cut_off(artifact, tmp_path):
+    grpc = triton._client.grpc
+    options = "--grpc-port", 0, "--timeout", 1, "--max-body", 2**33
+    with (
+        serving(tmp_path / "log", artifact, *options) as server,
+        grpc.insecure_channel(grpc_address(server)) as channel,
+    ):
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        never = iter(queue.Queue().get, None)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(never, timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "Expected a request within 1 seconds" in caught.value.details()
+        with pytest.raises(grpc.RpcError, match="Expected a message"):
+            call(iter(()), timeout=PATIENCE)
+        server.wait_for(r'"gRPC ModelInfer" 408 ')
+
+
+def test_who_leaves_before_the_answer_is_counted_as_gone(artifact, tmp_path):
+    options = "--grpc-port", 0, "--max-delay-ms", 5000
+    with (
+        serving(tmp_path / "log", artifact, *options) as server,
+        triton.InferenceServerClient(grpc_address(server)) as client,
+    ):
+        with pytest.raises(triton.InferenceServerException, match="Deadline|DEADLINE"):
+            client.infer("classifier", given(ONE), client_timeout=0.5)
+        server.wait_for(r'"gRPC ModelInfer" 499 ')
+        server.process.kill()
+
+
 def test_nothing_else_is_there(client):
     for call in (lambda: client.unload_model("classifier"), client.get_model_repository_index):
         with pytest.raises(triton.InferenceServerException, match="UNIMPLEMENTED"):

@@ -67,6 +67,14 @@ def test_the_page_knows_what_is_white(preprocessing, white):
     assert _white(preprocessing) == white
 
 
+def test_white_is_not_darker_than_an_image():
+    from export.serving._page import _white
+
+    dark, bright = np.full((8, 8, 3), 120, "uint8"), np.full((8, 8, 3), 240, "uint8")
+    assert _white({"scale": 1 / 127.5}, [dark, bright]) == 255
+    assert _white({"scale": 1 / 16}, [dark // 8]) == 16
+
+
 def test_what_the_page_sends_is_answered(server):
     # As the page does: JSON first, the pixels behind it, an answer in JSON.
     header = b'{"inputs":[{"name":"input","shape":[1,8,8,3],"datatype":"UINT8","parameters":{"binary_data_size":192}}]}'

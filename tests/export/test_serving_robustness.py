@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -188,6 +189,38 @@ def test_sigterm_drains(artifact, tmp_path):
         assert status_of(waiting) == 200
         assert server.process.wait(PATIENCE) == 0
         assert "ended" in server.log.read_text()
+
+
+def test_clients_that_go_on_asking_do_not_keep_a_server_from_ending(artifact, tmp_path):
+    stop = threading.Event()
+
+    def ask_on(server):
+        while not stop.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                server.request("GET", "/v2/health/ready")
+
+    with serving(tmp_path / "log", artifact) as server:
+        clients = [threading.Thread(target=ask_on, args=(server,)) for _ in range(16)]
+        for client in clients:
+            client.start()
+        try:
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(PATIENCE / 2) == 0
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+
+
+def test_a_limit_on_open_files_that_cannot_be_raised_stays(monkeypatch):
+    resource = pytest.importorskip("resource", reason="there are no such limits on this system")
+    from export.serving import _allow_many_connections
+
+    def refuse(kind, limits):
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    _allow_many_connections()
 
 
 def test_a_server_that_computes_something_else_than_at_the_export_is_never_ready(spoiled, tmp_path):

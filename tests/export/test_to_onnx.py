@@ -53,6 +53,12 @@ def test_dynamic_sizes_stay_dynamic(tmp_path):
         assert relative_difference(model, path, x) <= 1e-5
 
 
+def test_samples_by_name_are_preprocessed_too(tmp_path):
+    raw = {"dtype": "uint8", "scale": 1 / 255}
+    path = export.to_onnx(conv_net(), tmp_path / "m.onnx", preprocessing=raw, samples={"input": images(2)})
+    assert run(path, images(3)).shape == (3, 4)
+
+
 def test_preprocessing_and_activation_become_part_of_the_graph(tmp_path):
     model, raw = conv_net(), export.Preprocessing("uint8", scale=1 / 255, mean=(0.1, 0.2, 0.3), std=0.5)
     path = export.to_onnx(model, tmp_path / "model.onnx", preprocessing=raw, activation="softmax")

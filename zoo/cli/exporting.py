@@ -5,6 +5,7 @@ from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import typer
 
@@ -39,7 +40,8 @@ def export(
     formats: Annotated[
         str | None,
         typer.Option(
-            "--format", help="What to write: saved_model, onnx or both. Default: both; in fp16 and int8, onnx."
+            "--format",
+            help="What to write: saved_model, onnx, or both with a comma. Default: both; in fp16 and int8, onnx.",
         ),
     ] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operations, 13 to 18.")] = 17,
@@ -69,6 +71,8 @@ def export(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     is_run = (model / "run.json").is_file() or model.suffix != ".keras"
     opened = open_run(model) if is_run else None
+    if opened and samples:
+        raise ValueError(f"Expected --samples for a .keras file, not for a run. Received: --samples {samples}")
     if precision is Precision.int8 and not opened:
         raise ValueError(
             "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
@@ -163,8 +167,11 @@ def _read_samples(path: Path | None) -> dict[str, Any]:
 
     if path is None:
         return {}
-    read = np.load(path, allow_pickle=False)
-    return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
+    try:
+        read = np.load(path, allow_pickle=False)
+        return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
+    except (BadZipFile, EOFError) as error:
+        raise ValueError(f"Expected an array in .npy, or several in .npz. Received: {path} ({error})") from error
 
 
 @app.command()
