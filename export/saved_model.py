@@ -7,7 +7,18 @@ from typing import Any
 from ._inputs import Batch
 from ._publish import published
 from ._served import Served, served
+from .errors import VerificationError
 from .preprocessing import Preprocessing
+
+# Of TensorFlow's operations with a state, those that keep it within the model; the others read and write files, print,
+# or call Python.
+_WITHIN = {
+    *("Assert", "NoOp", "Placeholder", "Case", "If", "While", "PartitionedCall", "StatefulPartitionedCall"),
+    *("AssignAddVariableOp", "AssignSubVariableOp", "AssignVariableOp", "ReadVariableOp", "VarHandleOp"),
+    *("ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape"),
+    *("HashTableV2", "MutableHashTableV2", "LookupTableFindV2", "LookupTableImportV2", "LookupTableSizeV2"),
+    *("Multinomial", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal"),
+}
 
 
 def to_saved_model(
@@ -61,6 +72,41 @@ def write_saved_model(function: Served, path: Path) -> None:
     archive.track(function.model)
     archive.add_endpoint(name="serve", fn=function.__call__, input_signature=function.tensor_specs())
     archive.write_out(str(path), verbose=False)
+
+
+def check_saved_model(path: Path) -> None:
+    """Raises a VerificationError unless all that loading and calling a SavedModel runs is computing.
+
+    A SavedModel is a program: its operations may write files, and some run when it is loaded.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework import op_def_registry
+
+    program = saved_model_pb2.SavedModel()
+    try:
+        program.ParseFromString((path / "saved_model.pb").read_bytes())
+    except DecodeError as error:
+        raise VerificationError(f"Expected a SavedModel. Received: {path} ({error})") from error
+    for graph in program.meta_graphs:
+        if not graph.HasField("object_graph_def"):
+            raise VerificationError(f"Expected a SavedModel of TensorFlow 2. Received: {path}, of TensorFlow 1")
+        functions = {f.signature.name: f.node_def for f in graph.graph_def.library.function}
+        waiting, seen = list(graph.object_graph_def.concrete_functions), set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for node in functions.get(name, ()):
+                called = [f.name for value in node.attr.values() for f in (value.func, *value.list.func) if f.name]
+                waiting += [*called, node.op]
+                known = None if node.op in functions else op_def_registry.get(node.op)
+                reaches_out = known is not None and known.is_stateful and node.op not in _WITHIN
+                if reaches_out or node.op.startswith("Debug") or (known is None and node.op not in functions):
+                    raise VerificationError(
+                        f"Expected a SavedModel that only computes. Received: {path}, whose {node.name} is {node.op}"
+                    )
 
 
 def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:

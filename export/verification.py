@@ -16,7 +16,7 @@ from ._recorded import read_recorded
 from .errors import ExportError, VerificationError
 from .onnx_model import check_onnx
 from .parity import compare
-from .saved_model import saved_model_runner
+from .saved_model import check_saved_model, saved_model_runner
 
 _FRESH_BATCHES = (1, 3, 16)
 _REFERENCE = "Keras, recorded at export"
@@ -90,6 +90,7 @@ def _outputs(
         if find_spec("tensorflow") is None:
             absent["SavedModel"] = "TensorFlow is not installed."
         else:
+            check_saved_model(folder / SAVED_MODEL)
             run = saved_model_runner(folder / SAVED_MODEL)
             outputs["SavedModel"] = {name: run(batch) for name, batch in batches.items()}
     if not outputs:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -157,3 +158,39 @@ def test_an_artifact_may_itself_be_reached_through_a_link(spoiled):
     (spoiled.parent / "current").symlink_to(spoiled)
     assert export.load(spoiled.parent / "current").labels == ["ant", "bee", "cat", "dog"]
     assert conv_net().name
+
+
+@pytest.mark.parametrize("when", ["called", "loaded"])
+def test_a_saved_model_that_writes_files_is_refused_before_it_can(when, spoiled):
+    tf = pytest.importorskip("tensorflow")
+    stolen = spoiled.parent / "stolen"
+
+    class Program(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), "uint8", name="input")])
+        def serve(self, input):
+            tf.io.write_file(str(stolen), "written")
+            return {"probabilities": tf.zeros((tf.shape(input)[0], 4))}
+
+    class Resource(tf.saved_model.experimental.TrackableResource):
+        def _create_resource(self):
+            return tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.int64)
+
+        def _initialize(self):
+            tf.io.write_file(str(stolen), "written")
+
+    class Loaded(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.resource = Resource()
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), "uint8", name="input")])
+        def serve(self, input):
+            return {"probabilities": tf.zeros((tf.shape(input)[0], 4))}
+
+    program = Program() if when == "called" else Loaded()
+    shutil.rmtree(spoiled / "saved_model")
+    tf.saved_model.save(program, str(spoiled / "saved_model"), signatures={"serving_default": program.serve})
+    reseal(spoiled)
+    stolen.unlink(missing_ok=True)
+    refused(spoiled, "Expected a SavedModel that only computes. Received: .* is WriteFile", [export.verify])
+    assert not stolen.exists()
