@@ -93,8 +93,7 @@ class ShortcutBlock(SkipBlock):
             self._shortcut_kind = "pad"
 
     def _build_given_shortcut(self, shape: Shape, out_shape: Shape) -> None:
-        if not self.shortcut.built:
-            self.shortcut.build(shape)
+        self._build_inside(self.shortcut, shape)
         given = output_shape(self.shortcut, shape)
         pairs = list(zip(given, out_shape, strict=False))
         if len(given) != len(out_shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
