@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import keras
 from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
 from .counting import count
-from .data import Batches, Source, load_source
+from .data import Batches, Preprocessing, Source, load_source
 from .devices import Devices, as_recorded, select
 from .environment import environment, now, process, set_again, versions
 from .evaluation import evaluation_batches, network_shape
@@ -142,7 +143,8 @@ def resume(
 
     Args:
         run: A run or its folder. One that is complete comes back as it is.
-        data: The `Source` that the run was given, if it was given one that has no name.
+        data: The `Source` that the run was given, if it was given one that has no name. It is split and preprocessed
+            as it was then.
         callbacks: As in `train`.
         devices: As in `train`. Default: those with which the run began, as many and of the same kind.
 
@@ -165,8 +167,7 @@ def resume(
     set_again(opened.record["environment"])
     devices = devices or as_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
-    source = load_source(opened.source if data is None else data)
-    _check_same(source, opened.source)
+    source = _as_recorded(load_source(opened.source if data is None else data), opened.source)
     with _place(opened.path, devices) as place, claimed(place), _precision(opened.recipe.precision):
         tidy(place)
         training = Training(place, opened.recipe, source, devices)
@@ -246,6 +247,9 @@ class Training:
         """The epochs that are left. What is left of one that had begun takes a `fit` of its own; see `Batches`."""
         epochs, first = self.recipe.epochs, progress.epoch
         spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
+        if not progress.batch:
+            # Keras resets what it has met in a step, and a checkpoint between two epochs holds an evaluation's figures.
+            self.checkpoints.reset_metrics()
         metrics = self.checkpoints.metrics_now() if progress.batch else None
         ours = [
             GoOn(self.batches, self.checkpoints, metrics),
@@ -327,7 +331,11 @@ def _note(run: Run, status: str, error: BaseException) -> None:
         update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)
 
 
-def _check_same(source: Source, recorded: Mapping[str, Any]) -> None:
+def _as_recorded(source: Source, recorded: Mapping[str, Any]) -> Source:
+    """The data with which a run began, split and preprocessed as it was then; a ValueError for other data."""
+    if "validation" in recorded:
+        source = source.with_validation(**recorded["validation"])
+    source = replace(source, preprocessing=Preprocessing.from_dict(recorded["preprocessing"]))
     found = source.as_dict()
     different = [name for name in ("fingerprint", "examples", "class_names") if found[name] != recorded[name]]
     if different:
@@ -335,6 +343,7 @@ def _check_same(source: Source, recorded: Mapping[str, Any]) -> None:
             f"Expected the data with which the run began, {recorded['name']} with {different[0]}="
             f"{recorded[different[0]]}. Received: {found['name']} with {different[0]}={found[different[0]]}"
         )
+    return source
 
 
 @contextmanager
