@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
 from .catalogue import MODELS
-from .registry import build, entry_of
+from .registry import build, entry_of, in_present_order
 from .weights.published import available, find, holders
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     naming = naming_for(arrays, builder=builder)
     defaults = dict(naming.arguments) if naming in FAMILIES.get(builder, ()) else {}
     defaults |= published.arguments if published else {}
+    if "input_shape" in defaults:
+        defaults["input_shape"] = in_present_order(defaults["input_shape"])
     if path.suffix == ".keras" and (shape := input_shape(path)):
         defaults["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
