@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages
+from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages, check_minutes
 from .checkpoints import Checkpoints, Progress
 from .counting import count
 from .data import Batches, Preprocessing, Source, load_source
@@ -96,8 +96,10 @@ def train(
     chosen = get_recipe(recipe).changed(overrides)
     devices = devices or select()
     devices.check(chosen.batch_size)
-    if gradients is not None:
-        check_interval(gradients, "gradients")
+    for name, steps in (("gradients", gradients), ("checkpoint_steps", checkpoint_steps)):
+        if steps is not None:
+            check_interval(steps, name)
+    check_minutes(checkpoint_minutes)
     if gradients is not None and devices.count > 1:
         raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")
     folder = Path("runs") / chosen.name if out is None else Path(out)
