@@ -24,7 +24,6 @@ from .recipes import get_recipe
 from .registry import build
 from .report import GRADIENTS, write_report
 from .runs import (
-    LOCK,
     Run,
     TrainingError,
     claimed,
@@ -170,7 +169,7 @@ def resume(
     devices = devices or as_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
     source = _as_recorded(load_source(opened.source if data is None else data), opened.source)
-    with _place(opened.path, devices) as place, claimed(place), _precision(opened.recipe.precision):
+    with _place(opened.path, devices, again=True) as place, claimed(place), _precision(opened.recipe.precision):
         tidy(place)
         training = Training(place, opened.recipe, source, devices)
         progress = training.checkpoints.restore()
@@ -316,14 +315,21 @@ def how_to_go_on(run: Run) -> str:
 
 
 @contextmanager
-def _place(folder: Path, devices: Devices) -> Iterator[Path]:
-    """The run's folder; for a process that is not to write there a copy of its own, which is thrown away."""
+def _place(folder: Path, devices: Devices, again: bool = False) -> Iterator[Path]:
+    """The run's folder; for a process that is not to write there one of its own, which is thrown away.
+
+    To go on, that takes the checkpoints. Process 0 changes the folder meanwhile: of what is copied, it only removes
+    checkpoints that are damaged.
+    """
     if devices.hosts.writes:
         yield folder
         return
     with tempfile.TemporaryDirectory() as own:
-        if (folder / "run.json").is_file():
-            shutil.copytree(folder, own, ignore=shutil.ignore_patterns(LOCK), dirs_exist_ok=True)
+        copies = Path(own, "checkpoints")
+        copies.mkdir()
+        for path in folder.glob("checkpoints/step-*.npz") if again else ():
+            with suppress(FileNotFoundError):
+                shutil.copy(path, copies)
         yield Path(own)
 
 
