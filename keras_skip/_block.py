@@ -230,7 +230,7 @@ class Block(ConfiguredLayer):
 
     def _add(self, name: str, layer: keras.layers.Layer, shape: Shape) -> None:
         setattr(self, name, layer)
-        layer.build(shape)
+        self._build_inside(layer, shape)
 
     def _sub_layer(self, name: str) -> dict[str, Any]:
         return {"name": name, "dtype": self.dtype_policy}

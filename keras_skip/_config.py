@@ -44,6 +44,13 @@ class ConfiguredLayer(keras.layers.Layer):
             config[name] = _to_config(name, getattr(self, name))
         return config
 
+    def _build_inside(self, layer: keras.layers.Layer, shape: Any) -> None:
+        """Builds a sub-layer, and freezes it if the owner was frozen before the sub-layer was there."""
+        if not layer.built:
+            layer.build(shape)
+        if not self.trainable:
+            layer.trainable = False
+
 
 def argument_names(cls: type) -> list[str]:
     """The named arguments of a layer, in order, those of its bases included and Keras's own not."""

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from ._block import Shape, apply, as_tuple, output_shape
+from ._block import Shape, apply, as_tuple, masked, output_shape
 from ._config import layer_or_name, one_of, positive_int, positive_ints
 from ._skip import SkipBlock, SkipOptions
 
@@ -93,8 +93,7 @@ class ShortcutBlock(SkipBlock):
             self._shortcut_kind = "pad"
 
     def _build_given_shortcut(self, shape: Shape, out_shape: Shape) -> None:
-        if not self.shortcut.built:
-            self.shortcut.build(shape)
+        self._build_inside(self.shortcut, shape)
         given = output_shape(self.shortcut, shape)
         pairs = list(zip(given, out_shape, strict=False))
         if len(given) != len(out_shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
@@ -105,6 +104,8 @@ class ShortcutBlock(SkipBlock):
 
     def _shortcut(self, x: Any, training: Any, mask: Any) -> Any:
         if self._shortcut_kind == "layer":
+            # What came before it may have shifted the zeros in the padding, which its kernel may see.
+            x = x if mask is None else masked(x, mask)
             return ops.cast(apply(self.shortcut, x, training, mask), self.compute_dtype)
         if self._shortcut_kind == "projection":
             return apply(self.projection_norm, self.projection(x), training, self._strided_mask(mask, self.strides))

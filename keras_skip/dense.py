@@ -126,6 +126,9 @@ class DenseBlock(SkipBlock):
         shape, channels = self._enter(input_shape)
         width = self.bottleneck_ratio * self.growth_rate if self.bottleneck else None
         shared = {name: getattr(self, name) for name in argument_names(SkipBlock) if name not in ("seed", "recompute")}
+        if self._norm_class is not None:
+            # As an object: from its configuration alone, only a registered class could be found.
+            shared["normalization"] = self._copied_norm(self._norm_class, "normalization", zero_gamma=False)
         for place in range(self.num_layers):
             name = f"layer{place + 1}"
             shared |= {

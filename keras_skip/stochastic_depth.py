@@ -73,8 +73,7 @@ class StochasticDepth(ConfiguredLayer):
         self.supports_masking = self.layer.supports_masking
 
     def build(self, input_shape: Any) -> None:
-        if not self.layer.built:
-            self.layer.build(input_shape)
+        self._build_inside(self.layer, input_shape)
         if self.survival_prob < 1.0 and self.granularity == "batch":
             self._check_dynamic_sizes(tuple(input_shape))
 

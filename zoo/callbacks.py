@@ -191,3 +191,13 @@ class Checkpoint(keras.callbacks.Callback):
         self.saved = time.monotonic()
         if self.stop.signum is not None:
             raise Interrupted(self.stop.signum, self.how_to_go_on)
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raises the ValueError for minutes between two checkpoints that are no time."""
+    real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and minutes >= 0
+    if minutes is not None and not real:
+        raise ValueError(
+            "Expected checkpoint_minutes to be a number of at least 0, or None. "
+            f"Received: checkpoint_minutes={minutes!r}"
+        )

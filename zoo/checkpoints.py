@@ -115,6 +115,10 @@ class Checkpoints:
         for variable, value in zip((v for metric in self.metrics for v in metric.variables), values, strict=True):
             variable.assign(value)
 
+    def reset_metrics(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
+
     def paths(self) -> list[Path]:
         """The checkpoints, the oldest first."""
         return sorted(self.folder.glob("step-*.npz"))

@@ -9,6 +9,7 @@ from .data import Batches, Preprocessing, Source, load_source
 from .devices import Devices
 from .learner import jit_compile, look_at, metrics
 from .loading import load
+from .registry import in_present_order
 from .runs import Run, open_run
 from .weights.cards import card
 
@@ -112,6 +113,4 @@ def evaluation_batches(
 
 def network_shape(source: Source) -> tuple[int, ...]:
     """The shape of an image, in the order of `keras.config.image_data_format()`."""
-    height, width, channels = source.input_shape
-    first = keras.config.image_data_format() == "channels_first"
-    return (channels, height, width) if first else (height, width, channels)
+    return in_present_order(source.input_shape)

@@ -89,7 +89,7 @@ class GradientFlow(keras.callbacks.Callback):
     """Writes the norms of the gradients during a training, as comma-separated values.
 
     Args:
-        path: The file. Rows that are there stay, up to the step at which the training goes on.
+        path: The file. Where a training goes on, the rows up to its step stay; a new one replaces the file.
         batches: Of them the first is what the gradient is measured on, each time the same.
         every: How many steps lie between two measurements, each of which costs about as much as a step.
 
@@ -111,7 +111,8 @@ class GradientFlow(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
-        kept = [norm for norm in read(self.path) if norm.step <= self.step] if self.path.exists() else []
+        goes_on = self.step > 0 and self.path.exists()
+        kept = [norm for norm in read(self.path) if norm.step <= self.step] if goes_on else []
         write(self.path, kept)
         self.probe = GradientProbe(self.model)
         if not any(norm.step == self.step for norm in kept):

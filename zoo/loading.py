@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
 from .catalogue import MODELS
-from .registry import build, entry_of
+from .registry import build, entry_of, in_present_order
 from .weights.published import available, find, holders
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
-        name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run.
+        name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
         weights: For a name: the name of weights, a file, or the folder of a run, whose weights the network takes.
             Default: new ones.
         **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
@@ -52,16 +52,23 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     >>> zoo.load("highway_mlp").name
     'highway_mlp'
     """
-    if str(name_or_path) in MODELS:
-        name = str(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in MODELS:
+        name = name_or_path
         return build(name, **arguments) if weights is None else _with_weights(name, weights, arguments)
+    if isinstance(name_or_path, Path) and (weights is not None or arguments):
+        raise ValueError(
+            "Expected the name of a network, as text, where there are weights or arguments. "
+            f"Received: name_or_path={name_or_path!r}"
+        )
     if weights is not None or arguments:
         entry_of(str(name_or_path))
     from .weights.archive import load_network
 
     path = _model_of_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
-        raise unknown("a network, a .keras file or the folder of a run; networks", str(name_or_path), MODELS)
+        if isinstance(name_or_path, Path):
+            raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
+        raise unknown("a network, a .keras file or the folder of a run; networks", name_or_path, MODELS)
     return load_network(path)
 
 
@@ -113,6 +120,8 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     naming = naming_for(arrays, builder=builder)
     defaults = dict(naming.arguments) if naming in FAMILIES.get(builder, ()) else {}
     defaults |= published.arguments if published else {}
+    if "input_shape" in defaults:
+        defaults["input_shape"] = in_present_order(defaults["input_shape"])
     if path.suffix == ".keras" and (shape := input_shape(path)):
         defaults["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")

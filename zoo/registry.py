@@ -168,7 +168,7 @@ def build(
         if "features_only" not in inspect.signature(builder).parameters:
             raise ValueError(f"Expected a network with feature maps for features_only=True. Received: {name!r}")
         arguments["features_only"] = True
-    shape = _default_shape(entry) if input_shape is None else input_shape
+    shape = in_present_order(entry.input_shape) if input_shape is None else input_shape
     return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
 
 
@@ -189,8 +189,9 @@ def _defaults(builder: Callable[..., Any]) -> dict[str, Any]:
     return {name: p.default for name, p in parameters.items() if name not in common}
 
 
-def _default_shape(entry: Entry) -> tuple[int, ...]:
+def in_present_order(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(height, width, channels) in the order of `keras.config.image_data_format()`."""
     import keras
 
-    *sides, channels = entry.input_shape
-    return (channels, *sides) if keras.config.image_data_format() == "channels_first" else entry.input_shape
+    *sides, channels = shape
+    return (channels, *sides) if keras.config.image_data_format() == "channels_first" else (*sides, channels)

@@ -103,7 +103,13 @@ def open_run(path: "str | Path | Run") -> Run:
     Traceback (most recent call last):
     ValueError: Expected the folder of a run, with a run.json. Received: 'nowhere'
     """
-    folder = path.path if isinstance(path, Run) else Path(path)
+    run = _read(path.path if isinstance(path, Run) else Path(path))
+    if not _is_ours(run):
+        raise ValueError(f"Expected a run.json of keras-skip. Received: {str(run.path / 'run.json')!r}")
+    return run
+
+
+def _read(folder: Path) -> Run:
     try:
         record = json.loads((folder / "run.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -111,6 +117,11 @@ def open_run(path: "str | Path | Run") -> Run:
     except json.JSONDecodeError as error:
         raise ValueError(f"Expected a run.json in JSON. Received: {str(folder / 'run.json')!r}: {error}") from None
     return Run(folder, record)
+
+
+def _is_ours(run: Run) -> bool:
+    """Other tools call a file run.json too."""
+    return isinstance(run.record, dict) and run.record.keys() >= {"recipe", "source", "status", "started"}
 
 
 def list_runs(folder: str | Path) -> list[Run]:
@@ -128,8 +139,8 @@ def list_runs(folder: str | Path) -> list[Run]:
     >>> zoo.list_runs("nowhere")
     []
     """
-    found = [open_run(path.parent) for path in Path(folder).rglob("run.json")]
-    return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
+    found = (_read(path.parent) for path in Path(folder).rglob("run.json"))
+    return sorted(filter(_is_ours, found), key=lambda run: (run.record["started"], str(run.path)))
 
 
 # What `summary` says of a run.
@@ -169,10 +180,10 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
     if not folder.exists() or (folder.is_dir() and not _contents(folder)):
         return
-    if overwrite and (folder / "run.json").is_file():
+    if overwrite and (folder / "run.json").is_file() and _is_ours(_read(folder)):
         return
     if overwrite:
-        raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run.json")
+        raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run of ours")
     raise FileExistsError(
         f"Expected a folder that does not exist yet. Received: {str(folder)!r}; choose another, or ask to overwrite it"
     )

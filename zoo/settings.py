@@ -142,6 +142,8 @@ class Recipe:
     result: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("name", "network", "source"):
+            check(self, name, "text", isinstance(getattr(self, name), str))
         for name in ("epochs", "batch_size"):
             check(self, name, "a positive integer", _whole(getattr(self, name), 1))
         check(self, "seed", "an integer of at least 0", _whole(self.seed, 0))

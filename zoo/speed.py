@@ -65,8 +65,11 @@ def measure(
     judge = keras.Model(model.inputs, model.outputs)
     judge.compile(jit_compile=jit_compile())
 
+    channels_first = keras.config.image_data_format() == "channels_first"
+
     def of_keras(batch: np.ndarray) -> Any:
-        return judge.predict_on_batch(preprocessing(batch))
+        seen = preprocessing(batch)
+        return judge.predict_on_batch(seen.transpose(0, 3, 1, 2) if channels_first else seen)
 
     found = []
     for size in batches:

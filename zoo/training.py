@@ -4,15 +4,16 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages
+from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages, check_minutes
 from .checkpoints import Checkpoints, Progress
 from .counting import count
-from .data import Batches, Source, load_source
+from .data import Batches, Preprocessing, Source, load_source
 from .devices import Devices, as_recorded, select
 from .environment import environment, now, process, set_again, versions
 from .evaluation import evaluation_batches, network_shape
@@ -23,7 +24,6 @@ from .recipes import get_recipe
 from .registry import build
 from .report import GRADIENTS, write_report
 from .runs import (
-    LOCK,
     Run,
     TrainingError,
     claimed,
@@ -95,8 +95,10 @@ def train(
     chosen = get_recipe(recipe).changed(overrides)
     devices = devices or select()
     devices.check(chosen.batch_size)
-    if gradients is not None:
-        check_interval(gradients, "gradients")
+    for name, steps in (("gradients", gradients), ("checkpoint_steps", checkpoint_steps)):
+        if steps is not None:
+            check_interval(steps, name)
+    check_minutes(checkpoint_minutes)
     if gradients is not None and devices.count > 1:
         raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")
     folder = Path("runs") / chosen.name if out is None else Path(out)
@@ -142,7 +144,8 @@ def resume(
 
     Args:
         run: A run or its folder. One that is complete comes back as it is.
-        data: The `Source` that the run was given, if it was given one that has no name.
+        data: The `Source` that the run was given, if it was given one that has no name. It is split and preprocessed
+            as it was then.
         callbacks: As in `train`.
         devices: As in `train`. Default: those with which the run began, as many and of the same kind.
 
@@ -165,9 +168,8 @@ def resume(
     set_again(opened.record["environment"])
     devices = devices or as_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
-    source = load_source(opened.source if data is None else data)
-    _check_same(source, opened.source)
-    with _place(opened.path, devices) as place, claimed(place), _precision(opened.recipe.precision):
+    source = _as_recorded(load_source(opened.source if data is None else data), opened.source)
+    with _place(opened.path, devices, again=True) as place, claimed(place), _precision(opened.recipe.precision):
         tidy(place)
         training = Training(place, opened.recipe, source, devices)
         progress = training.checkpoints.restore()
@@ -246,6 +248,9 @@ class Training:
         """The epochs that are left. What is left of one that had begun takes a `fit` of its own; see `Batches`."""
         epochs, first = self.recipe.epochs, progress.epoch
         spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
+        if not progress.batch:
+            # Keras resets what it has met in a step, and a checkpoint between two epochs holds an evaluation's figures.
+            self.checkpoints.reset_metrics()
         metrics = self.checkpoints.metrics_now() if progress.batch else None
         ours = [
             GoOn(self.batches, self.checkpoints, metrics),
@@ -310,14 +315,21 @@ def how_to_go_on(run: Run) -> str:
 
 
 @contextmanager
-def _place(folder: Path, devices: Devices) -> Iterator[Path]:
-    """The run's folder; for a process that is not to write there a copy of its own, which is thrown away."""
+def _place(folder: Path, devices: Devices, again: bool = False) -> Iterator[Path]:
+    """The run's folder; for a process that is not to write there one of its own, which is thrown away.
+
+    To go on, that takes the checkpoints. Process 0 changes the folder meanwhile: of what is copied, it only removes
+    checkpoints that are damaged.
+    """
     if devices.hosts.writes:
         yield folder
         return
     with tempfile.TemporaryDirectory() as own:
-        if (folder / "run.json").is_file():
-            shutil.copytree(folder, own, ignore=shutil.ignore_patterns(LOCK), dirs_exist_ok=True)
+        copies = Path(own, "checkpoints")
+        copies.mkdir()
+        for path in folder.glob("checkpoints/step-*.npz") if again else ():
+            with suppress(FileNotFoundError):
+                shutil.copy(path, copies)
         yield Path(own)
 
 
@@ -327,7 +339,11 @@ def _note(run: Run, status: str, error: BaseException) -> None:
         update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)
 
 
-def _check_same(source: Source, recorded: Mapping[str, Any]) -> None:
+def _as_recorded(source: Source, recorded: Mapping[str, Any]) -> Source:
+    """The data with which a run began, split and preprocessed as it was then; a ValueError for other data."""
+    if "validation" in recorded:
+        source = source.with_validation(**recorded["validation"])
+    source = replace(source, preprocessing=Preprocessing.from_dict(recorded["preprocessing"]))
     found = source.as_dict()
     different = [name for name in ("fingerprint", "examples", "class_names") if found[name] != recorded[name]]
     if different:
@@ -335,6 +351,7 @@ def _check_same(source: Source, recorded: Mapping[str, Any]) -> None:
             f"Expected the data with which the run began, {recorded['name']} with {different[0]}="
             f"{recorded[different[0]]}. Received: {found['name']} with {different[0]}={found[different[0]]}"
         )
+    return source
 
 
 @contextmanager

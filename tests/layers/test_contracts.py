@@ -193,6 +193,23 @@ def test_files_and_clones_compute_exactly_the_same(case: Case, tmp_path):
 
 
 @every
+def test_a_frozen_layer_stays_frozen_in_files_and_clones_and_can_be_made_so(case: Case, tmp_path):
+    inputs = keras.Input(case.shape()[1:])
+    model = keras.Model(inputs, case.make()(inputs))
+    model.layers[-1].trainable = False
+    model.save(tmp_path / "model.keras")
+    made = case.make(trainable=False)
+    made.build(case.shape())
+    again = [keras.saving.load_model(tmp_path / "model.keras"), keras.models.clone_model(model)]
+    for layer in (made, *[copy.layers[-1] for copy in again]):
+        before = layer.get_weights()
+        layer(case.data(), training=True)
+        assert layer.trainable_variables == []
+        for old, new in zip(before, layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(new, old)
+
+
+@every
 def test_random_seed_repeats_weights_and_training_draws(case: Case):
     runs = []
     for _ in range(2):

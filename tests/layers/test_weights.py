@@ -97,6 +97,10 @@ def test_a_normalization_of_the_users_own_needs_no_registration():
     layer = ks.ResidualBlock(6, normalization=Scaling(0.5))
     layer.build((2, 6))
     assert layer.norm1.factor == layer.norm2.factor == 0.5
+    dense, transition = ks.DenseBlock(2, 3, normalization=Scaling(0.5)), ks.TransitionBlock(normalization=Scaling(0.5))
+    for block in (dense, transition):
+        block.build((2, 6))
+    assert dense.layer1.norm1.factor == dense.layer2.norm2.factor == transition.norm1.factor == 0.5
 
 
 def test_an_activity_regularizer_survives_the_config():

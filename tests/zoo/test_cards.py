@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -80,6 +81,18 @@ def test_other_classes_get_a_new_head_on_the_same_weights():
     whole, other = zoo.load("highway_mlp", "digits"), zoo.load("highway_mlp", "digits", classes=3)
     assert other.output_shape == (None, 3)
     np.testing.assert_array_equal(other.get_weights()[0], whole.get_weights()[0])
+
+
+@pytest.mark.parametrize(("network", "weights"), [("highway_mlp", "digits"), ("resnet20", "cifar10")])
+def test_weights_are_taken_by_a_network_that_has_its_channels_first(network, weights):
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = zoo.load(network, weights)
+    finally:
+        keras.config.set_image_data_format(before)
+    *sides, channels = zoo.card(network, weights).input_shape
+    assert model.input_shape == (None, channels, *sides)
 
 
 def test_unknown_weights_are_a_sentence():

@@ -66,6 +66,13 @@ def test_the_slices_of_all_ranks_are_the_batch_of_one_process(name, count):
             np.testing.assert_array_equal(np.concatenate([part[kind] for part in slices]), together)
 
 
+@pytest.mark.parametrize("name", EACH)
+def test_a_rank_without_an_image_of_the_last_batch_gets_none(name):
+    found = batches(EACH[name], images(3), size=2, shard=(0, 2))
+    pixels, labels = found.batch(0, 1)
+    assert (pixels.shape, labels.shape) == ((0, 8, 10, 3), (0, 7))
+
+
 def test_an_epoch_begins_at_its_position_once():
     data = batches(Augmentation(pad=1))
     expected = [data.batch(4, index)[0] for index in range(5)]

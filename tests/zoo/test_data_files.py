@@ -169,9 +169,9 @@ def test_images_of_different_sizes_need_image_size(tmp_path):
     assert any(np.array_equal(image, expected) for image in everything)
 
 
-@pytest.mark.parametrize("size", [(8,), (0, 8), (8.0, 8), "ab", (8, 8, 3)])
+@pytest.mark.parametrize("size", [(8,), (0, 8), (8.0, 8), "ab", (8, 8, 3), 32])
 def test_wrong_image_size_is_refused(size):
-    with pytest.raises(ValueError, match="Expected image_size as"):
+    with pytest.raises(ValueError, match="Expected image_size to be .* Received: image_size="):
         zoo.load_source("digits", image_size=size)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import zoo
 from zoo import charts
-from zoo.gradients import by_network, compare, read, write
+from zoo.gradients import Norm, by_network, compare, probe_batches, read, write
 
 LABELS = np.eye(10, dtype="float32")[np.arange(16) % 10]
 IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")
@@ -94,6 +94,17 @@ def test_flow_of_a_training_disturbs_nothing_and_goes_on(tmp_path):
     assert len(by_network(read(path))["highway_mlp"]) == 5 * 12
     for ours, theirs in zip(zoo.load(run.path).get_weights(), zoo.load(plain.path).get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_flow_of_a_new_training_replaces_what_is_there(tmp_path):
+    source = zoo.load_source("digits")
+    flow = zoo.GradientFlow(tmp_path / "gradients.csv", probe_batches(source, source.preprocessing, 0))
+    write(flow.path, [Norm("another", step, 1, "head", 1.0) for step in (0, 200)])
+    model = zoo.build("plain_mlp", (8, 8, 1), depth=4)
+    model.compile(optimizer="sgd", loss="mse")
+    flow.set_model(model)
+    flow.on_train_begin()
+    assert {(norm.network, norm.step) for norm in read(flow.path)} == {(model.name, 0)}
 
 
 @pytest.mark.parametrize("every", [0, 2.5, True])

@@ -1,6 +1,8 @@
 """Networks and weights from files: what a network takes, and what it keeps when a file does not fit."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import keras
 import ml_dtypes
@@ -59,6 +61,20 @@ def test_the_shape_in_a_file_is_turned_to_the_present_order(tmp_path):
 def test_load_takes_a_network_from_a_file(trained):
     folder, model = trained
     np.testing.assert_array_equal(outputs(zoo.load(folder / "small.keras")), outputs(model))
+
+
+def test_a_path_is_never_the_name_of_a_network(trained, tmp_path, monkeypatch):
+    folder, model = trained
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"Expected a \.keras file or the folder of a run\. Received: 'plain_mlp'"):
+        zoo.load(Path("plain_mlp"))
+    Path("plain_mlp").mkdir()
+    Path("plain_mlp", "run.json").write_text("{}")
+    shutil.copy(folder / "small.keras", "plain_mlp/model.keras")
+    np.testing.assert_array_equal(outputs(zoo.load(Path("plain_mlp"))), outputs(model))
+    for more in ({"weights": folder / "small.keras"}, {"depth": 3}):
+        with pytest.raises(ValueError, match=r"Expected the name of a network.* Received: name_or_path=\w*Path"):
+            zoo.load(Path("plain_mlp"), **more)
 
 
 def test_weights_of_another_network_are_listed_by_name(trained):

@@ -103,6 +103,9 @@ def test_dotted_names_change_what_they_name_and_nothing_else():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("name", 2024),
+        ("network", None),
+        ("source", 5),
         ("epochs", 0),
         ("epochs", 2.0),
         ("epochs", True),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -146,8 +147,6 @@ def test_second_process_on_a_run_is_refused(whole, tmp_path):
 
 
 def test_other_data_and_another_backend_are_refused(tmp_path):
-    from dataclasses import replace
-
     with pytest.raises(RuntimeError):
         train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
     digits = zoo.load_source("digits")
@@ -160,6 +159,16 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
         set_again(environment() | {"backend": "numpy"})
     with pytest.warns(UserWarning, match="cores=99"):
         set_again(environment() | {"cores": 99})
+
+
+def test_data_given_again_is_split_and_preprocessed_as_it_was(tmp_path):
+    mine = replace(zoo.load_source("digits"), name="mine")
+    options = {"recipe": "plain_mlp_digits", "data": mine, "epochs": 2, "validation": 0.2}
+    whole = zoo.train(**options, out=tmp_path / "whole")
+    with pytest.raises(RuntimeError):
+        zoo.train(**options, out=tmp_path / "run", callbacks=[Raise(1, 2, RuntimeError())])
+    other = replace(mine, preprocessing=zoo.Preprocessing(scale=1.0, mean=(3.0,), std=(2.0,)))
+    assert_same(zoo.resume(tmp_path / "run", other), whole)
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):

@@ -34,6 +34,20 @@ def test_each_gets_the_same_pixels_and_the_slower_one_is_known(network, monkeypa
     np.testing.assert_array_equal(seen[-1], images[[0, 1, 2, 0, 1]])
 
 
+def test_keras_gets_the_channels_where_it_wants_them(monkeypatch):
+    monkeypatch.setattr(speed, "SECONDS", 0.0)
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        inputs = keras.Input((3, 4, 5))
+        model = keras.Model(inputs, keras.layers.Flatten()(inputs))
+        images = np.zeros((2, 4, 5, 3), "uint8")
+        (one,) = speed.measure(model, Preprocessing(1.0, (0.0,) * 3, (1.0,) * 3), len, images, batches=(1,))
+    finally:
+        keras.config.set_image_data_format(before)
+    assert one.keras > 0
+
+
 def test_what_was_measured_is_kept_with_the_run_until_it_is_forgotten(tmp_path):
     assert speed.read(tmp_path) is None
     rows = [speed.Speed(1, 5.0, 0.5, 9)]

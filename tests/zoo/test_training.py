@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -53,6 +54,19 @@ def test_run_folder_says_everything(run):
     assert saved == ["step-000000004.npz", "step-000000008.npz"]
     assert record["environment"]["backend"] == keras.backend.backend()
     assert zoo.open_run(run.path) == run
+
+
+def test_what_another_tool_calls_a_run_is_none(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "ours")
+    for name, text in (("other", '{"id": 3}'), ("list", "[]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+        with pytest.raises(ValueError, match="Expected a run.json of keras-skip. Received: "):
+            zoo.open_run(tmp_path / name)
+        with pytest.raises(FileExistsError, match="Expected a run to overwrite"):
+            zoo.train("plain_mlp_digits", out=tmp_path / name, overwrite=True)
+        assert (tmp_path / name / "run.json").read_text() == text
+    assert [found.path.name for found in zoo.list_runs(tmp_path)] == ["ours"]
 
 
 def test_history_has_a_row_per_epoch(run):
@@ -143,8 +157,6 @@ def test_averages_are_what_is_measured_and_saved(small_source, tmp_path):
 def test_target_that_cannot_be_written_to_and_full_disk_are_refused_before_training(
     small_source, tmp_path, monkeypatch
 ):
-    import shutil
-
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="Expected a folder that can be written to. Received: .*file/run"):
         zoo.train("plain_mlp_digits", small_source, tmp_path / "file" / "run")
@@ -188,6 +200,15 @@ def test_overwrite_replaces_a_run(small_source, tmp_path):
     for epochs in (2, 1):
         zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=epochs, overwrite=True)
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"checkpoint_steps": 0}, {"checkpoint_steps": 2.5}, {"checkpoint_minutes": -1}])
+def test_wrong_interval_of_checkpoints_leaves_the_run_that_is_there(run, small_source, wrong):
+    ((name, value),) = wrong.items()
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}={value}"):
+        zoo.train("plain_mlp_digits", small_source, run.path, overwrite=True, **wrong)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
 def test_overwrite_removes_nothing_but_a_run(small_source, tmp_path):

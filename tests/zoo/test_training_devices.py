@@ -6,9 +6,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from zoo.hosts import Hosts
+from zoo.training import _place
 
 ROOT = Path(__file__).parents[2]
 # Sums in another order differ in the last bits; a wrong mean or a wrong order of batches by more than 1e-2.
@@ -66,6 +70,18 @@ def test_two_devices_train_and_go_on_to_the_network_of_one(backend, tmp_path):
     assert two["resumed"][0]["batch"] == 2
     assert two["results"]["test_accuracy"] == pytest.approx(one["results"]["test_accuracy"], abs=1e-6)
     assert (tmp_path / "two" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("again", "taken"), [(False, []), (True, ["step-000000005.npz"])])
+def test_a_process_that_does_not_write_takes_the_checkpoints_to_go_on(again, taken, tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    for path in (tmp_path / "run.json", checkpoints / "step-000000005.npz", checkpoints / ".step-12345678.npz"):
+        path.write_text("{}")
+    (checkpoints / "step-000000010.npz").symlink_to("removed in the meantime")
+    with _place(tmp_path, SimpleNamespace(hosts=Hosts(1, 2)), again) as place:
+        assert [path.relative_to(place).as_posix() for path in place.iterdir()] == ["checkpoints"]
+        assert [path.name for path in (place / "checkpoints").iterdir()] == taken
 
 
 def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):

@@ -17,7 +17,7 @@ def crop(
     top, left = rng.integers(0, 2 * pad + 1, (2, count))[:, places]
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)  # type: ignore[call-overload]
     # Whole rows of windows are copied, not single pixels.
-    rows = padded.reshape(number, height + 2 * pad, -1)
+    rows = padded.reshape(number, height + 2 * pad, (width + 2 * pad) * channels)
     windows = np.lib.stride_tricks.sliding_window_view(rows, (height, width * channels), axis=(1, 2))
     return windows[np.arange(number), top, left * channels].reshape(images.shape)
 

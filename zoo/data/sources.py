@@ -140,8 +140,11 @@ def load_source(
 
 def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_image: str) -> Options:
     if image_size is not None:
-        if len(tuple(image_size)) != 2 or any(not isinstance(side, int) or side < 1 for side in image_size):
-            raise ValueError(f"Expected image_size as (height, width) in pixels. Received: image_size={image_size!r}")
+        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
+        if not pair or any(not isinstance(side, int) or side < 1 for side in image_size):
+            raise ValueError(
+                f"Expected image_size to be (height, width) in pixels. Received: image_size={image_size!r}"
+            )
         image_size = tuple(image_size)
     if not isinstance(split_seed, int) or split_seed < 0:
         raise ValueError(f"Expected split_seed to be an integer of at least 0. Received: split_seed={split_seed!r}")
