@@ -3,8 +3,7 @@
     python benchmarks/onednn.py [--rounds 3] [--seconds 1.0]
 
 TensorFlow reads the variable when it is loaded, so that each measurement is a process of its own; the two take turns.
-By itself TensorFlow uses oneDNN where the processor has instructions for neural networks, such as AVX-512 VNNI; the
-command line uses it on all.
+By itself TensorFlow uses oneDNN where the processor has instructions for neural networks, such as AVX-512 VNNI.
 """
 
 import argparse

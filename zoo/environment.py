@@ -25,16 +25,6 @@ VARIABLES = (
 )
 
 
-def prefer_onednn() -> None:
-    """Has TensorFlow use oneDNN on every x86 processor, if it is not loaded yet and the user has not chosen.
-
-    By itself TensorFlow uses it on processors with instructions for neural networks only, such as AVX-512 VNNI; what
-    that costs on the others, `benchmarks/onednn.py` measures. A choice stands in TF_ENABLE_ONEDNN_OPTS.
-    """
-    if "tensorflow" not in sys.modules and platform.machine() in ("x86_64", "AMD64"):
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that compute."""
     import keras

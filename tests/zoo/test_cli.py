@@ -3,14 +3,11 @@
 import csv
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from zoo.environment import prefer_onednn
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,28 +53,6 @@ def test_train_says_the_test_accuracy_and_where_everything_is(trained):
     assert (folder / "run" / "model.keras").is_file()
     with (folder / "run" / "history.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
-
-
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is a choice on x86 alone")
-@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
-def test_onednn_is_on_unless_the_user_says_otherwise(given, kept):
-    code = "import os, sys; from zoo.cli import main; sys.argv = ['keras-skip', '--help']\n"
-    code += "try: main()\nexcept SystemExit: print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
-    variables = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | given
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == kept, done.stderr
-
-
-def test_onednn_is_left_as_it_is_once_tensorflow_is_loaded(monkeypatch):
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    monkeypatch.setitem(sys.modules, "tensorflow", sys)
-    prefer_onednn()
-    assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
-
-
-def test_train_records_that_onednn_is_on(trained):
-    folder, _ = trained
-    assert json.loads((folder / "run" / "run.json").read_text())["environment"]["variables"]["TF_ENABLE_ONEDNN_OPTS"]
 
 
 def test_train_shows_nothing_but_devices_and_progress_on_standard_error(trained):

@@ -2,7 +2,6 @@
 
 import sys
 
-from ..environment import prefer_onednn
 from ..runs import TrainingError
 
 # In the order of `keras-skip --help`.
@@ -12,7 +11,6 @@ from ._app import app
 
 def main() -> None:
     """Runs the command line; what the user can mend is one sentence on standard error, and exit code 1."""
-    prefer_onednn()
     try:
         app()
     except (ValueError, OSError, TrainingError) as error:
