@@ -13,6 +13,7 @@ import keras_skip as ks
 from keras_skip._block import BlockOptions
 from keras_skip._config import argument_names
 from keras_skip._skip import SkipBlock, SkipOptions
+from tests.channels import skip_without_channels_first
 from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
 
 every = pytest.mark.parametrize("case", CASES, ids=ids)
@@ -88,6 +89,8 @@ def test_output_shape_is_the_computed_one(case: Case, data_format: str):
         "layer" in case.kwargs or case.name in ("residual-layer", "residual-group-norm")
     ):
         return
+    if data_format == "channels_first":
+        skip_without_channels_first()
     layer = case.make(**({"data_format": data_format} if case.takes_data_format else {}))
     x = case.data(3, data_format)
     expected = layer.compute_output_shape(x.shape)
@@ -100,6 +103,7 @@ def test_channels_first_computes_the_same_as_channels_last(case: Case):
     if not case.takes_data_format or case.name == "residual-layer":
         assert case.cls in (ks.StochasticDepth, ks.ResidualBlock, ks.BatchNormalization)
         return
+    skip_without_channels_first()
     last, first = case.make(data_format="channels_last"), case.make(data_format="channels_first")
     x = case.data()
     last.build(x.shape)
