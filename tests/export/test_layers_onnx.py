@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 import export
+from tests.channels import skip_without_channels_first
 from tests.export.models import randomise
 from tests.export.structure import optimised
 from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
@@ -53,6 +54,7 @@ def test_every_layer_computes_the_same_under_onnxruntime(case: Case, tmp_path: P
     "case", [c for c in REPRESENTATIVES if c.takes_data_format and "shortcut" not in c.kwargs], ids=ids
 )
 def test_channels_first_computes_the_same_under_onnxruntime(case: Case, tmp_path: Path):
+    skip_without_channels_first()
     inputs = [case.data(2, "channels_first"), case.data(5, "channels_first", seed=1)]
     layer = case.make(data_format="channels_first")
     shape = case.shape(data_format="channels_first")[1:]
