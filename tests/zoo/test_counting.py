@@ -1,6 +1,5 @@
 """Parameters and multiply-adds: the catalogue's against the built networks, the papers' and TensorFlow's own graphs."""
 
-import time
 
 import keras
 import numpy as np
@@ -20,10 +19,8 @@ def test_every_network_has_its_figures():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network_has_the_parameters_of_the_catalogue_and_builds_in_twenty_seconds(name):
-    start = time.process_time()
+def test_every_network_has_the_parameters_of_the_catalogue(name):
     model = zoo.build(name)
-    assert time.process_time() - start <= 20
     assert model.name == name
     assert (count(model.trainable_variables), count(model.non_trainable_variables)) == FIGURES[name][:2]
     if name not in DEEP:
