@@ -1,6 +1,5 @@
 """Parameters and multiply-adds: the catalogue's against the built networks, the papers' and TensorFlow's own graphs."""
 
-
 import keras
 import numpy as np
 import pytest
