@@ -184,7 +184,7 @@ What is measured, and how, each file of `benchmarks/` says at its head.
 def heading(name, part, result):
     machine = result["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    chosen = "".join(f", {name}={value}" for name, value in machine.get("variables", {}).items())
+    chosen = "".join(f", {name}={value}" for name, value in machine["variables"].items())
     arguments = ", ".join(f"{key} {value}" for key, value in result["arguments"].items() if isinstance(value, int))
     return (
         f"## {part.title}\n\n`benchmarks/{name}.py`; {arguments}. {machine['processor']}, {machine['cores']} cores; "

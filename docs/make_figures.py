@@ -156,11 +156,6 @@ FIGURES: dict[str, Callable[[Maker], None]] = {
 }
 
 
-def make(name: str, maker: Maker) -> None:
-    """Makes one figure, in a process of its own."""
-    FIGURES[name](maker)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; default: all of {', '.join(FIGURES)}")
@@ -180,7 +175,7 @@ def main() -> None:
     start = time.monotonic()
     # A process that TensorFlow has threads in cannot be forked.
     with ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(make, name, maker): name for name in names}
+        waiting = {pool.submit(FIGURES[name], maker): name for name in names}
         for place, done in enumerate(as_completed(waiting), 1):
             name = waiting[done]
             done.result()

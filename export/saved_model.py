@@ -1,6 +1,6 @@
 """A Keras model as a TensorFlow SavedModel: one endpoint, `serve`, with the model's inputs and outputs by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +91,30 @@ def check_saved_model(path: Path) -> None:
     for graph in program.meta_graphs:
         if not graph.HasField("object_graph_def"):
             raise VerificationError(f"Expected a SavedModel of TensorFlow 2. Received: {path}, of TensorFlow 1")
-        functions = {f.signature.name: f.node_def for f in graph.graph_def.library.function}
-        waiting, seen = list(graph.object_graph_def.concrete_functions), set()
-        while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            for node in functions.get(name, ()):
-                called = [f.name for value in node.attr.values() for f in (value.func, *value.list.func) if f.name]
-                waiting += [*called, node.op]
-                known = None if node.op in functions else op_def_registry.get(node.op)
-                reaches_out = known is not None and known.is_stateful and node.op not in _WITHIN
-                if reaches_out or node.op.startswith("Debug") or (known is None and node.op not in functions):
-                    raise VerificationError(
-                        f"Expected a SavedModel that only computes. Received: {path}, whose {node.name} is {node.op}"
-                    )
+        for node in _operations(graph):
+            known = op_def_registry.get(node.op)
+            if known is None or node.op.startswith("Debug") or (known.is_stateful and node.op not in _WITHIN):
+                raise VerificationError(
+                    f"Expected a SavedModel that only computes. Received: {path}, whose {node.name} is {node.op}"
+                )
+
+
+def _operations(graph: Any) -> Iterator[Any]:
+    """What the functions of a SavedModel's objects run, and the functions that those call."""
+    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    waiting, seen = list(graph.object_graph_def.concrete_functions), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in functions.get(name, ()):
+            waiting += [f.name for value in node.attr.values() for f in (value.func, *value.list.func)]
+            # A function may be called as if it were an operation.
+            if node.op in functions:
+                waiting.append(node.op)
+            else:
+                yield node
 
 
 def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:

@@ -60,16 +60,14 @@ def measure(
     """
     import keras
 
+    from .data.batches import as_configured
     from .learner import jit_compile
 
     judge = keras.Model(model.inputs, model.outputs)
     judge.compile(jit_compile=jit_compile())
 
-    channels_first = keras.config.image_data_format() == "channels_first"
-
     def of_keras(batch: np.ndarray) -> Any:
-        seen = preprocessing(batch)
-        return judge.predict_on_batch(seen.transpose(0, 3, 1, 2) if channels_first else seen)
+        return judge.predict_on_batch(as_configured(preprocessing(batch)))
 
     found = []
     for size in batches:

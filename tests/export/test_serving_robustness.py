@@ -216,11 +216,15 @@ def test_a_limit_on_open_files_that_cannot_be_raised_stays(monkeypatch):
     resource = pytest.importorskip("resource", reason="there are no such limits on this system")
     from export.serving import _allow_many_connections
 
+    asked = []
+
     def refuse(kind, limits):
+        asked.append(kind)
         raise ValueError("current limit exceeds maximum limit")
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
     _allow_many_connections()
+    assert asked == [resource.RLIMIT_NOFILE]
 
 
 def test_a_server_that_computes_something_else_than_at_the_export_is_never_ready(spoiled, tmp_path):

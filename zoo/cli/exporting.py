@@ -81,9 +81,11 @@ def export(
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
 
+    from ..data import load_source
     from ..loading import load
 
-    surroundings = _surroundings(opened, layout, precision) if opened else _read_samples(samples)
+    source = load_source(opened.source) if opened else None
+    surroundings = _surroundings(opened, source, layout, precision) if opened else _read_samples(samples)
     network = load(model)
     artifact = make_artifact(
         network,
@@ -106,23 +108,21 @@ def export(
 
         speed.forget(opened.path)
         if artifact.onnx.exists():
-            _measure_speed(opened, network, artifact.path, layout, device)
-        write_report(opened, model=network)
+            _measure_speed(opened, source, network, artifact.path, layout, device)
+        write_report(opened, source, network)
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     console.show_record(
         "Exported", {name: path for name, path in found.items() if path.exists()} | {"folder": artifact.path}
     )
 
 
-def _surroundings(run: Run, layout: str | None, precision: Precision) -> dict[str, Any]:
+def _surroundings(run: Run, source: Any, layout: str | None, precision: Precision) -> dict[str, Any]:
     """What a run knows of its network's inputs and outputs."""
     import numpy as np
 
     from export import Preprocessing
 
-    from ..data import load_source
-
-    source, first = load_source(run.source), layout == "nchw"
+    first = layout == "nchw"
 
     def laid_out(images: np.ndarray) -> np.ndarray:
         return np.moveaxis(images, -1, 1) if first else images
@@ -140,14 +140,14 @@ def _surroundings(run: Run, layout: str | None, precision: Precision) -> dict[st
     return known
 
 
-def _measure_speed(run: Run, network: Any, artifact: Path, layout: str | None, device: str | None) -> None:
+def _measure_speed(run: Run, source: Any, network: Any, artifact: Path, layout: str | None, device: str | None) -> None:
     """Times a run's network beside its export, where that has an ONNX file, shows it and keeps it with the run."""
     import numpy as np
 
     from export import load as load_artifact
 
     from .. import speed
-    from ..data import Preprocessing, load_source
+    from ..data import Preprocessing
 
     predictor = load_artifact(artifact, device=device or "cpu")
 
@@ -155,7 +155,7 @@ def _measure_speed(run: Run, network: Any, artifact: Path, layout: str | None, d
         return predictor(np.moveaxis(images, -1, 1) if layout == "nchw" else images)
 
     preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
-    images = np.asarray(load_source(run.source).test_images[: max(speed.BATCHES)])
+    images = np.asarray(source.test_images[: max(speed.BATCHES)])
     measured = speed.measure(network, preprocessing, exported, images)
     speed.write(run.path, measured)
     rows = [(s.batch, f"{s.keras:.3g} ms", f"{s.exported:.3g} ms", f"{s.keras / s.exported:.2f}") for s in measured]

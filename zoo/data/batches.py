@@ -133,9 +133,7 @@ class Batches(keras.utils.PyDataset):
         else:
             rng = np.random.default_rng((self.seed, epoch, 1, index))
             images, labels = self._augmented(images, labels, rng, count, places)
-        if keras.config.image_data_format() == "channels_first":
-            images = images.transpose(0, 3, 1, 2)
-        return images, labels
+        return as_configured(images), labels
 
     def _augmented(
         self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray
@@ -156,3 +154,8 @@ class Batches(keras.utils.PyDataset):
         if self.seed is None:
             return np.arange(len(self.images))
         return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
+
+
+def as_configured(images: np.ndarray) -> np.ndarray:
+    """(examples, height, width, channels) in the order of `keras.config.image_data_format()`."""
+    return images.transpose(0, 3, 1, 2) if keras.config.image_data_format() == "channels_first" else images
