@@ -18,6 +18,7 @@ from .data import Batches, Preprocessing, Source
 from .evaluation import check_fits, network_shape
 from .loading import load
 from .registry import build
+from .settings import check_interval
 from .tables import write_table
 
 PROBE_BATCH = 128
@@ -128,12 +129,6 @@ class GradientFlow(keras.callbacks.Callback):
             self.model.jax_state_sync()
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerows(self.probe.measure(self.images, self.labels, self.step))
-
-
-def check_interval(steps: int, name: str) -> None:
-    """Raises the ValueError that names an argument which is no number of steps."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
 
 
 def probe_batches(source: Source, preprocessing: Preprocessing, seed: int) -> Batches:

@@ -3,7 +3,8 @@
 It is a second model beside the trained network, so that what is saved is free of all this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -119,3 +120,14 @@ def jit_compile(wanted: bool | None = None) -> bool | str:
     import tensorflow as tf
 
     return "auto" if tf.config.list_logical_devices("GPU") else False
+
+
+@contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Networks that are made or read inside compute under this policy, such as "mixed_bfloat16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -10,6 +10,7 @@ import numpy as np
 from .catalogue import MODELS
 from .data import Preprocessing, Source, load_source
 from .evaluation import EVALUATION_BATCH, accuracy_and_loss
+from .learner import precision
 from .loading import load
 from .recipes import command
 from .runs import Run, open_run, replacing
@@ -43,6 +44,8 @@ def publish(
     overwrite: bool = False,
 ) -> Card:
     """Writes a run's weights, and a card with what they reach, measured anew under Keras and under onnxruntime.
+
+    The card's figures are those of the network in float32, also where the run was trained in mixed precision.
 
     Args:
         run: A run that is complete, or its folder.
@@ -94,6 +97,11 @@ def publish(
             f"Expected the test accuracy of the run to 0.01 points, {opened.results['test_accuracy']:.4%}. "
             f"Received: {test['accuracy']:.4%} on {source.name}"
         )
+    if recipe.precision != "float32":
+        # Whoever loads the weights by name, or the export, computes in float32: the card is about that.
+        with precision("float32"):
+            model = load(recipe.network, opened.path, **recipe.arguments)
+        test = accuracy_and_loss(model, source, preprocessing)
     onnx = _under_onnxruntime(exported, source)
     if abs(onnx["accuracy"] - test["accuracy"]) > SAME:
         raise PublishingError(

@@ -19,6 +19,12 @@ def check(settings: Any, name: str, wanted: str, fits: bool) -> None:
         raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={value!r}")
 
 
+def check_interval(steps: int, name: str) -> None:
+    """Raises the ValueError that names an argument which is no number of steps."""
+    if not _whole(steps, 1):
+        raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
+
+
 def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 

@@ -17,9 +17,9 @@ from .data import Batches, Preprocessing, Source, load_source
 from .devices import Devices, as_recorded, select
 from .environment import environment, now, process, set_again, versions
 from .evaluation import evaluation_batches, network_shape
-from .gradients import GradientFlow, check_interval, probe_batches
+from .gradients import GradientFlow, probe_batches
 from .interruption import Stop, stop_signals
-from .learner import Learner, look_at, make_learner
+from .learner import Learner, look_at, make_learner, precision
 from .recipes import get_recipe
 from .registry import build
 from .report import GRADIENTS, write_report
@@ -35,7 +35,7 @@ from .runs import (
     tidy,
     update,
 )
-from .settings import Recipe, plain
+from .settings import Recipe, check_interval, plain
 
 
 def train(
@@ -124,7 +124,7 @@ def train(
         "started": now(),
         "results": {},
     }
-    with _precision(chosen.precision), _place(folder, devices) as place:
+    with precision(chosen.precision), _place(folder, devices) as place:
         training = Training(place, chosen, source, devices)
         training.checkpoints.check_space(place)
         with claimed(place):
@@ -169,7 +169,7 @@ def resume(
     devices = devices or as_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
     source = _as_recorded(load_source(opened.source if data is None else data), opened.source)
-    with _place(opened.path, devices, again=True) as place, claimed(place), _precision(opened.recipe.precision):
+    with _place(opened.path, devices, again=True) as place, claimed(place), precision(opened.recipe.precision):
         tidy(place)
         training = Training(place, opened.recipe, source, devices)
         progress = training.checkpoints.restore()
@@ -352,13 +352,3 @@ def _as_recorded(source: Source, recorded: Mapping[str, Any]) -> Source:
             f"{recorded[different[0]]}. Received: {found['name']} with {different[0]}={found[different[0]]}"
         )
     return source
-
-
-@contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -107,6 +107,10 @@ def run(tmp_path_factory):
     run = zoo.train("plain_mlp_digits", out=tmp_path_factory.mktemp("run") / "run", epochs=2, seed=3)
     with pytest.raises(ValueError, match="Expected a run that is exported, by: keras-skip export .*run"):
         zoo.publish(run, "tried", run.path.parent)
+    return exported(run)
+
+
+def exported(run):
     raw = export.Preprocessing("uint8", **run.source["preprocessing"])
     images = zoo.load_source("digits").test_images[:8]
     export.export(
@@ -136,6 +140,17 @@ def test_publish_writes_weights_and_a_card_of_what_they_reach(run, tmp_path):
     loaded = zoo.load("plain_mlp", weights=tmp_path / card.file, input_shape=card.input_shape)
     for ours, theirs in zip(loaded.get_weights(), zoo.load(run.path).get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_card_of_a_run_in_mixed_precision_is_about_the_network_in_float32(tmp_path):
+    run = exported(zoo.train("residual_mlp_digits", out=tmp_path / "run", epochs=2, precision="mixed_bfloat16"))
+    card = zoo.publish(run, "tried", tmp_path)
+    loaded = zoo.load("residual_mlp", weights=tmp_path / card.file, input_shape=card.input_shape)
+    assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+    assert card.test_loss == pytest.approx(zoo.evaluate(loaded, "digits")["loss"], rel=1e-5)
+    # What half precision changes is seen in the loss.
+    assert abs(card.test_loss - run.results["test_loss"]) > 1e-5 * card.test_loss
+    assert card.command == "keras-skip train residual_mlp_digits --epochs 2 --set precision=mixed_bfloat16"
 
 
 def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
