@@ -98,6 +98,11 @@ def onednn_table(figures):
     return table(["", "with oneDNN", "/ without"], rows)
 
 
+def precision_table(figures):
+    rows = [[name, found["batch"], time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
+    return table(["", "batch", "mixed_bfloat16", "/ float32"], rows)
+
+
 def exports_table(figures):
     rows = [
         [network, way, time(found["seconds"]), f"{found['MiB']['median']:.0f}"]
@@ -160,6 +165,7 @@ PARTS = {
     ),
     "batch": Part(3, "A training step as the batch grows", batch_table),
     "onednn": Part(4, "What oneDNN does on this processor", onednn_table),
+    "precision": Part(3, "What mixed_bfloat16 does on this processor", precision_table),
     "imports": Part(2, "Importing, and the command line's answer", imports_table),
     "exports": Part(2.5, "Exporting", exports_table),
     "stochastic_depth": Part(4, "What a dropped block saves", stochastic_depth_table),

@@ -1,0 +1,53 @@
+"""A training step and inference in mixed_bfloat16 against the same in float32, in turns, on this processor.
+
+    python benchmarks/precision.py [--rounds 7] [--seconds 1.0]
+
+Processors with AMX or AVX-512 BF16 multiply numbers of 16 bits faster than those of 32; others only imitate it.
+"""
+
+import argparse
+
+from harness import alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, write
+
+NETWORKS = {"resnet20": 128, "wrn_16_2": 128, "densenet_bc_100_12": 32, "highway_mnist_32": 128}
+POLICIES = ("mixed_bfloat16", "float32")
+
+
+def timers(name, batch, policy, wanted):
+    """What measures a step of each kind, long enough to be timed."""
+    import zoo
+    from zoo.learner import precision
+
+    with precision(policy):
+        model = compiled(zoo.build(name))
+    x, y = random_batch(model.input_shape[1:], batch)
+    found = {}
+    for kind, action in {
+        "train": lambda: model.train_on_batch(x, y),
+        "infer": lambda: model.predict_on_batch(x),
+    }.items():
+        seconds(action, 2)  # traces
+        steps = max(1, round(wanted / seconds(action)))
+        found[kind] = lambda action=action, steps=steps: seconds(action, steps)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="for the steps of one network in one round")
+    options = parsed(parser)
+    figures = {}
+    for name, batch in NETWORKS.items():
+        of = {policy: timers(name, batch, policy, options.seconds) for policy in POLICIES}
+        for kind in ("train", "infer"):
+            times = alternate({policy: of[policy][kind] for policy in POLICIES}, options.rounds)
+            found = {"seconds": spread(times[POLICIES[0]]), "ratio": ratio(times, *POLICIES)}
+            figures[f"{name} {kind}"] = {"batch": batch, **found}
+            print(f"{name} {kind}, {' / '.join(POLICIES)}: {shown(found['ratio'])}", flush=True)
+    if options.json:
+        write(options.json, {"rounds": options.rounds}, figures)
+
+
+if __name__ == "__main__":
+    main()
