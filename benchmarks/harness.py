@@ -25,6 +25,11 @@ def seconds(step, steps=1):
     return (time.perf_counter() - start) / steps
 
 
+def steps_in(wanted, step):
+    """How many steps, of one that has been traced, take about so many seconds."""
+    return max(1, round(wanted / seconds(step)))
+
+
 def by_both_clocks(call):
     """Seconds of one call, by the clock and of the processor, which another load on the machine changes less."""
     start = time.perf_counter(), time.process_time()

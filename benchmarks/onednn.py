@@ -8,7 +8,7 @@ By itself TensorFlow uses oneDNN where the processor has instructions for neural
 
 import argparse
 
-from harness import compiled, in_own_process, parsed, random_batch, ratio, seconds, shown, spread, write
+from harness import compiled, in_own_process, parsed, random_batch, ratio, seconds, shown, spread, steps_in, write
 
 NETWORKS = {"highway_mlp": 128, "highway_mnist_32": 128, "resnet20": 128, "densenet_bc_100_12": 32}
 
@@ -27,7 +27,7 @@ def measure(wanted):
         }
         for kind, action in actions.items():
             seconds(action, 2)  # traces
-            found[kind] = seconds(action, max(1, round(wanted / seconds(action))))
+            found[kind] = seconds(action, steps_in(wanted, action))
     return found
 
 

@@ -7,7 +7,7 @@ Processors with AMX or AVX-512 BF16 multiply numbers of 16 bits faster than thos
 
 import argparse
 
-from harness import alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, write
+from harness import alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, steps_in, write
 
 NETWORKS = {"resnet20": 128, "wrn_16_2": 128, "densenet_bc_100_12": 32, "highway_mnist_32": 128}
 POLICIES = ("mixed_bfloat16", "float32")
@@ -27,7 +27,7 @@ def timers(name, batch, policy, wanted):
         "infer": lambda: model.predict_on_batch(x),
     }.items():
         seconds(action, 2)  # traces
-        steps = max(1, round(wanted / seconds(action)))
+        steps = steps_in(wanted, action)
         found[kind] = lambda action=action, steps=steps: seconds(action, steps)
     return found
 

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 
-from harness import HERE, alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, write
+from harness import HERE, alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, steps_in, write
 
 PLAIN, APPLICATIONS, TORCH = "plain Keras layers", "keras.applications", "PyTorch"
 # Batch, and who else has this network.
@@ -114,7 +114,7 @@ def in_turns(kind, steps_of, partner, rounds, wanted):
     """Seconds of a step of each, by round; each trains for about as long as is wanted in a round."""
     for step in steps_of.values():
         seconds(step, 2)  # traces
-    steps = max(1, round(wanted / seconds(steps_of["ours"])))
+    steps = steps_in(wanted, steps_of["ours"])
     timers = {name: lambda step=step: seconds(step, steps) for name, step in steps_of.items()}
     if partner:
         partner.seconds(kind, 2)

@@ -10,6 +10,7 @@ from keras import layers, ops
 import export
 from export import onnx_model
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
+from zoo.learner import precision
 
 FILES = {"artifact.json", "parity.json", "samples.npz", "model.onnx", "saved_model"}
 
@@ -85,12 +86,8 @@ def test_dynamic_sizes_are_compared_at_two_sizes(tmp_path):
 
 
 def test_a_mixed_precision_model_says_what_float32_changed(tmp_path):
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with precision("mixed_bfloat16"):
         model = conv_net()
-    finally:
-        keras.config.set_dtype_policy(policy)
     made = export.export(model, tmp_path / "a", activation="softmax")
     assert made.metadata["precision"] == {"exported": "float32", "trained": "mixed_bfloat16"}
     change = made.parity["float32_against_trained_precision"]

@@ -20,6 +20,7 @@ from tests.export.models import (
     subclassed,
     with_function,
 )
+from zoo.learner import precision
 
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
@@ -129,13 +130,9 @@ def test_convolutions_that_keras_compiles_by_themselves_convert(tmp_path):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("kind", ["functional", "nested"])
 def test_a_mixed_precision_model_is_written_in_float32(policy, kind, tmp_path):
-    default = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with precision(policy):
         inner = conv_net()
         model = inner if kind == "functional" else keras.Sequential([keras.Input((8, 8, 3)), inner, layers.Dense(2)])
-    finally:
-        keras.config.set_dtype_policy(default)
     path = export.to_onnx(model, tmp_path / "model.onnx")
     types = {i.data_type for i in onnx.load(path).graph.initializer}
     assert not types & {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}

@@ -7,6 +7,7 @@ import pytest
 from zoo.catalogue import MODELS
 from zoo.counting import count
 from zoo.figures import FIGURES
+from zoo.learner import precision
 from zoo.networks.imagenet_densenet import imagenet_densenet
 from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
 
@@ -111,12 +112,8 @@ def test_blocks_can_start_as_their_shortcut(depth):
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_logits_are_float32_in_mixed_precision(builder):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with precision("mixed_bfloat16"):
         model = builder(SHAPE, classes=3)
-    finally:
-        keras.config.set_dtype_policy(before)
     assert model.output.dtype == "float32"
     inner = [layer for layer in model.layers if layer.name not in ("image", "head")]
     assert {layer.compute_dtype for layer in inner} == {"bfloat16"}

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import zoo
+from zoo.learner import precision
 
 SHAPES = {"input_shape": (4, 4, 1), "classes": 3}
 
@@ -125,14 +126,10 @@ def test_arrays_are_cast_to_the_types_of_the_variables(trained, tmp_path, dtype)
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16", "float16"])
 def test_networks_of_other_precisions_are_saved_and_read(tmp_path, policy):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with precision(policy):
         model = zoo.build("plain_mlp", **SHAPES)
         model.save_weights(tmp_path / "half.weights.h5")
         loaded = zoo.load("plain_mlp", weights=tmp_path / "half.weights.h5", **SHAPES)
-    finally:
-        keras.config.set_dtype_policy(before)
     expected = values(model)
     assert {value.dtype.name for value in expected.values()} == {"float32", policy.removeprefix("mixed_")} - (
         {"bfloat16"} if policy == "mixed_bfloat16" else set()

@@ -1,11 +1,11 @@
 """The networks themselves: sizes, names, arguments."""
 
-import keras
 import numpy as np
 import pytest
 
 import zoo
 from zoo.counting import count
+from zoo.learner import precision
 from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
 from zoo.networks.resnet import cifar_resnet
 
@@ -99,11 +99,7 @@ def test_arguments_out_of_range_are_refused(build, arguments, named):
 
 
 def test_logits_are_float32_in_mixed_precision():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with precision("mixed_bfloat16"):
         model = cifar_resnet((8, 8, 1))
-    finally:
-        keras.config.set_dtype_policy(before)
     assert model.output.dtype == "float32"
     assert model.get_layer("stage1_block1").compute_dtype == "bfloat16"
