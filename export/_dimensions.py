@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ._graph import without_values
+from ._graph import inferred
 from ._inputs import Raw
 from ._served import Served
 
@@ -13,8 +13,6 @@ _SPATIAL = {3: ("length",), 4: ("height", "width"), 5: ("depth", "height", "widt
 
 def named(model: Any, function: Served) -> Any:
     """Names the inputs' dynamic dimensions; those of the outputs get the names that onnx infers from them."""
-    import onnx
-
     graph = model.graph
     names = dimension_names(function.inputs, function.channels_first)
     by_name = {value.name: value for value in graph.input}
@@ -25,9 +23,7 @@ def named(model: Any, function: Served) -> Any:
         _set(value, [None] * len(value.type.tensor_type.shape.dim))
     del graph.value_info[:]
     known = {name for own in names for name in own}
-    with without_values(model):
-        inferred = onnx.shape_inference.infer_shapes(model).graph.output
-    for value, better in zip(graph.output, inferred, strict=True):
+    for value, better in zip(graph.output, inferred(model).output, strict=True):
         dims = [dim.dim_param if dim.dim_param in known else None for dim in better.type.tensor_type.shape.dim]
         _set(value, [BATCH, *dims[1:]] if dims else [])
     return model

@@ -1,7 +1,6 @@
 """Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 # In bytes: what shapes are computed from is smaller.
@@ -70,17 +69,19 @@ def sort_nodes(graph: Any) -> None:
     graph.node.extend(sorted_nodes)
 
 
-@contextmanager
-def without_values(model: Any) -> Iterator[Any]:
-    """Leaves the values of large constants out for a while, whose shapes are all that inference of shapes needs.
+def inferred(model: Any) -> Any:
+    """The graph of a model with the shapes that onnx infers.
 
-    It copies the model it is given twice, and takes none above 2 GB.
+    The values of large constants are left out, whose shapes are all that it takes: onnx copies the model that it is
+    given twice, and takes none above 2 GB.
     """
-    large = [(i, i.raw_data) for i in model.graph.initializer if len(i.raw_data) > _LARGE]
-    for initializer, _ in large:
-        initializer.raw_data = b""
-    try:
-        yield model
-    finally:
-        for initializer, values in large:
-            initializer.raw_data = values
+    from onnx import TensorProto, helper, shape_inference
+
+    graph = model.graph
+    constants = [
+        TensorProto(name=i.name, dims=i.dims, data_type=i.data_type) if len(i.raw_data) > _LARGE else i
+        for i in graph.initializer
+    ]
+    graph = helper.make_graph(graph.node, graph.name, graph.input, graph.output, constants, value_info=graph.value_info)
+    about = {"ir_version": model.ir_version, "opset_imports": model.opset_import, "functions": model.functions}
+    return shape_inference.infer_shapes(helper.make_model(graph, **about)).graph

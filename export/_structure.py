@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import all_nodes, with_inner, without_values
+from ._graph import all_nodes, inferred, with_inner
 from .errors import ExportError
 
 # A graph for inference computes the same thing each time.
@@ -43,8 +43,7 @@ def simplified(model: Any) -> Any:
     import onnx
 
     changed = False
-    with without_values(model):
-        shapes = _shapes(onnx.shape_inference.infer_shapes(model).graph)
+    shapes = _shapes(inferred(model))
     consumers = Counter(name for node in all_nodes(model.graph) for name in node.input)
     consumers.update(value.name for value in model.graph.output)
     makers = {name: node for node in model.graph.node for name in node.output}

@@ -3,12 +3,17 @@
 tf2onnx freezes weights into TensorFlow's graph, and copies, serialises and parses that a dozen times before it becomes
 ONNX. Here large weights leave the graph when it is frozen: TensorFlow's optimiser sees parameters in their place, and
 the values come back when constants become ONNX's. That saves half the time, and the limit of 2 GB for one message.
+The matrices of dense layers and embeddings, which nobody folds, stay parameters until the very end: tf2onnx keeps up to
+twenty copies of what it is given.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 # In bytes. Vectors stay, since what is computed from them alone is to be folded.
-_LARGE = 2**16
+_LARGE, _LARGE_MATRIX = 2**16, 2**20
+# Where a matrix is used as it is: the operations, and which of their inputs it is.
+_UNCHANGED = {("MatMul", 1), ("GatherV2", 0), ("ResourceGather", 0)}
 # Optimisations of tf2onnx, and the operations without which they find nothing.
 _ONLY_FOR = {
     "remove_redundant_upsample": ("Upsample", "Resize"),
@@ -35,28 +40,44 @@ def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
         frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
         frozen = tf_loader.fix_freezing_errors_part2(frozen)
         values = _take_out(frozen)
+        # What is deleted in a message is freed with the message.
+        frozen = type(frozen).FromString(frozen.SerializeToString())
         with tf.Graph().as_default():
             graph = tf_loader.tf_optimize(inputs, outputs, frozen)
+        matrices = {name: values.pop(name) for name in _matrices(graph, values)}
         _put_constants_back(graph, values)
-        contents = {name: tensor.tensor_content for name, tensor in values.items()}
+        contents = {name: weights.content for name, weights in values.items()}
+        inputs = [*inputs, *(f"{name}:0" for name in matrices)]
         try:
-            return _to_onnx(graph, inputs, outputs, names, opset, contents, careful=False)
+            model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=False)
         except Exception:
             # One of tf2onnx's optimisations failed: with a copy before each, it is left out.
-            return _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
+            model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
+    _fill(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
+    return model
 
 
-def _take_out(graph: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Weights:
+    """A large constant of TensorFlow's graph."""
+
+    dtype: int
+    shape: Any
+    content: bytes
+
+
+def _take_out(graph: Any) -> dict[str, _Weights]:
     """Puts parameters in the place of large constants."""
     values = {}
     for node in graph.node:
-        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) > _LARGE:
-            tensor = type(node.attr["value"].tensor)()
-            tensor.CopyFrom(node.attr["value"].tensor)
-            values[node.name] = tensor
+        if node.op == "Const" and len(content := node.attr["value"].tensor.tensor_content) > _LARGE:
+            tensor = node.attr["value"].tensor
+            shape = type(tensor.tensor_shape)()
+            shape.CopyFrom(tensor.tensor_shape)
+            values[node.name] = _Weights(tensor.dtype, shape, content)
             node.op = "Placeholder"
             del node.attr["value"]
-            node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+            node.attr["shape"].shape.CopyFrom(shape)
     # Reading a variable is passing on a constant now; each that stays would be computed in a session of its own.
     passed = {n.name: n.input[0] for n in graph.node if n.op == "Identity" and n.input[0] in values}
     for node in graph.node:
@@ -64,15 +85,38 @@ def _take_out(graph: Any) -> dict[str, Any]:
     return values
 
 
-def _put_constants_back(graph: Any, values: dict[str, Any]) -> None:
-    """Makes constants of the parameters again, without their contents."""
+def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
+    """Names of the largest constants, of those that every operation takes as they are."""
+    present = values.keys() & {node.name for node in graph.node}
+    large = {name for name in present if len(values[name].content) > _LARGE_MATRIX}
+    for node in graph.node:
+        turned = node.attr["transpose_b"].b if node.op == "MatMul" else False
+        large -= {n.split(":")[0] for i, n in enumerate(node.input) if turned or (node.op, i) not in _UNCHANGED}
+    return sorted(large)
+
+
+def _fill(graph: Any, matrices: dict[str, _Weights]) -> None:
+    """Makes weights of the parameters that are left, one by one so that none is there twice for long."""
+    parameters = [value for value in graph.input if value.name in matrices]
+    others = [value for value in graph.input if value.name not in matrices]
+    for value in parameters:
+        weights = matrices.pop(value.name)
+        dims = [dim.size for dim in weights.shape.dim]
+        kind = value.type.tensor_type.elem_type
+        graph.initializer.add(name=value.name, data_type=kind, dims=dims, raw_data=weights.content)
+    del graph.input[:]
+    graph.input.extend(others)
+
+
+def _put_constants_back(graph: Any, values: dict[str, _Weights]) -> None:
+    """Makes constants of the other parameters again, without their contents."""
     for node in graph.node:
         if node.name in values:
             node.op = "Const"
             del node.attr["shape"]
             tensor = node.attr["value"].tensor
             tensor.dtype = values[node.name].dtype
-            tensor.tensor_shape.CopyFrom(values[node.name].tensor_shape)
+            tensor.tensor_shape.CopyFrom(values[node.name].shape)
 
 
 def _to_onnx(
