@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import sort_nodes
+from ._graph import inferred, sort_nodes
 from ._inputs import Batch
+from ._saving import save
 
 # What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
 _INTEGER = (
@@ -27,11 +28,18 @@ def halve(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    model = onnx.load(source)
+    # Shapes by themselves: the tool would infer them on a copy of all weights, which may not be above 2 GB.
+    shaped = inferred(model)
+    for field in ("node", "value_info"):
+        # Nodes too: the graphs inside them have shapes of their own.
+        del getattr(model.graph, field)[:]
+        getattr(model.graph, field).extend(getattr(shaped, field))
+    model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
     # The casts at the edge have been put last.
     sort_nodes(model.graph)
     del model.graph.value_info[:]
-    onnx.save(model, target)
+    save(model, target)
 
 
 def quantise(

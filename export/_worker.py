@@ -46,19 +46,24 @@ def _tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool
     import onnx
     import onnxruntime
 
+    from ._saving import data_of, save
     from ._sessions import open_session, run_session
 
     source = Path(model)
     if optimise:
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(here / "optimised.onnx")
+        if data_of(source).exists():
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", data_of(here / "optimised.onnx").name
+            )
         open_session(source, provider=provider, options=options)
         source = here / "optimised.onnx"
     graph = onnx.load(source)
     names = {value.name for value in graph.graph.output}
     made = [name for node in graph.graph.node for name in node.output if name and name not in names]
     graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made)
-    onnx.save(graph, here / "open.onnx")
+    save(graph, here / "open.onnx")
     session = open_session(here / "open.onnx", optimise=False, provider=provider)
     (batch,) = read_batches(here / INPUTS).values()
     write_batches(answer, {"": run_session(session, batch)})

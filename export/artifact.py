@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _saving
 from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
 from ._isolated import DEVICES
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
@@ -26,7 +27,7 @@ from ._publish import published
 from ._recorded import decision_of
 from ._served import Served, raw_samples, served, with_gates
 from .errors import ExportError
-from .onnx_model import DATA, DEFAULT_OPSET, describe_onnx, write_onnx
+from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
 from .preprocessing import Preprocessing
 from .quantisation import halved, quantised
 from .saved_model import write_saved_model
@@ -155,8 +156,6 @@ def export(
             write_saved_model(function, folder / SAVED_MODEL)
         if "onnx" in formats:
             write_onnx(function, folder / ONNX, opset, labels)
-        if precision != FP32 and (folder / f"{ONNX}{DATA}").exists():
-            raise ExportError(f"Expected at most 2 GB of weights for precision={precision!r}. Received: more")
         narrowed = halved(folder / ONNX) if precision == FP16 else {}
         parity = prove(function, folder, inputs, expected, tolerance, device)
         if labelled:
@@ -213,6 +212,8 @@ def _labelled(
         raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
     inputs, labels = _raw(function, test[0]), np.asarray(test[1])
     assert inputs is not None
+    if (size := 4 * function.model.count_params()) > _saving.LARGEST:
+        raise ExportError(f"Expected at most 2 GB of weights for precision='int8'. Received: {size / 1e9:.1f} GB")
     if labels.shape != (examples(inputs),) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"Expected the class of each of {examples(inputs)} test inputs, a whole number. "

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from . import _saving
 from ._conversion import converted
 from ._inputs import zeros
 from ._isolated import PLAIN, run_forms
 from ._publish import published
 from ._safety import check_onnx_file
+from ._saving import data_of, save
 from ._served import Served, served
 from ._structure import check_operations, operations
 from .errors import ExportError
@@ -24,8 +26,6 @@ from .preprocessing import Preprocessing
 
 OPSETS = range(13, 19)
 DEFAULT_OPSET = 17
-# A message of protobuf ends at 2 GB; the graph itself takes some of that.
-LARGEST, DATA = 2**31 - 2**24, ".data"
 # The version of what these entries mean.
 _VERSION = "1"
 
@@ -74,9 +74,9 @@ def to_onnx(
     function = served(model, preprocessing, activation, layout, samples)
     with published(path, overwrite, Path.is_file) as building:
         write_onnx(function, building, opset)
-        if building.with_name(f"{building.name}{DATA}").exists():
+        if data_of(building).exists():
             raise ExportError(
-                f"Expected at most {LARGEST / 1e9:.1f} GB of weights for a file of its own. "
+                f"Expected at most {_saving.LARGEST / 1e9:.1f} GB of weights for a file of its own. "
                 f"Received: {function.model.name} with more, which export() writes into a folder"
             )
     return Path(path)
@@ -94,17 +94,6 @@ def write_onnx(function: Served, path: Path, opset: int, labels: Sequence[Any] |
     check_onnx(path)
     # The checker lets pass what only shows when it runs, such as the wrong number of groups.
     run_forms(path, {"zeros": zeros(function.inputs)}, (PLAIN,))
-
-
-def save(model: Any, path: Path) -> None:
-    """Writes a model; what is too large for one message keeps its weights in a file beside it, NAME.data."""
-    import onnx
-
-    weights = sum(len(initializer.raw_data) for initializer in model.graph.initializer)
-    if weights <= LARGEST:
-        onnx.save(model, path)
-    else:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}{DATA}", size_threshold=1024)
 
 
 def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> None:

@@ -7,11 +7,11 @@ Both sides run under onnxruntime with all optimisations, in a process of their o
 """
 
 import json
-import os
 import platform
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 
 from ._inputs import Batch, examples
 from ._isolated import CPU, OPTIMISED, run_forms, work
+from ._saving import replaced
 from ._worker import ANSWER, HALVE, QUANTISE, RACE
 from .errors import PrecisionError
 
@@ -75,10 +76,9 @@ def halved(model: Path) -> dict[str, Any]:
     Raises:
         ExportError: If that fails.
     """
-    target = model.with_name("fp16.onnx")
-    with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
+    with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
         work(Path(folder), [(HALVE, {"source": str(model), "target": str(target)})], ["the conversion to fp16"])
-    return {"bytes": _replaced(model, target, "fp16")}
+        return {"bytes": dict(zip(("fp32", "fp16"), replaced(model, target), strict=True))}
 
 
 def quantised(
@@ -100,7 +100,15 @@ def quantised(
         PrecisionError: If it costs more accuracy, or is not faster.
         ExportError: If it cannot be quantised.
     """
-    chosen, target = settings(), model.with_name("int8.onnx")
+    with _beside(model) as target:
+        told = _judged(model, target, calibration, test, labels, max_accuracy_drop)
+        return told | {"bytes": dict(zip(("fp32", "int8"), replaced(model, target), strict=True))}
+
+
+def _judged(
+    model: Path, target: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
+) -> dict[str, Any]:
+    chosen = settings()
     worst = _quantise(model, target, calibration, chosen)
     accuracy = {name: _accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
     drop = 100 * (accuracy["fp32"] - accuracy["int8"])
@@ -123,14 +131,14 @@ def quantised(
         "accuracy": {**accuracy, "drop": drop, "max_drop": max_accuracy_drop, "examples": len(labels)},
         "latency": latency,
         "worst_layers": worst,
-        "bytes": _replaced(model, target, "int8"),
     }
 
 
-def _replaced(model: Path, target: Path, name: str) -> dict[str, int]:
-    sizes = {"fp32": model.stat().st_size, name: target.stat().st_size}
-    os.replace(target, model)
-    return sizes
+@contextmanager
+def _beside(model: Path) -> Iterator[Path]:
+    """A file of the same name, on the same disk; who does not move it away loses it."""
+    with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
+        yield Path(folder) / model.name
 
 
 def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -> list[dict[str, Any]]:

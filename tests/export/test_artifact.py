@@ -3,12 +3,13 @@ import json
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export import onnx_model
+from export import _narrow, _saving
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
 from zoo.learner import precision
 
@@ -212,7 +213,7 @@ def test_lambda_like_layers_convert_where_their_operations_do(tmp_path):
 
 
 def test_weights_too_large_for_one_message_are_kept_beside_the_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_model, "LARGEST", 100)
+    monkeypatch.setattr(_saving, "LARGEST", 100)
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     made = export.export(wide, tmp_path / "a", formats="onnx")
     assert {"model.onnx", "model.onnx.data"} <= set(made.metadata["files"])
@@ -222,6 +223,31 @@ def test_weights_too_large_for_one_message_are_kept_beside_the_model(tmp_path, m
     np.testing.assert_allclose(export.load(made.path)(x), wide(x), rtol=1e-4, atol=1e-5)
     with pytest.raises(export.ExportError, match="for a file of its own"):
         export.to_onnx(wide, tmp_path / "model.onnx")
-    with pytest.raises(export.ExportError, match="at most 2 GB of weights for precision='fp16'"):
-        export.export(wide, tmp_path / "b", precision="fp16")
+    with pytest.raises(export.ExportError, match="at most 2 GB of weights for precision='int8'"):
+        export.export(wide, tmp_path / "b", precision="int8", calibration=x, test=(x, [0, 1]))
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_weights_that_fp16_makes_small_enough_are_inside_the_model_again(tmp_path, monkeypatch):
+    # What halves them is a process of its own, with the true limit.
+    monkeypatch.setattr(_saving, "LARGEST", 100)
+    wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
+    made = export.export(wide, tmp_path / "a", precision="fp16")
+    assert sorted(made.metadata["files"]) == ["model.onnx", "parity.json", "samples.npz"]
+    sizes = made.parity["precision"]["bytes"]
+    assert sizes["fp16"] == made.onnx.stat().st_size < 0.75 * sizes["fp32"]
+    assert export.verify(made.path)["files"] == len(made.metadata["files"]) + 1
+
+
+def test_weights_too_large_for_one_message_in_fp16_are_kept_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(_saving, "LARGEST", 100)
+    wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
+    there = export.export(wide, tmp_path / "a", formats="onnx").onnx
+    (tmp_path / "b").mkdir()
+    _narrow.halve(there, narrower := tmp_path / "b" / there.name)
+    before, after = _saving.replaced(there, narrower)
+    assert after == sum((there.parent / name).stat().st_size for name in ("model.onnx", "model.onnx.data")) < before
+    assert list((tmp_path / "b").iterdir()) == []
+    x = np.ones((2, 6), "float32")
+    (y,) = onnxruntime.InferenceSession(there).run(None, {"input": x})
+    np.testing.assert_allclose(y, wide(x), rtol=5e-3, atol=5e-3)

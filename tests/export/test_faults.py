@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 import export
-from export import onnx_model
+from export import _saving, onnx_model
 from export._bisect import differs_from_plain
 from export._isolated import OPTIMISED
 from tests.export.models import conv_net, randomise
@@ -50,8 +50,13 @@ def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path
     assert "by " in str(caught.value) and list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_differs_inside_that_is_said(tmp_path):
-    path = export.to_onnx(conv_net(), tmp_path / "m.onnx")
+@pytest.mark.parametrize("beside", [False, True], ids=["weights inside", "weights beside"])
+def test_where_nothing_differs_inside_that_is_said(beside, tmp_path, monkeypatch):
+    path = export.to_onnx(two_blocks(), tmp_path / "m.onnx")
+    if beside:
+        monkeypatch.setattr(_saving, "LARGEST", 100)
+        _saving.save(onnx.load(path), path)
+        assert _saving.data_of(path).exists()
     batch = {"input": np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")}
     assert differs_from_plain(path, batch, OPTIMISED).startswith("None of the ")
 
