@@ -1,16 +1,22 @@
 """Time and memory of a training step as a residual network grows deeper, and what it takes to build and to trace it.
 
-    python benchmarks/depth.py [--depths 20 56 110 302 1202] [--batch 16] [--steps 8]
+    python benchmarks/depth.py [--depths 20 56 110 302 1202] [--batch 16] [--steps 8] [--minutes 25]
+                               [--json FILE] [--resume]
 
 The networks are the zoo's resnet, the same with recompute=True, the zoo's stochastic_resnet, and the resnet in plain
 Keras layers, without and with keras.remat around each branch. Each figure comes from a process of its own, on
-TensorFlow in graph mode, without XLA; see `harness.grow`.
+TensorFlow in graph mode, without XLA; see `harness.grow`. Keras walks a functional network recursively, and 1202 plain
+layers are deeper than Python allows by itself: `plain.py` raises that limit.
+
+The file is written after each figure; --resume goes on with that of a run that was stopped.
 
 What a step leaves behind is compared too, after one step from the same weights on the same batch: a network that saves
 memory has to move its weights and its moving statistics as the plain one does.
 """
 
 import argparse
+import json
+from pathlib import Path
 
 from harness import compiled, grow, in_own_process, parsed, random_batch, write
 
@@ -83,24 +89,36 @@ def main():
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56, 110, 302, 1202])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=25, help="what takes longer is left out")
+    parser.add_argument("--resume", action="store_true", help="keep what the file has from a run that was stopped")
     options = parsed(parser, case)
-    curves = {kind: [] for kind in KINDS}
-    for depth in options.depths:
-        for kind in KINDS:
-            found = in_own_process(__file__, "grow", kind, depth, options.batch, options.steps)
-            row = {"depth": depth, "built": found["built"], "first step": found["first step"], **found["batches"][0]}
-            curves[kind].append(row)
-            print(
-                f"{kind} {depth}: built in {row['built']:.1f} s, first step {row['first step']:.1f} s, then "
-                f"{row['seconds']['median']:.3f} s and {row['MiB']:.0f} MiB",
-                flush=True,
-            )
-    same = {kind: in_own_process(__file__, "moves", kind) for kind in (OURS, RECOMPUTE, REMAT)}
+    arguments = {"batch": options.batch, "steps": options.steps}
+    before = json.loads(Path(options.json).read_text())["figures"] if options.json and options.resume else {}
+    same = before.get("moves") or {kind: in_own_process(__file__, "moves", kind) for kind in (OURS, RECOMPUTE, REMAT)}
     for kind, found in same.items():
         print(f"{kind}, a step's move against the plain network's: {found}", flush=True)
-    if options.json:
-        arguments = {"batch": options.batch, "steps": options.steps}
-        write(options.json, arguments, {"curves": curves, "moves": same})
+    curves = before.get("curves") or {kind: [] for kind in KINDS}
+    left_out = before.get("left out") or {}
+    for depth in options.depths:
+        for kind in KINDS:
+            if any(row["depth"] == depth for row in curves[kind]):
+                continue
+            case_arguments = ("grow", kind, depth, options.batch, options.steps)
+            found = in_own_process(__file__, *case_arguments, minutes=options.minutes)
+            if found is None:
+                left_out[f"{kind} at {depth} layers"] = options.minutes
+                print(f"{kind} {depth}: left out after {options.minutes:g} minutes", flush=True)
+            else:
+                row = {"depth": depth, "built": found["built"], "first step": found["first step"]}
+                row |= found["batches"][0]
+                curves[kind].append(row)
+                print(
+                    f"{kind} {depth}: built in {row['built']:.1f} s, first step {row['first step']:.1f} s, then "
+                    f"{row['seconds']['median']:.3f} s and {row['MiB']:.0f} MiB",
+                    flush=True,
+                )
+            if options.json:
+                write(options.json, arguments, {"curves": curves, "moves": same, "left out": left_out})
 
 
 if __name__ == "__main__":

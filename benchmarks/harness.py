@@ -86,11 +86,15 @@ def parsed(parser, case=None):
     return options
 
 
-def in_own_process(script, *arguments, environment=None, interpreter=sys.executable):
-    """What a run of `script --case ARGUMENTS` prints in its last line, as JSON."""
+def in_own_process(script, *arguments, environment=None, interpreter=sys.executable, minutes=None):
+    """What a run of `script --case ARGUMENTS` prints in its last line, as JSON; None if it takes longer."""
     command = [interpreter, script, "--case", json.dumps(arguments)]
     variables = {**os.environ, **(environment or {})}
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    try:
+        seconds = None if minutes is None else 60 * minutes
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
     if done.returncode:
         raise RuntimeError(f"{Path(script).name} {arguments} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -70,6 +70,8 @@ def depth_table(figures):
         for row in curve
     ]
     text = table(["network", "layers", "to build", "first step", "step", "MiB"], rows)
+    for name, minutes in figures["left out"].items():
+        text += f"\nLeft out: {name}, stopped after {minutes:g} minutes.\n"
     text += "\nOne step from the same weights on the same batch, at 20 layers, against the plain network's step:\n\n"
     rows = []
     for kind, found in figures["moves"].items():
@@ -157,7 +159,7 @@ def recompute_table(figures):
 PARTS = {
     "steps": Part(12, "A training step and inference against the same networks of others", steps_table),
     "depth": Part(
-        12,
+        65,
         "A training step as depth grows",
         depth_table,
         pictures.depth_picture,

@@ -4,6 +4,8 @@ A layer here is named as the same layer of the zoo's network is, with "_" where 
 finds each variable by its name, and finds out if the two networks are not the same.
 """
 
+import sys
+
 import keras
 from keras import layers, ops
 
@@ -44,6 +46,8 @@ def residual_branch(x, filters, strides, name):
 
 
 def resnet(depth, branch=residual_branch):
+    # Keras calls itself once for each layer of a functional network.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * depth))
     image = keras.Input(CIFAR)
     x = norm_relu(conv(image, 16, 3, "stem_conv"), "stem_norm")
     for name, stage, strides in places([(depth - 2) // 6] * 3):
