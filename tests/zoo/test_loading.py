@@ -229,6 +229,7 @@ def test_weights_without_such_a_name_say_what_there_is():
     with pytest.raises(ValueError, match=r"of densenet121 by name \('imagenet'\), in a file .* Received: .*'image'"):
         zoo.load("densenet121", weights="image")
     with pytest.raises(
-        ValueError, match=r"of resnet32 by name \(there is none\).* weights='cifar10'; it exists for resnet20$"
+        ValueError,
+        match=r"of resnet32 by name \(there is none\).* weights='cifar10'; it exists for resnet20, wrn_16_2$",
     ):
         zoo.load("resnet32", weights="cifar10")
