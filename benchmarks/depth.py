@@ -84,6 +84,17 @@ def case(what, *arguments):
     return grow(lambda: network(kind, depth), [batch], steps)
 
 
+def measured(depth, found):
+    return {"depth": depth, "built": found["built"], "first step": found["first step"], **found["batches"][0]}
+
+
+def told(row):
+    return (
+        f"built in {row['built']:.1f} s, first step {row['first step']:.1f} s, then "
+        f"{row['seconds']['median']:.3f} s and {row['MiB']:.0f} MiB"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 56, 110, 302, 1202])
@@ -93,32 +104,27 @@ def main():
     parser.add_argument("--resume", action="store_true", help="keep what the file has from a run that was stopped")
     options = parsed(parser, case)
     arguments = {"batch": options.batch, "steps": options.steps}
-    before = json.loads(Path(options.json).read_text())["figures"] if options.json and options.resume else {}
-    same = before.get("moves") or {kind: in_own_process(__file__, "moves", kind) for kind in (OURS, RECOMPUTE, REMAT)}
-    for kind, found in same.items():
-        print(f"{kind}, a step's move against the plain network's: {found}", flush=True)
-    curves = before.get("curves") or {kind: [] for kind in KINDS}
-    left_out = before.get("left out") or {}
+    if options.resume and options.json and Path(options.json).exists():
+        figures = json.loads(Path(options.json).read_text())["figures"]
+    else:
+        same = {kind: in_own_process(__file__, "moves", kind) for kind in (OURS, RECOMPUTE, REMAT)}
+        for kind, found in same.items():
+            print(f"{kind}, a step's move against the plain network's: {found}", flush=True)
+        figures = {"curves": {kind: [] for kind in KINDS}, "moves": same, "left out": {}}
     for depth in options.depths:
-        for kind in KINDS:
-            if any(row["depth"] == depth for row in curves[kind]):
+        for kind, curve in figures["curves"].items():
+            name = f"{kind} at {depth} layers"
+            if name in figures["left out"] or any(row["depth"] == depth for row in curve):
                 continue
-            case_arguments = ("grow", kind, depth, options.batch, options.steps)
-            found = in_own_process(__file__, *case_arguments, minutes=options.minutes)
+            found = in_own_process(__file__, "grow", kind, depth, options.batch, options.steps, minutes=options.minutes)
             if found is None:
-                left_out[f"{kind} at {depth} layers"] = options.minutes
-                print(f"{kind} {depth}: left out after {options.minutes:g} minutes", flush=True)
+                figures["left out"][name] = options.minutes
+                print(f"{name}: left out after {options.minutes:g} minutes", flush=True)
             else:
-                row = {"depth": depth, "built": found["built"], "first step": found["first step"]}
-                row |= found["batches"][0]
-                curves[kind].append(row)
-                print(
-                    f"{kind} {depth}: built in {row['built']:.1f} s, first step {row['first step']:.1f} s, then "
-                    f"{row['seconds']['median']:.3f} s and {row['MiB']:.0f} MiB",
-                    flush=True,
-                )
+                curve.append(measured(depth, found))
+                print(f"{name}: {told(curve[-1])}", flush=True)
             if options.json:
-                write(options.json, arguments, {"curves": curves, "moves": same, "left out": left_out})
+                write(options.json, arguments, figures)
 
 
 if __name__ == "__main__":

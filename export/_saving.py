@@ -16,7 +16,7 @@ def save(model: Any, path: Path) -> None:
     if weights <= LARGEST:
         onnx.save(model, path)
     else:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}{DATA}", size_threshold=1024)
+        onnx.save_model(model, path, save_as_external_data=True, location=data_of(path).name, size_threshold=1024)
 
 
 def data_of(path: Path) -> Path:

@@ -78,7 +78,7 @@ def halved(model: Path) -> dict[str, Any]:
     """
     with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
         work(Path(folder), [(HALVE, {"source": str(model), "target": str(target)})], ["the conversion to fp16"])
-        return {"bytes": dict(zip(("fp32", "fp16"), replaced(model, target), strict=True))}
+        return {"bytes": _replaced(model, target, "fp16")}
 
 
 def quantised(
@@ -102,7 +102,7 @@ def quantised(
     """
     with _beside(model) as target:
         told = _judged(model, target, calibration, test, labels, max_accuracy_drop)
-        return told | {"bytes": dict(zip(("fp32", "int8"), replaced(model, target), strict=True))}
+        return told | {"bytes": _replaced(model, target, "int8")}
 
 
 def _judged(
@@ -132,6 +132,11 @@ def _judged(
         "latency": latency,
         "worst_layers": worst,
     }
+
+
+def _replaced(model: Path, target: Path, name: str) -> dict[str, int]:
+    before, after = replaced(model, target)
+    return {"fp32": before, name: after}
 
 
 @contextmanager
