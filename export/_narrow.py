@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import inferred, sort_nodes
+from ._graph import inferred, sort_nodes, with_inner
 from ._inputs import Batch
 from ._saving import save
 
@@ -20,26 +20,104 @@ _INTEGER = (
     *("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"),
     *("Pad", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze"),
 )
+# What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
+_LAYERS, _SMALL = ("Conv", "MatMul", "Gemm"), 10
 _WORST, _LOOKED_AT = 5, 4
 
 
-def halve(source: Path, target: Path) -> None:
-    """Writes an ONNX file with weights and activations in fp16; inputs and outputs keep their types."""
+def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
+    """Writes an ONNX file with weights and activations in fp16; inputs and outputs keep their types.
+
+    What every later layer amplifies is computed exactly: preprocessing and the first layer stay in float32, where the
+    layer is small, as the first convolution of an image is.
+
+    Args:
+        source: The file in float32.
+        target: The file to write.
+        share: Of all layers with weights, how many of the first stay in float32, whatever their size.
+
+    Returns:
+        How many layers stayed in float32, and how many there are.
+    """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(source)
-    # Shapes by themselves: the tool would infer them on a copy of all weights, which may not be above 2 GB.
-    shaped = inferred(model)
-    for field in ("node", "value_info"):
-        # Nodes too: the graphs inside them have shapes of their own.
-        del getattr(model.graph, field)[:]
-        getattr(model.graph, field).extend(getattr(shaped, field))
+    graph, shaped = model.graph, inferred(model)
+    layers = [i for i, node in enumerate(shaped.node) if node.op_type in _LAYERS]
+    exact = max(round(share * len(layers)), min(1, len(layers)))
+    kept = _leading(shaped, layers[:exact])
+    constants = [constant for constant in graph.initializer if constant.name in _inputs(kept)]
+    if not share and _bytes(constants) * _SMALL > _bytes(graph.initializer):
+        kept, constants, exact = [], [], 0
+    constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
+    inputs = list(graph.input)
+    _leave_out(graph, shaped, kept)
     model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
-    # The casts at the edge have been put last.
-    sort_nodes(model.graph)
-    del model.graph.value_info[:]
+    _put_back(model.graph, kept, constants, inputs)
     save(model, target)
+    return exact, len(layers)
+
+
+def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
+    """Makes a graph of its own of all other nodes: what they take of these are inputs, which fp16 casts.
+
+    Shapes come with it: the tool would infer them on a copy of all weights, which may not be above 2 GB.
+    """
+    made = {name for node in kept for name in node.output}
+    rest = [node for node in shaped.node if not made.intersection(node.output)]
+    used = _inputs(rest)
+    _fill(graph.node, rest)
+    _fill(graph.value_info, [value for value in shaped.value_info if value.name not in made])
+    graph.input.extend(value for value in shaped.value_info if value.name in used & made)
+    for i in reversed(range(len(graph.initializer))):
+        if graph.initializer[i].name not in used:
+            del graph.initializer[i]
+
+
+def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any]) -> None:
+    names = {constant.name: f"{constant.name}__float32" for constant in constants}
+    for constant in constants:
+        constant.name = names[constant.name]
+    for node in kept:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    graph.initializer.extend(constants)
+    graph.node.extend(kept)
+    _fill(graph.input, inputs)
+    # The casts at the edge have been put last.
+    sort_nodes(graph)
+    _fill(graph.value_info, [])
+
+
+def _leading(graph: Any, layers: list[int]) -> list[Any]:
+    """The nodes that some layers need, and those that need nothing else, until the next layer or the end."""
+    makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    outputs = {value.name for value in graph.output}
+    found: set[int] = set()
+    waiting = list(layers)
+    while waiting:
+        i = waiting.pop()
+        if i not in found:
+            found.add(i)
+            waiting.extend(makers[name] for name in _inputs([graph.node[i]]) if name in makers)
+    for i, node in enumerate(graph.node):
+        needed = {makers[name] for name in _inputs([node]) if name in makers}
+        if needed and needed <= found and node.op_type not in _LAYERS and not outputs.intersection(node.output):
+            found.add(i)
+    return [graph.node[i] for i in sorted(found)]
+
+
+def _inputs(nodes: Iterable[Any]) -> set[str]:
+    return {name for node in nodes for inner in with_inner(node) for name in inner.input}
+
+
+def _bytes(constants: Iterable[Any]) -> int:
+    return sum(len(constant.raw_data) for constant in constants)
+
+
+def _fill(field: Any, values: list[Any]) -> None:
+    del field[:]
+    field.extend(values)
 
 
 def quantise(

@@ -96,12 +96,11 @@ def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> 
     answer.write_text(json.dumps({"milliseconds": milliseconds, "kernels": kernels}), encoding="utf-8")
 
 
-def _halve(here: Path, answer: Path, source: str, target: str) -> None:
-    """Writes a file in fp16."""
+def _halve(here: Path, answer: Path, source: str, target: str, share: float) -> None:
+    """Writes a file in fp16, but for a share of the layers."""
     from ._narrow import halve
 
-    halve(Path(source), Path(target))
-    answer.touch()
+    answer.write_text(json.dumps(halve(Path(source), Path(target), share)), encoding="utf-8")
 
 
 def _quantise(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:

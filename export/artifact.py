@@ -103,8 +103,9 @@ def export(
         formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
             a SavedModel does not have.
         opset: The version of ONNX's operations.
-        precision: "fp32"; "fp16", for GPUs; or "int8", which is published only where it is measured to be faster under
-            onnxruntime on this machine's processor, and costs little accuracy.
+        precision: "fp32"; "fp16", for GPUs, with as many of the first layers in float32 as it takes to stay within the
+            tolerances, which mostly is the first alone, and half of them at most; or "int8", which is published only
+            where it is measured to be faster under onnxruntime on this machine's processor, and costs little accuracy.
         calibration: For "int8": raw inputs that the network was trained on, some hundred of them, on which the ranges
             of its activations are measured; by default `samples`.
         test: For "int8": raw inputs, and the class of each.
@@ -156,8 +157,14 @@ def export(
             write_saved_model(function, folder / SAVED_MODEL)
         if "onnx" in formats:
             write_onnx(function, folder / ONNX, opset, labels)
-        narrowed = halved(folder / ONNX) if precision == FP16 else {}
-        parity = prove(function, folder, inputs, expected, tolerance, device)
+        narrowed: dict[str, Any] = {}
+        if precision == FP16:
+            narrowed, parity = halved(
+                folder / ONNX,
+                lambda file, last: prove(function, file.parent, inputs, expected, tolerance, device, locate=last),
+            )
+        else:
+            parity = prove(function, folder, inputs, expected, tolerance, device)
         if labelled:
             narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop)
             parity = measure(folder / ONNX, inputs, expected, decision, device)

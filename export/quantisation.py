@@ -1,4 +1,4 @@
-"""int8: quantised on real data, and judged by what it costs in accuracy and saves in time.
+"""fp16, judged by how near it stays; int8, quantised on real data, and judged by what it costs and saves.
 
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
     median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
@@ -10,8 +10,8 @@ import json
 import platform
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from ._inputs import Batch, examples
 from ._isolated import CPU, OPTIMISED, run_forms, work
 from ._saving import replaced
 from ._worker import ANSWER, HALVE, QUANTISE, RACE
-from .errors import PrecisionError
+from .errors import ParityError, PrecisionError
 
 _BATCH, _RACED = 32, (1, 32)
+# Of the layers, that fp16 leaves in float32: as few as it takes. 0 may be the first one.
+SHARES = (0.0, 1 / 8, 1 / 4, 1 / 2)
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,36 @@ def _flags() -> list[str]:
     return next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
 
 
-def halved(model: Path) -> dict[str, Any]:
-    """Rewrites an ONNX file in fp16.
+def halved(model: Path, judge: Callable[[Path, bool], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rewrites an ONNX file in fp16, with as many of its first layers in float32 as it takes to stay near enough.
+
+    Args:
+        model: The file.
+        judge: Is given a file, and whether it is the last one; raises a ParityError where it is not near.
 
     Returns:
-        The bytes of both.
+        The bytes of both, how many layers are in float32 and how many there are, ready for JSON; and what the judge
+        gave.
 
     Raises:
-        ExportError: If that fails.
+        ParityError: If it is not near with half of the layers in float32 either.
+        ExportError: If it cannot be rewritten.
     """
-    with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
-        work(Path(folder), [(HALVE, {"source": str(model), "target": str(target)})], ["the conversion to fp16"])
-        return {"bytes": _replaced(model, target, "fp16")}
+    for share in SHARES[:-1]:
+        with suppress(ParityError):
+            return _halved(model, share, judge)
+    return _halved(model, SHARES[-1], judge)
+
+
+def _halved(
+    model: Path, share: float, judge: Callable[[Path, bool], dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
+        arguments = {"source": str(model), "target": str(target), "share": share}
+        work(Path(name), [(HALVE, arguments)], ["the conversion to fp16"])
+        exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
+        judged = judge(target, share == SHARES[-1])
+        return {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}, judged
 
 
 def quantised(

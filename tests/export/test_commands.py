@@ -72,7 +72,7 @@ def test_a_keras_file_in_another_precision(folder):
     done = keras_skip("export", "net.keras", "--precision", "fp16", "--out", "half", cwd=folder)
     about = json.loads((folder / "half" / "artifact.json").read_text())
     assert about["precision"]["exported"] == "float16" and about["formats"] == ["onnx"]
-    assert "fp16" in done.stdout and " bytes" in done.stdout
+    assert "fp16" in done.stdout and " bytes" in done.stdout and "layers in float32" in done.stdout
     refused = keras_skip("export", "net.keras", "--precision", "int8", "--out", "eight", cwd=folder, expect=1)
     assert "Expected the folder of a run for --precision int8" in refused.stderr
     assert not (folder / "eight").exists()

@@ -7,12 +7,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import export
-from export import quantisation
+from export import _narrow, quantisation
 from export._graph import sort_nodes
-from tests.export.models import conv_net, images, mlp
+from tests.export.models import conv_net, images, mlp, randomise
 from tests.export.structure import optimised
 from tests.export.test_artifact import contents
 
@@ -50,6 +51,69 @@ def test_half_precision_is_near_and_keeps_the_types_at_its_edge(tmp_path):
     assert made.parity["precision"]["name"] == "fp16"
     assert export.verify(made.path)["argmax_agreement"] >= 0.99
     np.testing.assert_allclose(export.load(made.path)(images(5)), expected(images(5)), atol=5e-3)
+
+
+def deep_net() -> keras.Model:
+    """Twelve convolutions with a skip around all but the first, two outputs, and one constant in several places."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same")(inputs)
+    for i in range(11):
+        residual = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name=f"residual{i}")(x)
+        x = keras.layers.Add()([x, residual * 0.2])
+    pooled = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
+    return randomise(keras.Model(inputs, {"pooled": pooled, "logits": keras.layers.Dense(3, name="logits")(pooled)}))
+
+
+def layers_in_float32(path: Path) -> tuple[list[bool], set[int]]:
+    """Of each layer with weights, in order, whether they are in float32; and the types of all constants."""
+    graph = onnx.load(path).graph
+    kinds = {i.name: i.data_type for i in graph.initializer}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+    return [kinds[node.input[1]] == onnx.TensorProto.FLOAT for node in layers], set(kinds.values())
+
+
+@pytest.mark.parametrize("share", quantisation.SHARES)
+def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share):
+    exact = export.export(deep_net(), tmp_path / "a", formats="onnx", samples=images(9).astype("float32")).onnx
+    count, layers = _narrow.halve(exact, half := tmp_path / "half.onnx", share)
+    assert (count, layers) == (max(1, round(13 * share)), 13)
+    found, _ = layers_in_float32(half)
+    assert found == [True] * count + [False] * (layers - count)
+    onnx.checker.check_model(half, full_check=True)
+    before, after = (onnx.load(path) for path in (exact, half))
+    assert before.graph.input == after.graph.input and before.graph.output == after.graph.output
+    x = {"input": images(9).astype("float32") / 255}
+    first, second = (onnxruntime.InferenceSession(path).run(None, x) for path in (exact, half))
+    for y, z in zip(first, second, strict=True):
+        assert 0 < np.max(np.abs(y - z)) <= 5e-3 * np.max(np.abs(y))
+
+
+def test_a_first_layer_that_has_most_of_the_weights_is_in_half_precision_too(tmp_path):
+    exact = export.export(mlp(), tmp_path / "a", formats="onnx").onnx
+    assert _narrow.halve(exact, half := tmp_path / "half.onnx") == (0, 2)
+    assert layers_in_float32(half) == ([False, False], {onnx.TensorProto.FLOAT16})
+
+
+def cancelling_net(count: int = 12) -> keras.Model:
+    """The third layer takes away what the second has added, and fp16 rounds both; the rest is well behaved."""
+    net = randomise(
+        keras.Sequential([keras.Input((6,)), *(keras.layers.Dense(8, "tanh", name=f"d{i}") for i in range(count))])
+    )
+    for layer, kernel, bias in ((net.layers[1], np.eye(8), 4001.0), (net.layers[2], 0.3 * np.eye(8), -1200.3)):
+        layer.activation = keras.activations.linear
+        layer.set_weights([kernel.astype("float32"), np.full(8, bias, "float32")])
+    return net
+
+
+def test_half_precision_that_is_not_near_enough_leaves_more_layers_in_float32(tmp_path):
+    made = export.export(cancelling_net(), tmp_path / "a", precision="fp16")
+    assert (made.parity["precision"]["float32_layers"], made.parity["precision"]["layers"]) == (3, 12)
+    assert layers_in_float32(made.onnx)[0] == [True] * 3 + [False] * 9
+    assert made.parity["precision"]["bytes"]["fp16"] == made.onnx.stat().st_size
+    assert export.verify(made.path)["max_rel_diff"] <= 5e-3
+    with pytest.raises(export.ParityError, match="differ by at most 1e-06"):
+        export.export(cancelling_net(), tmp_path / "b", precision="fp16", atol=1e-6, rtol=0.0)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_what_half_precision_cannot_hold_is_not_published(tmp_path):

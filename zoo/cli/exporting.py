@@ -228,6 +228,8 @@ def _show_precision(found: dict[str, Any]) -> None:
     shown = {"precision": found["name"]}
     if "bytes" in found:
         shown["size"] = " instead of ".join(f"{found['bytes'][name]:,}" for name in (found["name"], "fp32")) + " bytes"
+    if "float32_layers" in found:
+        shown["layers in float32"] = f"{found['float32_layers']} of {found['layers']}"
     if "accuracy" in found:
         accuracy = found["accuracy"]
         shown["accuracy"] = f"{accuracy['int8']:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} images"
