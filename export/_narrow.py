@@ -21,7 +21,7 @@ _INTEGER = (
     *("Pad", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze"),
 )
 # What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
-_LAYERS, _SMALL = ("Conv", "MatMul", "Gemm"), 10
+_LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), 10
 _WORST, _LOOKED_AT = 5, 4
 
 
@@ -34,7 +34,7 @@ def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
     Args:
         source: The file in float32.
         target: The file to write.
-        share: Of all layers with weights, how many of the first stay in float32, whatever their size.
+        share: Of all layers with weights, how many of the first stay in float32, whatever their size, rounded down.
 
     Returns:
         How many layers stayed in float32, and how many there are.
@@ -45,10 +45,10 @@ def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
     model = onnx.load(source)
     graph, shaped = model.graph, inferred(model)
     layers = [i for i, node in enumerate(shaped.node) if node.op_type in _LAYERS]
-    exact = max(round(share * len(layers)), min(1, len(layers)))
+    exact = min(max(int(share * len(layers)), 1), len(layers))
     kept = _leading(shaped, layers[:exact])
     constants = [constant for constant in graph.initializer if constant.name in _inputs(kept)]
-    if not share and _bytes(constants) * _SMALL > _bytes(graph.initializer):
+    if share * len(layers) < 1 and _bytes(constants) * _SMALL > _bytes(graph.initializer):
         kept, constants, exact = [], [], 0
     constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
     inputs = list(graph.input)
