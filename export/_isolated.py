@@ -42,6 +42,8 @@ class Form:
 
 PLAIN, OPTIMISED = Form("onnxruntime, not optimised", optimise=False), Form("onnxruntime, optimised")
 ON_CUDA = Form("onnxruntime, CUDA", provider=CUDA)
+# Of a file of its own, which rounds every result to fp16.
+SIMULATED = Form("onnxruntime, rounding as on a GPU")
 FORMS = {form.name: form for form in (PLAIN, OPTIMISED, ON_CUDA)}
 
 

@@ -5,7 +5,8 @@ QuantizeLinear and DequantizeLinear, which onnxruntime fuses into operations on 
 each output channel.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _INTEGER = (
 )
 # What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
 _LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), 10
+_HALF = np.finfo("float16")
 _WORST, _LOOKED_AT = 5, 4
 
 
@@ -39,8 +41,25 @@ def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
     Returns:
         How many layers stayed in float32, and how many there are.
     """
-    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # The tool's own inference of shapes takes a copy of all weights, which may not be above 2 GB.
+    narrow = partial(convert_float_to_float16, keep_io_types=True, disable_shape_infer=True)
+    return _narrowed(source, target, share, narrow)
+
+
+def simulate(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
+    """Writes an ONNX file that computes on any processor what `halve` makes a GPU compute.
+
+    A GPU adds up in float32 and rounds every result to fp16. A CPU has few operations in fp16: onnxruntime runs the
+    others in float32 and rounds nothing between them. Here all is in float32, and every weight and every result is
+    rounded, but for those of graphs inside Loop, Scan and If.
+    """
+    return _narrowed(source, target, share, _rounded)
+
+
+def _narrowed(source: Path, target: Path, share: float, narrow: Callable[[Any], Any]) -> tuple[int, int]:
+    import onnx
 
     model = onnx.load(source)
     graph, shaped = model.graph, inferred(model)
@@ -53,17 +72,47 @@ def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
     constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
     inputs = list(graph.input)
     _leave_out(graph, shaped, kept)
-    model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    model = narrow(model)
     _put_back(model.graph, kept, constants, inputs)
     save(model, target)
     return exact, len(layers)
 
 
-def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
-    """Makes a graph of its own of all other nodes: what they take of these are inputs, which fp16 casts.
+def _rounded(model: Any) -> Any:
+    """Rounds every constant, every input and every result in float32 to fp16."""
+    from onnx import TensorProto, helper, numpy_helper
 
-    Shapes come with it: the tool would infer them on a copy of all weights, which may not be above 2 GB.
-    """
+    graph = model.graph
+    for constant in graph.initializer:
+        if constant.data_type == TensorProto.FLOAT:
+            values = np.clip(numpy_helper.to_array(constant), -_HALF.max, _HALF.max)
+            constant.CopyFrom(numpy_helper.from_array(values.astype("float16").astype("float32"), constant.name))
+    values = (*graph.input, *graph.value_info, *graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    nodes: list[Any] = []
+
+    def rounded(name: str, result: str) -> None:
+        half = f"{result}__fp16"
+        nodes.append(helper.make_node("Cast", [name], [half], to=TensorProto.FLOAT16))
+        nodes.append(helper.make_node("Cast", [half], [result], to=TensorProto.FLOAT))
+
+    names = {value.name: f"{value.name}__rounded" for value in graph.input if value.name in floats}
+    for name, result in names.items():
+        rounded(name, result)
+    for node in graph.node:
+        for inner in with_inner(node):
+            inner.input[:] = [names.get(name, name) for name in inner.input]
+        nodes.append(node)
+        for i, result in enumerate(node.output):
+            if result in floats:
+                node.output[i] = f"{result}__exact"
+                rounded(node.output[i], result)
+    _fill(graph.node, nodes)
+    return model
+
+
+def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
+    """Makes a graph of its own of all other nodes, with its shapes: what they take of these are inputs of it."""
     made = {name for node in kept for name in node.output}
     rest = [node for node in shaped.node if not made.intersection(node.output)]
     used = _inputs(rest)

@@ -9,7 +9,7 @@ import numpy as np
 from ._arrays import write_batches
 from ._bisect import differs_from_keras, differs_from_plain
 from ._inputs import Batch, examples
-from ._isolated import FORMS, PLAIN, Form, run_everywhere
+from ._isolated import FORMS, PLAIN, SIMULATED, Form, run_everywhere, run_forms
 from ._manifest import ONNX, SAVED_MODEL
 from ._served import Served
 from .errors import ParityError
@@ -28,9 +28,10 @@ def prove(
     expected: Mapping[str, Batch],
     tolerance: Mapping[str, Any],
     device: str | None,
+    simulated: Path | None = None,
     locate: bool = True,
 ) -> dict[str, Any]:
-    """Compares every form in a folder with Keras.
+    """Compares every form in a folder, and a file that computes what a GPU makes of fp16, with Keras.
 
     Raises:
         ParityError: If one differs; the message names the pair, the input and, on request, the tensor where they part.
@@ -42,6 +43,8 @@ def prove(
     if (folder / ONNX).is_file():
         answers, absent = run_everywhere(folder / ONNX, inputs, device)
         candidates |= answers
+    if simulated is not None:
+        candidates |= run_forms(simulated, inputs, (SIMULATED,))
     records = []
     for name, candidate in candidates.items():
         try:

@@ -96,10 +96,11 @@ def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> 
     answer.write_text(json.dumps({"milliseconds": milliseconds, "kernels": kernels}), encoding="utf-8")
 
 
-def _halve(here: Path, answer: Path, source: str, target: str, share: float) -> None:
-    """Writes a file in fp16, but for a share of the layers."""
-    from ._narrow import halve
+def _halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float) -> None:
+    """Writes a file in fp16, but for a share of the layers, and one that rounds as it does on a GPU."""
+    from ._narrow import halve, simulate
 
+    simulate(Path(source), Path(simulated), share)
     answer.write_text(json.dumps(halve(Path(source), Path(target), share)), encoding="utf-8")
 
 

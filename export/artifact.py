@@ -161,7 +161,9 @@ def export(
         if precision == FP16:
             narrowed, parity = halved(
                 folder / ONNX,
-                lambda file, last: prove(function, file.parent, inputs, expected, tolerance, device, locate=last),
+                lambda file, simulated, last: prove(
+                    function, file.parent, inputs, expected, tolerance, device, simulated=simulated, locate=last
+                ),
             )
         else:
             parity = prove(function, folder, inputs, expected, tolerance, device)

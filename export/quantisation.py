@@ -69,12 +69,16 @@ def _flags() -> list[str]:
     return next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
 
 
-def halved(model: Path, judge: Callable[[Path, bool], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+Judge = Callable[[Path, Path, bool], dict[str, Any]]
+
+
+def halved(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rewrites an ONNX file in fp16, with as many of its first layers in float32 as it takes to stay near enough.
 
     Args:
         model: The file.
-        judge: Is given a file, and whether it is the last one; raises a ParityError where it is not near.
+        judge: Is given a file, one that computes what a GPU makes of it, and whether these are the last; raises a
+            ParityError where they are not near.
 
     Returns:
         The bytes of both, how many layers are in float32 and how many there are, ready for JSON; and what the judge
@@ -90,14 +94,13 @@ def halved(model: Path, judge: Callable[[Path, bool], dict[str, Any]]) -> tuple[
     return _halved(model, SHARES[-1], judge)
 
 
-def _halved(
-    model: Path, share: float, judge: Callable[[Path, bool], dict[str, Any]]
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _halved(model: Path, share: float, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
     with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
-        arguments = {"source": str(model), "target": str(target), "share": share}
+        simulated = target.with_stem("simulated")
+        arguments = {"source": str(model), "target": str(target), "simulated": str(simulated), "share": share}
         work(Path(name), [(HALVE, arguments)], ["the conversion to fp16"])
         exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
-        judged = judge(target, share == SHARES[-1])
+        judged = judge(target, simulated, share == SHARES[-1])
         return {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}, judged
 
 

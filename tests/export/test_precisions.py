@@ -88,6 +88,48 @@ def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, shar
         assert 0 < np.max(np.abs(y - z)) <= 5e-3 * np.max(np.abs(y))
 
 
+@pytest.mark.parametrize("share", quantisation.SHARES)
+def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share):
+    exact = export.export(deep_net(), tmp_path / "a", formats="onnx").onnx
+    count, layers = _narrow.simulate(exact, simulated := tmp_path / "simulated.onnx", share)
+    assert (count, layers) == (max(1, int(13 * share)), 13)
+    onnx.checker.check_model(simulated, full_check=True)
+    graph = onnx.load(simulated).graph
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer if i.data_type == 1}
+    exactly = {name for name in constants if name.endswith("__float32")}
+    for name in constants.keys() - exactly:
+        np.testing.assert_array_equal(constants[name], constants[name].astype("float16"), err_msg=name)
+    assert exactly
+    # Every tensor that this graph computes with, tapped: whatever the later layers take has been rounded.
+    later = [n for n in graph.node if n.op_type in ("Conv", "MatMul", "Gemm")][count:]
+    taken = [name for node in later for name in node.input if name not in constants]
+    tapped = onnx.load(simulated)
+    tapped.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in {*taken})
+    x = {"input": images(9).astype("float32") / 255}
+    for name, values in zip(taken, onnxruntime.InferenceSession(tapped.SerializeToString()).run(taken, x), strict=True):
+        np.testing.assert_array_equal(values, values.astype("float16"), err_msg=name)
+
+
+def test_what_a_gpu_would_round_away_counts_where_there_is_none(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same")(inputs)
+    x = keras.layers.Conv2D(8, 3, padding="same")(x)
+    # In fp16 there is nothing between 4096 and 4100; a CPU that adds in float32 does not notice.
+    x = keras.layers.ReLU()(keras.layers.Rescaling(1.0, offset=4096.0)(x))
+    x = keras.layers.Rescaling(1.0, offset=-4096.0)(x)
+    net = randomise(keras.Model(inputs, keras.layers.Conv2D(3, 8)(x)))
+    exact = export.export(net, tmp_path / "a", formats="onnx").onnx
+    _narrow.simulate(exact, tmp_path / "simulated.onnx")
+    batch = {"input": images(9).astype("float32") / 255}
+    y, simulated = (
+        onnxruntime.InferenceSession(path).run(None, batch)[0] for path in (exact, tmp_path / "simulated.onnx")
+    )
+    assert np.max(np.abs(simulated - y)) > 0.1 * np.max(np.abs(y))
+    with pytest.raises(export.ParityError, match="rounding as on a GPU against Keras"):
+        export.export(net, tmp_path / "b", precision="fp16")
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["a"]
+
+
 def test_a_first_layer_that_has_most_of_the_weights_is_in_half_precision_too(tmp_path):
     exact = export.export(mlp(), tmp_path / "a", formats="onnx").onnx
     for share in (0.0, 0.25):
