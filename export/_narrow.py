@@ -85,8 +85,9 @@ def _rounded(model: Any) -> Any:
     graph = model.graph
     for constant in graph.initializer:
         if constant.data_type == TensorProto.FLOAT:
-            values = np.clip(numpy_helper.to_array(constant), -_HALF.max, _HALF.max)
-            constant.CopyFrom(numpy_helper.from_array(values.astype("float16").astype("float32"), constant.name))
+            with np.errstate(over="ignore"):
+                half = np.clip(numpy_helper.to_array(constant).astype("float16"), -_HALF.max, _HALF.max)
+            constant.CopyFrom(numpy_helper.from_array(half.astype("float32"), constant.name))
     values = (*graph.input, *graph.value_info, *graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     nodes: list[Any] = []

@@ -88,8 +88,8 @@ def export(
     """Exports a model as an artifact, which appears at its path only after it has been proven.
 
     The reloaded SavedModel and onnxruntime (not optimised, optimised, on CUDA where there is one, each provider in a
-    process of its own) are each compared with Keras. Inputs and outputs have the model's names; where Keras made a name
-    up, a single one is called "input" or "output".
+    process of its own; in "fp16" also with every result rounded, as a GPU does) are each compared with Keras. Inputs
+    and outputs have the model's names; where Keras made a name up, a single one is called "input" or "output".
 
     Args:
         model: A Keras model of any kind, with any number of inputs and outputs.
