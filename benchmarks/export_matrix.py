@@ -38,6 +38,7 @@ from export.onnx_model import write_onnx
 from export.parity import compare
 from export.quantisation import SHARES, settings
 from export.tolerances import TOLERANCES
+from zoo.learner import precision as precision_of
 from zoo.weights.cards import card
 
 ROOT = Path(__file__).parents[1]
@@ -94,11 +95,8 @@ class Subject:
     @cached_property
     def own_error(self):
         """How far the probabilities of Keras in float32 are themselves from those of the same network in float64."""
-        keras.config.set_dtype_policy("float64")
-        try:
+        with precision_of("float64"):
             exact = zoo.build(self.name, input_shape=self.model.input_shape[1:])
-        finally:
-            keras.config.set_dtype_policy("float32")
         for variable, trained in zip(exact.weights, self.model.weights, strict=True):
             variable.assign(trained.numpy().astype("float64"))
         images = self.function.inputs[0].preprocessing.apply(self.images).astype("float64")

@@ -158,8 +158,8 @@ def _measure_speed(run: Run, source: Any, network: Any, artifact: Path, layout: 
     images = np.asarray(source.test_images[: max(speed.BATCHES)])
     measured = speed.measure(network, preprocessing, exported, images)
     speed.write(run.path, measured)
-    rows = [(s.batch, f"{s.keras:.3g} ms", f"{s.exported:.3g} ms", f"{s.keras / s.exported:.2f}") for s in measured]
-    console.show_table("Speed", ("images at once", "Keras", "onnxruntime", "times as fast"), rows)
+    told = [row.told() for row in measured]
+    console.show_table("Speed", tuple(told[0]), [tuple(row.values()) for row in told])
 
 
 def _read_samples(path: Path | None) -> dict[str, Any]:

@@ -40,15 +40,6 @@ def speed(folder: Path) -> str:
     found = read(folder)
     if found is None:
         return ""
-    rows = [
-        {
-            "images at once": row.batch,
-            "Keras": f"{row.keras:.3g} ms",
-            "onnxruntime": f"{row.exported:.3g} ms",
-            "times as fast": f"{row.keras / row.exported:.2f}",
-            "images per second": f"{1e3 * row.batch / row.exported:,.0f}",
-        }
-        for row in found["rows"]
-    ]
+    rows = [{**row.told(), "images per second": f"{1e3 * row.batch / row.exported:,.0f}"} for row in found["rows"]]
     note = f"From pixels to answers on {found['processor']}, Keras on {found['backend']}; medians of rounds in turns."
     return f"<h2>Speed</h2>{grid(rows)}<p>{html.escape(note)}</p>"
