@@ -30,7 +30,8 @@ import keras
 import numpy as np
 
 import zoo
-from export._narrow import halve, quantise, simulate
+from export._fp16 import halve, simulate
+from export._int8 import quantise
 from export._served import served
 from export._sessions import open_session, run_session
 from export.errors import ParityError

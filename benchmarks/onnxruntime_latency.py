@@ -143,7 +143,7 @@ def files(name, folder, torch_python):
     """The ONNX files, by what to call them, and pixels to run them on."""
     import export
     import zoo
-    from export._narrow import quantise
+    from export._int8 import quantise
     from export.quantisation import settings
 
     model = zoo.build(name)

@@ -98,7 +98,7 @@ def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> 
 
 def _halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float) -> None:
     """Writes a file in fp16, but for a share of the layers, and one that rounds as it does on a GPU."""
-    from ._narrow import halve, simulate
+    from ._fp16 import halve, simulate
 
     simulate(Path(source), Path(simulated), share)
     answer.write_text(json.dumps(halve(Path(source), Path(target), share)), encoding="utf-8")
@@ -106,7 +106,7 @@ def _halve(here: Path, answer: Path, source: str, target: str, simulated: str, s
 
 def _quantise(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:
     """Writes a file in int8, with the batches as what it is calibrated on."""
-    from ._narrow import quantise
+    from ._int8 import quantise
 
     made = here / "quantised.onnx"
     worst = quantise(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)

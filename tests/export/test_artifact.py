@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export import _narrow, _saving
+from export import _fp16, _saving
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
 from zoo.learner import precision
 
@@ -244,7 +244,7 @@ def test_weights_too_large_for_one_message_in_fp16_are_kept_beside_it(tmp_path, 
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     there = export.export(wide, tmp_path / "a", formats="onnx").onnx
     (tmp_path / "b").mkdir()
-    _narrow.halve(there, narrower := tmp_path / "b" / there.name)
+    _fp16.halve(there, narrower := tmp_path / "b" / there.name)
     before, after = _saving.replaced(there, narrower)
     assert after == sum((there.parent / name).stat().st_size for name in ("model.onnx", "model.onnx.data")) < before
     assert list((tmp_path / "b").iterdir()) == []

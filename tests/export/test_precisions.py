@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 import export
-from export import _narrow, quantisation
+from export import _fp16, quantisation
 from export._graph import sort_nodes
 from tests.export.models import conv_net, images, mlp, randomise
 from tests.export.structure import optimised
@@ -75,7 +75,7 @@ def layers_in_float32(path: Path) -> tuple[list[bool], set[int]]:
 @pytest.mark.parametrize("share", quantisation.SHARES)
 def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx", samples=images(9).astype("float32")).onnx
-    count, layers = _narrow.halve(exact, half := tmp_path / "half.onnx", share)
+    count, layers = _fp16.halve(exact, half := tmp_path / "half.onnx", share)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     found, _ = layers_in_float32(half)
     assert found == [True] * count + [False] * (layers - count)
@@ -91,7 +91,7 @@ def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, shar
 @pytest.mark.parametrize("share", quantisation.SHARES)
 def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx").onnx
-    count, layers = _narrow.simulate(exact, simulated := tmp_path / "simulated.onnx", share)
+    count, layers = _fp16.simulate(exact, simulated := tmp_path / "simulated.onnx", share)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     onnx.checker.check_model(simulated, full_check=True)
     graph = onnx.load(simulated).graph
@@ -119,7 +119,7 @@ def test_what_a_gpu_would_round_away_counts_where_there_is_none(tmp_path):
     x = keras.layers.Rescaling(1.0, offset=-4096.0)(x)
     net = randomise(keras.Model(inputs, keras.layers.Conv2D(3, 8)(x)))
     exact = export.export(net, tmp_path / "a", formats="onnx").onnx
-    _narrow.simulate(exact, tmp_path / "simulated.onnx")
+    _fp16.simulate(exact, tmp_path / "simulated.onnx")
     batch = {"input": images(9).astype("float32") / 255}
     y, simulated = (
         onnxruntime.InferenceSession(path).run(None, batch)[0] for path in (exact, tmp_path / "simulated.onnx")
@@ -134,7 +134,7 @@ def test_a_first_layer_that_has_most_of_the_weights_is_in_half_precision_too(tmp
     exact = export.export(mlp(), tmp_path / "a", formats="onnx").onnx
     for share in (0.0, 0.25):
         # A quarter of two layers is none.
-        assert _narrow.halve(exact, half := tmp_path / "half.onnx", share) == (0, 2)
+        assert _fp16.halve(exact, half := tmp_path / "half.onnx", share) == (0, 2)
     assert layers_in_float32(half) == ([False, False], {onnx.TensorProto.FLOAT16})
 
 
