@@ -122,14 +122,15 @@ def resized(images, shape):
 
 
 def settle(model, x):
-    """Gives every normalisation the mean and the variance of a batch."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
+    """Gives every normalisation the mean and the variance of a batch; a branch that were dropped would see none."""
+    settings = {"momentum": 0.0, "survival_prob": 1.0}
+    layers = model._flatten_layers()
+    before = [(layer, name, getattr(layer, name)) for layer in layers for name in settings if hasattr(layer, name)]
+    for layer, name, _ in before:
+        setattr(layer, name, settings[name])
     model(x, training=True)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
+    for layer, name, value in before:
+        setattr(layer, name, value)
 
 
 def subjects(pattern):
