@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ._inputs import Batch
+from ._inputs import Batch, examples
 
 # What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
 _INTEGER = (
     *("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"),
     *("Pad", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze"),
 )
-_WORST, _LOOKED_AT = 5, 4
+# Examples that run at once: ranges do not depend on it, and memory does, as the tools keep most activations.
+_WORST, _AT_ONCE = 5, 4
 
 
 def quantise(
@@ -39,7 +40,7 @@ def quantise(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
 
-    prepared, calibration = target.with_suffix(".prepared.onnx"), list(batches)
+    prepared, calibration = target.with_suffix(".prepared.onnx"), _cut(batches)
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     constants = {initializer.name for initializer in graph.initializer}
@@ -59,8 +60,15 @@ def quantise(
         calibrate_method=CalibrationMethod.MinMax,
     )
     _restore(source, target)
-    few = {name: x[:_LOOKED_AT] for name, x in calibration[0].items()}
-    return _worst(prepared, target, few, {name: node.op_type for node in graph.node for name in node.output})
+    return _worst(prepared, target, calibration[0], {name: node.op_type for node in graph.node for name in node.output})
+
+
+def _cut(batches: Iterable[Batch]) -> list[Batch]:
+    return [
+        {name: x[i : i + _AT_ONCE] for name, x in batch.items()}
+        for batch in batches
+        for i in range(0, examples(batch), _AT_ONCE)
+    ]
 
 
 def _reader(batches: Iterable[Batch]) -> Any:
