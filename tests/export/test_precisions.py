@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 import export
-from export import _fp16, quantisation
+from export import _fp16, _int8, quantisation
 from export._graph import sort_nodes
 from tests.export.models import conv_net, images, mlp, randomise
 from tests.export.structure import optimised
@@ -218,6 +218,20 @@ def test_int8_says_what_it_costs_and_saves(quantised):
     noise = [layer["signal_to_noise_db"] for layer in found["worst_layers"]]
     assert noise == sorted(noise) and 0 < noise[0] < 60
     assert all(layer["tensor"] and layer["operation"] for layer in found["worst_layers"])
+
+
+@needs_sympy
+def test_int8_is_calibrated_a_few_examples_at_a_time_whatever_the_batches(artifact, tmp_path, monkeypatch):
+    ran, reader, x = [], _int8._reader, pictures(64, seed=1)
+    monkeypatch.setattr(
+        _int8, "_reader", lambda batches: ran.append([len(b["input"]) for b in batches]) or reader(batches)
+    )
+    for name, batches in (("whole", [x]), ("parts", [x[:33], x[33:]])):
+        _int8.quantise(
+            artifact / "model.onnx", tmp_path / name, [{"input": batch} for batch in batches], "uint8", False
+        )
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+    assert [sum(sizes) for sizes in ran] == [64, 4, 4] * 2 and max(map(max, ran)) == 4
 
 
 def test_int8_is_verified_against_what_was_measured(quantised):
