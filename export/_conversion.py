@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ._dimensions import named
-from ._graph import all_nodes, rename_values
+from ._graph import all_nodes, fill, rename_values
 from ._served import Served
 from ._structure import simplified
 from ._translation import translated
@@ -49,9 +49,7 @@ def converted(function: Served, opset: int) -> Any:
         raise ExportError(_sentence(opset, unknown or errors))
     model.graph.name = function.model.name
     rename_values(model.graph, inside | outside)
-    in_order = sorted(model.graph.output, key=lambda value: function.outputs.index(value.name))
-    del model.graph.output[:]
-    model.graph.output.extend(in_order)
+    fill(model.graph.output, sorted(model.graph.output, key=lambda value: function.outputs.index(value.name)))
     return named(simplified(model), function)
 
 

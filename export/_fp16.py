@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import inferred, sort_nodes, with_inner
+from ._graph import fill, inferred, inputs_of, sort_nodes, with_inner
 from ._saving import save
 
 # What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
@@ -58,7 +58,8 @@ def _narrowed(source: Path, target: Path, share: float, narrow: Callable[[Any], 
     layers = [i for i, node in enumerate(shaped.node) if node.op_type in _LAYERS]
     exact = min(max(int(share * len(layers)), 1), len(layers))
     kept = _leading(shaped, layers[:exact])
-    constants = [constant for constant in graph.initializer if constant.name in _inputs(kept)]
+    used = inputs_of(kept)
+    constants = [constant for constant in graph.initializer if constant.name in used]
     if share * len(layers) < 1 and _bytes(constants) * _SMALL > _bytes(graph.initializer):
         kept, constants, exact = [], [], 0
     constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
@@ -100,7 +101,7 @@ def _rounded(model: Any) -> Any:
             if result in floats:
                 node.output[i] = f"{result}__exact"
                 rounded(node.output[i], result)
-    _fill(graph.node, nodes)
+    fill(graph.node, nodes)
     return model
 
 
@@ -108,9 +109,9 @@ def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
     """Makes a graph of its own of all other nodes, with its shapes: what they take of these are inputs of it."""
     made = {name for node in kept for name in node.output}
     rest = [node for node in shaped.node if not made.intersection(node.output)]
-    used = _inputs(rest)
-    _fill(graph.node, rest)
-    _fill(graph.value_info, [value for value in shaped.value_info if value.name not in made])
+    used = inputs_of(rest)
+    fill(graph.node, rest)
+    fill(graph.value_info, [value for value in shaped.value_info if value.name not in made])
     graph.input.extend(value for value in shaped.value_info if value.name in used & made)
     for i in reversed(range(len(graph.initializer))):
         if graph.initializer[i].name not in used:
@@ -125,10 +126,10 @@ def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[An
         node.input[:] = [names.get(name, name) for name in node.input]
     graph.initializer.extend(constants)
     graph.node.extend(kept)
-    _fill(graph.input, inputs)
+    fill(graph.input, inputs)
     # The casts at the edge have been put last.
     sort_nodes(graph)
-    _fill(graph.value_info, [])
+    fill(graph.value_info, [])
 
 
 def _leading(graph: Any, layers: list[int]) -> list[Any]:
@@ -141,22 +142,13 @@ def _leading(graph: Any, layers: list[int]) -> list[Any]:
         i = waiting.pop()
         if i not in found:
             found.add(i)
-            waiting.extend(makers[name] for name in _inputs([graph.node[i]]) if name in makers)
+            waiting.extend(makers[name] for name in inputs_of([graph.node[i]]) if name in makers)
     for i, node in enumerate(graph.node):
-        needed = {makers[name] for name in _inputs([node]) if name in makers}
+        needed = {makers[name] for name in inputs_of([node]) if name in makers}
         if needed and needed <= found and node.op_type not in _LAYERS and not outputs.intersection(node.output):
             found.add(i)
     return [graph.node[i] for i in sorted(found)]
 
 
-def _inputs(nodes: Iterable[Any]) -> set[str]:
-    return {name for node in nodes for inner in with_inner(node) for name in inner.input}
-
-
 def _bytes(constants: Iterable[Any]) -> int:
     return sum(len(constant.raw_data) for constant in constants)
-
-
-def _fill(field: Any, values: list[Any]) -> None:
-    del field[:]
-    field.extend(values)

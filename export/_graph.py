@@ -1,6 +1,6 @@
 """Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 # In bytes: what shapes are computed from is smaller.
@@ -26,6 +26,18 @@ def with_inner(node: Any) -> Iterator[Any]:
     yield node
     for inner in subgraphs(node):
         yield from all_nodes(inner)
+
+
+def inputs_of(nodes: Iterable[Any]) -> set[str]:
+    """Names of what nodes and those inside them take."""
+    return {name for node in nodes for inner in with_inner(node) for name in inner.input}
+
+
+def fill(field: Any, values: Iterable[Any]) -> None:
+    """Gives a repeated field other values, of which some may be its own."""
+    values = list(values)
+    del field[:]
+    field.extend(values)
 
 
 def rename_values(graph: Any, names: Mapping[str, str]) -> None:
@@ -58,15 +70,13 @@ def sort_nodes(graph: Any) -> None:
     waiting = list(range(len(nodes)))[::-1]
     while waiting:
         at = waiting[-1]
-        needed = {makers[name] for node in with_inner(nodes[at]) for name in node.input if name in makers} - {at}
+        needed = {makers[name] for name in inputs_of([nodes[at]]) if name in makers} - {at}
         missing = [i for i in sorted(needed, reverse=True) if i not in order]
         if missing and at not in order:
             waiting.extend(missing)
         else:
             order.setdefault(waiting.pop())
-    sorted_nodes = [nodes[i] for i in order]
-    del graph.node[:]
-    graph.node.extend(sorted_nodes)
+    fill(graph.node, (nodes[i] for i in order))
 
 
 def inferred(model: Any) -> Any:

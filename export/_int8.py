@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ._graph import fill
 from ._inputs import Batch, examples
 
 # What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
@@ -93,8 +94,7 @@ def _restore(source: Path, target: Path) -> None:
         setattr(model, field, getattr(before, field))
     model.graph.name = before.graph.name
     for field in ("metadata_props", "opset_import"):
-        del getattr(model, field)[:]
-        getattr(model, field).extend(getattr(before, field))
+        fill(getattr(model, field), getattr(before, field))
     used = {node.domain for node in model.graph.node} - {entry.domain for entry in before.opset_import}
     model.opset_import.extend(onnx.helper.make_opsetid(domain, 1) for domain in sorted(used))
     del model.graph.value_info[:]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import all_nodes, inferred, with_inner
+from ._graph import all_nodes, fill, inferred, inputs_of
 from .errors import ExportError
 
 # A graph for inference computes the same thing each time.
@@ -98,9 +98,6 @@ def _drop_unused(graph: Any) -> None:
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed.update(name for inner in with_inner(node) for name in inner.input)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    constants = [initializer for initializer in graph.initializer if initializer.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
+            needed |= inputs_of([node])
+    fill(graph.node, reversed(kept))
+    fill(graph.initializer, (initializer for initializer in graph.initializer if initializer.name in needed))

@@ -10,6 +10,8 @@ twenty copies of what it is given.
 from dataclasses import dataclass
 from typing import Any
 
+from ._graph import fill
+
 # In bytes. Vectors stay, since what is computed from them alone is to be folded.
 _LARGE, _LARGE_MATRIX = 2**16, 2**20
 # Where a matrix is used as it is: the operations, and which of their inputs it is.
@@ -53,7 +55,7 @@ def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
         except Exception:
             # One of tf2onnx's optimisations failed: with a copy before each, it is left out.
             model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
-    _fill(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
+    _give_values(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
     return model
 
 
@@ -95,17 +97,15 @@ def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
     return sorted(large)
 
 
-def _fill(graph: Any, matrices: dict[str, _Weights]) -> None:
+def _give_values(graph: Any, matrices: dict[str, _Weights]) -> None:
     """Makes weights of the parameters that are left, one by one so that none is there twice for long."""
     parameters = [value for value in graph.input if value.name in matrices]
-    others = [value for value in graph.input if value.name not in matrices]
+    fill(graph.input, [value for value in graph.input if value.name not in matrices])
     for value in parameters:
         weights = matrices.pop(value.name)
         dims = [dim.size for dim in weights.shape.dim]
         kind = value.type.tensor_type.elem_type
         graph.initializer.add(name=value.name, data_type=kind, dims=dims, raw_data=weights.content)
-    del graph.input[:]
-    graph.input.extend(others)
 
 
 def _put_constants_back(graph: Any, values: dict[str, _Weights]) -> None:
