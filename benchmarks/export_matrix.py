@@ -295,7 +295,8 @@ def page(rows):
         "`make matrix` measures what is missing and writes this page; benchmarks/export_matrix.py says how.",
         "Differences of probabilities from Keras (of outputs, for layers) are the largest over opsets 13, 15, 17",
         f"and 18, batches 1, 7 and 32, and {IMAGES} images. The accuracy of int8 is that of the worst opset. How many",
-        "layers fp16 leaves in float32 stands beside it in brackets, where it is more than the first.",
+        "layers fp16 leaves in float32 stands beside it in brackets, where it is more than the first. A network",
+        f"without trained weights has learnt for {STEPS} steps.",
         "",
         f"{len(rows)} cells: {passed} within their limits, {told} of int8 without trained weights, which have none,",
         f"{len(rows) - passed - told} not. export_matrix.csv has each.",
@@ -311,6 +312,14 @@ def page(rows):
         failed = sorted({f"{r['precision']} at {r['opset']}" for r in group if r["result"] not in ("passed", "told")})
         accuracies = " | ".join("" if value is None else f"{value:.2%}" for value in reached)
         lines.append(f"| {name} | {weights} | {opsets} | {shown} | {accuracies} | {', '.join(failed)} |")
+    measured = {(row["subject"], row["weights"], row["opset"]) for row in rows}
+    waiting = [
+        f"{subject.name}{f' ({subject.weights})' if subject.weights else ''} at opset {', '.join(opsets)}"
+        for subject in subjects("*")
+        if (opsets := [str(o) for o in OPSETS if (subject.name, subject.weights, str(o)) not in measured])
+    ]
+    if waiting:
+        lines += ["", f"Not measured yet: {'; '.join(waiting)}."]
     failing = [row for row in rows if row["result"] not in ("passed", "told")]
     reasons = {(r["subject"], r["weights"], r["precision"]): r["result"] for r in failing}
     lines.append("")
