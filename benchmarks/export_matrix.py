@@ -299,6 +299,21 @@ def append(rows):
         writer.writerows(rows)
 
 
+def measured(rows):
+    return {(row["subject"], row["weights"], row["opset"], row["precision"]) for row in rows}
+
+
+def missing(subject, opset, done):
+    """The precisions in which a subject has not been measured at an opset."""
+    return [name for name in TOLERANCES if (subject.name, subject.weights, str(opset), name) not in done]
+
+
+def waiting(pattern, done):
+    """The subjects of which something has not been measured, and at which opsets."""
+    found = [(subject, [opset for opset in OPSETS if missing(subject, opset, done)]) for subject in subjects(pattern)]
+    return [(subject, opsets) for subject, opsets in found if opsets]
+
+
 def page(rows):
     """A row for each subject, opset by opset: the worst of the batches."""
     groups = {}
@@ -329,20 +344,22 @@ def page(rows):
         failed = sorted({f"{r['precision']} at {r['opset']}" for r in group if r["result"] not in ("passed", "told")})
         accuracies = " | ".join("" if value is None else f"{value:.2%}" for value in reached)
         lines.append(f"| {name} | {weights} | {opsets} | {shown} | {accuracies} | {', '.join(failed)} |")
-    measured = {(row["subject"], row["weights"], row["opset"]) for row in rows}
-    waiting = [
-        f"{subject.name}{f' ({subject.weights})' if subject.weights else ''} at opset {', '.join(opsets)}"
-        for subject in subjects("*")
-        if (opsets := [str(o) for o in OPSETS if (subject.name, subject.weights, str(o)) not in measured])
+    left = [
+        f"{titled(subject.name, subject.weights)} at opset {', '.join(map(str, opsets))}"
+        for subject, opsets in waiting("*", measured(rows))
     ]
-    if waiting:
-        lines += ["", f"Not measured yet: {'; '.join(waiting)}."]
+    if left:
+        lines += ["", f"Not measured yet: {'; '.join(left)}."]
     failing = [row for row in rows if row["result"] not in ("passed", "told")]
     reasons = {(r["subject"], r["weights"], r["precision"]): r["result"] for r in failing}
     lines.append("")
     for (name, weights, precision), reason in reasons.items():
-        lines.append(f"- {name}{f' ({weights})' if weights else ''} in {precision}: {reason}")
+        lines.append(f"- {titled(name, weights)} in {precision}: {reason}")
     PAGE.write_text("\n".join(lines) + "\n")
+
+
+def titled(name, weights):
+    return f"{name} ({weights})" if weights else name
 
 
 def largest(rows):
@@ -368,18 +385,10 @@ def main():
             loaded[name] = zoo.load_source(paths.get(name, name))
         return loaded[name]
 
-    done = {(r["subject"], r["weights"], r["opset"], r["precision"]) for r in read()}
-
-    def missing(subject, opset):
-        return [name for name in TOLERANCES if (subject.name, subject.weights, str(opset), name) not in done]
-
-    waiting = [
-        (subject, opsets)
-        for subject in ([] if options.table else subjects(options.only))
-        if (opsets := [opset for opset in OPSETS if missing(subject, opset)])
-    ]
-    start, cost, total = time.perf_counter(), 0.0, sum(s.depth * len(o) for s, o in waiting)
-    for subject, opsets in waiting:
+    done = measured(read())
+    todo = [] if options.table else waiting(options.only, done)
+    start, cost, total = time.perf_counter(), 0.0, sum(s.depth * len(o) for s, o in todo)
+    for subject, opsets in todo:
         keras.backend.clear_session(free_memory=False)
         keras.utils.set_random_seed(0)
         about = {"subject": subject.name, "kind": subject.kind, "weights": subject.weights}
@@ -391,7 +400,7 @@ def main():
             print(f"{subject.name}: left out, {error!r}", flush=True)
             continue
         for opset in opsets:
-            wanted = missing(subject, opset)
+            wanted = missing(subject, opset, done)
             with tempfile.TemporaryDirectory() as folder:
                 rows = [row for row in cells(subject, opset, wanted, Path(folder)) if row["precision"] in wanted]
             append([about | row for row in rows])

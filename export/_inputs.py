@@ -49,6 +49,11 @@ def examples(batch: Batch) -> int:
     return len(next(iter(batch.values())))
 
 
+def cut(batch: Batch, size: int) -> list[Batch]:
+    """Cuts a batch into smaller ones; the last may be smaller still."""
+    return [{name: x[i : i + size] for name, x in batch.items()} for i in range(0, examples(batch), size)]
+
+
 def random_inputs(
     inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
 ) -> dict[str, Batch]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ._graph import fill
-from ._inputs import Batch, examples
+from ._inputs import Batch, cut
 
 # What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
 _INTEGER = (
@@ -41,7 +41,10 @@ def quantise(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
 
-    prepared, calibration = target.with_suffix(".prepared.onnx"), _cut(batches)
+    prepared, calibration = (
+        target.with_suffix(".prepared.onnx"),
+        [few for batch in batches for few in cut(batch, _AT_ONCE)],
+    )
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     constants = {initializer.name for initializer in graph.initializer}
@@ -62,14 +65,6 @@ def quantise(
     )
     _restore(source, target)
     return _worst(prepared, target, calibration[0], {name: node.op_type for node in graph.node for name in node.output})
-
-
-def _cut(batches: Iterable[Batch]) -> list[Batch]:
-    return [
-        {name: x[i : i + _AT_ONCE] for name, x in batch.items()}
-        for batch in batches
-        for i in range(0, examples(batch), _AT_ONCE)
-    ]
 
 
 def _reader(batches: Iterable[Batch]) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ._inputs import Batch, examples
+from ._inputs import Batch, cut, examples
 from ._isolated import CPU, OPTIMISED, run_forms, work
 from ._saving import replaced
 from ._worker import ANSWER, HALVE, QUANTISE, RACE
@@ -185,8 +185,7 @@ def _accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
 
 
 def _cut(batch: Batch) -> dict[str, Batch]:
-    starts = range(0, examples(batch), _BATCH)
-    return {str(i): {name: x[i : i + _BATCH] for name, x in batch.items()} for i in starts}
+    return {str(i): part for i, part in enumerate(cut(batch, _BATCH))}
 
 
 def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
