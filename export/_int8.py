@@ -41,10 +41,8 @@ def quantise(
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
 
-    prepared, calibration = (
-        target.with_suffix(".prepared.onnx"),
-        [few for batch in batches for few in cut(batch, _AT_ONCE)],
-    )
+    prepared = target.with_suffix(".prepared.onnx")
+    calibration = [few for batch in batches for few in cut(batch, _AT_ONCE)]
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     constants = {initializer.name for initializer in graph.initializer}
