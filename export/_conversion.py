@@ -10,7 +10,7 @@ from typing import Any
 
 from ._dimensions import named
 from ._graph import all_nodes, fill, rename_values
-from ._served import Served
+from ._served import Served, tracing
 from ._structure import simplified
 from ._translation import translated
 from .errors import ExportError
@@ -22,8 +22,10 @@ def converted(function: Served, opset: int) -> Any:
     """Converts a served function.
 
     Raises:
-        ExportError: If an operation cannot be converted; the message names each.
+        ExportError: If an operation cannot be converted, which the message names, or if a weight changes when the model
+            is called.
     """
+    import keras
     import tensorflow as tf
 
     # Names of our own on the way, since the converter confuses what is named alike; the model's come last.
@@ -31,12 +33,18 @@ def converted(function: Served, opset: int) -> Any:
     outside = {f"{_INSIDE}y{i}": name for i, name in enumerate(function.outputs)}
     specs = [tf.TensorSpec(raw.shape, raw.dtype, name) for name, raw in zip(inside, function.inputs, strict=True)]
 
+    scope = keras.StatelessScope()
+
     def call(*tensors: Any) -> dict[str, Any]:
-        return dict(zip(outside, function(*tensors).values(), strict=True))
+        # Some layers draw the next seed for what they do in training alone.
+        with scope:
+            return dict(zip(outside, function(*tensors).values(), strict=True))
 
     traced = tf.function(call, input_signature=specs)
     with inlined(), _logged_errors() as errors:
-        concrete = traced.get_concrete_function()
+        with tracing(function):
+            concrete = traced.get_concrete_function()
+        _refuse_state(function.model, scope)
         _refuse_bfloat16(concrete.graph.as_graph_def())
         names = {f"{name}:0": name for name in inside}
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
@@ -64,6 +72,14 @@ def _unknown_operations(graph: Any, versions: dict[str, int]) -> Iterator[str]:
         domain = "" if node.domain == "ai.onnx" else node.domain
         if not onnx.defs.has(node.op_type, max_inclusive_version=versions.get(domain, 0), domain=domain):
             yield f"{node.op_type} ({node.name})"
+
+
+def _refuse_state(model: Any, scope: Any) -> None:
+    changed = [weight.path for weight in model.weights if id(weight) in scope.state_mapping]
+    if changed:
+        raise ExportError(
+            f"Expected a model that changes no weight of its own. Received: {model.name}, changing {', '.join(changed)}"
+        )
 
 
 def _refuse_bfloat16(graph: Any) -> None:

@@ -3,8 +3,9 @@
 A batch is a dict from the name of an input to its array; the first axis counts examples.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
@@ -15,8 +16,9 @@ from .preprocessing import Preprocessing
 Shape = tuple[int | None, ...]
 Batch = dict[str, np.ndarray]
 
-# Where a dimension is dynamic two sizes are tried, one of them odd.
-_DYNAMIC_SIZES, _STEP = 32, 9
+# Where a dimension is dynamic: what is tried until the model takes it, and then a second size, an odd one if it may be.
+_FIRST_SIZES = (32, 64, 128, 256, 8)
+_SECOND_SIZES: tuple[Callable[[int], int], ...] = (lambda size: size + 9, lambda size: 2 * size)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Raw:
         dtype: Its type.
         preprocessing: What its values mean, if the graph begins with it.
         below: What integers stay below, if that is known.
+        sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
+            is any.
     """
 
     name: str
@@ -36,6 +40,11 @@ class Raw:
     dtype: str
     preprocessing: Preprocessing | None = None
     below: int | None = None
+    sizes: tuple[tuple[int, ...], ...] = ()
+
+    def example(self, which: int = 0) -> tuple[int, ...]:
+        """The shape of one example; of a larger one for -1."""
+        return self.sizes[which] if self.sizes else tuple(size for size in self.shape[1:] if size is not None)
 
     @classmethod
     def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "Raw":
@@ -65,7 +74,7 @@ def random_inputs(
         inputs: What the graph takes.
         batch_sizes: One batch of each.
         seed: Of the generator.
-        like: Real inputs; they give the dynamic dimensions, and integers their range.
+        like: Real inputs, which give integers their range.
 
     Returns:
         Batches by name.
@@ -75,19 +84,14 @@ def random_inputs(
     """
     generator = np.random.default_rng(seed)
     known = like or {}
-    shapes = {raw.name: _example_shape(raw.shape, known.get(raw.name)) for raw in inputs}
 
-    def draw(size: int, shapes: dict[str, tuple[int, ...]]) -> Batch:
-        return {raw.name: _draw(generator, (size, *shapes[raw.name]), raw, known.get(raw.name)) for raw in inputs}
+    def draw(size: int, which: int = 0) -> Batch:
+        return {raw.name: _draw(generator, (size, *raw.example(which)), raw, known.get(raw.name)) for raw in inputs}
 
-    batches = {f"random, batch {size}": draw(size, shapes) for size in batch_sizes}
-    larger = {
-        raw.name: tuple(e + _STEP if n is None else e for n, e in zip(raw.shape[1:], shapes[raw.name], strict=True))
-        for raw in inputs
-    }
-    if larger != shapes:
-        told = ", ".join(str(size) for size in larger.values())
-        batches[f"random, batch 2, size {told}"] = draw(2, larger)
+    batches = {f"random, batch {size}": draw(size) for size in batch_sizes}
+    larger = [raw.example(-1) for raw in inputs]
+    if larger != [raw.example() for raw in inputs]:
+        batches[f"random, batch 2, size {', '.join(map(str, larger))}"] = draw(2, -1)
     return batches
 
 
@@ -107,7 +111,47 @@ def real_inputs(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, 
 
 def zeros(inputs: Sequence[Raw]) -> Batch:
     """Makes a batch that is valid whatever its values mean."""
-    return {raw.name: np.zeros((2, *_example_shape(raw.shape, None)), raw.dtype) for raw in inputs}
+    return {raw.name: np.zeros((2, *raw.example()), raw.dtype) for raw in inputs}
+
+
+def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
+    """Finds sizes for dynamic dimensions that a model takes: not every size fits one that halves and doubles images.
+
+    Args:
+        inputs: What the graph takes.
+        known: Real inputs, which give the first size.
+        run: Runs the model on a batch.
+
+    Raises:
+        ValueError: If the model takes none of those that are tried.
+    """
+    inputs = tuple(inputs)
+    if not any(None in raw.shape[1:] for raw in inputs):
+        return inputs
+    failure: Exception | None = None
+    tried = _first_shapes(inputs, known)
+    for first in tried:
+        try:
+            run(zeros(found := _of_sizes(inputs, first)))
+        except Exception as error:  # Whatever the model's own code raises.
+            failure = failure or error
+            continue
+        for grown in _SECOND_SIZES:
+            second = {raw.name: _at(raw, first[raw.name], grown) for raw in inputs}
+            with suppress(Exception):
+                run(zeros(_of_sizes(inputs, second)))
+                return _of_sizes(inputs, first, second)
+        return found
+    shapes = "; ".join(", ".join(map(str, shape.values())) for shape in tried)
+    raise ValueError(
+        f"Expected samples= of a size that the model takes. Received: {type(failure).__name__} on {shapes} ({failure})"
+    ) from failure
+
+
+def recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
+    """Gives inputs the sizes that batches of them have: the first, and one that is different."""
+    shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
+    return _of_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
 def check_raw(batch: Batch, inputs: Sequence[Raw]) -> None:
@@ -132,9 +176,20 @@ def check_raw(batch: Batch, inputs: Sequence[Raw]) -> None:
         raise ValueError(f"Expected as many examples of each input. Received: {counts}")
 
 
-def _example_shape(shape: Shape, like: np.ndarray | None) -> tuple[int, ...]:
-    known = like.shape if like is not None else (_DYNAMIC_SIZES,) * len(shape)
-    return tuple(size if n is None else n for n, size in zip(shape, known, strict=True))[1:]
+def _first_shapes(inputs: Sequence[Raw], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
+    """The shapes of an example that are tried, by the name of the input."""
+    if known and all(known[raw.name].ndim == len(raw.shape) for raw in inputs):
+        return [{raw.name: known[raw.name].shape[1:] for raw in inputs}]
+    return [{raw.name: _at(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
+
+
+def _at(raw: Raw, sizes: Sequence[int], grown: Callable[[int], int] = int) -> tuple[int, ...]:
+    """The shape of an example whose dynamic dimensions are of these sizes, or of what they grow to."""
+    return tuple(grown(size) if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
+
+
+def _of_sizes(inputs: Sequence[Raw], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[Raw, ...]:
+    return tuple(replace(raw, sizes=tuple(shape[raw.name] for shape in shapes)) for raw in inputs)
 
 
 def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like: np.ndarray | None) -> np.ndarray:

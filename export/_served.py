@@ -1,10 +1,11 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ._inputs import Batch, Raw, zeros
+from ._inputs import Batch, Raw, sized, zeros
 from ._precision import in_float32
 from ._signature import Input, Signature, distinct, flat_samples, signature_of
 from .errors import ExportError
@@ -143,11 +144,12 @@ def served(
         preprocessing: Put before a model with one input.
         activation: Put after a model with one output.
         layout: Where the channels of images are at the edge of the graph.
-        samples: Raw inputs; a model that does not say what it takes is built on them.
+        samples: Raw inputs; a model that does not say what it takes is built on them, and where dimensions are dynamic
+            they give the size that is tried.
 
     Raises:
         ExportError: If it is not known what the model takes, or it does not run on TensorFlow.
-        ValueError: If an argument is not usable.
+        ValueError: If an argument is not usable, or no size is found that the model takes.
     """
     import keras
 
@@ -160,6 +162,7 @@ def served(
             raise ValueError(f"Expected {name} to be one of {known}. Received: {name}={value!r}")
     if not (preprocessing is None or isinstance(preprocessing, Preprocessing)):
         preprocessing = Preprocessing.from_dict(preprocessing)
+    given = samples
     if preprocessing is not None and samples is not None:
         named = isinstance(samples, Mapping)
         samples = {n: preprocessing.apply(x) for n, x in samples.items()} if named else preprocessing.apply(samples)
@@ -172,7 +175,7 @@ def served(
     moves, first = _channels(model, signature.inputs, layout)
     below = _vocabulary(model)
     float_model, trained_precision = in_float32(model)
-    return Served(
+    function = Served(
         model=float_model,
         signature=signature,
         inputs=tuple(_raw(own, preprocessing, moves, first, below) for own in signature.inputs),
@@ -182,6 +185,7 @@ def served(
         channels_first=first,
         trained_precision=trained_precision,
     )
+    return replace(function, inputs=sized(function.inputs, flat_samples(signature, given), function.numpy))
 
 
 def with_gates(function: Served) -> Served:
@@ -200,6 +204,19 @@ def with_gates(function: Served) -> Served:
     output = distinct([*names, CARRY])[-1]
     layers = tuple(block.name for block, _, _ in gates)
     return replace(function, outputs=(*function.outputs, output), gates=Gates(output, layers))
+
+
+@contextmanager
+def tracing(function: Served) -> Iterator[None]:
+    """Says of a model that TensorFlow cannot trace for which shapes that was."""
+    try:
+        yield
+    except Exception as error:  # Whatever the model's own code raises.
+        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
+        raise ExportError(
+            f"Expected a model that TensorFlow can trace for {shapes}. "
+            f"Received: {function.model.name}, which raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def raw_samples(function: Served, samples: Any) -> Batch | None:

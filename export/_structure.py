@@ -1,6 +1,7 @@
 """What may be in a graph, and what need not be: operations counted and checked, leftovers of the conversion removed.
 
-One pass. Before a dense layer the converter puts the channels of a map last again, since that is how Keras flattens:
+Grouped convolutions over volumes get their groups, which the converter forgets. Before a dense layer it puts the
+channels of a map last again, since that is how Keras flattens:
 
     MatMul(Reshape(Transpose(x), (batch, H * W * C)), W)  =  MatMul(Reshape(x, (batch, C * H * W)), W')
 
@@ -48,6 +49,7 @@ def simplified(model: Any) -> Any:
     consumers.update(value.name for value in model.graph.output)
     makers = {name: node for node in model.graph.node for name in node.output}
     constants = {initializer.name: initializer for initializer in model.graph.initializer}
+    _set_groups(model.graph, shapes, constants)
     for matmul in model.graph.node:
         if matmul.op_type != "MatMul" or matmul.input[1] not in constants:
             continue
@@ -72,6 +74,17 @@ def simplified(model: Any) -> Any:
     if changed:
         _drop_unused(model.graph)
     return model
+
+
+def _set_groups(graph: Any, shapes: dict[str, tuple[int | None, ...]], constants: dict[str, Any]) -> None:
+    """Gives every convolution as many groups as its shapes say; the converter forgets those over volumes."""
+    for node in graph.node:
+        channels = shapes.get(node.input[0], ())[1:2] if node.op_type == "Conv" else ()
+        if channels and channels[0] and node.input[1] in constants:
+            groups = channels[0] // constants[node.input[1]].dims[1]
+            for attribute in node.attribute:
+                if attribute.name == "group":
+                    attribute.i = groups
 
 
 def _shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:

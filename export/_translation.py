@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._graph import fill
+from ._operations import rewritten
 
 # In bytes. Vectors stay, since what is computed from them alone is to be folded.
 _LARGE, _LARGE_MATRIX = 2**16, 2**20
@@ -37,7 +38,9 @@ def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
     import tensorflow as tf
     from tf2onnx import tf_loader
 
-    inputs, outputs = ([t.name for t in side if t.dtype != tf.resource] for side in (concrete.inputs, concrete.outputs))
+    # What was captured comes last: variables, and tensors that a layer holds, which freezing makes constants.
+    given = concrete.inputs[: len(concrete.inputs) - len(concrete.captured_inputs)]
+    inputs, outputs = ([tensor.name for tensor in side] for side in (given, concrete.outputs))
     with tf.device("/CPU:0"):
         frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
         frozen = tf_loader.fix_freezing_errors_part2(frozen)
@@ -142,6 +145,7 @@ def _to_onnx(
             output_names=outputs,
             const_node_values=contents,
             tensors_to_rename=names,
+            custom_rewriter=[rewritten],
         )
         # Each optimisation copies all weights, also one that finds nothing to do.
         present = graph.dump_node_statistics()

@@ -99,7 +99,7 @@ def export(
             "probabilities": "softmax", "sigmoid" or None.
         labels: A name for each element along the last axis of a single output.
         samples: Real raw inputs, compared beside random ones: an array, or arrays by name or as the model takes them.
-            A model that has never seen an input is built on them.
+            A model that has never seen an input is built on them, and dynamic sizes are tried from theirs on.
         formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
             a SavedModel does not have.
         opset: The version of ONNX's operations.

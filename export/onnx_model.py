@@ -55,7 +55,7 @@ def to_onnx(
         activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
             None.
         layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: An example of what the model takes, if it has never seen an input.
+        samples: An example of what the model takes, if it has never seen an input, or takes only some sizes.
         overwrite: Whether a file already there may be replaced.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ._inputs import Batch
 from ._publish import published
-from ._served import Served, served
+from ._served import Served, served, tracing
 from .errors import VerificationError
 from .preprocessing import Preprocessing
 
@@ -70,7 +70,9 @@ def write_saved_model(function: Served, path: Path) -> None:
 
     archive = ExportArchive()
     archive.track(function.model)
-    archive.add_endpoint(name="serve", fn=function.__call__, input_signature=function.tensor_specs())
+    with tracing(function):
+        endpoint = archive.add_endpoint("serve", function.__call__, input_signature=function.tensor_specs())
+        endpoint.get_concrete_function()
     archive.write_out(str(path), verbose=False)
 
 

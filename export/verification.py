@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ._inputs import Batch, Raw, random_inputs
+from ._inputs import Batch, Raw, random_inputs, recorded_sizes
 from ._isolated import DEVICES, run_everywhere
 from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest
 from ._proof import summarise
@@ -53,12 +53,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     files = check_files(folder, manifest)
     inputs, recorded, tolerance = read_recorded(folder, manifest)
     seed = secrets.randbits(32)
-    drawn = random_inputs(
-        [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]],
-        _FRESH_BATCHES,
-        seed,
-        like=next(iter(inputs.values())),
-    )
+    raw = [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]]
+    drawn = random_inputs(recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=next(iter(inputs.values())))
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
     candidates, absent = _outputs(folder, manifest["formats"], inputs | fresh, device)
     name, first = next(iter(candidates.items()))

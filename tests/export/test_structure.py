@@ -12,7 +12,7 @@ import export
 import zoo
 from export._structure import check_operations, operations
 from tests.export.models import conv_net, randomise
-from tests.export.structure import left_over
+from tests.export.structure import left_over, optimised
 
 layers = keras.layers
 
@@ -47,6 +47,13 @@ def test_a_dense_layer_after_a_map_takes_the_map_as_it_is(tmp_path):
     x = np.random.default_rng(0).normal(size=(3, 6, 5, 3)).astype("float32")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"input": np.moveaxis(x, -1, 1)})[0], model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_gelu_is_what_onnxruntime_knows_it_by(tmp_path):
+    inputs = keras.Input((6,))
+    net = keras.Model(inputs, layers.Dense(3)(layers.Activation("gelu")(inputs)))
+    path = export.to_onnx(randomise(net), tmp_path / "m.onnx")
+    assert [node.op_type for node in optimised(path).node] == ["Gelu", "Gemm"]
 
 
 def test_a_leftover_is_found(tmp_path):
