@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/export_matrix.py [--data NAME=PATH ...] [--only PATTERN] [--minutes N] [--table]
 
 A network is converted once for each opset; fp16 and int8 are made of that file, and one session of onnxruntime (all
-optimisations, CPU) runs each on 256 images at batches of 1, 7 and 32. fp16 has as few layers in float32 as it takes,
-and also runs with the rounding of a GPU; the worse of the two counts, as in an export. Each cell holds the largest
+optimisations, CPU) runs each on 256 images at batches of 1, 7 and 32. fp16 has as little in float32 as it takes, and
+also runs with the rounding of a GPU; the worse of the two counts, as in an export. Each cell holds the largest
 difference of a probability from Keras and the agreement of the arg-max. Networks with trained weights also hold the
 accuracy on all test images, and int8 is judged by it. Others learn for 50 steps first, since what is new magnifies
 rounding and answers nearly alike whatever the image is; for 300 at most, until the answers for two images differ by
@@ -39,7 +39,7 @@ from export._sessions import open_session, run_session
 from export.errors import ParityError
 from export.onnx_model import write_onnx
 from export.parity import compare
-from export.quantisation import SHARES, settings
+from export.quantisation import IN_FLOAT32, settings
 from export.tolerances import TOLERANCES
 from zoo.learner import precision as precision_of
 from zoo.weights.cards import card
@@ -47,7 +47,7 @@ from zoo.weights.cards import card
 ROOT = Path(__file__).parents[1]
 CSV, PAGE = ROOT / "benchmarks/results/export_matrix.csv", ROOT / "benchmarks/results/export_matrix.md"
 FIELDS = ("subject", "kind", "weights", "depth", "parameters", "opset", "precision", "batch", "images")
-FIELDS += ("float32_layers", "max_abs_diff", "argmax_agreement", "accuracy", "result", "seconds")
+FIELDS += ("float32_layers", "float32_sums", "max_abs_diff", "argmax_agreement", "accuracy", "result", "seconds")
 OPSETS, BATCHES, IMAGES = (13, 15, 17, 18), (1, 7, 32), 256
 LARGEST, SIDE, MAX_DROP = 30_000_000, 64, 0.5
 STEPS, ROUNDS, LEARNT_FROM, LEARNING_RATE = 50, 6, 16, 1e-3
@@ -184,14 +184,14 @@ def cells(subject, opset, wanted, folder):
         about, start = {"opset": opset, "precision": precision}, time.perf_counter()
         try:
             if wanted == ["fp16"] and precision == "fp32":
-                write(subject, opset, precision, files, 0.0)
+                write(subject, opset, precision, files, 0.0, False)
                 continue
-            for share in SHARES if precision == "fp16" else (0.0,):
-                about |= write(subject, opset, precision, files, share)
+            for share, sums in IN_FLOAT32 if precision == "fp16" else ((0.0, False),):
+                about |= write(subject, opset, precision, files, share, sums)
                 session = open_session(files[precision], options=session_options())
                 rows = [cell(subject, answers(subject, session, batch), precision) for batch in BATCHES]
                 if precision == "fp16":
-                    simulate(files["fp32"], simulated := folder / "simulated.onnx", share)
+                    simulate(files["fp32"], simulated := folder / "simulated.onnx", share, sums)
                     rounding = answers(subject, open_session(simulated, options=session_options()), BATCHES[-1])
                     rows = [max(row, cell(subject, rounding, precision), key=badness) for row in rows]
                 if all(row["result"] == "passed" for row in rows):
@@ -211,13 +211,13 @@ def cells(subject, opset, wanted, folder):
             yield about | row | {"batch": batch, "seconds": seconds}
 
 
-def write(subject, opset, precision, files, share):
+def write(subject, opset, precision, files, share, sums):
     """Makes the file of a precision; gives what there is to tell of it."""
     if precision == "fp32":
         write_onnx(subject.function, files["fp32"], opset)
     elif precision == "fp16":
-        exact, _ = halve(files["fp32"], files["fp16"], share)
-        return {"float32_layers": exact}
+        exact, _ = halve(files["fp32"], files["fp16"], share, sums)
+        return {"float32_layers": exact, "float32_sums": sums or ""}
     else:
         chosen = settings()
         calibration = [{subject.input: subject.calibration}]
@@ -327,7 +327,8 @@ def page(rows):
         "`make matrix` measures what is missing and writes this page; benchmarks/export_matrix.py says how.",
         "Differences of probabilities from Keras (of outputs, for layers) are the largest over opsets 13, 15, 17",
         f"and 18, batches 1, 7 and 32, and {IMAGES} images. The accuracy of int8 is that of the worst opset. How many",
-        "layers fp16 leaves in float32 stands beside it in brackets, where it is more than the first. A network",
+        "layers fp16 leaves in float32 stands beside it in brackets, where it is more than the first, and whether the",
+        "sums of skip connections. A network",
         f"without trained weights has learnt for {STEPS} steps, or up to {ROUNDS * STEPS} until it tells images apart.",
         "",
         f"{len(rows)} cells: {passed} within their limits, {told} of int8 without trained weights, which have none,",
@@ -363,10 +364,11 @@ def titled(name, weights):
 
 
 def largest(rows):
-    """The largest difference, and how many layers stay in float32 where that is not the first alone."""
+    """The largest difference, and what stays in float32 where that is not the first layer alone."""
     found = [float(row["max_abs_diff"]) for row in rows if row["max_abs_diff"]]
     exact = max((int(row["float32_layers"] or 0) for row in rows), default=0)
-    return f"{max(found):.1e}{f' ({exact})' if exact > 1 else ''}" if found else ""
+    sums = ", sums" if any(row["float32_sums"] for row in rows) else ""
+    return f"{max(found):.1e}{f' ({exact}{sums})' if exact > 1 else ''}" if found else ""
 
 
 def main():

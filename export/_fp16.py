@@ -1,7 +1,8 @@
 """From float32 to fp16 with onnxruntime's tool, which logs and changes sys.path: for the worker alone.
 
 Two files are made of one: that which is published, and one that computes anywhere what a GPU makes of it. In both the
-first layers, on which all others build, stay in float32.
+first layers, on which all others build, stay in float32, and so may the sums of skip connections: through hundreds of
+blocks what each addition rounds away adds up.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ _LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RN
 _HALF = np.finfo("float16")
 
 
-def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
+def halve(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
     """Writes an ONNX file with weights and activations in fp16; inputs and outputs keep their types.
 
     What every later layer amplifies is computed exactly: preprocessing and the first layer stay in float32, where the
@@ -29,6 +30,7 @@ def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
         source: The file in float32.
         target: The file to write.
         share: Of all layers with weights, how many of the first stay in float32, whatever their size, rounded down.
+        sums: Whether what skip connections add up stays in float32.
 
     Returns:
         How many layers stayed in float32, and how many there are.
@@ -37,20 +39,20 @@ def halve(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
 
     # The tool's own inference of shapes takes a copy of all weights, which may not be above 2 GB.
     narrow = partial(convert_float_to_float16, keep_io_types=True, disable_shape_infer=True)
-    return _narrowed(source, target, share, narrow)
+    return _narrowed(source, target, share, sums, narrow)
 
 
-def simulate(source: Path, target: Path, share: float = 0.0) -> tuple[int, int]:
+def simulate(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
     """Writes an ONNX file that computes on any processor what `halve` makes a GPU compute.
 
     A GPU adds up in float32 and rounds every result to fp16. A CPU has few operations in fp16: onnxruntime runs the
     others in float32 and rounds nothing between them. Here all is in float32, and every weight and every result is
     rounded, but for those of graphs inside Loop, Scan and If.
     """
-    return _narrowed(source, target, share, _rounded)
+    return _narrowed(source, target, share, sums, _rounded)
 
 
-def _narrowed(source: Path, target: Path, share: float, narrow: Callable[[Any], Any]) -> tuple[int, int]:
+def _narrowed(source: Path, target: Path, share: float, sums: bool, narrow: Callable[[Any], Any]) -> tuple[int, int]:
     import onnx
 
     model = onnx.load(source)
@@ -63,10 +65,11 @@ def _narrowed(source: Path, target: Path, share: float, narrow: Callable[[Any], 
     if share * len(layers) < 1 and _bytes(constants) * _SMALL > _bytes(graph.initializer):
         kept, constants, exact = [], [], 0
     constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
-    inputs = list(graph.input)
+    kept = kept + _sums(shaped, kept) if sums else kept
+    inputs, outputs = list(graph.input), list(graph.output)
     _leave_out(graph, shaped, kept)
     model = narrow(model)
-    _put_back(model.graph, kept, constants, inputs)
+    _put_back(model.graph, kept, constants, inputs, outputs)
     save(model, target)
     return exact, len(layers)
 
@@ -106,19 +109,24 @@ def _rounded(model: Any) -> Any:
 
 
 def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
-    """Makes a graph of its own of all other nodes, with its shapes: what they take of these are inputs of it."""
+    """Makes a graph of its own of all other nodes, with its shapes.
+
+    What they take of those that are kept are inputs of it, and what those take of them outputs.
+    """
     made = {name for node in kept for name in node.output}
     rest = [node for node in shaped.node if not made.intersection(node.output)]
     used = inputs_of(rest)
+    given = {name for node in rest for name in node.output} & inputs_of(kept) - {value.name for value in graph.output}
     fill(graph.node, rest)
     fill(graph.value_info, [value for value in shaped.value_info if value.name not in made])
     graph.input.extend(value for value in shaped.value_info if value.name in used & made)
+    graph.output.extend(value for value in shaped.value_info if value.name in given)
     for i in reversed(range(len(graph.initializer))):
         if graph.initializer[i].name not in used:
             del graph.initializer[i]
 
 
-def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any]) -> None:
+def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
     names = {constant.name: f"{constant.name}__float32" for constant in constants}
     for constant in constants:
         constant.name = names[constant.name]
@@ -127,6 +135,7 @@ def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[An
     graph.initializer.extend(constants)
     graph.node.extend(kept)
     fill(graph.input, inputs)
+    fill(graph.output, outputs)
     # The casts at the edge have been put last.
     sort_nodes(graph)
     fill(graph.value_info, [])
@@ -148,6 +157,27 @@ def _leading(graph: Any, layers: list[int]) -> list[Any]:
         if needed and needed <= found and node.op_type not in _LAYERS and not outputs.intersection(node.output):
             found.add(i)
     return [graph.node[i] for i in sorted(found)]
+
+
+def _sums(graph: Any, kept: list[Any]) -> list[Any]:
+    """The additions of two results, and the activations right behind them, that are not kept already."""
+    constants, outputs = ({value.name for value in values} for values in (graph.initializer, graph.output))
+    typed = {value.name for value in (*graph.input, *graph.value_info)}
+    already = {name for node in kept for name in node.output}
+    found: list[Any] = []
+    made: set[str] = set()
+    for node in graph.node:
+        added = node.op_type == "Add" and not constants.intersection(node.input)
+        activated = node.op_type == "Relu" and made.issuperset(node.input)
+        if (
+            (added or activated)
+            and typed.issuperset([*node.input, *node.output])
+            and not outputs.intersection(node.output)
+        ):
+            made.update(node.output)
+            if not already.intersection(node.output):
+                found.append(node)
+    return found
 
 
 def _bytes(constants: Iterable[Any]) -> int:

@@ -96,12 +96,12 @@ def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> 
     answer.write_text(json.dumps({"milliseconds": milliseconds, "kernels": kernels}), encoding="utf-8")
 
 
-def _halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float) -> None:
-    """Writes a file in fp16, but for a share of the layers, and one that rounds as it does on a GPU."""
+def _halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float, sums: bool) -> None:
+    """Writes a file in fp16, but for a share of the layers and the sums, and one that rounds as it does on a GPU."""
     from ._fp16 import halve, simulate
 
-    simulate(Path(source), Path(simulated), share)
-    answer.write_text(json.dumps(halve(Path(source), Path(target), share)), encoding="utf-8")
+    simulate(Path(source), Path(simulated), share, sums)
+    answer.write_text(json.dumps(halve(Path(source), Path(target), share, sums)), encoding="utf-8")
 
 
 def _quantise(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:

@@ -104,8 +104,9 @@ def export(
             a SavedModel does not have.
         opset: The version of ONNX's operations.
         precision: "fp32"; "fp16", for GPUs, with as many of the first layers in float32 as it takes to stay within the
-            tolerances, which mostly is the first alone, and half of them at most; or "int8", which is published only
-            where it is measured to be faster under onnxruntime on this machine's processor, and costs little accuracy.
+            tolerances, which mostly is the first alone, at most half of them and the sums of skip connections; or
+            "int8", which is published only where it is measured to be faster under onnxruntime on this machine's
+            processor, and costs little accuracy.
         calibration: For "int8": raw inputs that the network was trained on, some hundred of them, on which the ranges
             of its activations are measured; by default `samples`.
         test: For "int8": raw inputs, and the class of each.

@@ -25,8 +25,9 @@ from ._worker import ANSWER, HALVE, QUANTISE, RACE
 from .errors import ParityError, PrecisionError
 
 _BATCH, _RACED = 32, (1, 32)
-# Of the layers, that fp16 leaves in float32: as few as it takes. 0 may be the first one.
-SHARES = (0.0, 1 / 8, 1 / 4, 1 / 2)
+# What fp16 leaves in float32, as little as it takes: a share of the layers, which for 0 may be the first one; and the
+# sums of skip connections.
+IN_FLOAT32 = ((0.0, False), (1 / 8, False), (1 / 4, False), (1 / 2, False), (1 / 2, True))
 
 
 @dataclass(frozen=True)
@@ -81,27 +82,34 @@ def halved(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
             ParityError where they are not near.
 
     Returns:
-        The bytes of both, how many layers are in float32 and how many there are, ready for JSON; and what the judge
-        gave.
+        The bytes of both, how many layers are in float32, of how many, and whether sums are, ready for JSON; and what
+        the judge gave.
 
     Raises:
-        ParityError: If it is not near with half of the layers in float32 either.
+        ParityError: If it is not near with half of the layers and all sums in float32 either.
         ExportError: If it cannot be rewritten.
     """
-    for share in SHARES[:-1]:
+    for share, sums in IN_FLOAT32[:-1]:
         with suppress(ParityError):
-            return _halved(model, share, judge)
-    return _halved(model, SHARES[-1], judge)
+            return _halved(model, share, sums, judge)
+    return _halved(model, *IN_FLOAT32[-1], judge)
 
 
-def _halved(model: Path, share: float, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
+def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
     with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         simulated = target.with_stem("simulated")
-        arguments = {"source": str(model), "target": str(target), "simulated": str(simulated), "share": share}
+        arguments = {
+            "source": str(model),
+            "target": str(target),
+            "simulated": str(simulated),
+            "share": share,
+            "sums": sums,
+        }
         work(Path(name), [(HALVE, arguments)], ["the conversion to fp16"])
         exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
-        judged = judge(target, simulated, share == SHARES[-1])
-        return {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}, judged
+        judged = judge(target, simulated, (share, sums) == IN_FLOAT32[-1])
+        told = {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}
+        return told | {"float32_sums": sums}, judged
 
 
 def quantised(

@@ -72,14 +72,24 @@ def layers_in_float32(path: Path) -> tuple[list[bool], set[int]]:
     return [kinds[node.input[1]] == onnx.TensorProto.FLOAT for node in layers], set(kinds.values())
 
 
-@pytest.mark.parametrize("share", quantisation.SHARES)
-def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share):
+def sums_in_float32(path: Path) -> list[bool]:
+    """Of each addition of two results, in order, whether it is in float32."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    constants = {i.name for i in graph.initializer}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    sums = [node for node in graph.node if node.op_type == "Add" and not constants.intersection(node.input)]
+    return [kinds[node.output[0]] == onnx.TensorProto.FLOAT for node in sums]
+
+
+@pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
+def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx", samples=images(9).astype("float32")).onnx
-    count, layers = _fp16.halve(exact, half := tmp_path / "half.onnx", share)
+    count, layers = _fp16.halve(exact, half := tmp_path / "half.onnx", share, sums)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     found, _ = layers_in_float32(half)
     assert found == [True] * count + [False] * (layers - count)
     onnx.checker.check_model(half, full_check=True)
+    assert sums_in_float32(half) == ([True] * 11 if sums else [True] * (count - 1) + [False] * (12 - count))
     before, after = (onnx.load(path) for path in (exact, half))
     assert before.graph.input == after.graph.input and before.graph.output == after.graph.output
     x = {"input": images(9).astype("float32") / 255}
@@ -88,10 +98,10 @@ def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, shar
         assert 0 < np.max(np.abs(y - z)) <= 5e-3 * np.max(np.abs(y))
 
 
-@pytest.mark.parametrize("share", quantisation.SHARES)
-def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share):
+@pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
+def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx").onnx
-    count, layers = _fp16.simulate(exact, simulated := tmp_path / "simulated.onnx", share)
+    count, layers = _fp16.simulate(exact, simulated := tmp_path / "simulated.onnx", share, sums)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     onnx.checker.check_model(simulated, full_check=True)
     graph = onnx.load(simulated).graph
@@ -151,13 +161,27 @@ def cancelling_net(count: int = 12) -> keras.Model:
 
 def test_half_precision_that_is_not_near_enough_leaves_more_layers_in_float32(tmp_path):
     made = export.export(cancelling_net(), tmp_path / "a", precision="fp16")
-    assert (made.parity["precision"]["float32_layers"], made.parity["precision"]["layers"]) == (3, 12)
+    found = made.parity["precision"]
+    assert (found["float32_layers"], found["layers"], found["float32_sums"]) == (3, 12, False)
     assert layers_in_float32(made.onnx)[0] == [True] * 3 + [False] * 9
     assert made.parity["precision"]["bytes"]["fp16"] == made.onnx.stat().st_size
     assert export.verify(made.path)["max_rel_diff"] <= 5e-3
     with pytest.raises(export.ParityError, match="differ by at most 1e-06"):
         export.export(cancelling_net(), tmp_path / "b", precision="fp16", atol=1e-6, rtol=0.0)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_sums_to_which_every_block_adds_little_stay_in_float32(tmp_path):
+    inputs = x = keras.Input((8,))
+    for _ in range(64):
+        # Less than half of what is between two numbers of fp16: rounded, it would add nothing.
+        x = keras.layers.Add()([x, keras.layers.Dense(8, use_bias=False)(x)])
+    net = keras.Model(inputs, x)
+    net.set_weights([2.4e-4 * np.eye(8)] * 64)
+    made = export.export(net, tmp_path / "a", precision="fp16")
+    found = made.parity["precision"]
+    assert (found["float32_layers"], found["layers"], found["float32_sums"]) == (32, 64, True)
+    assert export.verify(made.path)["max_rel_diff"] <= 1e-3
 
 
 def test_what_half_precision_cannot_hold_is_not_published(tmp_path):
