@@ -184,9 +184,9 @@ def cells(subject, opset, wanted, folder):
         about, start = {"opset": opset, "precision": precision}, time.perf_counter()
         try:
             if wanted == ["fp16"] and precision == "fp32":
-                write(subject, opset, precision, files, 0.0, False)
+                write(subject, opset, precision, files)
                 continue
-            for share, sums in IN_FLOAT32 if precision == "fp16" else ((0.0, False),):
+            for share, sums in IN_FLOAT32 if precision == "fp16" else IN_FLOAT32[:1]:
                 about |= write(subject, opset, precision, files, share, sums)
                 session = open_session(files[precision], options=session_options())
                 rows = [cell(subject, answers(subject, session, batch), precision) for batch in BATCHES]
@@ -211,7 +211,7 @@ def cells(subject, opset, wanted, folder):
             yield about | row | {"batch": batch, "seconds": seconds}
 
 
-def write(subject, opset, precision, files, share, sums):
+def write(subject, opset, precision, files, share=0.0, sums=False):
     """Makes the file of a precision; gives what there is to tell of it."""
     if precision == "fp32":
         write_onnx(subject.function, files["fp32"], opset)
@@ -328,8 +328,8 @@ def page(rows):
         "Differences of probabilities from Keras (of outputs, for layers) are the largest over opsets 13, 15, 17",
         f"and 18, batches 1, 7 and 32, and {IMAGES} images. The accuracy of int8 is that of the worst opset. How many",
         "layers fp16 leaves in float32 stands beside it in brackets, where it is more than the first, and whether the",
-        "sums of skip connections. A network",
-        f"without trained weights has learnt for {STEPS} steps, or up to {ROUNDS * STEPS} until it tells images apart.",
+        "sums of skip connections. A network without trained weights has learnt for",
+        f"{STEPS} steps, or up to {ROUNDS * STEPS} until it tells images apart.",
         "",
         f"{len(rows)} cells: {passed} within their limits, {told} of int8 without trained weights, which have none,",
         f"{len(rows) - passed - told} not. export_matrix.csv has each.",

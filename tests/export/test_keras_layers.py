@@ -47,7 +47,7 @@ OTHERS = ("ContrastLimitedAdaptiveHistogramEqualization", "Equalization", "MaxNu
 
 def named(names: str, *arguments: Any, **options: Any) -> Branches:
     """Layers of several classes with the same arguments."""
-    told = "".join(f" {key}={value}" for key, value in options.items())
+    told = "".join(f" {value}" for value in (*arguments, *(f"{key}={value}" for key, value in options.items())))
     return {name + told: getattr(layers, name)(*arguments, **options) for name in names.split()}
 
 
@@ -59,7 +59,8 @@ def of_rank(d: int) -> Branches:
         found |= named(f"MaxPooling{d}D AveragePooling{d}D", 2, padding=padding)
     found |= named(f"AdaptiveAveragePooling{d}D AdaptiveMaxPooling{d}D", 2)
     found |= named(f"GlobalMaxPooling{d}D GlobalAveragePooling{d}D", keepdims=True)
-    return found | named(f"Cropping{d}D ZeroPadding{d}D UpSampling{d}D", 1) | named(f"SpatialDropout{d}D", 0.5)
+    found |= named(f"Cropping{d}D ZeroPadding{d}D", 1) | named(f"UpSampling{d}D", 2)
+    return found | named(f"SpatialDropout{d}D", 0.5)
 
 
 def vectors() -> Branches:
