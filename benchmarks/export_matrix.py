@@ -9,7 +9,7 @@ difference of a probability from Keras and the agreement of the arg-max. Network
 accuracy on all test images, and int8 is judged by it. Others learn for 50 steps first, since what is new magnifies
 rounding and answers nearly alike whatever the image is; for 300 at most, until the answers for two images differ by
 twice the limit of fp16, in the median. Where they do not, being within that limit does not count. Networks for ImageNet
-run on 64 x 64 pixels.
+run on 64 x 64 pixels. One of more than 8 billion multiply-adds learns on images of half its side.
 
 Rows are appended to benchmarks/results/export_matrix.csv, opset by opset; whoever starts it again measures what is not
 there, such as one precision of which the rows have been taken out. --data says where data are found that are not on
@@ -51,6 +51,7 @@ FIELDS += ("float32_layers", "float32_sums", "max_abs_diff", "argmax_agreement",
 OPSETS, BATCHES, IMAGES = (13, 15, 17, 18), (1, 7, 32), 256
 LARGEST, SIDE, MAX_DROP = 30_000_000, 64, 0.5
 STEPS, ROUNDS, LEARNT_FROM, LEARNING_RATE = 50, 6, 16, 1e-3
+HEAVY = 8_000_000_000
 
 
 class Subject:
@@ -111,7 +112,10 @@ class Subject:
             inputs = self.function.inputs[0].preprocessing.apply(images)
             # TensorFlow's graph of a training step of 1202 layers takes 14 GB; without one it is three times slower.
             eagerly = self.depth > 500
-            self._learn = partial(teach, model, inputs, picked(source.train_labels, len(images)), eagerly)
+            # It takes 19 GB for densenet_bc_190_40 on whole images, and a quarter on these.
+            heavy = described.multiply_adds > HEAVY
+            learner = zoo.build(self.name, input_shape=(*(n // 2 for n in shape[:2]), shape[2])) if heavy else model
+            self._learn = partial(teach, model, learner, inputs, picked(source.train_labels, len(images)), eagerly)
             self._learn()
 
     @cached_property
@@ -141,12 +145,14 @@ def resized(images, shape):
     return images if images.shape[-1] == shape[-1] else np.repeat(images[..., :1], shape[-1], axis=-1)
 
 
-def teach(model, images, labels, eagerly):
-    """Trains a network for a moment."""
+def teach(model, learner, images, labels, eagerly):
+    """Trains a network for a moment, or in its place one that takes smaller images."""
     order = np.random.default_rng(0).permutation(len(images))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=False, run_eagerly=eagerly)
-    model.fit(images[order], labels[order], batch_size=LEARNT_FROM, shuffle=False, verbose=0)
+    learner.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=False, run_eagerly=eagerly)
+    seen = resized(images[order], learner.input_shape[1:])
+    learner.fit(seen, labels[order], batch_size=LEARNT_FROM, shuffle=False, verbose=0)
+    model.set_weights(learner.get_weights())
     settle(model, images[order[: 4 * LEARNT_FROM]])
 
 
