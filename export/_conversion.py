@@ -13,7 +13,7 @@ from ._graph import all_nodes, fill, rename_values
 from ._served import Served, tracing
 from ._structure import simplified
 from ._translation import translated
-from .errors import ExportError
+from .errors import ExportError, in_one_line
 
 _INSIDE = "keras_skip_"
 
@@ -51,7 +51,7 @@ def converted(function: Served, opset: int) -> Any:
         try:
             model = translated(concrete, names, opset)
         except Exception as error:
-            raise ExportError(_sentence(opset, [*errors, str(error)])) from error
+            raise ExportError(_sentence(opset, [*errors, in_one_line(error)])) from error
     unknown = sorted(set(_unknown_operations(model.graph, {o.domain: o.version for o in model.opset_import})))
     if unknown or errors:
         raise ExportError(_sentence(opset, unknown or errors))

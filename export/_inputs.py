@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import in_one_line
 from .preprocessing import Preprocessing
 
 Shape = tuple[int | None, ...]
@@ -142,9 +143,10 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
                 run(zeros(_of_sizes(inputs, second)))
                 return _of_sizes(inputs, first, second)
         return found
+    assert failure is not None
     shapes = "; ".join(", ".join(map(str, shape.values())) for shape in tried)
     raise ValueError(
-        f"Expected samples= of a size that the model takes. Received: {type(failure).__name__} on {shapes} ({failure})"
+        f"Expected samples= of a size that the model takes. Received: {shapes} ({in_one_line(failure)})"
     ) from failure
 
 

@@ -6,7 +6,7 @@ the converter silently writes bfloat16 as float16, which has another range.
 
 from typing import Any
 
-from .errors import ExportError
+from .errors import ExportError, in_one_line
 
 _HALF = ("bfloat16", "float16")
 
@@ -30,7 +30,7 @@ def in_float32(model: Any) -> tuple[Any, str | None]:
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ExportError(
             "Expected a model that can be made again in float32 from its config. "
-            f"Received: {model.name} with policy {policy} ({error})"
+            f"Received: {model.name} with policy {policy} ({in_one_line(error)})"
         ) from error
     finally:
         keras.config.set_dtype_policy(default)

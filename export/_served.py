@@ -8,7 +8,7 @@ from typing import Any
 from ._inputs import Batch, Raw, sized, zeros
 from ._precision import in_float32
 from ._signature import Input, Signature, distinct, flat_samples, signature_of
-from .errors import ExportError
+from .errors import ExportError, in_one_line
 from .preprocessing import Preprocessing
 
 PROBABILITIES, CARRY = "probabilities", "carry"
@@ -215,7 +215,7 @@ def tracing(function: Served) -> Iterator[None]:
         shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
         raise ExportError(
             f"Expected a model that TensorFlow can trace for {shapes}. "
-            f"Received: {function.model.name}, which raised {type(error).__name__}: {error}"
+            f"Received: {function.model.name}, which raised {in_one_line(error)}"
         ) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._inputs import Batch
-from .errors import ExportError
+from .errors import ExportError, in_one_line
 
 Shape = tuple[int | None, ...]
 
@@ -101,14 +101,27 @@ def _structure(model: Any, samples: Any) -> tuple[Any, bool]:
         arguments = inspect.signature(model.call).parameters
         by_keyword = isinstance(structure, Mapping) and set(structure) <= set(arguments)
         if not model.built:
-            few = keras.tree.map_structure(lambda x: np.asarray(x)[:2], samples)
-            _ = model(**few, training=False) if by_keyword else model(few, training=False)
+            _build(model, samples, by_keyword)
         return structure, by_keyword
     if not model.built:
         raise ExportError(
             f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input."
         )
     return _from_build_config(model), False
+
+
+def _build(model: Any, samples: Any, by_keyword: bool) -> None:
+    import keras
+
+    few = keras.tree.map_structure(lambda x: np.asarray(x)[:2], samples)
+    try:
+        _ = model(**few, training=False) if by_keyword else model(few, training=False)
+    except Exception as error:  # Whatever the model's own code raises.
+        shapes = ", ".join(str(np.shape(x)) for x in keras.tree.flatten(samples))
+        raise ExportError(
+            "Expected samples= that the model takes. "
+            f"Received: shape {shapes}, on which {model.name} raised {in_one_line(error)}"
+        ) from error
 
 
 def _from_build_config(model: Any) -> Any:
@@ -183,7 +196,7 @@ def _given(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ..
     except Exception as error:  # Whatever the model's own code raises.
         raise ExportError(
             f"Expected a model that runs on {', '.join(f'{i.name} {i.shape}' for i in inputs)}. "
-            f"Received: {model.name}, which raised {type(error).__name__}: {error}"
+            f"Received: {model.name}, which raised {in_one_line(error)}"
         ) from error
 
 

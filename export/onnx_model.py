@@ -21,7 +21,7 @@ from ._safety import check_onnx_file
 from ._saving import data_of, save
 from ._served import Served, served
 from ._structure import check_operations, operations
-from .errors import ExportError
+from .errors import ExportError, in_one_line
 from .preprocessing import Preprocessing
 
 OPSETS = range(13, 19)
@@ -142,7 +142,9 @@ def check_onnx(path: Path) -> Any:
         # By its path the file can be larger than what fits one message.
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError) as error:
-        raise ExportError(f"Expected a model that onnx's checker accepts. Received: {path.name} ({error})") from error
+        raise ExportError(
+            f"Expected a model that onnx's checker accepts. Received: {path.name} ({in_one_line(error)})"
+        ) from error
     return model
 
 

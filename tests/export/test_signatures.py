@@ -196,6 +196,16 @@ def test_a_model_that_does_not_say_what_it_takes_needs_samples(tmp_path):
         export.export(model, tmp_path / "a")
 
 
+def test_samples_that_a_model_does_not_take_are_a_sentence(tmp_path):
+    sentence = (
+        r"Expected samples= that the model takes. Received: shape \(5, 3\), \(5, 4, 2\), on which takes_two\w* raised "
+    )
+    why = r"InvalidArgumentError: [^\n\x1b]*Incompatible shapes: \[2,3\] vs. \[2,4,3\]$"
+    with pytest.raises(export.ExportError, match=sentence + why):
+        export.export(TakesTwo(), tmp_path / "a", samples={"a": normal(5, 3), "b": normal(5, 4, 2)})
+    assert list(tmp_path.iterdir()) == []
+
+
 def masked_lstm(inputs):
     return layers.LSTM(6)(layers.Masking(0.0)(inputs))
 

@@ -98,10 +98,13 @@ def test_samples_say_where_to_begin(tmp_path):
 
 
 def test_a_size_that_the_model_does_not_take_is_a_sentence_and_leaves_nothing(tmp_path):
-    sentence = "Expected samples= of a size that the model takes. Received: InvalidArgumentError on "
-    with pytest.raises(ValueError, match=rf"{sentence}\(21, 24, 3\) "):
+    sentence = "Expected samples= of a size that the model takes. Received: "
+    why = r"\(InvalidArgumentError: Exception encountered when calling "
+    with pytest.raises(ValueError, match=rf"{sentence}\(21, 24, 3\) {why}Concatenate[^\n\x1b]*$"):
         export.export(u_net(), tmp_path / "a", samples=np.zeros((3, 21, 24, 3), "float32"))
-    with pytest.raises(ValueError, match=rf"{sentence}\(32, 4\); \(64, 4\); \(128, 4\); \(256, 4\); \(8, 4\) "):
+    with pytest.raises(
+        ValueError, match=rf"{sentence}\(32, 4\); \(64, 4\); \(128, 4\); \(256, 4\); \(8, 4\) {why}[^\n\x1b]*$"
+    ):
         export.to_onnx(of_twenty(), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -117,6 +120,8 @@ def test_a_model_that_takes_one_size_alone_is_compared_on_that(tmp_path):
 def test_a_model_that_tensorflow_cannot_trace_is_a_sentence_and_leaves_nothing(write, tmp_path):
     inputs = keras.Input((None, 4))
     model = keras.Model(inputs, Conditional()(inputs))
-    with pytest.raises(export.ExportError, match=r"TensorFlow can trace for input \(None, None, 4\). Received: "):
+    with pytest.raises(
+        export.ExportError, match=r"TensorFlow can trace for input \(None, None, 4\). Received: [^\n\x1b]*$"
+    ):
         write(model, tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
