@@ -112,7 +112,7 @@ class Subject:
             inputs = self.function.inputs[0].preprocessing.apply(images)
             # TensorFlow's graph of a training step of 1202 layers takes 14 GB; without one it is three times slower.
             eagerly = self.depth > 500
-            # It takes 19 GB for densenet_bc_190_40 on whole images, and a quarter on these.
+            # That of densenet_bc_190_40 takes 19 GB, and a quarter on images of half the side.
             heavy = described.multiply_adds > HEAVY
             learner = zoo.build(self.name, input_shape=(*(n // 2 for n in shape[:2]), shape[2])) if heavy else model
             self._learn = partial(teach, model, learner, inputs, picked(source.train_labels, len(images)), eagerly)
@@ -152,7 +152,8 @@ def teach(model, learner, images, labels, eagerly):
     learner.compile(keras.optimizers.Adam(LEARNING_RATE), loss, jit_compile=False, run_eagerly=eagerly)
     seen = resized(images[order], learner.input_shape[1:])
     learner.fit(seen, labels[order], batch_size=LEARNT_FROM, shuffle=False, verbose=0)
-    model.set_weights(learner.get_weights())
+    if learner is not model:
+        model.set_weights(learner.get_weights())
     settle(model, images[order[: 4 * LEARNT_FROM]])
 
 

@@ -129,13 +129,13 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
     inputs = tuple(inputs)
     if not any(None in raw.shape[1:] for raw in inputs):
         return inputs
-    failure: Exception | None = None
+    failures: list[Exception] = []
     tried = _first_shapes(inputs, known)
     for first in tried:
         try:
             run(zeros(found := _of_sizes(inputs, first)))
         except Exception as error:  # Whatever the model's own code raises.
-            failure = failure or error
+            failures.append(error)
             continue
         for grown in _SECOND_SIZES:
             second = {raw.name: _at(raw, first[raw.name], grown) for raw in inputs}
@@ -143,11 +143,10 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
                 run(zeros(_of_sizes(inputs, second)))
                 return _of_sizes(inputs, first, second)
         return found
-    assert failure is not None
     shapes = "; ".join(", ".join(map(str, shape.values())) for shape in tried)
     raise ValueError(
-        f"Expected samples= of a size that the model takes. Received: {shapes} ({in_one_line(failure)})"
-    ) from failure
+        f"Expected samples= of a size that the model takes. Received: {shapes} ({in_one_line(failures[0])})"
+    ) from failures[0]
 
 
 def recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
