@@ -3,9 +3,9 @@
 A batch is a dict from the name of an input to its array; the first axis counts examples.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
 
@@ -17,9 +17,13 @@ from .preprocessing import Preprocessing
 Shape = tuple[int | None, ...]
 Batch = dict[str, np.ndarray]
 
-# Where a dimension is dynamic: what is tried until the model takes it, and then a second size, an odd one if it may be.
+# Where a dimension is dynamic: what is tried until the model takes it.
 _FIRST_SIZES = (32, 64, 128, 256, 8)
-_SECOND_SIZES: tuple[Callable[[int], int], ...] = (lambda size: size + 9, lambda size: 2 * size)
+# And what a second size is, by the first one and the place of the dimension: odd sizes if they may be, and no two
+# dimensions alike if they may be.
+Grown = Callable[[int, int], int]
+_ODD: Grown = lambda size, place: size + 9 + 4 * place  # noqa: E731
+_MULTIPLE: Grown = lambda size, place: size * (2, 1, 3, 4)[place % 4]  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Raw:
         dtype: Its type.
         preprocessing: What its values mean, if the graph begins with it.
         below: What integers stay below, if that is known.
+        mean: What floats are drawn around, if that is known: an array that fits the input, as the next.
+        std: Their standard deviation.
         sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
             is any.
     """
@@ -41,6 +47,8 @@ class Raw:
     dtype: str
     preprocessing: Preprocessing | None = None
     below: int | None = None
+    mean: np.ndarray | None = field(default=None, compare=False)
+    std: np.ndarray | None = field(default=None, compare=False)
     sizes: tuple[tuple[int, ...], ...] = ()
 
     def example(self, which: int = 0) -> tuple[int, ...]:
@@ -67,9 +75,9 @@ def cut(batch: Batch, size: int) -> list[Batch]:
 def random_inputs(
     inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
 ) -> dict[str, Batch]:
-    """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of real ones.
+    """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of its tables.
 
-    Without real inputs bytes are drawn from all 256 values.
+    Other integers are drawn from the range of real ones, and without those bytes from all 256 values.
 
     Args:
         inputs: What the graph takes.
@@ -137,8 +145,7 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
         except Exception as error:  # Whatever the model's own code raises.
             failures.append(error)
             continue
-        for grown in _SECOND_SIZES:
-            second = {raw.name: _at(raw, first[raw.name], grown) for raw in inputs}
+        for second in _second_shapes(inputs, first):
             with suppress(Exception):
                 run(zeros(_of_sizes(inputs, second)))
                 return _of_sizes(inputs, first, second)
@@ -184,9 +191,33 @@ def _first_shapes(inputs: Sequence[Raw], known: Batch | None) -> list[dict[str, 
     return [{raw.name: _at(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
 
 
-def _at(raw: Raw, sizes: Sequence[int], grown: Callable[[int], int] = int) -> tuple[int, ...]:
-    """The shape of an example whose dynamic dimensions are of these sizes, or of what they grow to."""
-    return tuple(grown(size) if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
+def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Larger shapes: all dynamic dimensions of different sizes, then those of each input, then of equal ones."""
+    dynamic = [(raw.name, axis) for raw in inputs for axis, n in enumerate(raw.shape[1:]) if n is None]
+    apart = {dimension: place for place, dimension in enumerate(dynamic)}
+    within = {(name, axis): [d for d in dynamic if d[0] == name].index((name, axis)) for name, axis in dynamic}
+    alike = dict.fromkeys(dynamic, 0)
+    tried: list[dict[str, tuple[int, ...]]] = []
+    for grown in (_ODD, _MULTIPLE):
+        for places in (apart, within):
+            tried.append(_grown(inputs, first, grown, places))
+    for grown in (_ODD, _MULTIPLE):
+        tried.append(_grown(inputs, first, grown, alike))
+    yield from (shape for i, shape in enumerate(tried) if shape not in tried[:i] and shape != first)
+
+
+def _grown(
+    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], grown: Grown, places: Mapping[tuple[str, int], int]
+) -> dict[str, tuple[int, ...]]:
+    def size(name: str, axis: int, before: int) -> int:
+        return grown(before, places[name, axis]) if (name, axis) in places else before
+
+    return {raw.name: tuple(size(raw.name, axis, n) for axis, n in enumerate(first[raw.name])) for raw in inputs}
+
+
+def _at(raw: Raw, sizes: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an example whose dynamic dimensions are of these sizes."""
+    return tuple(size if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
 
 
 def _of_sizes(inputs: Sequence[Raw], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[Raw, ...]:
@@ -197,17 +228,29 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
     dtype = np.dtype(raw.dtype)
     if dtype.kind == "f":
         drawn = generator.standard_normal(shape)
-        return (drawn if raw.preprocessing is None else raw.preprocessing.invert(drawn)).astype(dtype)
-    if dtype.kind == "b":
-        return generator.integers(0, 2, shape).astype(bool)
+        if raw.preprocessing is not None:
+            drawn = raw.preprocessing.invert(drawn)
+        elif raw.mean is not None:
+            drawn = raw.mean + raw.std * drawn
+        return drawn.astype(dtype)
+    low, high = (0, 1) if dtype.kind == "b" else _bounds(raw, dtype, like)
+    drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
+    if (low, high) == (0, 1) and raw.below is None and shape[-1] > 1:
+        # A mask that leaves nothing is not what models are made for.
+        drawn[..., 0] = 1
+    return drawn.astype(dtype)
+
+
+def _bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
+    """The smallest and the largest integer of an input."""
+    if raw.below is not None:
+        return 0, raw.below - 1
     if like is not None:
         low, high = int(like.min()), int(like.max())
-    elif raw.below is not None:
-        low, high = 0, raw.below - 1
-    elif dtype.itemsize == 1:
-        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    else:
-        raise ValueError(
-            f"Expected samples=, to know the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
-        )
-    return generator.integers(low, high, shape, dtype=dtype, endpoint=True)
+        # Where real inputs are all the same, such as masks of ones, they do not tell what else there is.
+        return (low, high) if low < high else (min(low, 0), max(high, 1))
+    if dtype.itemsize == 1:
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    raise ValueError(
+        f"Expected samples=, to know the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
+    )

@@ -1,6 +1,6 @@
 """The comparisons of an export: every form of the model against Keras."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,72 +9,135 @@ import numpy as np
 from ._arrays import write_batches
 from ._bisect import differs_from_keras, differs_from_plain
 from ._inputs import Batch, examples
-from ._isolated import FORMS, PLAIN, SIMULATED, Form, run_everywhere, run_forms
-from ._manifest import ONNX, SAVED_MODEL
-from ._served import Served
+from ._isolated import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
+from ._logits import in_layout_of, run_to_logits
+from ._recorded import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
+from ._reference import BEFORE, Reference
+from ._served import PROBABILITIES
 from .errors import ParityError
 from .parity import Parity, compare
-from .saved_model import saved_model_runner
+from .tolerances import FP32, TOLERANCES
 
 _RECORDED_BYTES = 16 * 2**20
 # For a precision that is not judged by how near it is: what is allowed later, beyond what was measured.
 _ROOM, _MORE = 1.5, 0.01
+# What an activation decides, before it.
+_LOGITS = {"softmax": "argmax", "sigmoid": "sign", None: None}
 
 
 def prove(
-    function: Served,
-    folder: Path,
-    inputs: Mapping[str, Batch],
-    expected: Mapping[str, Batch],
-    tolerance: Mapping[str, Any],
-    device: str | None,
+    reference: Reference,
+    *,
+    saved_model: Callable[[Batch], Batch] | None = None,
+    onnx: Path | None = None,
     simulated: Path | None = None,
+    precision: str = FP32,
+    device: str | None = None,
     locate: bool = True,
 ) -> dict[str, Any]:
-    """Compares every form in a folder, and a file that computes what a GPU makes of fp16, with Keras.
+    """Compares forms of a model with Keras.
+
+    Args:
+        reference: What Keras gives.
+        saved_model: Runs a SavedModel on a batch.
+        onnx: An ONNX file.
+        simulated: One that computes what a GPU makes of it in fp16.
+        precision: What it is held to.
+        device: As `run_everywhere` takes it.
+        locate: Whether the message of an error names the tensor where they part.
 
     Raises:
-        ParityError: If one differs; the message names the pair, the input and, on request, the tensor where they part.
+        ParityError: If one differs; the message names the pair and the input.
     """
     candidates: dict[str, Any] = {}
     absent: dict[str, str] = {}
-    if (folder / SAVED_MODEL).is_dir():
-        candidates["SavedModel"] = saved_model_runner(folder / SAVED_MODEL)
-    if (folder / ONNX).is_file():
-        answers, absent = run_everywhere(folder / ONNX, inputs, device)
+    if saved_model is not None:
+        candidates["SavedModel"] = saved_model
+    if onnx is not None:
+        answers, absent = run_everywhere(onnx, reference.inputs, device)
         candidates |= answers
     if simulated is not None:
-        candidates |= run_forms(simulated, inputs, (SIMULATED,))
-    records = []
+        candidates |= run_forms(simulated, reference.inputs, (SIMULATED,))
+    judge = _Judge(reference, precision)
+    records, weak = [], reference.weak()
     for name, candidate in candidates.items():
         try:
-            records.append(compare(expected, candidate, inputs, names=("Keras", name), **tolerance))
+            records.append(judge.outputs(name, candidate, reference.inputs))
         except ParityError as error:
             if name not in FORMS or not locate:
                 raise
-            where = _where(function, folder / ONNX, inputs, expected, candidate, tolerance, FORMS[name])
+            assert onnx is not None
+            where = _where(judge, onnx, candidate, FORMS[name])
             raise ParityError(f"{error}. {where}") from error
-    return summarise(records, absent, "Keras")
+    for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
+        if file is not None and judge.logits:
+            if (record := judge.before_activations(file, form)) is not None:
+                records.append(record)
+            else:
+                weak = dict.fromkeys(judge.logits, "The graph does not show what its activation is taken of.") | weak
+    return summarise(records, absent, "Keras") | {"weak": weak}
 
 
-def measure(
-    model: Path,
-    inputs: Mapping[str, Batch],
-    expected: Mapping[str, Batch],
-    decision: str | None | Mapping[str, str | None],
-    device: str | None,
-) -> dict[str, Any]:
+class _Judge:
+    """Holds answers to a reference, by the rule of a precision."""
+
+    def __init__(self, reference: Reference, precision: str) -> None:
+        self.reference = reference
+        self.activation = reference.function.activation
+        self.agreement = TOLERANCES[precision].agreement
+        self.allowed = reference.allowed(precision)
+        self.logits = [name.removesuffix(BEFORE) for name in self.allowed if BEFORE in name]
+        self.expected = reference.expected
+
+    def outputs(self, name: str, candidate: Any, inputs: Mapping[str, Batch]) -> Parity:
+        """Compares outputs on all inputs or some of them."""
+        gates = self.reference.function.gates
+        return compare(
+            {key: self.expected[key] for key in inputs},
+            candidate,
+            inputs,
+            atol=0.0,
+            floor=self.allowed,
+            unsettled=self.reference.noise().unsettled,
+            decision=decision_of(self.activation, gates.output if gates else None),
+            agreement=self.agreement,
+            names=("Keras", name),
+        )
+
+    def before_activations(self, file: Path, form: Form) -> Parity | None:
+        """Compares what activations are taken of, if an ONNX file tells it."""
+        expected = self.reference.logits
+        received = run_to_logits(file, self.logits, self.reference.inputs, form)
+        if received is None:
+            return None
+        expected = {name: {key: expected[name][key] for key in batch} for name, batch in received.items()}
+        return compare(
+            expected,
+            {n: {key: in_layout_of(y, expected[n][key]) for key, y in batch.items()} for n, batch in received.items()},
+            self.reference.inputs,
+            atol=0.0,
+            floor={key: self.allowed[key + BEFORE] for key in self.logits},
+            decision={PROBABILITIES: _LOGITS[self.activation]},
+            agreement=self.agreement,
+            names=("Keras", f"{form.name}{BEFORE}"),
+        )
+
+
+def measure(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
     """Compares an ONNX file with Keras; how far they are apart, with some room, becomes the tolerance."""
-    answers, absent = run_everywhere(model, inputs, device)
+    answers, absent = run_everywhere(model, reference.inputs, device)
+    expected, gates = reference.expected, reference.function.gates
     worst = max(
         float(np.max(np.abs(y - expected[name][output])))
         for outputs in answers.values()
         for name, batch in outputs.items()
         for output, y in batch.items()
     )
-    tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "rtol": 0.0, "agreement": 0.0, "decision": decision}
+    tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "agreement": 0.0}
+    tolerance["decision"] = decision_of(reference.function.activation, gates.output if gates else None)
     records = [
-        compare(expected, outputs, inputs, names=("Keras", name), **tolerance) for name, outputs in answers.items()
+        compare(expected, outputs, reference.inputs, names=("Keras", name), **tolerance)
+        for name, outputs in answers.items()
     ]
     return summarise(records, absent, "Keras")
 
@@ -96,53 +159,32 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
     }
 
 
-def _where(
-    function: Served,
-    model: Path,
-    inputs: Mapping[str, Batch],
-    expected: Mapping[str, Batch],
-    candidate: Mapping[str, Batch],
-    tolerance: Mapping[str, Any],
-    form: Form,
-) -> str:
+def _where(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
     """Names the tensor at which an ONNX file parts from Keras, on the first input where it does."""
-    for name, batch in inputs.items():
+    for name, batch in judge.reference.inputs.items():
         try:
-            compare({name: expected[name]}, {name: candidate[name]}, {name: batch}, **tolerance)
+            judge.outputs(form.name, {name: candidate[name]}, {name: batch})
         except ParityError:
             # The form without optimisation is judged first: where another one fails, that one has passed.
-            return (
-                differs_from_keras(function, model, batch) if form == PLAIN else differs_from_plain(model, batch, form)
-            )
+            if form == PLAIN:
+                return differs_from_keras(judge.reference.function, model, batch)
+            return differs_from_plain(model, batch, form)
     return ""
 
 
-def record(path: Path, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> list[str]:
-    """Stores the smallest inputs and Keras's outputs, at least one of them; returns their names."""
+def record(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
+    """Stores the smallest inputs, at least one, Keras's outputs, and what is allowed; returns their names."""
     recorded: dict[str, Batch] = {}
-    size = 0
-    for name in sorted(inputs, key=lambda name: examples(inputs[name])):
-        arrays = {f"input/{key}": x for key, x in inputs[name].items()}
-        arrays |= {f"output/{key}": y for key, y in expected[name].items()}
+    size, unsettled = 0, reference.noise().unsettled
+    for name in sorted(reference.inputs, key=lambda name: examples(reference.inputs[name])):
+        arrays = {f"{INPUT}{key}": x for key, x in reference.inputs[name].items()}
+        arrays |= {f"{OUTPUT}{key}": y for key, y in reference.expected[name].items()}
+        arrays |= {f"{UNSETTLED}{key}": y for key, y in unsettled.get(name, {}).items()}
         size += sum(array.nbytes for array in arrays.values())
         if recorded and size > _RECORDED_BYTES:
             break
         recorded[name] = arrays
+    first = next(iter(recorded.values()))
+    first |= {f"{ALLOWED}{key}": y for key, y in allowed.items() if BEFORE not in key}
     write_batches(path, recorded)
     return list(recorded)
-
-
-def precision_change(trained: Served, inputs: Mapping[str, Batch], expected: Mapping[str, Batch]) -> dict[str, Any]:
-    """How far float32 moves the outputs from those of the half precision the model was trained in. Told, not judged."""
-    pairs = [
-        (y.astype("float32"), expected[name][output])
-        for name, batch in inputs.items()
-        for output, y in trained.numpy(batch).items()
-        if output in trained.answers
-    ]
-    agreements = np.concatenate([np.ravel(np.argmax(a, -1) == np.argmax(b, -1)) for a, b in pairs])
-    return {
-        "trained_precision": trained.trained_precision,
-        "max_abs_diff": max(float(np.max(np.abs(a - b))) for a, b in pairs),
-        "argmax_agreement": float(np.mean(agreements)),
-    }

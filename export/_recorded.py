@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._arrays import read_batches
 from ._inputs import Batch
 from ._manifest import PARITY, SAMPLES, gates_output
 from ._safety import check_arrays, read_json
 from ._served import PROBABILITIES
 
+# What the arrays of a recorded batch are, before their names.
+INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
 _DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 
 
@@ -33,14 +37,25 @@ def read_recorded(
     parity = read_json(folder / PARITY)
     check_arrays(folder / SAMPLES)
     batches = read_batches(folder / SAMPLES)
-    inputs, outputs = (
+    inputs, outputs, unsettled, allowed = (
         {
             name: {key.removeprefix(kind): x for key, x in arrays.items() if key.startswith(kind)}
             for name, arrays in batches.items()
         }
-        for kind in ("input/", "output/")
+        for kind in (INPUT, OUTPUT, UNSETTLED, ALLOWED)
     )
     # Artifacts from before there were precisions agree in every decision.
     first = {"agreement": 1.0, **parity["comparisons"][0]}
-    tolerance = {key: first[key] for key in ("atol", "rtol", "agreement")}
+    tolerance: dict[str, Any] = {"atol": first["atol"], "agreement": first["agreement"], "unsettled": unsettled}
+    tolerance["floor"] = next(iter(allowed.values())) or _of_scale(outputs, first["rtol"])
     return inputs, outputs, tolerance | {"decision": decision_of(manifest["activation"], gates_output(manifest))}
+
+
+def _of_scale(outputs: Mapping[str, Batch], rtol: float) -> Batch:
+    """What older artifacts allow: a share of the largest value of an output."""
+    floors: Batch = {}
+    for batch in outputs.values():
+        for name, y in batch.items():
+            largest = rtol * np.max(np.abs(y), initial=0.0)
+            floors[name] = np.maximum(floors.get(name, np.zeros(1)), largest)
+    return floors

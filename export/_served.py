@@ -7,6 +7,7 @@ from typing import Any
 
 from ._inputs import Batch, Raw, sized, zeros
 from ._precision import in_float32
+from ._ranges import with_ranges
 from ._signature import Input, Signature, distinct, flat_samples, signature_of
 from .errors import ExportError, in_one_line
 from .preprocessing import Preprocessing
@@ -61,6 +62,10 @@ class Served:
 
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Runs on tensors in the order of the inputs, eagerly or traced."""
+        return self.with_logits(*tensors)[0]
+
+    def with_logits(self, *tensors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Runs on tensors, and also gives what a softmax or sigmoid at the end of an output is taken of."""
         from keras import ops
 
         prepared = [
@@ -68,10 +73,15 @@ class Served:
         ]
         given, carried = self._called(prepared)
         if self.activation is not None:
+            logits = given
             given = [getattr(ops, self.activation)(y) for y in given]
+        else:
+            # Keras's own activations keep them for the losses.
+            logits = [getattr(y, "_keras_logits", None) for y in given]
         if self.channels_move:
             given = [_moved(y, last_to_first=self.channels_first) for y in given]
-        return dict(zip(self.outputs, [*given, *carried], strict=True))
+        known = {name: y for name, y in zip(self.outputs, logits, strict=False) if y is not None}
+        return dict(zip(self.outputs, [*given, *carried], strict=True)), known
 
     def _called(self, prepared: list[Any]) -> tuple[list[Any], list[Any]]:
         """What the model gives, and what the gates' output holds, if there is one."""
@@ -122,12 +132,17 @@ class Served:
 
     def numpy(self, batch: Batch) -> Batch:
         """Runs on a batch, layer by layer and without tracing: what every other form is compared with."""
+        return self.numpy_with_logits(batch)[0]
+
+    def numpy_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Runs on a batch likewise, and also gives the logits that are known."""
         import tensorflow as tf
 
         # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
         with tf.device("/CPU:0"):
-            given = self(*[tf.constant(batch[raw.name]) for raw in self.inputs])
-            return {name: y.numpy() for name, y in given.items()}
+            given = self.with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
+            outputs, logits = ({name: y.numpy() for name, y in side.items()} for side in given)
+            return outputs, logits
 
 
 def served(
@@ -173,19 +188,20 @@ def served(
     if activation is not None and counts[1] != 1:
         raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
     moves, first = _channels(model, signature.inputs, layout)
-    below = _vocabulary(model)
     float_model, trained_precision = in_float32(model)
     function = Served(
         model=float_model,
         signature=signature,
-        inputs=tuple(_raw(own, preprocessing, moves, first, below) for own in signature.inputs),
+        inputs=tuple(_raw(own, preprocessing, moves, first) for own in signature.inputs),
         outputs=(PROBABILITIES,) if activation else signature.outputs,
         activation=activation,
         channels_move=moves,
         channels_first=first,
         trained_precision=trained_precision,
     )
-    return replace(function, inputs=sized(function.inputs, flat_samples(signature, given), function.numpy))
+    function = replace(function, inputs=sized(function.inputs, flat_samples(signature, given), function.numpy))
+    with tracing(function):
+        return replace(function, inputs=with_ranges(function))
 
 
 def with_gates(function: Served) -> Served:
@@ -224,10 +240,9 @@ def raw_samples(function: Served, samples: Any) -> Batch | None:
     return flat_samples(function.signature, samples)
 
 
-def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool, below: int | None) -> Raw:
+def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> Raw:
     shape = _moved_shape(own.shape, first) if moves else own.shape
-    dtype = own.dtype if preprocessing is None else preprocessing.dtype
-    return Raw(own.name, shape, dtype, preprocessing, below if preprocessing is None else None)
+    return Raw(own.name, shape, own.dtype if preprocessing is None else preprocessing.dtype, preprocessing)
 
 
 def _channels(model: Any, inputs: Sequence[Input], layout: str | None) -> tuple[bool, bool]:
@@ -260,11 +275,3 @@ def _moved_shape(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
     if len(shape) < 4:
         return shape
     return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])
-
-
-def _vocabulary(model: Any) -> int | None:
-    """What every token must stay below: the size of the smallest embedding."""
-    import keras
-
-    sizes = [layer.input_dim for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)]
-    return min(sizes, default=None)

@@ -11,7 +11,7 @@ Both models take raw input and give what `activation` says; preprocessing is par
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,19 @@ from typing import Any
 import numpy as np
 
 from . import _saving
-from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
+from ._inputs import Batch, examples
 from ._isolated import DEVICES
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
-from ._proof import measure, precision_change, prove, record
+from ._proof import measure, prove, record
 from ._publish import published
-from ._recorded import decision_of
-from ._served import Served, raw_samples, served, with_gates
+from ._reference import BATCH_SIZES, checked_reference, real_batch
+from ._served import Served, served, with_gates
 from .errors import ExportError
 from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
 from .preprocessing import Preprocessing
 from .quantisation import halved, quantised
-from .saved_model import write_saved_model
-from .tolerances import FP16, FP32, INT8, PRECISIONS, TOLERANCES
+from .saved_model import saved_model_runner, write_saved_model
+from .tolerances import FP16, FP32, INT8, PRECISIONS
 
 FORMATS = ("saved_model", "onnx")
 
@@ -80,7 +80,7 @@ def export(
     name: str | None = None,
     gates: bool = False,
     overwrite: bool = False,
-    batch_sizes: Sequence[int] = (1, 2, 7, 32),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
     atol: float | None = None,
     rtol: float | None = None,
     seed: int = 0,
@@ -117,8 +117,10 @@ def export(
         gates: Whether to add an output "carry": for each example and highway block the mean of its carry gate.
         overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
         batch_sizes: Sizes of the batches that are compared.
-        atol: Largest absolute difference allowed; by default 1e-5, in "fp16" 5e-3. "int8" itself is not held to it.
-        rtol: Adds to it in proportion to the largest output; by default 0, without an activation 1e-4, in "fp16" 5e-3.
+        atol: Absolute difference allowed beside roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for what comes out
+            of a softmax or sigmoid. "int8" itself is not held to it.
+        rtol: Difference allowed in proportion to the range of each channel; by default 1e-4, in "fp16" 5e-3, and 0 for
+            what comes out of a softmax or sigmoid.
         seed: Of the random inputs.
 
     Returns:
@@ -138,20 +140,12 @@ def export(
     formats = _checked(formats, precision, device)
     function = served(model, preprocessing, activation, layout, samples)
     function = with_gates(function) if gates else function
-    real = _raw(function, samples)
-    labelled = _labelled(function, test, _raw(function, calibration) or real) if precision == INT8 else None
-    inputs = {**random_inputs(function.inputs, batch_sizes, seed, real), **real_inputs(real, batch_sizes)}
-    expected = {key: function.numpy(batch) for key, batch in inputs.items()}
-    _check_labels(labels, function, next(iter(expected.values())))
+    labelled = _labelled(function, test, samples if calibration is None else calibration) if precision == INT8 else None
+    reference = checked_reference(function, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
+    answers = next(iter(reference.expected.values()))
+    _check_labels(labels, function, answers)
     # What becomes int8 is proven in fp32 first, and then judged by accuracy and time.
-    chosen = TOLERANCES[FP32 if precision == INT8 else precision]
-    decision = decision_of(activation, function.gates.output if function.gates else None)
-    tolerance = {
-        "atol": chosen.atol if atol is None else atol,
-        "rtol": (0.0 if activation else chosen.rtol) if rtol is None else rtol,
-        "agreement": chosen.agreement,
-        "decision": decision,
-    }
+    held = FP32 if precision == INT8 else precision
     with published(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         folder.mkdir()
         if "saved_model" in formats:
@@ -163,23 +157,28 @@ def export(
             narrowed, parity = halved(
                 folder / ONNX,
                 lambda file, simulated, last: prove(
-                    function, file.parent, inputs, expected, tolerance, device, simulated=simulated, locate=last
+                    reference, onnx=file, simulated=simulated, precision=FP16, device=device, locate=last
                 ),
             )
         else:
-            parity = prove(function, folder, inputs, expected, tolerance, device)
+            parity = prove(
+                reference,
+                saved_model=saved_model_runner(folder / SAVED_MODEL) if "saved_model" in formats else None,
+                onnx=folder / ONNX if "onnx" in formats else None,
+                precision=held,
+                device=device,
+            )
+        allowed = reference.allowed(held)
         if labelled:
             narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop)
-            parity = measure(folder / ONNX, inputs, expected, decision, device)
+            parity, allowed = measure(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
         parity |= {"precision": {"name": precision, **narrowed}}
-        parity |= {"seed": seed, "recorded": record(folder / SAMPLES, inputs, expected)}
-        if function.trained_precision:
-            parity["float32_against_trained_precision"] = precision_change(
-                replace(function, model=model), inputs, expected
-            )
+        parity |= {"seed": seed, "recorded": record(folder / SAMPLES, reference, allowed)}
+        if reference.change is not None:
+            parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
         about = {"name": name or model.name, "labels": None if labels is None else [str(label) for label in labels]}
-        about |= _describe(function, folder, next(iter(expected.values())), precision)
+        about |= _describe(function, folder, answers, precision) | {"batchable": reference.is_batchable()}
         manifest = write_manifest(folder, about)
     return Artifact(Path(path), manifest, parity)
 
@@ -199,18 +198,9 @@ def _checked(formats: Sequence[str] | None, precision: str, device: str | None) 
     return formats
 
 
-def _raw(function: Served, given: Any) -> Batch | None:
-    """Raw inputs by name, which are checked."""
-    batch = raw_samples(function, given)
-    if batch is not None:
-        check_raw(batch, function.inputs)
-    return batch
-
-
-def _labelled(
-    function: Served, test: tuple[Any, Any] | None, calibration: Batch | None
-) -> tuple[Batch, Batch, np.ndarray]:
+def _labelled(function: Served, test: tuple[Any, Any] | None, given: Any) -> tuple[Batch, Batch, np.ndarray]:
     """What int8 is calibrated and tested on."""
+    calibration = real_batch(function, given)
     if test is None or calibration is None:
         missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]
         raise ValueError(
@@ -220,7 +210,7 @@ def _labelled(
     shapes = function.output_shapes
     if len(shapes) != 1 or len(shapes[0]) != 2:
         raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
-    inputs, labels = _raw(function, test[0]), np.asarray(test[1])
+    inputs, labels = real_batch(function, test[0]), np.asarray(test[1])
     assert inputs is not None
     if (size := 4 * function.model.count_params()) > _saving.LARGEST:
         raise ExportError(f"Expected at most 2 GB of weights for precision='int8'. Received: {size / 1e9:.1f} GB")

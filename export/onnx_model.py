@@ -16,7 +16,9 @@ from . import _saving
 from ._conversion import converted
 from ._inputs import zeros
 from ._isolated import PLAIN, run_forms
+from ._proof import prove
 from ._publish import published
+from ._reference import checked_reference
 from ._safety import check_onnx_file
 from ._saving import data_of, save
 from ._served import Served, served
@@ -40,8 +42,10 @@ def to_onnx(
     layout: str | None = None,
     samples: Any = None,
     overwrite: bool = False,
+    atol: float | None = None,
+    rtol: float | None = None,
 ) -> Path:
-    """Writes the model, for inference, as an ONNX file with a dynamic batch.
+    """Writes the model, for inference, as an ONNX file with a dynamic batch, which computes what Keras does.
 
     A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
     model's names; where Keras made a name up, a single one is called "input" or "output". Dynamic dimensions are named:
@@ -55,8 +59,11 @@ def to_onnx(
         activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
             None.
         layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: An example of what the model takes, if it has never seen an input, or takes only some sizes.
+        samples: Examples of what the model takes, compared beside random ones; needed if it has never seen an input,
+            takes only some sizes, or integers of unknown range.
         overwrite: Whether a file already there may be replaced.
+        atol: Absolute difference from Keras allowed beside roundings, as `export` takes it.
+        rtol: Difference allowed in proportion to the range of each channel, likewise.
 
     Returns:
         The file.
@@ -65,6 +72,7 @@ def to_onnx(
         FileExistsError: If something is there already.
         ExportError: If an operation cannot be converted, which the message names, or if the weights are larger than
             2 GB; no file is left.
+        ParityError: If onnxruntime computes something else.
         ValueError: If an argument is not usable.
 
     Example:
@@ -72,6 +80,7 @@ def to_onnx(
         >>> onnxruntime.InferenceSession("classifier.onnx").run(["output"], {"input": images})
     """
     function = served(model, preprocessing, activation, layout, samples)
+    reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
     with published(path, overwrite, Path.is_file) as building:
         write_onnx(function, building, opset)
         if data_of(building).exists():
@@ -79,6 +88,7 @@ def to_onnx(
                 f"Expected at most {_saving.LARGEST / 1e9:.1f} GB of weights for a file of its own. "
                 f"Received: {function.model.name} with more, which export() writes into a folder"
             )
+        prove(reference, onnx=building)
     return Path(path)
 
 

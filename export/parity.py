@@ -1,13 +1,21 @@
 """Whether two callables compute the same thing, with explicit tolerances and every figure kept.
 
-A candidate passes where, on every input, max |candidate - reference| <= atol + rtol * max |reference|, both are finite,
-and both decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis ("argmax"), or
-the same side of one half ("threshold"). An example whose decision in the reference hangs on less than the tolerance is
-a tie: counted, and left out of the agreement. What has several inputs or outputs takes or gives them by name, and
-passes where every output does. Nothing here knows of a format.
+A candidate passes where, at every element of every output,
+
+    |candidate - reference| <= atol + rtol * range + floor
+
+The range is that of the reference over all inputs, largest minus smallest, of the element's channel: its place on the
+last axis. So a small score beside a large box is held to its own scale, and a large value that all examples share
+excuses nothing. The floor is what the caller knows of rounding, by output and channel. Integers and booleans are equal,
+types and shapes too; an infinity is only equal to the same one, and NaN to nothing.
+
+Both also decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis ("argmax"),
+or the same side of one half ("threshold") or of zero ("sign"). A decision that hangs on less than is allowed is a tie:
+counted, and left out. Of ties alone nothing is known: then the agreement is None. What has several inputs or outputs
+takes or gives them by name, and passes where every output does. Nothing here knows of a format.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +26,7 @@ from .errors import ParityError
 # One array, or several by name.
 Arrays = np.ndarray | Mapping[str, np.ndarray]
 Compute = Callable[[Any], Arrays]
+DECISIONS = ("argmax", "threshold", "sign", None)
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class Parity:
         reference: Name of the reference.
         candidate: Name of what was compared with it.
         max_abs_diff: Largest absolute difference of all outputs on all inputs.
-        max_rel_diff: Largest, over the inputs, of the absolute difference relative to max |reference|.
+        max_rel_diff: Largest, over the outputs, of the absolute difference relative to max |reference|.
+        share: Largest share of what was allowed at an element that the difference took there, at most 1.
         argmax_agreement: Share of decisions, ties left out, that are equal; None where nothing is decided.
         decisions: How many decisions were compared.
         ties: How many were left out.
@@ -36,7 +46,7 @@ class Parity:
         batch_sizes: The different batch sizes.
         inputs: Names of the inputs.
         atol: Absolute tolerance.
-        rtol: Tolerance relative to max |reference|.
+        rtol: Tolerance relative to the range of each channel.
         agreement: The share of decisions that had to be equal.
     """
 
@@ -44,6 +54,7 @@ class Parity:
     candidate: str
     max_abs_diff: float
     max_rel_diff: float
+    share: float
     argmax_agreement: float | None
     decisions: int
     ties: int
@@ -66,6 +77,8 @@ def compare(
     *,
     atol: float,
     rtol: float = 0.0,
+    floor: Mapping[str, np.ndarray] | None = None,
+    unsettled: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     decision: str | None | Mapping[str, str | None] = "argmax",
     agreement: float = 1.0,
     names: tuple[str, str] = ("reference", "candidate"),
@@ -77,8 +90,11 @@ def compare(
         candidate: The callable to judge, or what it gave.
         inputs: Batches by name, each an array or several by name; the first axis counts examples.
         atol: Absolute tolerance.
-        rtol: Tolerance relative to max |reference|.
-        decision: "argmax", "threshold" (sigmoids) or None; or that for each output by name, None where it is not named.
+        rtol: Tolerance relative to the range of the reference in each channel.
+        floor: What is allowed beside it, by the output's name: a number for each channel, or one for all of them.
+        unsettled: By input and output, where an integer or boolean hangs on rounding, and is a tie.
+        decision: "argmax", "threshold" (sigmoids), "sign" (what a sigmoid is taken of) or None; or that for each
+            output by name, None where it is not named.
         agreement: The share of decisions that must be equal.
         names: What to call the two in the record and in errors.
 
@@ -93,35 +109,38 @@ def compare(
         >>> compare(np.tanh, lambda x: np.sinh(x) / np.cosh(x), {"ramp": ramp}, atol=1e-6).max_abs_diff
         5.9604645e-08
     """
-    kinds = decision.values() if isinstance(decision, Mapping) else [decision]
-    if not set(kinds) <= {"argmax", "threshold", None}:
-        raise ValueError(f'Expected decision to be "argmax", "threshold" or None. Received: decision={decision!r}')
+    kinds = set(decision.values()) if isinstance(decision, Mapping) else {decision}
+    if not kinds <= set(DECISIONS):
+        raise ValueError(f"Expected decision to be one of {DECISIONS}. Received: decision={decision!r}")
     counts = {name: _examples(x) for name, x in inputs.items()}
     if not inputs or not all(counts.values()):
         raise ValueError(f"Expected at least one input, none of them empty. Received: {_shapes(inputs)}")
-    measures = []
-    for name, x in inputs.items():
-        expected, received = (
-            _by_name(side[name] if isinstance(side, Mapping) else side(x)) for side in (reference, candidate)
-        )
-        where = f"{names[1]} against {names[0]} on {name}"
-        if expected.keys() != received.keys():
-            raise ParityError(f"Expected {where} to give {sorted(expected)}. Received: {sorted(received)}")
-        for output, values in expected.items():
-            at = f"{where}, output {output}" if len(expected) > 1 else where
-            kind = decision.get(output) if isinstance(decision, Mapping) else decision
-            measures.append(_measure(values, received[output], at, (atol, rtol), kind))
+    expected, received = (_answers(side, inputs) for side in (reference, candidate))
+    pair = f"{names[1]} against {names[0]}"
+    measures: list[_Measure] = []
+    for name in inputs:
+        if expected[name].keys() != received[name].keys():
+            given = sorted(expected[name]), sorted(received[name])
+            raise ParityError(f"Expected {pair} on {name} to give {given[0]}. Received: {given[1]}")
+    for output in next(iter(expected.values())):
+        kind = decision.get(output) if isinstance(decision, Mapping) else decision
+        ranges = channel_ranges(batch[output] for batch in expected.values())
+        allowed = atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges))
+        for name in inputs:
+            at = f"{pair} on {name}" + (f", output {output}" if len(expected[name]) > 1 else "")
+            ties = (unsettled or {}).get(name, {}).get(output)
+            measures.append(_measure(expected[name][output], received[name][output], at, allowed, kind, ties))
     decisions, agreed = sum(m.decisions for m in measures), sum(m.agreed for m in measures)
     if agreed < agreement * decisions:
         share = "" if agreement == 1 else f" in {agreement:.0%} of cases"
         raise ParityError(
-            f"Expected {names[1]} against {names[0]} to decide alike{share}. "
-            f"Received: {decisions - agreed} of {decisions} decisions differ"
+            f"Expected {pair} to decide alike{share}. Received: {decisions - agreed} of {decisions} decisions differ"
         )
     return Parity(
         *names,
         max_abs_diff=max(m.max_abs_diff for m in measures),
         max_rel_diff=max(m.max_rel_diff for m in measures),
+        share=max(m.share for m in measures),
         argmax_agreement=agreed / decisions if decisions else None,
         decisions=decisions,
         ties=sum(m.ties for m in measures),
@@ -134,54 +153,123 @@ def compare(
     )
 
 
+def by_channel(values: np.ndarray, channels: int) -> np.ndarray:
+    """Values as rows of channels; all of them in one column where there is one channel."""
+    return np.reshape(values, (-1, channels))
+
+
+def channels_of(arrays: Iterable[np.ndarray]) -> int:
+    """How many channels arrays of one output have: the size of their last axis, or 1 where that is not the same."""
+    sizes = {y.shape[-1] if y.ndim > 1 else 1 for y in arrays}
+    return max(sizes.pop(), 1) if len(sizes) == 1 else 1
+
+
+def channel_ranges(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Largest minus smallest finite value in each channel, over arrays of one output."""
+    arrays = [np.asarray(y) for y in arrays]
+    channels = channels_of(arrays)
+    rows = np.concatenate([by_channel(y, channels) for y in arrays]).astype("float64")
+    finite = np.isfinite(rows)
+    largest = np.max(rows, axis=0, where=finite, initial=-np.inf)
+    smallest = np.min(rows, axis=0, where=finite, initial=np.inf)
+    return np.where(finite.any(axis=0), largest - smallest, 0.0)
+
+
+def _of_channels(floor: Any, channels: int) -> np.ndarray:
+    """A floor for each channel; the largest for all of them where it was measured on others."""
+    floor = np.ravel(np.asarray(floor, "float64"))
+    return np.broadcast_to(floor if floor.size in (1, channels) else floor.max(), channels)
+
+
 @dataclass(frozen=True)
 class _Measure:
     max_abs_diff: float
     max_rel_diff: float
+    share: float
     decisions: int
     agreed: int
     ties: int
 
 
 def _measure(
-    expected: np.ndarray, received: np.ndarray, where: str, tolerance: tuple[float, float], decision: str | None
+    expected: np.ndarray,
+    received: np.ndarray,
+    where: str,
+    allowed: np.ndarray,
+    decision: str | None,
+    unsettled: np.ndarray | None,
 ) -> _Measure:
     expected, received = np.asarray(expected), np.asarray(received)
-    if expected.shape != received.shape:
-        raise ParityError(f"Expected {where} to have the shape {expected.shape}. Received: {received.shape}")
+    for kind in ("shape", "dtype"):
+        one, other = getattr(expected, kind), getattr(received, kind)
+        if one != other:
+            raise ParityError(f"Expected {where} to have the {kind} {one}. Received: {other}")
+    if expected.dtype.kind != "f":
+        return _equal(expected, received, where, unsettled)
     for kind, values in (("reference", expected), ("candidate", received)):
-        if not np.all(np.isfinite(values)):
-            count = int(np.sum(~np.isfinite(values)))
-            raise ParityError(
-                f"Expected {where} to be finite. Received: {count} values of the {kind} are NaN or infinite"
-            )
-    difference = np.abs(expected.astype("float64") - received.astype("float64"))
-    scale, worst = float(np.max(np.abs(expected))), float(np.max(difference))
-    allowed = tolerance[0] + tolerance[1] * scale
-    if worst > allowed:
-        index = tuple(int(i) for i in np.unravel_index(np.argmax(difference), difference.shape))
+        if count := int(np.sum(np.isnan(values))):
+            raise ParityError(f"Expected {where} to be numbers. Received: {count} values of the {kind} are NaN")
+    wide, narrow = expected.astype("float64"), received.astype("float64")
+    with np.errstate(invalid="ignore"):
+        difference = np.where(wide == narrow, 0.0, np.abs(wide - narrow))
+    rows = by_channel(difference, len(allowed))
+    beyond = np.where(rows > allowed, rows - allowed, 0.0)
+    if beyond.any():
+        # Of those beyond, the one that is farthest relative to what is allowed.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            worst = int(np.argmax(np.where(beyond > 0, rows / allowed, 0.0)))
+        index = tuple(int(i) for i in np.unravel_index(worst, difference.shape))
         raise ParityError(
-            f"Expected {where} to differ by at most {allowed:.3g}. "
-            f"Received: {worst:.3g} at {index}, {received[index]:.6g} instead of {expected[index]:.6g}"
+            f"Expected {where} to differ by at most {allowed[worst % len(allowed)]:.3g}. "
+            f"Received: {difference[index]:.3g} at {index}, {received[index]:.6g} instead of {expected[index]:.6g}"
         )
-    relative = worst / scale if scale else worst
-    return _Measure(worst, relative, *_decisions(expected, received, allowed, decision))
+    scale = float(np.max(np.abs(wide), where=np.isfinite(wide), initial=0.0))
+    worst_difference = float(np.max(difference, initial=0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = float(np.max(np.where(rows > 0, rows / allowed, 0.0), initial=0.0))
+    relative = worst_difference / scale if scale else worst_difference
+    return _Measure(worst_difference, relative, share, *_decisions(expected, received, allowed, decision))
+
+
+def _equal(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np.ndarray | None) -> _Measure:
+    """Integers and booleans: all are equal, apart from those that hang on rounding."""
+    settled = np.ones(expected.shape, bool) if unsettled is None else ~unsettled
+    different = settled & (expected != received)
+    if different.any():
+        index = tuple(int(i) for i in np.argwhere(different)[0])
+        raise ParityError(
+            f"Expected {where} to be equal. Received: {int(different.sum())} of {different.size} are not, "
+            f"at {index} {received[index]} instead of {expected[index]}"
+        )
+    return _Measure(0.0, 0.0, 0.0, 0, 0, int(np.sum(~settled)))
 
 
 def _decisions(
-    expected: np.ndarray, received: np.ndarray, tolerance: float, decision: str | None
+    expected: np.ndarray, received: np.ndarray, allowed: np.ndarray, decision: str | None
 ) -> tuple[int, int, int]:
     """Counts the decisions that were compared, those that agree, and the ties."""
-    if decision is None or (decision == "argmax" and expected.shape[-1] < 2):
+    if decision is None or (decision == "argmax" and (expected.ndim == 0 or expected.shape[-1] < 2)):
         return 0, 0, 0
-    if decision == "threshold":
-        clear = np.abs(expected - 0.5) > tolerance
-        same = (expected > 0.5) == (received > 0.5)
+    one, other = by_channel(expected, len(allowed)), by_channel(received, len(allowed))
+    if decision == "argmax":
+        one, other = expected.reshape(-1, expected.shape[-1]), received.reshape(-1, expected.shape[-1])
+        by_size = np.argsort(one, axis=-1)
+        first, second = by_size[:, -1], by_size[:, -2]
+        rows, limits = np.arange(len(one)), np.broadcast_to(allowed, one.shape[-1])
+        # Each of the two may be off by what is allowed to it.
+        clear = one[rows, first] - one[rows, second] > np.maximum(limits[first], limits[second])
+        same = first == np.argmax(other, axis=-1)
     else:
-        second, first = np.moveaxis(np.sort(expected, axis=-1)[..., -2:], -1, 0)
-        clear = first - second > tolerance
-        same = np.argmax(expected, axis=-1) == np.argmax(received, axis=-1)
+        border = 0.5 if decision == "threshold" else 0.0
+        clear = np.abs(one - border) > allowed
+        same = (one > border) == (other > border)
     return int(np.sum(clear)), int(np.sum(clear & same)), int(np.sum(~clear))
+
+
+def _answers(side: Compute | Mapping[str, Arrays], inputs: Mapping[str, Arrays]) -> dict[str, dict[str, np.ndarray]]:
+    """What one side gives for each input, by the name of the output."""
+    given = {name: side[name] if isinstance(side, Mapping) else side(x) for name, x in inputs.items()}
+    return {name: {key: np.asarray(y) for key, y in _by_name(arrays).items()} for name, arrays in given.items()}
 
 
 def _by_name(arrays: Arrays) -> Mapping[str, np.ndarray]:

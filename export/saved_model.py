@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ._inputs import Batch
+from ._proof import prove
 from ._publish import published
+from ._reference import checked_reference
 from ._served import Served, served, tracing
 from .errors import VerificationError
 from .preprocessing import Preprocessing
@@ -30,8 +32,10 @@ def to_saved_model(
     layout: str | None = None,
     samples: Any = None,
     overwrite: bool = False,
+    atol: float | None = None,
+    rtol: float | None = None,
 ) -> Path:
-    """Writes the model, for inference, as a SavedModel.
+    """Writes the model, for inference, as a SavedModel, which computes what Keras does.
 
     A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
     model's names; where Keras made a name up, a single one is called "input" or "output".
@@ -43,8 +47,11 @@ def to_saved_model(
         activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
             None.
         layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: An example of what the model takes, if it has never seen an input.
+        samples: Examples of what the model takes, compared beside random ones; needed if it has never seen an input,
+            takes only some sizes, or integers of unknown range.
         overwrite: Whether a SavedModel already there may be replaced.
+        atol: Absolute difference from Keras allowed beside roundings, as `export` takes it.
+        rtol: Difference allowed in proportion to the range of each channel, likewise.
 
     Returns:
         The folder.
@@ -52,6 +59,7 @@ def to_saved_model(
     Raises:
         FileExistsError: If something is there already.
         ExportError: If the model cannot be exported.
+        ParityError: If the SavedModel computes something else.
         ValueError: If an argument is not usable.
 
     Example:
@@ -59,8 +67,10 @@ def to_saved_model(
         >>> tf.saved_model.load("classifier").serve(images)["output"]
     """
     function = served(model, preprocessing, activation, layout, samples)
+    reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
     with published(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
         write_saved_model(function, building)
+        prove(reference, saved_model=saved_model_runner(building))
     return Path(path)
 
 

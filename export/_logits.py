@@ -1,0 +1,79 @@
+"""What the softmax or sigmoid at the end of an ONNX file is taken of: where it saturates, only this tells anything."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._inputs import Batch
+from ._isolated import Form, run_forms
+from ._saving import data_of
+
+_ACTIVATIONS = ("Softmax", "Sigmoid")
+# What may stand between an activation and the output.
+_BETWEEN = ("Identity", "Transpose", "Cast")
+
+
+def run_to_logits(
+    model: Path, outputs: Iterable[str], inputs: Mapping[str, Batch], form: Form
+) -> dict[str, Batch] | None:
+    """Runs a file up to the logits of its outputs.
+
+    Args:
+        model: The file.
+        outputs: Names of those that end in an activation.
+        inputs: Batches by name.
+        form: How to run it.
+
+    Returns:
+        For each batch the logits by the name of their output, or None where the file does not end in an activation.
+    """
+    with _probe(model, outputs) as (probe, tensors):
+        if not tensors:
+            return None
+        (answers,) = run_forms(probe, inputs, (form,)).values()
+    return {name: {output: batch[tensor] for output, tensor in tensors.items()} for name, batch in answers.items()}
+
+
+def in_layout_of(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Logits with their channels where the reference has them, and of its type: in fp16 the last cast comes later."""
+    layouts = [received]
+    if received.ndim > 2:
+        layouts += [np.moveaxis(received, 1, -1), np.moveaxis(received, -1, 1)]
+    return next((y for y in layouts if y.shape == expected.shape), received).astype(expected.dtype)
+
+
+@contextmanager
+def _probe(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A copy of a file, without its weights, that also gives the logits; and their names in it, by their output's."""
+    import onnx
+
+    opened = onnx.load(model, load_external_data=False)
+    tensors = _tensors(opened.graph, outputs)
+    given = {value.name for value in opened.graph.output}
+    opened.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(tensors.values()) if name not in given
+    )
+    with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
+        probe = Path(folder) / model.name
+        onnx.save(opened, probe)
+        if data_of(model).exists():
+            os.link(data_of(model), data_of(probe))
+        yield probe, tensors
+
+
+def _tensors(graph: Any, outputs: Iterable[str]) -> dict[str, str]:
+    made = {name: node for node in graph.node for name in node.output}
+    found = {}
+    for output in outputs:
+        node = made.get(output)
+        while node is not None and node.op_type in _BETWEEN:
+            node = made.get(node.input[0])
+        # What is given to the graph or held by it needs no node, and cannot be asked for.
+        if node is not None and node.op_type in _ACTIVATIONS and node.input[0] in made:
+            found[output] = node.input[0]
+    return found
