@@ -3,6 +3,7 @@
 A batch is a dict from the name of an input to its array; the first axis counts examples.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ Batch = dict[str, np.ndarray]
 
 # Where a dimension is dynamic: what is tried until the model takes it.
 _FIRST_SIZES = (32, 64, 128, 256, 8)
+# Of integers of unknown range: what is tried likewise, on so many examples.
+_BOUNDS, _TRIED = ((-9, 9), (0, 9), (0, 1)), 8
 # And what a second size is, by the first one and the place of the dimension: odd sizes if they may be, and no two
 # dimensions alike if they may be.
 Grown = Callable[[int, int], int]
@@ -35,7 +38,8 @@ class Raw:
         shape: None where it is dynamic; the batch always is.
         dtype: Its type.
         preprocessing: What its values mean, if the graph begins with it.
-        below: What integers stay below, if that is known.
+        bounds: The smallest and the largest integer that are drawn, if that is known.
+        is_index: Whether integers are looked up in a table, which gave the bounds.
         mean: What floats are drawn around, if that is known: an array that fits the input, as the next.
         std: Their standard deviation.
         sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
@@ -46,7 +50,8 @@ class Raw:
     shape: Shape
     dtype: str
     preprocessing: Preprocessing | None = None
-    below: int | None = None
+    bounds: tuple[int, int] | None = None
+    is_index: bool = False
     mean: np.ndarray | None = field(default=None, compare=False)
     std: np.ndarray | None = field(default=None, compare=False)
     sizes: tuple[tuple[int, ...], ...] = ()
@@ -156,6 +161,23 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
     ) from failures[0]
 
 
+def bounded(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
+    """Finds bounds for integers of which neither real inputs nor the graph tell any: some that the model takes."""
+    inputs = tuple(inputs)
+    open_ones = [raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide(np.dtype(raw.dtype))]
+    for bounds in _BOUNDS if open_ones else ():
+        found = tuple(replace(raw, bounds=bounds) if raw.name in open_ones else raw for raw in inputs)
+        with suppress(Exception):  # Whatever the model's own code raises.
+            for batch in random_inputs(found, (_TRIED,), 0).values():
+                run(batch)
+            return found
+    return inputs
+
+
+def _is_wide(dtype: np.dtype) -> bool:
+    return dtype.kind in "iu" and dtype.itemsize > 1
+
+
 def recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
     """Gives inputs the sizes that batches of them have: the first, and one that is different."""
     shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
@@ -234,21 +256,34 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
             drawn = raw.mean + raw.std * drawn
         return drawn.astype(dtype)
     low, high = (0, 1) if dtype.kind == "b" else _bounds(raw, dtype, like)
+    if raw.is_index:
+        return _spread(generator, low, high, shape).astype(dtype)
     drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
-    if (low, high) == (0, 1) and raw.below is None and shape[-1] > 1:
+    if (low, high) == (0, 1) and not raw.is_index and shape[-1] > 1:
         # A mask that leaves nothing is not what models are made for.
         drawn[..., 0] = 1
     return drawn.astype(dtype)
 
 
+def _spread(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Integers from everywhere between bounds, both of which are among them where there is room."""
+    count = math.prod(shape)
+    edges = low + np.arange(count) * (high - low + 1) / count
+    drawn = np.floor(edges + generator.random(count) * (high - low + 1) / count).astype("int64")
+    drawn[:1], drawn[1:][-1:] = low, high
+    return generator.permutation(np.clip(drawn, low, high)).reshape(shape)
+
+
 def _bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
     """The smallest and the largest integer of an input."""
-    if raw.below is not None:
-        return 0, raw.below - 1
+    if raw.is_index and raw.bounds is not None:
+        return raw.bounds
     if like is not None:
         low, high = int(like.min()), int(like.max())
         # Where real inputs are all the same, such as masks of ones, they do not tell what else there is.
         return (low, high) if low < high else (min(low, 0), max(high, 1))
+    if raw.bounds is not None:
+        return raw.bounds
     if dtype.itemsize == 1:
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     raise ValueError(

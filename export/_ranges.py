@@ -40,7 +40,8 @@ def with_ranges(function: Any) -> tuple[Raw, ...]:
         if not _is_open(raw, function.model):
             found.append(raw)
         elif np.dtype(raw.dtype).kind in "iu":
-            found.append(replace(raw, below=_below(graph, tensors[raw.name])))
+            below = _below(graph, tensors[raw.name])
+            found.append(raw if below is None else replace(raw, bounds=(0, below - 1), is_index=True))
         else:
             mean, std = _normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))
             found.append(replace(raw, mean=mean, std=std))

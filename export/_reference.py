@@ -15,7 +15,7 @@ from ._inputs import Batch, check_raw, examples, random_inputs, real_inputs
 from ._rounding import UNITS, Noise, noise
 from ._served import Served, raw_samples
 from .errors import ParityError
-from .parity import channel_ranges, compare
+from .parity import channel_ranges, compare, largest
 from .tolerances import FP32, TOLERANCES
 
 BATCH_SIZES = (1, 2, 7, 32)
@@ -84,14 +84,14 @@ class Reference:
             found[name] = found[name] + (chosen.atol if bounded and self.atol is None else self.atol or 0.0)
             if chosen.dtype != own.dtype and not bounded:
                 # Of an output that nothing moves, the values themselves have to do.
-                reach = float(ranges.max(initial=0.0)) or self._largest(name)
+                reach = float(ranges.max(initial=0.0)) or largest(self._of(name))
                 roundings = chosen.roundings * self.noise(chosen.dtype).floats[name]
                 found[name] = found[name] + np.minimum(roundings, chosen.most * reach)
         return found
 
     def ranges(self, name: str) -> np.ndarray:
         """How far apart the values of each channel of an answer are."""
-        return channel_ranges(batch[name] for batch in self.answers.values())
+        return channel_ranges(self._of(name))
 
     def weak(self) -> dict[str, str]:
         """The outputs of which a comparison proves little, and why."""
@@ -149,14 +149,16 @@ class Reference:
     def _run(self, batch: Batch) -> Batch:
         return _answers(self.function, batch)
 
-    def _largest(self, name: str) -> float:
-        return max(float(np.max(np.abs(batch[name]), initial=0.0)) for batch in self.answers.values())
+    def _of(self, name: str) -> list[np.ndarray]:
+        """An answer to all inputs."""
+        return [batch[name] for batch in self.answers.values()]
 
     def _known(self) -> Batch | None:
         """Real inputs, if there are any."""
         return next((batch for name, batch in self.inputs.items() if name.startswith("real")), None)
 
-    def _few(self) -> dict[str, Batch]:
+    def few(self) -> dict[str, Batch]:
+        """Some small batches."""
         small = {name: batch for name, batch in self.inputs.items() if examples(batch) <= _HALF_EXAMPLES}
         return small or dict([next(iter(self.inputs.items()))])
 

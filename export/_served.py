@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ._inputs import Batch, Raw, sized, zeros
+from ._inputs import Batch, Raw, bounded, sized, zeros
 from ._precision import in_float32
 from ._ranges import with_ranges
 from ._signature import Input, Signature, distinct, flat_samples, signature_of
@@ -199,9 +199,11 @@ def served(
         channels_first=first,
         trained_precision=trained_precision,
     )
-    function = replace(function, inputs=sized(function.inputs, flat_samples(signature, given), function.numpy))
+    known = flat_samples(signature, given)
+    function = replace(function, inputs=sized(function.inputs, known, function.numpy))
     with tracing(function):
-        return replace(function, inputs=with_ranges(function))
+        function = replace(function, inputs=with_ranges(function))
+    return replace(function, inputs=bounded(function.inputs, known, function.numpy))
 
 
 def with_gates(function: Served) -> Served:

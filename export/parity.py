@@ -124,12 +124,13 @@ def compare(
             raise ParityError(f"Expected {pair} on {name} to give {given[0]}. Received: {given[1]}")
     for output in next(iter(expected.values())):
         kind = decision.get(output) if isinstance(decision, Mapping) else decision
-        ranges = channel_ranges(batch[output] for batch in expected.values())
+        answers = [batch[output] for batch in expected.values()]
+        ranges, scale = channel_ranges(answers), largest(answers)
         allowed = atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges))
         for name in inputs:
             at = f"{pair} on {name}" + (f", output {output}" if len(expected[name]) > 1 else "")
             ties = (unsettled or {}).get(name, {}).get(output)
-            measures.append(_measure(expected[name][output], received[name][output], at, allowed, kind, ties))
+            measures.append(_measure(expected[name][output], received[name][output], at, allowed, scale, kind, ties))
     decisions, agreed = sum(m.decisions for m in measures), sum(m.agreed for m in measures)
     if agreed < agreement * decisions:
         share = "" if agreement == 1 else f" in {agreement:.0%} of cases"
@@ -175,6 +176,12 @@ def channel_ranges(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.where(finite.any(axis=0), largest - smallest, 0.0)
 
 
+def largest(arrays: Iterable[np.ndarray]) -> float:
+    """The largest finite absolute value of arrays."""
+    values = (np.abs(y.astype("float64")) for y in arrays)
+    return max(float(np.max(y, where=np.isfinite(y), initial=0.0)) for y in values)
+
+
 def _of_channels(floor: Any, channels: int) -> np.ndarray:
     """A floor for each channel; the largest for all of them where it was measured on others."""
     floor = np.ravel(np.asarray(floor, "float64"))
@@ -196,6 +203,7 @@ def _measure(
     received: np.ndarray,
     where: str,
     allowed: np.ndarray,
+    scale: float,
     decision: str | None,
     unsettled: np.ndarray | None,
 ) -> _Measure:
@@ -223,7 +231,6 @@ def _measure(
             f"Expected {where} to differ by at most {allowed[worst % len(allowed)]:.3g}. "
             f"Received: {difference[index]:.3g} at {index}, {received[index]:.6g} instead of {expected[index]:.6g}"
         )
-    scale = float(np.max(np.abs(wide), where=np.isfinite(wide), initial=0.0))
     worst_difference = float(np.max(difference, initial=0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         share = float(np.max(np.where(rows > 0, rows / allowed, 0.0), initial=0.0))

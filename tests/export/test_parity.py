@@ -18,7 +18,7 @@ def inputs():
 def test_every_figure_of_a_pair_that_agrees_is_kept(inputs):
     record = compare(softmax, lambda x: softmax(x) + 1e-6, inputs, atol=1e-5, names=("numpy", "shifted"))
     assert record.max_abs_diff == pytest.approx(1e-6)
-    largest = min(softmax(x).max() for x in inputs.values())
+    largest = max(softmax(x).max() for x in inputs.values())
     assert record.max_rel_diff == pytest.approx(1e-6 / largest)
     assert (record.argmax_agreement, record.decisions, record.ties) == (1.0, 10, 0)
     assert (record.examples, record.batch_sizes, record.inputs) == (10, (1, 2, 7), tuple(inputs))
@@ -44,24 +44,75 @@ def test_a_difference_just_inside_the_tolerance_passes_and_just_outside_fails(in
         compare(softmax, lambda x: softmax(x) + 1.1e-5, inputs, atol=1e-5)
 
 
-def test_the_relative_tolerance_grows_with_the_reference():
-    inputs = {"large": np.full((2, 3), 1000.0)}
-    assert compare(np.copy, lambda x: x + 0.05, inputs, atol=0, rtol=1e-4, decision=None).max_rel_diff == pytest.approx(
-        5e-5
-    )
-    with pytest.raises(ParityError, match="differ by at most 0.1"):
-        compare(np.copy, lambda x: x + 0.2, inputs, atol=0, rtol=1e-4, decision=None)
+def test_the_relative_tolerance_is_a_share_of_each_channels_own_range():
+    boxes_and_scores = np.array([[0.0, 0.2], [640.0, 0.8], [320.0, 0.5]])
+    inputs = {"one": boxes_and_scores[:1], "two": boxes_and_scores[1:]}
+
+    def off(boxes, scores):
+        return lambda x: x + np.array([boxes, scores])
+
+    record = compare(np.copy, off(0.06, 5e-5), inputs, atol=0, rtol=1e-4, decision=None)
+    assert record.max_rel_diff == pytest.approx(0.06 / 640, rel=1e-3) and record.share == pytest.approx(0.9375)
+    with pytest.raises(ParityError, match=r"at most 0.064. Received: 0.07 at \(0, 0\)"):
+        compare(np.copy, off(0.07, 0), inputs, atol=0, rtol=1e-4, decision=None)
+    with pytest.raises(ParityError, match=r"at most 6e-05. Received: 0.0001 at \(0, 1\)"):
+        compare(np.copy, off(0, 1e-4), inputs, atol=0, rtol=1e-4, decision=None)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_fails_even_where_both_agree(inputs, value):
+def test_a_value_that_all_examples_share_excuses_nothing():
+    inputs = {"large": np.array([[1e4, 1e4 + 2]]).T}
+    with pytest.raises(ParityError, match="at most 0.0002"):
+        compare(np.copy, lambda x: x + 0.1, inputs, atol=0, rtol=1e-4, decision=None)
+
+
+def test_a_floor_is_allowed_to_each_channel_or_to_all_of_them():
+    inputs = {"flat": np.ones((3, 2))}
+    floor = {"": np.array([0.1, 0.001])}
+    assert compare(np.copy, lambda x: x + [0.09, 0.0009], inputs, atol=0, floor=floor).share == pytest.approx(0.9)
+    with pytest.raises(ParityError, match=r"at most 0.001. Received: 0.002 at \(0, 1\)"):
+        compare(np.copy, lambda x: x + [0.09, 0.002], inputs, atol=0, floor=floor)
+    # Measured on outputs of another width, it is the largest that holds.
+    compare(np.copy, lambda x: x + 0.09, {"flat": np.ones((3, 4))}, atol=0, floor=floor, decision=None)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_integers_and_booleans_are_equal_unless_they_hang_on_rounding(dtype):
+    values = np.array([[0, 1, 1]], dtype)
+    other = np.array([[0, 1, 0]], dtype)
+    with pytest.raises(ParityError, match=r"to be equal. Received: 1 of 3 are not, at \(0, 2\)"):
+        compare({"x": values}, {"x": other}, {"x": values}, atol=10.0)
+    unsettled = {"x": {"": np.array([[False, False, True]])}}
+    record = compare({"x": values}, {"x": other}, {"x": values}, atol=0.0, unsettled=unsettled)
+    assert (record.ties, record.max_abs_diff) == (1, 0.0)
+
+
+def test_nan_is_equal_to_nothing(inputs):
     def spoil(x):
-        return np.full((len(x), 3), value)
+        return np.full((len(x), 3), np.nan)
 
-    with pytest.raises(ParityError, match="finite.* 3 values of the reference"):
+    with pytest.raises(ParityError, match="numbers.* 3 values of the reference are NaN"):
         compare(spoil, spoil, inputs, atol=1.0)
-    with pytest.raises(ParityError, match="finite.* values of the candidate"):
+    with pytest.raises(ParityError, match="values of the candidate are NaN"):
         compare(lambda x: np.zeros((len(x), 3)), spoil, inputs, atol=1.0)
+
+
+def test_an_infinity_is_only_equal_to_the_same_one():
+    x = np.array([[np.inf, 1.0, -np.inf]])
+    assert compare({"x": x}, {"x": x + [[0, 0.5, 0]]}, {"x": x}, atol=1.0, decision=None).max_abs_diff == 0.5
+    for wrong in ([[np.inf, 1.0, np.inf]], [[1e30, 1.0, -np.inf]], [[np.inf, np.inf, -np.inf]]):
+        with pytest.raises(ParityError, match="differ by at most"):
+            compare({"x": x}, {"x": np.array(wrong)}, {"x": x}, atol=1.0, decision=None)
+
+
+def test_another_type_fails(inputs):
+    with pytest.raises(ParityError, match="dtype float64. Received: float32"):
+        compare(softmax, lambda x: softmax(x).astype("float32"), inputs, atol=1.0)
+
+
+def test_of_ties_alone_the_agreement_is_not_known():
+    close = np.array([[0.5, 0.499999]])
+    record = compare(np.copy, lambda x: x[:, ::-1].copy(), {"close": close}, atol=1e-5)
+    assert (record.argmax_agreement, record.decisions, record.ties) == (None, 0, 1)
 
 
 def test_another_shape_fails(inputs):
