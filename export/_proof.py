@@ -1,5 +1,6 @@
 """The comparisons of an export: every form of the model against Keras."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ._isolated import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere,
 from ._logits import in_layout_of, run_to_logits
 from ._recorded import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
 from ._reference import BEFORE, Reference
-from ._served import PROBABILITIES
+from ._served import PROBABILITIES, Served
 from .errors import ParityError
 from .parity import Parity, compare
 from .tolerances import FP32, TOLERANCES
@@ -76,6 +77,36 @@ def prove(
             else:
                 weak = dict.fromkeys(judge.logits, "The graph does not show what its activation is taken of.") | weak
     return summarise(records, absent, "Keras") | {"weak": weak}
+
+
+def with_larger_weights(
+    reference: Reference, proof: dict[str, Any], write: Callable[[Served, Path], None], folder: Path
+) -> dict[str, Any]:
+    """Adds to a weak proof that the same network converts right with larger weights, where inputs move more of it.
+
+    Args:
+        reference: What Keras gives.
+        proof: What was compared, as `prove` gives it.
+        write: Writes a served function as an ONNX file.
+        folder: Where that may lie for a while.
+
+    Raises:
+        ParityError: If it does not convert right.
+    """
+    if not proof["weak"] or (other := reference.with_larger_weights()) is None:
+        return proof
+    with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=folder) as beside:
+        file = Path(beside) / "model.onnx"
+        write(other.function, file)
+        again = prove(other, onnx=file, device="cpu", locate=False)
+    times = f", weights {other.function.weights_times} times as large"
+    compared = [
+        {**pair, "candidate": f"{pair['candidate']}{times}"}
+        for pair in again["comparisons"]
+        if pair["status"] == "compared"
+    ]
+    still = {name: why for name, why in proof["weak"].items() if name in again["weak"]}
+    return proof | {"comparisons": [*proof["comparisons"], *compared], "weak": still}
 
 
 class _Judge:

@@ -103,6 +103,18 @@ class Reference:
                 found[name] = "It hardly changes with the input." if ranges.any() else "It is the same for every input."
         return found
 
+    def with_larger_weights(self) -> "Reference | None":
+        """Another network of the same form, where inputs move outputs that they do not move here; None if none does."""
+        weak = self.weak()
+        for times in _LARGER if weak else ():
+            function = replace(self.function, weights_times=times)
+            answers = _all_answers(function, self.inputs)
+            if all(np.isfinite(y).all() for given in answers.values() for y in given.values()):
+                other = replace(self, function=function, answers=answers, _noise={})
+                if len(other.weak()) < len(weak):
+                    return other
+        return None
+
     def is_batchable(self) -> bool:
         """Whether f(a, b) = f(a), f(b): whether examples are independent, and the first axis of outputs counts them."""
         parts = [random_inputs(self.function.inputs, (n,), self.seed + n, self._known()) for n in _TOGETHER]

@@ -48,6 +48,7 @@ class Served:
         channels_first: Whether they come first at the edge of the graph.
         trained_precision: The dtype policy the model had, where its computation was narrower than float32.
         gates: How much the highway blocks carry, where the graph tells it.
+        weights_times: How often larger than the model's own the matrices and kernels are that it runs with.
     """
 
     model: Any
@@ -59,6 +60,7 @@ class Served:
     channels_first: bool
     trained_precision: str | None
     gates: Gates | None = None
+    weights_times: int = 1
 
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Runs on tensors in the order of the inputs, eagerly or traced."""
@@ -71,7 +73,8 @@ class Served:
         prepared = [
             self._prepared(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        given, carried = self._called(prepared)
+        with _larger_weights(self.model, self.weights_times):
+            given, carried = self._called(prepared)
         if self.activation is not None:
             logits = given
             given = [getattr(ops, self.activation)(y) for y in given]
@@ -204,6 +207,19 @@ def served(
     with tracing(function):
         function = replace(function, inputs=with_ranges(function))
     return replace(function, inputs=bounded(function.inputs, known, function.numpy))
+
+
+@contextmanager
+def _larger_weights(model: Any, times: int) -> Iterator[None]:
+    """Runs a model with larger weights; its own stay as they are."""
+    import keras
+
+    if times == 1:
+        yield
+        return
+    large = [w for w in model.variables if keras.backend.is_float_dtype(w.dtype) and len(w.shape) > 1]
+    with keras.StatelessScope(state_mapping=[(w, keras.ops.multiply(w.value, times)) for w in large]):
+        yield
 
 
 def with_gates(function: Served) -> Served:

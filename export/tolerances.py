@@ -1,7 +1,7 @@
 """How finely an exported network computes, and how near to Keras each precision has to stay.
 
     precision   of the range   roundings         probabilities   the same arg-max   judged further by
-    fp32        1e-4           32, of float32    1e-5            every input
+    fp32        2e-5           16, of float32    1e-5            every input
     fp16        5e-3           8, of float16     5e-3            99 % of the inputs
     int8        what was measured at export                      what was measured  accuracy and time
 
@@ -35,13 +35,13 @@ class Tolerance:
     atol: float
     rtol: float
     agreement: float = 1.0
-    roundings: int = 32
+    roundings: int = 16
     dtype: str = "float32"
     most: float = float("inf")
 
 
 TOLERANCES = {
-    FP32: Tolerance(atol=1e-5, rtol=1e-4),
+    FP32: Tolerance(atol=1e-5, rtol=2e-5),
     FP16: Tolerance(atol=5e-3, rtol=5e-3, agreement=0.99, roundings=8, dtype="float16", most=1e-2),
     # Finite and of the right shape; accuracy and time judge the rest.
     INT8: Tolerance(atol=1.0, rtol=1.0, agreement=0.0),

@@ -15,6 +15,7 @@ from keras import layers, ops
 from onnx import helper, numpy_helper
 
 import export
+from export import onnx_model
 from export._proof import prove
 from export._reference import Reference, checked_reference
 from export._served import served
@@ -264,6 +265,35 @@ def test_larger_inputs_are_tried_where_others_move_nothing(tmp_path):
     assert [name for name in network.reference.inputs if "10 times" in name]
     assert prove(network.reference, onnx=network.file, device="cpu")["weak"] == {}
     network.refuses(of_weights((4, 3), column(1, lambda w: 1.01 * w)))
+
+
+def vanishing() -> keras.Model:
+    """A deep stack of sigmoids, through which nothing of the input arrives."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((8,), name="x")
+    for _ in range(16):
+        x = layers.Dense(8, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(0, 0.2))(x)
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def test_larger_weights_are_tried_where_larger_inputs_do_not_help(monkeypatch, tmp_path):
+    made = export.export(vanishing(), tmp_path / "a", formats="onnx", batch_sizes=(1, 2, 7))
+    assert made.weak == {}
+    assert any("weights 10 times as large" in c["candidate"] for c in made.parity["comparisons"])
+    assert sorted(path.name for path in made.path.iterdir()) == [
+        "artifact.json", "model.onnx", "parity.json", "samples.npz",
+    ]  # fmt: skip
+    # A conversion that cuts what a layer passes on is not to be seen in the network's own answers.
+    convert = onnx_model.converted
+
+    def convert_wrongly(function: Any, opset: int) -> Any:
+        model = convert(function, opset)
+        next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "HardSigmoid"
+        return model
+
+    monkeypatch.setattr(onnx_model, "converted", convert_wrongly)
+    with pytest.raises(export.ParityError, match="weights|differ by at most"):
+        export.export(vanishing(), tmp_path / "b", formats="onnx", batch_sizes=(1, 2, 7))
 
 
 def test_mixed_channels_are_each_held_to_their_own_scale(tmp_path):
