@@ -1,0 +1,12 @@
+"""Networks that others published for Keras 3, all small and with new weights, so that none needs a download."""
+
+from .images import IMAGES
+from .k3im import K3IM
+from .keras_hub_images import HUB_IMAGES
+from .keras_hub_tokens import HUB_TOKENS
+from .network import VOCABULARY
+from .sequences import SEQUENCES
+
+NETWORKS = (*IMAGES, *K3IM, *HUB_IMAGES, *HUB_TOKENS, *SEQUENCES)
+
+__all__ = ["NETWORKS", "VOCABULARY"]
