@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def prove(
                 records.append(record)
             else:
                 weak = dict.fromkeys(judge.logits, "The graph does not show what its activation is taken of.") | weak
-    return summarise(records, absent, "Keras") | {"weak": weak}
+    own = {"atol": reference.atol, "rtol": reference.rtol}
+    tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
+    return summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
 
 
 def with_larger_weights(

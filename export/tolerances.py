@@ -37,7 +37,7 @@ class Tolerance:
     agreement: float = 1.0
     roundings: int = 16
     dtype: str = "float32"
-    most: float = float("inf")
+    most: float = 1.0
 
 
 TOLERANCES = {

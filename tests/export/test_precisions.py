@@ -46,8 +46,10 @@ def test_half_precision_is_near_and_keeps_the_types_at_its_edge(tmp_path):
     assert kinds == {onnx.TensorProto.FLOAT16}
     for record in made.parity["comparisons"]:
         if record["status"] == "compared":
-            assert (record["atol"], record["rtol"], record["agreement"]) == (5e-3, 0.0, 0.99)
-            assert 0 < record["max_abs_diff"] <= 5e-3
+            assert record["agreement"] == 0.99 and 0 < record["share"] <= 1
+            before = record["candidate"].endswith("before its activation")
+            assert 0 < record["max_abs_diff"] <= (0.1 if before else 5e-3 + 1e-5)
+    assert (made.parity["tolerance"]["atol"], made.parity["tolerance"]["rtol"]) == (5e-3, 5e-3)
     assert made.parity["precision"]["name"] == "fp16"
     assert export.verify(made.path)["argmax_agreement"] >= 0.99
     np.testing.assert_allclose(export.load(made.path)(images(5)), expected(images(5)), atol=5e-3)

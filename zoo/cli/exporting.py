@@ -255,3 +255,5 @@ def _show_parity(parity: dict[str, Any]) -> None:
         if pair["status"] == "compared"
     ]
     console.show_table("Parity", ("compared", "with", "max abs diff", "arg-max agreement", "examples"), rows)
+    if weak := parity.get("weak"):
+        console.show_record("Weak proof", weak)
