@@ -77,12 +77,14 @@ class Reference:
         chosen, own = TOLERANCES[precision], TOLERANCES[FP32]
         found = {}
         for name, moved in self.noise(own.dtype).floats.items():
-            ranges = self.ranges(name)
-            bounded = name + BEFORE in next(iter(self.answers.values()))
-            rtol = 0.0 if bounded else chosen.rtol
+            ranges, before = self.ranges(name), self.noise(own.dtype).floats.get(name + BEFORE)
+            if before is not None:
+                # A softmax moves half as far as what it is taken of, a sigmoid a quarter.
+                moved = np.maximum(moved, before.max() / 2)
+            rtol = chosen.rtol if before is None else 0.0
             found[name] = own.roundings * moved + (rtol if self.rtol is None else self.rtol) * ranges
-            found[name] = found[name] + (chosen.atol if bounded and self.atol is None else self.atol or 0.0)
-            if chosen.dtype != own.dtype and not bounded:
+            found[name] = found[name] + ((self.atol or 0.0) if before is None or self.atol is not None else chosen.atol)
+            if chosen.dtype != own.dtype and before is None and self.rtol is None:
                 # Of an output that nothing moves, the values themselves have to do.
                 reach = float(ranges.max(initial=0.0)) or largest(self._of(name))
                 roundings = chosen.roundings * self.noise(chosen.dtype).floats[name]

@@ -124,7 +124,7 @@ def export(
         batch_sizes: Sizes of the batches that are compared.
         atol: Absolute difference allowed beside roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for what comes out
             of a softmax or sigmoid. "int8" itself is not held to it.
-        rtol: Difference allowed in proportion to the range of each channel; by default 2e-5, in "fp16" 5e-3, and 0 for
+        rtol: Difference allowed in proportion to the range of each channel; by default 2e-5, in "fp16" 2.5e-3, and 0 for
             what comes out of a softmax or sigmoid.
         seed: Of the random inputs.
 

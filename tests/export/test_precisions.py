@@ -49,7 +49,7 @@ def test_half_precision_is_near_and_keeps_the_types_at_its_edge(tmp_path):
             assert record["agreement"] == 0.99 and 0 < record["share"] <= 1
             before = record["candidate"].endswith("before its activation")
             assert 0 < record["max_abs_diff"] <= (0.1 if before else 5e-3 + 1e-5)
-    assert (made.parity["tolerance"]["atol"], made.parity["tolerance"]["rtol"]) == (5e-3, 5e-3)
+    assert (made.parity["tolerance"]["atol"], made.parity["tolerance"]["rtol"]) == (5e-3, 2.5e-3)
     assert made.parity["precision"]["name"] == "fp16"
     assert export.verify(made.path)["argmax_agreement"] >= 0.99
     np.testing.assert_allclose(export.load(made.path)(images(5)), expected(images(5)), atol=5e-3)
@@ -158,6 +158,9 @@ def cancelling_net(count: int = 12) -> keras.Model:
     for layer, kernel, bias in ((net.layers[1], np.eye(8), 4001.0), (net.layers[2], 0.3 * np.eye(8), -1200.3)):
         layer.activation = keras.activations.linear
         layer.set_weights([kernel.astype("float32"), np.full(8, bias, "float32")])
+    for layer in net.layers[3:]:
+        # What comes in is to arrive at the end.
+        layer.set_weights([1.5 * np.linalg.qr(layer.kernel.numpy())[0], 0.1 * layer.bias.numpy()])
     return net
 
 
@@ -168,8 +171,8 @@ def test_half_precision_that_is_not_near_enough_leaves_more_layers_in_float32(tm
     assert layers_in_float32(made.onnx)[0] == [True] * 3 + [False] * 9
     assert made.parity["precision"]["bytes"]["fp16"] == made.onnx.stat().st_size
     assert export.verify(made.path)["max_rel_diff"] <= 5e-3
-    with pytest.raises(export.ParityError, match="differ by at most 1e-06"):
-        export.export(cancelling_net(), tmp_path / "b", precision="fp16", atol=1e-6, rtol=0.0)
+    with pytest.raises(export.ParityError, match="differ by at most"):
+        export.export(deep_net(), tmp_path / "b", precision="fp16", atol=1e-6, rtol=0.0)
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
