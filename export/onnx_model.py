@@ -20,7 +20,7 @@ from ._proof import prove
 from ._publish import published
 from ._reference import checked_reference
 from ._safety import check_onnx_file
-from ._saving import data_of, save
+from ._saving import save
 from ._served import Served, served
 from ._structure import check_operations, operations
 from .errors import ExportError, in_one_line
@@ -83,7 +83,7 @@ def to_onnx(
     reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
     with published(path, overwrite, Path.is_file) as building:
         write_onnx(function, building, opset)
-        if data_of(building).exists():
+        if any(file != building for file in building.parent.iterdir()):
             raise ExportError(
                 f"Expected at most {_saving.LARGEST / 1e9:.1f} GB of weights for a file of its own. "
                 f"Received: {function.model.name} with more, which export() writes into a folder"
