@@ -136,7 +136,7 @@ def _placed(new: Path, target: Path) -> bool:
 
 
 def _replaced(new: Path, target: Path, aside: Path) -> bool:
-    """Puts something in the target's place; False if that is gone or another's by now, and has to be looked at again."""
+    """Puts something in the target's place; False if that is gone or another's by now: it has to be looked at again."""
     if _exchanged(new, target):
         return True
     try:
