@@ -133,7 +133,7 @@ def inlined() -> Iterator[None]:
 
 @cache
 def _let_threads_inline() -> None:
-    """TensorFlow's own switch, `run_functions_eagerly`, is one for all threads, of which others may train or predict."""
+    """TensorFlow's own switch, `run_functions_eagerly`, is one for all threads, which may be training or predicting."""
     import tensorflow as tf
 
     function = type(tf.function(lambda: None))
