@@ -115,6 +115,7 @@ def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> Non
         "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
         "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
         "activation": function.activation,
+        "layout": function.layout,
         "weights_sha256": weights_hash(function.model),
     }
     model.doc_string = ""
@@ -160,10 +161,14 @@ def check_onnx(path: Path) -> Any:
 
 def describe_onnx(path: Path) -> dict[str, Any]:
     """What an artifact says of its ONNX file."""
-    model = check_onnx(path)
+    return describe(check_onnx(path))
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """What an artifact says of an ONNX model."""
     return {
         "operations": operations(model),
-        "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}["weights_sha256"],
+        "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".removesuffix(" None"),

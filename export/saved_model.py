@@ -159,5 +159,14 @@ def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:
             return {name: y.numpy() for name, y in given.items()}
 
     # A signature is only borrowed from the object it belongs to.
-    run.loaded = loaded  # type: ignore[attr-defined]
+    run.loaded, run.endpoint = loaded, endpoint  # type: ignore[attr-defined]
     return run
+
+
+def saved_model_tensors(run: Any) -> dict[str, list[tuple[str, str, tuple[int | None, ...]]]]:
+    """Name, type and shape of the inputs and outputs of what `saved_model_runner` gave."""
+    sides = {"inputs": run.endpoint.structured_input_signature[1], "outputs": run.endpoint.structured_outputs}
+    return {
+        kind: [(name, spec.dtype.name, tuple(spec.shape.as_list())) for name, spec in specs.items()]
+        for kind, specs in sides.items()
+    }
