@@ -12,6 +12,7 @@ from ._manifest import MANIFEST, ONNX, PARITY
 from ._safety import read_json
 from .errors import VerificationError
 
+_SHOWN = 200
 _QUANTISED = {"QuantizeLinear", "DynamicQuantizeLinear"}
 _PRECISIONS = {"fp16": "float16", "int8": "int8"}
 Tensors = Iterable[tuple[str, str, tuple[Any, ...]]]
@@ -30,10 +31,10 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
         found = {name: (dtype, [n if isinstance(n, int) else None for n in shape]) for name, dtype, shape in tensors}
         declared = {tensor["name"]: (tensor["dtype"], tensor["shape"]) for tensor in manifest[kind]}
         if sorted(found) != sorted(declared):
-            _refuse(file, f"the {kind} {', '.join(found)}", ", ".join(declared))
+            _refuse(file, f"the {kind}", ", ".join(declared), ", ".join(found))
         for name, (dtype, shape) in declared.items():
             if found[name][0] != dtype or not _fit(shape, found[name][1], exact and kind == "inputs"):
-                _refuse(file, f"{name} of type {found[name][0]} and shape {found[name][1]}", f"{dtype} and {shape}")
+                _refuse(file, name, f"of {dtype} and shape {shape}", f"{found[name][0]} and shape {found[name][1]}")
 
 
 def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> None:
@@ -42,7 +43,7 @@ def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> No
     check_tensors(manifest, given, file, exact=False)
     inputs = given.get("inputs", [])
     if len({shape[:1] for _, _, shape in inputs}) > 1:
-        _refuse(file, f"inputs of shape {[shape for _, _, shape in inputs]}", "one batch")
+        _refuse(file, "inputs", "of one batch", f"the shapes {[shape for _, _, shape in inputs]}")
 
 
 def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, described: Mapping[str, Any]) -> None:
@@ -58,13 +59,13 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
     check_tensors(manifest, _tensors(model), file)
     for name, value in described.items():
         if manifest.get(name, value) != value:
-            _refuse(file, f"{name} {value!r:.200}", f"{manifest[name]!r:.200}")
+            _refuse(file, name, manifest[name], value)
     entries = {entry.key: entry.value for entry in model.metadata_props}
     for name, is_text in (("labels", False), ("preprocessing", False), ("activation", True), ("layout", True)):
         value = entries.get(name)
         # Files from before have no layout.
         if (name != "layout" or name in entries) and not _same(value, manifest.get(name), is_text):
-            _refuse(file, f"{name} {value!r:.200}", f"{manifest.get(name)!r:.200}")
+            _refuse(file, name, manifest.get(name), value)
     _check_precision(folder, manifest, model)
 
 
@@ -80,13 +81,13 @@ def _check_precision(folder: Path, manifest: Mapping[str, Any], model: Any) -> N
     wanted = {"exported": _PRECISIONS.get(str(name), plain)}
     wanted["trained"] = str(trained.get("trained_precision")) if isinstance(trained, dict) else plain
     if declared != wanted:
-        _refuse(folder / PARITY, f"precision {wanted}", str(declared))
+        _refuse(folder / PARITY, "precision", declared, wanted)
     import onnx
 
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     quantised = any(node.op_type in _QUANTISED for node in model.graph.node)
     if not {"float16": half, "int8": quantised}.get(declared["exported"], True):
-        _refuse(folder / ONNX, "no such numbers", declared["exported"])
+        _refuse(folder / ONNX, "numbers in", declared["exported"], "none")
 
 
 def _tensors(model: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
@@ -119,5 +120,7 @@ def _same(entry: str | None, value: Any, is_text: bool) -> bool:
         return False
 
 
-def _refuse(file: Path, found: str, declared: str) -> None:
-    raise VerificationError(f"Expected {file} to be what {MANIFEST} says, {declared}. Received: {found}")
+def _refuse(file: Path, name: str, declared: Any, found: Any) -> None:
+    shown = (value if isinstance(value, str) else repr(value) for value in (declared, found))
+    wanted, received = (text[:_SHOWN] for text in shown)
+    raise VerificationError(f"Expected {file} with {name} {wanted}, as {MANIFEST} says. Received: {received}")
