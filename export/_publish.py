@@ -68,8 +68,8 @@ def _prefix(target: Path) -> str:
 def _of_this_machine(target: Path) -> str:
     # Machine and process that build are named, so that what a killed one has left can be told from what is being built.
     # No machine has a plus in its name.
-    name = os.fsencode(target.name)
-    name = target.name if len(name) <= _LONGEST else hashlib.sha256(name).hexdigest()
+    encoded = os.fsencode(target.name)
+    name = target.name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()
     return f".{name}-{socket.gethostname()}+"
 
 
