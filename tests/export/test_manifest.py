@@ -123,7 +123,7 @@ def test_every_edit_in_one_place_is_refused_in_a_sentence_or_works(here):
     assert unclear == []
     assert refused > 500
     # What an artifact from before need not have, and a size that the model knows and its maker need not.
-    later = ("operations", "weights_sha256", "opset", "ir_version", "producer", "precision")
+    later = ("operations", "weights_sha256", "opset", "ir_version", "producer", "precision", "batchable")
     assert accepted == {*(((name,), "missing") for name in later), (("outputs", 0, "shape", 1), None)}
 
 
