@@ -182,7 +182,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
 
 
 def _varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
-    """A number of at most so many bits, in as few bytes as it takes: no other has one meaning for every parser."""
+    """A number of at most so many bits: no other has one meaning for every parser."""
     value = 0
     for shift in range(0, bits, 7):
         if at >= end:
@@ -191,7 +191,7 @@ def _varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            if value >> bits or (byte == 0 and shift):
+            if value >> bits:
                 break
             return value, at
     raise _Malformed("bytes that are no message")

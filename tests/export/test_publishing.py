@@ -201,6 +201,19 @@ def test_a_link_stays_and_what_it_leads_to_is_written(kind, tmp_path):
         pass
 
 
+@pytest.mark.usefixtures("steps")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_name_that_another_takes_at_that_moment_is_not_taken_from_it(kind, monkeypatch, tmp_path):
+    for number, name in enumerate(("new", "target")):
+        build(tmp_path / name, kind, number)
+    # As if the target had come to be right after it was looked for.
+    monkeypatch.setattr("os.path.lexists", lambda path: False)
+    assert not _publish._placed(tmp_path / "new", tmp_path / "target")
+    for number, name in enumerate(("new", "target")):
+        path = tmp_path / name
+        assert (content(path) if kind == "folder" else {path.read_text()}) == {str(number)}
+
+
 def test_a_link_to_itself_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
     with pytest.raises(FileExistsError), published(tmp_path / "link", False, lambda target: True):

@@ -71,6 +71,14 @@ def test_a_place_elsewhere_is_found_or_the_file_refused(place, tmp_path):
         check_onnx_file(path)
 
 
+@pytest.mark.parametrize("content", [b"\0\0", bytes([8 << 3 | 3, 8 << 3 | 4]), b"\x0a", b"\x0a\x05abc"])
+def test_what_is_no_message_is_refused(content, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model(content))
+    with pytest.raises(VerificationError, match="Expected .* to be an ONNX file"):
+        check_onnx_file(path)
+
+
 def test_a_plain_file_beside_is_found(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(model(field(13, PLACE)))
