@@ -4,8 +4,11 @@ Every node of the result must be an operation of the opset, and nothing may have
 """
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from ._dimensions import named
@@ -16,6 +19,9 @@ from ._translation import translated
 from .errors import ExportError, in_one_line
 
 _INSIDE = "keras_skip_"
+_inlining = ContextVar("inlining", default=False)
+# tf2onnx counts the names that it makes up, patches TensorFlow and logs for the whole process.
+_one_at_a_time = threading.Lock()
 
 
 def converted(function: Served, opset: int) -> Any:
@@ -41,7 +47,7 @@ def converted(function: Served, opset: int) -> Any:
             return dict(zip(outside, function(*tensors).values(), strict=True))
 
     traced = tf.function(call, input_signature=specs)
-    with inlined(), _logged_errors() as errors:
+    with _one_at_a_time, inlined(), _logged_errors() as errors:
         with tracing(function):
             concrete = traced.get_concrete_function()
         _refuse_state(function.model, scope)
@@ -112,16 +118,24 @@ def _logged_errors() -> Iterator[list[str]]:
 
 @contextmanager
 def inlined() -> Iterator[None]:
-    """Traces functions inside the function in place.
+    """Traces functions inside the function in place, those of this thread.
 
     Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
     look into such calls.
     """
-    import tensorflow as tf
-
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
+    _let_threads_inline()
+    token = _inlining.set(True)
     try:
         yield
     finally:
-        tf.config.run_functions_eagerly(before)
+        _inlining.reset(token)
+
+
+@cache
+def _let_threads_inline() -> None:
+    """TensorFlow's own switch, `run_functions_eagerly`, is one for all threads, which may be training or predicting."""
+    import tensorflow as tf
+
+    function = type(tf.function(lambda: None))
+    switch = function._run_functions_eagerly.fget
+    function._run_functions_eagerly = property(lambda self: _inlining.get() or switch(self))

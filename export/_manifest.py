@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ._safety import check_folder, read_json
+from ._schema import faults
 from .errors import VerificationError
 
 FORMAT = 1
+# Faults that a message names.
+_TOLD = 5
 MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
     "artifact.json",
     "parity.json",
@@ -33,6 +36,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     files = {name: sha256(folder / name) for name in files_of(folder) if name != MANIFEST}
     manifest = {"format": FORMAT, **content, "files": files}
     manifest["sha256"] = _digest(manifest)
+    _check(manifest, folder / MANIFEST)
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -48,19 +52,27 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}")
     try:
-        manifest = read_json(path)
-        digest, found = _digest(manifest), manifest["sha256"]
+        return _checked(read_json(path), path)
     except VerificationError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {error!r}") from error
-    if manifest.get("format") != FORMAT:
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {error}") from error
+
+
+def _checked(manifest: Any, path: Path) -> dict[str, Any]:
+    if isinstance(manifest, dict) and manifest.get("format") != FORMAT:
         raise VerificationError(
             f"Expected {path} to be of format {FORMAT}. Received: format {manifest.get('format')!r}"
         )
-    if digest != found:
+    _check(manifest, path)
+    if _digest(manifest) != manifest["sha256"]:
         raise VerificationError(f"Expected {path} as it was exported. Received: changed contents")
-    return manifest
+    return dict(manifest)
+
+
+def _check(manifest: Any, path: Path) -> None:
+    if found := list(faults(manifest)):
+        raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {'; '.join(found[:_TOLD])}")
 
 
 def gates_output(manifest: Mapping[str, Any]) -> str | None:

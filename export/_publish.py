@@ -1,12 +1,17 @@
 """Nothing half-written: what is published is built in a folder beside its target and moved into place in one step.
 
-A folder takes another's place by an exchange of the two names, which Linux and macOS have as one operation. Where the
-file system has none, two renames stand in for it; if the process is killed between them, the earlier export is found
-again, and put back, by whoever next publishes there.
+The step decides, and not a look beforehand: a new name is only taken if nothing has it, and an earlier export is
+replaced by an exchange of the two names. Linux and macOS have both as one operation, so of several that publish at once
+each leaves something whole, and without `overwrite` only the first succeeds. Where the file system has no exchange, two
+renames stand in for it; if the process is killed between them, the earlier export is found again, and put back, by
+whoever next publishes there.
 """
 
 import ctypes
+import errno
 import glob
+import hashlib
+import itertools
 import os
 import shutil
 import socket
@@ -16,9 +21,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREVIOUS = "previous"
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-_RENAME_SWAP = 2
+_NEW, _PREVIOUS = "new", "previous"
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
+_RENAME_SWAP, _RENAME_EXCL = 2, 4
+_TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+# Bytes of a name that stands in the name of the folder beside it, with those of the machine and the process.
+_LONGEST = 100
 
 
 @contextmanager
@@ -26,7 +34,7 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
     """Gives a path to build at; when the block ends without an exception, what is there takes the target's place.
 
     Args:
-        path: The target, a file or a folder.
+        path: The target, a file or a folder. Where it is a link, what it leads to is the target.
         overwrite: Whether an existing target may be replaced.
         replaceable: Says whether an existing target is of the kind about to be written; nothing else is ever deleted.
 
@@ -34,18 +42,23 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
         A path that does not exist yet, on the target's file system and with its name.
 
     Raises:
-        FileExistsError: If the target exists and may not be replaced. Raised before the block runs.
+        FileExistsError: If the target exists and may not be replaced. Raised before the block runs, or after it if the
+            target came to be while it ran.
     """
-    target = Path(path).absolute()
+    target = Path(os.path.realpath(path))
     _clear_up(target)
     _check_target(target, overwrite, replaceable)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=_prefix(target), dir=target.parent) as folder:
-        work = Path(folder)
-        yield work / target.name
-        _check_target(target, overwrite, replaceable)
-        _to_disk(work / target.name)
-        _swap(work / target.name, target, aside=work / _PREVIOUS)
+        new = Path(folder, _NEW, target.name)
+        new.parent.mkdir()
+        yield new
+        _to_disk(new)
+        asides = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
+        while not _placed(new, target):
+            _check_target(target, overwrite, replaceable)
+            if _replaced(new, target, next(asides)):
+                break
 
 
 def _prefix(target: Path) -> str:
@@ -55,7 +68,9 @@ def _prefix(target: Path) -> str:
 def _of_this_machine(target: Path) -> str:
     # Machine and process that build are named, so that what a killed one has left can be told from what is being built.
     # No machine has a plus in its name.
-    return f".{target.name}-{socket.gethostname()}+"
+    encoded = os.fsencode(target.name)
+    name = target.name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()
+    return f".{name}-{socket.gethostname()}+"
 
 
 def _clear_up(target: Path) -> None:
@@ -65,8 +80,8 @@ def _clear_up(target: Path) -> None:
         process = left.name.removeprefix(prefix).partition("-")[0]
         if left.is_symlink() or not process.isdigit() or _runs(int(process)):
             continue
-        if (left / _PREVIOUS).exists() and not target.exists():
-            (left / _PREVIOUS).rename(target)
+        for previous in left.glob(f"{_PREVIOUS}*"):
+            _placed(previous, target)
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -84,11 +99,11 @@ def _runs(process: int) -> bool:
 
 
 def _check_target(target: Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> None:
-    if not target.exists():
+    if not os.path.lexists(target):
         return
     if not overwrite:
         raise FileExistsError(f"Expected a path where nothing is, or overwrite=True. Received: {target}")
-    if not replaceable(target):
+    if not replaceable(target) and os.path.lexists(target):
         raise FileExistsError(f"Expected an earlier export to overwrite. Received: {target}, which is something else.")
 
 
@@ -100,26 +115,56 @@ def _to_disk(new: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _swap(new: Path, target: Path, aside: Path) -> None:
-    # A folder cannot be renamed over another that holds files.
-    if not target.is_dir():
-        new.replace(target)
-    elif not _exchanged(new, target):
-        target.rename(aside)
-        try:
+def _placed(new: Path, target: Path) -> bool:
+    """Gives the target's name to something; False, and nothing done, where something has that name."""
+    if _renamed(new, target, _RENAME_NOREPLACE if sys.platform == "linux" else _RENAME_EXCL):
+        return True
+    if os.path.lexists(target):
+        return False
+    try:
+        if new.is_dir() or sys.platform == "win32":
             new.rename(target)
-        except OSError:
-            aside.rename(target)
+        else:
+            # Other systems would rename a file over another.
+            os.link(new, target)
+            new.unlink()
+    except OSError as error:
+        if error.errno not in _TAKEN:
             raise
+        return False
+    return True
+
+
+def _replaced(new: Path, target: Path, aside: Path) -> bool:
+    """Puts something in the target's place; False if that is gone or another's by now: it has to be looked at again."""
+    if _exchanged(new, target):
+        return True
+    try:
+        # A folder cannot be renamed over another that holds files.
+        if not (new.is_dir() or target.is_dir()):
+            new.replace(target)
+            return True
+        target.rename(aside)
+    except FileNotFoundError:
+        return False
+    try:
+        return _placed(new, target)
+    except OSError:
+        _placed(aside, target)
+        raise
 
 
 def _exchanged(one: Path, other: Path) -> bool:
     """Exchanges two names in one step; False, and nothing done, where that is not to be had."""
+    return _renamed(one, other, _RENAME_EXCHANGE if sys.platform == "linux" else _RENAME_SWAP)
+
+
+def _renamed(one: Path, other: Path, how: int) -> bool:
+    names = os.fsencode(one), os.fsencode(other)
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None, use_errno=True)
-        names = os.fsencode(one), os.fsencode(other)
         if sys.platform == "linux":
-            return library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
+            return bool(library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], how) == 0)
         if sys.platform == "darwin":
-            return library.renamex_np(*names, _RENAME_SWAP) == 0
+            return bool(library.renamex_np(*names, how) == 0)
     return False

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ._agreement import check_batch
 from ._arrays import read_batches
 from ._inputs import Batch
 from ._manifest import PARITY, SAMPLES, gates_output
 from ._safety import check_arrays, read_json
 from ._served import PROBABILITIES
+from .errors import VerificationError, in_one_line
 
 # What the arrays of a recorded batch are, before their names.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
@@ -34,21 +36,48 @@ def read_recorded(
     Raises:
         VerificationError: If a file is not what is written at export.
     """
-    parity = read_json(folder / PARITY)
-    check_arrays(folder / SAMPLES)
-    batches = read_batches(folder / SAMPLES)
-    inputs, outputs, unsettled, allowed = (
+    try:
+        parity = read_json(folder / PARITY)
+        # Artifacts from before there were precisions agree in every decision.
+        first = {"agreement": 1.0, **parity["comparisons"][0]}
+        atol, rtol, agreement = (float(first[key]) for key in ("atol", "rtol", "agreement"))
+        if not all(0 <= value < float("inf") for value in (atol, rtol, agreement)):
+            raise ValueError(f"tolerances {atol}, {rtol} and {agreement}")
+    except VerificationError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {in_one_line(error)}") from error
+    inputs, outputs, unsettled, allowed = _read_samples(folder / SAMPLES, manifest)
+    tolerance: dict[str, Any] = {"atol": atol, "agreement": agreement, "unsettled": unsettled}
+    tolerance["floor"] = next(iter(allowed.values())) or _of_scale(outputs, rtol)
+    return inputs, outputs, tolerance | {"decision": decision_of(manifest["activation"], gates_output(manifest))}
+
+
+def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Batch]]:
+    """By the name of their batch: inputs, outputs, where those hang on rounding, and how much they may differ."""
+    check_arrays(path)
+    try:
+        batches = read_batches(path)
+    except (KeyError, IndexError, ValueError) as error:
+        raise VerificationError(f"Expected {path} to hold batches. Received: {in_one_line(error)}") from error
+    read = [
         {
             name: {key.removeprefix(kind): x for key, x in arrays.items() if key.startswith(kind)}
             for name, arrays in batches.items()
         }
         for kind in (INPUT, OUTPUT, UNSETTLED, ALLOWED)
-    )
-    # Artifacts from before there were precisions agree in every decision.
-    first = {"agreement": 1.0, **parity["comparisons"][0]}
-    tolerance: dict[str, Any] = {"atol": first["atol"], "agreement": first["agreement"], "unsettled": unsettled}
-    tolerance["floor"] = next(iter(allowed.values())) or _of_scale(outputs, first["rtol"])
-    return inputs, outputs, tolerance | {"decision": decision_of(manifest["activation"], gates_output(manifest))}
+    ]
+    if not batches or not all(len(x) for batch in read[0].values() for x in batch.values() if x.ndim):
+        raise VerificationError(f"Expected {path} to hold batches. Received: none, or an empty one")
+    for inputs, outputs, unsettled, allowed in zip(*(kind.values() for kind in read), strict=True):
+        check_batch(manifest, path, inputs=inputs, outputs=outputs)
+        ties = all(
+            name in outputs and (x.dtype, x.shape) == (bool, outputs[name].shape) for name, x in unsettled.items()
+        )
+        floors = all(x.dtype.kind == "f" and x.size and np.all(x >= 0) and np.all(x < np.inf) for x in allowed.values())
+        if not (ties and floors):
+            raise VerificationError(f"Expected {path} to hold what may differ. Received: other arrays")
+    return read
 
 
 def _of_scale(outputs: Mapping[str, Batch], rtol: float) -> Batch:

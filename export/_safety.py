@@ -36,6 +36,8 @@ _FIELDS: dict[str, dict[int, str]] = {
 }
 _KEY, _VALUE, _LOCATION = 1, 2, b"location"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Bits of the numbers in the wire format: beyond them parsers drop some or refuse, each in its own way.
+_TAG_BITS, _LENGTH_BITS, _VALUE_BITS = 32, 31, 70
 
 
 def check_regular(path: Path) -> None:
@@ -151,37 +153,45 @@ def _locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> 
         elif kind == "entry":
             entry[field] = data[first:last]
     if entry.get(_KEY) == _LOCATION:
-        yield entry.get(_VALUE, b"").decode("utf-8", "replace")
+        try:
+            yield entry.get(_VALUE, b"").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _Malformed("a file name that is no text") from error
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Gives number, start and end of every field with a length; the others are stepped over."""
     while at < end:
-        tag, at = _varint(data, at, end)
+        tag, at = _varint(data, at, end, _TAG_BITS)
         number, kind = tag >> 3, tag & 7
+        if number == 0:
+            raise _Malformed("bytes that are no message")
         if kind == _VARINT:
-            _, at = _varint(data, at, end)
+            _, at = _varint(data, at, end, _VALUE_BITS)
         elif kind in (_FIXED64, _FIXED32):
             at += 8 if kind == _FIXED64 else 4
         elif kind == _BYTES:
-            length, at = _varint(data, at, end)
+            length, at = _varint(data, at, end, _LENGTH_BITS)
             if at + length <= end:
                 yield number, at, at + length
             at += length
         else:
             raise _Malformed("bytes that are no message")
-        if at > end or number == 0:
+        if at > end:
             raise _Malformed("bytes that are no message")
 
 
-def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+def _varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
+    """A number of at most so many bits: no other has one meaning for every parser."""
     value = 0
-    for shift in range(0, 70, 7):
+    for shift in range(0, bits, 7):
         if at >= end:
             raise _Malformed("a message that ends too early")
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
+            if value >> bits:
+                break
             return value, at
     raise _Malformed("bytes that are no message")

@@ -51,3 +51,17 @@ def run_session(session: Any, batch: Batch) -> Batch:
     except Exception as error:
         shapes = ", ".join(str(x.shape) for x in batch.values())
         raise ExportError(f"Expected onnxruntime to run on shape {shapes}. Received: {error}") from error
+
+
+def session_tensors(session: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
+    """Name, type and shape of a session's inputs and outputs."""
+    return {
+        kind: [(value.name, _numpy_name(value.type), tuple(value.shape)) for value in values]
+        for kind, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs()))
+    }
+
+
+def _numpy_name(kind: str) -> str:
+    # Such as tensor(float) and tensor(int64).
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)

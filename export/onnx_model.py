@@ -20,7 +20,7 @@ from ._proof import prove
 from ._publish import published
 from ._reference import checked_reference
 from ._safety import check_onnx_file
-from ._saving import data_of, save
+from ._saving import save
 from ._served import Served, served
 from ._structure import check_operations, operations
 from .errors import ExportError, in_one_line
@@ -83,7 +83,7 @@ def to_onnx(
     reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
     with published(path, overwrite, Path.is_file) as building:
         write_onnx(function, building, opset)
-        if data_of(building).exists():
+        if any(file != building for file in building.parent.iterdir()):
             raise ExportError(
                 f"Expected at most {_saving.LARGEST / 1e9:.1f} GB of weights for a file of its own. "
                 f"Received: {function.model.name} with more, which export() writes into a folder"
@@ -115,6 +115,7 @@ def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> Non
         "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
         "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
         "activation": function.activation,
+        "layout": function.layout,
         "weights_sha256": weights_hash(function.model),
     }
     model.doc_string = ""
@@ -160,10 +161,14 @@ def check_onnx(path: Path) -> Any:
 
 def describe_onnx(path: Path) -> dict[str, Any]:
     """What an artifact says of its ONNX file."""
-    model = check_onnx(path)
+    return describe(check_onnx(path))
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """What an artifact says of an ONNX model."""
     return {
         "operations": operations(model),
-        "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}["weights_sha256"],
+        "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".removesuffix(" None"),

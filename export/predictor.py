@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ._agreement import check_tensors
 from ._inputs import Batch, Raw, check_raw, examples
 from ._isolated import DEVICES
 from ._manifest import ONNX, gates_output, read_manifest, sha256
 from ._safety import check_onnx_file, check_regular
-from ._sessions import open_session, run_session
+from ._sessions import open_session, run_session, session_tensors
 from .errors import VerificationError
 
 
@@ -46,6 +47,7 @@ class Predictor:
         self.inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device], options=options)
+        check_tensors(self.metadata, session_tensors(self._session), file)
 
     def _check_hash(self, file: Path) -> None:
         if sha256(file) != self.metadata["files"].get(file.name):

@@ -3,10 +3,12 @@
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
     median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
 
-Both sides run under onnxruntime with all optimisations, in a process of their own.
+Both sides run under onnxruntime with all optimisations, in a process of their own. The first can only be told from
+100 / max_accuracy_drop examples on: with fewer, a single one more that is wrong costs more than is allowed.
 """
 
 import json
+import math
 import platform
 import statistics
 import tempfile
@@ -25,6 +27,8 @@ from ._worker import ANSWER, HALVE, QUANTISE, RACE
 from .errors import ParityError, PrecisionError
 
 _BATCH, _RACED = 32, (1, 32)
+# In percentage points: how finely accuracy is measured where it may not drop at all.
+_FINEST = 0.5
 # What fp16 leaves in float32, as little as it takes: a share of the layers, which for 0 may be the first one; and the
 # sums of skip connections.
 IN_FLOAT32 = ((0.0, False), (1 / 8, False), (1 / 4, False), (1 / 2, False), (1 / 2, True))
@@ -110,6 +114,36 @@ def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[s
         judged = judge(target, simulated, (share, sums) == IN_FLOAT32[-1])
         told = {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}
         return told | {"float32_sums": sums}, judged
+
+
+def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
+    """Raises a ValueError unless labelled examples can tell whether accuracy drops by more than is allowed.
+
+    Args:
+        labels: The class of each example.
+        count: How many examples there are.
+        classes: How many classes there are, if it is known.
+        max_accuracy_drop: In percentage points.
+    """
+    if not -100 <= max_accuracy_drop <= 100:
+        raise ValueError(
+            f"Expected max_accuracy_drop to be between -100 and 100. Received: max_accuracy_drop={max_accuracy_drop!r}"
+        )
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"Expected the class of each of {count} test inputs, a whole number. "
+            f"Received: labels of shape {labels.shape} and dtype {labels.dtype}"
+        )
+    if classes is not None and not (labels.min() >= 0 and labels.max() < classes):
+        raise ValueError(
+            f"Expected classes from 0 to {classes - 1} of test inputs. Received: {labels.min()} to {labels.max()}"
+        )
+    needed = math.ceil(100 / abs(max_accuracy_drop or _FINEST) - 1e-9)
+    if count < needed:
+        raise ValueError(
+            f"Expected at least {needed} test inputs to measure a drop of {max_accuracy_drop:g} points of accuracy. "
+            f"Received: {count}, of which each is worth {100 / count:.3g} points"
+        )
 
 
 def quantised(

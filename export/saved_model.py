@@ -1,26 +1,22 @@
 """A Keras model as a TensorFlow SavedModel: one endpoint, `serve`, with the model's inputs and outputs by name."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ._inputs import Batch
+from ._manifest import files_of
 from ._proof import prove
 from ._publish import published
 from ._reference import checked_reference
 from ._served import Served, served, tracing
-from .errors import VerificationError
+from ._tensorflow_operations import COMPUTING, STORING
+from .errors import ExportError, VerificationError
 from .preprocessing import Preprocessing
 
-# Of TensorFlow's operations with a state, those that keep it within the model; the others read and write files, print,
-# or call Python.
-_WITHIN = {
-    *("Assert", "NoOp", "Placeholder", "Case", "If", "While", "PartitionedCall", "StatefulPartitionedCall"),
-    *("AssignAddVariableOp", "AssignSubVariableOp", "AssignVariableOp", "ReadVariableOp", "VarHandleOp"),
-    *("ResourceGather", "ResourceGatherNd", "VarIsInitializedOp", "VariableShape"),
-    *("HashTableV2", "MutableHashTableV2", "LookupTableFindV2", "LookupTableImportV2", "LookupTableSizeV2"),
-    *("Multinomial", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "TruncatedNormal"),
-}
+# What is written here; TensorFlow would prefer other forms of the program, which nobody has looked at.
+_FILES = re.compile(r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})")
 
 
 def to_saved_model(
@@ -84,49 +80,68 @@ def write_saved_model(function: Served, path: Path) -> None:
         endpoint = archive.add_endpoint("serve", function.__call__, input_signature=function.tensor_specs())
         endpoint.get_concrete_function()
     archive.write_out(str(path), verbose=False)
+    if found := _foreign(_program(path)):
+        raise ExportError(f"Expected a model that only computes. Received: {function.model.name}, whose {found}")
 
 
 def check_saved_model(path: Path) -> None:
     """Raises a VerificationError unless all that loading and calling a SavedModel runs is computing.
 
-    A SavedModel is a program: its operations may write files, and some run when it is loaded.
+    A SavedModel is a program: its operations may read and write files, and some run when it is loaded. So those that
+    may be in it are listed, whatever calls them, and so are the files it may have.
     """
+    unknown = [name for name in files_of(path) if not _FILES.fullmatch(name)]
+    if unknown:
+        raise VerificationError(f"Expected the files of a SavedModel. Received: {path}, with {', '.join(unknown)}")
+    if found := _foreign(_program(path)):
+        raise VerificationError(f"Expected a SavedModel that only computes. Received: {path}, whose {found}")
+
+
+def _program(path: Path) -> Any:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.framework import op_def_registry
 
     program = saved_model_pb2.SavedModel()
     try:
         program.ParseFromString((path / "saved_model.pb").read_bytes())
-    except DecodeError as error:
+    except (DecodeError, FileNotFoundError) as error:
         raise VerificationError(f"Expected a SavedModel. Received: {path} ({error})") from error
-    for graph in program.meta_graphs:
-        if not graph.HasField("object_graph_def"):
-            raise VerificationError(f"Expected a SavedModel of TensorFlow 2. Received: {path}, of TensorFlow 1")
-        for node in _operations(graph):
-            known = op_def_registry.get(node.op)
-            if known is None or node.op.startswith("Debug") or (known.is_stateful and node.op not in _WITHIN):
-                raise VerificationError(
-                    f"Expected a SavedModel that only computes. Received: {path}, whose {node.name} is {node.op}"
-                )
+    if len(program.meta_graphs) != 1 or not program.meta_graphs[0].HasField("object_graph_def"):
+        raise VerificationError(f"Expected a SavedModel of TensorFlow 2. Received: {path}, of TensorFlow 1")
+    return program.meta_graphs[0]
 
 
-def _operations(graph: Any) -> Iterator[Any]:
-    """What the functions of a SavedModel's objects run, and the functions that those call."""
-    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
-    waiting, seen = list(graph.object_graph_def.concrete_functions), set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for node in functions.get(name, ()):
-            waiting += [f.name for value in node.attr.values() for f in (value.func, *value.list.func)]
-            # A function may be called as if it were an operation.
-            if node.op in functions:
-                waiting.append(node.op)
-            else:
-                yield node
+def _foreign(program: Any) -> str | None:
+    """What in a SavedModel does more than compute, if anything."""
+    if program.asset_file_def:
+        return f"asset is {program.asset_file_def[0].filename}"
+    return next((f"{node.name} is {node.op}" for node, known in _operations(program) if node.op not in known), None)
+
+
+def _operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
+    """Every operation of a SavedModel, with those that are known where it stands: also of what only others than
+    TensorFlow 2 run, and of functions that nothing calls, since TensorFlow computes constants when it builds them."""
+    from tensorflow.python.framework import op_def_registry
+
+    main, functions = program.graph_def.node, {f.signature.name: f.node_def for f in program.graph_def.library.function}
+    saver = {program.saver_def.save_tensor_name.partition(":")[0], program.saver_def.restore_op_name}
+    if any(name.lstrip("^").partition(":")[0] in saver for node in main for name in node.input):
+        saver = set()
+    called = {name for node in main if node.name not in saver for name in _called(node)}
+    called |= {name for nodes in functions.values() for node in nodes for name in _called(node)}
+    called |= set(program.object_graph_def.concrete_functions)
+    storing = {name for node in main if node.name in saver for name in _called(node)} - called
+    # A function may be called as if it were an operation, but not be taken for one.
+    computing = COMPUTING | {name for name in functions if op_def_registry.get(name) is None}
+    for node in main:
+        yield node, computing
+    for name, nodes in functions.items():
+        for node in nodes:
+            yield node, STORING if name in storing else computing
+
+
+def _called(node: Any) -> set[str]:
+    return {node.op, *(f.name for value in node.attr.values() for f in (value.func, *value.list.func))}
 
 
 def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:
@@ -144,5 +159,14 @@ def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:
             return {name: y.numpy() for name, y in given.items()}
 
     # A signature is only borrowed from the object it belongs to.
-    run.loaded = loaded  # type: ignore[attr-defined]
+    run.loaded, run.endpoint = loaded, endpoint  # type: ignore[attr-defined]
     return run
+
+
+def saved_model_tensors(run: Any) -> dict[str, list[tuple[str, str, tuple[int | None, ...]]]]:
+    """Name, type and shape of the inputs and outputs of what `saved_model_runner` gave."""
+    sides = {"inputs": run.endpoint.structured_input_signature[1], "outputs": run.endpoint.structured_outputs}
+    return {
+        kind: [(name, spec.dtype.name, tuple(spec.shape.as_list())) for name, spec in specs.items()]
+        for kind, specs in sides.items()
+    }

@@ -4,19 +4,21 @@ Keras is not needed, and TensorFlow only for the SavedModel: the reference is wh
 """
 
 import secrets
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ._agreement import check_batch, check_onnx_agrees, check_tensors
 from ._inputs import Batch, Raw, random_inputs, recorded_sizes
 from ._isolated import DEVICES, run_everywhere
 from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest
 from ._proof import summarise
 from ._recorded import read_recorded
-from .errors import ExportError, VerificationError
-from .onnx_model import check_onnx
+from .errors import ExportError, VerificationError, in_one_line
+from .onnx_model import check_onnx, describe
 from .parity import compare
-from .saved_model import check_saved_model, saved_model_runner
+from .saved_model import check_saved_model, saved_model_runner, saved_model_tensors
 
 _FRESH_BATCHES = (1, 3, 16)
 _REFERENCE = "Keras, recorded at export"
@@ -25,9 +27,9 @@ _REFERENCE = "Keras, recorded at export"
 def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]:
     """Verifies an artifact.
 
-    Every file is compared with its hash; onnx's checker runs; onnxruntime in every form this machine has, and the
-    SavedModel where TensorFlow is installed, must agree with the outputs recorded at export, and with each other on
-    fresh random inputs.
+    Every file is compared with its hash, and artifact.json with what the models say of themselves; onnx's checker runs;
+    onnxruntime in every form this machine has, and the SavedModel where TensorFlow is installed, must agree with the
+    outputs recorded at export, and with each other on fresh random inputs.
 
     Args:
         artifact: The folder.
@@ -38,7 +40,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If a file is missing, changed, unexpected or not valid; the message names it.
+        VerificationError: If a file is missing, changed, unexpected or not valid, or if artifact.json says something
+            else than a model; the message names it.
         ParityError: If something is computed differently.
         DeviceError: If CUDA was asked for and is not there.
 
@@ -56,7 +59,7 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     raw = [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]]
     drawn = random_inputs(recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=next(iter(inputs.values())))
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
-    candidates, absent = _outputs(folder, manifest["formats"], inputs | fresh, device)
+    candidates, absent = _outputs(folder, manifest, inputs | fresh, device)
     name, first = next(iter(candidates.items()))
     records = [
         compare(recorded, outputs, inputs, names=(_REFERENCE, candidate), **tolerance)
@@ -71,24 +74,38 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
 
 
 def _outputs(
-    folder: Path, formats: list[str], batches: dict[str, Batch], device: str | None
+    folder: Path, manifest: Mapping[str, Any], batches: dict[str, Batch], device: str | None
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
     """What every form gives on every batch, and why some are not there."""
     outputs: dict[str, dict[str, Batch]] = {}
     absent: dict[str, str] = {}
-    if "onnx" in formats:
+    if "onnx" in manifest["formats"]:
         try:
-            check_onnx(folder / ONNX)
+            model = check_onnx(folder / ONNX)
         except ExportError as error:
             raise VerificationError(str(error)) from error
+        check_onnx_agrees(folder, manifest, model, describe(model))
         outputs, absent = run_everywhere(folder / ONNX, batches, device)
-    if "saved_model" in formats:
+    if "saved_model" in manifest["formats"]:
         if find_spec("tensorflow") is None:
             absent["SavedModel"] = "TensorFlow is not installed."
         else:
             check_saved_model(folder / SAVED_MODEL)
-            run = saved_model_runner(folder / SAVED_MODEL)
-            outputs["SavedModel"] = {name: run(batch) for name, batch in batches.items()}
+            outputs["SavedModel"] = _saved_model_outputs(folder / SAVED_MODEL, manifest, batches)
     if not outputs:
         raise VerificationError(f"Expected a form that can run here. Received: {folder}, {absent}")
+    for candidate in outputs.values():
+        for batch in candidate.values():
+            check_batch(manifest, folder, outputs=batch)
     return outputs, absent
+
+
+def _saved_model_outputs(path: Path, manifest: Mapping[str, Any], batches: dict[str, Batch]) -> dict[str, Batch]:
+    try:
+        run = saved_model_runner(path)
+        check_tensors(manifest, saved_model_tensors(run), path)
+        return {name: run(batch) for name, batch in batches.items()}
+    except VerificationError:
+        raise
+    except Exception as error:  # Whatever TensorFlow raises for a program that does not fit together.
+        raise VerificationError(f"Expected a SavedModel that runs. Received: {path} ({in_one_line(error)})") from error

@@ -283,6 +283,31 @@ def test_int8_that_costs_too_much_is_not_published(artifact, spoiled):
     assert contents(spoiled) == before and list(spoiled.parent.iterdir()) == [spoiled]
 
 
+@pytest.mark.parametrize(
+    ("count", "labels", "drop", "message"),
+    [
+        (1, [0], 0.5, "at least 200 test inputs to measure a drop of 0.5 points .* Received: 1, .* worth 100 points"),
+        (199, [0] * 199, 0.5, "at least 200 test inputs"),
+        (199, [0] * 199, 0, "at least 200 test inputs to measure a drop of 0 points"),
+        (33, [0] * 33, 3, "at least 34 test inputs"),
+        (200, [*[0] * 199, 4], 0.5, "classes from 0 to 3 of test inputs. Received: 0 to 4"),
+        (200, [*[0] * 199, -1], 0.5, "classes from 0 to 3 of test inputs. Received: -1 to 0"),
+        (99, [0] * 99, -1, "at least 100 test inputs"),
+        (200, [0] * 200, 101, "max_accuracy_drop to be between -100 and 100"),
+        (200, [0] * 200, float("nan"), "max_accuracy_drop to be between -100 and 100"),
+    ],
+)
+def test_int8_wants_a_test_that_can_tell(count, labels, drop, message, tmp_path):
+    test = pictures(count, seed=2), np.array(labels)
+    with pytest.raises(ValueError, match=message):
+        to_int8(tmp_path / "a", test=test, max_accuracy_drop=drop)
+
+
+@pytest.mark.parametrize(("count", "drop"), [(200, 0.5), (200, 0), (34, 3), (3, 100 / 3), (1, 100)])
+def test_as_many_examples_as_the_drop_takes_are_enough(count, drop):
+    quantisation.check_test(np.zeros(count, int), count, 4, drop)
+
+
 @needs_sympy
 def test_int8_that_is_not_faster_is_not_published(tmp_path, monkeypatch):
     monkeypatch.setattr(quantisation, "race", lambda *_: SLOWER)

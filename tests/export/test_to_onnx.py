@@ -210,3 +210,8 @@ export.verify({str(tmp_path / "artifact")!r})
     assert done.stdout == ""
     said = done.stderr.split("START")[1].splitlines()
     assert [line for line in said if "tf2onnx" in line or "onnxruntime" in line or "Saved artifact" in line] == []
+
+
+def test_a_file_may_have_the_longest_of_names(tmp_path):
+    path = export.to_onnx(mlp(), tmp_path / f"{'a' * 250}.onnx")
+    assert path.stat().st_size > 0

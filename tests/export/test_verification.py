@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import export
@@ -107,8 +108,18 @@ def another_network(folder: Path) -> export.Artifact:
     return export.export(randomise(conv_net(), seed=9), folder, preprocessing=raw, activation="softmax")
 
 
-def test_other_weights_are_found_even_with_matching_hashes(spoiled, tmp_path):
+def test_another_file_is_found_even_with_matching_hashes(spoiled, tmp_path):
     shutil.copy(another_network(tmp_path / "other").onnx, spoiled / "model.onnx")
+    reseal(spoiled)
+    with pytest.raises(export.VerificationError, match="with weights_sha256 .*, as artifact.json says"):
+        export.verify(spoiled)
+
+
+def test_other_weights_are_found_even_with_matching_hashes(spoiled):
+    model = onnx.load(spoiled / "model.onnx")
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights.raw_data = (2 * np.frombuffer(weights.raw_data, "float32")).tobytes()
+    onnx.save(model, spoiled / "model.onnx")
     reseal(spoiled)
     with pytest.raises(export.ParityError, match="onnxruntime, not optimised against Keras, recorded at export on "):
         export.verify(spoiled)
