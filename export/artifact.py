@@ -247,7 +247,7 @@ def _describe(function: Served, folder: Path, expected: Batch, precision: str) -
         "formats": [name for name, file in (("saved_model", SAVED_MODEL), ("onnx", ONNX)) if (folder / file).exists()],
         "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in function.inputs],
         "outputs": [
-            {"name": name, "shape": [None, *shape[1:]], "dtype": expected[name].dtype.name}
+            {"name": name, "shape": [None, *shape[1:]] if shape else [], "dtype": expected[name].dtype.name}
             for name, shape in zip(function.outputs, function.output_shapes, strict=True)
         ],
         "preprocessing": raw.to_dict() if raw else None,

@@ -9,12 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._agreement import check_batch, check_onnx_agrees, check_tensors
 from ._inputs import Batch, Raw, random_inputs, recorded_sizes
 from ._isolated import DEVICES, run_everywhere
-from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest
+from ._manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest
 from ._proof import summarise
 from ._recorded import read_recorded
+from ._safety import read_json
 from .errors import ExportError, VerificationError, in_one_line
 from .onnx_model import check_onnx, describe
 from .parity import compare
@@ -57,7 +60,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     inputs, recorded, tolerance = read_recorded(folder, manifest)
     seed = secrets.randbits(32)
     raw = [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]]
-    drawn = random_inputs(recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=next(iter(inputs.values())))
+    seen = {name: np.concatenate([batch[name].ravel() for batch in inputs.values()]) for name in (r.name for r in raw)}
+    drawn = random_inputs(recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=seen)
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
     candidates, absent = _outputs(folder, manifest, inputs | fresh, device)
     name, first = next(iter(candidates.items()))
@@ -70,7 +74,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         for candidate, outputs in candidates.items()
         if candidate != name
     ]
-    return {"files": files, "seed": seed, **summarise(records, absent, _REFERENCE)}
+    weak = read_json(folder / PARITY).get("weak", {})
+    return {"files": files, "seed": seed, **summarise(records, absent, _REFERENCE), "weak": weak}
 
 
 def _outputs(
