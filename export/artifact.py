@@ -168,8 +168,9 @@ def export(
             )
         else:
             parity = prove(function, folder, inputs, expected, tolerance, device)
+        batchable = True  # replaced by the proof
         if labelled:
-            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop)
+            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
             parity = measure(folder / ONNX, inputs, expected, decision, device)
         parity |= {"precision": {"name": precision, **narrowed}}
         parity |= {"seed": seed, "recorded": record(folder / SAMPLES, inputs, expected)}
@@ -178,7 +179,9 @@ def export(
                 replace(function, model=model), inputs, expected
             )
         write_json(folder / PARITY, parity)
-        about = {"name": name or model.name, "labels": None if labels is None else [str(label) for label in labels]}
+        about: dict[str, Any] = {"name": name or model.name}
+        about["labels"] = None if labels is None else [str(label) for label in labels]
+        about["batchable"] = batchable
         about |= _describe(function, folder, next(iter(expected.values())), precision)
         manifest = write_manifest(folder, about)
     return Artifact(Path(path), manifest, parity)

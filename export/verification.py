@@ -10,7 +10,7 @@ from typing import Any
 
 from ._inputs import Batch, Raw, random_inputs, recorded_sizes
 from ._isolated import DEVICES, run_everywhere
-from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest
+from ._manifest import ONNX, SAVED_MODEL, check_files, read_manifest, why_not_batchable
 from ._proof import summarise
 from ._recorded import read_recorded
 from .errors import ExportError, VerificationError
@@ -34,7 +34,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
 
     Returns:
-        What was compared, in the form of parity.json, with the number of `files` and the `seed` of the fresh inputs.
+        What was compared, in the form of parity.json, with the number of `files`, the `seed` of the fresh inputs, and
+        `not_batched`, why the server and `Predictor.predict` do not batch it, or None where they do.
 
     Raises:
         FileNotFoundError: If there is no artifact.
@@ -67,7 +68,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         for candidate, outputs in candidates.items()
         if candidate != name
     ]
-    return {"files": files, "seed": seed, **summarise(records, absent, _REFERENCE)}
+    batching = {"not_batched": why_not_batchable(manifest)}
+    return {"files": files, "seed": seed, **batching, **summarise(records, absent, _REFERENCE)}
 
 
 def _outputs(

@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ._batching import QueueFull
+from ._errors import NotReady, QueueFull, RequestError
 from ._model import VERSION, Limits, Model
 from ._observation import Metrics, Observed
 from ._page import PAGE, PAGE_HEADERS, description
-from ._protocol import HEADER_LENGTH, InferRequest, RequestError, parse_request, render_response
+from ._protocol import HEADER_LENGTH, InferRequest, parse_request, render_response
 
 BUSY = "Expected a request when fewer others wait. Try again later."
 FAILED = "The server has failed on this request."
@@ -192,10 +192,6 @@ class Service:
         finally:
             self._received -= held
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class NotReady(Exception):
-    """A model has not proven itself yet, or does not compute any more, or the server is about to end."""
 
 
 class _Guarded:

@@ -21,12 +21,12 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2 as messages
 
-from ._application import BUSY, FAILED, NotReady, Service, aside, server_metadata
-from ._batching import QueueFull
+from ._application import BUSY, FAILED, Service, aside, server_metadata
 from ._datatypes import DATATYPES
+from ._errors import NotReady, QueueFull, RequestError
 from ._model import VERSION, Limits
 from ._observation import ACCESS, SERVER, Metrics
-from ._protocol import InferRequest, RequestError, read_request
+from ._protocol import InferRequest, read_request
 
 _SERVICE = "inference.GRPCInferenceService"
 # What a load balancer may ask for without a token.
