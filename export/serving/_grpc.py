@@ -46,8 +46,8 @@ _CODES = {
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-# Seconds in which a message arrives that is not slow.
-_SLOW = 1
+# So many calls may wait for their message.
+_ARRIVING = 256
 # gRPC's options are of this size.
 _LARGEST_OPTION = 2**31 - 1
 # Bit by bit which compressions are allowed: none. A message is unpacked before anything can ask how large it becomes.
@@ -79,10 +79,8 @@ class GrpcServer:
     ) -> None:
         self._service, self._metrics, self._limits, self._tls = service, metrics, limits, tls
         self._server: Any = None
-        # A request that a queue refuses is one of them too, for a moment.
-        self._most = 2 * len(service.models) * (limits.queue + limits.max_batch_size)
-        # Since when calls wait for their message, the oldest first.
-        self._arriving: dict[asyncio.Timeout, float] = {}
+        # Calls that wait for their message, the oldest first.
+        self._arriving: dict[asyncio.Timeout, None] = {}
 
     async def start(self, address: str) -> int:
         """Listens on HOST:PORT.
@@ -104,7 +102,9 @@ class GrpcServer:
             "grpc.compression_enabled_algorithms_bitset": _UNCOMPRESSED,
             "grpc.per_message_decompression": 0,
         }
-        self._server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=self._most)
+        # A request that a queue refuses is one of them too, for a moment.
+        most = 2 * len(self._service.models) * (self._limits.queue + self._limits.max_batch_size) + _ARRIVING
+        self._server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=most)
         methods = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -170,11 +170,15 @@ class GrpcServer:
 
     async def _arrived(self, requests: Any) -> bytes:
         """The one message of a request."""
-        seconds, now = self._limits.timeout, asyncio.get_running_loop().time()
+        seconds = self._limits.timeout
         try:
             async with asyncio.timeout(seconds) as deadline:
-                self._make_room(now)
-                self._arriving[deadline] = now
+                self._arriving[deadline] = None
+                if len(self._arriving) > _ARRIVING:
+                    # The one that has waited longest makes room.
+                    longest = next(iter(self._arriving))
+                    del self._arriving[longest]
+                    longest.reschedule(0)
                 return await anext(aiter(requests))
         except TimeoutError:
             when = f"within {seconds} seconds" if deadline in self._arriving else "sooner while others wait"
@@ -183,15 +187,6 @@ class GrpcServer:
             raise RequestError("Expected a message. Received: none") from None
         finally:
             self._arriving.pop(deadline, None)
-
-    def _make_room(self, now: float) -> None:
-        """Ends the call that has waited longest for its message, where such calls take half of the places."""
-        if len(self._arriving) < self._most // 2:
-            return
-        longest, since = next(iter(self._arriving.items()))
-        if now - since >= _SLOW:
-            del self._arriving[longest]
-            longest.reschedule(0)
 
     def _check_token(self, name: str, context: Any) -> None:
         token = self._service.token

@@ -143,6 +143,43 @@ def test_what_does_not_arrive_in_time_is_cut_off(artifact, tmp_path):
         server.wait_for(r'"gRPC ModelInfer" 408 ')
 
 
+def test_calls_whose_message_does_not_come_make_room_for_others(artifact, tmp_path):
+    grpc = triton._client.grpc
+    few = "import export.serving._grpc; export.serving._grpc._ARRIVING = 4"
+    with (
+        serving(tmp_path / "log", artifact, "--grpc-port", 0, before=few) as server,
+        grpc.insecure_channel(grpc_address(server)) as channel,
+        triton.InferenceServerClient(grpc_address(server)) as client,
+    ):
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        slow = [call.future(iter(queue.Queue().get, None), timeout=PATIENCE) for _ in range(40)]
+        assert client.infer("classifier", given(ONE), client_timeout=PATIENCE).as_numpy("probabilities").shape == (1, 4)
+        ended, ends = [], time.monotonic() + PATIENCE
+        while len(ended) < 36:
+            assert time.monotonic() < ends
+            ended = [each for each in slow if each.done()]
+        assert "Expected a request sooner while others wait" in ended[0].details()
+        for each in slow:
+            each.cancel()
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (b"\x2a\x00" * 400_000, "Expected at most 16384 fields in a message"),
+        (b"\x2a\xff", "Expected a message of ModelInferRequest"),
+    ],
+    ids=["a flood of inputs", "no message"],
+)
+def test_messages_that_are_costly_or_broken_are_told_so(message, said, both):
+    grpc = triton._client.grpc
+    with grpc.insecure_channel(both.grpc) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(message, timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert said in caught.value.details()
+
+
 def test_who_leaves_before_the_answer_is_counted_as_gone_and_not_computed(artifact, tmp_path):
     with (
         holding(tmp_path / "log", artifact, "--grpc-port", 0) as (server, held),
