@@ -11,15 +11,11 @@ the message has as long to arrive as in HTTP. Messages come as bytes, and are re
 import asyncio
 import hmac
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-
-# gRPC would write to standard error from the threads that carry messages, and stop them where nobody reads it.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import numpy as np
