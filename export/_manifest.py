@@ -81,6 +81,24 @@ def gates_output(manifest: Mapping[str, Any]) -> str | None:
     return gates["output"] if gates else None
 
 
+def is_batchable(manifest: Mapping[str, Any]) -> bool:
+    """Whether it was proven at export that no answer depends on the other examples of its batch.
+
+    Only then may requests run together, or a batch be cut. Artifacts from before there was that proof are not batched.
+    """
+    return manifest.get("batchable") is True
+
+
+def why_not_batchable(manifest: Mapping[str, Any]) -> str | None:
+    """Why examples are neither merged nor split, in a sentence; None where they may be."""
+    if is_batchable(manifest):
+        return None
+    name = manifest["name"]
+    if manifest.get("batchable") is False:
+        return f"{name} is not batched: an answer depends on the other examples of its batch."
+    return f"{name} is not batched: its export did not prove that examples are independent. Exporting again proves it."
+
+
 def check_files(folder: Path, manifest: dict[str, Any]) -> int:
     """Compares every file with its hash.
 

@@ -125,8 +125,8 @@ def export(
         batch_sizes: Sizes of the batches that are compared.
         atol: Absolute difference allowed beside roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for what comes out
             of a softmax or sigmoid. "int8" itself is not held to it.
-        rtol: Difference allowed in proportion to the range of each channel; by default 2e-5, in "fp16" 2.5e-3, and 0 for
-            what comes out of a softmax or sigmoid.
+        rtol: Difference allowed in proportion to the range of each channel; by default 2e-5, in "fp16" 2.5e-3, and 0
+            for what comes out of a softmax or sigmoid.
         seed: Of the random inputs.
 
     Returns:
@@ -177,17 +177,18 @@ def export(
             )
         if "onnx" in formats:
             parity = with_larger_weights(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
-        allowed = reference.allowed(held)
+        allowed, batchable = reference.allowed(held), reference.is_batchable()
         if labelled:
-            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop)
+            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
             parity, allowed = measure(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
         parity |= {"precision": {"name": precision, **narrowed}}
         parity |= {"seed": seed, "recorded": record(folder / SAMPLES, reference, allowed)}
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
-        about = {"name": name or model.name, "labels": None if labels is None else [str(label) for label in labels]}
-        about |= _describe(function, folder, answers, precision) | {"batchable": reference.is_batchable()}
+        about: dict[str, Any] = {"name": name or model.name, "batchable": batchable}
+        about["labels"] = None if labels is None else [str(label) for label in labels]
+        about |= _describe(function, folder, answers, precision)
         manifest = write_manifest(folder, about)
     return Artifact(Path(path), manifest, parity)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._manifest import ONNX, check_files, gates_output, read_manifest, write_json
+from ._manifest import ONNX, check_files, gates_output, is_batchable, read_manifest, write_json
 from ._publish import published
 from ._safety import check_onnx_file, read_json
 from .errors import VerificationError
@@ -32,9 +32,9 @@ def deploy(
 ) -> Path:
     """Writes what other servers need to serve an artifact as `serve` does, its ONNX file unchanged.
 
-    For "triton" that is a folder OUT/NAME, an entry of a Triton model repository: the ONNX file, its configuration with
-    dynamic batching, and a file of labels. For "kserve" it is a file OUT/NAME.json, an InferenceService for
-    `kubectl apply -f`, which runs Triton on such a repository.
+    For "triton" that is a folder OUT/NAME, an entry of a Triton model repository: the ONNX file, a file of labels, and
+    its configuration, with dynamic batching where examples are proven to be independent. For "kserve" it is a file
+    OUT/NAME.json, an InferenceService for `kubectl apply -f`, which runs Triton on such a repository.
 
     Args:
         artifact: The folder of the artifact.
@@ -109,23 +109,27 @@ def triton_config(name: str, manifest: Mapping[str, Any], max_batch_size: int, m
     """
     gates = gates_output(manifest)
     labelled = [output["name"] for output in manifest["outputs"] if manifest["labels"] and output["name"] != gates]
-    return f"""\
-name: {_text(name)}
-platform: "onnxruntime_onnx"
-max_batch_size: {max_batch_size}
-{_tensors("input", manifest["inputs"])}
-{_tensors("output", manifest["outputs"], labelled)}
+    # Where requests may not be merged, the axis of the batch is one like the others.
+    batches = is_batchable(manifest)
+    batching = f"""\
 dynamic_batching {{
   max_queue_delay_microseconds: {round(max_delay * 1e6)}
   default_queue_policy {{ max_queue_size: {queue} }}
 }}
 """
+    return f"""\
+name: {_text(name)}
+platform: "onnxruntime_onnx"
+max_batch_size: {max_batch_size if batches else 0}
+{_tensors("input", manifest["inputs"], batches)}
+{_tensors("output", manifest["outputs"], batches, labelled)}
+{batching if batches else ""}"""
 
 
-def _tensors(kind: str, declared: Sequence[Mapping[str, Any]], labelled: Sequence[str] = ()) -> str:
+def _tensors(kind: str, declared: Sequence[Mapping[str, Any]], batches: bool, labelled: Sequence[str] = ()) -> str:
     blocks = []
     for tensor in declared:
-        dims = [-1 if n is None else n for n in tensor["shape"][1:]]
+        dims = [-1 if n is None else n for n in tensor["shape"][batches:]]
         # Triton wants at least one dimension beside the batch.
         shape = f"dims: {dims}" if dims else "dims: [1]\n  reshape { shape: [] }"
         labels = f"\n  label_filename: {_text(_LABELS)}" if tensor["name"] in labelled else ""

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from ._agreement import check_tensors
-from ._inputs import Batch, Raw, check_raw, examples
+from ._inputs import Batch, Raw, check_raw, cut, examples
 from ._isolated import DEVICES
-from ._manifest import ONNX, gates_output, read_manifest, sha256
+from ._manifest import ONNX, gates_output, is_batchable, read_manifest, sha256, why_not_batchable
 from ._safety import check_onnx_file, check_regular
 from ._sessions import open_session, run_session, session_tensors
-from .errors import VerificationError
+from .errors import ExportError, VerificationError
+
+_AT_ONCE = 32
 
 
 class Predictor:
@@ -57,33 +59,42 @@ class Predictor:
         """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
         return self._unwrapped(self.run(self._batch(x)))
 
-    def predict(self, x: Any, batch_size: int = 32) -> Any:
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Computes the outputs of any number of raw inputs, a batch at a time.
 
         Args:
             x: Raw inputs of the artifact's shape and type, by name where there are several.
-            batch_size: How many to compute at once.
+            batch_size: How many to compute at once; by default 32, or all where answers depend on the other examples of
+                their batch, as far as the export has proven.
 
         Returns:
             The outputs, probabilities where the artifact has an activation; by name where there are several.
 
         Raises:
-            ValueError: If names, shapes or types are not the artifact's.
+            ValueError: If names, shapes or types are not the artifact's, or the examples may not be computed apart.
+            ExportError: If onnxruntime fails, or does not give an answer for each example.
         """
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
         batch = self._batch(x)
-        starts = range(0, examples(batch), batch_size)
-        parts = [self.run({name: values[i : i + batch_size] for name, values in batch.items()}) for i in starts]
+        count = examples(batch)
+        if not is_batchable(self.metadata):
+            if batch_size is not None and batch_size < count:
+                raise ValueError(
+                    f"Expected batch_size to be None or at least {count}, since {why_not_batchable(self.metadata)} "
+                    f"Received: batch_size={batch_size}"
+                )
+            return self._unwrapped(self.run(batch))
+        parts = [checked(self.run(part), examples(part)) for part in cut(batch, batch_size or _AT_ONCE)]
         return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
-    def run(self, batch: Batch) -> Batch:
-        """Computes the outputs of arrays by name that are known to fit.
+    def run(self, batch: Batch, options: Any = None) -> Batch:
+        """Computes the outputs of arrays by name that are known to fit, with onnxruntime's RunOptions if there are any.
 
         Raises:
             ExportError: If onnxruntime fails.
         """
-        return run_session(self._session, batch)
+        return run_session(self._session, batch, options)
 
     def _batch(self, x: Any) -> Batch:
         if not isinstance(x, Mapping):
@@ -100,12 +111,12 @@ class Predictor:
             return outputs[self._outputs[0]]
         return {name: outputs[name] for name in self._outputs}
 
-    def classify(self, x: Any, batch_size: int = 32) -> list[tuple[str, float]]:
+    def classify(self, x: Any, batch_size: int | None = None) -> list[tuple[str, float]]:
         """Names the most probable class of each input.
 
         Args:
             x: Raw inputs of the artifact's shape and type.
-            batch_size: How many to compute at once.
+            batch_size: As in `predict`.
 
         Returns:
             A label and its probability for each input; without labels the class's number stands for it.
@@ -125,6 +136,18 @@ class Predictor:
         best = np.argmax(probabilities, axis=-1)
         labels = self.labels or [str(i) for i in range(probabilities.shape[-1])]
         return [(labels[i], float(p[i])) for i, p in zip(best, probabilities, strict=True)]
+
+
+def checked(outputs: Batch, count: int) -> Batch:
+    """Outputs of independent examples, an answer for each.
+
+    Raises:
+        ExportError: If there are more or fewer.
+    """
+    for name, y in outputs.items():
+        if y.ndim == 0 or len(y) != count:
+            raise ExportError(f"Expected {count} answers in {name}, one for each example. Received: shape {y.shape}")
+    return outputs
 
 
 def load(artifact: str | Path, *, device: str = "cpu") -> Predictor:

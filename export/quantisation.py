@@ -147,7 +147,7 @@ def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy
 
 
 def quantised(
-    model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
+    model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float, *, batchable: bool
 ) -> dict[str, Any]:
     """Rewrites an ONNX file in int8, if it is worth it.
 
@@ -157,14 +157,20 @@ def quantised(
         test: Raw inputs.
         labels: Their classes.
         max_accuracy_drop: In percentage points.
+        batchable: Whether no answer depends on the other examples of its batch: they are cut into batches here.
 
     Returns:
         Settings, bytes, accuracy, time and the activations in which most is lost, ready for JSON.
 
     Raises:
-        PrecisionError: If it costs more accuracy, or is not faster.
+        PrecisionError: If it costs more accuracy, or is not faster, or answers depend on the batch.
         ExportError: If it cannot be quantised.
     """
+    if not batchable:
+        raise PrecisionError(
+            "Expected a network whose examples are independent for precision='int8'. Received: one whose answers "
+            "depend on the other examples of their batch"
+        )
     with _beside(model) as target:
         told = _judged(model, target, calibration, test, labels, max_accuracy_drop)
         return told | {"bytes": _replaced(model, target, "int8")}

@@ -14,7 +14,7 @@ import numpy as np
 from ._agreement import check_batch, check_onnx_agrees, check_tensors
 from ._inputs import Batch, Raw, random_inputs, recorded_sizes
 from ._isolated import DEVICES, run_everywhere
-from ._manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest
+from ._manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest, why_not_batchable
 from ._proof import summarise
 from ._recorded import read_recorded
 from ._safety import read_json
@@ -39,7 +39,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
 
     Returns:
-        What was compared, in the form of parity.json, with the number of `files` and the `seed` of the fresh inputs.
+        What was compared, in the form of parity.json, with the number of `files`, the `seed` of the fresh inputs, and
+        `not_batched`, why the server and `Predictor.predict` do not batch it, or None where they do.
 
     Raises:
         FileNotFoundError: If there is no artifact.
@@ -74,8 +75,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         for candidate, outputs in candidates.items()
         if candidate != name
     ]
-    weak = read_json(folder / PARITY).get("weak", {})
-    return {"files": files, "seed": seed, **summarise(records, absent, _REFERENCE), "weak": weak}
+    told = {"weak": read_json(folder / PARITY).get("weak", {}), "not_batched": why_not_batchable(manifest)}
+    return {"files": files, "seed": seed, **told, **summarise(records, absent, _REFERENCE)}
 
 
 def _outputs(

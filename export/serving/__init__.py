@@ -7,7 +7,12 @@ errors, a failure without an id, routes that unload models) sits in its handlers
 what a server needs beyond the protocol (micro-batches, limits, a queue, deadlines, a drain) it does not have. All of
 that would be replaced, and what remained were the routes, at the price of some sixty packages.
 
+    _bodies.py       the memory of bodies
+    _aside.py        work on large bodies, beside the event loop
+    _json.py         JSON within limits, and its numbers
+    _wire.py         gRPC's messages within limits
     _protocol.py     bodies and arrays
+    _errors.py       why a request is not answered
     _batching.py     requests that wait are run together
     _model.py        an artifact behind the server
     _application.py  the routes
@@ -59,11 +64,12 @@ def serve(
         port: The port; 0 takes a free one, which the log names.
         grpc_port: The port for gRPC beside HTTP, if it is wanted; 0 takes a free one.
         device: "cpu" or "cuda".
-        max_batch_size: How many examples to run at once, and the most that a request may have.
-        max_delay: How many seconds a request may wait for others to be run with.
+        max_batch_size: How many examples to run at once, and the most that a request may have. Requests run together
+            only where the export has proven that examples are independent.
+        max_delay: How many seconds a request may wait for others that are about to come, to be run with.
         queue: How many requests of a model may wait; others are refused with 503.
         max_body: The most bytes of a request's body; more are refused with 413.
-        timeout: Seconds in which a request must have arrived, and its answer been taken.
+        timeout: Seconds in which a request must have arrived, a TLS handshake included, and its answer been taken.
         token_file: A file with the bearer token that clients must send; None serves everyone.
         tls_cert: A certificate, with its chain, in PEM.
         tls_key: Its private key, in PEM.
@@ -161,7 +167,8 @@ def run_on_ray(
     Args:
         artifacts: Folders of artifacts, on every machine of the cluster at the same path, or "NAME=FOLDER" to serve one
             by another name than its own.
-        address: Of Ray's cluster, or "auto" for one that runs on this machine; "local" starts one here.
+        address: Of Ray's cluster, or "auto" for one that runs on this machine; "local" starts one here, which listens to
+            this machine alone.
         host: The address that Ray's proxy listens on.
         port: The port; 0 takes a free one, in a cluster that is started here.
         device: "cpu" or "cuda", which takes a GPU for each replica.

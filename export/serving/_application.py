@@ -3,7 +3,6 @@
 Every error is an HTTP status with {"error": text}. No route loads, unloads or changes anything.
 """
 
-import asyncio
 import hmac
 from collections.abc import Mapping
 from importlib import metadata
@@ -16,18 +15,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ._batching import QueueFull
+from ._aside import aside
+from ._bodies import Bodies, too_large
+from ._errors import NotReady, QueueFull, RequestError
 from ._model import VERSION, Limits, Model
 from ._observation import Metrics, Observed
 from ._page import PAGE, PAGE_HEADERS, description
-from ._protocol import HEADER_LENGTH, InferRequest, RequestError, parse_request, render_response
+from ._protocol import HEADER_LENGTH, InferRequest, parse_request, render_response
 
 BUSY = "Expected a request when fewer others wait. Try again later."
 FAILED = "The server has failed on this request."
 _RETRY = {"retry-after": "1"}
-# A body of more bytes is read and written by a thread, so that others do not wait for it.
-_SMALL = 2**16
-# All bodies that are being received may together hold this many of the largest.
+# All bodies may together hold this many of the largest.
 _LARGEST_BODIES = 16
 # What a load balancer, and a browser that has no token yet, may ask for.
 _OPEN = ("/", "/v2/health/live", "/v2/health/ready")
@@ -46,6 +45,7 @@ class Service:
     Attributes:
         models: By name.
         token: What every client has to send, if anything.
+        bodies: The memory of requests.
         others_in_flight: How many requests are being answered by another way than the application.
         application: The ASGI application.
     """
@@ -60,7 +60,7 @@ class Service:
     ) -> None:
         self.models, self._limits, self._metrics, self.token = models, limits, metrics, token
         self._tells_metrics = tells_metrics
-        self._received = 0
+        self.bodies = Bodies(_LARGEST_BODIES * limits.max_body, limits.timeout)
         # Requests that are not HTTP's.
         self.others_in_flight = 0
         self.application = Observed(self._routed(), metrics)
@@ -146,14 +146,18 @@ class Service:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise RequestError(f"Expected a body that is not compressed. Received: {encoding[:40]}", 415)
-        body = await self._body(request)
-        arguments = body, request.headers.get(HEADER_LENGTH), model.check_tensor
-        parsed: InferRequest = await aside(len(body), parse_request, *arguments)
-        await aside(len(body), model.check, parsed)
-        outputs = await model.infer(parsed)
-        size = sum(y.nbytes for y in outputs.values())
-        content, headers = await aside(size, render_response, parsed, model.name, VERSION, outputs)
-        return Response(content, headers=headers)
+        largest, declared = self._limits.max_body, request.headers.get("content-length", "0")
+        if len(declared) > 18 or int(declared) > largest:
+            raise too_large(largest)
+        with self.bodies.reserved(int(declared)) as body:
+            content = await self.bodies.received(request.stream(), body, largest)
+            arguments = content, request.headers.get(HEADER_LENGTH), model.check_tensor
+            parsed: InferRequest = await aside(len(content), parse_request, *arguments)
+            await aside(len(content), model.check, parsed)
+            outputs = await model.infer(parsed)
+            size = sum(y.nbytes for y in outputs.values())
+            answer, headers = await aside(size, render_response, parsed, model.name, VERSION, outputs)
+        return Response(answer, headers=headers)
 
     def _model(self, request: Request) -> Model:
         return self.model(request.path_params["model"], request.path_params.get("version", VERSION))
@@ -174,29 +178,6 @@ class Service:
         if model.full:
             raise QueueFull
 
-    async def _body(self, request: Request) -> bytes:
-        """Reads a body, and holds no more of it than is allowed."""
-        largest, held, parts = self._limits.max_body, 0, []
-        declared = request.headers.get("content-length", "0")
-        if len(declared) > 18 or int(declared) > largest:
-            raise _too_large(largest)
-        try:
-            async for part in request.stream():
-                held += len(part)
-                self._received += len(part)
-                parts.append(part)
-                if held > largest:
-                    raise _too_large(largest)
-                if self._received > _LARGEST_BODIES * largest:
-                    raise QueueFull
-        finally:
-            self._received -= held
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-class NotReady(Exception):
-    """A model has not proven itself yet, or does not compute any more, or the server is about to end."""
-
 
 class _Guarded:
     """An application that answers those who send a token."""
@@ -213,17 +194,8 @@ class _Guarded:
         await _json({"error": error}, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
 
 
-async def aside(size: int, function: Any, *arguments: Any) -> Any:
-    """Calls a function: here where there is little to do, else in a thread."""
-    return function(*arguments) if size <= _SMALL else await asyncio.to_thread(function, *arguments)
-
-
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(orjson.dumps(content), status, {**(headers or {}), "content-type": "application/json"})
-
-
-def _too_large(largest: int) -> RequestError:
-    return RequestError(f"Expected a body of at most {largest} bytes. Received: more", 413)
 
 
 def _refused(request: Request, error: Any) -> Response:

@@ -1,8 +1,12 @@
 """Requests that wait are run together.
 
 One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
-takes the first and all that fit to it, up to a size, and waits for more only as long as the first has not waited for
-the delay. The queue is bounded: what comes to a full one is refused at once.
+takes the first and all that fit to it, up to a size. It waits for more only where others are about to come: clients
+whose answers have just been sent mostly ask again, so it waits until as many requests are there as there were when the
+last run ended, and no longer than the delay. The queue is bounded: what comes to a full one is refused at once. A
+request whose client has gone is not run.
+
+Where an answer depends on the other examples of its batch, each request is a run of its own.
 """
 
 import asyncio
@@ -12,15 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from .._inputs import Batch, examples
-
-
-class QueueFull(Exception):
-    """As many requests wait as may."""
+from .._inputs import Batch, cut, examples
+from ..predictor import checked
+from ._errors import QueueFull
 
 
 @dataclass(eq=False)
@@ -29,10 +32,12 @@ class _Job:
     answer: "asyncio.Future[Batch]"
     since: float
     examples: int = field(init=False)
+    elements: int = field(init=False)
     shapes: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.examples = examples(self.batch)
+        self.elements = sum(x.size for x in self.batch.values())
         # Only examples of equal shape can be one batch.
         self.shapes = tuple((name, x.shape[1:]) for name, x in sorted(self.batch.items()))
 
@@ -43,9 +48,12 @@ class Batcher:
     Args:
         run: Computes a batch. It is called in one thread.
         max_batch_size: How many examples to run at once.
+        max_elements: How many elements all inputs may have together in one run. A request that has more is run in
+            pieces, at the least one example at a time.
         max_delay: How many seconds a request may wait for others.
         queue: How many requests may wait.
-        observe: Is told the number of examples in each run, and its seconds.
+        batchable: Whether requests may be run together, and in pieces.
+        observe: Is told the number of examples in each run, and its seconds, in the thread that runs.
     """
 
     def __init__(
@@ -53,14 +61,19 @@ class Batcher:
         run: Callable[[Batch], Batch],
         *,
         max_batch_size: int,
+        max_elements: int,
         max_delay: float,
         queue: int,
+        batchable: bool = True,
         observe: Callable[[int, float], None] = lambda examples, seconds: None,
     ) -> None:
-        self._run, self._observe = run, observe
-        self._max_batch_size, self._max_delay, self._queue = max_batch_size, max_delay, queue
+        self._run, self._observe, self._batchable = run, observe, batchable
+        self._max_batch_size, self._max_elements = max_batch_size, max_elements
+        self._max_delay, self._queue = max_delay, queue
         self._jobs: deque[_Job] = deque()
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
+        # How many requests were here when the last run ended, and when that was.
+        self._company, self._ended = 0, 0.0
         self._thread = ThreadPoolExecutor(1, "inference")
         self._task: asyncio.Task[None] | None = None
 
@@ -75,7 +88,7 @@ class Batcher:
         return len(self._jobs) >= self._queue
 
     async def submit(self, batch: Batch) -> Batch:
-        """Waits for the outputs of a batch.
+        """Waits for the outputs of a batch; where that is cancelled, the batch is not run any more.
 
         Raises:
             QueueFull: If too many others wait.
@@ -88,8 +101,13 @@ class Batcher:
             self._task = loop.create_task(self._work())
         job = _Job(batch, loop.create_future(), loop.time())
         self._jobs.append(job)
-        self._arrived.set()
-        return await job.answer
+        self._changed.set()
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._jobs.remove(job)
+            raise
 
     async def close(self) -> None:
         """Stops. Nothing may be waiting."""
@@ -100,35 +118,42 @@ class Batcher:
         self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             jobs = await self._next()
-            if len(jobs) > 1 and await self._answer(jobs):
-                continue
-            # What failed together is run one by one, so that no request suffers from another.
-            for job in jobs:
-                await self._answer([job])
+            if len(jobs) == 1 or not await self._answer(jobs):
+                # What failed together is run one by one, so that no request suffers from another.
+                for job in jobs:
+                    await self._answer([job])
+            self._company, self._ended = len(jobs) + len(self._jobs), loop.time()
 
     async def _next(self) -> list[_Job]:
-        loop = asyncio.get_running_loop()
-        while not self._jobs:
-            self._arrived.clear()
-            await self._arrived.wait()
-        ends = self._jobs[0].since + self._max_delay
-        while sum(job.examples for job in self._jobs) < self._max_batch_size and (left := ends - loop.time()) > 0:
-            self._arrived.clear()
+        while not self._jobs or self._patience() > 0:
+            self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._arrived.wait()
+                async with asyncio.timeout(self._patience() if self._jobs else None):
+                    await self._changed.wait()
         return self._taken()
+
+    def _patience(self) -> float:
+        """For how many seconds the first job waits for others."""
+        first = self._jobs[0]
+        is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
+        # Those who had their answers longer ago than the delay do not come back within it.
+        all_are_here = len(self._jobs) >= self._company or first.since - self._ended > self._max_delay
+        if is_full or all_are_here or not self._batchable:
+            return 0
+        return first.since + self._max_delay - asyncio.get_running_loop().time()
 
     def _taken(self) -> list[_Job]:
         """Takes the first job and those that fit to it; the others keep their order."""
         first = self._jobs.popleft()
-        taken, left, size = [first], deque[_Job](), first.examples
+        taken, left, size, elements = [first], deque[_Job](), first.examples, first.elements
         for job in self._jobs:
-            if job.shapes == first.shapes and size + job.examples <= self._max_batch_size:
+            fits = size + job.examples <= self._max_batch_size and elements + job.elements <= self._max_elements
+            if self._batchable and fits and job.shapes == first.shapes:
                 taken.append(job)
-                size += job.examples
+                size, elements = size + job.examples, elements + job.elements
             else:
                 left.append(job)
         self._jobs = left
@@ -137,7 +162,6 @@ class Batcher:
     async def _answer(self, jobs: list[_Job]) -> bool:
         """Runs jobs together and answers them; False, and no answer, where several have failed together."""
         loop = asyncio.get_running_loop()
-        start = loop.time()
         try:
             outputs = await loop.run_in_executor(self._thread, partial(self._computed, jobs))
         except Exception as error:  # Whatever a runtime raises belongs to the request, not to the server.
@@ -146,19 +170,34 @@ class Batcher:
             if not jobs[0].answer.done():
                 jobs[0].answer.set_exception(error)
             return True
-        self._observe(sum(job.examples for job in jobs), loop.time() - start)
         for job, output in zip(jobs, outputs, strict=True):
             if not job.answer.done():
                 job.answer.set_result(output)
         return True
 
     def _computed(self, jobs: list[_Job]) -> list[Batch]:
-        if len(jobs) == 1:
-            return [self._run(jobs[0].batch)]
-        together = {name: np.concatenate([job.batch[name] for job in jobs]) for name in jobs[0].batch}
-        outputs = self._run(together)
+        batch = jobs[0].batch
+        if not self._batchable:
+            return [self._timed(batch)]
+        if len(jobs) > 1:
+            batch = {name: np.concatenate([job.batch[name] for job in jobs]) for name in batch}
+        parts: list[Batch] = []
+        for part in cut(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
+            if all(job.answer.done() for job in jobs):
+                # Nobody waits for what is left.
+                return [{} for _ in jobs]
+            parts.append(checked(self._timed(part), examples(part)))
+        outputs = parts[0]
+        if len(parts) > 1:
+            outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
         ends = np.cumsum([job.examples for job in jobs])
         return [
             {name: y[end - job.examples : end] for name, y in outputs.items()}
             for job, end in zip(jobs, ends, strict=True)
         ]
+
+    def _timed(self, batch: Batch) -> Batch:
+        start = perf_counter()
+        outputs = self._run(batch)
+        self._observe(examples(batch), perf_counter() - start)
+        return outputs

@@ -5,7 +5,7 @@ from there on it is the same request. Answers are always binary. What is wrong i
 INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE where HTTP has 503, UNAUTHENTICATED, DEADLINE_EXCEEDED, INTERNAL.
 
 A method is called before its one message has arrived, as if it were a stream, so that the token is asked for first and
-the message has as long to arrive as in HTTP.
+the message has as long to arrive as in HTTP. Messages come as bytes, and are read like HTTP's bodies.
 """
 
 import asyncio
@@ -19,14 +19,17 @@ from urllib.parse import unquote
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as messages
 
-from ._application import BUSY, FAILED, NotReady, Service, aside, server_metadata
-from ._batching import QueueFull
+from ._application import BUSY, FAILED, Service, server_metadata
+from ._aside import aside
 from ._datatypes import DATATYPES
+from ._errors import NotReady, QueueFull, RequestError
 from ._model import VERSION, Limits
 from ._observation import ACCESS, SERVER, Metrics
-from ._protocol import InferRequest, RequestError, read_request
+from ._protocol import InferRequest, read_request
+from ._wire import check_fields
 
 _SERVICE = "inference.GRPCInferenceService"
 # What a load balancer may ask for without a token.
@@ -39,6 +42,8 @@ _CODES = {
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+# So many calls may wait for their message.
+_ARRIVING = 256
 # gRPC's options are of this size.
 _LARGEST_OPTION = 2**31 - 1
 # Bit by bit which compressions are allowed: none. A message is unpacked before anything can ask how large it becomes.
@@ -70,6 +75,8 @@ class GrpcServer:
     ) -> None:
         self._service, self._metrics, self._limits, self._tls = service, metrics, limits, tls
         self._server: Any = None
+        # Calls that wait for their message, the oldest first.
+        self._arriving: dict[asyncio.Timeout, None] = {}
 
     async def start(self, address: str) -> int:
         """Listens on HOST:PORT.
@@ -87,11 +94,12 @@ class GrpcServer:
             "grpc.so_reuseport": 0,
             "grpc.keepalive_time_ms": patience,
             "grpc.keepalive_timeout_ms": patience,
+            "grpc.server_handshake_timeout_ms": patience,
             "grpc.compression_enabled_algorithms_bitset": _UNCOMPRESSED,
             "grpc.per_message_decompression": 0,
         }
         # A request that a queue refuses is one of them too, for a moment.
-        most = 2 * len(self._service.models) * (self._limits.queue + self._limits.max_batch_size)
+        most = 2 * len(self._service.models) * (self._limits.queue + self._limits.max_batch_size) + _ARRIVING
         self._server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=most)
         methods = {
             "ServerLive": self._live,
@@ -102,12 +110,7 @@ class GrpcServer:
             "ModelInfer": self._infer,
         }
         handlers = {
-            name: grpc.stream_unary_rpc_method_handler(
-                self._answered(name, method),
-                getattr(messages, f"{name}Request").FromString,
-                getattr(messages, f"{name}Response").SerializeToString,
-            )
-            for name, method in methods.items()
+            name: grpc.stream_unary_rpc_method_handler(self._answered(name, method)) for name, method in methods.items()
         }
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, handlers)])
         try:
@@ -128,6 +131,7 @@ class GrpcServer:
 
     def _answered(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         """A method as gRPC calls it: errors become a status, and what is answered is counted and logged."""
+        kind = getattr(messages, f"{name}Request")
 
         async def call(requests: Any, context: Any) -> Any:
             # Whoever goes before the answer leaves 499, as in HTTP.
@@ -136,8 +140,11 @@ class GrpcServer:
             self._service.others_in_flight += waited_for
             try:
                 self._check_token(name, context)
-                request = await self._arrived(requests)
-                answer = await method(request)
+                message = await self._arrived(requests)
+                with self._service.bodies.reserved(len(message)):
+                    request = await aside(len(message), _read, kind, message)
+                    response = await method(request)
+                    answer = await aside(response.ByteSize(), response.SerializeToString)
                 status = 200
             except RequestError as refused:
                 status, error = refused.status, str(refused)
@@ -157,16 +164,25 @@ class GrpcServer:
 
         return call
 
-    async def _arrived(self, requests: Any) -> Any:
+    async def _arrived(self, requests: Any) -> bytes:
         """The one message of a request."""
+        seconds = self._limits.timeout
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            async with asyncio.timeout(seconds) as deadline:
+                self._arriving[deadline] = None
+                if len(self._arriving) > _ARRIVING:
+                    # The one that has waited longest makes room.
+                    longest = next(iter(self._arriving))
+                    del self._arriving[longest]
+                    longest.reschedule(0)
                 return await anext(aiter(requests))
         except TimeoutError:
-            message = f"Expected a request within {self._limits.timeout} seconds. Received: a part of it"
-            raise RequestError(message, 408) from None
+            when = f"within {seconds} seconds" if deadline in self._arriving else "sooner while others wait"
+            raise RequestError(f"Expected a request {when}. Received: a part of it", 408) from None
         except StopAsyncIteration:
             raise RequestError("Expected a message. Received: none") from None
+        finally:
+            self._arriving.pop(deadline, None)
 
     def _check_token(self, name: str, context: Any) -> None:
         token = self._service.token
@@ -206,6 +222,14 @@ class GrpcServer:
         outputs = await model.infer(parsed)
         wanted = {name: outputs[name] for name in parsed.outputs or outputs}
         return await aside(sum(y.nbytes for y in wanted.values()), _response, parsed, model.name, wanted)
+
+
+def _read(kind: Any, message: bytes) -> Any:
+    check_fields(message)
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        raise RequestError(f"Expected a message of {kind.DESCRIPTOR.name}. Received: something else") from error
 
 
 def _parsed(request: Any, check_tensor: Callable[[str, list[int], str], None]) -> InferRequest:

@@ -1,10 +1,17 @@
-"""HTTP by uvicorn, with what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain."""
+"""HTTP by uvicorn, with what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain.
+
+Offers of another protocol, as some clients make with each request, are declined, and a request whose client has gone is
+given up.
+"""
 
 import asyncio
 import json
+import socket
+from functools import partial
 from types import FrameType
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -18,6 +25,7 @@ class Protocol(HttpToolsProtocol):
     _departure: asyncio.TimerHandle | None = None
     # Bytes of a request whose headers are not complete.
     _head = 0
+    _task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -27,9 +35,15 @@ class Protocol(HttpToolsProtocol):
         self._end()
         self.resume_writing()
         super().connection_lost(exc)
+        if self._task is not None:
+            self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self.transport.is_closing():
             return
         if self._head:
@@ -47,11 +61,17 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = 0
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._end()
+        if not self.pipeline:
+            # Who does not read does not notice that the client goes.
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -62,6 +82,40 @@ class Protocol(HttpToolsProtocol):
         if self._departure is not None:
             self._departure.cancel()
             self._departure = None
+
+    def _parse(self, data: bytes) -> None:
+        """Parses what has arrived. The parser ends at the headers that offer another protocol: a new one goes on."""
+        left = memoryview(data)
+        while len(left):
+            try:
+                self.parser.feed_data(left)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(400, "Expected a request of this server. Received: CONNECT")
+                    return
+                head, left = self._head_without_offer(), left[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        kept = [(name, value) for name, value in self.headers if name != b"upgrade"]
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version, *map(b": ".join, kept)]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        async def until_gone(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:
+                if not cycle.disconnected:
+                    raise
+
+        self._task = self.loop.create_task(cycle.run_asgi(until_gone))
+        self._task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._task)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, f"Expected HTTP/1.1. Received: {msg}")
@@ -113,6 +167,20 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._prepare, self._close = service, prepare, close
         self.failure: Exception | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, but that the handshakes of TLS have as long as a request."""
+        await self.lifespan.startup()
+        config, seconds = self.config, {}
+        if config.ssl is not None:
+            seconds = dict.fromkeys(("ssl_handshake_timeout", "ssl_shutdown_timeout"), config.timeout_keep_alive)
+        connection = partial(config.http_protocol_class, config, self.server_state, self.lifespan.state)
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(connection, sock=each, ssl=config.ssl, backlog=config.backlog, **seconds)
+            for each in sockets or ()
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         preparing = asyncio.create_task(self._prepared())

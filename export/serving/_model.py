@@ -1,6 +1,7 @@
 """A model behind the server: an artifact that onnxruntime runs, in batches, once it has proven itself."""
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from .._inputs import Batch, check_raw, examples
-from .._manifest import check_files
+from .._manifest import check_files, is_batchable, why_not_batchable
 from .._recorded import read_recorded
+from .._sessions import giving_memory_back
 from ..errors import ExportError
 from ..parity import compare
 from ..predictor import Predictor
 from ._batching import Batcher
 from ._datatypes import DATATYPES
-from ._observation import Metrics
-from ._protocol import InferRequest, RequestError, datatypes, is_finite
+from ._errors import RequestError
+from ._observation import SERVER, Metrics
+from ._protocol import InferRequest, datatypes, is_finite
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# A run may have this many elements of inputs, seven images of 224 x 224, whatever the sizes of the recorded examples.
+_ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
@@ -88,17 +93,27 @@ class Model:
                 raise ValueError(f"Expected types of the protocol. Received: {tensor['dtype']} in {self.name}")
         self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
         self.ready = False
-        self._predictor, self._limits = predictor, limits
+        self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
+        # Where sizes are dynamic, so is the memory of an example: a run holds no more than one of recorded examples.
+        recorded = (sum(x.size for x in batch.values()) // examples(batch) for batch in self.samples.values())
+        self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
+        self._large = giving_memory_back() if device == "cpu" else None
         self._inputs = {raw.name: raw for raw in predictor.inputs}
         self._outputs = [tensor["name"] for tensor in self.artifact["outputs"]]
         self._batcher = Batcher(
-            predictor.run,
+            self._run,
             max_batch_size=limits.max_batch_size,
+            max_elements=self._max_elements,
             max_delay=limits.max_delay,
             queue=limits.queue,
+            batchable=self._batchable,
             observe=metrics.of_runs(self.name),
         )
         metrics.watch_queue(self.name, lambda: self._batcher.waiting)
+
+    def _run(self, batch: Batch) -> Batch:
+        size = sum(x.size for x in batch.values())
+        return self._predictor.run(batch, self._large if size > self._max_elements else None)
 
     @property
     def full(self) -> bool:
@@ -125,6 +140,8 @@ class Model:
         """
         names = ("Keras, recorded at export", f"{self.name}, served here")
         compare(self._recorded, self._predictor.run, self.samples, names=names, **self._tolerance)
+        if told := why_not_batchable(self.artifact):
+            SERVER.info("%s", told)
         self.ready = True
 
     def check_tensor(self, name: str, shape: Sequence[int], datatype: str) -> None:
@@ -141,6 +158,11 @@ class Model:
             raise RequestError(
                 f"Expected 1 to {self._limits.max_batch_size} examples of {name}, none of them empty. "
                 f"Received: shape {list(shape)}"
+            )
+        if not self._batchable and shape[0] > 1 and math.prod(shape) > self._max_elements:
+            raise RequestError(
+                f"Expected at most {self._max_elements} elements of {name}, since {self.name} computes a request as a "
+                f"whole. Received: shape {list(shape)}"
             )
 
     def check(self, request: InferRequest) -> None:

@@ -2,10 +2,13 @@
 
 import logging
 import logging.handlers
+import os
 import queue
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +20,9 @@ SERVER = logging.getLogger("keras_skip.server")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _EXAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _LINES = 10_000
+_STANDARD_ERROR = 2
+# So many seconds have those who read the log at the end, to take what is left.
+_PATIENCE = 2
 
 
 class Metrics:
@@ -80,24 +86,56 @@ class _Lines(logging.handlers.QueueHandler):
         pass
 
 
-def start_logging(access_log: bool) -> logging.handlers.QueueListener:
-    """Writes log lines to standard error from a thread.
+class Log:
+    """Writes lines to standard error in a thread, for whose end nothing waits where nobody reads them.
+
+    It writes to the file itself. Python's stream, and a handler of `logging`, have locks that the interpreter takes
+    when it ends, and a thread that waits for a reader would hold them.
+    """
+
+    def __init__(self, lines: "queue.Queue[logging.LogRecord | None]") -> None:
+        try:
+            self._file = sys.stderr.fileno()
+        except (AttributeError, ValueError, OSError):
+            # What stands in its place is no file, as in a notebook.
+            self._file = _STANDARD_ERROR
+        self._lines = lines
+        self._format = logging.Formatter("%(asctime)s %(message)s").format
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        while (record := self._lines.get()) is not None:
+            left = f"{self._format(record)}\n".encode(errors="backslashreplace")
+            # Who reads it may have gone.
+            with suppress(OSError):
+                while left:
+                    left = left[os.write(self._file, left) :]
+
+    def stop(self) -> None:
+        """Ends it, when what is left is written or nobody has taken it in time."""
+        with suppress(queue.Full):
+            self._lines.put(None, timeout=_PATIENCE)
+        self._thread.join(_PATIENCE)
+
+
+def start_logging(access_log: bool) -> Log:
+    """Writes log lines to standard error, from a thread.
 
     Returns:
         What to stop at the end; it then writes what is left.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     lines: queue.Queue[Any] = queue.Queue(_LINES)
-    for logger in (ACCESS, SERVER, logging.getLogger("uvicorn.error")):
+    # Without a handler, what libraries log goes to standard error from whichever thread, and waits there.
+    libraries = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio", "grpc")]
+    for logger in (ACCESS, SERVER, *libraries):
         logger.handlers, logger.propagate = [_Lines(lines)], False
     ACCESS.setLevel(logging.INFO if access_log else logging.CRITICAL)
     SERVER.setLevel(logging.INFO)
-    # Its warnings are of what clients send, which the access log tells.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    listener = logging.handlers.QueueListener(lines, handler)
-    listener.start()
-    return listener
+    for logger in libraries:
+        # Their warnings are of what clients send, which the access log tells.
+        logger.setLevel(logging.ERROR)
+    return Log(lines)
 
 
 class Observed:

@@ -16,26 +16,13 @@ import orjson
 
 from .._inputs import Batch
 from ._datatypes import DATATYPES
+from ._errors import RequestError
+from ._json import array_of, parsed
 
 HEADER_LENGTH = "inference-header-content-length"
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
-# Numbers of this many elements are converted without giving another thread its turn.
-_CHUNK = 2**15
 # Parameters that would change what a request means, of extensions that are not spoken here.
 _FOREIGN = ("shared_memory_region", "classification")
-
-
-class RequestError(ValueError):
-    """A request that cannot be answered, by the client's fault.
-
-    Args:
-        message: What was expected, and what was received.
-        status: The HTTP status that says so.
-    """
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -73,11 +60,7 @@ def parse_request(
         RequestError: If it is not what the protocol says.
     """
     size = _header_size(body, header_length)
-    try:
-        # JSON's numbers have no NaN and no infinity.
-        content = orjson.loads(memoryview(body)[:size])
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"Expected the body to be JSON. Received: {error}") from error
+    content = parsed(body[:size])
     _check(isinstance(content, dict), "the body to be a JSON object", content)
     return read_request(content, memoryview(body)[size:], check_tensor)
 
@@ -225,7 +208,7 @@ def _array(
     if size is None:
         data = tensor.get("data")
         _check(isinstance(data, list), f"{name} to have data, a list", data)
-        return _from_json(name, data or [], tuple(shape), dtype), raw
+        return array_of(name, data or [], shape, dtype), raw
     _check("data" not in tensor, f"{name} to have data or binary_data_size", "both")
     _check(type(size) is int and size >= 0, f"the binary_data_size of {name} to be a number of bytes", size)
     expected = math.prod(shape) * dtype.itemsize
@@ -238,38 +221,6 @@ def _array(
     if dtype.kind == "b" and values.view("uint8").max(initial=0) > 1:
         raise RequestError(f"Expected {name} to hold 0 or 1, as BOOL. Received: other bytes")
     return values.reshape(shape), raw[size:]
-
-
-def _from_json(name: str, data: list[Any], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    nested = bool(data) and isinstance(data[0], list)
-    whole = shape if nested else (math.prod(shape),)
-    if not whole or len(data) != whole[0]:
-        raise RequestError(f"Expected as much data as shape {list(shape)} has. Received: {len(data)} in {name}")
-    row = whole[1:]
-    # Each piece holds the interpreter's lock for a moment, not for as long as the whole takes.
-    step = max(1, _CHUNK // max(1, math.prod(row)))
-    parts = [data[i : i + step] for i in range(0, len(data), step)]
-    arrays = [_converted(name, part, (len(part), *row), dtype) for part in parts]
-    return (np.concatenate(arrays) if arrays else np.empty(whole, dtype)).reshape(shape)
-
-
-def _converted(name: str, values: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Converts numbers to a type that holds every one of them."""
-    try:
-        array = np.asarray(values)
-    except (ValueError, OverflowError) as error:
-        raise RequestError(f"Expected numbers in the data of {name}. Received: {error}") from error
-    if array.shape != shape:
-        raise RequestError(f"Expected data of {name} flat, or nested as its shape. Received: shape {array.shape}")
-    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}[dtype.kind]
-    if array.size and array.dtype.kind not in kinds:
-        raise RequestError(f"Expected data of {name} to be {DATATYPES[dtype.name]}. Received: something else")
-    if array.size and dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise RequestError(f"Expected data of {name} within {limits.min} to {limits.max}. Received: other numbers")
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)
 
 
 def _little_endian(array: np.ndarray) -> np.ndarray:

@@ -9,15 +9,18 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
+from ray._private import ray_constants
 
 from .._isolated import DEVICES
+from .._manifest import is_batchable, read_manifest, why_not_batchable
 from ..errors import ExportError
 from ._application import Service
 from ._model import Limits, Model, by_name
@@ -62,6 +65,7 @@ class Replica:
         replication: What it may use.
         limits: What it takes.
         token: What every client has to send, if anything.
+        here: Whether all of Ray is on this machine.
     """
 
     def __init__(
@@ -70,7 +74,10 @@ class Replica:
         replication: Replication,
         limits: Limits,
         token: str | None,
+        here: bool,
     ) -> None:
+        if here:
+            _close_replica()
         metrics, threads = Metrics(), math.ceil(replication.cpus)
         models = [Model(*artifact, replication.device, limits, metrics, threads) for artifact in artifacts]
         # Which replica a scraper of its metrics would reach is chance; Ray has metrics of all.
@@ -99,7 +106,11 @@ def run(
     log = start_logging(access_log=False)
     # Nobody is told of it, unless the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _come_up(ray.init, address, log_to_driver=False)
+    manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
+    for told in filter(None, map(why_not_batchable, manifests)):
+        SERVER.info("%s", told)
+    with _on_this_machine() if here else nullcontext():
+        _come_up(ray.init, address, log_to_driver=False)
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
         _come_up(serve.start, http_options=http | timeouts)
@@ -107,7 +118,8 @@ def run(
             raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
         SERVER.info("listening on %s", address_of(**http))
         try:
-            application = _deployment(replication, limits).bind(artifacts, replication, limits, token)
+            deployment = _deployment(replication, limits, any(map(is_batchable, manifests)))
+            application = deployment.bind(artifacts, replication, limits, token, here)
             _come_up(serve.run, application, name=_APPLICATION)
             SERVER.info("ready: %d replicas", replication.replicas)
             _wait_for_signal()
@@ -130,7 +142,30 @@ def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None
         raise ExportError(f"Expected Ray and every replica to start. Received: {error}") from error
 
 
-def _deployment(replication: Replication, limits: Limits) -> Any:
+@contextmanager
+def _on_this_machine() -> Iterator[None]:
+    """A cluster that is started meanwhile listens to this machine alone, as it always does on macOS and Windows."""
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[0]
+        os.environ.pop(name)
+        if before[1] is not None:
+            os.environ[name] = before[1]
+
+
+def _close_replica() -> None:
+    """A replica listens to other replicas on all interfaces, whatever the cluster does: on this one's alone."""
+    from ray.serve._private import replica
+
+    listen = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: listen(server, address.replace("[::]", "127.0.0.1"))
+
+
+def _deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
     # A replica refuses by itself what its queue does not hold. Ray only bounds what waits for a replica to exist.
     size = limits.queue + limits.max_batch_size
     options: dict[str, Any] = {
@@ -149,8 +184,8 @@ def _deployment(replication: Replication, limits: Limits) -> Any:
         options["autoscaling_config"] = {
             "min_replicas": replication.replicas,
             "max_replicas": replication.max_replicas,
-            # So many fill one batch while another runs.
-            "target_ongoing_requests": limits.max_batch_size,
+            # So many fill one batch while another runs; without batches one runs, and one waits.
+            "target_ongoing_requests": limits.max_batch_size if batches else 2,
         }
     return serve.deployment(serve.ingress()(Replica)).options(**options)
 

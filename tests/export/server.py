@@ -19,6 +19,20 @@ import export
 ROOT = Path(export.__file__).parents[1]
 PATIENCE = 60
 
+# onnxruntime, whose runs wait as long as a file is there.
+HELD = """
+import os, time
+import onnxruntime
+
+class Session(onnxruntime.InferenceSession):
+    def run(self, *arguments):
+        while os.path.exists({flag!r}):
+            time.sleep(0.01)
+        return super().run(*arguments)
+
+onnxruntime.InferenceSession = Session
+"""
+
 
 class Server:
     """`keras-skip serve`, or another command, on a free port; its log is a file.
@@ -69,6 +83,13 @@ class Server:
         status, _, answer = self.request("POST", f"/v2/models/{model}/infer", body, headers)
         return status, json.loads(answer)
 
+    def wait_for_metric(self, line):
+        """Waits until /metrics has a line."""
+        ends = time.monotonic() + self.patience
+        while line not in self.request("GET", "/metrics")[2].decode().splitlines():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
 
@@ -79,6 +100,15 @@ class Server:
         """Asks it to end; gives its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(self.patience)
+
+
+@contextlib.contextmanager
+def holding(log, *arguments, **options):
+    """A server, and the file that its runs wait for to go away; it is there at first."""
+    flag = Path(log).with_name("held")
+    with serving(log, *arguments, before=HELD.format(flag=str(flag)), **options) as server:
+        flag.touch()
+        yield server, flag
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def test_tritons_own_protobuf_reads_the_configuration(repository):
 def test_any_shape_and_any_name_can_be_configured():
     manifest = {
         "labels": None,
+        "batchable": True,
         "inputs": [{"name": 'im"a\\ge é', "shape": [None, None, None, 3], "dtype": "float32"}],
         "outputs": [
             {"name": "y", "shape": [None], "dtype": "int64"},
@@ -66,7 +67,13 @@ def test_any_shape_and_any_name_can_be_configured():
 
 def test_labels_are_those_of_the_classes_not_of_the_gates():
     outputs = [{"name": name, "shape": [None, 2], "dtype": "float32"} for name in ("probabilities", "carry")]
-    about = {"labels": ["a", "b"], "inputs": [], "outputs": outputs, "gates": {"output": "carry", "layers": ["h", "i"]}}
+    about = {
+        "batchable": True,
+        "labels": ["a", "b"],
+        "inputs": [],
+        "outputs": outputs,
+        "gates": {"output": "carry", "layers": ["h", "i"]},
+    }
     config = parsed(triton_config("m", about, 1, 0.0, 1))
     assert [(o.name, o.label_filename) for o in config.output] == [("probabilities", "labels.txt"), ("carry", "")]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import export
-from tests.export.server import PATIENCE, images, serving
+from tests.export.server import PATIENCE, holding, images, serving
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 triton = pytest.importorskip("tritonclient.grpc", reason="the extra grpc is not installed", exc_type=ImportError)
@@ -143,16 +143,57 @@ def test_what_does_not_arrive_in_time_is_cut_off(artifact, tmp_path):
         server.wait_for(r'"gRPC ModelInfer" 408 ')
 
 
-def test_who_leaves_before_the_answer_is_counted_as_gone(artifact, tmp_path):
-    options = "--grpc-port", 0, "--max-delay-ms", 5000
+def test_calls_whose_message_does_not_come_make_room_for_others(artifact, tmp_path):
+    grpc = triton._client.grpc
+    few = "import export.serving._grpc; export.serving._grpc._ARRIVING = 4"
     with (
-        serving(tmp_path / "log", artifact, *options) as server,
+        serving(tmp_path / "log", artifact, "--grpc-port", 0, before=few) as server,
+        grpc.insecure_channel(grpc_address(server)) as channel,
         triton.InferenceServerClient(grpc_address(server)) as client,
     ):
-        with pytest.raises(triton.InferenceServerException, match="Deadline|DEADLINE"):
-            client.infer("classifier", given(ONE), client_timeout=0.5)
-        server.wait_for(r'"gRPC ModelInfer" 499 ')
-        server.process.kill()
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        slow = [call.future(iter(queue.Queue().get, None), timeout=PATIENCE) for _ in range(40)]
+        assert client.infer("classifier", given(ONE), client_timeout=PATIENCE).as_numpy("probabilities").shape == (1, 4)
+        ended, ends = [], time.monotonic() + PATIENCE
+        while len(ended) < 36:
+            assert time.monotonic() < ends
+            ended = [each for each in slow if each.done()]
+        assert "Expected a request sooner while others wait" in ended[0].details()
+        for each in slow:
+            each.cancel()
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (b"\x2a\x00" * 400_000, "Expected at most 16384 fields in a message"),
+        (b"\x2a\xff", "Expected a message of ModelInferRequest"),
+    ],
+    ids=["a flood of inputs", "no message"],
+)
+def test_messages_that_are_costly_or_broken_are_told_so(message, said, both):
+    grpc = triton._client.grpc
+    with grpc.insecure_channel(both.grpc) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(message, timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert said in caught.value.details()
+
+
+def test_who_leaves_before_the_answer_is_counted_as_gone_and_not_computed(artifact, tmp_path):
+    with (
+        holding(tmp_path / "log", artifact, "--grpc-port", 0) as (server, held),
+        triton.InferenceServerClient(grpc_address(server)) as client,
+    ):
+        for _ in range(3):
+            with pytest.raises(triton.InferenceServerException, match="Deadline|DEADLINE"):
+                client.infer("classifier", given(ONE), client_timeout=0.5)
+        server.wait_for_metric('keras_skip_requests_total{model="classifier",status="499"} 3.0')
+        server.wait_for_metric('keras_skip_queue{model="classifier"} 0.0')
+        held.unlink()
+        client.infer("classifier", given(ONE), client_timeout=PATIENCE)
+        # The first had begun.
+        server.wait_for_metric('keras_skip_batch_size_sum{model="classifier"} 2.0')
 
 
 def test_nothing_else_is_there(client):
@@ -176,24 +217,28 @@ def test_http_and_grpc_share_their_metrics_and_their_log(client, both):
 
 
 def test_a_full_queue_and_a_drain_are_unavailable_and_what_was_taken_is_answered(artifact, tmp_path):
-    options = "--grpc-port", 0, "--max-delay-ms", 3000, "--queue", 1
+    options = "--grpc-port", 0, "--queue", 1
     answers = queue.Queue()
     with (
-        serving(tmp_path / "log", artifact, *options) as server,
+        holding(tmp_path / "log", artifact, *options) as (server, held),
         triton.InferenceServerClient(grpc_address(server)) as client,
     ):
-        client.async_infer("classifier", given(ONE), callback=lambda result, error: answers.put((result, error)))
-        while server.request("GET", "/metrics")[2].find(b'keras_skip_queue{model="classifier"} 1.0') < 0:
-            time.sleep(0.01)
+        # One runs, and one waits.
+        for waiting in (0, 1):
+            client.async_infer("classifier", given(ONE), callback=lambda result, error: answers.put((result, error)))
+            server.wait_for_metric(f'keras_skip_queue{{model="classifier"}} {waiting}.0')
+            time.sleep(0.5 * (not waiting))
         code, text = asked(client, inputs=[tensor(ONE)])
         assert (code, "fewer others wait" in text) == ("UNAVAILABLE", True)
         server.process.terminate()
         while client.is_server_ready():
             time.sleep(0.01)
         assert asked(client, inputs=[tensor(ONE)]) == ("UNAVAILABLE", "classifier is not ready.")
-        result, error = answers.get(timeout=PATIENCE)
-        assert error is None
-        np.testing.assert_allclose(result.as_numpy("probabilities"), export.load(artifact)(ONE), atol=1e-6)
+        held.unlink()
+        for _ in range(2):
+            result, error = answers.get(timeout=PATIENCE)
+            assert error is None
+            np.testing.assert_allclose(result.as_numpy("probabilities"), export.load(artifact)(ONE), atol=1e-6)
         assert server.process.wait(PATIENCE) == 0
 
 

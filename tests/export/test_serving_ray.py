@@ -110,6 +110,35 @@ def test_a_replica_answers_and_refuses_as_the_server_does(on_ray, server, artifa
         assert expected < 500
 
 
+def addresses(process):
+    """The addresses that a process and its children listen on, as Linux tells them."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+
+    def is_ours(one):
+        return one == process or (one in parents and is_ours(parents[one]))
+
+    sockets = set()
+    for one in filter(is_ours, parents):
+        with contextlib.suppress(OSError):
+            for descriptor in Path(f"/proc/{one}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    sockets.add(os.readlink(descriptor))
+    rows = [row.split() for kind in ("tcp", "tcp6") for row in Path(f"/proc/net/{kind}").read_text().splitlines()]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+@needs_ray
+@needs_proc
+def test_nothing_listens_to_other_machines(on_ray):
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    found = addresses(on_ray.process.pid)
+    assert "0100007F" in found
+    assert found <= loopback
+
+
 @needs_ray
 @needs_proc
 def test_a_replica_is_killed_under_load_and_nothing_is_lost(on_ray, artifact):
@@ -184,6 +213,8 @@ def test_the_number_of_replicas_follows_the_load_where_it_may():
     varying = _deployment(Replication(1, 4, 2, "cuda"), Limits(max_batch_size=16))
     scaling = varying._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 4, 16)
+    alone = _deployment(Replication(1, 4, 2, "cpu"), Limits(max_batch_size=16), batches=False)
+    assert alone._deployment_config.autoscaling_config.target_ongoing_requests == 2
     assert varying.ray_actor_options == {"num_cpus": 2, "num_gpus": 1}
 
 

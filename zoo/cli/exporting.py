@@ -183,7 +183,8 @@ def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artif
 
     report = check(artifact, device=device)
     _show_parity(report)
-    console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"]})
+    batching = {"batches": report["not_batched"]} if report["not_batched"] else {}
+    console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"], **batching})
 
 
 @app.command("inspect")

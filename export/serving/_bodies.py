@@ -1,0 +1,132 @@
+"""Memory for the bodies of requests: set aside before a body arrives, and kept until its request is answered.
+
+    sum of what is set aside <= the limit
+
+Small bodies are not counted. What does not fit takes the place of bodies that hardly move: those that arrive at less
+than the pace that would bring them in time, the slowest first. If there are none, it is refused.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from ._errors import QueueFull, RequestError
+
+# A body of at most this many bytes is not counted, and is read and written where it arrives.
+SMALL = 2**16
+# A body's pace is that of a window of so many seconds.
+_WINDOW = 1.0
+
+
+class Body:
+    """One body: what is set aside for it, and how fast it arrives."""
+
+    def __init__(self) -> None:
+        self.size = self.received = 0
+        self.deadline: asyncio.Timeout | None = None
+        # When the window began, what had arrived by then, and the pace of the window before; when something last came.
+        self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, math.inf
+        self._moved = self._since
+
+    def pace(self) -> float:
+        """Bytes a second in the last window; infinite in the first."""
+        now = asyncio.get_running_loop().time()
+        return 0 if now - self._moved >= _WINDOW else self._last
+
+    def moved(self, size: int) -> None:
+        """Counts what has arrived."""
+        self.received += size
+        self._moved = now = asyncio.get_running_loop().time()
+        if (seconds := now - self._since) >= _WINDOW:
+            self._last = (self.received - self._before) / seconds
+            self._since, self._before = now, self.received
+
+
+class Bodies:
+    """All bodies that are being received, or whose requests are not answered yet.
+
+    Args:
+        limit: How many bytes they may have together.
+        timeout: In how many seconds a body must have arrived.
+    """
+
+    def __init__(self, limit: int, timeout: int) -> None:
+        self._limit, self._timeout = limit, timeout
+        self._held = 0
+        self._arriving: set[Body] = set()
+
+    @contextmanager
+    def reserved(self, size: int) -> Iterator[Body]:
+        """Sets memory aside for a body as long as its request is worked on.
+
+        Raises:
+            QueueFull: If there is none.
+        """
+        body = Body()
+        try:
+            self.grow(body, size)
+            yield body
+        finally:
+            self._held -= body.size
+
+    async def received(self, parts: AsyncIterator[bytes], body: Body, largest: int) -> bytes:
+        """Receives a body, and holds no more of it than is allowed.
+
+        Raises:
+            QueueFull: If it grows, and there is no memory for it.
+            RequestError: If it is too large, or so slow that another one has taken its place.
+        """
+        held: list[bytes] = []
+        try:
+            async with asyncio.timeout(None) as body.deadline:
+                self._arriving.add(body)
+                async for part in parts:
+                    body.moved(len(part))
+                    if body.received > largest:
+                        raise too_large(largest)
+                    self.grow(body, body.received)
+                    held.append(part)
+        except TimeoutError:
+            raise RequestError(
+                "Expected a body to keep arriving while others wait. Received: a part of it", 408
+            ) from None
+        finally:
+            self._arriving.discard(body)
+        return held[0] if len(held) == 1 else b"".join(held)
+
+    def grow(self, body: Body, size: int) -> None:
+        """Sets more memory aside for a body.
+
+        Raises:
+            QueueFull: If there is none.
+        """
+        if size <= max(SMALL, body.size):
+            return
+        self._make_room(self._held + size - body.size - self._limit)
+        self._held += size - body.size
+        body.size = size
+
+    def _make_room(self, missing: int) -> None:
+        if missing <= 0:
+            return
+        slow = [each for each in self._arriving if each.pace() < each.size / self._timeout]
+        if sum(each.size for each in slow) < missing:
+            raise QueueFull
+        for each in sorted(slow, key=Body.pace):
+            if missing <= 0:
+                return
+            missing -= each.size
+            self._evict(each)
+
+    def _evict(self, body: Body) -> None:
+        self._arriving.discard(body)
+        self._held -= body.size
+        body.size = 0
+        assert body.deadline is not None
+        body.deadline.reschedule(0)
+
+
+def too_large(largest: int) -> RequestError:
+    """What a body of more bytes is answered with."""
+    return RequestError(f"Expected a body of at most {largest} bytes. Received: more", 413)
