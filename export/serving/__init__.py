@@ -167,8 +167,8 @@ def run_on_ray(
     Args:
         artifacts: Folders of artifacts, on every machine of the cluster at the same path, or "NAME=FOLDER" to serve one
             by another name than its own.
-        address: Of Ray's cluster, or "auto" for one that runs on this machine; "local" starts one here, which listens to
-            this machine alone.
+        address: Of Ray's cluster, or "auto" for one that runs on this machine; "local" starts one here, which listens
+            to this machine alone.
         host: The address that Ray's proxy listens on.
         port: The port; 0 takes a free one, in a cluster that is started here.
         device: "cpu" or "cuda", which takes a GPU for each replica.
