@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from ._building import constant, floats, made, number, replace
+from ._transposed import transposed_convolution
+
 _SIGN_BIT = -(2**31)
 
 
@@ -34,49 +37,50 @@ def _erf(graph: Any, node: Any) -> None:
     # 1 + erf(x) is GELU's, which onnxruntime knows as one operation, and multiplies by x.
     if not any(user.type in ("Add", "AddV2") for user in graph.find_output_consumers(node.output[0])):
         (x,) = node.input
-        _replace(graph, node, "Where", _made(graph, "IsNaN", x), x, _made(graph, "Erf", x))
+        replace(graph, node, "Where", made(graph, "IsNaN", x), x, made(graph, "Erf", x))
 
 
 def _erfc(graph: Any, node: Any) -> None:
     # erfc(-y * c) = 1 + erf(y / (1 / c)): GELU comes like the one, and onnxruntime knows it by the other.
     (scaled,), (x,) = node.inputs, node.input
     factors = sorted(scaled.inputs, key=lambda factor: factor.type) if scaled.type == "Mul" else []
-    one = _number(graph, node, 1)
+    one = number(graph, 1, x)
     if [factor.type for factor in factors] != ["Const", "Neg"]:
-        difference = _made(graph, "Sub", one, _made(graph, "Erf", x))
-        _replace(graph, node, "Where", _made(graph, "IsNaN", x), x, difference)
+        difference = made(graph, "Sub", one, made(graph, "Erf", x))
+        replace(graph, node, "Where", made(graph, "IsNaN", x), x, difference)
         return
     scale, negated = factors
-    divisor = _number(graph, node, 1 / scale.get_tensor_value(as_list=False))
-    quotient = _made(graph, "Div", negated.input[0], divisor)
-    _replace(graph, node, "Add", _made(graph, "Erf", quotient), one)
+    divisor = number(graph, 1 / scale.get_tensor_value(as_list=False), x)
+    quotient = made(graph, "Div", negated.input[0], divisor)
+    replace(graph, node, "Add", made(graph, "Erf", quotient), one)
 
 
 def _expm1(graph: Any, node: Any) -> None:
     (x,) = node.input
-    half = _made(graph, "Tanh", _made(graph, "Mul", x, _number(graph, node, 0.5)))
-    _replace(graph, node, "Mul", half, _made(graph, "Add", _made(graph, "Exp", x), _number(graph, node, 1)))
+    half = made(graph, "Tanh", made(graph, "Mul", x, number(graph, 0.5, x)))
+    replace(graph, node, "Mul", half, made(graph, "Add", made(graph, "Exp", x), number(graph, 1, x)))
 
 
 def _log1p(graph: Any, node: Any) -> None:
-    (x,), one = node.input, _number(graph, node, 1)
-    more = _made(graph, "Add", x, one)
-    difference = _made(graph, "Sub", more, one)
+    (x,) = node.input
+    one = number(graph, 1, x)
+    more = made(graph, "Add", x, one)
+    difference = made(graph, "Sub", more, one)
     # Infinity, too, is itself plus one.
-    ratio = _made(graph, "Where", _made(graph, "Equal", more, x), one, _made(graph, "Div", x, difference))
-    product = _made(graph, "Mul", _made(graph, "Log", more), ratio)
-    _replace(graph, node, "Where", _made(graph, "Equal", difference, _number(graph, node, 0)), x, product)
+    ratio = made(graph, "Where", made(graph, "Equal", more, x), one, made(graph, "Div", x, difference))
+    product = made(graph, "Mul", made(graph, "Log", more), ratio)
+    replace(graph, node, "Where", made(graph, "Equal", difference, number(graph, 0, x)), x, product)
 
 
 def _floor_mod(graph: Any, node: Any) -> None:
     x, y = node.input
     if not _is_float(graph, node):
-        _replace(graph, node, "Mod", x, y)
+        replace(graph, node, "Mod", x, y)
         return
-    rest, zero = _made(graph, "Mod", x, y, fmod=1), _number(graph, node, 0)
-    signs = [_made(graph, "Less", value, zero) for value in (rest, y)]
-    apart = _made(graph, "And", _made(graph, "Xor", *signs), _made(graph, "Not", _made(graph, "Equal", rest, zero)))
-    _replace(graph, node, "Where", apart, _made(graph, "Add", rest, y), rest)
+    rest, zero = made(graph, "Mod", x, y, fmod=1), number(graph, 0, x)
+    signs = [made(graph, "Less", value, zero) for value in (rest, y)]
+    apart = made(graph, "And", made(graph, "Xor", *signs), made(graph, "Not", made(graph, "Equal", rest, zero)))
+    replace(graph, node, "Where", apart, made(graph, "Add", rest, y), rest)
 
 
 def _floor_div(graph: Any, node: Any) -> None:
@@ -84,10 +88,10 @@ def _floor_div(graph: Any, node: Any) -> None:
     if _is_float(graph, node):
         return
     x, y = node.input
-    quotient, rest = _made(graph, "Div", x, y), _made(graph, "Mod", x, y)
-    whole = _made(graph, "Equal", _made(graph, "Add", _made(graph, "Mul", quotient, y), rest), x)
-    less = _made(graph, "Cast", _made(graph, "Not", whole), to=graph.get_dtype(node.output[0]))
-    _replace(graph, node, "Sub", quotient, less)
+    quotient, rest = made(graph, "Div", x, y), made(graph, "Mod", x, y)
+    whole = made(graph, "Equal", made(graph, "Add", made(graph, "Mul", quotient, y), rest), x)
+    less = made(graph, "Cast", made(graph, "Not", whole), to=graph.get_dtype(node.output[0]))
+    replace(graph, node, "Sub", quotient, less)
 
 
 def _one_hot(graph: Any, node: Any) -> None:
@@ -99,20 +103,20 @@ def _one_hot(graph: Any, node: Any) -> None:
         return
     axis = rank if given < 0 else given
     classes = np.arange(node.inputs[1].get_tensor_value()).reshape([-1] + [1] * (rank - axis))
-    indices = _made(graph, "Cast", indices, to=TensorProto.INT64)
-    indices = _made(graph, "Unsqueeze", indices, _constant(graph, [axis], np.int64))
-    hit = _made(graph, "Equal", indices, _constant(graph, classes, np.int64))
+    indices = made(graph, "Cast", indices, to=TensorProto.INT64)
+    indices = made(graph, "Unsqueeze", indices, constant(graph, [axis], np.int64))
+    hit = made(graph, "Equal", indices, constant(graph, classes, np.int64))
     values = [value.get_tensor_value() if value.is_const() else None for value in node.inputs[2:]]
     if values == [1, 0]:
-        _replace(graph, node, "Cast", hit, to=graph.get_dtype(on))
+        replace(graph, node, "Cast", hit, to=graph.get_dtype(on))
     else:
-        _replace(graph, node, "Where", hit, on, off)
+        replace(graph, node, "Where", hit, on, off)
 
 
 def _select(graph: Any, node: Any) -> None:
     # By default it becomes c * x + (1 - c) * y, in which infinity times 0 is NaN.
     if _is_float(graph, node) and node.type == "SelectV2":
-        _replace(graph, node, "Where", *node.input)
+        replace(graph, node, "Where", *node.input)
 
 
 def _top_k(graph: Any, node: Any) -> None:
@@ -121,8 +125,8 @@ def _top_k(graph: Any, node: Any) -> None:
 
     if graph.get_dtype(node.input[0]) not in (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE):
         return
-    count = _made(graph, "Cast", node.input[1], to=TensorProto.INT64)
-    count = _made(graph, "Reshape", count, _constant(graph, [1], np.int64))
+    count = made(graph, "Cast", node.input[1], to=TensorProto.INT64)
+    count = made(graph, "Reshape", count, constant(graph, [1], np.int64))
     found = graph.make_node("TopK", [node.input[0], count], output_count=2).output
     (values, indices), shapes, dtypes = node.output, node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)
@@ -132,9 +136,9 @@ def _top_k(graph: Any, node: Any) -> None:
 
 def _arg_extreme(graph: Any, node: Any) -> None:
     x = node.input[0]
-    if graph.get_dtype(x) in _floats():
+    if graph.get_dtype(x) in floats():
         worst = -np.inf if node.type == "ArgMax" else np.inf
-        never = _made(graph, "Where", _made(graph, "IsNaN", x), _number(graph, node, worst, x), x)
+        never = made(graph, "Where", made(graph, "IsNaN", x), number(graph, worst, x), x)
         graph.replace_input(node, x, never, 0)
 
 
@@ -144,14 +148,14 @@ def _bucketize(graph: Any, node: Any) -> None:
 
     builder = GraphBuilder(graph)
     wide = graph.get_dtype(node.input[0]) == TensorProto.DOUBLE
-    x = _made(graph, "Cast", node.input[0], to=TensorProto.DOUBLE if wide else TensorProto.FLOAT)
+    x = made(graph, "Cast", node.input[0], to=TensorProto.DOUBLE if wide else TensorProto.FLOAT)
     x = builder.make_unsqueeze({"data": x, "axes": [-1]})
     # They are float32 in TensorFlow, whatever x is.
     boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
-    below = _made(graph, "Less", x, _constant(graph, boundaries, np.float64 if wide else np.float32))
-    passed = _made(graph, "Cast", _made(graph, "Not", below), to=TensorProto.INT32)
+    below = made(graph, "Less", x, constant(graph, boundaries, np.float64 if wide else np.float32))
+    passed = made(graph, "Cast", made(graph, "Not", below), to=TensorProto.INT32)
     count = builder.make_reduce_sum({"data": passed, "axes": [-1], "keepdims": 0})
-    _replace(graph, node, "Identity", count)
+    replace(graph, node, "Identity", count)
 
 
 def _bitwise_and(graph: Any, node: Any) -> None:
@@ -163,9 +167,9 @@ def _bitwise_and(graph: Any, node: Any) -> None:
     (x,) = bits.input
     if graph.get_dtype(x) != TensorProto.FLOAT:
         return
-    zero, inverse = _constant(graph, 0, np.float32), _made(graph, "Reciprocal", x)
-    negative = _made(graph, "Or", *(_made(graph, "Less", value, zero) for value in (x, inverse)))
-    _replace(graph, node, "Where", negative, _constant(graph, _SIGN_BIT, np.int32), _constant(graph, 0, np.int32))
+    zero, inverse = constant(graph, 0, np.float32), made(graph, "Reciprocal", x)
+    negative = made(graph, "Or", *(made(graph, "Less", value, zero) for value in (x, inverse)))
+    replace(graph, node, "Where", negative, constant(graph, _SIGN_BIT, np.int32), constant(graph, 0, np.int32))
 
 
 _REWRITES: dict[str, Callable[[Any, Any], None]] = {
@@ -173,6 +177,8 @@ _REWRITES: dict[str, Callable[[Any, Any], None]] = {
     "ArgMin": _arg_extreme,
     "BitwiseAnd": _bitwise_and,
     "Bucketize": _bucketize,
+    "Conv2DBackpropInput": transposed_convolution,
+    "Conv3DBackpropInputV2": transposed_convolution,
     "Erf": _erf,
     "Erfc": _erfc,
     "Expm1": _expm1,
@@ -185,38 +191,5 @@ _REWRITES: dict[str, Callable[[Any, Any], None]] = {
 }
 
 
-def _floats() -> tuple[int, ...]:
-    from onnx import TensorProto
-
-    return TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16
-
-
 def _is_float(graph: Any, node: Any) -> bool:
-    return graph.get_dtype(node.output[0]) in _floats()
-
-
-def _number(graph: Any, node: Any, value: Any, like: str | None = None) -> str:
-    """A number in the type of a node's result, or of another value."""
-    from tf2onnx.utils import map_onnx_to_numpy_type
-
-    return _constant(graph, value, map_onnx_to_numpy_type(graph.get_dtype(like or node.output[0])))
-
-
-def _constant(graph: Any, value: Any, dtype: Any) -> str:
-    from tf2onnx.utils import make_name
-
-    return str(graph.make_const(make_name("keras_skip"), np.array(value, dtype)).output[0])
-
-
-def _made(graph: Any, operation: str, *inputs: str, **attributes: Any) -> str:
-    """The result of a new operation of ONNX."""
-    return str(graph.make_node(operation, list(inputs), attributes).output[0])
-
-
-def _replace(graph: Any, node: Any, operation: str, *inputs: str, **attributes: Any) -> None:
-    """Puts an operation of ONNX in the place of a node, under its name."""
-    shapes, dtypes = node.output_shapes, node.output_dtypes
-    graph.remove_node(node.name)
-    graph.make_node(
-        operation, list(inputs), attributes, name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes
-    )
+    return graph.get_dtype(node.output[0]) in floats()
