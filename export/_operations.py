@@ -8,6 +8,9 @@
     one_hot(x) = [x == class] over the classes: ONNX's own counts negative ones from the end
     bucketize(x) = sum of [not x < b] over the boundaries b: NaN is beyond all of them
     argmax(x) = argmax(x, -inf where it is NaN)
+    max(x) = NaN where one of x is
+    band(x) = x where band(1) is not 0: infinity times 0 is NaN
+    atan2(y, x) = atan2(sign y, sign x) where both are infinite
     bitcast(x) & sign bit = sign bit where x < 0 or 1 / x < 0, of a float
 
 GELU, CELU, Discretization, CategoryEncoding and Keras's argmax, which counts -0 as less than 0, are made of them.
@@ -142,6 +145,41 @@ def _arg_extreme(graph: Any, node: Any) -> None:
         graph.replace_input(node, x, never, 0)
 
 
+def _extreme(graph: Any, node: Any) -> None:
+    from onnx import TensorProto
+
+    x, axes = node.input
+    if not _is_float(graph, node):
+        return
+    unknown = made(graph, "Cast", made(graph, "IsNaN", x), to=TensorProto.FLOAT)
+    about = {"skip_conversion": False, "shapes": node.output_shapes}
+    keep = {"keep_dims": node.get_attr_value("keep_dims", 0)}
+    found = graph.make_node(node.type, [x, axes], keep, dtypes=node.output_dtypes, **about).output[0]
+    spoilt = graph.make_node("Max", [unknown, axes], keep, dtypes=[TensorProto.FLOAT], **about).output[0]
+    spoilt = made(graph, "Cast", spoilt, to=TensorProto.BOOL)
+    replace(graph, node, "Where", spoilt, number(graph, np.nan, x), found)
+
+
+def _band(graph: Any, node: Any) -> None:
+    from onnx import TensorProto
+
+    x, *limits = node.input
+    if not _is_float(graph, node):
+        return
+    about = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    ones = graph.make_node("Expand", [number(graph, 1, x), made(graph, "Shape", x)], **about).output[0]
+    band = graph.make_node("MatrixBandPart", [ones, *limits], skip_conversion=False, **about).output[0]
+    replace(graph, node, "Where", made(graph, "Cast", band, to=TensorProto.BOOL), x, number(graph, 0, x))
+
+
+def _atan2(graph: Any, node: Any) -> None:
+    y, x = node.input
+    both = made(graph, "And", made(graph, "IsInf", y), made(graph, "IsInf", x))
+    for place, value in enumerate((y, x)):
+        near = made(graph, "Where", both, made(graph, "Sign", value), value)
+        graph.replace_input(node, value, near, place)
+
+
 def _bucketize(graph: Any, node: Any) -> None:
     from onnx import TensorProto
     from tf2onnx.graph_builder import GraphBuilder
@@ -175,6 +213,7 @@ def _bitwise_and(graph: Any, node: Any) -> None:
 _REWRITES: dict[str, Callable[[Any, Any], None]] = {
     "ArgMax": _arg_extreme,
     "ArgMin": _arg_extreme,
+    "Atan2": _atan2,
     "BitwiseAnd": _bitwise_and,
     "Bucketize": _bucketize,
     "Conv2DBackpropInput": transposed_convolution,
@@ -185,6 +224,9 @@ _REWRITES: dict[str, Callable[[Any, Any], None]] = {
     "FloorDiv": _floor_div,
     "FloorMod": _floor_mod,
     "Log1p": _log1p,
+    "MatrixBandPart": _band,
+    "Max": _extreme,
+    "Min": _extreme,
     "OneHot": _one_hot,
     "SelectV2": _select,
     "TopKV2": _top_k,
