@@ -10,7 +10,7 @@ from typing import Any
 
 from ._dimensions import named
 from ._graph import all_nodes, fill, rename_values
-from ._served import Served, tracing
+from ._served import ONE_AT_A_TIME, Served, tracing
 from ._structure import simplified
 from ._translation import translated
 from .errors import ExportError, in_one_line
@@ -41,8 +41,8 @@ def converted(function: Served, opset: int) -> Any:
             return dict(zip(outside, function(*tensors).values(), strict=True))
 
     traced = tf.function(call, input_signature=specs)
-    with inlined(), _logged_errors() as errors:
-        with tracing(function):
+    with ONE_AT_A_TIME, _logged_errors() as errors:
+        with inlined(), tracing(function):
             concrete = traced.get_concrete_function()
         _refuse_state(function.model, scope)
         _refuse_bfloat16(concrete.graph.as_graph_def())
@@ -119,9 +119,10 @@ def inlined() -> Iterator[None]:
     """
     import tensorflow as tf
 
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
+    with ONE_AT_A_TIME:
+        before = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(before)

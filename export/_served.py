@@ -1,5 +1,6 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,8 @@ from .preprocessing import Preprocessing
 PROBABILITIES, CARRY = "probabilities", "carry"
 ACTIVATIONS = ("softmax", "sigmoid", None)
 LAYOUTS = ("nhwc", "nchw", None)
+# What tracing and converting change meanwhile belongs to the whole process.
+ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -210,13 +213,37 @@ def with_gates(function: Served) -> Served:
 def tracing(function: Served) -> Iterator[None]:
     """Says of a model that TensorFlow cannot trace for which shapes that was."""
     try:
-        yield
+        with ONE_AT_A_TIME, _resizing_to_any_size():
+            yield
     except Exception as error:  # Whatever the model's own code raises.
         shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
         raise ExportError(
             f"Expected a model that TensorFlow can trace for {shapes}. "
             f"Received: {function.model.name}, which raised {in_one_line(error)}"
         ) from error
+
+
+@contextmanager
+def _resizing_to_any_size() -> Iterator[None]:
+    """Lets images be resized to a size that is not known yet, which Keras wants to compare with 0."""
+    import keras
+    from keras.src.ops import image
+    from tensorflow import is_tensor
+
+    original = image.resize
+
+    def resize(images: Any, size: Any, **options: Any) -> Any:
+        unknown = not isinstance(images, keras.KerasTensor) and any(map(is_tensor, size))
+        return (image._resize if unknown else original)(images, size, **options)
+
+    places = (image, keras.ops.image)
+    for place in places:
+        place.resize = resize
+    try:
+        yield
+    finally:
+        for place in places:
+            place.resize = original
 
 
 def raw_samples(function: Served, samples: Any) -> Batch | None:
