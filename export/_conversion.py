@@ -10,8 +10,9 @@ from typing import Any
 
 from ._dimensions import named
 from ._graph import all_nodes, fill, rename_values
-from ._served import ONE_AT_A_TIME, Served, tracing
+from ._served import Served
 from ._structure import simplified
+from ._tracing import ONE_AT_A_TIME, inlined, tracing
 from ._translation import translated
 from .errors import ExportError, in_one_line
 
@@ -108,21 +109,3 @@ def _logged_errors() -> Iterator[list[str]]:
     finally:
         logger.removeHandler(collector)
         logger.propagate = propagate
-
-
-@contextmanager
-def inlined() -> Iterator[None]:
-    """Traces functions inside the function in place.
-
-    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
-    look into such calls.
-    """
-    import tensorflow as tf
-
-    with ONE_AT_A_TIME:
-        before = tf.config.functions_run_eagerly()
-        tf.config.run_functions_eagerly(True)
-        try:
-            yield
-        finally:
-            tf.config.run_functions_eagerly(before)

@@ -6,7 +6,8 @@ from typing import Any
 
 from ._inputs import Batch
 from ._publish import published
-from ._served import Served, served, tracing
+from ._served import Served, served
+from ._tracing import tracing
 from .errors import VerificationError
 from .preprocessing import Preprocessing
 
