@@ -9,7 +9,9 @@ import pytest
 from keras import layers, ops
 
 import export
-from tests.export.models import Function, randomise
+from export import _precision
+from tests.export.models import Function, conv_net, randomise
+from zoo.learner import precision
 
 CPU = "CPUExecutionProvider"
 
@@ -171,3 +173,48 @@ def test_a_subclass_is_built_on_its_own_layout(built, tmp_path):
     assert tuple(model.convolution.kernel.shape) == (3, 3, 3, 5)
     prepared = np.moveaxis(images, 1, -1) * 0.5 - np.float32([0.1, 0.2, 0.3])
     np.testing.assert_allclose(received, model(prepared), atol=1e-4)
+
+
+@keras.saving.register_keras_serializable("tests.export")
+class Stateful(layers.Layer):
+    """Holds what is in no config: plain values, arrays, tensors, functions, each set later."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._temperature, self.means, self.offsets = 1.0, None, {"first": [0.0]}
+        self.function, self.constant = ops.abs, None
+
+    def build(self, _: Any) -> None:
+        self.constant = ops.ones((), self.compute_dtype)
+
+    def call(self, x: Any) -> Any:
+        x = self.function(x) / self._temperature + self.offsets["first"][0]
+        return x * self.constant if self.means is None else x * self.constant - ops.cast(self.means, x.dtype)
+
+
+def changed(x: Any) -> Any:
+    return ops.sin(x) + 2
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
+def test_a_half_precision_model_keeps_what_was_set_later(policy, tmp_path):
+    with precision(policy):
+        x = keras.Input((4,), name="x")
+        inner, outer = Stateful(), Stateful()
+        model = keras.Model(x, outer(keras.Sequential([layers.Dense(3), inner])(x)))
+    inner._temperature, inner.function, inner.offsets["first"][0] = 0.1, changed, 3.0
+    outer.means, outer.constant = np.float32([5, -5, 1]), ops.cast(7.0, outer.compute_dtype)
+    batch = normal(8, 4)
+    expected = np.asarray(ops.cast(model(batch), "float32"))
+    session = onnxruntime.InferenceSession(export.to_onnx(model, tmp_path / "m.onnx"), providers=[CPU])
+    (received,) = session.run(None, {"x": batch})
+    assert np.max(np.abs(received - expected)) <= 0.02 * np.max(np.abs(expected))
+
+
+def test_a_copy_in_float32_is_given_nothing_that_it_has(monkeypatch):
+    with precision("mixed_bfloat16"):
+        model = conv_net()
+    given: list[str] = []
+    monkeypatch.setattr(_precision, "setattr", lambda layer, name, value: given.append(name), raising=False)
+    _precision.in_float32(model)
+    assert given == []
