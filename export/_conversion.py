@@ -10,6 +10,7 @@ from typing import Any
 
 from ._dimensions import named
 from ._graph import all_nodes, fill, rename_values
+from ._limits import within_limits
 from ._served import Served
 from ._structure import simplified
 from ._tracing import ONE_AT_A_TIME, inlined, tracing
@@ -50,7 +51,10 @@ def converted(function: Served, opset: int) -> Any:
         names = {f"{name}:0": name for name in inside}
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
-            model = translated(concrete, names, opset)
+            with within_limits(f"the conversion of {function.model.name}"):
+                model = translated(concrete, names, opset)
+        except ExportError:
+            raise
         except Exception as error:
             raise ExportError(_sentence(opset, [*errors, in_one_line(error)])) from error
     unknown = sorted(set(_unknown_operations(model.graph, {o.domain: o.version for o in model.opset_import})))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ._limits import within_limits
 from .errors import ExportError, in_one_line
 
 # What changes while a model is traced or converted belongs to the whole process.
@@ -15,8 +16,10 @@ ONE_AT_A_TIME = threading.RLock()
 def tracing(function: Any) -> Iterator[None]:
     """Says of a model that TensorFlow cannot trace for which shapes that was."""
     try:
-        with ONE_AT_A_TIME, _resizing_to_any_size():
+        with ONE_AT_A_TIME, _resizing_to_any_size(), within_limits(f"the tracing of {function.model.name}"):
             yield
+    except ExportError:
+        raise
     except Exception as error:  # Whatever the model's own code raises.
         shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
         raise ExportError(
