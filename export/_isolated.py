@@ -114,7 +114,11 @@ def work(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=_environment()
     )
     with process, watched(process.pid, process.kill) as exceeded:
-        said = process.communicate()[1]
+        try:
+            said = process.communicate()[1]
+        except BaseException:
+            process.kill()
+            raise
     if (folder / FAILURE).is_file():
         failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         raise _ERRORS[failure["error"]](failure["message"])

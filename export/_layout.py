@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-def _formats(model: Any) -> set[str]:
+def _formats(model: Any) -> set[Any]:
     found = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
     return found & {"channels_first", "channels_last"}
 

@@ -8,7 +8,7 @@ from ._inputs import Batch
 from ._publish import published
 from ._served import Served, served
 from ._tracing import tracing
-from .errors import VerificationError
+from .errors import ExportError, VerificationError, in_one_line
 from .preprocessing import Preprocessing
 
 # Of TensorFlow's operations with a state, those that keep it within the model; the others read and write files, print,
@@ -74,7 +74,13 @@ def write_saved_model(function: Served, path: Path) -> None:
     with tracing(function):
         endpoint = archive.add_endpoint("serve", function.__call__, input_signature=function.tensor_specs())
         endpoint.get_concrete_function()
-    archive.write_out(str(path), verbose=False)
+    try:
+        archive.write_out(str(path), verbose=False)
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"Expected a model that TensorFlow can save. Received: {function.model.name}, "
+            f"of which it says {in_one_line(error)}"
+        ) from error
 
 
 def check_saved_model(path: Path) -> None:

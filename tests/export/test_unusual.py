@@ -43,6 +43,14 @@ def test_names_that_python_or_tensorflow_keep_for_themselves(names, called, tmp_
     np.testing.assert_allclose(received, model([x, y]), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["_hidden", "ü", "a b"])
+def test_names_of_layers_that_tensorflow_does_not_take_are_refused(name, tmp_path):
+    x = keras.Input((2,))
+    with pytest.raises(export.ExportError, match="Expected a model that TensorFlow can .* is not a valid "):
+        export.export(keras.Model(x, layers.Dense(3, name=name)(x)), tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
 class Partial(keras.Model):
     """Leaves out what it was not asked for."""
 
