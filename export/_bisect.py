@@ -78,7 +78,7 @@ def _tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str
 def _traced_tensors(function: Served, batch: Batch, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    from ._conversion import inlined
+    from ._tracing import inlined
 
     with inlined(), tf.device("/CPU:0"):
         wrapped = tf.compat.v1.wrap_function(function.__call__, function.tensor_specs())

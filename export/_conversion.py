@@ -4,24 +4,20 @@ Every node of the result must be an operation of the opset, and nothing may have
 """
 
 import logging
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache
 from typing import Any
 
 from ._dimensions import named
 from ._graph import all_nodes, fill, rename_values
-from ._served import Served, tracing
+from ._limits import within_limits
+from ._served import Served
 from ._structure import simplified
+from ._tracing import ONE_AT_A_TIME, inlined, tracing
 from ._translation import translated
 from .errors import ExportError, in_one_line
 
 _INSIDE = "keras_skip_"
-_inlining = ContextVar("inlining", default=False)
-# tf2onnx counts the names that it makes up, patches TensorFlow and logs for the whole process.
-_one_at_a_time = threading.Lock()
 
 
 def converted(function: Served, opset: int) -> Any:
@@ -47,15 +43,18 @@ def converted(function: Served, opset: int) -> Any:
             return dict(zip(outside, function(*tensors).values(), strict=True))
 
     traced = tf.function(call, input_signature=specs)
-    with _one_at_a_time, inlined(), _logged_errors() as errors:
-        with tracing(function):
+    with ONE_AT_A_TIME, _logged_errors() as errors:
+        with inlined(), tracing(function):
             concrete = traced.get_concrete_function()
         _refuse_state(function.model, scope)
         _refuse_bfloat16(concrete.graph.as_graph_def())
         names = {f"{name}:0": name for name in inside}
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
-            model = translated(concrete, names, opset)
+            with within_limits(f"the conversion of {function.model.name}"):
+                model = translated(concrete, names, opset)
+        except ExportError:
+            raise
         except Exception as error:
             raise ExportError(_sentence(opset, [*errors, in_one_line(error)])) from error
     unknown = sorted(set(_unknown_operations(model.graph, {o.domain: o.version for o in model.opset_import})))
@@ -114,28 +113,3 @@ def _logged_errors() -> Iterator[list[str]]:
     finally:
         logger.removeHandler(collector)
         logger.propagate = propagate
-
-
-@contextmanager
-def inlined() -> Iterator[None]:
-    """Traces functions inside the function in place, those of this thread.
-
-    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
-    look into such calls.
-    """
-    _let_threads_inline()
-    token = _inlining.set(True)
-    try:
-        yield
-    finally:
-        _inlining.reset(token)
-
-
-@cache
-def _let_threads_inline() -> None:
-    """TensorFlow's own switch, `run_functions_eagerly`, is one for all threads, which may be training or predicting."""
-    import tensorflow as tf
-
-    function = type(tf.function(lambda: None))
-    switch = function._run_functions_eagerly.fget
-    function._run_functions_eagerly = property(lambda self: _inlining.get() or switch(self))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ._arrays import read_batches, write_batches
 from ._inputs import Batch
+from ._limits import watched
 from ._worker import ANSWER, FAILURE, INPUTS, JOB, RUN
 from .errors import DeviceError, ExportError
 
@@ -109,14 +110,24 @@ def work(
         write_batches(folder / INPUTS, batches)
     code = _START.format(package=__package__)
     command = [sys.executable, "-c", code, json.dumps(sys.path), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=_environment())
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=_environment()
+    )
+    with process, watched(process.pid, process.kill) as exceeded:
+        try:
+            said = process.communicate()[1]
+        except BaseException:
+            process.kill()
+            raise
     if (folder / FAILURE).is_file():
         failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         raise _ERRORS[failure["error"]](failure["message"])
     # A process that dies after its last answer, when its libraries are taken down, has done what it was asked.
     doing = next((name for i, name in enumerate(names) if not (folder / f"{ANSWER}-{i}").exists()), None)
-    if done.returncode != 0 and doing is not None:
-        raise ExportError(f"Expected {doing} to run. Received: its process {_death(done)}")
+    if exceeded and doing is not None:
+        raise ExportError(f"Expected {doing} to run. Received: its process took {exceeded[0]}")
+    if process.returncode != 0 and doing is not None:
+        raise ExportError(f"Expected {doing} to run. Received: its process {_death(process.returncode, said)}")
 
 
 def _environment() -> dict[str, str]:
@@ -124,9 +135,9 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
 
 
-def _death(done: subprocess.CompletedProcess[str]) -> str:
-    said = done.stderr.strip()[-_TAIL:]
+def _death(code: int, said: str) -> str:
+    said = said.strip()[-_TAIL:]
     told = f", and said: {said}" if said else ""
-    if done.returncode < 0:
-        return f"died of {signal.Signals(-done.returncode).name}{told}"
-    return f"ended with exit code {done.returncode}{told}"
+    if code < 0:
+        return f"died of {signal.Signals(-code).name}{told}"
+    return f"ended with exit code {code}{told}"

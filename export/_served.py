@@ -1,14 +1,18 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ._inputs import Batch, Raw, bounded, sized, zeros
+from ._layout import channels_come_first, check_layout, moved, moved_array, moved_shape
 from ._precision import in_float32
 from ._ranges import with_ranges
 from ._signature import Input, Signature, distinct, flat_samples, signature_of
+from ._tracing import tracing
 from .errors import ExportError, in_one_line
 from .preprocessing import Preprocessing
 
@@ -82,7 +86,7 @@ class Served:
             # Keras's own activations keep them for the losses.
             logits = [getattr(y, "_keras_logits", None) for y in given]
         if self.channels_move:
-            given = [_moved(y, last_to_first=self.channels_first) for y in given]
+            given = [moved(y, last_to_first=self.channels_first) for y in given]
         known = {name: y for name, y in zip(self.outputs, logits, strict=False) if y is not None}
         return dict(zip(self.outputs, [*given, *carried], strict=True)), known
 
@@ -105,7 +109,7 @@ class Served:
         if raw.preprocessing is not None and not raw.preprocessing.is_identity:
             x = raw.preprocessing.apply(x, ops.cast)
         if self.channels_move:
-            x = _moved(x, last_to_first=not self.channels_first)
+            x = moved(x, last_to_first=not self.channels_first)
         return ops.cast(x, own.dtype)
 
     @property
@@ -118,7 +122,7 @@ class Served:
         """Shapes of the outputs, None where they are dynamic."""
         own = self.signature.output_shapes
         carried = [] if self.gates is None else [(None, len(self.gates.layers))]
-        return [*(_moved_shape(shape, self.channels_first) if self.channels_move else shape for shape in own), *carried]
+        return [*(moved_shape(shape, self.channels_first) if self.channels_move else shape for shape in own), *carried]
 
     @property
     def layout(self) -> str | None:
@@ -139,6 +143,17 @@ class Served:
 
     def numpy_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, and also gives the logits that are known."""
+        try:
+            return self.computed(batch)
+        except Exception as error:  # Whatever the model's own code raises.
+            shapes = ", ".join(f"{name} {x.shape}" for name, x in batch.items())
+            raise ExportError(
+                f"Expected a model that runs on {shapes}. "
+                f"Received: {self.model.name}, which raised {in_one_line(error)}"
+            ) from error
+
+    def computed(self, batch: Batch) -> tuple[Batch, Batch]:
+        """The same, with what the model's own code raises."""
         import tensorflow as tf
 
         # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
@@ -170,6 +185,7 @@ def served(
         ValueError: If an argument is not usable, or no size is found that the model takes.
     """
     import keras
+    from keras import tree
 
     if keras.config.backend() != "tensorflow":
         raise ExportError(f"Expected Keras to run on the TensorFlow backend. Received: {keras.config.backend()}")
@@ -184,13 +200,19 @@ def served(
     if preprocessing is not None and samples is not None:
         named = isinstance(samples, Mapping)
         samples = {n: preprocessing.apply(x) for n, x in samples.items()} if named else preprocessing.apply(samples)
+    if samples is not None and layout is not None and channels_come_first(model) != (layout == "nchw"):
+        samples = tree.map_structure(lambda x: moved_array(np.asarray(x), last_to_first=layout == "nhwc"), samples)
     signature = signature_of(model, samples)
     counts = len(signature.inputs), len(signature.outputs)
     if preprocessing is not None and counts[0] != 1:
         raise ValueError(f"Expected one input to preprocess. Received: {model.name} with {counts[0]} inputs")
     if activation is not None and counts[1] != 1:
         raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
-    moves, first = _channels(model, signature.inputs, layout)
+    check_layout(model, signature.inputs, layout)
+    # What a model is built of may tell more than it did before.
+    own_first = channels_come_first(model)
+    first = own_first if layout is None else layout == "nchw"
+    moves = first != own_first
     float_model, trained_precision = in_float32(model)
     function = Served(
         model=float_model,
@@ -203,10 +225,11 @@ def served(
         trained_precision=trained_precision,
     )
     known = flat_samples(signature, given)
-    function = replace(function, inputs=sized(function.inputs, known, function.numpy))
+    function = replace(function, inputs=sized(function.inputs, known, function.computed))
+    _check_any_batch(function)
     with tracing(function):
         function = replace(function, inputs=with_ranges(function))
-    return replace(function, inputs=bounded(function.inputs, known, function.numpy))
+    return replace(function, inputs=bounded(function.inputs, known, function.computed))
 
 
 @contextmanager
@@ -240,56 +263,32 @@ def with_gates(function: Served) -> Served:
     return replace(function, outputs=(*function.outputs, output), gates=Gates(output, layers))
 
 
-@contextmanager
-def tracing(function: Served) -> Iterator[None]:
-    """Says of a model that TensorFlow cannot trace for which shapes that was."""
-    try:
-        yield
-    except Exception as error:  # Whatever the model's own code raises.
-        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
-        raise ExportError(
-            f"Expected a model that TensorFlow can trace for {shapes}. "
-            f"Received: {function.model.name}, which raised {in_one_line(error)}"
-        ) from error
-
-
 def raw_samples(function: Served, samples: Any) -> Batch | None:
     """Samples by the name of their input."""
     return flat_samples(function.signature, samples)
 
 
 def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> Raw:
-    shape = _moved_shape(own.shape, first) if moves else own.shape
+    shape = moved_shape(own.shape, first) if moves else own.shape
     return Raw(own.name, shape, own.dtype if preprocessing is None else preprocessing.dtype, preprocessing)
 
 
-def _channels(model: Any, inputs: Sequence[Input], layout: str | None) -> tuple[bool, bool]:
-    """Whether the channels of images move at the edge of the graph, and whether they come first there."""
-    import keras
-
-    formats = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
-    formats &= {"channels_first", "channels_last"}
-    if layout is not None and not any(len(own.shape) > 3 for own in inputs):
-        raise ValueError(f"Expected a model of images for a layout. Received: {model.name} with {inputs}")
-    if layout is not None and len(formats) > 1:
-        raise ValueError(f"Expected a model with one data format for a layout. Received: {model.name} with both")
-    own_first = (formats.pop() if len(formats) == 1 else keras.config.image_data_format()) == "channels_first"
-    first = own_first if layout is None else layout == "nchw"
-    return first != own_first, first
-
-
-def _moved(x: Any, last_to_first: bool) -> Any:
-    """An image or a volume with its channels at the other end; anything else as it is."""
-    from keras import ops
-
-    rank = len(x.shape)
-    if rank < 4:
-        return x
-    spatial = range(1, rank - 1) if last_to_first else range(2, rank)
-    return ops.transpose(x, (0, rank - 1, *spatial) if last_to_first else (0, *spatial, 1))
-
-
-def _moved_shape(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
-    if len(shape) < 4:
-        return shape
-    return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])
+def _check_any_batch(function: Served) -> None:
+    """Raises an ExportError for a model that keeps a state, or takes only batches of the size it was made for."""
+    model = function.model
+    stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False) is True]
+    if stateful:
+        raise ExportError(
+            f"Expected a model that keeps nothing from one batch for the next. Received: {model.name}, whose "
+            f"{', '.join(stateful)} is stateful"
+        )
+    sizes = {tensor.shape[0] for tensor in getattr(model, "inputs", None) or [] if tensor.shape} - {None}
+    for size in sizes:
+        batch = {name: np.zeros((size + 1, *x.shape[1:]), x.dtype) for name, x in zeros(function.inputs).items()}
+        try:
+            function.computed(batch)
+        except Exception as error:  # Whatever the model's own code raises.
+            raise ExportError(
+                f"Expected a model that takes batches of any size. Received: {model.name}, made for batches of {size} "
+                f"({in_one_line(error)})"
+            ) from error

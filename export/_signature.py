@@ -6,13 +6,15 @@ made a name up, and there is nothing to tell apart, it is called "input" or "out
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
 
 from ._inputs import Batch
+from ._reading import as_it_reads
 from .errors import ExportError, in_one_line
 
 Shape = tuple[int | None, ...]
@@ -62,7 +64,7 @@ class Signature:
 
         packed = tree.pack_sequence_as(self.structure, list(tensors))
         given = model(**packed, training=False) if self.by_keyword else model(packed, training=False)
-        return dict(zip(self.outputs, tree.flatten(given), strict=True))
+        return dict(zip(self.outputs, [leaf for leaf in tree.flatten(given) if leaf is not None], strict=True))
 
 
 def signature_of(model: Any, samples: Any = None) -> Signature:
@@ -85,7 +87,7 @@ def signature_of(model: Any, samples: Any = None) -> Signature:
         structure,
         by_keyword,
         _output_names(model, given, {i.name for i in inputs}),
-        tuple(tuple(leaf.shape) for leaf in keras.tree.flatten(given)),
+        tuple(tuple(leaf.shape) for leaf in keras.tree.flatten(given) if leaf is not None),
     )
 
 
@@ -107,7 +109,7 @@ def _structure(model: Any, samples: Any) -> tuple[Any, bool]:
         raise ExportError(
             f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input."
         )
-    return _from_build_config(model), False
+    return as_it_reads(model, _from_build_config(model)), False
 
 
 def _build(model: Any, samples: Any, by_keyword: bool) -> None:
@@ -170,8 +172,10 @@ def _inputs(model: Any, structure: Any) -> tuple[Input, ...]:
     names = [_of_path(path) or _layer_name(leaf) for path, leaf in leaves]
     names = [INPUT] if len(names) == 1 and _MADE_UP.fullmatch(names[0]) else names
     names = [name if name != _NAMELESS else f"{INPUT}_{i}" for i, name in enumerate(names)]
+    # They become arguments of a function in Python, and TensorFlow takes equal letters for equal.
+    names = [f"{name}_{INPUT}" if name == "self" or iskeyword(name) else name for name in names]
     inputs = []
-    for name, (_, leaf) in zip(distinct(names), leaves, strict=True):
+    for name, (_, leaf) in zip(distinct(names, str.lower), leaves, strict=True):
         if not leaf.shape or leaf.dtype == "string":
             kind = f"a {leaf.dtype} of shape {leaf.shape}"
             raise ExportError(
@@ -203,9 +207,10 @@ def _given(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ..
 def _output_names(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
     import keras
 
-    leaves = keras.tree.flatten_with_path(given)
-    if not leaves:
-        raise ExportError(f"Expected a model with outputs. Received: {model.name}, which gives {given!r}")
+    # A part that a model leaves out holds nothing.
+    leaves = [(path, leaf) for path, leaf in keras.tree.flatten_with_path(given) if leaf is not None]
+    if not leaves or not all(isinstance(leaf, keras.KerasTensor) for _, leaf in leaves):
+        raise ExportError(f"Expected a model whose outputs are tensors. Received: {model.name}, which gives {given!r}")
     # A Sequential gives what its last layer gives.
     last = model.layers[-1].name if getattr(model, "outputs", None) and len(leaves) == 1 else ""
     layers = getattr(model, "output_names", None) or [last] * len(leaves)
@@ -232,16 +237,16 @@ def _of_path(path: tuple[Any, ...]) -> str:
     return "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else ""
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names that TensorFlow and ONNX both accept, no two of them equal."""
-    found: list[str] = []
+def distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Names that TensorFlow and ONNX both accept, no two of them equal, or equal in what `key` makes of them."""
+    found: dict[str, str] = {}
     for name in map(_accepted, names):
         count, candidate = 0, name
-        while candidate in found:
+        while key(candidate) in found:
             count += 1
             candidate = f"{name}_{count}"
-        found.append(candidate)
-    return tuple(found)
+        found[key(candidate)] = candidate
+    return tuple(found.values())
 
 
 def _accepted(name: str) -> str:

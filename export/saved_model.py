@@ -10,9 +10,10 @@ from ._manifest import files_of
 from ._proof import prove
 from ._publish import published
 from ._reference import checked_reference
-from ._served import Served, served, tracing
+from ._served import Served, served
 from ._tensorflow_operations import COMPUTING, STORING
-from .errors import ExportError, VerificationError
+from ._tracing import tracing
+from .errors import ExportError, VerificationError, in_one_line
 from .preprocessing import Preprocessing
 
 # What is written here; TensorFlow would prefer other forms of the program, which nobody has looked at.
@@ -79,7 +80,13 @@ def write_saved_model(function: Served, path: Path) -> None:
     with tracing(function):
         endpoint = archive.add_endpoint("serve", function.__call__, input_signature=function.tensor_specs())
         endpoint.get_concrete_function()
-    archive.write_out(str(path), verbose=False)
+    try:
+        archive.write_out(str(path), verbose=False)
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"Expected a model that TensorFlow can save. Received: {function.model.name}, "
+            f"of which it says {in_one_line(error)}"
+        ) from error
     if found := _foreign(_program(path)):
         raise ExportError(f"Expected a model that only computes. Received: {function.model.name}, whose {found}")
 

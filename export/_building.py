@@ -1,0 +1,39 @@
+"""Building operations of ONNX in a graph of tf2onnx."""
+
+from typing import Any
+
+import numpy as np
+
+
+def floats() -> tuple[int, ...]:
+    """ONNX's types of floats."""
+    from onnx import TensorProto
+
+    return TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16
+
+
+def constant(graph: Any, value: Any, dtype: Any) -> str:
+    """The name of a constant."""
+    from tf2onnx.utils import make_name
+
+    return str(graph.make_const(make_name("keras_skip"), np.array(value, dtype)).output[0])
+
+
+def number(graph: Any, value: Any, like: str) -> str:
+    """The name of a constant in the type of another value."""
+    from tf2onnx.utils import map_onnx_to_numpy_type
+
+    return constant(graph, value, map_onnx_to_numpy_type(graph.get_dtype(like)))
+
+
+def made(graph: Any, operation: str, *inputs: str, **attributes: Any) -> str:
+    """The name of the result of a new operation."""
+    return str(graph.make_node(operation, list(inputs), attributes).output[0])
+
+
+def replace(graph: Any, node: Any, operation: str, *inputs: str, **attributes: Any) -> None:
+    """Puts an operation in the place of a node, under its name."""
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    about = {"name": node.name, "outputs": node.output, "shapes": shapes, "dtypes": dtypes}
+    graph.make_node(operation, list(inputs), attributes, **about)

@@ -1,0 +1,39 @@
+"""The types of inputs, where Keras has kept no more of them than their shapes.
+
+It knows of a subclassed model on what shapes it was built, and not on what types. An input is taken for whole numbers,
+or booleans, where that is all that the model ever makes of it: an embedding casts what it is given.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+# What leaves open of what type a tensor is: a mask compares with 0.
+_EITHER_WAY = {"Equal", "Identity", "NotEqual", "Shape"}
+
+
+def as_it_reads(model: Any, structure: Any) -> Any:
+    """Gives leaves of a structure of float32 KerasTensors the types that a model casts them to."""
+    import keras
+    import tensorflow as tf
+
+    leaves = keras.tree.flatten(structure)
+    specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves]
+
+    def call(*tensors: Any) -> None:
+        model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
+
+    read = [leaf.dtype for leaf in leaves]
+    # What the model's own code raises shows again where it is called, and is told there.
+    with suppress(Exception), keras.StatelessScope():
+        graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function().graph
+        read = [_read_as(tensor) or leaf.dtype for tensor, leaf in zip(graph.inputs, leaves, strict=False)]
+    typed = [keras.KerasTensor(leaf.shape, dtype) for leaf, dtype in zip(leaves, read, strict=True)]
+    return keras.tree.pack_sequence_as(structure, typed)
+
+
+def _read_as(tensor: Any) -> str | None:
+    casts = [user.outputs[0].dtype for user in tensor.consumers() if user.type == "Cast"]
+    others = {user.type for user in tensor.consumers()} - {"Cast"} - _EITHER_WAY
+    if others or not casts or not all(dtype.is_integer or dtype.is_bool for dtype in casts):
+        return None
+    return str(casts[0].name)

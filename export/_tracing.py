@@ -1,0 +1,80 @@
+"""Tracing a model: what TensorFlow and Keras have to do otherwise meanwhile, and what is said where it fails."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+from ._limits import within_limits
+from .errors import ExportError, in_one_line
+
+# What changes while a model is traced or converted belongs to the whole process: names that tf2onnx counts, what it
+# patches in TensorFlow, and its log.
+ONE_AT_A_TIME = threading.RLock()
+_inlining = ContextVar("inlining", default=False)
+
+
+@contextmanager
+def tracing(function: Any) -> Iterator[None]:
+    """Says of a model that TensorFlow cannot trace for which shapes that was."""
+    try:
+        with ONE_AT_A_TIME, _resizing_to_any_size(), within_limits(f"the tracing of {function.model.name}"):
+            yield
+    except ExportError:
+        raise
+    except Exception as error:  # Whatever the model's own code raises.
+        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
+        raise ExportError(
+            f"Expected a model that TensorFlow can trace for {shapes}. "
+            f"Received: {function.model.name}, which raised {in_one_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _resizing_to_any_size() -> Iterator[None]:
+    """Lets images be resized to a size that is not known yet, which Keras wants to compare with 0."""
+    import keras
+    from keras.src.ops import image
+    from tensorflow import is_tensor
+
+    original = image.resize
+
+    def resize(images: Any, size: Any, **options: Any) -> Any:
+        unknown = not isinstance(images, keras.KerasTensor) and any(map(is_tensor, size))
+        return (image._resize if unknown else original)(images, size, **options)
+
+    places = (image, keras.ops.image)
+    for place in places:
+        place.resize = resize
+    try:
+        yield
+    finally:
+        for place in places:
+            place.resize = original
+
+
+@contextmanager
+def inlined() -> Iterator[None]:
+    """Traces functions inside the function in place, those of this thread.
+
+    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
+    look into such calls.
+    """
+    _let_threads_inline()
+    token = _inlining.set(True)
+    try:
+        yield
+    finally:
+        _inlining.reset(token)
+
+
+@cache
+def _let_threads_inline() -> None:
+    """TensorFlow's own switch, `run_functions_eagerly`, is one for all threads, which may be training or predicting."""
+    import tensorflow as tf
+
+    function = type(tf.function(lambda: None))
+    switch = function._run_functions_eagerly.fget
+    function._run_functions_eagerly = property(lambda self: _inlining.get() or switch(self))

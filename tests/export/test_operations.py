@@ -1,0 +1,216 @@
+"""What ONNX makes of values that few data sets hold: negative integers, tiny numbers, NaN, infinities, gaps."""
+
+from itertools import product
+from typing import Any
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import export
+from tests.export.models import Function
+
+INF, NAN = np.inf, np.nan
+OPSETS = (13, 17, 18)
+
+
+def answers(model: keras.Model, batch: dict[str, np.ndarray], path: Any, **options: Any) -> list[tuple[str, Any, Any]]:
+    """Of each output its name, what onnxruntime gives and what Keras gives."""
+    file = export.to_onnx(model, path / "model.onnx", overwrite=True, samples=batch, **options)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    received = dict(zip(names, session.run(names, batch), strict=True))
+    return [(name, received[name], np.asarray(y)) for name, y in model(batch, training=False).items()]
+
+
+def assert_equal(functions: dict[str, Any], x: np.ndarray, path: Any, opset: int = 17) -> None:
+    """Compares functions of one input, each value relative to itself; integers, NaN and infinities exactly."""
+    given = keras.Input(x.shape[1:], dtype=x.dtype.name, name="x")
+    outputs = {f"y{i}": Function(f)(given) for i, f in enumerate(functions.values())}
+    for name, received, expected in answers(keras.Model({"x": given}, outputs), {"x": x}, path, opset=opset):
+        about = list(functions)[int(name[1:])]
+        assert (received.shape, received.dtype) == (expected.shape, expected.dtype), about
+        rtol = 0 if expected.dtype.kind in "iub" else 1e-5
+        # TensorFlow takes for 0 what is nearer to it.
+        tiny = np.finfo(expected.dtype).tiny if rtol else 0
+        np.testing.assert_allclose(received, expected, rtol=rtol, atol=tiny, err_msg=about)
+
+
+WHOLE = np.array([[-4, 4, -5, -7, 1], [-9, 9, 3, -3, 2], [0, -1, 1, 2, 4], [5, 2**24 + 1, 1 - 2**31, 2**31 - 1, -6]])
+
+
+@pytest.mark.parametrize(("dtype", "opset"), [*product(("int32", "int64"), OPSETS), ("int16", 17)])
+def test_integers(dtype, opset, tmp_path):
+    x = WHOLE.astype(dtype) if dtype != "int16" else np.clip(WHOLE, -(2**15), 2**15 - 1).astype(dtype)
+    exact: dict[str, Any] = {
+        "x // 3": lambda x: x // 3,
+        "x // -3": lambda x: x // -3,
+        "x % 3": lambda x: x % 3,
+        "x % -3": lambda x: x % -3,
+        "x // y": lambda x: x // (2 * x[:, ::-1] + 1),
+        "x % y": lambda x: x % (2 * x[:, ::-1] + 1),
+        "floor_divide": lambda x: ops.floor_divide(x, 4),
+        "fmod": lambda x: ops.fmod(x, 4),
+        "largest": lambda x: ops.top_k(x, 3)[0],
+        "places of the largest": lambda x: ops.top_k(x, 3)[1],
+        "sort": lambda x: ops.sort(x, axis=-1),
+        "take": lambda x: ops.take(ops.arange(5, dtype="float32"), ops.cast(x % 5, "int32")),
+        "where": lambda x: ops.where(x > 0, x, -x),
+    }
+    assert_equal(exact, x, tmp_path, opset)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_classes_that_are_not_there_have_no_place_in_a_one_hot_vector(opset, tmp_path):
+    vectors = {f"one_hot {t}": lambda x, t=t: ops.one_hot(x, 4, dtype=t) for t in ("float32", "int32", "bool", "uint8")}
+    vectors |= {f"one_hot, axis {a}": lambda x, a=a: ops.one_hot(x, 4, axis=a) for a in (-1, 0, 1, 2)}
+    vectors |= {
+        "of a vector": lambda x: ops.one_hot(x[:, 0], 4),
+        "of other values": lambda x: tf.one_hot(x, 4, on_value=5.0, off_value=-1.0),
+        "multi_hot": lambda x: ops.multi_hot(x, 4),
+        "CategoryEncoding": lambda x: layers.CategoryEncoding(4, output_mode="one_hot")(x[:, 2:3]),
+    }
+    assert_equal(vectors, WHOLE.astype("int32"), tmp_path, opset)
+
+
+@pytest.mark.parametrize("mode", ["multi_hot", "count"])
+def test_classes_beyond_the_last_are_not_counted(mode, tmp_path):
+    assert_equal({mode: layers.CategoryEncoding(4, output_mode=mode)}, np.array([[0, 3, 3], [4, 9, 1]]), tmp_path)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_numbers_near_zero_and_far_from_it(opset, tmp_path):
+    near = np.float32([1e-30, 1e-8, 3e-5, 1e-4, 3e-2, 0.5, 0.0])
+    x = np.stack(
+        [near, -near, np.float32([1, 20, 60, 88, 1e4, INF, NAN]), np.float32([-1, -20, -60, -88, -2, -1e4, -INF])]
+    )
+    precise = {name: getattr(ops, name) for name in ("expm1", "celu", "elu", "tanh", "arcsinh", "sinh", "erf", "exp")}
+    precise |= {
+        "log1p": lambda x: ops.log1p(ops.maximum(x, -1)),
+        "logaddexp": lambda x: ops.logaddexp(x, x[:, ::-1]),
+        "softplus": ops.softplus,
+        "log_sigmoid": ops.log_sigmoid,
+    }
+    assert_equal(precise, x, tmp_path, opset)
+
+
+def test_small_numbers_in_double_precision(tmp_path):
+    x = np.float64([[1e-300, 1e-14, 1e-9], [-1e-300, -1e-14, -1e-9], [1.0, 1 + 1e-12, 0.1]])
+    precise = {"log1p": ops.log1p, "expm1": ops.expm1, "largest": lambda x: ops.top_k(x, 2)[0]}
+    assert_equal(precise | {"buckets": layers.Discretization([0.1, 1.0])}, x, tmp_path)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_remainders_of_floats(opset, tmp_path):
+    x = np.float32([[7, -7, 1e8, -1e8], [0, 3, -3, 1e20], [5.5, -0.25, INF, NAN]])
+    remainders = {
+        "x % 3": lambda x: x % 3.0,
+        "x % -3": lambda x: x % -3.0,
+        "x % infinity": lambda x: x % ops.full_like(x, INF),
+        "x // 3": lambda x: x // 3.0,
+        "fmod": lambda x: ops.fmod(x, 3.0),
+    }
+    assert_equal(remainders, x, tmp_path, opset)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_unknown_and_infinite_values(opset, tmp_path):
+    x = np.float32(
+        [[NAN, 1, -2, 0], [3, NAN, INF, -1], [-INF, -INF, NAN, -3], [NAN] * 4, [-INF] * 4, [0, -0.0, INF, 2]]
+    )
+    same: dict[str, Any] = {name: lambda x, n=name: getattr(ops, n)(x, axis=-1) for name in ("max", "min")}
+    same |= {name: lambda x, n=name: getattr(ops, n)(x, axis=-1) for name in ("argmax", "argmin", "sum")}
+    same |= {
+        name: getattr(ops, name) for name in ("relu", "relu6", "isnan", "nan_to_num", "trunc", "sinc", "hard_shrink")
+    }
+    same |= {
+        "all": lambda x: ops.max(x),
+        "over examples": lambda x: ops.max(x, axis=0, keepdims=True),
+        "pooled": lambda x: layers.GlobalMaxPooling1D()(ops.expand_dims(x, -1)),
+        "buckets": layers.Discretization([-0.5, 0.0, 1.0]),
+        "digitize": lambda x: ops.digitize(x, np.float32([-0.5, 0.0, 1.0])),
+        "erfc": lambda x: tf.math.erfc(ops.clip(x, -1, 1)),
+        "where": lambda x: ops.where(x > 0, x, 0.0),
+        "clip": lambda x: ops.clip(x, -1, 1),
+        "maximum": lambda x: ops.maximum(x, 0.5),
+        "less": lambda x: x < 1,
+        "not equal": lambda x: ops.not_equal(x, x),
+        "arctan2": lambda x: ops.arctan2(x[2:], x[2:, ::-1]),
+        "triangle": lambda x: ops.tril(x),
+        "other triangle": lambda x: ops.triu(ops.stack([x, 2 * x])),
+        "mask": lambda x: ops.softmax(ops.where(ops.isnan(x), -INF, ops.clip(x, -5, 5)), axis=-1),
+        "threshold": lambda x: ops.threshold(x, 0.1, -1.0),
+    }
+    assert_equal(same, x, tmp_path, opset)
+
+
+def test_a_triangle_of_infinities_is_a_mask(tmp_path):
+    def causal(x):
+        size = ops.shape(x)[1]
+        scores = ops.matmul(x, ops.transpose(x, (0, 2, 1))) + ops.triu(ops.full((size, size), -INF), k=1)
+        return ops.softmax(scores, axis=-1)
+
+    x = keras.Input((None, 3), name="x")
+    batch = {"x": np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")}
+    ((_, received, expected),) = answers(keras.Model({"x": x}, {"y": Function(causal)(x)}), batch, tmp_path)
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+
+
+def transposed(d: int) -> dict[str, keras.Layer]:
+    """Transposed convolutions over so many axes; the bias shows where there is nothing else."""
+    make = getattr(layers, f"Conv{d}DTranspose")
+    about = {"bias_initializer": keras.initializers.Constant(2)}
+    found = {}
+    for padding in ("valid", "same"):
+        for kernel, strides in ((1, 2), (2, 3), (3, 2), (3, 5), (4, 1), (4, 2)):
+            found[f"{kernel}, {strides}, {padding}"] = make(3, kernel, strides, padding=padding, **about)
+        for kernel, strides, room in ((3, 2, 1), (2, 3, 2), (5, 4, 0)):
+            options = {"padding": padding, "output_padding": room} | about
+            found[f"{kernel}, {strides}, {padding}, {room}"] = make(3, kernel, strides, **options)
+        found[f"3, dilated, {padding}"] = make(3, 3, padding=padding, dilation_rate=2, **about)
+    # oneDNN cannot compute it.
+    del found["2, 3, same, 2"]
+    if d == 2:
+        found["2 x 3"] = make(3, (2, 3), (3, 1), **about)
+    return found | {"without bias": make(3, 2, 3, use_bias=False)}
+
+
+@pytest.mark.parametrize("dynamic", [True, False], ids=["dynamic", "fixed"])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_transposed_convolutions_whose_stride_is_longer_than_the_kernel(d, dynamic, tmp_path):
+    sizes = (7, 4, 5)[:d]
+    x = keras.Input(((None,) * d if dynamic else sizes) + (4,), name="x")
+    first = keras.Input((4,) + ((None,) * d if dynamic else sizes), name="first")
+    outputs = {f"y{i}": layer(x) for i, layer in enumerate(transposed(d).values())}
+    own = getattr(layers, f"Conv{d}DTranspose")(3, 2, 3, data_format="channels_first")
+    model = keras.Model({"x": x, "first": first}, outputs | {"channels_first": own(first)})
+    batch = {"x": np.random.default_rng(0).normal(size=(2, *sizes, 4)).astype("float32")}
+    batch["first"] = np.moveaxis(batch["x"], -1, 1).copy()
+    for name, received, expected in answers(model, batch, tmp_path):
+        assert received.shape == expected.shape, name
+        np.testing.assert_allclose(received, expected, atol=1e-4, err_msg=name)
+
+
+class Half(layers.Layer):
+    """Halves images of any size."""
+
+    def compute_output_shape(self, shape):
+        return (shape[0], None, None, shape[3])
+
+    def call(self, x):
+        height, width = ops.shape(x)[1:3]
+        return ops.image.resize(x, (height // 2, width // 2), interpolation="bilinear")
+
+
+def test_images_are_scaled_whatever_their_size(tmp_path):
+    x = keras.Input((None, None, 4), name="x")
+    outputs = {how: layers.UpSampling2D((2, 3), interpolation=how)(x) for how in ("bilinear", "nearest")}
+    batch = {"x": np.random.default_rng(0).normal(size=(2, 7, 10, 4)).astype("float32")}
+    resize = ops.image.resize
+    for name, received, expected in answers(keras.Model({"x": x}, outputs | {"half": Half()(x)}), batch, tmp_path):
+        assert received.shape == expected.shape, name
+        np.testing.assert_allclose(received, expected, atol=1e-5, err_msg=name)
+    assert ops.image.resize is resize
