@@ -7,7 +7,8 @@ A candidate passes where, at every element of every output,
 The range is that of the reference over all inputs, largest minus smallest, of the element's channel: its place on the
 last axis. So a small score beside a large box is held to its own scale, and a large value that all examples share
 excuses nothing. The floor is what the caller knows of rounding, by output and channel. Integers and booleans are equal,
-types and shapes too; an infinity is only equal to the same one, and NaN to nothing.
+types and shapes too; an infinity is only equal to the same one, and NaN to NaN. Of NaN alone nothing is known: that is
+refused.
 
 Both also decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis ("argmax"),
 or the same side of one half ("threshold") or of zero ("sign"). A decision that hangs on less than is allowed is a tie:
@@ -125,6 +126,10 @@ def compare(
     for output in next(iter(expected.values())):
         kind = decision.get(output) if isinstance(decision, Mapping) else decision
         answers = [batch[output] for batch in expected.values()]
+        if all(y.dtype.kind == "f" and np.isnan(y).all() for y in answers):
+            raise ParityError(
+                f"Expected numbers of {names[0]}. Received: only NaN" + (f", output {output}" if output else "")
+            )
         ranges, scale = channel_ranges(answers), largest(answers)
         allowed = atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges))
         for name in inputs:
@@ -214,12 +219,14 @@ def _measure(
             raise ParityError(f"Expected {where} to have the {kind} {one}. Received: {other}")
     if expected.dtype.kind != "f":
         return _equal(expected, received, where, unsettled)
-    for kind, values in (("reference", expected), ("candidate", received)):
-        if count := int(np.sum(np.isnan(values))):
-            raise ParityError(f"Expected {where} to be numbers. Received: {count} values of the {kind} are NaN")
     wide, narrow = expected.astype("float64"), received.astype("float64")
+    unknown = np.isnan(wide)
+    if count := int(np.sum(unknown != np.isnan(narrow))):
+        raise ParityError(
+            f"Expected {where} to be NaN where the reference is. Received: {count} values that differ in that"
+        )
     with np.errstate(invalid="ignore"):
-        difference = np.where(wide == narrow, 0.0, np.abs(wide - narrow))
+        difference = np.where((wide == narrow) | unknown, 0.0, np.abs(wide - narrow))
     rows = by_channel(difference, len(allowed))
     beyond = np.where(rows > allowed, rows - allowed, 0.0)
     if beyond.any():
