@@ -109,6 +109,14 @@ def open_run(path: "str | Path | Run") -> Run:
     return run
 
 
+def open_complete_run(path: "str | Path | Run") -> Run:
+    """The run in a folder; a ValueError if it is not complete."""
+    run = open_run(path)
+    if run.status != "complete":
+        raise ValueError(f"Expected a run that is complete. Received: {str(run.path)!r}, which is {run.status}")
+    return run
+
+
 def _read(folder: Path) -> Run:
     try:
         record = json.loads((folder / "run.json").read_text())
