@@ -127,6 +127,11 @@ def _read(folder: Path) -> Run:
     return Run(folder, record)
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / "run.json").is_file() and _is_ours(_read(folder))
+
+
 def _is_ours(run: Run) -> bool:
     """Other tools call a file run.json too."""
     return isinstance(run.record, dict) and run.record.keys() >= {"recipe", "source", "status", "started"}
@@ -188,7 +193,7 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
     if not folder.exists() or (folder.is_dir() and not _contents(folder)):
         return
-    if overwrite and (folder / "run.json").is_file() and _is_ours(_read(folder)):
+    if overwrite and is_ours(folder):
         return
     if overwrite:
         raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run of ours")
@@ -249,7 +254,7 @@ def _holder(folder: Path) -> str:
 
 
 def start_run(folder: Path, record: dict[str, Any]) -> Run:
-    """A new run.json in a folder that is claimed; a run that is there is removed, its checkpoints before its record."""
+    """A new run.json in a folder that is claimed; what is there is removed, checkpoints before the record."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     run = update(Run(folder, {}), **record)
     for path in _contents(folder):

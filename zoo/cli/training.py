@@ -14,9 +14,10 @@ from ..data.sources import check_source
 from ..environment import set_again
 from ..hosts import RANK
 from ..recipes import get_recipe
-from ..runs import COLUMNS, Run, list_runs, open_run, refuse_existing, summary
+from ..replacement import place_for, settle
+from ..runs import COLUMNS, Run, list_runs, open_run, summary
 from ..settings import setting
-from ._app import Data, Overwrite, TestData, app, check_subject
+from ._app import Data, TestData, app, check_subject
 
 TrainDevice = Annotated[
     str | None, typer.Option(metavar="auto|cpu|gpu", help="gpu: fail where there is none. Default: auto.")
@@ -56,7 +57,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, in place of RECIPE.")
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is there, once the new one is complete.")
+    ] = False,
 ) -> None:
     """Train a network; everything about the run goes into its folder. Ctrl-C stops it with a checkpoint."""
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
@@ -77,7 +80,7 @@ def train(
     chosen = get_recipe(recipe).changed(overrides)
     if os.environ.get(RANK, "") in ("", "0"):
         # Other processes do not write there, and may come later.
-        refuse_existing(out or Path("runs") / chosen.name, overwrite)
+        place_for(out or Path("runs") / chosen.name, overwrite)
     reading: dict[str, Any] = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
     check_source(data or chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
@@ -113,7 +116,7 @@ def sides(text: str | None) -> tuple[int, int] | None:
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     opened = open_run(folder)
     if opened.status == "complete":
-        _show_run(opened)
+        _show_run(settle(opened))
         return
     check_source(opened.source)
     set_again(opened.record["environment"])
