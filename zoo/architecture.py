@@ -109,7 +109,7 @@ def network_stages(model: keras.Model) -> list[Stage]:
 
 
 class StageRow(NamedTuple):
-    """A stage as a row of a table. A shape is "32x32x16"; where the stage sees the whole image, `receptive_field` is None."""
+    """A stage as a row of a table; `receptive_field` is None where it sees the whole image."""
 
     network: str
     stage: str

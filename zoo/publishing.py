@@ -13,7 +13,7 @@ from .data import Preprocessing, Source, load_source
 from .evaluation import EVALUATION_BATCH, accuracy_and_loss
 from .learner import precision
 from .loading import load
-from .recipes import command
+from .repeating import command
 from .runs import Run, open_complete_run, replacing
 from .weights.cards import FIRST, Card, new_pair
 
@@ -146,7 +146,7 @@ def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figure
             "licence": LICENCES.get(weights, "that of the data"),
         },
         paper_error=MODELS[recipe.network].paper_error,
-        command=command(recipe.name, record["overrides"]),
+        command=command(record, places=False),
         recipe=recipe.changed(source=weights, command="", cost="", result="").as_dict(),
         seed=recipe.seed,
         seconds=run.results["seconds"],
