@@ -1,6 +1,7 @@
 """The page in a real browser."""
 
 import base64
+import io
 import os
 import struct
 import zlib
@@ -8,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import export
 from tests.browser import browse, needs_browser
+from tests.export.models import conv_net, mlp
 from tests.export.server import images, serving
+from zoo.data.images import decode
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytestmark = needs_browser
@@ -82,6 +86,68 @@ def test_a_sample_is_picked_and_an_image_is_dropped(server, artifact, tmp_path):
         assert said == []
 
     browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def photo(mode, size):
+    """A PNG whose left and right halves differ, with noise; its edge is transparent where it can be."""
+    width, height = size
+    pixels = np.random.default_rng(1).integers(0, 80, (height, width, 4), "uint8")
+    pixels[:, width // 2 :, :3] += 150
+    pixels[..., 3] = 255
+    pixels[-height // 4 :, :, 3] = 100
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+# Wide and high, larger and smaller than the input, and of its width alone.
+@pytest.mark.parametrize(
+    ("mode", "size"), [("RGB", (40, 20)), ("RGBA", (30, 50)), ("L", (100, 61)), ("RGB", (5, 6)), ("RGB", (8, 33))]
+)
+def test_an_image_is_resized_as_in_training(mode, size, server, artifact, tmp_path):
+    data = photo(mode, size)
+    trained_on = decode(data, (8, 8))
+
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        await tab.evaluate(DROP % base64.b64encode(data).decode())
+        await tab.wait_for("!document.getElementById('result').hidden")
+        shown = await tab.evaluate(
+            "[...document.getElementById('input').getContext('2d').getImageData(0, 0, 8, 8).data]"
+        )
+        seen = np.reshape(shown, (8, 8, 4))[..., :3].astype("uint8")
+        # Pillow rounds at another place.
+        np.testing.assert_allclose(seen.astype(int), np.broadcast_to(trained_on, (8, 8, 3)), atol=1)
+        assert await tab.evaluate(READ_CLASSES) == rows(artifact, seen)
+
+    browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+SHOWN = "document.getElementById('%s').offsetParent !== null"
+
+
+def test_images_are_asked_for_only_where_the_model_takes_them(artifact, tmp_path):
+    numbers, table = tmp_path / "numbers", tmp_path / "table"
+    samples = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    export.export(conv_net(name="numbers"), numbers, formats=["onnx"], samples=samples)
+    export.export(mlp(), table, formats=["onnx"], name="table")
+
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        assert await tab.evaluate(SHOWN % "drop") and await tab.evaluate(SHOWN % "file")
+        choose = "document.getElementById('model').value = '%s'; document.getElementById('model').onchange()"
+        await tab.evaluate(choose % "numbers")
+        assert not await tab.evaluate(SHOWN % "drop") and not await tab.evaluate(SHOWN % "file")
+        await tab.evaluate("document.querySelector('#samples button').click()")
+        await tab.wait_for("!document.getElementById('result').hidden")
+        assert len(await tab.evaluate(READ_CLASSES)) == 4
+        await tab.evaluate(choose % "table")
+        assert not await tab.evaluate(SHOWN % "drop") and not await tab.evaluate(SHOWN % "result")
+        assert "does not take one image" in await tab.evaluate("document.getElementById('error').textContent")
+        assert not await tab.evaluate(SHOWN % "key")
+
+    with serving(tmp_path / "log", artifact, numbers, table) as server:
+        browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
 
 
 def test_how_much_each_layer_carried_is_shown_as_bars_and_in_numbers(gated, tmp_path):

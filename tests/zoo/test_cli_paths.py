@@ -14,8 +14,8 @@ from zoo.recipes import get_recipe
 
 ROOT = Path(__file__).parents[2]
 
-# Each line is refused because of what stands last in it, or behind the "#". "run" is a run that is complete, "moved" has
-# lost its data, "begun" has no network, "lost" has neither; "there.*" is already there.
+# Each line is refused because of what stands last in it, or behind the "#". "run" is complete, "moved" has lost its
+# data, "begun" has no network, "lost" has neither; "there.*" is already there.
 REFUSED = """
 train plain_mlp_digits --data nowhere
 train plain_mlp_digits --data there.txt
