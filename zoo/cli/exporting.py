@@ -207,7 +207,7 @@ def inspect_(
     artifact: Annotated[Path, typer.Argument(help="The folder of an artifact, or an ONNX file.")],
     batch: Annotated[int, typer.Option(help="Examples in a run.")] = 1,
     size: Annotated[int, typer.Option(help="What to take for dynamic dimensions other than the batch.")] = 32,
-    runs: Annotated[int, typer.Option(help="How many runs to measure.")] = 20,
+    runs: Annotated[int, typer.Option(help="How many runs to measure, after two to warm up.")] = 20,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Show what an exported network takes and gives, its operations, and the time of each under onnxruntime."""
