@@ -127,7 +127,7 @@ def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[
 
 
 def _parts(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
-    """Kernels that were measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
+    """Kernels measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
     spent = sum(kernel["microseconds"] for kernel in kernels)
     # An operation with a graph of its own inside is measured, and what is in there too.
     between = {"name": BETWEEN, "count": 0, "microseconds": max(0.0, profiled - spent)}
