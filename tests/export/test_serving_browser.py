@@ -129,7 +129,8 @@ SHOWN = "document.getElementById('%s').offsetParent !== null"
 def test_images_are_asked_for_only_where_the_model_takes_them(artifact, tmp_path):
     numbers, table = tmp_path / "numbers", tmp_path / "table"
     samples = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
-    export.export(conv_net(name="numbers"), numbers, formats=["onnx"], samples=samples)
+    labels = [f"class_{place}_" + "of_a_very_long_name" * 4 for place in range(4)]
+    export.export(conv_net(name="numbers"), numbers, formats=["onnx"], samples=samples, labels=labels)
     export.export(mlp(), table, formats=["onnx"], name="table")
 
     async def test(tab):
@@ -141,12 +142,14 @@ def test_images_are_asked_for_only_where_the_model_takes_them(artifact, tmp_path
         await tab.evaluate("document.querySelector('#samples button').click()")
         await tab.wait_for("!document.getElementById('result').hidden")
         assert len(await tab.evaluate(READ_CLASSES)) == 4
+        await tab.call("Emulation.setDeviceMetricsOverride", width=320, height=900, deviceScaleFactor=1, mobile=True)
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= 320
         await tab.evaluate(choose % "table")
         assert not await tab.evaluate(SHOWN % "drop") and not await tab.evaluate(SHOWN % "result")
         assert "does not take one image" in await tab.evaluate("document.getElementById('error').textContent")
         assert not await tab.evaluate(SHOWN % "key")
 
-    with serving(tmp_path / "log", artifact, numbers, table) as server:
+    with serving(tmp_path / "log", f"{'m' * 60}={artifact}", numbers, table) as server:
         browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
 
 
