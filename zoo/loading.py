@@ -21,7 +21,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         .h5                         the older form, in which keras.applications publishes its weights
         .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
 
-    of which .pth and .pt need torch: `pip install "keras-skip[torch]"`.
+    of which .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
 
     Weights that come with the package are named after their data, such as "cifar10", "mnist" and "digits":
     `describe(name).weights` lists those of a network, and `card(name, weights)` says what they are, the preprocessing

@@ -67,7 +67,8 @@ def _torch(path: Path) -> Arrays:
         import torch
     except ImportError:
         raise MissingReader(
-            f'Expected torch, which reads {path.suffix} files: pip install "keras-skip[torch]". Received: {str(path)!r}'
+            f'Expected torch, which reads {path.suffix} files: pip install ".[torch]" in a checkout of keras-skip. '
+            f"Received: {str(path)!r}"
         ) from None
     import pickle
     import warnings
