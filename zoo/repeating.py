@@ -41,7 +41,9 @@ def without_others_figures(recipe: Recipe) -> Recipe:
     """
     if any(replace(recipe, seed=known.seed) == known for known in RECIPES.values()):
         return recipe
-    others = {name: "" for name in _TOLD if getattr(recipe, name) in {getattr(r, name) for r in RECIPES.values()}}
+    others: dict[str, Any] = {
+        name: "" for name in _TOLD if getattr(recipe, name) in {getattr(r, name) for r in RECIPES.values()}
+    }
     if any((r.network, r.source, r.paper) == (recipe.network, recipe.source, recipe.paper) for r in RECIPES.values()):
         others.pop("paper", None)
     return replace(recipe, **others)

@@ -11,7 +11,8 @@
       .lock           held by the process that trains; the kernel releases it, however that process ends
 
 The status is "running", "complete", "failed" or "interrupted"; "running" without a process that holds the lock is a run
-that was killed. Files are written beside their place and moved there in one step, so that none is ever half there.
+that was killed. A run that is to replace another is in RUN.new until it is complete. Files are written beside their
+place and moved there in one step, so that none is ever half there.
 """
 
 import csv

@@ -13,18 +13,25 @@ from ._app import Arguments, Figure, Overwrite, TestData, app, check_new, check_
 if TYPE_CHECKING:
     import keras
 
+Network = Annotated[
+    str, typer.Argument(metavar="NETWORK_OR_RUN", help="A network, the folder of a run, or a .keras file.")
+]
 RunOrNetwork = Annotated[
     str, typer.Argument(metavar="RUN_OR_NETWORK", help="The folder of a run, or with --weights a network.")
 ]
 Weights = Annotated[
     str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
 ]
+AnyWeights = Annotated[
+    str | None,
+    typer.Option(help="For a network: weights by name, in a file, or of the run in a folder. Default: new ones."),
+]
 Examples = Annotated[int | None, typer.Option(help="How many test images, the first ones. Default: all.")]
 
 
 @app.command()
 def draw(
-    network: Annotated[str, typer.Argument(metavar="NETWORK_OR_RUN", help="A network, or the folder of a run.")],
+    network: Network,
     out: Annotated[
         Path | None, typer.Option(help="The figure: .svg, .png or .pdf; a CSV comes beside it. Default: NETWORK.svg.")
     ] = None,
@@ -105,7 +112,9 @@ def lesion(
 
 @app.command()
 def survival(
-    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    networks: Annotated[
+        list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs, .keras files.")
+    ],
     out: Figure = Path("survival.svg"),
     settings: Arguments = None,
     overwrite: Overwrite = False,
@@ -125,20 +134,20 @@ def survival(
 
 @app.command()
 def reuse(
-    run_or_network: RunOrNetwork,
-    weights: Weights = None,
+    network: Network,
+    weights: AnyWeights = None,
     out: Figure = Path("reuse.svg"),
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how much each layer of a dense block takes from each layer before it."""
     check_new(out, overwrite=overwrite)
-    check_loadable(run_or_network, weights)
+    check_loadable(network, weights)
     console.import_quietly("keras")
     from .. import charts
     from ..reuse import Reuse, feature_reuse
 
-    found = feature_reuse(_loaded(run_or_network, settings, weights))
+    found = feature_reuse(_loaded(network, settings, weights))
     written = write_figure(out, charts.feature_reuse(found), found, Reuse)
     console.show_record("Written", written)
 

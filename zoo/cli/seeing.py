@@ -57,7 +57,9 @@ def compare(
 
 @app.command()
 def gradients(
-    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    networks: Annotated[
+        list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs, .keras files.")
+    ],
     data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",
     out: Figure = Path("gradients.svg"),
     settings: Arguments = None,

@@ -25,7 +25,9 @@ def serve(
     max_delay_ms: Annotated[float, typer.Option(help="How long a request may wait for others to be run with.")] = 2,
     queue: Annotated[int, typer.Option(help="Requests of a model that may wait; others are refused.")] = 256,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 16 * 2**20,
-    timeout: Annotated[int, typer.Option(help="Seconds in which a request must have arrived.")] = 30,
+    timeout: Annotated[
+        int, typer.Option(help="Seconds for a request to arrive, and as many for its answer to be taken.")
+    ] = 30,
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the bearer token that clients must send. Default: none.")
     ] = None,
@@ -66,7 +68,7 @@ class Target(StrEnum):
 
 
 # The options that are not for every target.
-_FOR = dict.fromkeys(("out", "overwrite"), (Target.triton, Target.kserve))
+_FOR: dict[str, tuple[Target, ...]] = dict.fromkeys(("out", "overwrite"), (Target.triton, Target.kserve))
 _FOR |= dict.fromkeys(("max_batch_size", "max_delay_ms", "queue"), (Target.triton, Target.ray))
 _FOR |= {"storage_uri": (Target.kserve,)}
 _FOR |= dict.fromkeys(

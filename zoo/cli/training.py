@@ -24,7 +24,8 @@ TrainDevice = Annotated[
 ]
 Count = Annotated[int | None, typer.Option(help="How many devices share each batch. Default: 1.")]
 ImageSize = Annotated[
-    str | None, typer.Option(metavar="PIXELS", help="Resize images to a square, or to HEIGHTxWIDTH such as 48x64.")
+    str | None,
+    typer.Option(metavar="PIXELS", help="Resize all of each image to a square, or to HEIGHTxWIDTH such as 48x64."),
 ]
 OnBadImage = Annotated[str, typer.Option(metavar="error|skip", help="What to do with images that cannot be read.")]
 
