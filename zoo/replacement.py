@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+from .hosts import comes_first
 from .runs import Run, is_ours, open_run, refuse_existing, update
 
 _REPLACED = ".replaced"
@@ -36,7 +37,7 @@ def place_for(folder: Path, overwrite: bool) -> Path:
 
 def settle(run: Run) -> Run:
     """A complete run in the folder for which it was trained; the run that it replaces is removed."""
-    if "replaces" not in run.record:
+    if "replaces" not in run.record or not comes_first():
         return run
     folder = run.path.with_name(run.record["replaces"])
     if folder != run.path:

@@ -27,6 +27,8 @@ train plain_mlp_digits --on-bad-image ignore
 train plain_mlp_digits_
 train --resume nowhere
 train --resume lost # gone
+train --resume begun --image-size 8 # begun
+train --resume begun --on-bad-image skip # begun
 runs nowhere
 report nowhere
 report moved # gone
@@ -118,6 +120,7 @@ json.dump(said, sys.stdout)
 def write_run(folder, source, status="complete"):
     """The folder of a run, as far as it is looked at before Keras is loaded."""
     folder.mkdir()
+    source = {"name": source, "class_names": [], "preprocessing": {}}
     record = {"recipe": get_recipe("plain_mlp_digits").as_dict(), "source": source, "status": status}
     record |= {"started": "2026-01-01", "results": {}, "environment": {}, "overrides": {}}
     (folder / "run.json").write_text(json.dumps(record))
@@ -129,10 +132,10 @@ def write_run(folder, source, status="complete"):
 def said(tmp_path_factory):
     """What each command line ends with, by its text; and the folder that they all ran in."""
     folder = tmp_path_factory.mktemp("paths")
-    write_run(folder / "run", {"name": "digits"})
-    write_run(folder / "begun", {"name": "digits"}, status="interrupted")
-    write_run(folder / "moved", {"name": str(folder / "gone")})
-    write_run(folder / "lost", {"name": str(folder / "gone")}, status="interrupted")
+    write_run(folder / "run", "digits")
+    write_run(folder / "begun", "digits", status="interrupted")
+    write_run(folder / "moved", str(folder / "gone"))
+    write_run(folder / "lost", str(folder / "gone"), status="interrupted")
     for name in ("photos", "shipped"):
         (folder / name).mkdir()
     for name in ("there.txt", "there.svg", "old.csv", "net.keras", "photos/1.png", "shipped/plain_mlp-digits.json"):

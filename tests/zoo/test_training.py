@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import zoo
 from zoo.data import Batches
+from zoo.replacement import place_for, settle
 from zoo.runs import replacing
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
@@ -244,6 +246,26 @@ def test_a_move_that_was_cut_off_is_finished(small_source, tmp_path, moved):
     assert run == zoo.open_run(folder) and "replaces" not in run.record
     assert (folder / "new.txt").is_file() and not (folder / ".replaced").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_where_a_run_is_trained_that_replaces_another(run, tmp_path, monkeypatch):
+    beside = run.path.with_name(f"{run.path.name}.new")
+    (tmp_path / "link").symlink_to(run.path)
+    monkeypatch.chdir(run.path)
+    assert {place_for(Path(given), overwrite=True) for given in (run.path, tmp_path / "link", ".")} == {beside}
+    assert place_for(tmp_path / "other", overwrite=True) == tmp_path / "other"
+    monkeypatch.setattr("os.path.ismount", lambda path: True)
+    with pytest.raises(FileExistsError, match="a mount"):
+        place_for(run.path, overwrite=True)
+
+
+def test_only_the_process_that_writes_moves_a_run(run, tmp_path, monkeypatch):
+    shutil.copytree(run.path, tmp_path / "copy")
+    copy = zoo.Run(tmp_path / "copy", {**run.record, "replaces": "run"})
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
+    assert settle(copy) == copy and [path.name for path in tmp_path.iterdir()] == ["copy"]
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
+    assert settle(copy) == zoo.open_run(tmp_path / "run") and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_what_is_beside_a_run_and_is_not_to_replace_it_stays(small_source, tmp_path):

@@ -1,7 +1,6 @@
 """Training, and what came of it: `train`, `runs`, `evaluate`."""
 
 import csv
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from .. import console
 from ..data.sources import check_source
 from ..environment import set_again
-from ..hosts import RANK
+from ..hosts import comes_first
 from ..recipes import get_recipe
 from ..replacement import place_for, settle
 from ..runs import COLUMNS, Run, list_runs, open_run, summary
@@ -79,7 +78,7 @@ def train(
     if recipe is None:
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     chosen = get_recipe(recipe).changed(overrides)
-    if os.environ.get(RANK, "") in ("", "0"):
+    if comes_first():
         # Other processes do not write there, and may come later.
         place_for(out or Path("runs") / chosen.name, overwrite)
     reading: dict[str, Any] = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
