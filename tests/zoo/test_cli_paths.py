@@ -66,6 +66,7 @@ survival stochastic_resnet110 --out there.svg
 reuse nowhere
 reuse dense_mlp --weights nowhere
 reuse dense_mlp --weights nowhere.h5
+reuse run --weights digits # run
 reuse dense_mlp --out there.svg
 export nowhere
 export nowhere.keras
@@ -167,6 +168,11 @@ def test_what_is_wrong_is_told_before_keras_is_loaded(line, said):
     assert kind in ("ValueError", "FileExistsError", "FileNotFoundError", "VerificationError"), said[line]
     assert message.startswith("Expected ") and "Received: " in message and "\n" not in message
     assert line.split()[-1] in message
+
+
+def test_samples_of_another_kind_are_what_is_blamed(said):
+    expected = "ValueError: Expected samples in a file that ends in .npy or .npz. Received: --samples there.txt"
+    assert said["export net.keras --samples there.txt"] == expected
 
 
 def test_every_command_is_among_them():
