@@ -7,13 +7,14 @@ import struct
 import zlib
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import export
 from tests.browser import browse, needs_browser
-from tests.export.models import conv_net, mlp
+from tests.export.models import conv_net, mlp, randomise
 from tests.export.server import images, serving
 from zoo.data.images import decode
 
@@ -45,6 +46,16 @@ DROP = """
   const data = new DataTransfer();
   data.items.add(new File([bytes], 'image.png', { type: 'image/png' }));
   document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));
+})()
+"""
+
+
+# What the page sends is kept, and sent.
+KEEP_BODIES = """
+(() => {
+  const send = fetch;
+  window.sent = [];
+  window.fetch = (url, more) => { sent.push(more.body); return send(url, more); };
 })()
 """
 
@@ -93,6 +104,7 @@ def photo(mode, size):
     width, height = size
     pixels = np.random.default_rng(1).integers(0, 80, (height, width, 4), "uint8")
     pixels[:, width // 2 :, :3] += 150
+    pixels[..., 0] //= 2
     pixels[..., 3] = 255
     pixels[-height // 4 :, :, 3] = 100
     file = io.BytesIO()
@@ -121,6 +133,27 @@ def test_an_image_is_resized_as_in_training(mode, size, server, artifact, tmp_pa
         assert await tab.evaluate(READ_CLASSES) == rows(artifact, seen)
 
     browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def test_a_model_of_grey_images_sees_a_coloured_one_in_grey_and_in_its_own_range(tmp_path):
+    inputs = keras.Input((8, 6, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(inputs))
+    options = {"preprocessing": export.Preprocessing("uint8", scale=1 / 16), "layout": "nchw", "formats": ["onnx"]}
+    export.export(randomise(keras.Model(inputs, x)), tmp_path / "grey", **options)
+    data, grey = photo("RGB", (40, 20)), io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("L").save(grey, "PNG")
+
+    async def test(tab):
+        await tab.wait_for("document.getElementById('model').options.length > 0")
+        await tab.evaluate(KEEP_BODIES)
+        await tab.evaluate(DROP % base64.b64encode(data).decode())
+        await tab.wait_for("!document.getElementById('result').hidden")
+        body = await tab.evaluate("sent[0].arrayBuffer().then(buffer => [...new Uint8Array(buffer)])")
+        seen = np.reshape(body[-48:], (8, 6))
+        np.testing.assert_allclose(seen, decode(grey.getvalue(), (8, 6))[..., 0] * (16 / 255), atol=0.6)
+
+    with serving(tmp_path / "log", tmp_path / "grey") as server:
+        browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
 
 
 SHOWN = "document.getElementById('%s').offsetParent !== null"
