@@ -4,7 +4,9 @@ A job is a folder with `job.json` and arrays. Each answer appears whole, under i
 other side knows what had been done when the process died.
 """
 
+import bisect
 import json
+import math
 import shutil
 import statistics
 import sys
@@ -70,30 +72,36 @@ def _tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool
 
 
 def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> None:
-    """Measures a run of the first batch, as a whole and by kernel."""
+    """Measures runs of the first batch that are no longer cold: how long each takes, and what its kernels do."""
     import onnxruntime
 
     from ._sessions import open_session, run_session
 
     (batch,) = read_batches(here / INPUTS).values()
     session = open_session(Path(model), provider=provider)
-    milliseconds = statistics.median(_timed(session, batch) for _ in range(runs + _WARM_UP)) * 1000
+    seconds = [_timed(session, batch) for _ in range(_WARM_UP + runs)][_WARM_UP:]
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(here / "profile")
     session = open_session(Path(model), provider=provider, options=options)
-    for _ in range(runs):
+    for _ in range(_WARM_UP + runs):
         run_session(session, batch)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    spent: dict[str, float] = {}
+    wholes = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["name"] == "model_run")[_WARM_UP:]
+    spent: dict[str, list[float]] = {}
     nodes: dict[str, set[str]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            kernel = event["args"]["op_name"]
-            spent[kernel] = spent.get(kernel, 0.0) + event["dur"] / runs
+            kernel, place = event["args"]["op_name"], bisect.bisect(wholes, (event["ts"], math.inf)) - 1
             nodes.setdefault(kernel, set()).add(event["name"])
-    kernels = [{"name": k, "count": len(nodes[k]), "microseconds": spent[k]} for k in spent]
-    answer.write_text(json.dumps({"milliseconds": milliseconds, "kernels": kernels}), encoding="utf-8")
+            if place >= 0:
+                spent.setdefault(kernel, [0.0] * runs)[place] += event["dur"]
+    measured = {
+        "milliseconds": statistics.median(seconds) * 1000,
+        "profiled": statistics.median(end - start for start, end in wholes),
+        "kernels": [{"name": k, "count": len(nodes[k]), "microseconds": statistics.median(spent[k])} for k in nodes],
+    }
+    answer.write_text(json.dumps(measured), encoding="utf-8")
 
 
 def _halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float, sums: bool) -> None:

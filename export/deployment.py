@@ -41,7 +41,8 @@ def deploy(
         out: The model repository, or the folder of the manifest.
         target: "triton" or "kserve".
         name: What clients call the model; by default the artifact's own name.
-        storage_uri: Where the cluster finds the model repository, such as "s3://bucket/models"; for "kserve" alone.
+        storage_uri: Where the cluster finds the model repository, such as "s3://bucket/models"; for "kserve", which
+            needs it, alone.
         max_batch_size: How many examples to run at once; for "triton".
         max_delay: How many seconds a request may wait for others to be run with; for "triton".
         queue: How many requests may wait; for "triton".
@@ -62,7 +63,12 @@ def deploy(
     """
     if target not in TARGETS:
         raise ValueError(f"Expected target to be one of {TARGETS}. Received: target={target!r}")
-    if (target == "kserve") != (storage_uri is not None):
+    if target == "kserve" and storage_uri is None:
+        raise ValueError(
+            "Expected a storage_uri for kserve, where the cluster finds the model repository (s3://bucket/models). "
+            f"Received: {storage_uri=}"
+        )
+    if target != "kserve" and storage_uri is not None:
         raise ValueError(f"Expected storage_uri for kserve alone. Received: target={target!r}, {storage_uri=}")
     if max_batch_size < 1 or max_delay < 0 or queue < 1:
         raise ValueError(

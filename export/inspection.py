@@ -17,6 +17,8 @@ from ._worker import ANSWER, INPUTS, PROFILE
 from .errors import VerificationError
 from .onnx_model import check_onnx
 
+# What onnxruntime does in a run beside its operations.
+BETWEEN = "(between operations)"
 _SIZE = 32
 _ELEMENTS = 2**28
 
@@ -25,6 +27,9 @@ def inspect(
     path: str | Path, *, batch_size: int = 1, runs: int = 20, device: str = "cpu", size: int = _SIZE
 ) -> dict[str, Any]:
     """Looks into an artifact or an ONNX file, and measures each operation under onnxruntime.
+
+    Times are medians over runs that are no longer cold. Those of the operations come from onnxruntime's profiler, which
+    costs time itself: they are given in proportion to a run without it, so that they add up to the whole.
 
     Args:
         path: The artifact's folder, or the file.
@@ -35,8 +40,8 @@ def inspect(
 
     Returns:
         `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (what
-        onnxruntime runs after its optimisation: name, count, microseconds in one run, share), `milliseconds` of one
-        run, `bytes`, `opset`, `ir_version` and `metadata`.
+        onnxruntime runs after its optimisation, and what lies between: name, count, microseconds in one run, share),
+        `milliseconds` of one run, `bytes`, `opset`, `ir_version` and `metadata`.
 
     Raises:
         FileNotFoundError: If there is neither.
@@ -117,6 +122,15 @@ def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[
         write_batches(folder / INPUTS, {"": batch})
         work(folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"])
         answer = read_json(folder / f"{ANSWER}-0")
-    whole = sum(kernel["microseconds"] for kernel in answer["kernels"]) or 1.0
-    kernels = [{**kernel, "share": kernel["microseconds"] / whole} for kernel in answer["kernels"]]
+    kernels = _parts(answer["kernels"], answer["profiled"], answer["milliseconds"])
     return answer["milliseconds"], sorted(kernels, key=lambda kernel: -kernel["microseconds"])
+
+
+def _parts(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
+    """Kernels measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
+    spent = sum(kernel["microseconds"] for kernel in kernels)
+    # An operation with a graph of its own inside is measured, and what is in there too.
+    between = {"name": BETWEEN, "count": 0, "microseconds": max(0.0, profiled - spent)}
+    whole = max(profiled, spent) or 1.0
+    shares = [(part, part["microseconds"] / whole) for part in (*kernels, between)]
+    return [{**part, "microseconds": 1e3 * milliseconds * share, "share": share} for part, share in shares]

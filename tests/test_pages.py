@@ -56,6 +56,16 @@ def parse(line, complete=True):
                 raise
 
 
+def test_nothing_is_installed_from_an_index_that_does_not_have_it():
+    """The package is not published: what installs it has to name a checkout."""
+    texts = [
+        *PAGES.values(),
+        *(path for package in ("keras_skip", "zoo", "export") for path in (ROOT / package).rglob("*.py")),
+    ]
+    installed = {name for path in texts for name in re.findall(r"pip install [\"']?([\w.-]+)", path.read_text("utf-8"))}
+    assert "." in installed and not [name for name in installed if re.match("keras.?skip", name)]
+
+
 WITH_PYTHON = [page for page, path in PAGES.items() if blocks(path.read_text(encoding="utf-8"), "python")]
 WITH_COMMANDS = [page for page, path in PAGES.items() if commands(path.read_text(encoding="utf-8"))]
 

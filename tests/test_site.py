@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -37,11 +38,11 @@ def test_every_figure_has_its_data():
 
 
 class Loaded(HTMLParser):
-    """What a page loads by itself, and its images without a text."""
+    """What a page loads by itself, what it links to, and its images without a text."""
 
     def __init__(self, page):
         super().__init__()
-        self.addresses, self.silent = [], []
+        self.addresses, self.links, self.silent = [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -49,6 +50,8 @@ class Loaded(HTMLParser):
         self.addresses += [given[name] for name in ("src", "srcset", "data") if given.get(name)]
         if tag == "link" and given.get("rel") != "canonical":
             self.addresses.append(given["href"])
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
         if tag == "img" and not given.get("alt"):
             self.silent.append(given.get("src"))
 
@@ -74,6 +77,18 @@ def test_pages_load_nothing_from_elsewhere_and_images_have_texts(site):
         assert not loaded.silent, path
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert not re.search(r"(@import|url\()\s*[\"']?(\w+:)?//", styles)
+
+
+def test_what_a_page_loads_or_links_to_is_there(site):
+    pages = [path for path in site.rglob("*.html") if path.name != "404.html"]
+    for path in pages:
+        loaded = Loaded(path.read_text(encoding="utf-8"))
+        local = {address.partition("#")[0].partition("?")[0] for address in loaded.addresses + loaded.links}
+        missing = [
+            name for name in local if not re.match(r"\w+:|$", name) and not (path.parent / unquote(name)).exists()
+        ]
+        assert not missing, path
+    assert "background: white" in (site / "site" / "extra.css").read_text(encoding="utf-8")
 
 
 def test_options_that_all_blocks_share_are_on_the_page(site):

@@ -10,12 +10,12 @@ dilation d and stride s of each convolution and pooling on the longest path, and
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -106,6 +106,26 @@ def network_stages(model: keras.Model) -> list[Stage]:
         cost = sum(costs[layer.name] for layer in of_it)
         stages.append(Stage(_name(of_it), tuple(_units(of_it)), shape, parameters, cost, None if sees_all else field))
     return stages
+
+
+class StageRow(NamedTuple):
+    """A stage as a row of a table; `receptive_field` is None where it sees the whole image."""
+
+    network: str
+    stage: str
+    units: str
+    output_shape: str
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None
+
+
+def rows(network: str, stages: Iterable[Stage]) -> Iterator[StageRow]:
+    """The table of a network's stages."""
+    for stage in stages:
+        units = "; ".join(f"{unit.repeats} x {unit.label}" for unit in stage.units)
+        shape = "x".join(map(str, stage.output_shape))
+        yield StageRow(network, stage.name, units, shape, stage.parameters, stage.multiply_adds, stage.receptive_field)
 
 
 def draw(network: "str | Path | Run | keras.Model", path: str | Path, **arguments: Any) -> list[Stage]:

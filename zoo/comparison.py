@@ -9,17 +9,17 @@ OUT/
 import csv
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .data import Source, load_source
+from .data.sources import check_source
 from .recipes import get_recipe
 from .registry import entry_of, recipes_of
 from .runs import Run, open_run, replacing
 from .settings import Recipe, setting
-from .training import resume, train
 
 # Between settings, not within a tuple.
 _SETTINGS = re.compile(r",(?=\s*\w+=)")
@@ -82,12 +82,7 @@ def compare(
     >>> import zoo
     >>> runs = zoo.compare(["plain_mlp:depth=30", "highway_mlp:depth=30"], "runs/deep")  # doctest: +SKIP
     """
-    contestants = [Contestant.of(text) for text in networks]
-    if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
-        raise ValueError(f"Expected networks that differ. Received: {', '.join(networks) or 'none'}")
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
-    chosen = (_first_recipe(contestants[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
+    contestants, chosen = plan(networks, out, data, recipe, seeds, overrides)
     source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
     folder = Path(out)
     runs: dict[str, list[Run]] = {}
@@ -105,6 +100,28 @@ def compare(
 
     charts.save(charts.comparison(rows(runs)), folder / "comparison.svg")
     return runs
+
+
+def plan(
+    networks: Sequence[str],
+    out: str | Path,
+    data: str | Source | None,
+    recipe: str | Recipe | None,
+    seeds: int,
+    overrides: Mapping[str, Any],
+) -> tuple[list[Contestant], Recipe]:
+    """Who takes part, and how each is trained; a ValueError for what is wrong, found without reading or building."""
+    contestants = [Contestant.of(text) for text in networks]
+    if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
+        raise ValueError(f"Expected networks that differ. Received: {', '.join(networks) or 'none'}")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
+    chosen = (_first_recipe(contestants[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
+    if not isinstance(data, Source):
+        check_source(chosen.source if data is None else data)
+    return contestants, chosen
 
 
 def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
@@ -173,6 +190,8 @@ def _first_recipe(network: str, data: str | Source | None) -> Recipe:
 
 
 def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
+    from .training import resume, train
+
     if not (path / "run.json").is_file():
         return train(recipe, source, path, callbacks=callbacks)
     there = open_run(path)

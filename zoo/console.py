@@ -15,6 +15,8 @@ from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .columns import lines
+
 if TYPE_CHECKING:
     import keras
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 # Between two lines of progress where there is no terminal.
 LINE_SECONDS = 60
-# The longest name in a table's first column with which that column is not broken.
-LONGEST_WHOLE = 32
 
 
 def import_quietly(*packages: str, find_devices: bool = True) -> None:
@@ -187,16 +187,12 @@ def show_record(title: str, rows: Mapping[str, Any]) -> None:
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table on standard output. Short names in the first column stay in one piece, so that they can be copied."""
-    from rich import box
+    """A table on standard output, as wide as the terminal; elsewhere each row is one line."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=bool(columns))
-    longest = max(len(str(row[0])) for row in rows)
-    for place in range(len(rows[0])):
-        whole = place == 0 and longest <= LONGEST_WHOLE
-        table.add_column(columns[place] if columns else "", overflow="fold", no_wrap=whole)
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)
+    screen = Console()
+    cells = [[" ".join(str(cell).splitlines()) for cell in row] for row in rows]
+    text = "\n".join(lines(columns, cells, screen.width if screen.is_terminal else None))
+    # Rich would break what is longer than a line, which then could not be copied in one piece.
+    screen.print(Text(title, style="italic"), Text(f"{text}\n"), sep="\n", soft_wrap=True)

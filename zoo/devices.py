@@ -150,7 +150,7 @@ def _on_tensorflow(device: str, count: int) -> Devices:
             raise _too_late("cpu") from error
     gpus = tf.config.get_visible_devices("GPU")
     if device == "gpu" and not gpus:
-        raise _no_gpu(f"TensorFlow {tf.__version__}", 'pip install "keras-skip[cuda]"')
+        raise _no_gpu(f"TensorFlow {tf.__version__}", 'pip install ".[cuda]" in a checkout of keras-skip')
     for gpu in gpus:
         # Where something was computed before, TensorFlow has taken the whole memory, and keeps it.
         with suppress(RuntimeError):
@@ -177,7 +177,7 @@ def _on_jax(device: str, count: int) -> Devices:
     if device == "cpu" and kind != "cpu":
         raise _too_late("cpu")
     if device == "gpu" and kind != "gpu":
-        raise _no_gpu(f"JAX {jax.__version__}", 'pip install "keras-skip[jax-cuda]"')
+        raise _no_gpu(f"JAX {jax.__version__}", 'pip install ".[jax-cuda]" in a checkout of keras-skip')
     local = jax.local_devices()
     places = _first([f"{item.platform}:{item.id}" for item in local], count, kind)
     names, memory = _processor()
@@ -237,7 +237,7 @@ def _no_gpu(backend: str, cure: str) -> ValueError:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     why = "" if hidden is None else f", with CUDA_VISIBLE_DEVICES={hidden!r}"
     return ValueError(
-        f"Expected a GPU for device='gpu'. Received: none that {backend} can use{why}. On Linux, install {cure}; "
+        f"Expected a GPU for device='gpu'. Received: none that {backend} can use{why}. On Linux: {cure}; "
         "nvidia-smi shows whether the driver sees the GPU"
     )
 

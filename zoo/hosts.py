@@ -50,6 +50,11 @@ class Hosts:
             raise
 
 
+def comes_first() -> bool:
+    """Whether this process is the one that writes, as far as the environment says it before the processes have met."""
+    return os.environ.get(RANK, "").strip() in ("", "0")
+
+
 def join(backend: str) -> Hosts:
     """Joins the processes that the environment names, and waits for all of them.
 

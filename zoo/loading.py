@@ -21,7 +21,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         .h5                         the older form, in which keras.applications publishes its weights
         .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
 
-    of which .pth and .pt need torch: `pip install "keras-skip[torch]"`.
+    of which .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
 
     Weights that come with the package are named after their data, such as "cifar10", "mnist" and "digits":
     `describe(name).weights` lists those of a network, and `card(name, weights)` says what they are, the preprocessing
@@ -64,12 +64,19 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         entry_of(str(name_or_path))
     from .weights.archive import load_network
 
-    path = _model_of_run(Path(name_or_path))
-    if path.suffix != ".keras" or not path.is_file():
-        if isinstance(name_or_path, Path):
-            raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
-        raise unknown("a network, a .keras file or the folder of a run; networks", name_or_path, MODELS)
-    return load_network(path)
+    return load_network(_network_file(name_or_path))
+
+
+def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) -> None:
+    """Raises what `load` would, where nothing has to be read for that: names, files and runs that are not there."""
+    if weights is not None:
+        entry_of(str(name_or_path))
+    if not isinstance(name_or_path, str) or name_or_path not in MODELS:
+        _network_file(name_or_path)
+    elif weights is not None and find(name_or_path, weights) is None:
+        from .weights.readers import check_file
+
+        check_file(_weights_file(name_or_path, weights))
 
 
 def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
@@ -112,9 +119,7 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     from .weights.readers import read
 
     published = find(name, weights)
-    path = published.file() if published else _model_of_run(Path(weights))
-    if not path.suffix and not path.exists():
-        raise _unknown_weights(name, weights)
+    path = published.file() if published else _weights_file(name, weights)
     arrays = read(path)
     builder = entry_of(name).builder
     naming = naming_for(arrays, builder=builder)
@@ -129,6 +134,24 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     # A head for other classes is a new one.
     assign(model, naming, arrays, str(weights), head=wanted in (None, theirs))
     return model
+
+
+def _network_file(name_or_path: str | Path) -> Path:
+    """The .keras file of a network that is trained."""
+    path = _model_of_run(Path(name_or_path))
+    if path.suffix != ".keras" or not path.is_file():
+        if isinstance(name_or_path, Path):
+            raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
+        raise unknown("a network, a .keras file or the folder of a run; networks", name_or_path, MODELS)
+    return path
+
+
+def _weights_file(name: str, weights: str | Path) -> Path:
+    """The file of weights that have no name."""
+    path = _model_of_run(Path(weights))
+    if not path.suffix and not path.exists():
+        raise _unknown_weights(name, weights)
+    return path
 
 
 def _model_of_run(path: Path) -> Path:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,9 @@ from .data import Preprocessing, Source, load_source
 from .evaluation import EVALUATION_BATCH, accuracy_and_loss
 from .learner import precision
 from .loading import load
-from .recipes import command
-from .runs import Run, open_run, replacing
-from .weights.cards import FIRST, Card
+from .repeating import command
+from .runs import Run, open_complete_run, replacing
+from .weights.cards import FIRST, Card, new_pair
 
 # What a card may say of data that the project knows.
 LICENCES = {
@@ -71,23 +72,15 @@ def publish(
     >>> import zoo
     >>> zoo.publish("runs/highway", "digits", "weights")  # doctest: +SKIP
     """
-    opened, folder = open_run(run), Path(out)
-    if opened.status != "complete":
-        raise ValueError(f"Expected a run that is complete. Received: {str(opened.path)!r}, which is {opened.status}")
-    if not weights.isidentifier():
-        raise ValueError(f"Expected a name for the weights such as 'cifar10'. Received: {weights!r}")
+    opened, folder = open_complete_run(run), Path(out)
+    file, written = new_pair(folder, opened.recipe.network, weights, overwrite)
     exported = opened.path / "export" if artifact is None else Path(artifact)
     if not (exported / "model.onnx").is_file():
         raise ValueError(
             f"Expected a run that is exported, by: keras-skip export {opened.path}. "
             f"Received: no model.onnx in {str(exported)!r}"
         )
-    recipe, record = opened.recipe, opened.record
-    name = f"{recipe.network}-{weights}"
-    file, written = folder / f"{name}.weights.h5", folder / f"{name}.json"
-    for path in (file, written):
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"Expected no file of that name yet. Received: {str(path)!r}; or ask to overwrite it")
+    recipe = opened.recipe
     source = load_source(opened.source if data is None else data)
     preprocessing = Preprocessing.from_dict(opened.source["preprocessing"])
     model = load(opened.path)
@@ -108,7 +101,18 @@ def publish(
             f"Expected the same test accuracy under onnxruntime to 0.01 points, {test['accuracy']:.4%}. "
             f"Received: {onnx['accuracy']:.4%}"
         )
+    figures = {
+        "limits": limits,
+        "chosen_by": chosen_by,
+        "test_accuracy": test["accuracy"],
+        "test_loss": test["loss"],
+        "train_accuracy": accuracy_and_loss(model, source, preprocessing, "train")["accuracy"],
+        "first_accuracy": accuracy_and_loss(model, source, preprocessing, limit=FIRST)["accuracy"],
+        "onnx_accuracy": onnx["accuracy"],
+        "onnx_max_abs_diff": onnx["max_abs_diff"],
+    }
     folder.mkdir(parents=True, exist_ok=True)
+    # Weights that were there stay, with their card, until the new ones and theirs are whole.
     with replacing(file) as beside:
         # Keras takes the format from the whole suffix, which `replacing` keeps.
         model.save_weights(beside)
@@ -116,44 +120,42 @@ def publish(
             raise PublishingError(
                 f"Expected weights of at most {LARGEST / 1e6:.0f} MB. Received: {beside.stat().st_size / 1e6:.1f} MB"
             )
-        sha256 = hashlib.sha256(beside.read_bytes()).hexdigest()
-    card = Card(
+        card = _card(opened, source, weights, file.name, hashlib.sha256(beside.read_bytes()).hexdigest(), figures)
+        with replacing(written) as card_beside:
+            card_beside.write_text(card.text())
+    return card
+
+
+def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figures: Mapping[str, Any]) -> Card:
+    """The card of a run's weights, with the figures that were measured."""
+    recipe, record = run.recipe, run.record
+    return Card(
         network=recipe.network,
         weights=weights,
-        file=file.name,
+        file=file,
         sha256=sha256,
         arguments=dict(recipe.arguments),
         input_shape=source.input_shape,
-        class_names=tuple(opened.source["class_names"]),
-        parameters=opened.results["parameters"],
-        preprocessing=preprocessing.as_dict(),
+        class_names=tuple(run.source["class_names"]),
+        parameters=run.results["parameters"],
+        preprocessing=Preprocessing.from_dict(run.source["preprocessing"]).as_dict(),
         data={
             "name": weights,
-            "examples": opened.source["examples"],
-            "fingerprint": opened.source["fingerprint"],
+            "examples": run.source["examples"],
+            "fingerprint": run.source["fingerprint"],
             "licence": LICENCES.get(weights, "that of the data"),
         },
-        limits=limits,
-        test_accuracy=test["accuracy"],
-        test_loss=test["loss"],
-        train_accuracy=accuracy_and_loss(model, source, preprocessing, "train")["accuracy"],
-        first_accuracy=accuracy_and_loss(model, source, preprocessing, limit=FIRST)["accuracy"],
-        onnx_accuracy=onnx["accuracy"],
-        onnx_max_abs_diff=onnx["max_abs_diff"],
         paper_error=MODELS[recipe.network].paper_error,
-        command=command(recipe.name, record["overrides"]),
+        command=command(record, places=False),
         recipe=recipe.changed(source=weights, command="", cost="", result="").as_dict(),
         seed=recipe.seed,
-        seconds=opened.results["seconds"],
-        chosen_by=chosen_by,
+        seconds=run.results["seconds"],
         revision=record["revision"],
         versions=record["versions"],
         machine={**record.get("devices", {}), "cores": record["environment"]["cores"]},
         date=record["started"][:10],
+        **figures,
     )
-    with replacing(written) as beside:
-        beside.write_text(card.text())
-    return card
 
 
 def _under_onnxruntime(artifact: Path, source: Source) -> Mapping[str, float]:

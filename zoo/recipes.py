@@ -6,9 +6,7 @@ falls below 80 %, "about 400 iterations", so it has 400. The papers hold out 5,0
 schedule; with the schedule known, all 50,000 are trained on.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ._names import unknown
@@ -189,16 +187,3 @@ def get_recipe(name: str | Recipe) -> Recipe:
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]
-
-
-def command(name: str, overrides: Mapping[str, Any]) -> str:
-    """What trains with a recipe and changes to it, without the places of files on this machine."""
-    words = ["keras-skip train", name]
-    for option, value in overrides.items():
-        if option == "source":
-            if name in RECIPES and value == RECIPES[name].source:
-                continue
-            words.append(f"--data {Path(str(value)).name}")
-        else:
-            words.append(f"--{option} {value}" if option in ("epochs", "seed") else f"--set {option}={value}")
-    return " ".join(words)

@@ -11,7 +11,8 @@
       .lock           held by the process that trains; the kernel releases it, however that process ends
 
 The status is "running", "complete", "failed" or "interrupted"; "running" without a process that holds the lock is a run
-that was killed. Files are written beside their place and moved there in one step, so that none is ever half there.
+that was killed. A run that is to replace another is in RUN.new until it is complete. Files are written beside their
+place and moved there in one step, so that none is ever half there.
 """
 
 import csv
@@ -109,6 +110,14 @@ def open_run(path: "str | Path | Run") -> Run:
     return run
 
 
+def open_complete_run(path: "str | Path | Run") -> Run:
+    """The run in a folder; a ValueError if it is not complete."""
+    run = open_run(path)
+    if run.status != "complete":
+        raise ValueError(f"Expected a run that is complete. Received: {str(run.path)!r}, which is {run.status}")
+    return run
+
+
 def _read(folder: Path) -> Run:
     try:
         record = json.loads((folder / "run.json").read_text())
@@ -117,6 +126,11 @@ def _read(folder: Path) -> Run:
     except json.JSONDecodeError as error:
         raise ValueError(f"Expected a run.json in JSON. Received: {str(folder / 'run.json')!r}: {error}") from None
     return Run(folder, record)
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / "run.json").is_file() and _is_ours(_read(folder))
 
 
 def _is_ours(run: Run) -> bool:
@@ -180,7 +194,7 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
     if not folder.exists() or (folder.is_dir() and not _contents(folder)):
         return
-    if overwrite and (folder / "run.json").is_file() and _is_ours(_read(folder)):
+    if overwrite and is_ours(folder):
         return
     if overwrite:
         raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run of ours")
@@ -241,7 +255,7 @@ def _holder(folder: Path) -> str:
 
 
 def start_run(folder: Path, record: dict[str, Any]) -> Run:
-    """A new run.json in a folder that is claimed; a run that is there is removed, its checkpoints before its record."""
+    """A new run.json in a folder that is claimed; what is there is removed, checkpoints before the record."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     run = update(Run(folder, {}), **record)
     for path in _contents(folder):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ from .interruption import Stop, stop_signals
 from .learner import Learner, look_at, make_learner, precision
 from .recipes import get_recipe
 from .registry import build
+from .replacement import place_for, settle
 from .report import GRADIENTS, write_report
 from .runs import (
     Run,
     TrainingError,
     claimed,
     open_run,
-    refuse_existing,
     replacing,
     revision,
     start_run,
@@ -61,7 +61,8 @@ def train(
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
         data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
-        overwrite: Whether a run that is there is replaced.
+        overwrite: Whether a run that is there is replaced, once the new one is complete. Until then that is in OUT.new,
+            and there it is resumed if it is stopped.
         validation: Fraction of the training images that is held out and measured after each epoch, in place of the
             test images, which are then measured once, at the end.
         callbacks: Keras callbacks beside our own, such as one that shows progress.
@@ -102,8 +103,7 @@ def train(
     if gradients is not None and devices.count > 1:
         raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")
     folder = Path("runs") / chosen.name if out is None else Path(out)
-    if devices.hosts.writes:
-        refuse_existing(folder, overwrite)
+    new = place_for(folder, overwrite) if devices.hosts.writes else folder
     source = load_source(chosen.source if data is None else data)
     if validation:
         source = source.with_validation(validation, seed=chosen.seed)
@@ -124,11 +124,15 @@ def train(
         "started": now(),
         "results": {},
     }
-    with precision(chosen.precision), _place(folder, devices) as place:
+    with precision(chosen.precision), _place(new, devices) as place, ExitStack() as claims:
+        if new != folder:
+            record["replaces"] = folder.resolve().name
+            claims.enter_context(claimed(folder))
         training = Training(place, chosen, source, devices)
         training.checkpoints.check_space(place)
-        with claimed(place):
-            return training.go_on(start_run(place, record), Progress(), callbacks)
+        claims.enter_context(claimed(place))
+        run = training.go_on(start_run(place, record), Progress(), callbacks)
+    return settle(run)
 
 
 def resume(
@@ -164,7 +168,7 @@ def resume(
     """
     opened = open_run(run)
     if opened.status == "complete":
-        return opened
+        return settle(opened)
     set_again(opened.record["environment"])
     devices = devices or as_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
@@ -177,7 +181,8 @@ def resume(
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
         resumed = [*opened.record.get("resumed", ()), again]
         changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
-        return training.go_on(update(Run(place, opened.record), **changes), progress, callbacks)
+        run = training.go_on(update(Run(place, opened.record), **changes), progress, callbacks)
+    return settle(run)
 
 
 class Training:

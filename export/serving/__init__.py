@@ -94,7 +94,7 @@ def serve(
         from ._model import Limits, Model, by_name, named, warm_up
         from ._observation import SERVER, Metrics, address_of, start_logging
     except ModuleNotFoundError as error:
-        raise ValueError(f'Expected the extra "serve": pip install "keras-skip[serve]". Received: {error}') from error
+        raise _without("serve", error) from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
     token = None if token_file is None else _token(Path(token_file))
     models = by_name([Model(*named(artifact), device, limits, metrics) for artifact in artifacts])
@@ -196,7 +196,7 @@ def run_on_ray(
         from ._model import Limits, named
         from ._ray import Replication, run
     except ModuleNotFoundError as error:
-        raise ValueError(f'Expected the extra "ray": pip install "keras-skip[ray]". Received: {error}') from error
+        raise _without("ray", error) from error
     limits = Limits(max_batch_size, max_delay, queue, max_body, timeout)
     replication = Replication(replicas, replicas if max_replicas is None else max_replicas, cpus, device)
     token = None if token_file is None else _token(Path(token_file))
@@ -212,13 +212,19 @@ def run_on_ray(
     run(found, address, replication, limits, token, {"host": host, "port": port})
 
 
+def _without(extra: str, error: Exception) -> ValueError:
+    return ValueError(
+        f'Expected the extra "{extra}": pip install ".[{extra}]" in a checkout of keras-skip. Received: {error}'
+    )
+
+
 def _grpc_server(
     service: Any, metrics: Any, limits: Any, tls_cert: str | Path | None, tls_key: str | Path | None
 ) -> Any:
     try:
         from ._grpc import GrpcServer
     except ModuleNotFoundError as error:
-        raise ValueError(f'Expected the extra "grpc": pip install "keras-skip[grpc]". Received: {error}') from error
+        raise _without("grpc", error) from error
     tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
     return GrpcServer(service, metrics, limits, tls)
 

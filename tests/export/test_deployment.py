@@ -1,6 +1,7 @@
 """What is written for other servers: parsed with NVIDIA's own protobuf, and the files as they were exported."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_a_name_that_kubernetes_does_not_take_is_refused(name):
     ("options", "said"),
     [
         ({"target": "ray"}, "target='ray'"),
-        ({"target": "kserve"}, "storage_uri for kserve alone"),
+        ({"target": "kserve"}, "Expected a storage_uri for kserve, .* Received: storage_uri=None"),
         ({"target": "triton", "storage_uri": "s3://x"}, "storage_uri for kserve alone"),
         ({"target": "triton", "max_batch_size": 0}, "max_batch_size=0"),
         ({"target": "triton", "name": "../x"}, r"name='\.\./x'"),
@@ -173,6 +174,25 @@ def test_arguments_that_are_not_usable_are_refused(options, said, artifact, tmp_
     with pytest.raises(ValueError, match=said):
         export.deploy(artifact, tmp_path / "models", **options)
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["triton", "--replicas", "2"], "Expected --replicas for ray. Received: --target triton"),
+        (["ray", "--storage-uri", "s3://x"], "Expected --storage-uri for kserve. Received: --target ray"),
+        (["ray", "--out", "models"], "Expected --out for triton or kserve. Received: --target ray"),
+        (["kserve", "--max-batch-size", "8"], "Expected --max-batch-size for triton or ray. Received: --target kserve"),
+        (["kserve"], "Expected a storage_uri for kserve, .* Received: storage_uri=None"),
+    ],
+)
+def test_options_of_another_target_are_refused(words, said, artifact, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["keras-skip", "deploy", str(artifact), "--target", *words])
+    with pytest.raises(SystemExit) as ended:
+        zoo.cli.main()
+    assert ended.value.code == 1 and re.match(f"Error: {said}", capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_says_what_it_wrote(artifact, tmp_path, monkeypatch, capsys):

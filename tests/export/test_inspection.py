@@ -1,7 +1,11 @@
+import json
+
+import numpy as np
 import onnx
 import pytest
 
 import export
+from export.inspection import BETWEEN, _parts
 from tests.export.models import conv_net
 
 
@@ -15,7 +19,57 @@ def test_everything_about_an_artifact_is_there(artifact):
     assert found["batch"] == {"input": [2, 8, 8, 3]} and found["milliseconds"] > 0
     assert {"Softmax", "GlobalAveragePool"} <= {k["name"] for k in found["kernels"]}
     assert sum(k["share"] for k in found["kernels"]) == pytest.approx(1)
+    assert sum(k["microseconds"] for k in found["kernels"]) == pytest.approx(1000 * found["milliseconds"])
     assert found["kernels"] == sorted(found["kernels"], key=lambda k: -k["microseconds"])
+
+
+def test_times_are_medians_of_warm_runs(monkeypatch, tmp_path):
+    """Of runs of 1000, 900, 3, 5 and 4 us, the first two are for warming up; the second kernel takes 1 us of each."""
+    from export import _sessions, _worker
+    from export._arrays import write_batches
+
+    times, events = iter([1000, 900, 3, 5, 4] * 2), []
+
+    class Session:
+        def run(self, names, batch):
+            start, duration = (events[-1]["ts"] + 1e4 if events else 0), next(times)
+            for name, from_start, spent in (("MatMul", 0, duration - 2), ("Relu", duration - 2, 1)):
+                node = {"cat": "Node", "name": f"{name}_1_kernel_time", "args": {"op_name": name}}
+                events.append(node | {"ts": start + from_start, "dur": spent})
+            events.append({"cat": "Session", "name": "model_run", "ts": start, "dur": duration})
+            now[0] += duration / 1e6
+            return []
+
+        def get_outputs(self):
+            return []
+
+        def end_profiling(self):
+            # What ran before the profiler did is not in its file.
+            (tmp_path / "profile.json").write_text(json.dumps(events[15:]))
+            return str(tmp_path / "profile.json")
+
+    now = [0.0]
+    monkeypatch.setattr(_sessions, "open_session", lambda *arguments, **options: Session())
+    monkeypatch.setattr(_worker.time, "perf_counter", lambda: now[0])
+    write_batches(tmp_path / _worker.INPUTS, {"": {"x": np.zeros(1)}})
+    _worker._profile(tmp_path, tmp_path / "answer", "model.onnx", "CPUExecutionProvider", runs=3)
+    measured = json.loads((tmp_path / "answer").read_text())
+    assert measured["milliseconds"] == pytest.approx(0.004) and measured["profiled"] == 4
+    assert [k["microseconds"] for k in measured["kernels"]] == [2, 1]
+    kernels = _parts(measured["kernels"], measured["profiled"], 0.008)
+    assert [(k["name"], k["microseconds"], k["share"]) for k in kernels] == [
+        ("MatMul", pytest.approx(4), 0.5),
+        ("Relu", pytest.approx(2), 0.25),
+        (BETWEEN, pytest.approx(2), 0.25),
+    ]
+
+
+def test_parts_never_exceed_the_whole():
+    kernels = _parts(
+        [{"name": "If", "count": 1, "microseconds": 6}, {"name": "Add", "count": 1, "microseconds": 4}], 8, 1
+    )
+    assert [k["share"] for k in kernels] == [0.6, 0.4, 0]
+    assert sum(k["microseconds"] for k in kernels) == pytest.approx(1000)
 
 
 def test_a_bare_file_with_dynamic_sizes(tmp_path):

@@ -1,17 +1,22 @@
 """The page in a real browser."""
 
 import base64
+import io
 import os
 import struct
 import zlib
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import export
 from tests.browser import browse, needs_browser
+from tests.export.models import conv_net, mlp, randomise
 from tests.export.server import images, serving
+from zoo.data.images import decode
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytestmark = needs_browser
@@ -41,6 +46,16 @@ DROP = """
   const data = new DataTransfer();
   data.items.add(new File([bytes], 'image.png', { type: 'image/png' }));
   document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));
+})()
+"""
+
+
+# What the page sends is kept, and sent.
+KEEP_BODIES = """
+(() => {
+  const send = fetch;
+  window.sent = [];
+  window.fetch = (url, more) => { sent.push(more.body); return send(url, more); };
 })()
 """
 
@@ -82,6 +97,93 @@ def test_a_sample_is_picked_and_an_image_is_dropped(server, artifact, tmp_path):
         assert said == []
 
     browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def photo(mode, size):
+    """A PNG whose left and right halves differ, with noise; its edge is transparent where it can be."""
+    width, height = size
+    pixels = np.random.default_rng(1).integers(0, 80, (height, width, 4), "uint8")
+    pixels[:, width // 2 :, :3] += 150
+    pixels[..., 0] //= 2
+    pixels[..., 3] = 255
+    pixels[-height // 4 :, :, 3] = 100
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG")
+    return file.getvalue()
+
+
+# Wide and high, larger and smaller than the input, and of its width alone.
+@pytest.mark.parametrize(
+    ("mode", "size"), [("RGB", (40, 20)), ("RGBA", (30, 50)), ("L", (100, 61)), ("RGB", (5, 6)), ("RGB", (8, 33))]
+)
+def test_an_image_is_resized_as_in_training(mode, size, server, artifact, tmp_path):
+    data = photo(mode, size)
+    trained_on = decode(data, (8, 8))
+
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        await tab.evaluate(DROP % base64.b64encode(data).decode())
+        await tab.wait_for("!document.getElementById('result').hidden")
+        shown = await tab.evaluate(
+            "[...document.getElementById('input').getContext('2d').getImageData(0, 0, 8, 8).data]"
+        )
+        seen = np.reshape(shown, (8, 8, 4))[..., :3].astype("uint8")
+        # Pillow rounds at another place.
+        np.testing.assert_allclose(seen.astype(int), np.broadcast_to(trained_on, (8, 8, 3)), atol=1)
+        assert await tab.evaluate(READ_CLASSES) == rows(artifact, seen)
+
+    browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+def test_a_model_of_grey_images_sees_a_coloured_one_in_grey_and_in_its_own_range(tmp_path):
+    inputs = keras.Input((8, 6, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(inputs))
+    options = {"preprocessing": export.Preprocessing("uint8", scale=1 / 16), "layout": "nchw", "formats": ["onnx"]}
+    export.export(randomise(keras.Model(inputs, x)), tmp_path / "grey", **options)
+    data, grey = photo("RGB", (40, 20)), io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("L").save(grey, "PNG")
+
+    async def test(tab):
+        await tab.wait_for("document.getElementById('model').options.length > 0")
+        await tab.evaluate(KEEP_BODIES)
+        await tab.evaluate(DROP % base64.b64encode(data).decode())
+        await tab.wait_for("!document.getElementById('result').hidden")
+        body = await tab.evaluate("sent[0].arrayBuffer().then(buffer => [...new Uint8Array(buffer)])")
+        seen = np.reshape(body[-48:], (8, 6))
+        np.testing.assert_allclose(seen, decode(grey.getvalue(), (8, 6))[..., 0] * (16 / 255), atol=0.6)
+
+    with serving(tmp_path / "log", tmp_path / "grey") as server:
+        browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
+
+
+SHOWN = "document.getElementById('%s').offsetParent !== null"
+
+
+def test_images_are_asked_for_only_where_the_model_takes_them(artifact, tmp_path):
+    numbers, table = tmp_path / "numbers", tmp_path / "table"
+    samples = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    labels = [f"class_{place}_" + "of_a_very_long_name" * 4 for place in range(4)]
+    export.export(conv_net(name="numbers"), numbers, formats=["onnx"], samples=samples, labels=labels)
+    export.export(mlp(), table, formats=["onnx"], name="table")
+
+    async def test(tab):
+        await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
+        assert await tab.evaluate(SHOWN % "drop") and await tab.evaluate(SHOWN % "file")
+        choose = "document.getElementById('model').value = '%s'; document.getElementById('model').onchange()"
+        await tab.evaluate(choose % "numbers")
+        assert not await tab.evaluate(SHOWN % "drop") and not await tab.evaluate(SHOWN % "file")
+        await tab.evaluate("document.querySelector('#samples button').click()")
+        await tab.wait_for("!document.getElementById('result').hidden")
+        assert len(await tab.evaluate(READ_CLASSES)) == 4
+        await tab.call("Emulation.setDeviceMetricsOverride", width=320, height=900, deviceScaleFactor=1, mobile=True)
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= 320
+        await tab.evaluate(choose % "table")
+        assert not await tab.evaluate(SHOWN % "drop") and not await tab.evaluate(SHOWN % "result")
+        assert "does not take one image" in await tab.evaluate("document.getElementById('error').textContent")
+        assert not await tab.evaluate(SHOWN % "key")
+
+    with serving(tmp_path / "log", f"{'m' * 60}={artifact}", numbers, table) as server:
+        browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
 
 
 def test_how_much_each_layer_carried_is_shown_as_bars_and_in_numbers(gated, tmp_path):

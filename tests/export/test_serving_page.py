@@ -83,13 +83,15 @@ def test_what_the_page_sends_is_answered(server):
     assert np.sum(answer["outputs"][0]["data"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_how_to_works(server, artifact, tmp_path, monkeypatch, capsys):
+def test_the_how_to_works(artifact, tmp_path, monkeypatch, capsys):
     pytest.importorskip("tritonclient.http", reason="tritonclient is not installed", exc_type=ImportError)
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     assert "tritonclient" in code and "deploy" in code
+    (served,) = re.findall(r"^keras-skip serve (\S+) --port 8000", text, flags=re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    exec(code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("runs/demo/export", str(artifact)), {})
+    with serving(tmp_path / "log", served.replace("runs/demo/export", str(artifact))) as server:
+        exec(code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("runs/demo/export", str(artifact)), {})
     said = capsys.readouterr().out
     assert "mine [2, 4]" in said and "{'name': 'input', 'datatype': 'UINT8', 'shape': [-1, 8, 8, 3]}" in said
     assert (tmp_path / "models" / "digits" / "config.pbtxt").is_file()

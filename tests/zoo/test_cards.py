@@ -168,6 +168,20 @@ def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_publishing_again_changes_nothing_until_all_is_measured(run, tmp_path, monkeypatch):
+    before = {"plain_mlp-tried.weights.h5": b"old weights", "plain_mlp-tried.json": b"their card"}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+
+    def fail(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("zoo.weights.cards.Card.text", fail)
+    with pytest.raises(OSError, match="No space left"):
+        zoo.publish(run, "tried", tmp_path, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_tables_are_those_of_the_cards():
     assert (DOCS / "results.md").read_text() == results.page()
     assert (DOCS / "results.csv").read_text() == results.csv_text()

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import zoo
+from zoo.cli.exporting import Precision, _surroundings
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +112,18 @@ def test_export_says_parity_and_where_everything_is(exported):
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("layout", [None, "nchw"])
+def test_samples_are_of_every_class_where_the_images_are_sorted(layout, tmp_path):
+    labels = np.repeat([0, 1, 2], 40)
+    images = np.broadcast_to(labels[:, None, None, None], (120, 4, 6, 3)).astype("uint8")
+    preprocessing = zoo.Preprocessing(1.0, (0.0,), (1.0,))
+    source = zoo.Source("sorted", images, labels, images, labels, ("a", "b", "c"), preprocessing)
+    known = _surroundings(zoo.Run(tmp_path, {"source": source.as_dict()}), source, layout, Precision.fp32)
+    assert known["samples"].shape == ((32, 3, 4, 6) if layout else (32, 4, 6, 3))
+    # The page of the server shows the first twelve.
+    assert known["samples"][:12].max(axis=(1, 2, 3)).tolist() == [0, 1, 2] * 4
+
+
 def test_export_measures_its_speed_beside_keras_for_the_report(exported):
     folder, done = exported
     rows = json.loads((folder / "run" / "speed.json").read_text())["rows"]
@@ -119,8 +135,6 @@ def test_export_measures_its_speed_beside_keras_for_the_report(exported):
 
 def test_exported_graph_takes_raw_pixels_and_is_as_accurate_as_the_run(exported):
     import onnxruntime
-
-    import zoo
 
     folder, _ = exported
     source = zoo.load_source("digits")

@@ -60,6 +60,13 @@ def test_draw(tmp_path):
     said = run("draw", "highway_mlp", "--set", "depth=20", "--out", tmp_path / "network.svg")
     assert "block1 to block18" in said and "64" in said
     assert "× 18" in (tmp_path / "network.svg").read_text()
+    rows = table(tmp_path / "network.csv")
+    stages = zoo.network_stages(zoo.build("highway_mlp", depth=20))
+    assert [row["stage"] for row in rows] == [stage.name for stage in stages]
+    assert [int(row["parameters"]) for row in rows] == [stage.parameters for stage in stages]
+    assert [int(row["multiply_adds"]) for row in rows] == [stage.multiply_adds for stage in stages]
+    assert rows[2]["units"] == "18 x HighwayBlock 64" and rows[2]["output_shape"] == "64"
+    assert (rows[0]["network"], rows[0]["receptive_field"]) == ("highway_mlp", "")
 
 
 @pytest.mark.parametrize(

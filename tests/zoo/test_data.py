@@ -6,6 +6,7 @@ import pytest
 import zoo
 from zoo.data import Augmentation
 from zoo.data.augment import crop, flip
+from zoo.data.layout import in_turns
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +122,16 @@ def test_source_with_labels_beyond_its_classes_is_refused(source):
 
     with pytest.raises(ValueError, match="Expected train_labels from 0 to 8.* Received: train_labels from 0 to 9"):
         replace(source, class_names=source.class_names[:9])
+
+
+@pytest.mark.parametrize(
+    ("labels", "count", "places"),
+    [
+        ([0, 0, 0, 1, 1, 2], 4, [0, 3, 5, 1]),
+        ([0, 0, 0, 1, 1, 2], 9, [0, 3, 5, 1, 4, 2]),
+        ([2, 0, 2, 0], 3, [1, 0, 3]),
+        ([1, 1], 1, [0]),
+    ],
+)
+def test_examples_in_turns_from_each_class(labels, count, places):
+    assert in_turns(np.array(labels), count).tolist() == places

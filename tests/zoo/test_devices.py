@@ -60,8 +60,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 @pytest.mark.parametrize(
     ("backend", "cure"),
     [
-        ("tensorflow", 'pip install "keras-skip[cuda]"'),
-        ("jax", 'pip install "keras-skip[jax-cuda]"'),
+        ("tensorflow", 'pip install ".[cuda]"'),
+        ("jax", 'pip install ".[jax-cuda]"'),
         pytest.param(
             "torch", "https://pytorch.org", marks=pytest.mark.skipif(not find_spec("torch"), reason="needs torch")
         ),

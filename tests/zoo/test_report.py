@@ -11,6 +11,7 @@ from zoo import speed
 from zoo.data import Preprocessing, Source
 from zoo.gating import Gates, LayerGates
 from zoo.gradients import Norm
+from zoo.recipes import get_recipe
 from zoo.report import write_page
 from zoo.runs import Run
 
@@ -53,8 +54,6 @@ def source_of(classes):
 @pytest.fixture
 def run(tmp_path):
     """The folder of a run that was completed, with figures of its own."""
-    from zoo.recipes import get_recipe
-
     rows = ["epoch,seconds,learning_rate,loss,accuracy,test_loss,test_accuracy"]
     rows += ["1,2.5,0.01,1.5,0.5,1.25,0.625", "2,2.5,0.005,0.75,0.875,0.5,0.75"]
     (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
@@ -169,11 +168,15 @@ def test_speed_is_shown_where_it_was_measured(run):
         assert said in page.texts, said
 
 
-def test_command_repeats_the_run(run):
-    source = source_of(3)
-    run.record["overrides"] = {"epochs": 3, "source": "/home/me/toys.npz", "optimizer.lr": 0.2}
+def test_the_command_and_the_figures_are_those_of_the_run(run):
+    source, recipe = source_of(3), get_recipe("resnet20_digits")
     page = Page(write_page(run, logits_of(source), source).read_text())
-    assert "keras-skip train resnet20_digits --epochs 3 --data toys.npz --set optimizer.lr=0.2" in page.texts
+    assert {"keras-skip train resnet20_digits", recipe.cost, recipe.result} <= set(page.texts)
+    run.record["recipe"] = recipe.changed({"epochs": 3, "source": "/my/toys"}).as_dict()
+    run.record["source"] = {"options": {"image_size": [8, 8]}}
+    page = Page(write_page(run, logits_of(source), source).read_text())
+    assert "keras-skip train resnet20_digits --data /my/toys --epochs 3 --image-size 8" in page.texts
+    assert not {recipe.cost, recipe.result} & set(page.texts)
 
 
 def test_no_mistake_is_said(run):

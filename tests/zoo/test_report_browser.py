@@ -2,14 +2,20 @@
 
 import asyncio
 import base64
+import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import zoo
 import zoo.gradients
 from tests.browser import browse, needs_browser
+from zoo import speed
+from zoo.report import write_page
 
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 NAMELESS = """
@@ -62,6 +68,32 @@ def test_report_fits_every_screen_and_names_every_picture(run, tmp_path):
         (pictures / "report.pdf").write_bytes(base64.b64decode(printed["data"]))
 
     browse((run.path / "report.html").as_uri(), tmp_path / "profile", test)
+
+
+@needs_browser
+def test_long_names_do_not_make_the_report_wider_than_a_telephone(run, tmp_path):
+    names = tuple(f"class_{place}_" + "of_a_very_long_name" * 3 for place in range(10))
+    source = replace(zoo.load_source("digits"), name="/data" + "/photographs_of_2026" * 10, class_names=names)
+    logits = np.random.default_rng(0).normal(size=(len(source.test_images), 10))
+    shutil.copytree(run.path, tmp_path / "run")
+    pair = {"status": "compared", "candidate": "onnxruntime, not optimised", "reference": "Keras", "examples": 32}
+    pair |= {"max_abs_diff": 1e-7, "argmax_agreement": 1.0}
+    (tmp_path / "run" / "export").mkdir()
+    (tmp_path / "run" / "export" / "parity.json").write_text(json.dumps(pair | {"comparisons": [pair]}))
+    speed.write(tmp_path / "run", [speed.Speed(32, 40.0, 16.0, 7)])
+    page = write_page(zoo.open_run(tmp_path / "run"), logits, source)
+
+    async def test(tab):
+        assert await tab.evaluate("document.querySelectorAll('.mistakes figcaption').length") == 12
+        for width in (390, 320):
+            await tab.call(
+                "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=True
+            )
+            await asyncio.sleep(0.1)
+            assert await tab.evaluate("document.documentElement.clientWidth") == width
+            assert await tab.evaluate(WIDER) <= 0
+
+    browse(page.as_uri(), tmp_path / "profile", test)
 
 
 def test_report_is_made_of_the_run(run):

@@ -14,10 +14,9 @@ app = typer.Typer(
 )
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Data = Annotated[
-    str | None,
-    typer.Option(help="Name of a data source, or a folder, archive or .npz of images. Default: the recipe's."),
-]
+_DATA = "Name of a data source, or a folder, archive or .npz of images. Default:"
+Data = Annotated[str | None, typer.Option(help=f"{_DATA} the recipe's.")]
+TestData = Annotated[str | None, typer.Option(help=f"{_DATA} those that the run or the weights were trained on.")]
 Figure = Annotated[Path, typer.Option(help="The figure: .svg, .png or .pdf; a CSV comes beside it.")]
 Arguments = Annotated[
     list[str] | None,
@@ -25,12 +24,27 @@ Arguments = Annotated[
 ]
 
 
+def check_subject(run_or_network: str | Path, weights: str | None = None, data: str | None = None) -> None:
+    """Refuses a run, weights and data that are not there, before Keras is loaded."""
+    from ..data.sources import check_source
+    from ..loading import check_loadable
+    from ..runs import open_run
+    from ..weights.cards import card
+
+    if weights is None:
+        source: Any = open_run(run_or_network).source
+        check_loadable(Path(run_or_network))
+    else:
+        source = card(str(run_or_network), weights).data["name"]
+    check_source(source if data is None else data)
+
+
 def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
-    """Refuses a figure of an unknown format, and files that are there."""
+    """Refuses a figure of an unknown format, and files that are there: the figure, its table, and others."""
     from .. import charts
 
     charts.check_format(figure)
-    for path in (figure, *others):
+    for path in (figure, figure.with_suffix(".csv"), *others):
         if path.exists() and not overwrite:
             raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")
 

@@ -10,8 +10,9 @@ from zipfile import BadZipFile
 import typer
 
 from .. import console
+from ..loading import check_loadable, load
 from ..runs import Run, open_run
-from ._app import Overwrite, app
+from ._app import Overwrite, app, check_subject
 
 Device = Annotated[
     str | None,
@@ -46,7 +47,8 @@ def export(
     ] = None,
     opset: Annotated[int, typer.Option(help="Version of ONNX's operations, 13 to 18.")] = 17,
     precision: Annotated[
-        Precision, typer.Option(help="fp16 is for GPUs; int8 is written where it is faster here, for a run alone.")
+        Precision,
+        typer.Option(help="fp16 is for GPUs; int8 needs a run, and is written only if it is faster on this machine."),
     ] = Precision.fp32,
     max_accuracy_drop: Annotated[
         float, typer.Option(help="How many points of accuracy on the test images int8 may cost.")
@@ -78,18 +80,25 @@ def export(
             "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
             f"Received: {model}; export.export(precision='int8') takes images of your own"
         )
+    if opened:
+        check_subject(model)
+    else:
+        check_loadable(model)
+    target = out or (model / "export" if is_run else model.with_name(f"{model.stem}-export"))
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"Expected no such folder yet. Received: {str(target)!r}; or ask to overwrite it")
+    given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
 
     from ..data import load_source
-    from ..loading import load
 
     source = load_source(opened.source) if opened else None
-    surroundings = _surroundings(opened, source, layout, precision) if opened else _read_samples(samples)
+    surroundings = _surroundings(opened, source, layout, precision) if opened else given
     network = load(model)
     artifact = make_artifact(
         network,
-        out or (model / "export" if is_run else model.with_name(f"{model.stem}-export")),
+        target,
         formats=None if formats is None else [name.strip() for name in formats.split(",")],
         opset=opset,
         precision=precision.value,
@@ -122,6 +131,8 @@ def _surroundings(run: Run, source: Any, layout: str | None, precision: Precisio
 
     from export import Preprocessing
 
+    from ..data.layout import in_turns
+
     first = layout == "nchw"
 
     def laid_out(images: np.ndarray) -> np.ndarray:
@@ -131,7 +142,7 @@ def _surroundings(run: Run, source: Any, layout: str | None, precision: Precisio
         "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
         "activation": "softmax",
         "labels": run.source["class_names"],
-        "samples": laid_out(source.test_images[:PARITY_SAMPLES]),
+        "samples": laid_out(source.test_images[in_turns(np.asarray(source.test_labels), PARITY_SAMPLES)]),
     }
     if precision is Precision.int8:
         places = np.linspace(0, len(source.train_images) - 1, CALIBRATION_IMAGES).astype(int)
@@ -163,23 +174,27 @@ def _measure_speed(run: Run, source: Any, network: Any, artifact: Path, layout: 
 
 
 def _read_samples(path: Path | None) -> dict[str, Any]:
+    """Inputs in a file, as `export.export` takes them."""
     import numpy as np
 
     if path is None:
         return {}
+    if path.suffix not in (".npy", ".npz") or not path.is_file():
+        raise ValueError(f"Expected samples in a file that ends in .npy or .npz. Received: --samples {path}")
     try:
         read = np.load(path, allow_pickle=False)
         return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
-    except (BadZipFile, EOFError) as error:
+    except (BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"Expected an array in .npy, or several in .npz. Received: {path} ({error})") from error
 
 
 @app.command()
 def verify(artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")], device: Device = None) -> None:
     """Prove again that an artifact's files are whole and compute the same thing."""
-    if find_spec("tensorflow"):
-        console.import_quietly("tensorflow")
     from export import verify as check
+
+    if (artifact / "saved_model").is_dir() and find_spec("tensorflow"):
+        console.import_quietly("tensorflow")
 
     report = check(artifact, device=device)
     _show_parity(report)
@@ -192,7 +207,7 @@ def inspect_(
     artifact: Annotated[Path, typer.Argument(help="The folder of an artifact, or an ONNX file.")],
     batch: Annotated[int, typer.Option(help="Examples in a run.")] = 1,
     size: Annotated[int, typer.Option(help="What to take for dynamic dimensions other than the batch.")] = 32,
-    runs: Annotated[int, typer.Option(help="How many runs to measure.")] = 20,
+    runs: Annotated[int, typer.Option(help="How many runs to measure, after two to warm up.")] = 20,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Show what an exported network takes and gives, its operations, and the time of each under onnxruntime."""

@@ -6,35 +6,49 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import console
+from ..loading import check_loadable, load
 from ..settings import setting
-from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
+from ._app import Arguments, Figure, Overwrite, TestData, app, check_new, check_subject, write_figure
 
 if TYPE_CHECKING:
     import keras
 
+Network = Annotated[
+    str, typer.Argument(metavar="NETWORK_OR_RUN", help="A network, the folder of a run, or a .keras file.")
+]
 RunOrNetwork = Annotated[
     str, typer.Argument(metavar="RUN_OR_NETWORK", help="The folder of a run, or with --weights a network.")
 ]
 Weights = Annotated[
     str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
 ]
-Examples = Annotated[int | None, typer.Option(help="How many test images. Default: all.")]
+AnyWeights = Annotated[
+    str | None,
+    typer.Option(help="For a network: weights by name, in a file, or of the run in a folder. Default: new ones."),
+]
+Examples = Annotated[int | None, typer.Option(help="How many test images, the first ones. Default: all.")]
 
 
 @app.command()
 def draw(
-    network: Annotated[str, typer.Argument(metavar="NETWORK_OR_RUN", help="A network, or the folder of a run.")],
-    out: Annotated[Path | None, typer.Option(help="The figure: .svg, .png or .pdf. Default: NETWORK.svg.")] = None,
+    network: Network,
+    out: Annotated[
+        Path | None, typer.Option(help="The figure: .svg, .png or .pdf; a CSV comes beside it. Default: NETWORK.svg.")
+    ] = None,
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a network block by block, with what each stage costs and how far it sees."""
-    figure = Path(f"{Path(network).name}.svg") if out is None else out
+    figure = Path(f"{Path(network).resolve().name}.svg") if out is None else out
     check_new(figure, overwrite=overwrite)
+    check_loadable(network)
     console.import_quietly("keras")
-    from ..architecture import draw as draw_network
+    from .. import architecture, charts
 
-    stages = draw_network(network, figure, **dict(map(setting, settings or ())))
+    model = _loaded(network, settings)
+    stages = architecture.network_stages(model)
+    drawn = charts.architecture(model.name, tuple(model.input_shape[1:]), stages)
+    written = write_figure(figure, drawn, architecture.rows(model.name, stages), architecture.StageRow)
     rows = [
         (
             stage.name,
@@ -46,14 +60,14 @@ def draw(
         for stage in stages
     ]
     console.show_table("Stages", ("stage", "output", "parameters", "multiply-adds", "sees, pixels"), rows)
-    console.show_record("Written", {"figure": figure})
+    console.show_record("Written", written)
 
 
 @app.command()
 def gates(
     run_or_network: RunOrNetwork,
     weights: Weights = None,
-    data: Data = None,
+    data: TestData = None,
     out: Figure = Path("gates.svg"),
     examples: Examples = None,
     example: Annotated[int, typer.Option(help="The test image of which the path is shown.")] = 0,
@@ -61,7 +75,8 @@ def gates(
 ) -> None:
     """Draw what the gates of a highway network do: on average, for each class, and with one image."""
     by_class = out.with_name(f"{out.stem}-classes{out.suffix}")
-    check_new(out, by_class, out.with_suffix(".csv"), overwrite=overwrite)
+    check_new(out, by_class, overwrite=overwrite)
+    check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
     from .. import charts, gating
 
@@ -77,13 +92,14 @@ def gates(
 def lesion(
     run_or_network: RunOrNetwork,
     weights: Weights = None,
-    data: Data = None,
+    data: TestData = None,
     out: Figure = Path("lesion.svg"),
     examples: Examples = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw what is left of the accuracy when one highway layer or residual block only carries its input on."""
-    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
+    check_new(out, overwrite=overwrite)
+    check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
     from .. import charts, lesions
 
@@ -96,13 +112,17 @@ def lesion(
 
 @app.command()
 def survival(
-    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    networks: Annotated[
+        list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs, .keras files.")
+    ],
     out: Figure = Path("survival.svg"),
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw with what probability each block survives a training step."""
-    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
+    check_new(out, overwrite=overwrite)
+    for name in networks:
+        check_loadable(name)
     console.import_quietly("keras")
     from .. import charts
     from ..survival import Survival, survival_profile
@@ -114,24 +134,23 @@ def survival(
 
 @app.command()
 def reuse(
-    run_or_network: RunOrNetwork,
-    weights: Weights = None,
+    network: Network,
+    weights: AnyWeights = None,
     out: Figure = Path("reuse.svg"),
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how much each layer of a dense block takes from each layer before it."""
-    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
+    check_new(out, overwrite=overwrite)
+    check_loadable(network, weights)
     console.import_quietly("keras")
     from .. import charts
     from ..reuse import Reuse, feature_reuse
 
-    found = feature_reuse(_loaded(run_or_network, settings, weights))
+    found = feature_reuse(_loaded(network, settings, weights))
     written = write_figure(out, charts.feature_reuse(found), found, Reuse)
     console.show_record("Written", written)
 
 
 def _loaded(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
-    from ..loading import load
-
     return load(name, weights, **dict(map(setting, settings or ())))

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import console
+from .. import comparison, console
+from ..data.sources import check_source
+from ..loading import check_loadable
 from ..settings import setting
 from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
 
@@ -20,7 +22,10 @@ def compare(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figure.")] = Path("runs/comparison"),
     recipe: Annotated[
-        str | None, typer.Option(help="How each is trained. Default: the first of the first network's.")
+        str | None,
+        typer.Option(
+            help="How each is trained. Default: a recipe of the first network, for these data if there is one."
+        ),
     ] = None,
     data: Data = None,
     seeds: Annotated[int, typer.Option(help="How many trainings of each, from seed 0 on.")] = 3,
@@ -33,8 +38,8 @@ def compare(
     """Train several networks under one budget, and draw how they learn. What was stopped goes on."""
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
     overrides |= {} if epochs is None else {"epochs": epochs}
+    comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
-    from .. import comparison
     from ..devices import select
 
     with console.interruptible(), ExitStack() as shown:
@@ -52,7 +57,9 @@ def compare(
 
 @app.command()
 def gradients(
-    networks: Annotated[list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs.")],
+    networks: Annotated[
+        list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs, .keras files.")
+    ],
     data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",
     out: Figure = Path("gradients.svg"),
     settings: Arguments = None,
@@ -61,7 +68,10 @@ def gradients(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how far the gradient reaches: its norm at each layer, of new networks or of trained ones."""
-    check_new(out, out.with_suffix(".csv"), overwrite=overwrite)
+    check_new(out, overwrite=overwrite)
+    for name in networks:
+        check_loadable(name)
+    check_source(data)
     console.import_quietly("keras")
     from .. import charts
     from ..data import load_source

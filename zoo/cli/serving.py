@@ -25,7 +25,9 @@ def serve(
     max_delay_ms: Annotated[float, typer.Option(help="How long a request may wait for others to be run with.")] = 2,
     queue: Annotated[int, typer.Option(help="Requests of a model that may wait; others are refused.")] = 256,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 16 * 2**20,
-    timeout: Annotated[int, typer.Option(help="Seconds in which a request must have arrived.")] = 30,
+    timeout: Annotated[
+        int, typer.Option(help="Seconds for a request to arrive, and as many for its answer to be taken.")
+    ] = 30,
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the bearer token that clients must send. Default: none.")
     ] = None,
@@ -65,16 +67,28 @@ class Target(StrEnum):
     ray = "ray"
 
 
+# The options that are not for every target.
+_FOR: dict[str, tuple[Target, ...]] = dict.fromkeys(("out", "overwrite"), (Target.triton, Target.kserve))
+_FOR |= dict.fromkeys(("max_batch_size", "max_delay_ms", "queue"), (Target.triton, Target.ray))
+_FOR |= {"storage_uri": (Target.kserve,)}
+_FOR |= dict.fromkeys(
+    ("replicas", "max_replicas", "cpus", "device", "address", "host", "port", "token_file"), (Target.ray,)
+)
+
+
 @app.command()
 def deploy(
+    context: typer.Context,
     artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
     target: Annotated[
         Target, typer.Option(help="A model repository for Triton, a manifest for KServe, or replicas on Ray Serve.")
     ],
-    out: Annotated[Path, typer.Option(help="The model repository, or the folder of the manifest.")] = Path("models"),
+    out: Annotated[
+        Path, typer.Option(help="For triton: the model repository. For kserve: the folder of the manifest.")
+    ] = Path("models"),
     name: Annotated[str | None, typer.Option(help="What clients call it. Default: the artifact's own name.")] = None,
     storage_uri: Annotated[
-        str | None, typer.Option(help="For kserve: where the cluster finds the model repository.")
+        str | None, typer.Option(help="For kserve, which needs it: where the cluster finds the model repository.")
     ] = None,
     max_batch_size: Annotated[int, typer.Option(help="For triton and ray: examples in one run.")] = 32,
     max_delay_ms: Annotated[
@@ -104,6 +118,12 @@ def deploy(
     from export import deploy as write
     from export import run_on_ray
 
+    for option, targets in _FOR.items():
+        source = context.get_parameter_source(option)
+        if target not in targets and source is not None and source.name == "COMMANDLINE":
+            raise ValueError(
+                f"Expected --{option.replace('_', '-')} for {' or '.join(targets)}. Received: --target {target}"
+            )
     batching: dict[str, Any] = {"max_batch_size": max_batch_size, "max_delay": max_delay_ms / 1000, "queue": queue}
     if target is Target.ray:
         run_on_ray(

@@ -9,18 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from .. import console
+from ..data.sources import check_source
 from ..environment import set_again
+from ..hosts import comes_first
 from ..recipes import get_recipe
+from ..replacement import place_for, settle
 from ..runs import COLUMNS, Run, list_runs, open_run, summary
 from ..settings import setting
-from ._app import Data, Overwrite, app
+from ._app import Data, TestData, app, check_subject
 
 TrainDevice = Annotated[
     str | None, typer.Option(metavar="auto|cpu|gpu", help="gpu: fail where there is none. Default: auto.")
 ]
 Count = Annotated[int | None, typer.Option(help="How many devices share each batch. Default: 1.")]
 ImageSize = Annotated[
-    str | None, typer.Option(metavar="PIXELS", help="Resize images to a square, or to HEIGHTxWIDTH such as 48x64.")
+    str | None,
+    typer.Option(metavar="PIXELS", help="Resize all of each image to a square, or to HEIGHTxWIDTH such as 48x64."),
 ]
 OnBadImage = Annotated[str, typer.Option(metavar="error|skip", help="What to do with images that cannot be read.")]
 
@@ -53,7 +57,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, in place of RECIPE.")
     ] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is there, once the new one is complete.")
+    ] = False,
 ) -> None:
     """Train a network; everything about the run goes into its folder. Ctrl-C stops it with a checkpoint."""
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
@@ -62,7 +68,7 @@ def train(
     options |= {"checkpoint_steps": checkpoint_steps, "gradients": gradients, "overwrite": overwrite or None}
     given = {name: value for name, value in options.items() if value is not None}
     if resume is not None:
-        if recipe or data or validation or overrides or given:
+        if recipe or data or validation or overrides or given or image_size or on_bad_image != "error":
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "
                 f"Received: --resume {resume} with a recipe or other options"
@@ -72,6 +78,11 @@ def train(
     if recipe is None:
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     chosen = get_recipe(recipe).changed(overrides)
+    if comes_first():
+        # Other processes do not write there, and may come later.
+        place_for(out or Path("runs") / chosen.name, overwrite)
+    reading: dict[str, Any] = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
+    check_source(data or chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
     from ..data import load_source
     from ..devices import select
@@ -81,9 +92,7 @@ def train(
         selected = select(device or "auto", 1 if devices is None else devices)
     selected.check(chosen.batch_size)
     with console.reading() as progress:
-        source = load_source(
-            data or chosen.source, image_size=sides(image_size), on_bad_image=on_bad_image, progress=progress
-        )
+        source = load_source(data or chosen.source, progress=progress, **reading)
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
     shown = console.progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size, selected)
@@ -107,8 +116,9 @@ def sides(text: str | None) -> tuple[int, int] | None:
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     opened = open_run(folder)
     if opened.status == "complete":
-        _show_run(opened)
+        _show_run(settle(opened))
         return
+    check_source(opened.source)
     set_again(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
     from ..devices import as_recorded
@@ -158,11 +168,11 @@ def runs(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
     """Write a run's report again: one HTML file, with what its export has proven since."""
-    opened = open_run(run)
+    check_subject(run)
     console.import_quietly("keras")
     from ..report import write_report
 
-    console.show_record("Written", {"report": write_report(opened)})
+    console.show_record("Written", {"report": write_report(run)})
 
 
 @app.command()
@@ -173,14 +183,14 @@ def evaluate(
     weights: Annotated[
         str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
     ] = None,
-    data: Data = None,
+    data: TestData = None,
 ) -> None:
     """Measure a run's network, or weights that come with the package, on test images."""
-    what: Any = open_run(run_or_network) if weights is None else run_or_network
+    check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
     from ..evaluation import evaluate as measure
 
-    figures = measure(what, data, weights=weights)
+    figures = measure(run_or_network, data, weights=weights)
     console.show_record(
         run_or_network if weights is None else f"{run_or_network}, {weights}",
         {

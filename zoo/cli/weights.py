@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from .. import console
-from ..runs import open_run
-from ._app import Data, Overwrite, app
+from ..runs import open_complete_run
+from ..weights.cards import new_pair
+from ._app import Overwrite, TestData, app, check_subject
 from .exporting import export
 
 
@@ -17,7 +18,7 @@ def publish(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     name: Annotated[str, typer.Argument(help="What the weights are called, such as cifar10.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")] = Path("."),
-    data: Data = None,
+    data: TestData = None,
     limits: Annotated[str, typer.Option(help="What to know before the figures are compared with others.")] = "",
     chosen_by: Annotated[str, typer.Option(help="How this run was chosen among others.")] = "the only run",
     overwrite: Overwrite = False,
@@ -26,9 +27,10 @@ def publish(
 
     A run that is not exported yet is exported first.
     """
-    opened = open_run(run)
-    artifact = opened.path / "export"
-    if opened.status == "complete" and not artifact.exists():
+    opened = open_complete_run(run)
+    new_pair(out, opened.recipe.network, name, overwrite)
+    check_subject(run, data=data)
+    if not (opened.path / "export").exists():
         export(run)
     console.import_quietly("keras")
     from ..publishing import publish as write

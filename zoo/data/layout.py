@@ -92,6 +92,14 @@ def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequ
     return chosen
 
 
+def in_turns(labels: np.ndarray, count: int) -> np.ndarray:
+    """The places of so many examples, in turns from each class: the first of each, then the second."""
+    by_class = np.argsort(labels, kind="stable")
+    _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
+    turn = np.arange(len(labels)) - np.repeat(starts, sizes)
+    return by_class[np.argsort(turn, kind="stable")[:count]]
+
+
 def _common_depth(names: Sequence[str]) -> int:
     """How many folders hold all the rest; a class folder, or train, is not one of them."""
     paths = [PurePosixPath(name).parts for name in names]

@@ -138,6 +138,17 @@ def load_source(
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
+def check_source(
+    name: str | Path | Mapping[str, Any],
+    *,
+    image_size: tuple[int, int] | None = None,
+    on_bad_image: str = "error",
+) -> None:
+    """Raises what `load_source` would, where nothing has to be read for that: wrong names, paths and options."""
+    _options(image_size, 0, 0.2, on_bad_image)
+    _place(name["name"] if isinstance(name, Mapping) else name)
+
+
 def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_image: str) -> Options:
     if image_size is not None:
         pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
@@ -158,25 +169,33 @@ def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_imag
 
 
 def _read(name: str | Path, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
-    if isinstance(name, str) and name in SOURCES:
-        return SOURCES[name]()
-    if isinstance(name, str) and name.startswith("tfds:"):
+    path = _place(name)
+    if path is None:
+        if name in SOURCES:
+            return SOURCES[str(name)]()
         from .tfds import from_tfds
 
-        return from_tfds(name, options, progress)
-    path = Path(name).expanduser().absolute()
-    if not path.exists():
-        raise _nothing_there(str(name), path)
+        return from_tfds(str(name), options, progress)
     if path.suffix.lower() == ".npz":
         return from_npz(path, test_fraction=options.test_fraction, split_seed=options.split_seed)
-    if not path.is_dir() and not path.name.lower().endswith(ARCHIVE_SUFFIXES):
-        raise ValueError(
-            f"Expected a folder, or a file that ends in .npz or {', '.join(ARCHIVE_SUFFIXES)}. Received: {str(path)!r}"
-        )
     if cache is False:
         return from_files(path, options, None, progress)
     folder = cache_folder() if cache is None or cache is True else Path(cache)
     return from_files(path, options, folder, progress)
+
+
+def _place(name: str | Path) -> Path | None:
+    """Where the files of a source are; None for one with a name."""
+    if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
+        return None
+    path = Path(name).expanduser().absolute()
+    if not path.exists():
+        raise _nothing_there(str(name), path)
+    if not path.is_dir() and not path.name.lower().endswith((".npz", *ARCHIVE_SUFFIXES)):
+        raise ValueError(
+            f"Expected a folder, or a file that ends in .npz or {', '.join(ARCHIVE_SUFFIXES)}. Received: {str(path)!r}"
+        )
+    return path
 
 
 def _again(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:

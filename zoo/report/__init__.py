@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data import Preprocessing, Source, load_source
-from ..recipes import command
+from ..repeating import command, without_others_figures
 from ..runs import Run, open_run, replacing
 from ._answers import confusions, mistakes
 from ._artifact import parity, speed
@@ -96,10 +96,10 @@ def write_page(
             f"Expected logits of shape {(len(source.test_images), source.classes)}. Received: {logits.shape}"
         )
     rows = _history(run.path / "history.csv")
-    recipe = run.record["recipe"]
+    recipe = without_others_figures(run.recipe)
     page = Template(files(__package__).joinpath("page.html").read_text()).substitute(
-        title=html.escape(f"{recipe['network']} on {source.name}"),
-        summary=_summary(run),
+        title=html.escape(f"{recipe.network} on {source.name}"),
+        summary=_summary(run, recipe.paper),
         curves=curves(rows),
         confusions=confusions(logits.argmax(axis=1), source),
         mistakes=mistakes(logits, source),
@@ -107,8 +107,8 @@ def write_page(
         gates=f"<h2>Gates</h2>{gates_section(gates)}" if gates else "",
         parity=parity(run.path / "export"),
         speed=speed(run.path),
-        command=html.escape(command(recipe["name"], run.record.get("overrides", {}))),
-        recipe=record(recipe),
+        command=html.escape(command(run.record)),
+        recipe=record(recipe.as_dict()),
         history=grid(rows),
         origin=record({"data": source.name} | {name: run.record[name] for name in _origin(run.record)}),
     )
@@ -140,13 +140,13 @@ def _history(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def _summary(run: Run) -> str:
+def _summary(run: Run, paper: str) -> str:
     results = run.results
     return tiles(
         [
             ("test accuracy", f"{results['test_accuracy']:.2%}"),
             ("test error", f"{1 - results['test_accuracy']:.2%}"),
-            ("the paper", run.recipe.paper),
+            ("the paper", paper),
             ("training accuracy", f"{results['train_accuracy']:.2%}"),
             ("parameters", f"{results['parameters']:,}"),
             ("training time", f"{results['seconds'] / 60:.1f} min"),

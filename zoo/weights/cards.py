@@ -85,6 +85,22 @@ def read_card(path: Path) -> Card:
     return Card(**{**figures, **lists})
 
 
+def new_pair(folder: Path, network: str, weights: str, overwrite: bool) -> tuple[Path, Path]:
+    """Where the weights of a network go, and their card.
+
+    Raises:
+        ValueError: If the weights cannot have that name.
+        FileExistsError: If something is there, unless it may be overwritten.
+    """
+    if not weights.isidentifier():
+        raise ValueError(f"Expected a name for the weights such as 'cifar10'. Received: {weights!r}")
+    pair = folder / f"{network}-{weights}.weights.h5", folder / f"{network}-{weights}.json"
+    for path in pair:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"Expected no file of that name yet. Received: {str(path)!r}; or ask to overwrite it")
+    return pair
+
+
 @functools.cache
 def cards() -> tuple[Card, ...]:
     """The cards of all weights in the package, by network and name."""

@@ -28,6 +28,17 @@ def read(path: Path) -> Arrays:
         ValueError: If it is not a whole file of one of the formats.
         OSError: If it cannot be opened.
     """
+    reader = check_file(path)
+    try:
+        return reader(path)
+    except MissingReader:
+        raise
+    except Exception as error:  # whatever a broken file makes its library raise
+        raise broken(path, error) from error
+
+
+def check_file(path: Path) -> Callable[[Path], Arrays]:
+    """What reads a file of weights; a ValueError where nothing does, or where there is none."""
     reader = next((READERS[suffix] for suffix in READERS if path.name.endswith(suffix)), None)
     if reader is None or path.is_dir():
         raise ValueError(f"Expected weights in a file that ends in {SUFFIXES}. Received: {str(path)!r}")
@@ -36,12 +47,7 @@ def read(path: Path) -> Arrays:
     with path.open("rb") as file:
         if not file.read(1):
             raise ValueError(f"Expected a file of weights. Received: {str(path)!r}, which is empty")
-    try:
-        return reader(path)
-    except MissingReader:
-        raise
-    except Exception as error:  # whatever a broken file makes its library raise
-        raise broken(path, error) from error
+    return reader
 
 
 class MissingReader(ValueError):
@@ -61,7 +67,8 @@ def _torch(path: Path) -> Arrays:
         import torch
     except ImportError:
         raise MissingReader(
-            f'Expected torch, which reads {path.suffix} files: pip install "keras-skip[torch]". Received: {str(path)!r}'
+            f'Expected torch, which reads {path.suffix} files: pip install ".[torch]" in a checkout of keras-skip. '
+            f"Received: {str(path)!r}"
         ) from None
     import pickle
     import warnings
