@@ -40,8 +40,7 @@ class Raw:
         preprocessing: What its values mean, if the graph begins with it.
         bounds: The smallest and the largest integer that are drawn, if that is known.
         is_index: Whether integers are looked up in a table, which gave the bounds.
-        mean: What floats are drawn around, if that is known: an array that fits the input, as the next.
-        std: Their standard deviation.
+        normal: Mean and standard deviation that floats are drawn with, if they are known: arrays that fit the input.
         sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
             is any.
     """
@@ -52,8 +51,7 @@ class Raw:
     preprocessing: Preprocessing | None = None
     bounds: tuple[int, int] | None = None
     is_index: bool = False
-    mean: np.ndarray | None = field(default=None, compare=False)
-    std: np.ndarray | None = field(default=None, compare=False)
+    normal: tuple[np.ndarray, np.ndarray] | None = field(default=None, compare=False)
     sizes: tuple[tuple[int, ...], ...] = ()
 
     def example(self, which: int = 0) -> tuple[int, ...]:
@@ -252,8 +250,9 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
         drawn = generator.standard_normal(shape)
         if raw.preprocessing is not None:
             drawn = raw.preprocessing.invert(drawn)
-        elif raw.mean is not None:
-            drawn = raw.mean + raw.std * drawn
+        elif raw.normal is not None:
+            mean, std = raw.normal
+            drawn = mean + std * drawn
         return drawn.astype(dtype)
     low, high = (0, 1) if dtype.kind == "b" else _bounds(raw, dtype, like)
     if raw.is_index:

@@ -43,8 +43,7 @@ def with_ranges(function: Any) -> tuple[Raw, ...]:
             below = _below(graph, tensors[raw.name])
             found.append(raw if below is None else replace(raw, bounds=(0, below - 1), is_index=True))
         else:
-            mean, std = _normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))
-            found.append(replace(raw, mean=mean, std=std))
+            found.append(replace(raw, normal=_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
     return tuple(found)
 
 
@@ -101,8 +100,8 @@ def _integers_behind(tensor: Any) -> Iterator[Any]:
             waiting += list(tensor.op.inputs)
 
 
-def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[Any, Any]:
-    """Mean and standard deviation of what a float input is to be drawn with."""
+def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation that a float input is to be drawn with."""
     slope, shift = 1.0, 0.0
     for _ in range(_STEPS):
         step = next((found for found in map(_step(wrapped, tensor, given), _consumers(tensor)) if found), None)
@@ -112,7 +111,7 @@ def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[Any, Any]:
         slope, shift = slope * by, shift * by + plus
     mean, std = -np.asarray(shift) / np.asarray(slope), 1 / np.abs(slope)
     known = np.all(np.isfinite(mean)) and np.all(np.isfinite(std))
-    return (np.asarray(mean, "float32"), np.asarray(std, "float32")) if known else (None, None)
+    return (np.asarray(mean, "float32"), np.asarray(std, "float32")) if known else None
 
 
 def _consumers(tensor: Any) -> Sequence[Any]:

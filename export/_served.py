@@ -224,7 +224,11 @@ def served(
         channels_first=first,
         trained_precision=trained_precision,
     )
-    known = flat_samples(signature, given)
+    return _with_inputs_to_try(function, flat_samples(signature, given))
+
+
+def _with_inputs_to_try(function: Served, known: Batch | None) -> Served:
+    """Adds what is to be known of inputs to draw some: sizes and ranges that the model takes."""
     function = replace(function, inputs=sized(function.inputs, known, function.computed))
     _check_any_batch(function)
     with tracing(function):

@@ -24,7 +24,7 @@ from ._isolated import DEVICES
 from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from ._proof import measure, prove, record, with_larger_weights
 from ._publish import published
-from ._reference import BATCH_SIZES, checked_reference, real_batch
+from ._reference import BATCH_SIZES, Reference, checked_reference, real_batch
 from ._served import Served, served, with_gates
 from .errors import ExportError
 from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
@@ -159,30 +159,13 @@ def export(
             write_saved_model(function, folder / SAVED_MODEL)
         if "onnx" in formats:
             write_onnx(function, folder / ONNX, opset, labels)
-        narrowed: dict[str, Any] = {}
-        if precision == FP16:
-            narrowed, parity = halved(
-                folder / ONNX,
-                lambda file, simulated, last: prove(
-                    reference, onnx=file, simulated=simulated, precision=FP16, device=device, locate=last
-                ),
-            )
-        else:
-            parity = prove(
-                reference,
-                saved_model=saved_model_runner(folder / SAVED_MODEL) if "saved_model" in formats else None,
-                onnx=folder / ONNX if "onnx" in formats else None,
-                precision=held,
-                device=device,
-            )
-        if "onnx" in formats:
-            parity = with_larger_weights(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
+        parity, narrowed = _proven(reference, folder, formats, opset, held, device)
         allowed, batchable = reference.allowed(held), reference.is_batchable()
         if labelled:
             narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
             parity, allowed = measure(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
-        parity |= {"precision": {"name": precision, **narrowed}}
-        parity |= {"seed": seed, "recorded": record(folder / SAMPLES, reference, allowed)}
+        parity |= {"precision": {"name": precision, **narrowed}, "seed": seed}
+        parity["recorded"] = record(folder / SAMPLES, reference, allowed)
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
@@ -191,6 +174,26 @@ def export(
         about |= _describe(function, folder, answers, precision)
         manifest = write_manifest(folder, about)
     return Artifact(Path(path), manifest, parity)
+
+
+def _proven(
+    reference: Reference, folder: Path, formats: Sequence[str], opset: int, precision: str, device: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The comparisons of what is in a folder, and for fp16, which is made here, what stayed in float32."""
+    narrowed: dict[str, Any] = {}
+    if precision == FP16:
+
+        def judge(file: Path, simulated: Path, last: bool) -> dict[str, Any]:
+            return prove(reference, onnx=file, simulated=simulated, precision=precision, device=device, locate=last)
+
+        narrowed, parity = halved(folder / ONNX, judge)
+    else:
+        run = saved_model_runner(folder / SAVED_MODEL) if "saved_model" in formats else None
+        onnx = folder / ONNX if "onnx" in formats else None
+        parity = prove(reference, saved_model=run, onnx=onnx, precision=precision, device=device)
+    if "onnx" in formats:
+        parity = with_larger_weights(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
+    return parity, narrowed
 
 
 def _checked(formats: Sequence[str] | None, precision: str, device: str | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ takes or gives them by name, and passes where every output does. Nothing here kn
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -118,24 +118,26 @@ def compare(
         raise ValueError(f"Expected at least one input, none of them empty. Received: {_shapes(inputs)}")
     expected, received = (_answers(side, inputs) for side in (reference, candidate))
     pair = f"{names[1]} against {names[0]}"
-    measures: list[_Measure] = []
     for name in inputs:
-        if expected[name].keys() != received[name].keys():
-            given = sorted(expected[name]), sorted(received[name])
-            raise ParityError(f"Expected {pair} on {name} to give {given[0]}. Received: {given[1]}")
+        one, other = sorted(expected[name]), sorted(received[name])
+        if one != other:
+            raise ParityError(f"Expected {pair} on {name} to give {one}. Received: {other}")
+    measures: list[_Measure] = []
     for output in next(iter(expected.values())):
-        kind = decision.get(output) if isinstance(decision, Mapping) else decision
         answers = [batch[output] for batch in expected.values()]
         if all(y.dtype.kind == "f" and np.isnan(y).all() for y in answers):
-            raise ParityError(
-                f"Expected numbers of {names[0]}. Received: only NaN" + (f", output {output}" if output else "")
-            )
-        ranges, scale = channel_ranges(answers), largest(answers)
-        allowed = atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges))
+            which = f" for {output}" if output else ""
+            raise ParityError(f"Expected numbers of {names[0]}{which}. Received: only NaN")
+        ranges = channel_ranges(answers)
+        rule = _Rule(
+            allowed=atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges)),
+            scale=largest(answers),
+            decision=decision.get(output) if isinstance(decision, Mapping) else decision,
+        )
         for name in inputs:
             at = f"{pair} on {name}" + (f", output {output}" if len(expected[name]) > 1 else "")
             ties = (unsettled or {}).get(name, {}).get(output)
-            measures.append(_measure(expected[name][output], received[name][output], at, allowed, scale, kind, ties))
+            measures.append(_measure(expected[name][output], received[name][output], at, rule, ties))
     decisions, agreed = sum(m.decisions for m in measures), sum(m.agreed for m in measures)
     if agreed < agreement * decisions:
         share = "" if agreement == 1 else f" in {agreement:.0%} of cases"
@@ -193,8 +195,7 @@ def _of_channels(floor: Any, channels: int) -> np.ndarray:
     return np.broadcast_to(floor if floor.size in (1, channels) else floor.max(), channels)
 
 
-@dataclass(frozen=True)
-class _Measure:
+class _Measure(NamedTuple):
     max_abs_diff: float
     max_rel_diff: float
     share: float
@@ -203,15 +204,18 @@ class _Measure:
     ties: int
 
 
+class _Rule(NamedTuple):
+    """What holds for one output: what each channel may differ by, how large its values are, and what they decide."""
+
+    allowed: np.ndarray
+    scale: float
+    decision: str | None
+
+
 def _measure(
-    expected: np.ndarray,
-    received: np.ndarray,
-    where: str,
-    allowed: np.ndarray,
-    scale: float,
-    decision: str | None,
-    unsettled: np.ndarray | None,
+    expected: np.ndarray, received: np.ndarray, where: str, rule: _Rule, unsettled: np.ndarray | None
 ) -> _Measure:
+    allowed = rule.allowed
     expected, received = np.asarray(expected), np.asarray(received)
     for kind in ("shape", "dtype"):
         one, other = getattr(expected, kind), getattr(received, kind)
@@ -241,8 +245,8 @@ def _measure(
     worst_difference = float(np.max(difference, initial=0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         share = float(np.max(np.where(rows > 0, rows / allowed, 0.0), initial=0.0))
-    relative = worst_difference / scale if scale else worst_difference
-    return _Measure(worst_difference, relative, share, *_decisions(expected, received, allowed, decision))
+    relative = worst_difference / rule.scale if rule.scale else worst_difference
+    return _Measure(worst_difference, relative, share, *_decisions(expected, received, rule))
 
 
 def _equal(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np.ndarray | None) -> _Measure:
@@ -258,10 +262,9 @@ def _equal(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np
     return _Measure(0.0, 0.0, 0.0, 0, 0, int(np.sum(~settled)))
 
 
-def _decisions(
-    expected: np.ndarray, received: np.ndarray, allowed: np.ndarray, decision: str | None
-) -> tuple[int, int, int]:
+def _decisions(expected: np.ndarray, received: np.ndarray, rule: _Rule) -> tuple[int, int, int]:
     """Counts the decisions that were compared, those that agree, and the ties."""
+    decision, allowed = rule.decision, rule.allowed
     if decision is None or (decision == "argmax" and (expected.ndim == 0 or expected.shape[-1] < 2)):
         return 0, 0, 0
     one, other = by_channel(expected, len(allowed)), by_channel(received, len(allowed))
