@@ -13,6 +13,7 @@ from keras import layers
 
 import export
 from export import verification
+from export._agreement import check_batch
 from export._isolated import PLAIN
 from export._manifest import _digest, read_manifest, write_manifest
 from export._sessions import open_session, run_session
@@ -262,6 +263,34 @@ def test_a_proof_that_is_none_is_refused(change, here):
     manifest = read_manifest(here)
     with pytest.raises(export.VerificationError, match="parity.json"):
         verification.read_recorded(here, manifest)
+
+
+SPOILT = {
+    "no sign": ("0/allowed/probabilities", np.array([-1.0])),
+    "no end": ("0/allowed/probabilities", np.array([np.inf])),
+    "no number": ("0/allowed/probabilities", np.array([np.nan])),
+    "text": ("0/allowed/probabilities", np.array(["much"])),
+    "no truth": ("0/unsettled/probabilities", np.zeros((1, 2))),
+    "another shape": ("0/unsettled/probabilities", np.zeros((1, 3), bool)),
+    "another output": ("0/unsettled/other", np.zeros((1, 2), bool)),
+}
+
+
+@pytest.mark.parametrize(("name", "array"), SPOILT.values(), ids=SPOILT)
+def test_what_samples_excuse_has_a_form(name, array, here):
+    with np.load(here / "samples.npz") as file:
+        arrays = dict(file)
+    np.savez(here / "samples.npz", **arrays | {name: array})
+    with pytest.raises(export.VerificationError, match="samples.npz to hold what may differ"):
+        verification.read_recorded(here, read_manifest(here))
+
+
+def test_inputs_of_one_batch_have_equally_many_examples(here):
+    two = [{"name": name, "shape": [None, 2], "dtype": "float32"} for name in "ab"]
+    inputs = {"a": np.zeros((3, 2), "float32"), "b": np.zeros((2, 2), "float32")}
+    with pytest.raises(export.VerificationError, match="with inputs of one batch, as artifact.json says"):
+        check_batch({"inputs": two}, here, inputs=inputs)
+    check_batch({"inputs": two}, here, inputs=inputs | {"b": inputs["a"]})
 
 
 @pytest.mark.parametrize("spoil", ["names", "input", "shape", "dtype", "nothing"])
