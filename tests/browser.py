@@ -53,10 +53,12 @@ def browse(url, folder, test):
         command += [f"--user-data-dir={folder}", "--window-size=900,600", "about:blank"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
             try:
-                while not (folder / "DevToolsActivePort").exists():
+                told = folder / "DevToolsActivePort"
+                # The file is there before its first line is.
+                while not told.exists() or "\n" not in told.read_text():
                     assert browser.poll() is None
                     await asyncio.sleep(0.1)
-                port = (folder / "DevToolsActivePort").read_text().split()[0]
+                port = told.read_text().split()[0]
                 async with aiohttp.ClientSession() as session:
                     async with session.get(f"http://127.0.0.1:{port}/json") as listed:
                         (page,) = [each for each in await listed.json() if each["type"] == "page"]

@@ -216,7 +216,7 @@ def test_pickles_need_torch(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"anything")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(
-        ValueError, match=r'^Expected torch, which reads \.pth files: pip install "keras-skip\[torch\]"'
+        ValueError, match=r'^Expected torch, which reads \.pth files: pip install "\.\[torch\]"'
     ):
         zoo.load("resnet18", weights=tmp_path / "weights.pth")
 
