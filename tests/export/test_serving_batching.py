@@ -171,10 +171,10 @@ def test_a_full_batch_does_not_wait():
 
 def test_a_batch_has_no_more_elements_than_it_may():
     async def test(batcher, runs):
-        tasks = await submitted(batcher, batch(2, width=3), batch(3, width=3), batch(4, width=3))
+        tasks = await submitted(batcher, batch(2, width=3), batch(3, 4, width=3), batch(5, width=3))
         runs.may_go_on.set()
         await asyncio.gather(*tasks)
-        assert [x.shape for x in runs.batches] == [(1, 1), (2, 3), (1, 3)]
+        assert [x[:, 0].tolist() for x in runs.batches] == [[1], [2, 5], [3, 4]]
 
     run(test, max_elements=6)
 
@@ -220,7 +220,8 @@ def test_the_pieces_of_a_request_whose_client_has_gone_are_not_run():
     run(test, max_elements=9)
 
 
-def test_requests_whose_examples_depend_on_each_other_are_runs_of_their_own():
+@pytest.mark.parametrize("max_elements", [1, 1000])
+def test_requests_whose_examples_depend_on_each_other_are_runs_of_their_own(max_elements):
     async def test(batcher, runs):
         tasks = await submitted(batcher, batch(2, 3, 4), batch(5), batch(6))
         runs.may_go_on.set()
@@ -229,7 +230,7 @@ def test_requests_whose_examples_depend_on_each_other_are_runs_of_their_own():
         await batcher.submit(batch(7))
         assert [x.ravel().tolist() for x in runs.batches] == [[1], [2, 3, 4], [5], [6], [7]]
 
-    run(test, batchable=False, max_elements=1, max_delay=3600)
+    run(test, batchable=False, max_elements=max_elements, max_delay=3600)
 
 
 def test_a_batch_without_an_answer_for_each_example_is_run_one_by_one():
