@@ -244,5 +244,7 @@ def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monk
     whole_only = Model(marked(folder, False), None, "cpu", Limits(max_batch_size=4), Metrics())
     for shape in ([4, 41, 41, 3], [1, 500, 500, 3]):
         whole_only.check_tensor("input", shape, "UINT8")
-    with pytest.raises(RequestError, match=f"at most {4 * largest} elements of input, since m computes a request as a whole"):
+    with pytest.raises(
+        RequestError, match=f"at most {4 * largest} elements of input, since m computes a request as a whole"
+    ):
         whole_only.check_tensor("input", [2, 100, 100, 3], "UINT8")
