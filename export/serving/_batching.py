@@ -2,9 +2,9 @@
 
 One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
 takes the first and all that fit to it, up to a size. It waits for more only where others are about to come: clients
-whose answers have just been sent mostly ask again, so it waits until as many requests are there as there were when the
-last run ended, and no longer than the delay. The queue is bounded: what comes to a full one is refused at once. A
-request whose client has gone is not run.
+whose answers have just been sent mostly ask again, so it waits until as many requests are there as there were when one
+of the last runs ended, and no longer than the delay. The queue is bounded: what comes to a full one is refused at once.
+A request whose client has gone is not run.
 
 Where an answer depends on the other examples of its batch, each request is a run of its own.
 """
@@ -24,6 +24,9 @@ import numpy as np
 from .._inputs import Batch, cut, examples
 from ..predictor import checked
 from ._errors import QueueFull
+
+# Some of those who ask again are on their way when a run ends: the most of so many runs are expected.
+_RUNS = 4
 
 
 @dataclass(eq=False)
@@ -72,8 +75,9 @@ class Batcher:
         self._max_delay, self._queue = max_delay, queue
         self._jobs: deque[_Job] = deque()
         self._changed = asyncio.Event()
-        # How many requests were here when the last run ended, and when that was.
-        self._company, self._ended = 0, 0.0
+        # How many requests were here when each of the last runs ended, and when the last one did.
+        self._company: deque[int] = deque(maxlen=_RUNS)
+        self._ended = 0.0
         self._thread = ThreadPoolExecutor(1, "inference")
         self._task: asyncio.Task[None] | None = None
 
@@ -125,7 +129,8 @@ class Batcher:
                 # What failed together is run one by one, so that no request suffers from another.
                 for job in jobs:
                     await self._answer([job])
-            self._company, self._ended = len(jobs) + len(self._jobs), loop.time()
+            self._company.append(len(jobs) + len(self._jobs))
+            self._ended = loop.time()
 
     async def _next(self) -> list[_Job]:
         while not self._jobs or self._patience() > 0:
@@ -140,7 +145,7 @@ class Batcher:
         first = self._jobs[0]
         is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
         # Those who had their answers longer ago than the delay do not come back within it.
-        all_are_here = len(self._jobs) >= self._company or first.since - self._ended > self._max_delay
+        all_are_here = len(self._jobs) >= max(self._company, default=0) or first.since - self._ended > self._max_delay
         if is_full or all_are_here or not self._batchable:
             return 0
         return first.since + self._max_delay - asyncio.get_running_loop().time()

@@ -15,8 +15,8 @@ from ._errors import QueueFull, RequestError
 
 # A body of at most this many bytes is not counted, and is read and written where it arrives.
 SMALL = 2**16
-# A body's pace is that of a window of so many seconds.
-_WINDOW = 1.0
+# A body's pace is that of a window of so many seconds. So many it has to begin.
+_WINDOW, _BEGINNING = 1.0, 0.1
 
 
 class Body:
@@ -26,13 +26,18 @@ class Body:
         self.size = self.received = 0
         self.deadline: asyncio.Timeout | None = None
         # When the window began, what had arrived by then, and the pace of the window before; when something last came.
-        self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, math.inf
+        self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, -1.0
         self._moved = self._since
 
     def pace(self) -> float:
-        """Bytes a second in the last window; infinite in the first."""
+        """Bytes a second: in the last window, in the first one from its beginning on."""
         now = asyncio.get_running_loop().time()
-        return 0 if now - self._moved >= _WINDOW else self._last
+        if now - self._moved >= _WINDOW:
+            return 0
+        if self._last >= 0:
+            return self._last
+        seconds = now - self._since
+        return self.received / seconds if seconds >= _BEGINNING else math.inf
 
     def moved(self, size: int) -> None:
         """Counts what has arrived."""

@@ -171,10 +171,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn does it, but that the handshakes of TLS have as long as a request."""
         await self.lifespan.startup()
-        config, seconds = self.config, {}
+        config = self.config
+        seconds: dict[str, Any] = {}
         if config.ssl is not None:
             seconds = dict.fromkeys(("ssl_handshake_timeout", "ssl_shutdown_timeout"), config.timeout_keep_alive)
-        connection = partial(config.http_protocol_class, config, self.server_state, self.lifespan.state)
+        connection: Any = partial(Protocol, config, self.server_state, self.lifespan.state)
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(connection, sock=each, ssl=config.ssl, backlog=config.backlog, **seconds)

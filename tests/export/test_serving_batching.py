@@ -137,10 +137,13 @@ def test_clients_that_were_answered_together_wait_for_each_other_no_longer_than_
         start = loop.time()
         await batcher.submit(batch(6))
         assert loop.time() - start >= 0.5
-        # Nobody else has come: the next one does not wait.
-        await batcher.submit(batch(7))
-        assert loop.time() - start < 1.0
-        assert [x.ravel().tolist() for x in runs.batches] == [[1], [2, 3], [4, 5], [6], [7]]
+        for value in (7, 8, 9):
+            await batcher.submit(batch(value))
+        # Nobody else has come in the last four runs: the next one does not wait.
+        start = loop.time()
+        await batcher.submit(batch(10))
+        assert loop.time() - start < 0.25
+        assert [x.ravel().tolist() for x in runs.batches[:4]] == [[1], [2, 3], [4, 5], [6]]
 
     run(test, max_delay=0.5)
 
@@ -171,10 +174,10 @@ def test_a_full_batch_does_not_wait():
 
 def test_a_batch_has_no_more_elements_than_it_may():
     async def test(batcher, runs):
-        tasks = await submitted(batcher, batch(2, width=3), batch(3, width=3), batch(4, width=3))
+        tasks = await submitted(batcher, batch(2, width=3), batch(3, 4, width=3), batch(5, width=3))
         runs.may_go_on.set()
         await asyncio.gather(*tasks)
-        assert [x.shape for x in runs.batches] == [(1, 1), (2, 3), (1, 3)]
+        assert [x[:, 0].tolist() for x in runs.batches] == [[1], [2, 5], [3, 4]]
 
     run(test, max_elements=6)
 
@@ -220,7 +223,8 @@ def test_the_pieces_of_a_request_whose_client_has_gone_are_not_run():
     run(test, max_elements=9)
 
 
-def test_requests_whose_examples_depend_on_each_other_are_runs_of_their_own():
+@pytest.mark.parametrize("max_elements", [1, 1000])
+def test_requests_whose_examples_depend_on_each_other_are_runs_of_their_own(max_elements):
     async def test(batcher, runs):
         tasks = await submitted(batcher, batch(2, 3, 4), batch(5), batch(6))
         runs.may_go_on.set()
@@ -229,7 +233,7 @@ def test_requests_whose_examples_depend_on_each_other_are_runs_of_their_own():
         await batcher.submit(batch(7))
         assert [x.ravel().tolist() for x in runs.batches] == [[1], [2, 3, 4], [5], [6], [7]]
 
-    run(test, batchable=False, max_elements=1, max_delay=3600)
+    run(test, batchable=False, max_elements=max_elements, max_delay=3600)
 
 
 def test_a_batch_without_an_answer_for_each_example_is_run_one_by_one():

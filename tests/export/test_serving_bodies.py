@@ -32,6 +32,7 @@ async def pieces(*sizes, every=0.0, ends=True):
 def bodies(monkeypatch):
     """Room for two large bodies; a pace is that of a tenth of a second, and a body has ten seconds."""
     monkeypatch.setattr(_bodies, "_WINDOW", 0.1)
+    monkeypatch.setattr(_bodies, "_BEGINNING", 0.02)
     return Bodies(2 * LARGE, 10)
 
 
@@ -63,7 +64,40 @@ def test_a_body_that_has_stopped_makes_room_and_is_told(bodies):
     run(test)
 
 
-def test_the_slowest_goes_first_and_who_is_fast_enough_never(bodies):
+def test_the_slowest_goes_first(monkeypatch):
+    monkeypatch.setattr(_bodies, "_WINDOW", 0.1)
+
+    async def test():
+        bodies = Bodies(8 * LARGE, 10)
+        trickling = [asyncio.create_task(receive(bodies, pieces(*[10] * 1000, every=0.02))) for _ in range(7)]
+        stopped = asyncio.create_task(receive(bodies, pieces(LARGE - 1, ends=False)))
+        await asyncio.sleep(0.3)
+        assert await receive(bodies, pieces(LARGE)) == LARGE
+        with pytest.raises(RequestError, match="keep arriving"):
+            await stopped
+        assert not any(task.done() for task in trickling)
+        for task in trickling:
+            task.cancel()
+
+    run(test)
+
+
+def test_a_body_that_is_announced_and_does_not_begin_makes_room(bodies):
+    async def test():
+        announced = [asyncio.create_task(receive(bodies, pieces(1, ends=False))) for _ in range(2)]
+        await asyncio.sleep(0)
+        # They may still begin.
+        with pytest.raises(QueueFull):
+            await receive(bodies, pieces(LARGE))
+        await asyncio.sleep(0.05)
+        assert await receive(bodies, pieces(LARGE)) == LARGE
+        for task in announced:
+            task.cancel()
+
+    run(test)
+
+
+def test_who_is_fast_enough_keeps_their_place(bodies):
     async def test():
         trickling = asyncio.create_task(receive(bodies, pieces(*[10] * 1000, every=0.02)))
         fast = asyncio.create_task(receive(bodies, pieces(*[2000] * 50, every=0.02)))

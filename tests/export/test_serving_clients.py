@@ -85,7 +85,9 @@ def test_requests_whose_clients_have_gone_are_not_computed(body, artifact, tmp_p
         time.sleep(0.5)
         for _ in range(10):
             with server.connect() as leaving:
-                leaving.sendall(http_post(INFER, body))
+                leaving.sendall(http_post(INFER, body)[:1000])
+                time.sleep(0.1 * (body is PADDED))
+                leaving.sendall(http_post(INFER, body)[1000:])
                 server.wait_for_metric('keras_skip_queue{model="classifier"} 1.0')
             server.wait_for_metric('keras_skip_queue{model="classifier"} 0.0')
         held.unlink()
@@ -104,9 +106,9 @@ def test_slow_bodies_leave_room_for_others(artifact, tmp_path):
     ):
         slow = [stack.enter_context(server.connect()) for _ in range(16)]
         for connection in slow:
-            connection.sendall(http_post(INFER, b" " * (largest - 1), declared=largest))
+            connection.sendall(http_post(INFER, b" ", declared=largest))
         assert server.infer(VALID)[0] == 200
-        time.sleep(1.5)
+        time.sleep(0.5)
         assert server.infer(PADDED)[0] == 200
         # One of them has made room, and is told.
         (told,), _, _ = select.select(slow, [], [], PATIENCE)
@@ -202,17 +204,21 @@ def test_a_log_writes_what_is_left_at_its_end(monkeypatch, tmp_path):
 def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monkeypatch):
     import export
     from export.serving import _model
+    from export.serving._errors import RequestError
     from export.serving._model import Limits, Model
     from export.serving._observation import Metrics
     from export.serving._protocol import InferRequest
     from tests.export.models import conv_net
+    from tests.export.test_batchable import marked
 
     raw = export.Preprocessing("uint8", scale=1 / 255)
     folder = export.export(conv_net(None), tmp_path / "a", preprocessing=raw, formats="onnx", name="m").path
     monkeypatch.setattr(_model, "_ELEMENTS", 1)
     model = Model(folder, None, "cpu", Limits(max_batch_size=4), Metrics())
-    # Sizes of 32 and 41 were tried at export.
-    assert model._max_elements == 4 * 41 * 41 * 3
+    largest = max(x[0].size for batch in model.samples.values() for x in batch.values())
+    assert model._max_elements == 4 * largest
+    # Of the sizes below, four, two and not even one fit.
+    assert 4 * 41**2 * 3 <= 4 * largest < 100**2 * 3
     runs, compute = [], model._predictor.run
 
     def run(batch, options=None):
@@ -234,3 +240,11 @@ def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monk
     asyncio.run(whole())
     # Memory is given back after a run that is larger, since one example is.
     assert runs == [(4, False), (2, False), (2, False), *[(1, True)] * 4]
+    # What may not be run in pieces is refused.
+    whole_only = Model(marked(folder, False), None, "cpu", Limits(max_batch_size=4), Metrics())
+    for shape in ([4, 41, 41, 3], [1, 500, 500, 3]):
+        whole_only.check_tensor("input", shape, "UINT8")
+    with pytest.raises(
+        RequestError, match=f"at most {4 * largest} elements of input, since m computes a request as a whole"
+    ):
+        whole_only.check_tensor("input", [2, 100, 100, 3], "UINT8")
