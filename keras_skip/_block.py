@@ -11,7 +11,8 @@ from typing import Any, TypedDict
 import keras
 from keras import ops
 
-from ._config import ConfiguredLayer, layer_or_name, number, one_of, optional_int, own_initializer
+from ._config import layer_or_name, number, one_of, optional_int, own_initializer
+from ._sub_layers import SubLayers
 from .normalization import BatchNormalization
 
 Shape = tuple[int | None, ...]
@@ -42,7 +43,7 @@ class BlockOptions(TypedDict, total=False):
     activity_regularizer: Any
 
 
-class Block(ConfiguredLayer):
+class Block(SubLayers):
     """Makes convolutions, normalisations and dropouts for an input of any rank, and runs them under a mask."""
 
     OPTIONS_DOC = """
@@ -153,7 +154,7 @@ class Block(ConfiguredLayer):
         out[self._channel_axis(shape)] = channels
         return tuple(out)
 
-    # Sub-layers: each is held in the attribute of its own name, which is the format of the weight files.
+    # Sub-layers
 
     def _add_conv(
         self,
@@ -201,12 +202,15 @@ class Block(ConfiguredLayer):
                 **self._sub_layer(name),
             )
         else:
-            layer = self._copied_norm(self._norm_class, name, zero_gamma)
+            layer = self._copied_norm(self._norm_class, name, zero_gamma, self._channel_axis(shape))
         self._add(name, layer, shape)
 
-    def _copied_norm(self, cls: Any, name: str, zero_gamma: bool) -> keras.layers.Layer:
+    def _copied_norm(self, cls: Any, name: str, zero_gamma: bool, axis: int = -1) -> keras.layers.Layer:
         config = {**self.normalization["config"], "name": name}
         config["dtype"] = keras.saving.serialize_keras_object(self.dtype_policy)
+        if self.data_format == "channels_first" and config.get("axis") in (-1, [-1]):
+            # The last axis is where Keras's normalisations look for the channels unless they are told.
+            config["axis"] = axis
         if zero_gamma:
             if "gamma_initializer" not in config:
                 raise ValueError(
@@ -227,10 +231,6 @@ class Block(ConfiguredLayer):
         seed = None if self.seed is None else self.seed + 1 + place
         layer = keras.layers.Dropout(self.dropout, noise_shape=noise_shape, seed=seed, **self._sub_layer(name))
         self._add(name, layer, shape)
-
-    def _add(self, name: str, layer: keras.layers.Layer, shape: Shape) -> None:
-        setattr(self, name, layer)
-        self._build_inside(layer, shape)
 
     def _sub_layer(self, name: str) -> dict[str, Any]:
         return {"name": name, "dtype": self.dtype_policy}

@@ -204,7 +204,7 @@ def test_the_gates_of_all_blocks_of_a_model_are_recorded_in_the_order_of_their_c
     with recorded_gates() as outer, recorded_gates() as gates:
         model(x)
     model(x)
-    assert [block.name for block, _, _ in gates] == ["first", "second", "first"] and outer == []
+    assert [block.name for block, _, _ in gates] == ["first", "second", "first"] and outer == gates
     for given, expected in zip(gates[0][1:], first.gates(x), strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(given), ops.convert_to_numpy(expected), rtol=1e-5)
 
