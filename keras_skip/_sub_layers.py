@@ -22,8 +22,9 @@ class SubLayers(ConfiguredLayer):
     def _add(self, name: str, layer: keras.layers.Layer, shape: Any) -> None:
         layer = self._changes.applied(layer)
         setattr(self, name, layer)
+        before = _settings(layer)
         self._build_inside(layer, shape)
-        self._changes.freeze(layer)
+        self._changes.built(layer, before)
 
     def get_config(self) -> dict[str, Any]:
         changes = self._changes.found(self)
@@ -52,8 +53,11 @@ class Changes:
             return layer
         return type(layer).from_config(layer.get_config() | changed) if changed else layer
 
-    def freeze(self, layer: keras.layers.Layer) -> None:
-        """Makes `layer`, which is built, trainable or not if that was changed."""
+    def built(self, layer: keras.layers.Layer, before: dict[str, Any]) -> None:
+        """Leaves out what building changed by itself, and makes `layer` trainable or not if that was changed."""
+        after = _settings(layer)
+        own = after.keys() - {"trainable", "sub_layers"}
+        self._made[layer.name] |= {name: after[name] for name in own if after[name] != before.get(name)}
         if "trainable" in self._known.get(layer.name, {}):
             layer.trainable = self._known[layer.name]["trainable"]
 
@@ -66,12 +70,11 @@ class Changes:
 
 
 def _changed(owner: keras.layers.Layer, layer: keras.layers.Layer, made: dict[str, Any]) -> dict[str, Any]:
-    now, config = _settings(layer), layer.get_config()
     nested = isinstance(layer, SubLayers)
     changed = {
         name: value
-        for name, value in config.items()
-        if name != "trainable" and now[name] != made.get(name) and (name == "sub_layers" or not nested)
+        for name, value in _settings(layer).items()
+        if name != "trainable" and value != made.get(name) and (name == "sub_layers" or not nested)
     }
     if layer.trainable != (made["trainable"] and owner.trainable):
         changed["trainable"] = layer.trainable
@@ -79,5 +82,14 @@ def _changed(owner: keras.layers.Layer, layer: keras.layers.Layer, made: dict[st
 
 
 def _settings(layer: keras.layers.Layer) -> dict[str, Any]:
-    """The configuration in the form that files hold, whose values can be compared."""
-    return keras.saving.serialize_keras_object(layer.get_config())
+    """The configuration, of values that can be compared."""
+    return _plain(layer.get_config())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        # Keras numbers shared objects while it writes or reads a file, and only then.
+        return {name: _plain(entry) for name, entry in value.items() if name != "shared_object_id"}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value.tolist() if hasattr(value, "tolist") else value
