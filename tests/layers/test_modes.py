@@ -1,4 +1,4 @@
-"""A layer learns the same whatever runs it: eagerly, traced, several steps at once, compiled by XLA, on several devices."""
+"""A layer learns the same whatever runs it: eagerly, traced, several steps at once, by XLA, on several devices."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ ROWS = CASES if BACKEND == "tensorflow" else REPRESENTATIVES
 
 
 def learned(case: Case, **how) -> list[np.ndarray]:
-    """All that a model holds after some steps; the dense layer before the block learns from the gradient of its input."""
+    """All that a model holds after some steps; a dense layer before the block learns from the gradient of its input."""
     keras.utils.set_random_seed(3)
     x = case.data(4 * STEPS)
     layer = case.make()
@@ -80,12 +80,14 @@ import keras
 from contextlib import nullcontext
 from tests.layers.table import REPRESENTATIVES
 
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
 def learned(case, places):
     keras.utils.set_random_seed(3)
     x = case.data(4)
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope() if places > 1 else nullcontext():
+    with strategy.scope() if places > 1 else nullcontext():
         model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(x.shape[-1]), case.make()])
-        model.compile(keras.optimizers.SGD(0.02), "mse", jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.02), "mse", run_eagerly=places == 1, jit_compile=False)
     target = np.random.default_rng(1).normal(size=(len(x), *model.output_shape[1:]))
     # Each device gets the batch that the single one gets.
     model.fit(np.tile(x, (places, *[1] * (x.ndim - 1))), np.tile(target, (places, *[1] * (target.ndim - 1))),

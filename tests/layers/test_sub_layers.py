@@ -109,15 +109,15 @@ def quantised(model, mode):
     return [layer for layer in leaves(model) if layer.quantization_mode == mode]
 
 
-QUANTISED = [case for case in CASES if case.rank == 0 or case.cls in (ks.HighwayBlock, ks.StochasticDepth)]
+QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.cls is not ks.BatchNormalization)]
 
 
 @pytest.mark.parametrize("case", QUANTISED, ids=ids)
 def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     x = case.data()
-    model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(6), case.make()])
+    model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])
     before = ops.convert_to_numpy(model(x))
-    quantised(model, "int8")
+    assert quantised(model, "int8")
     expected = ops.convert_to_numpy(model(x))
     assert np.any(expected != before)
     np.testing.assert_allclose(ops.convert_to_numpy(reloaded(model, tmp_path)(x)), expected, atol=1e-6)
@@ -158,7 +158,7 @@ def test_float8_learns_its_scales_recomputed_and_keeps_them_where_its_branch_is_
     np.testing.assert_allclose(again + same, losses + scales, rtol=1e-4)
     assert max(scales) < 1.0
     losses, scales = float8_scales(survival_prob=0.5)
-    assert np.isfinite(losses).all() and len(set(losses)) > 2 and 0 < min(scales)
+    assert np.isfinite(losses).all() and len(set(losses)) > 2 and min(scales) > 0
 
 
 def test_a_dense_block_loads_what_was_saved_with_a_random_state_that_nothing_drew_from(tmp_path):
