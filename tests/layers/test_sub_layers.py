@@ -68,6 +68,13 @@ def test_a_part_of_a_frozen_block_that_learns_still_does(tmp_path):
     assert again.conv2.trainable and not again.conv1.trainable and not again.trainable
 
 
+def test_a_block_that_is_thawed_has_no_changes_to_tell():
+    block = ks.DenseBlock(2, 3, trainable=False)
+    block.build(X.shape)
+    block.trainable = True
+    assert "sub_layers" not in block.get_config()
+
+
 def test_other_settings_survive_as_well(tmp_path):
     block = ks.WideBlock(4, dropout=0.5)
     model = keras.Sequential([keras.Input((4,)), block])
