@@ -11,7 +11,8 @@ from typing import Any, TypedDict
 import keras
 from keras import ops
 
-from ._config import ConfiguredLayer, layer_or_name, number, one_of, optional_int, own_initializer
+from ._config import layer_or_name, number, one_of, optional_int, own_initializer
+from ._sub_layers import SubLayers
 from .normalization import BatchNormalization
 
 Shape = tuple[int | None, ...]
@@ -42,14 +43,15 @@ class BlockOptions(TypedDict, total=False):
     activity_regularizer: Any
 
 
-class Block(ConfiguredLayer):
+class Block(SubLayers):
     """Makes convolutions, normalisations and dropouts for an input of any rank, and runs them under a mask."""
 
     OPTIONS_DOC = """
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
     activation: Name or function. Default "relu".
-    normalization: "batch", None, or a layer (with its configuration) that is copied for each place. Default "batch".
+    normalization: "batch", None, or a layer (with its configuration) that is copied for each place; its axis -1 is that
+        of the channels, with either data_format. Default "batch".
     norm_momentum, norm_epsilon: Momentum (of the moving statistics) and epsilon of "batch". Defaults 0.99 and 1e-3,
         Keras's own.
     dropout: Rate in [0, 1) of the dropout inside the branch. Default 0.
@@ -153,7 +155,7 @@ class Block(ConfiguredLayer):
         out[self._channel_axis(shape)] = channels
         return tuple(out)
 
-    # Sub-layers: each is held in the attribute of its own name, which is the format of the weight files.
+    # Sub-layers
 
     def _add_conv(
         self,
@@ -192,21 +194,31 @@ class Block(ConfiguredLayer):
         if self.normalization is None:
             setattr(self, name, None)
             return
+        axis = self._channel_axis(shape)
+        axis = -1 if axis == len(shape) - 1 else axis
         if self._norm_class is None:
             layer = BatchNormalization(
-                axis=self._channel_axis(shape) if self.data_format == "channels_first" else -1,
+                axis=axis,
                 momentum=self.norm_momentum,
                 epsilon=self.norm_epsilon,
                 gamma_initializer="zeros" if zero_gamma else "ones",
                 **self._sub_layer(name),
             )
         else:
-            layer = self._copied_norm(self._norm_class, name, zero_gamma)
+            layer = self._copied_norm(self._norm_class, name, zero_gamma, axis)
         self._add(name, layer, shape)
 
-    def _copied_norm(self, cls: Any, name: str, zero_gamma: bool) -> keras.layers.Layer:
+    def _copied_norm(self, cls: Any, name: str, zero_gamma: bool, axis: int = -1) -> keras.layers.Layer:
         config = {**self.normalization["config"], "name": name}
         config["dtype"] = keras.saving.serialize_keras_object(self.dtype_policy)
+        if axis != -1 and config.get("axis") in (-1, [-1]):
+            # The last axis is where Keras's normalisations look for the channels unless they are told.
+            if issubclass(cls, keras.layers.RMSNormalization):
+                raise ValueError(
+                    "Expected a normalization that can scale another axis than the last for "
+                    f"data_format='channels_first'. Received: normalization={cls.__name__}"
+                )
+            config["axis"] = axis
         if zero_gamma:
             if "gamma_initializer" not in config:
                 raise ValueError(
@@ -227,10 +239,6 @@ class Block(ConfiguredLayer):
         seed = None if self.seed is None else self.seed + 1 + place
         layer = keras.layers.Dropout(self.dropout, noise_shape=noise_shape, seed=seed, **self._sub_layer(name))
         self._add(name, layer, shape)
-
-    def _add(self, name: str, layer: keras.layers.Layer, shape: Shape) -> None:
-        setattr(self, name, layer)
-        self._build_inside(layer, shape)
 
     def _sub_layer(self, name: str) -> dict[str, Any]:
         return {"name": name, "dtype": self.dtype_policy}

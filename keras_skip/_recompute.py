@@ -65,7 +65,7 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
             weights = [values[i] for i in learned]
             with tf.GradientTape() as tape:
                 tape.watch([again, *weights])
-                y, _, loss = stateless(values, again, mask)
+                y, _, loss = _in_training(stateless, values, again, mask)
             dx, *dweights = tape.gradient([y, loss], [again, *weights], [dy, others[-1]])
             dvalues = dict(zip(learned, dweights, strict=True))
             return (dx, *(None for _ in context), *(dvalues.get(i) for i in range(len(values))))
@@ -73,8 +73,25 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
         y, state, loss = stateless(values, x, mask)
         return (y, *state, loss), gradient
 
-    y, *state, loss = run(x, *context, *stateless.values)
+    # The values of now: what eager mode is given is the variables, which have moved on when the branch runs again.
+    y, *state, loss = run(x, *context, *(tf.convert_to_tensor(value) for value in stateless.values))
     return y, state, loss
+
+
+class _Caller(keras.layers.Layer):
+    """Calls a function as a layer calls its sub-layers."""
+
+    def call(self, x: Any, function: Callable[[Any], Any], training: bool | None = None) -> Any:
+        return function(x)
+
+
+def _in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple:
+    """`stateless`, in a call: that of the owner is over when the gradient is asked for.
+
+    Layers that do not take `training` hand it on from the call that they are in.
+    """
+    caller = _Caller(name="again", dtype=stateless.owner.dtype_policy)
+    return caller(x, function=lambda x: stateless(values, x, mask), training=True)
 
 
 def _after(dy: Any, parts: tuple) -> list:
@@ -105,7 +122,7 @@ def _on_torch(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Calla
     # Stopping early is done by an exception, which Keras would wrap.
     with checkpoint.set_checkpoint_early_stop(False):
         return checkpoint.checkpoint(
-            lambda values, kept: stateless(values, join(kept), mask),
+            lambda values, kept: _in_training(stateless, values, join(kept), mask),
             values,
             parts,
             use_reentrant=False,

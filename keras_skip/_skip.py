@@ -6,7 +6,7 @@
 shortcut and their merge.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -50,6 +50,7 @@ class SkipBlock(Block):
     )
 
     default_kernel_size = 3
+    draws_survival = True
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class SkipBlock(Block):
         self.kernel_size = None if kernel_size is None else positive_ints(kernel_size, "kernel_size")
         self.padding = one_of(padding, "padding", PADDINGS)
         self.dilation_rate = positive_ints(dilation_rate, "dilation_rate")
-        init_survival(self, survival_prob, granularity, scale, seed)
+        init_survival(self, survival_prob, granularity, scale, seed, self.draws_survival)
         self.recompute = boolean(recompute, "recompute")
 
     def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -123,6 +124,7 @@ class SkipBlock(Block):
         merge: Callable[[Any], Any],
         dropped: Callable[[], Any],
         training: Any,
+        unread: Sequence[Any] = (),
     ) -> Any:
         present = [layer for layer in layers if layer is not None]
-        return drop(self, branch, x, layers=present, merge=merge, dropped=dropped, training=training)
+        return drop(self, branch, x, layers=present, merge=merge, dropped=dropped, training=training, unread=unread)

@@ -26,7 +26,7 @@ class Stateless:
     def __init__(
         self, owner: Any, branch: Callable[..., Any], layers: Iterable[keras.layers.Layer], advice: str
     ) -> None:
-        self._owner, self._branch, self._advice = owner, branch, advice
+        self.owner, self._branch, self._advice = owner, branch, advice
         self.variables = list({id(v): v for layer in layers for v in layer.variables}.values())
         self.values = [ops.convert_to_tensor(v.value) for v in self.variables]
         # Under mixed precision a float weight is read in the compute type: it could not be written back without loss.
@@ -68,4 +68,4 @@ class Stateless:
         for i, value in zip(self.state, state, strict=True):
             self.variables[i].assign(value)
         if self._has_losses:
-            self._owner.add_loss(loss)
+            self.owner.add_loss(loss)

@@ -9,7 +9,7 @@ all: its statistics and random states stay as they were, and its gradients are z
 the choice, so that nothing is added, and nothing multiplied, where there is no update.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -20,14 +20,17 @@ from ._stateless import Stateless
 
 GRANULARITIES = ("batch", "sample")
 SCALES = ("training", "inference")
+ADVICE = "granularity='sample' allows it."
 
 
-def init_survival(owner: Any, survival_prob: float, granularity: str, scale: str, seed: int | None) -> None:
-    """Checks and holds the arguments of stochastic depth on the layer that owns them."""
+def init_survival(
+    owner: Any, survival_prob: float, granularity: str, scale: str, seed: int | None, draws: bool = True
+) -> None:
+    """Checks and holds the arguments of stochastic depth on the layer that owns them, and what it `draws` from."""
     owner.survival_prob = number(survival_prob, "survival_prob", 0.0, 1.0, "(]")
     owner.granularity = one_of(granularity, "granularity", GRANULARITIES)
     owner.scale = one_of(scale, "scale", SCALES)
-    owner.seed_generator = keras.random.SeedGenerator(seed) if owner.survival_prob < 1.0 else None
+    owner.seed_generator = keras.random.SeedGenerator(seed) if draws and owner.survival_prob < 1.0 else None
 
 
 def drop(
@@ -39,11 +42,12 @@ def drop(
     merge: Callable[[Any], Any],
     dropped: Callable[[], Any],
     training: bool | None,
+    unread: Sequence[Any] = (),
 ) -> Any:
     """`merge(branch(x))` under the survival probability of `owner`.
 
     `layers` are those that `branch` runs, whose state must not move when it is dropped; `dropped` makes what `merge`
-    would make of an update of zeros, with less work.
+    would make of an update of zeros, with less work, and reads all that `merge` reads but for `unread`.
     """
     probability = owner.survival_prob
     if probability == 1.0:
@@ -56,7 +60,8 @@ def drop(
         shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
         return merge(_scaled(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
     keep = _bernoulli(owner, ())
-    return _run_or_skip(owner, keep, lambda inputs: merge(_scaled(branch(inputs), gain)), x, layers, dropped)
+    stateless = Stateless(owner, lambda inputs: merge(_scaled(branch(inputs), gain)), layers, ADVICE)
+    return _run_or_skip(stateless, keep, x, dropped, unread)
 
 
 def _scaled(update: Any, gain: float) -> Any:
@@ -67,21 +72,37 @@ def _bernoulli(owner: Any, shape: tuple) -> Any:
     return keras.random.uniform(shape, dtype="float32", seed=owner.seed_generator) < owner.survival_prob
 
 
-def _run_or_skip(owner: Any, keep: Any, branch: Callable, x: Any, layers: Iterable, dropped: Callable) -> Any:
-    stateless = Stateless(owner, branch, layers, "granularity='sample' allows it.")
-
+def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unread: Sequence[Any]) -> Any:
     def run() -> tuple:
         return stateless(stateless.values, x)
 
     def skip() -> tuple:
-        y = dropped()
-        if keras.backend.backend() == "torch":
-            # Elsewhere the weights of a branch that was not run have the gradient zero; torch, which traces nothing,
-            # would give them none.
-            weights = [stateless.values[i] for i in stateless.trainable]
-            y = y + sum(ops.cast(0.0 * ops.ravel(weight)[0], y.dtype) for weight in weights)
+        weights = [stateless.variables[i] for i in stateless.trainable]
+        values = [stateless.values[i] for i in stateless.trainable]
+        # Quantised to float8, a layer learns its scales by assigning them their gradient: they stay as they are.
+        stays = [getattr(weight, "overwrite_with_gradient", False) for weight in weights]
+        y = _with_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
         return y, *stateless.unchanged()
 
     y, state, loss = ops.cond(keep, run, skip)
     stateless.settle(state, loss)
     return y
+
+
+def _with_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
+    """`y`, with zeros as the gradient of inputs that it doesn't depend on, or the input itself where that `stays`.
+
+    A conditional that is traced has such gradients for what only its other branch reads; what runs at once has none.
+    """
+    given_by = zip(inputs, stays, strict=True)
+    pairs = [(x, same) for x, same in given_by if "float" in keras.backend.standardize_dtype(x.dtype)]
+
+    @ops.custom_gradient
+    def given(y: Any, *inputs: Any) -> tuple:
+        def gradient(*args: Any, upstream: Any = None) -> tuple:
+            dy = args[0] if upstream is None else upstream
+            return dy, *(x if same else ops.zeros_like(x) for x, (_, same) in zip(inputs, pairs, strict=True))
+
+        return ops.copy(y), gradient
+
+    return given(y, *(x for x, _ in pairs))

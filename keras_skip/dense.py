@@ -106,6 +106,8 @@ class DenseBlock(SkipBlock):
         Huang et al., Densely Connected Convolutional Networks, 2017, https://arxiv.org/abs/1608.06993
     """
 
+    draws_survival = False  # each of its layers draws for itself
+
     def __init__(
         self,
         num_layers: int,

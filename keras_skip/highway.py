@@ -17,15 +17,23 @@ from ._block import Shape, apply
 from ._config import PACKAGE, number, one_of, positive_int
 from ._skip import SkipBlock
 
-_recording: ContextVar[list[tuple["HighwayBlock", Any, Any]] | None] = ContextVar("recording", default=None)
+Gates = list[tuple["HighwayBlock", Any, Any]]
+# Each list that grows, and whether it was opened in code that is being traced.
+_recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings", default=())
 
 
 @contextmanager
-def recorded_gates() -> Iterator[list[tuple["HighwayBlock", Any, Any]]]:
+def recorded_gates() -> Iterator[Gates]:
     """Collects the gates of all highway blocks that run inside, wherever in a model they are. For inference.
+
+    Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions run code from which no
+    gates come.
 
     Yields:
         A list that grows by (block, T(x), C(x)) with each call of a block; a block called twice is in it twice.
+
+    Raises:
+        ValueError: At the end, if there are no gates.
 
     Example:
 
@@ -38,12 +46,30 @@ def recorded_gates() -> Iterator[list[tuple["HighwayBlock", Any, Any]]]:
     >>> [block.name for block, transform, carry in gates]
     ['first', 'second']
     """
-    gates: list[tuple[HighwayBlock, Any, Any]] = []
-    token = _recording.set(gates)
+    gates: Gates = []
+    token = _recordings.set((*_recordings.get(), (gates, _is_traced(ops.ones(())))))
     try:
         yield gates
     finally:
-        _recording.reset(token)
+        _recordings.reset(token)
+    if not gates:
+        raise ValueError(
+            "Expected a network with highway blocks that is called inside recorded_gates, as model(x). Received: no "
+            "gates; predict, evaluate, fit and compiled functions give none."
+        )
+
+
+def _is_traced(x: Any) -> bool:
+    """Whether a tensor stands for numbers that come when traced code runs, and is dead outside of it."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.is_symbolic_tensor(x)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+    return x.device.type == "meta"
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -131,9 +157,9 @@ class HighwayBlock(SkipBlock):
 
     def _run(self, x: Any, training: Any, mask: Any) -> Any:
         transform, carry = self._gates(x, mask)
-        recording = _recording.get()
-        if recording is not None:
-            recording.append((self, transform, carry))
+        for gates, opened_in_trace in _recordings.get():
+            if opened_in_trace or not _is_traced(transform):
+                gates.append((self, transform, carry))
         return self._drop(
             lambda inputs: self._branch(inputs, training, mask),
             x,
@@ -141,6 +167,7 @@ class HighwayBlock(SkipBlock):
             merge=lambda update: transform * update + carry * x,
             dropped=lambda: carry * x,
             training=training,
+            unread=[transform],
         )
 
     def _branch(self, x: Any, training: Any, mask: Any) -> Any:

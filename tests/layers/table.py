@@ -82,6 +82,12 @@ CASES = [
     Case("residual-dilated", ks.ResidualBlock, {"filters": 6, "dilation_rate": 2, "dropout": 0.2}),
     Case("residual-causal", ks.ResidualBlock, {"filters": 6, "padding": "causal", "dilation_rate": 2}, rank=1),
     Case("residual-group-norm", ks.ResidualBlock, {"filters": 8, "normalization": keras.layers.GroupNormalization(2)}),
+    Case("residual-own-norm", ks.ResidualBlock, {"filters": 8, "normalization": keras.layers.BatchNormalization()}),
+    Case(
+        "dense-layer-norm",
+        ks.DenseBlock,
+        {"num_layers": 2, "growth_rate": 3, "normalization": keras.layers.LayerNormalization()},
+    ),
     Case(
         "residual-no-norm",
         ks.ResidualBlock,
@@ -138,6 +144,8 @@ REPRESENTATIVES = [
         "residual-strided-1d",
         "residual-pad",
         "residual-layer",
+        "residual-own-norm",
+        "dense-layer-norm",
         "bottleneck-2d",
         "preactivation-3d",
         "preactivation-bottleneck-0d",

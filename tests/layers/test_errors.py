@@ -75,6 +75,10 @@ AT_BUILD = {
         lambda: ks.ResidualBlock(8, zero_init_gamma=True, normalization=keras.layers.UnitNormalization()),
         (2, 8),
     ),
+    "normalization=RMSNormalization": (
+        lambda: ks.ResidualBlock(8, data_format="channels_first", normalization=keras.layers.RMSNormalization()),
+        (2, 8, 5, 5),
+    ),
 }
 
 

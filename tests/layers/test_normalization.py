@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_skip as ks
 from keras_skip.normalization import BatchNormalization
+from tests.channels import skip_without_channels_first
 
 RNG = np.random.default_rng(0)
 IMAGES = (3.0 + 2.0 * RNG.normal(size=(4, 6, 5, 3))).astype("float32")
@@ -116,6 +117,41 @@ def test_it_is_one_operation_on_tensorflow_and_keras_is_not():
     assert "FusedBatchNormV3" not in operations(keras.layers.BatchNormalization(), (None, 6, 5, 3))
     assert "FusedBatchNormV3" in operations(ks.ResidualBlock(3), (None, 6, 5, 3))
     assert "FusedBatchNormV3" not in operations(BatchNormalization(), (None, 5, 3))
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        keras.layers.BatchNormalization(),
+        keras.layers.LayerNormalization(),
+        keras.layers.LayerNormalization(axis=[-1]),
+        keras.layers.GroupNormalization(2),
+        keras.layers.UnitNormalization(),
+    ],
+    ids=lambda norm: norm.name,
+)
+@pytest.mark.parametrize(
+    "make", [lambda **options: ks.ResidualBlock(4, **options), lambda **options: ks.DenseBlock(2, 4, **options)]
+)
+def test_a_normalization_of_ones_own_finds_the_channels_where_they_are(make, norm):
+    skip_without_channels_first()
+    x = RNG.normal(size=(2, 5, 7, 6)).astype("float32")
+    last, first = (make(normalization=norm, data_format=place) for place in ("channels_last", "channels_first"))
+    last.build(x.shape)
+    first.build((2, 6, 5, 7))
+    first.set_weights(last.get_weights())
+    for training in (False, True):
+        expected = ops.convert_to_numpy(last(x, training=training))
+        received = ops.convert_to_numpy(first(np.moveaxis(x, -1, 1), training=training))
+        np.testing.assert_allclose(np.moveaxis(received, 1, -1), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_axis_that_is_given_is_kept():
+    block = ks.ResidualBlock(
+        8, data_format="channels_first", normalization=keras.layers.LayerNormalization(axis=[2, 3])
+    )
+    block.build((2, 6, 7, 5))
+    assert block.norm1.gamma.shape == (7, 5)
 
 
 def test_a_saved_model_holds_it(tmp_path):

@@ -11,6 +11,18 @@ import keras_skip as ks
 
 X = np.random.default_rng(0).normal(size=(8, 6, 6, 4)).astype("float32")
 
+
+class Implicit(keras.layers.Layer):
+    """Takes no `training`: its dropout has it from the call of the block."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = keras.layers.Dropout(0.5, seed=2)
+
+    def call(self, x):
+        return self.dropout(x)
+
+
 BLOCKS = {
     "dense": lambda **options: ks.DenseBlock(3, 2, **options),
     "dense-plain": lambda **options: ks.DenseBlock(3, 2, bottleneck=False, **options),
@@ -20,6 +32,7 @@ BLOCKS = {
     "residual": lambda **options: ks.ResidualBlock(8, strides=2, **options),
     "residual-dropped": lambda **options: ks.ResidualBlock(4, survival_prob=0.5, dropout=0.4, seed=1, **options),
     "residual-layer": lambda **options: ks.ResidualBlock(4, shortcut=keras.layers.Conv2D(4, 1), **options),
+    "residual-implicit": lambda **options: ks.ResidualBlock(4, shortcut=Implicit(), **options),
     "preactivation": lambda **options: ks.PreActivationBottleneckBlock(8, **options),
     "wide-sample": lambda **options: ks.WideBlock(4, survival_prob=0.5, granularity="sample", seed=1, **options),
     "highway": lambda **options: ks.HighwayBlock(normalization="batch", **options),

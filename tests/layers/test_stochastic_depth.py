@@ -168,6 +168,47 @@ def test_expected_update_is_that_of_inference(block, granularity):
     assert abs(kept.mean() - probability) < 4 * (probability * (1 - probability) / independent) ** 0.5
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX traces, and torch trains in no other way")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: ks.ResidualBlock(4, **options),
+        lambda **options: ks.HighwayBlock(**options),
+        lambda **options: ks.HighwayBlock(recompute=True, **options),
+        lambda **options: ks.DenseBlock(2, 3, **options),
+        lambda **options: ks.StochasticDepth(keras.layers.Dense(4), **options),
+    ],
+)
+def test_a_dropped_branch_has_gradients_of_zero_in_eager_mode(make):
+    import tensorflow as tf
+
+    block = make(survival_prob=1e-9, seed=1)
+    block.build(X.shape)
+    x = tf.constant(X)
+    variables = block.trainable_variables
+    values = [variable.value for variable in variables]
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = block(x, training=True)
+    gradients = tape.gradient(y, [x, *values])
+    for gradient, value in zip(gradients, [x, *values], strict=True):
+        assert gradient is not None and gradient.shape == value.shape
+    # The carry gate is no part of what is dropped.
+    dropped = [g for g, v in zip(gradients[1:], variables, strict=True) if "carry_gate" not in v.path]
+    assert dropped and not any(np.any(gradient) for gradient in dropped)
+
+
+def test_a_layer_of_integers_can_be_dropped():
+    tokens = np.array([[1, 2], [3, 0]])
+    model = keras.Sequential(
+        [keras.Input((2,), dtype="int32"), ks.StochasticDepth(keras.layers.Embedding(4, 3), 0.5, seed=0)]
+    )
+    eager = keras.backend.backend() != "jax"
+    model.compile("sgd", "mse", run_eagerly=eager, jit_compile=not eager)
+    losses = [float(model.train_on_batch(tokens, np.ones((2, 2, 3)))) for _ in range(6)]
+    assert len({round(loss, 4) for loss in losses}) > 1 and 1.0 in losses
+
+
 def test_kept_blocks_learn_what_they_learn_without_the_dropped_ones():
     def network(blocks):
         inputs = keras.Input((4,))

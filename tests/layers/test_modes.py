@@ -1,0 +1,118 @@
+"""A layer learns the same whatever runs it: eagerly, traced, several steps at once, by XLA, on several devices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.layers.table import CASES, REPRESENTATIVES, Case, ids
+
+BACKEND = keras.backend.backend()
+STEPS = 4
+# On JAX each operation of an eager step is compiled by itself, which takes its time.
+ROWS = CASES if BACKEND == "tensorflow" else REPRESENTATIVES
+
+
+def learned(case: Case, **how) -> list[np.ndarray]:
+    """All that a model holds after some steps; a dense layer before the block learns from the gradient of its input."""
+    keras.utils.set_random_seed(3)
+    x = case.data(4 * STEPS)
+    layer = case.make()
+    model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(x.shape[-1]), layer])
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.5), "mse", **how)
+    target = np.random.default_rng(1).normal(size=(len(x), *model.output_shape[1:]))
+    history = model.fit(x, target, batch_size=4, shuffle=False, verbose=0)
+    return [np.array(history.history["loss"]), *(np.array(ops.convert_to_numpy(v)) for v in model.variables)]
+
+
+def draws(case: Case) -> bool:
+    layer = case.make()
+    layer.build(case.shape())
+    return any("seed" in variable.path for variable in layer.variables)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch runs one step at a time, and nothing but eagerly")
+@pytest.mark.parametrize("case", ROWS, ids=ids)
+def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
+    ways = [{"run_eagerly": True}, {"steps_per_execution": STEPS, "jit_compile": BACKEND == "jax"}]
+    # On a CPU, XLA draws other numbers than TensorFlow.
+    if BACKEND == "tensorflow" and not draws(case):
+        ways.append({"jit_compile": True})
+    eager, *others = (learned(case, **way) for way in ways)
+    assert np.isfinite(eager[0]).all()
+    for other in others:
+        for value, expected in zip(other, eager, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
+    steps = [case.data(seed=place) for place in range(2)]
+    outputs, states = [], []
+    for distributed in (False, True):
+        keras.utils.set_random_seed(3)
+        layer = case.make()
+        if distributed:
+            wrapper = keras.layers.TimeDistributed(layer)
+            called = [wrapper(np.stack(steps, axis=1), training=training) for training in (True, False)]
+            outputs.append([ops.convert_to_numpy(y) for y in called])
+        else:
+            called = [[layer(x, training=training) for x in steps] for training in (True, False)]
+            outputs.append([np.stack([ops.convert_to_numpy(y) for y in ys], axis=1) for ys in called])
+        states.append([np.array(ops.convert_to_numpy(v)) for v in layer.variables])
+    for value, expected in zip(outputs[1] + states[1], outputs[0] + states[0], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+
+
+ON_TWO_DEVICES = """
+import numpy as np
+import tensorflow as tf
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+import keras
+from contextlib import nullcontext
+from tests.layers.table import REPRESENTATIVES
+
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+def learned(case, places):
+    keras.utils.set_random_seed(3)
+    x = case.data(4)
+    with strategy.scope() if places > 1 else nullcontext():
+        model = keras.Sequential([keras.Input(x.shape[1:]), keras.layers.Dense(x.shape[-1]), case.make()])
+        model.compile(keras.optimizers.SGD(0.02), "mse", run_eagerly=places == 1, jit_compile=False)
+    target = np.random.default_rng(1).normal(size=(len(x), *model.output_shape[1:]))
+    # Each device gets the batch that the single one gets.
+    model.fit(np.tile(x, (places, *[1] * (x.ndim - 1))), np.tile(target, (places, *[1] * (target.ndim - 1))),
+              batch_size=4 * places, epochs=2, shuffle=False, verbose=0)
+    return {v.path: np.array(v.value) for v in model.variables}
+
+for case in REPRESENTATIVES:
+    one, two = learned(case, 1), learned(case, 2)
+    for (path, expected), value in zip(one.items(), two.values(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5, err_msg=f"{case.name}: {path}")
+    print("same", case.name)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="MirroredStrategy is TensorFlow's")
+def test_two_devices_learn_what_one_learns():
+    # In a process of its own: devices are divided before anything runs on them.
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("same ") == len(REPRESENTATIVES)
