@@ -33,6 +33,8 @@ RUNS = Path("runs") / "figures"
 HIGHWAY = "highway_mlp:depth={},carry=coupled,transform_bias=-4"
 # Without normalisation a deep residual network's first gradients are large, and all are to have the same recipe.
 CLIPPED = {"optimizer.clip_norm": 1.0}
+# Of the trainings whose errors the guide compares.
+SEEDS = 5
 MLPS = ("plain_mlp", "residual_mlp", "highway_mlp", "dense_mlp")
 
 
@@ -85,14 +87,16 @@ def degradation(maker: Maker) -> None:
     """The training error of perceptrons against their depth, with and without skips."""
     forms = ("plain_mlp:depth={}", "residual_mlp:depth={}", HIGHWAY)
     networks = [form.format(depth) for depth in (10, 20, 40, 60) for form in forms]
-    runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=2, **CLIPPED)
+    runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=SEEDS, **CLIPPED)
     _by_depth(maker, "degradation", runs)
 
 
 def degradation_convolutions(maker: Maker) -> None:
     """The same for convolutional networks with batch normalisation."""
     networks = [f"{kind}20:depth={depth}" for depth in (20, 32, 56) for kind in ("plain", "resnet")]
-    runs = maker.trained("degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=2, epochs=10)
+    runs = maker.trained(
+        "degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=SEEDS, epochs=10
+    )
     _by_depth(maker, "degradation_convolutions", runs)
 
 
