@@ -175,7 +175,7 @@ COLUMNS = (
 def summary(run: Run) -> dict[str, Any]:
     """A run as a row of `COLUMNS`: what was set differently from its recipe, and what it reached, where it is known.
 
-    The training accuracy is that of the last epoch, measured while the weights still change, on augmented images.
+    The training accuracy is that of the trained network, on the training images as they are.
     """
     settings = {name: value for name, value in run.record["overrides"].items() if name not in ("source", "epochs")}
     figures = ("validation_accuracy", "test_accuracy", "train_accuracy", "seconds")

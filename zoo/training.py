@@ -297,18 +297,23 @@ class Training:
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
         if self.part != "test":
-            figures = self.learner.evaluate(self._to_evaluate("test"), return_dict=True, verbose=0)
+            figures = self._measured("test")
             results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
         with replacing(run.model_path) as beside:
             self.model.save(beside)
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
-            "train_accuracy": last["accuracy"],
+            # The history's is a mean over the last epoch, on augmented images and while the weights still change.
+            "train_accuracy": self._measured("train")["accuracy"],
             "parameters": count(self.model.trainable_variables),
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
+
+    def _measured(self, part: str) -> dict[str, float]:
+        """What the network reaches on a part of the data as it is."""
+        return self.learner.evaluate(self._to_evaluate(part), return_dict=True, verbose=0)
 
     def _to_evaluate(self, part: str) -> Any:
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))

@@ -105,6 +105,15 @@ def test_results_agree_with_evaluate(run, small_source):
     assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
 
 
+def test_training_accuracy_is_that_of_the_trained_network_on_the_images_as_they_are(run, small_source):
+    logits = zoo.load(run.path).predict(small_source.preprocessing(small_source.train_images), verbose=0)
+    measured = np.mean(logits.argmax(axis=-1) == small_source.train_labels)
+    assert run.results["train_accuracy"] == pytest.approx(measured, abs=1e-6)
+    with (run.path / "history.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert float(last["accuracy"]) < measured - 0.05, "on augmented images, while the weights still changed"
+
+
 def test_same_seed_gives_the_same_network(run, small_source, tmp_path):
     again = zoo.train("plain_mlp_digits", small_source, tmp_path / "again", **OPTIONS)
     other = zoo.train("plain_mlp_digits", small_source, tmp_path / "other", seed=1, **OPTIONS)
@@ -152,7 +161,12 @@ def test_averages_are_what_is_measured_and_saved(small_source, tmp_path):
     figures = zoo.evaluate(run, small_source)
     assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
     last = zoo.train("plain_mlp_digits", small_source, tmp_path / "last", **OPTIONS)
-    assert last.results["train_accuracy"] == run.results["train_accuracy"]
+    accuracies = []
+    for one in (run, last):
+        with (one.path / "history.csv").open() as file:
+            accuracies.append([row["accuracy"] for row in csv.DictReader(file)])
+    assert accuracies[0] == accuracies[1], "the training itself is the same"
+    assert last.results["train_accuracy"] != run.results["train_accuracy"]
     assert last.results["test_loss"] != run.results["test_loss"]
 
 
