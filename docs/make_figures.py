@@ -18,7 +18,10 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
+
 import zoo
+from keras_skip import PreActivationBlock
 from zoo import charts, comparison, gating, gradients
 from zoo.lesions import Lesion
 from zoo.reuse import Reuse
@@ -79,8 +82,26 @@ def gradients_relu(maker: Maker) -> None:
 
 
 def _gradients(maker: Maker, name: str, activation: str) -> None:
-    norms = gradients.compare(MLPS, zoo.load_source("digits"), arguments={"depth": 30, "activation": activation})
+    digits = zoo.load_source("digits")
+    norms = gradients.compare(MLPS, digits, arguments={"depth": 30, "activation": activation})
+    keras.utils.set_random_seed(0)
+    images, labels = gradients.probe_batches(digits, digits.preprocessing, batch_size=256).batch(0, 0)
+    norms += zoo.GradientProbe(_preactivation_mlp(activation)).measure(images, labels)
     maker.keep(name, charts.gradient_flow(norms), norms, gradients.Norm)
+
+
+def _preactivation_mlp(activation: str) -> keras.Model:
+    """The residual perceptron of 30 layers with its activations inside the branches: x + W' f(W f(x) + b) + b'."""
+    options = {
+        "activation": activation,
+        "kernel_initializer": "he_normal" if activation == "relu" else "glorot_uniform",
+    }
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(64, kernel_initializer=options["kernel_initializer"])(keras.layers.Flatten()(image))
+    for place in range(1, 15):
+        x = PreActivationBlock(64, normalization=None, use_bias=True, name=f"block{place}", **options)(x)
+    x = keras.layers.Activation(activation)(x)
+    return keras.Model(image, keras.layers.Dense(10, name="head")(x), name="preactivation_mlp")
 
 
 def degradation(maker: Maker) -> None:

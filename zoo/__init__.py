@@ -1,6 +1,7 @@
 """Networks that skip connections made famous, and their training.
 
-The contents, and the modules by their names, load on first use, so that `import zoo` costs nothing and the command line answers before Keras is there.
+The contents, and the modules by their names, load on first use, so that `import zoo` costs nothing and the command
+line answers before Keras is there.
 """
 
 from importlib import import_module

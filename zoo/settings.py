@@ -157,7 +157,8 @@ class Recipe:
         check(self, "label_smoothing", "a number in [0, 1)", _real(smoothing) and 0 <= smoothing < 1)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
-        check(self, "arguments", "a dictionary", isinstance(self.arguments, dict))
+        named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
+        check(self, "arguments", "a dictionary by name", named)
         for name, kind in PARTS.items():
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
 

@@ -21,7 +21,7 @@ from .gradients import GradientFlow, probe_batches
 from .interruption import Stop, stop_signals
 from .learner import Learner, look_at, make_learner, precision
 from .recipes import get_recipe
-from .registry import build
+from .registry import build, check_arguments
 from .replacement import place_for, settle
 from .report import GRADIENTS, write_report
 from .runs import (
@@ -185,6 +185,13 @@ def resume(
     return settle(run)
 
 
+def build_for(recipe: Recipe, source: Source) -> keras.Model:
+    """The network of a recipe, for the images and classes of a source."""
+    check_arguments(recipe.network, recipe.arguments)
+    arguments = {"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments}
+    return build(recipe.network, network_shape(source), source.classes, **arguments)
+
+
 class Training:
     """A network, its data and its checkpoints, while it is trained in this process.
 
@@ -212,12 +219,7 @@ class Training:
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
         with devices.scope():
-            self.model = build(
-                recipe.network,
-                input_shape=network_shape(source),
-                classes=source.classes,
-                **{"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments},
-            )
+            self.model = build_for(recipe, source)
             self.learner, metrics = make_learner(self.model, recipe, steps)
             look_at(self.learner, self._to_evaluate(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)

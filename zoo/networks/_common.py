@@ -62,7 +62,8 @@ def _is_positive(value: Any) -> bool:
 
 def decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
     """The regulariser whose gradient is `weight_decay * w`: l2(d / 2), since l2(x) has the gradient 2xw."""
-    if weight_decay < 0:
+    real = isinstance(weight_decay, (int, float)) and not isinstance(weight_decay, bool)
+    if not real or not 0 <= weight_decay < float("inf"):
         raise ValueError(f"Expected weight_decay of at least 0. Received: weight_decay={weight_decay!r}")
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
 
