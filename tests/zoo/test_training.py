@@ -71,6 +71,43 @@ def test_what_another_tool_calls_a_run_is_none(run, tmp_path):
     assert [found.path.name for found in zoo.list_runs(tmp_path)] == ["ours"]
 
 
+def without(record, *names):
+    return {name: value for name, value in record.items() if name not in names}
+
+
+BROKEN = {
+    "no JSON": lambda record: "not json",
+    "half": lambda record: json.dumps(record)[:-50],
+    "deep": lambda record: "[" * 10**5,
+    "no source": lambda record: json.dumps(record | {"source": None}),
+    "no start": lambda record: json.dumps(record | {"started": 3}),
+    "nameless data": lambda record: json.dumps(record | {"source": without(record["source"], "name")}),
+    "another recipe": lambda record: json.dumps(record | {"recipe": record["recipe"] | {"color": "red"}}),
+    "no recipe": lambda record: json.dumps(record | {"recipe": without(record["recipe"], "optimizer")}),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_record_does_not_hide_the_others(run, tmp_path, kind):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(run.record))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text(BROKEN[kind](run.record))
+    with pytest.warns(UserWarning, match=r"^Expected .* Received: .*broken.*; it is passed over$"):
+        found = zoo.list_runs(tmp_path)
+    assert [one.path.name for one in found] == ["first", "second"]
+    with pytest.raises(ValueError, match=r"^Expected .* Received: .*broken"):
+        zoo.open_run(tmp_path / "broken")
+
+
+def test_records_of_other_programs_are_passed_over_in_silence(run, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    for text in ("{}", "[1, 2]", "3"):
+        (tmp_path / "theirs" / "run.json").write_text(text)
+        assert zoo.list_runs(tmp_path) == []
+
+
 def test_history_has_a_row_per_epoch(run):
     with (run.path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
