@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .catalogue import MODELS
-from .data import Source
+from .data import Preprocessing, Source
 from .evaluation import EVALUATION_BATCH, accuracy_and_loss, data_for
 from .learner import precision
 from .loading import load

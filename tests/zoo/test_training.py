@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo import gradients
 from zoo.data import Batches
 from zoo.replacement import place_for, settle
 from zoo.runs import replacing
@@ -22,8 +24,6 @@ KINDS = ("plain", "residual", "highway", "dense")
 @pytest.fixture(scope="module")
 def small_source():
     """Two hundred digits to train on and fifty to test on."""
-    from dataclasses import replace
-
     digits = zoo.load_source("digits")
     return replace(
         digits,
@@ -82,6 +82,7 @@ BROKEN = {
     "no source": lambda record: json.dumps(record | {"source": None}),
     "no start": lambda record: json.dumps(record | {"started": 3}),
     "nameless data": lambda record: json.dumps(record | {"source": without(record["source"], "name")}),
+    "data without classes": lambda record: json.dumps(record | {"source": without(record["source"], "class_names")}),
     "another recipe": lambda record: json.dumps(record | {"recipe": record["recipe"] | {"color": "red"}}),
     "no recipe": lambda record: json.dumps(record | {"recipe": without(record["recipe"], "optimizer")}),
 }
@@ -398,6 +399,33 @@ def test_evaluate_refuses_data_that_do_not_fit(run):
         zoo.evaluate(wrong, data="digits")
     with pytest.raises(ValueError, match="Expected data for a model"):
         zoo.evaluate(wrong)
+
+
+def test_classes_other_than_the_run_has_learnt_are_refused(run, small_source):
+    """By whatever measures a run on data that it is given."""
+    animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+    others = replace(small_source, name="animals", class_names=animals, origin={})
+    turned = replace(small_source, name="turned", class_names=small_source.class_names[::-1], origin={})
+    measures = {
+        "evaluate": zoo.evaluate,
+        "gates": zoo.gates,
+        "lesion": zoo.lesion,
+        "report": zoo.write_report,
+        "gradients": lambda run, data: gradients.compare([str(run.path)], data),
+        "weights": lambda run, data: zoo.evaluate("highway_mlp", data, weights="digits"),
+    }
+    for name, measure in measures.items():
+        for data, said in ((others, "aardvark, bee"), (turned, "9, 8, 7")):
+            with pytest.raises(ValueError, match=rf"has learnt, 0, 1, .*\. Received: {data.name}, with {said}"):
+                measure(run, data)
+                pytest.fail(name)
+
+
+def test_numbered_classes_have_no_names_to_compare(small_source, tmp_path):
+    animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+    named = replace(small_source, name="animals", class_names=animals, origin={})
+    run = zoo.train("plain_mlp_digits", named, tmp_path / "run", epochs=1)
+    assert zoo.evaluate(run, small_source)["examples"] == 50
 
 
 def test_file_is_whole_or_not_there(tmp_path):
