@@ -52,7 +52,8 @@ class Maker:
         """The runs of a comparison; what is not there yet is trained."""
 
         def told(run: str, recipe: zoo.Recipe, source: zoo.Source) -> tuple[()]:
-            print(f"    trains {run}", flush=True)
+            if not (self.runs / name / run / "model.keras").is_file():
+                print(f"    trains {run}", flush=True)
             return ()
 
         source = self.mnist if data == "mnist" else data

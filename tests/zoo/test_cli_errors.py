@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 
@@ -11,6 +12,7 @@ import export
 import keras_skip
 import zoo
 import zoo.cli
+from zoo import console
 from zoo.settings import SETTINGS
 
 ODD = ["{[]:1}", "[[]]", "None", "-1", "(", "x", "1e999", "...", "{1:2}", "()", ""]
@@ -98,3 +100,11 @@ def test_odd_settings_are_one_sentence(value, monkeypatch, capsys, tmp_path):
 def test_number_that_no_library_takes_is_refused(name):
     with pytest.raises(ValueError, match=f"^Expected {name} to be"):
         zoo.get_recipe("plain_mlp_digits").changed({name: 2**40})
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("No module named 'torch'", name="torch"), ValueError("No.")])
+def test_noise_before_a_sentence_is_held_back(error, capfd):
+    with pytest.raises(type(error)), console.quietly():
+        os.write(2, b"noise of a library")
+        raise error
+    assert capfd.readouterr().err == ""

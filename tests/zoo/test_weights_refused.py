@@ -396,3 +396,13 @@ def test_a_zip_of_tensors_that_promises_more_than_it_holds(network, tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", b"\0" * 2**26)
     refuses(network, tmp_path / "bomb.pth", r"it promises 67,108,864 bytes and holds \d\d?,\d{3}$")
+
+
+def test_checkpoint_that_promises_more_than_it_holds(tmp_path):
+    from zoo.checkpoints import _read
+
+    np.savez_compressed(tmp_path / "step-1.npz", **{"network/0": np.zeros(2**22, "float32")})
+    with pytest.raises(ValueError, match=r"^it promises 16,777,344 bytes and holds \d\d,\d{3}$"):
+        _read(tmp_path / "step-1.npz")
+    np.savez(tmp_path / "step-2.npz", **{"network/0": np.zeros(2**16, "float32")})
+    assert _read(tmp_path / "step-2.npz")["network/0"].shape == (2**16,)
