@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import zoo
+from zoo.weights.checks import Bomb, variables_of
 
 
 @pytest.fixture(scope="module")
@@ -384,13 +386,6 @@ def test_images_that_promise_more_than_the_weights(network, tmp_path, small_memo
         zoo.load("plain_mlp", weights=path, depth=3)
 
 
-def test_networks_are_read_in_several_threads(network):
-    with ThreadPoolExecutor(4) as pool:
-        loaded = list(pool.map(lambda _: zoo.load(network[1] / "whole.keras"), range(8)))
-    for model in loaded:
-        np.testing.assert_array_equal(model.get_weights()[0], network[0].get_weights()[0])
-
-
 def test_a_zip_of_tensors_that_promises_more_than_it_holds(network, tmp_path):
     pytest.importorskip("torch", reason="torch, which reads .pth files, is not installed")
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -406,3 +401,24 @@ def test_checkpoint_that_promises_more_than_it_holds(tmp_path):
         _read(tmp_path / "step-1.npz")
     np.savez(tmp_path / "step-2.npz", **{"network/0": np.zeros(2**16, "float32")})
     assert _read(tmp_path / "step-2.npz")["network/0"].shape == (2**16,)
+
+
+def test_what_other_threads_make_meanwhile_does_not_count():
+    make = keras.Variable.__init__
+    entered, leave = threading.Event(), threading.Event()
+
+    def reads_too():
+        with variables_of(held=0):
+            entered.set()
+            leave.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        with variables_of(held=0):
+            pool.submit(zoo.build, "plain_mlp", width=512, depth=4).result()
+            waits = pool.submit(reads_too)
+            assert not entered.wait(0.5), "one at a time"
+            with pytest.raises(Bomb, match="promises .* and it holds 0"):
+                zoo.build("plain_mlp", width=512, depth=4)
+        leave.set()
+        waits.result()
+    assert keras.Variable.__init__ is make
