@@ -18,7 +18,10 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
+
 import zoo
+from keras_skip import PreActivationBlock
 from zoo import charts, comparison, gating, gradients
 from zoo.lesions import Lesion
 from zoo.reuse import Reuse
@@ -33,6 +36,8 @@ RUNS = Path("runs") / "figures"
 HIGHWAY = "highway_mlp:depth={},carry=coupled,transform_bias=-4"
 # Without normalisation a deep residual network's first gradients are large, and all are to have the same recipe.
 CLIPPED = {"optimizer.clip_norm": 1.0}
+# Of the trainings whose errors the guide compares.
+SEEDS = 5
 MLPS = ("plain_mlp", "residual_mlp", "highway_mlp", "dense_mlp")
 
 
@@ -47,7 +52,8 @@ class Maker:
         """The runs of a comparison; what is not there yet is trained."""
 
         def told(run: str, recipe: zoo.Recipe, source: zoo.Source) -> tuple[()]:
-            print(f"    trains {run}", flush=True)
+            if not (self.runs / name / run / "model.keras").is_file():
+                print(f"    trains {run}", flush=True)
             return ()
 
         source = self.mnist if data == "mnist" else data
@@ -77,22 +83,42 @@ def gradients_relu(maker: Maker) -> None:
 
 
 def _gradients(maker: Maker, name: str, activation: str) -> None:
-    norms = gradients.compare(MLPS, zoo.load_source("digits"), arguments={"depth": 30, "activation": activation})
+    digits = zoo.load_source("digits")
+    norms = gradients.compare(MLPS, digits, arguments={"depth": 30, "activation": activation})
+    keras.utils.set_random_seed(0)
+    images, labels = gradients.probe_batches(digits, digits.preprocessing, batch_size=256).batch(0, 0)
+    norms += zoo.GradientProbe(_preactivation_mlp(activation)).measure(images, labels)
     maker.keep(name, charts.gradient_flow(norms), norms, gradients.Norm)
+
+
+def _preactivation_mlp(activation: str) -> keras.Model:
+    """The residual perceptron of 30 layers with its activations inside the branches: x + W' f(W f(x) + b) + b'."""
+    options = {
+        "activation": activation,
+        "kernel_initializer": "he_normal" if activation == "relu" else "glorot_uniform",
+    }
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(64, kernel_initializer=options["kernel_initializer"])(keras.layers.Flatten()(image))
+    for place in range(1, 15):
+        x = PreActivationBlock(64, normalization=None, use_bias=True, name=f"block{place}", **options)(x)
+    x = keras.layers.Activation(activation)(x)
+    return keras.Model(image, keras.layers.Dense(10, name="head")(x), name="preactivation_mlp")
 
 
 def degradation(maker: Maker) -> None:
     """The training error of perceptrons against their depth, with and without skips."""
     forms = ("plain_mlp:depth={}", "residual_mlp:depth={}", HIGHWAY)
     networks = [form.format(depth) for depth in (10, 20, 40, 60) for form in forms]
-    runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=2, **CLIPPED)
+    runs = maker.trained("degradation", networks, "digits", recipe="plain_mlp_digits", seeds=SEEDS, **CLIPPED)
     _by_depth(maker, "degradation", runs)
 
 
 def degradation_convolutions(maker: Maker) -> None:
     """The same for convolutional networks with batch normalisation."""
     networks = [f"{kind}20:depth={depth}" for depth in (20, 32, 56) for kind in ("plain", "resnet")]
-    runs = maker.trained("degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=2, epochs=10)
+    runs = maker.trained(
+        "degradation_convolutions", networks, "digits", recipe="resnet20_digits", seeds=SEEDS, epochs=10
+    )
     _by_depth(maker, "degradation_convolutions", runs)
 
 

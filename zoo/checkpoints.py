@@ -21,6 +21,7 @@ import numpy as np
 
 from .learner import Learner
 from .runs import TrainingError, replacing
+from .weights.checks import refuse_zip
 
 KEPT = 2
 # Spare room on the disk for what grows: history, events, run.json.
@@ -152,6 +153,7 @@ class Checkpoints:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    refuse_zip(path)
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
         if damaged is not None:

@@ -18,7 +18,7 @@ from .data import Source, load_source
 from .data.sources import check_source
 from .recipes import get_recipe
 from .registry import entry_of, recipes_of
-from .runs import Run, open_run, replacing
+from .runs import Run, open_run, refuse_existing, replacing
 from .settings import Recipe, setting
 
 # Between settings, not within a tuple.
@@ -46,6 +46,11 @@ class Contestant:
 
     def run_name(self, seed: int) -> str:
         return re.sub(r"[^\w.=-]+", "-", self.text) + f"-{seed}"
+
+    def recipe(self, shared: Recipe, seed: int, source: Source) -> Recipe:
+        """The shared recipe, with this network and a seed."""
+        arguments = {**shared.arguments, **self.arguments}
+        return shared.changed({"network": self.network, "arguments": arguments, "seed": seed, "source": source.name})
 
 
 def compare(
@@ -75,26 +80,33 @@ def compare(
         The runs of each network.
 
     Raises:
-        ValueError: For an unknown name or setting, or if a run in the folder is another one.
+        ValueError: For an unknown name or setting, a network that cannot be built for these data, or if a run in the
+            folder is another one; all of it before anything is trained.
 
     Example:
 
     >>> import zoo
     >>> runs = zoo.compare(["plain_mlp:depth=30", "highway_mlp:depth=30"], "runs/deep")  # doctest: +SKIP
     """
+    from .training import build_for
+
     contestants, chosen = plan(networks, out, data, recipe, seeds, overrides)
     source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
     folder = Path(out)
-    runs: dict[str, list[Run]] = {}
+    planned = [
+        (contestant, folder / contestant.run_name(seed), contestant.recipe(chosen, seed, source))
+        for contestant in contestants
+        for seed in range(seeds)
+    ]
+    # What is wrong with the last of them is said before the first is trained.
+    for _, path, one in planned:
+        _check_place(path, one, source)
     for contestant in contestants:
-        for seed in range(seeds):
-            arguments = {**chosen.arguments, **contestant.arguments}
-            one = chosen.changed(
-                {"network": contestant.network, "arguments": arguments, "seed": seed, "source": source.name}
-            )
-            path = folder / contestant.run_name(seed)
-            shown = callbacks(path.name, one, source) if callbacks else ()
-            runs.setdefault(contestant.text, []).append(_trained(path, one, source, shown))
+        build_for(contestant.recipe(chosen, 0, source), source)
+    runs: dict[str, list[Run]] = {}
+    for contestant, path, one in planned:
+        shown = callbacks(path.name, one, source) if callbacks else ()
+        runs.setdefault(contestant.text, []).append(_trained(path, one, source, shown))
     write_table(folder / "comparison.csv", runs)
     from . import charts
 
@@ -189,11 +201,11 @@ def _first_recipe(network: str, data: str | Source | None) -> Recipe:
     return next((recipe for recipe in known if recipe.source == name), known[0])
 
 
-def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
-    from .training import resume, train
-
+def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
+    """Refuses a folder that holds something else than the run that is to be there."""
     if not (path / "run.json").is_file():
-        return train(recipe, source, path, callbacks=callbacks)
+        refuse_existing(path, overwrite=False)
+        return
     there = open_run(path)
     ours, theirs = recipe.as_dict(), there.record["recipe"]
     different = [name for name in ours if ours[name] != theirs[name]]
@@ -202,4 +214,11 @@ def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
             f"Expected in {str(path)!r} a run of this comparison, or none. Received: one with another "
             f"{', '.join(different) or 'data set'}"
         )
-    return resume(there, source, callbacks=callbacks)
+
+
+def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
+    from .training import resume, train
+
+    if (path / "run.json").is_file():
+        return resume(path, source, callbacks=callbacks)
+    return train(recipe, source, path, callbacks=callbacks)

@@ -49,7 +49,7 @@ def quietly() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except ValueError:
+        except (ValueError, ImportError):
             raise
         except BaseException:
             held.seek(0)

@@ -5,6 +5,7 @@ Nothing here imports Keras before it is needed: the command line first sets the 
 
 import os
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+BACKENDS = ("tensorflow", "jax", "torch")
+# XLA_FLAGS can have XLA write files.
+_PLACES = re.compile(r"dump|dir|file|path|_from|_to\b|[/\\]")
 # What the libraries read when they start.
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -54,20 +58,25 @@ def environment() -> dict[str, Any]:
 def set_again(recorded: Mapping[str, Any]) -> None:
     """Makes this process as a run's record says, as far as that is still possible; what differs is a warning.
 
+    A record may come from somebody else: of the environment it changes no more than `VARIABLES`.
+
     Raises:
-        ValueError: If Keras was imported with another backend.
+        ValueError: If Keras was imported with another backend, or if there is no such backend.
     """
+    backend = recorded.get("backend")
+    if backend not in BACKENDS:
+        raise ValueError(f"Expected the record of a run on {', '.join(BACKENDS)}. Received: {backend!r}")
     if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = recorded["backend"]
+        os.environ["KERAS_BACKEND"] = backend
         for name in VARIABLES:
             os.environ.pop(name, None)
-        os.environ.update(recorded["variables"])
+        os.environ.update(_harmless(recorded.get("variables")))
         return
     import keras
 
-    if keras.backend.backend() != recorded["backend"]:
+    if keras.backend.backend() != backend:
         raise ValueError(
-            f"Expected KERAS_BACKEND={recorded['backend']}, with which the run began. "
+            f"Expected KERAS_BACKEND={backend}, with which the run began. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
     if recorded.get("deterministic"):
@@ -75,10 +84,23 @@ def set_again(recorded: Mapping[str, Any]) -> None:
 
         tf.config.experimental.enable_op_determinism()
     now = environment()
-    different = [name for name in recorded if recorded[name] != now[name]]
+    different = [name for name in now if name in recorded and recorded[name] != now[name]]
     if different:
         were = ", ".join(f"{name}={recorded[name]!r} (now {now[name]!r})" for name in different)
         warnings.warn(f"The run began with {were}: the last bits of its results may change", stacklevel=2)
+
+
+def _harmless(recorded: Any) -> dict[str, str]:
+    """The recorded variables that are ours to set, without values that name a place to read from or to write to."""
+    found = recorded if isinstance(recorded, Mapping) else {}
+    taken = {
+        name: value
+        for name, value in found.items()
+        if name in VARIABLES and isinstance(value, str) and not _PLACES.search(value)
+    }
+    if left := [str(name) for name in found if name not in taken]:
+        warnings.warn(f"The run's record sets {', '.join(left)}, which is left as it is", stacklevel=3)
+    return taken
 
 
 def now() -> str:

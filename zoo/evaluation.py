@@ -1,6 +1,6 @@
 """Evaluation: loss and accuracy of a network on a part of a source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import keras
@@ -31,7 +31,7 @@ def evaluate(
         "loss" (cross-entropy), "accuracy" and "examples".
 
     Raises:
-        ValueError: If there is no such run, source or weights, or if they do not fit.
+        ValueError: If there is no such run, source or weights, or if they do not fit: other images, other classes.
 
     Example:
 
@@ -51,6 +51,7 @@ def subject(
     if weights is not None:
         chosen = card(str(run_or_model), weights)
         model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
+        check_classes(source, chosen.class_names, f"{chosen.network}, {weights}")
         preprocessing = Preprocessing.from_dict(chosen.preprocessing)
     elif isinstance(run_or_model, keras.Model):
         if data is None:
@@ -59,10 +60,34 @@ def subject(
         preprocessing = source.preprocessing
     else:
         run = open_run(run_or_model)
-        model, source = load(run.path), load_source(run.source if data is None else data)
-        preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
+        model, (source, preprocessing) = load(run.path), data_for(run, data)
     check_fits(model, source)
     return model, source, preprocessing
+
+
+def data_for(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
+    """The data of a run, or others of the same classes, and how its network is to see them."""
+    source = load_source(run.source if data is None else data)
+    check_classes(source, run.source["class_names"], str(run.path))
+    return source, Preprocessing.from_dict(run.source["preprocessing"])
+
+
+def check_classes(source: Source, learnt: Iterable[str], by: str) -> None:
+    """Raises a ValueError unless a source has the classes that a network has learnt, in their order.
+
+    Data whose classes are numbered have no names to compare.
+    """
+    learnt = tuple(learnt)
+    if source.class_names not in (learnt, tuple(map(str, range(len(learnt))))):
+        raise ValueError(
+            f"Expected the classes that {by} has learnt, {_listed(learnt)}. "
+            f"Received: {source.name}, with {_listed(source.class_names)}"
+        )
+
+
+def _listed(names: tuple[str, ...], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def check_fits(model: keras.Model, source: Source, note: str = "") -> None:

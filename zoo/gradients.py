@@ -15,7 +15,7 @@ from keras import ops
 
 from .catalogue import MODELS
 from .data import Batches, Preprocessing, Source
-from .evaluation import check_fits, network_shape
+from .evaluation import check_fits, network_shape, subject
 from .loading import load
 from .registry import build
 from .settings import check_interval
@@ -56,8 +56,9 @@ class GradientProbe:
     """
 
     def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
-        self.model, self.name = model, name or model.name
-        copy = keras.models.clone_model(model)
+        # The layers alone: a network that is trained may hold moving averages of its weights beside them.
+        self.model, self.name = keras.Model(model.input, model.output), name or model.name
+        copy = keras.models.clone_model(self.model)
         self._copy = _Measured(copy.input, copy.output, name="measured")
         self._norms = _Norms()
         slow = once or keras.backend.backend() == "tensorflow"
@@ -131,9 +132,11 @@ class GradientFlow(keras.callbacks.Callback):
             csv.writer(file).writerows(self.probe.measure(self.images, self.labels, self.step))
 
 
-def probe_batches(source: Source, preprocessing: Preprocessing, seed: int) -> Batches:
-    """Of training images as they are, but shuffled; what the gradients of a run are measured on."""
-    return Batches(source.train_images, source.train_labels, source.classes, preprocessing, PROBE_BATCH, seed=seed)
+def probe_batches(
+    source: Source, preprocessing: Preprocessing, seed: int = 0, batch_size: int = PROBE_BATCH
+) -> Batches:
+    """Of training images as they are, but shuffled; what gradients are measured on."""
+    return Batches(source.train_images, source.train_labels, source.classes, preprocessing, batch_size, seed=seed)
 
 
 def compare(
@@ -147,7 +150,7 @@ def compare(
 
     Args:
         networks: Names of `zoo.list_models()`, or folders of runs.
-        source: The data, of which the first training images are used.
+        source: The data, of which the same training images are used for all of them, whatever the seed.
         batch_size: How many.
         seed: Of the weights of new networks, each of which begins with it anew.
         arguments: Of new networks, such as {"depth": 30}.
@@ -155,17 +158,19 @@ def compare(
     Raises:
         ValueError: If there is no such network or run, or if a network does not take the images.
     """
-    batches = Batches(
-        source.train_images, source.train_labels, source.classes, source.preprocessing, batch_size, seed=seed
-    )
-    images, labels = batches.batch(0, 0)
     norms: list[Norm] = []
     for name in networks:
         keras.utils.set_random_seed(seed)
-        new = name in MODELS
-        model = build(name, network_shape(source), source.classes, **(arguments or {})) if new else load(name)
+        preprocessing = source.preprocessing
+        if name in MODELS:
+            model = build(name, network_shape(source), source.classes, **(arguments or {}))
+        elif (Path(name) / "run.json").is_file():
+            model, _, preprocessing = subject(name, source)
+        else:
+            model = load(name)
         check_fits(model, source, f" for {name}")
-        norms += GradientProbe(model, name if new else Path(name).name).measure(images, labels)
+        images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
+        norms += GradientProbe(model, name if name in MODELS else Path(name).name).measure(images, labels)
     return norms
 
 

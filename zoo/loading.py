@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from ._names import unknown
 from .catalogue import MODELS
+from .figures import FIGURES
 from .registry import build, entry_of, in_present_order
 from .weights.published import available, find, holders
 
 if TYPE_CHECKING:
     import keras
+
+
+# The features that a head sees are fewer in every network of the registry.
+WIDEST = 4096
 
 
 def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
@@ -115,6 +120,7 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
 def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
     from .weights.archive import input_shape
     from .weights.assignment import assign
+    from .weights.checks import Bomb, broken, variables_of
     from .weights.naming import FAMILIES, naming_for
     from .weights.readers import read
 
@@ -130,7 +136,13 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     if path.suffix == ".keras" and (shape := input_shape(path)):
         defaults["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
-    model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
+    # It is the file that says how large its images are, and so how many weights a perceptron has.
+    held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
+    try:
+        with variables_of(held, others + 4 * WIDEST * (wanted or 0)):
+            model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
+    except Bomb as error:
+        raise broken(path, error) from None
     # A head for other classes is a new one.
     assign(model, naming, arrays, str(weights), head=wanted in (None, theirs))
     return model

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .catalogue import MODELS
-from .data import Preprocessing, Source, load_source
-from .evaluation import EVALUATION_BATCH, accuracy_and_loss
+from .data import Preprocessing, Source
+from .evaluation import EVALUATION_BATCH, accuracy_and_loss, data_for
 from .learner import precision
 from .loading import load
 from .repeating import command
@@ -81,8 +81,7 @@ def publish(
             f"Received: no model.onnx in {str(exported)!r}"
         )
     recipe = opened.recipe
-    source = load_source(opened.source if data is None else data)
-    preprocessing = Preprocessing.from_dict(opened.source["preprocessing"])
+    source, preprocessing = data_for(opened, data)
     model = load(opened.path)
     test = accuracy_and_loss(model, source, preprocessing)
     if abs(test["accuracy"] - opened.results["test_accuracy"]) > SAME:

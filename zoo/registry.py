@@ -2,7 +2,7 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -160,16 +160,27 @@ def build(
     """
     entry = entry_of(name)
     builder = _builder(entry)
-    for argument in overrides:
-        if argument not in _defaults(builder):
-            raise unknown(f"an argument of {name}", argument, _defaults(builder))
+    check_arguments(name, overrides)
     arguments = {**entry.arguments, **overrides}
     if features_only:
         if "features_only" not in inspect.signature(builder).parameters:
             raise ValueError(f"Expected a network with feature maps for features_only=True. Received: {name!r}")
         arguments["features_only"] = True
     shape = in_present_order(entry.input_shape) if input_shape is None else input_shape
-    return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
+    try:
+        return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
+    except TypeError as error:  # a value of another kind than the builder or Keras reckons with
+        given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Expected arguments that {name} can be built with. Received: {given}: {reason}") from error
+
+
+def check_arguments(name: str, arguments: Iterable[str]) -> None:
+    """Raises the ValueError for an argument that a network does not have, with the nearest ones."""
+    known = _defaults(_builder(entry_of(name)))
+    for argument in arguments:
+        if argument not in known:
+            raise unknown(f"an argument of {name}", argument, known)
 
 
 def entry_of(name: str) -> Entry:

@@ -22,6 +22,7 @@ import re
 import shutil
 import subprocess
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,10 +105,11 @@ def open_run(path: "str | Path | Run") -> Run:
     Traceback (most recent call last):
     ValueError: Expected the folder of a run, with a run.json. Received: 'nowhere'
     """
-    run = _read(path.path if isinstance(path, Run) else Path(path))
-    if not _is_ours(run):
-        raise ValueError(f"Expected a run.json of keras-skip. Received: {str(run.path / 'run.json')!r}")
-    return run
+    folder = path.path if isinstance(path, Run) else Path(path)
+    record = _read(folder)
+    if not _is_ours(record):
+        raise ValueError(f"Expected a run.json of keras-skip. Received: {str(folder / 'run.json')!r}")
+    return _checked(folder, record)
 
 
 def open_complete_run(path: "str | Path | Run") -> Run:
@@ -118,14 +120,14 @@ def open_complete_run(path: "str | Path | Run") -> Run:
     return run
 
 
-def _read(folder: Path) -> Run:
+def _read(folder: Path) -> Any:
+    """What is in a folder's run.json, ours or not."""
     try:
-        record = json.loads((folder / "run.json").read_text())
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"Expected the folder of a run, with a run.json. Received: {str(folder)!r}") from None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"Expected a run.json in JSON. Received: {str(folder / 'run.json')!r}: {error}") from None
-    return Run(folder, record)
 
 
 def is_ours(folder: Path) -> bool:
@@ -133,13 +135,30 @@ def is_ours(folder: Path) -> bool:
     return (folder / "run.json").is_file() and _is_ours(_read(folder))
 
 
-def _is_ours(run: Run) -> bool:
+def _is_ours(record: Any) -> bool:
     """Other tools call a file run.json too."""
-    return isinstance(run.record, dict) and run.record.keys() >= {"recipe", "source", "status", "started"}
+    return isinstance(record, dict) and record.keys() >= {"recipe", "source", "status", "started"}
+
+
+def _checked(folder: Path, record: dict[str, Any]) -> Run:
+    """The run of a record of ours; a ValueError if what this version needs of it is not there, or is something else."""
+    run = Run(folder, {"overrides": {}, "results": {}, **record})
+    kinds = {"source": dict, "overrides": dict, "results": dict, "status": str, "started": str}
+    wrong = [name for name, kind in kinds.items() if not isinstance(run.record[name], kind)]
+    try:
+        whole = not wrong and run.source.keys() >= {"class_names", "preprocessing"}
+        if whole and isinstance(run.source["name"], str) and run.recipe:
+            return run
+        reason = f"another {' and '.join(wrong) or 'source'} than a run has"
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise ValueError(f"Expected the record of a run. Received: {str(folder / 'run.json')!r}, with {reason}")
 
 
 def list_runs(folder: str | Path) -> list[Run]:
     """The runs in a folder and below it, the oldest first; folders that are none are passed over.
+
+    A run.json that cannot be read, or is a damaged one of ours, is passed over with a warning.
 
     Args:
         folder: Such as "runs".
@@ -153,8 +172,15 @@ def list_runs(folder: str | Path) -> list[Run]:
     >>> zoo.list_runs("nowhere")
     []
     """
-    found = (_read(path.parent) for path in Path(folder).rglob("run.json"))
-    return sorted(filter(_is_ours, found), key=lambda run: (run.record["started"], str(run.path)))
+    found = []
+    for path in Path(folder).rglob("run.json"):
+        try:
+            record = _read(path.parent)
+            if _is_ours(record):
+                found.append(_checked(path.parent, record))
+        except ValueError as error:
+            warnings.warn(f"{error}; it is passed over", stacklevel=2)
+    return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
 
 
 # What `summary` says of a run.
@@ -175,7 +201,7 @@ COLUMNS = (
 def summary(run: Run) -> dict[str, Any]:
     """A run as a row of `COLUMNS`: what was set differently from its recipe, and what it reached, where it is known.
 
-    The training accuracy is that of the last epoch, measured while the weights still change, on augmented images.
+    The training accuracy is that of the trained network, on the training images as they are.
     """
     settings = {name: value for name, value in run.record["overrides"].items() if name not in ("source", "epochs")}
     figures = ("validation_accuracy", "test_accuracy", "train_accuracy", "seconds")

@@ -26,11 +26,11 @@ def check_interval(steps: int, name: str) -> None:
 
 
 def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
 
 
 def _real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ class Recipe:
     result: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("name", "network", "source"):
+        for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
         for name in ("epochs", "batch_size"):
             check(self, name, "a positive integer", _whole(getattr(self, name), 1))
@@ -157,7 +157,8 @@ class Recipe:
         check(self, "label_smoothing", "a number in [0, 1)", _real(smoothing) and 0 <= smoothing < 1)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
-        check(self, "arguments", "a dictionary", isinstance(self.arguments, dict))
+        named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
+        check(self, "arguments", "a dictionary by name", named)
         for name, kind in PARTS.items():
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
 
@@ -223,5 +224,5 @@ def setting(text: str) -> tuple[str, Any]:
         raise ValueError(f"Expected a setting as name=value. Received: {text!r}")
     try:
         return name.strip(), ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last three of what is no literal
         return name.strip(), value.strip()

@@ -21,7 +21,7 @@ from .gradients import GradientFlow, probe_batches
 from .interruption import Stop, stop_signals
 from .learner import Learner, look_at, make_learner, precision
 from .recipes import get_recipe
-from .registry import build
+from .registry import build, check_arguments
 from .replacement import place_for, settle
 from .report import GRADIENTS, write_report
 from .runs import (
@@ -185,6 +185,13 @@ def resume(
     return settle(run)
 
 
+def build_for(recipe: Recipe, source: Source) -> keras.Model:
+    """The network of a recipe, for the images and classes of a source."""
+    check_arguments(recipe.network, recipe.arguments)
+    arguments = {"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments}
+    return build(recipe.network, network_shape(source), source.classes, **arguments)
+
+
 class Training:
     """A network, its data and its checkpoints, while it is trained in this process.
 
@@ -212,12 +219,7 @@ class Training:
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
         with devices.scope():
-            self.model = build(
-                recipe.network,
-                input_shape=network_shape(source),
-                classes=source.classes,
-                **{"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments},
-            )
+            self.model = build_for(recipe, source)
             self.learner, metrics = make_learner(self.model, recipe, steps)
             look_at(self.learner, self._to_evaluate(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
@@ -297,18 +299,23 @@ class Training:
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
         if self.part != "test":
-            figures = self.learner.evaluate(self._to_evaluate("test"), return_dict=True, verbose=0)
+            figures = self._measured("test")
             results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
         with replacing(run.model_path) as beside:
             self.model.save(beside)
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
-            "train_accuracy": last["accuracy"],
+            # The history's is a mean over the last epoch, on augmented images and while the weights still change.
+            "train_accuracy": self._measured("train")["accuracy"],
             "parameters": count(self.model.trainable_variables),
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
+
+    def _measured(self, part: str) -> dict[str, float]:
+        """What the network reaches on a part of the data as it is."""
+        return self.learner.evaluate(self._to_evaluate(part), return_dict=True, verbose=0)
 
     def _to_evaluate(self, part: str) -> Any:
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))

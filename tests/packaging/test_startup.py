@@ -1,6 +1,7 @@
 """What starts without what, so that it starts quickly; how quickly, benchmarks/imports.py measures."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,16 @@ before = set(sys.modules)
 import keras_skip
 print(*{name.split(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))
 """
+# Each of the names in turn, as an attribute of what was imported; those that are not there come out.
+RESOLVE = """
+import sys, zoo, export, keras_skip
+for name in sys.argv[1:]:
+    here = sys.modules[name.partition(".")[0]]
+    for part in name.split(".")[1:]:
+        here = getattr(here, part, None)
+    if here is None:
+        print(name)
+"""
 HEAVY = "keras", "matplotlib", "onnxruntime", "sklearn", "tensorflow"
 IMPORT_COMMAND_LINE = f"import sys, zoo.cli; print(*set(sys.modules).intersection({HEAVY}))"
 # None in sys.modules makes `import` raise ModuleNotFoundError.
@@ -21,8 +32,9 @@ BLOCK = "import sys; sys.modules.update(dict.fromkeys(('keras', 'tensorflow', 'k
 IMPORT_EXPORT = BLOCK + "import export; print(*[name for name in export.__all__ if hasattr(export, name)])"
 
 
-def python(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True)
+def python(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -43,3 +55,12 @@ def test_the_block_of_the_test_above_blocks():
     code = BLOCK + "import tensorflow"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1 and "ModuleNotFoundError" in result.stderr
+
+
+def test_what_the_documentation_names_is_there_after_importing_the_package():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    mentioned = re.compile(r"(?<![\w./])(?:zoo|export|keras_skip)(?:\.[A-Za-z]\w*)+")
+    found = {name for page in pages for name in mentioned.findall(page.read_text(encoding="utf-8"))}
+    names = {name for name in found if not name.endswith((".md", ".py"))}
+    assert {"zoo.charts", "zoo.devices.select", "zoo.speed.measure", "export.Predictor"} <= names
+    assert python(RESOLVE, *sorted(names), "zoo.nothing").split() == ["zoo.nothing"]

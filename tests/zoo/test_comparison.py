@@ -87,12 +87,26 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
         (["plain_mlp"], {"seeds": 0}, "seeds=0"),
         (["resnet50"], {}, "Expected a recipe, since there is none for resnet50"),
         (["plain_mlp"], {"epoch": 2}, "Did you mean epochs"),
+        (["plain_mlp", "highway_mlp:widht=3"], {}, "Did you mean width"),
+        (["plain_mlp", "residual_mlp:depth=9"], {}, "Expected an even depth"),
+        (["plain_mlp", "plain_mlp:weight_decay=x"], {}, "Received: weight_decay='x'"),
+        (["plain_mlp", "highway_mlp:activation=(1, 2)"], {}, "activation"),
+        (["plain_mlp", "plain_mlp:classes=3"], {}, "Expected an argument of plain_mlp"),
+        (["plain_mlp", "resnet50"], {"recipe": "plain_mlp_digits"}, "at least 32"),
     ],
 )
 def test_mistakes_are_a_sentence_and_train_nothing(networks, options, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         zoo.compare(networks, tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_holds_something_else_is_refused_before_the_first_is_trained(tmp_path):
+    (tmp_path / "highway_mlp-0").mkdir()
+    (tmp_path / "highway_mlp-0" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="highway_mlp-0"):
+        zoo.compare(["plain_mlp", "highway_mlp"], tmp_path, seeds=1, epochs=1)
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_contestants_have_names_for_folders():

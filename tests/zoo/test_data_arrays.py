@@ -144,6 +144,7 @@ def test_cifar_is_read_from_its_own_files(tmp_path, hundred):
     assert source.class_names == (("apple", "bear") if hundred else ("ship", "truck"))
     with tarfile.open(tmp_path / "cifar.tar") as archive:
         archive.extractall(tmp_path, filter="data")
+    assert not (tmp_path / "sources").exists() or not list((tmp_path / "sources").iterdir()), "nothing was decoded"
     extracted = zoo.load_source(tmp_path / "cifar-batches-py")
     assert extracted.fingerprint == source.fingerprint
     assert zoo.load_source(extracted.as_dict()).fingerprint == source.fingerprint

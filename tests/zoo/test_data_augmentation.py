@@ -290,6 +290,23 @@ def test_rand_augment_chooses_all_operations_alike_and_leaves_labels(monkeypatch
     assert min(counts.values()) > 140 and max(counts.values()) < 260
 
 
+@pytest.mark.parametrize("most", [1, 16, 85])
+def test_rand_augment_keeps_to_the_range_of_the_pixels(most):
+    """What it does to pixels that end at 16 is what it does to the same images that end at 255."""
+    data = np.random.default_rng(0).integers(0, most + 1, (200, 8, 8, 1), dtype="uint8")
+    stretched = np.round(data * (255 / most)).astype("uint8")
+    out, _ = whole(Augmentation(rand_ops=2), data, preprocessing=zoo.Preprocessing(1 / most, (0.0,), (1.0,)))
+    expected, _ = whole(Augmentation(rand_ops=2), stretched, preprocessing=zoo.Preprocessing(1 / 255, (0.0,), (1.0,)))
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    assert out.min() >= 0 and out.max() == pytest.approx(1)
+
+
+def test_rand_augment_refuses_pixels_of_an_unknown_range():
+    with pytest.raises(ValueError, match=r"for rand_ops, .* Received: pixels up to 16, scale=1\.0$"):
+        batches(Augmentation(rand_ops=1), np.full((8, 8, 8, 1), 16, "uint8"))
+    batches(Augmentation(flip=True), np.full((8, 8, 8, 1), 16, "uint8"))
+
+
 def test_rand_augment_takes_grey_images():
     out, _ = whole(Augmentation(rand_ops=3), images(64, (8, 8, 1)))
     assert out.shape == (64, 8, 8, 1)

@@ -205,3 +205,18 @@ def test_rows_of_an_array_on_disk(tmp_path):
         np.testing.assert_array_equal(some[index], expected[index])
     np.testing.assert_array_equal(some, expected)
     assert np.asarray(some, "float32").dtype == np.float32
+
+
+def test_preprocessing_takes_the_images_of_a_folder(data):
+    source = zoo.load_source(data)
+    assert isinstance(source.train_images, Rows)
+    expected = source.preprocessing(np.asarray(source.train_images))
+    np.testing.assert_array_equal(source.preprocessing(source.train_images), expected)
+    assert abs(expected.mean()) < 0.01
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_single_class_is_refused(data, tmp_path, cached):
+    (data / "dog").rename(tmp_path / "dog")
+    with pytest.raises(ValueError, match=r"Expected train_labels of two classes or more, .* images of 'cat' alone"):
+        zoo.load_source(data, cache=cached)

@@ -1,5 +1,7 @@
 """The norms of gradients: those of the tape, on a network that stays as it is, in a table and in a figure."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -143,3 +145,28 @@ def test_images_that_do_not_fit_are_a_sentence(tmp_path):
     other = zoo.Source("wide", wide, labels, wide, labels, source.class_names, source.preprocessing)
     with pytest.raises(ValueError, match=r"Expected images of shape \(8, 8, 1\) .* Received: wide, "):
         compare([str(run.path)], other)
+
+
+def test_seed_is_that_of_new_weights_alone(tmp_path):
+    run = zoo.train("plain_mlp_digits", out=tmp_path / "run", epochs=1, **{"arguments.depth": 4})
+    source = zoo.load_source("digits")
+    first, second = (compare([str(run.path), "plain_mlp"], source, 64, seed) for seed in (0, 1))
+    trained = [[norm.norm for norm in norms if norm.network == "run"] for norms in (first, second)]
+    assert trained[0] == pytest.approx(trained[1], rel=1e-4)
+    new = [[norm.norm for norm in norms if norm.network == "plain_mlp"] for norms in (first, second)]
+    assert new[0] != pytest.approx(new[1], rel=1e-2)
+
+
+def test_trained_network_sees_the_images_as_its_run_saw_them(tmp_path):
+    run = zoo.train("plain_mlp_digits", out=tmp_path / "run", epochs=1, **{"arguments.depth": 4})
+    source = zoo.load_source("digits")
+    other = replace(source, preprocessing=zoo.Preprocessing(1.0, (0.0,), (1.0,)))
+    first, second = (compare([str(run.path)], data, 64) for data in (source, other))
+    assert [norm.norm for norm in second] == pytest.approx([norm.norm for norm in first], rel=1e-4)
+
+
+def test_gradients_are_recorded_beside_moving_averages(tmp_path):
+    settings = {"epochs": 1, "batch_size": 256, "gradients": 3, "arguments.depth": 4}
+    plain = zoo.train("plain_mlp_digits", out=tmp_path / "plain", **settings)
+    averaged = zoo.train("plain_mlp_digits", out=tmp_path / "averaged", **settings, **{"optimizer.ema": 0.9})
+    assert (averaged.path / "gradients.csv").read_text() == (plain.path / "gradients.csv").read_text()

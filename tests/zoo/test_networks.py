@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.catalogue import MODELS
 from zoo.counting import count
 from zoo.learner import precision
 from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
@@ -103,3 +104,28 @@ def test_logits_are_float32_in_mixed_precision():
         model = cifar_resnet((8, 8, 1))
     assert model.output.dtype == "float32"
     assert model.get_layer("stage1_block1").compute_dtype == "bfloat16"
+
+
+def _with_fewer_blocks(name):
+    """Builder and arguments of a network; of the giants, those of a shallower one of the same form."""
+    entry = MODELS[name]
+    depth = entry.arguments["depth"]
+    if entry.classes == 1000:
+        depth = {101: 50, 152: 50, 169: 121, 201: 121}.get(depth, depth)
+    elif depth > 60:
+        depth = 36 + depth % 18  # 18 layers are whole blocks in each of the three stages, of whatever kind
+    return entry.builder, tuple({**entry.arguments, "depth": depth}.items())
+
+
+# Each form once, under the name of its first network.
+FORMS = {_with_fewer_blocks(name): name for name in reversed(MODELS)}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=FORMS.values())
+def test_no_two_kernels_start_equal(form):
+    name, (_, arguments) = FORMS[form], form
+    height, _, channels = MODELS[name].input_shape
+    shape = (min(height, 32),) * 2 + (channels,)
+    network = zoo.build(name, shape, classes=3, **dict(arguments))
+    kernels = [np.asarray(v).tobytes() for v in network.trainable_variables if v.path.endswith("kernel")]
+    assert len(set(kernels)) == len(kernels) > 2

@@ -155,10 +155,26 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
         zoo.resume(tmp_path / "run", other)
     from zoo.environment import environment, set_again
 
-    with pytest.raises(ValueError, match="Expected KERAS_BACKEND=numpy"):
+    with pytest.raises(ValueError, match="Expected KERAS_BACKEND=jax"):
+        set_again(environment() | {"backend": "jax"})
+    with pytest.raises(ValueError, match="on tensorflow, jax, torch. Received: 'numpy'"):
         set_again(environment() | {"backend": "numpy"})
     with pytest.warns(UserWarning, match="cores=99"):
         set_again(environment() | {"cores": 99})
+
+
+def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):
+    from zoo.environment import set_again
+
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.setattr(os, "environ", {"PATH": "/bin", "OMP_NUM_THREADS": "8"})
+    strange = {"PATH": "/evil", "LD_PRELOAD": "evil.so", "XLA_FLAGS": "--xla_dump_to=here", "OMP_NUM_THREADS": 3}
+    with pytest.warns(UserWarning, match="sets PATH, LD_PRELOAD, XLA_FLAGS, OMP_NUM_THREADS, which is left"):
+        set_again({"backend": "jax", "variables": {**strange, "TF_DETERMINISTIC_OPS": "1"}})
+    assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", "TF_DETERMINISTIC_OPS": "1"}
+    flags = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false --xla_force_host_platform_device_count=2"}
+    set_again({"backend": "jax", "variables": flags})
+    assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", **flags}
 
 
 def test_data_given_again_is_split_and_preprocessed_as_it_was(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo import gradients
 from zoo.data import Batches
 from zoo.replacement import place_for, settle
 from zoo.runs import replacing
@@ -22,8 +24,6 @@ KINDS = ("plain", "residual", "highway", "dense")
 @pytest.fixture(scope="module")
 def small_source():
     """Two hundred digits to train on and fifty to test on."""
-    from dataclasses import replace
-
     digits = zoo.load_source("digits")
     return replace(
         digits,
@@ -71,6 +71,44 @@ def test_what_another_tool_calls_a_run_is_none(run, tmp_path):
     assert [found.path.name for found in zoo.list_runs(tmp_path)] == ["ours"]
 
 
+def without(record, *names):
+    return {name: value for name, value in record.items() if name not in names}
+
+
+BROKEN = {
+    "no JSON": lambda record: "not json",
+    "half": lambda record: json.dumps(record)[:-50],
+    "deep": lambda record: "[" * 10**5,
+    "no source": lambda record: json.dumps(record | {"source": None}),
+    "no start": lambda record: json.dumps(record | {"started": 3}),
+    "nameless data": lambda record: json.dumps(record | {"source": without(record["source"], "name")}),
+    "data without classes": lambda record: json.dumps(record | {"source": without(record["source"], "class_names")}),
+    "another recipe": lambda record: json.dumps(record | {"recipe": record["recipe"] | {"color": "red"}}),
+    "no recipe": lambda record: json.dumps(record | {"recipe": without(record["recipe"], "optimizer")}),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_record_does_not_hide_the_others(run, tmp_path, kind):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(run.record))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text(BROKEN[kind](run.record))
+    with pytest.warns(UserWarning, match=r"^Expected .* Received: .*broken.*; it is passed over$"):
+        found = zoo.list_runs(tmp_path)
+    assert [one.path.name for one in found] == ["first", "second"]
+    with pytest.raises(ValueError, match=r"^Expected .* Received: .*broken"):
+        zoo.open_run(tmp_path / "broken")
+
+
+def test_records_of_other_programs_are_passed_over_in_silence(run, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    for text in ("{}", "[1, 2]", "3"):
+        (tmp_path / "theirs" / "run.json").write_text(text)
+        assert zoo.list_runs(tmp_path) == []
+
+
 def test_history_has_a_row_per_epoch(run):
     with (run.path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -103,6 +141,15 @@ def test_results_agree_with_evaluate(run, small_source):
     figures = zoo.evaluate(run.path, small_source)
     assert figures["accuracy"] == pytest.approx(run.results["test_accuracy"])
     assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
+
+
+def test_training_accuracy_is_that_of_the_trained_network_on_the_images_as_they_are(run, small_source):
+    logits = zoo.load(run.path).predict(small_source.preprocessing(small_source.train_images), verbose=0)
+    measured = np.mean(logits.argmax(axis=-1) == small_source.train_labels)
+    assert run.results["train_accuracy"] == pytest.approx(measured, abs=1e-6)
+    with (run.path / "history.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert float(last["accuracy"]) < measured - 0.05, "on augmented images, while the weights still changed"
 
 
 def test_same_seed_gives_the_same_network(run, small_source, tmp_path):
@@ -152,7 +199,12 @@ def test_averages_are_what_is_measured_and_saved(small_source, tmp_path):
     figures = zoo.evaluate(run, small_source)
     assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
     last = zoo.train("plain_mlp_digits", small_source, tmp_path / "last", **OPTIONS)
-    assert last.results["train_accuracy"] == run.results["train_accuracy"]
+    accuracies = []
+    for one in (run, last):
+        with (one.path / "history.csv").open() as file:
+            accuracies.append([row["accuracy"] for row in csv.DictReader(file)])
+    assert accuracies[0] == accuracies[1], "the training itself is the same"
+    assert last.results["train_accuracy"] != run.results["train_accuracy"]
     assert last.results["test_loss"] != run.results["test_loss"]
 
 
@@ -347,6 +399,33 @@ def test_evaluate_refuses_data_that_do_not_fit(run):
         zoo.evaluate(wrong, data="digits")
     with pytest.raises(ValueError, match="Expected data for a model"):
         zoo.evaluate(wrong)
+
+
+def test_classes_other_than_the_run_has_learnt_are_refused(run, small_source):
+    """By whatever measures a run on data that it is given."""
+    animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+    others = replace(small_source, name="animals", class_names=animals, origin={})
+    turned = replace(small_source, name="turned", class_names=small_source.class_names[::-1], origin={})
+    measures = {
+        "evaluate": zoo.evaluate,
+        "gates": zoo.gates,
+        "lesion": zoo.lesion,
+        "report": zoo.write_report,
+        "gradients": lambda run, data: gradients.compare([str(run.path)], data),
+        "weights": lambda run, data: zoo.evaluate("highway_mlp", data, weights="digits"),
+    }
+    for name, measure in measures.items():
+        for data, said in ((others, "aardvark, bee"), (turned, "9, 8, 7")):
+            with pytest.raises(ValueError, match=rf"has learnt, 0, 1, .*\. Received: {data.name}, with {said}"):
+                measure(run, data)
+                pytest.fail(name)
+
+
+def test_numbered_classes_have_no_names_to_compare(small_source, tmp_path):
+    animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+    named = replace(small_source, name="animals", class_names=animals, origin={})
+    run = zoo.train("plain_mlp_digits", named, tmp_path / "run", epochs=1)
+    assert zoo.evaluate(run, small_source)["examples"] == 50
 
 
 def test_file_is_whole_or_not_there(tmp_path):

@@ -14,7 +14,7 @@ class Augmentation:
         pad: Pixels by which an image is padded on each side before a random crop of its size.
         pad_mode: "constant" (zeros) or "reflect".
         flip: Whether images are mirrored, left to right, at random.
-        rand_ops: RandAugment: operations for each image.
+        rand_ops: RandAugment: operations for each image, in the range of its pixels.
         rand_magnitude: RandAugment: their strength, from 0 to 10.
         cutout: Side, in pixels, of a square that is replaced by the mean, 0 after standardisation. Its centre is any
             pixel of the image, so that a part of it may lie outside.

@@ -10,7 +10,7 @@ import numpy as np
 from .augment import crop, cut_out, flip, mix
 from .augmentation import Augmentation
 from .rand_augment import rand_augment
-from .source import Preprocessing
+from .source import Preprocessing, chunks
 
 NOTHING = Augmentation()
 
@@ -82,6 +82,7 @@ class Batches(keras.utils.PyDataset):
         self.one_hot = np.eye(classes, dtype="float32")
         self.batch_size, self.seed = batch_size, seed
         self.augmentation, self.shard = augmentation, shard
+        self.brightest = _brightest(images, preprocessing) if augmentation.rand_ops else 255
         self.position = (0, start)
         self._order = functools.lru_cache(maxsize=2)(self._shuffled)
 
@@ -144,7 +145,8 @@ class Batches(keras.utils.PyDataset):
         if options.flip:
             images = flip(images, rng, count, places)
         if options.rand_ops:
-            images = rand_augment(images, options.rand_ops, options.rand_magnitude, rng, count, places)
+            strength = options.rand_magnitude
+            images = rand_augment(images, options.rand_ops, strength, rng, count, places, self.brightest)
         images = self.preprocessing(images)
         if options.cutout:
             images = cut_out(images, options.cutout, rng, count, places)
@@ -154,6 +156,22 @@ class Batches(keras.utils.PyDataset):
         if self.seed is None:
             return np.arange(len(self.images))
         return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
+
+
+def _brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
+    """Where the range of the pixels ends: at what `preprocessing.scale` makes 1, or at 255 if they are beyond that."""
+    brightest = 1 / preprocessing.scale
+    if abs(brightest - 255) < 0.5:
+        return 255
+    found = max(int(chunk.max()) for chunk in chunks(images))
+    if found <= brightest <= 255:
+        return brightest
+    if found > 127:
+        return 255
+    raise ValueError(
+        "Expected pixels from 0 to 255, or from 0 to 1 / preprocessing.scale, for rand_ops, which needs their range. "
+        f"Received: pixels up to {found}, scale={preprocessing.scale!r}"
+    )
 
 
 def as_configured(images: np.ndarray) -> np.ndarray:

@@ -109,6 +109,8 @@ class Pile:
 def building(target: Path | None) -> Iterator[Path | None]:
     """A folder to write to, which takes the target's place if the block ends well; None where that cannot be written.
 
+    Where nothing was written with `write`, since the files hold no images to decode, there is no target either.
+
     Raises:
         OSError: If the disk is full.
     """
@@ -127,7 +129,7 @@ def building(target: Path | None) -> Iterator[Path | None]:
             )
     try:
         yield beside
-        if beside is not None and target is not None:
+        if beside is not None and target is not None and (beside / "source.json").is_file():
             _move(beside, target)
     except OSError as error:
         if beside is None or error.filename not in (None, str(beside)):

@@ -7,7 +7,8 @@ With m for the strength over 10, and the sign by chance where there are two:
     translate    +- 0.3 m of the side     posterize                 8 - 4 m bits
     auto-contrast, equalize, identity     solarize                  from 256 (1 - m)
 
-What comes from outside of the image is grey, 128. The pixels are taken to range from 0 to 255.
+What comes from outside of the image is grey, 128 of 255. Pixels that end elsewhere than at 255, as those of the digits
+do at 16, are stretched to that range, and shrunk again afterwards.
 """
 
 from collections.abc import Callable
@@ -123,9 +124,19 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def rand_augment(
-    images: np.ndarray, ops: int, magnitude: float, rng: np.random.Generator, count: int, places: np.ndarray
+    images: np.ndarray,
+    ops: int,
+    magnitude: float,
+    rng: np.random.Generator,
+    count: int,
+    places: np.ndarray,
+    brightest: float = 255,
 ) -> np.ndarray:
-    """The images after `ops` operations each."""
+    """The images, of pixels from 0 to `brightest`, after `ops` operations each; with another end than 255 as floats."""
+    if brightest != 255:
+        stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
+        changed = rand_augment(stretched, ops, magnitude, rng, count, places)
+        return changed.astype("float32") * (brightest / 255)
     chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, places]
     strengths = rng.choice((-0.1, 0.1), (ops, count))[:, places] * magnitude
     images = images.copy()

@@ -29,7 +29,8 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, pixels: "np.ndarray | Rows") -> np.ndarray:
+        pixels = np.asarray(pixels)
         # Whole rows in place: over a last axis of three channels, NumPy takes ten times as long.
         width, channels = pixels.shape[-2:]
         seen = pixels.reshape(-1, width * channels).astype("float32")
@@ -144,6 +145,11 @@ class Source:
                 raise ValueError(
                     f"Expected {part}_labels from 0 to {self.classes - 1}, one for each class name. "
                     f"Received: {part}_labels from {labels.min()} to {labels.max()}"
+                )
+            if part == "train" and labels.min() == labels.max():
+                raise ValueError(
+                    f"Expected train_labels of two classes or more, which a network can tell apart. "
+                    f"Received: {self.name!r} with images of {self.class_names[labels[0]]!r} alone"
                 )
             if images.shape[1:] != self.input_shape:
                 raise ValueError(

@@ -62,22 +62,26 @@ def _is_positive(value: Any) -> bool:
 
 def decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
     """The regulariser whose gradient is `weight_decay * w`: l2(d / 2), since l2(x) has the gradient 2xw."""
-    if weight_decay < 0:
+    real = isinstance(weight_decay, (int, float)) and not isinstance(weight_decay, bool)
+    if not real or not 0 <= weight_decay < float("inf"):
         raise ValueError(f"Expected weight_decay of at least 0. Received: weight_decay={weight_decay!r}")
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
 
 
 def kernels(weight_decay: float) -> dict[str, Any]:
-    """Initialiser and regulariser of every convolution."""
+    """Initialiser and regulariser of the convolutions of a block, which copies the initialiser for each."""
     # The papers draw from an untruncated normal with fan-out; "he_normal" is truncated, with fan-in.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return {"kernel_initializer": initializer, "kernel_regularizer": decay(weight_decay)}
 
 
-def stem(image: Any, filters: int, weight_decay: float) -> Any:
-    """The first convolution, 3x3, without normalisation and activation."""
-    return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name="stem_conv", **kernels(weight_decay))(
-        image
+def convolution(x: Any, filters: int, name: str, weight_decay: float, strides: int = 1) -> Any:
+    """A 3x3 convolution outside of a block, without normalisation and activation.
+
+    Its initialiser is its own: one object gives the same values to every layer that has it.
+    """
+    return keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, name=name, **kernels(weight_decay))(
+        x
     )
 
 

@@ -15,7 +15,7 @@ import keras
 
 from keras_skip import DenseBlock, TransitionBlock
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, positive, stem
+from ._common import block_norm, blocks_per_stage, convolution, image_input, kernels, network, norm_activation, positive
 
 
 def cifar_densenet(
@@ -63,7 +63,7 @@ def cifar_densenet(
     is_bc = bottleneck and compression < 1.0
     options: dict[str, Any] = {"dropout": dropout, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
-    x = stem(image, 2 * growth_rate if is_bc else 16, weight_decay)
+    x = convolution(image, 2 * growth_rate if is_bc else 16, "stem_conv", weight_decay)
     maps = {}
     for block in range(1, 4):
         x = DenseBlock(layers, growth_rate, bottleneck, recompute=recompute, name=f"block{block}", **options)(x)

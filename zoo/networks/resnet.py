@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import ResidualBlock, StochasticDepthBlock, linear_survival
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, stem
+from ._common import block_norm, blocks_per_stage, convolution, image_input, kernels, network, norm_activation
 
 STAGES = (16, 32, 64)
 
@@ -83,13 +83,10 @@ def plain(
     >>> plain((32, 32, 3)).count_params() - 1376
     269722
     """
-    options = {"padding": "same", "use_bias": False, **kernels(weight_decay)}
 
     def block(x: Any, filters: int, strides: int, name: str) -> Any:
-        x = keras.layers.Conv2D(filters, 3, strides, name=f"{name}_conv1", **options)(x)
-        x = norm_activation(x, f"{name}_1")
-        x = keras.layers.Conv2D(filters, 3, name=f"{name}_conv2", **options)(x)
-        return norm_activation(x, f"{name}_2")
+        x = norm_activation(convolution(x, filters, f"{name}_conv1", weight_decay, strides), f"{name}_1")
+        return norm_activation(convolution(x, filters, f"{name}_conv2", weight_decay), f"{name}_2")
 
     return _network(f"plain{depth}", input_shape, classes, depth, weight_decay, features_only, block)
 
@@ -161,7 +158,7 @@ def _network(
 ) -> keras.Model:
     blocks = blocks_per_stage(depth, 6, 2)
     image = image_input(input_shape)
-    x = norm_activation(stem(image, STAGES[0], weight_decay), "stem")
+    x = norm_activation(convolution(image, STAGES[0], "stem_conv", weight_decay), "stem")
     maps = {}
     for stage, filters in enumerate(STAGES, 1):
         for place in range(1, blocks + 1):

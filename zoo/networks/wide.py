@@ -14,7 +14,7 @@ import keras
 
 from keras_skip import WideBlock
 
-from ._common import block_norm, blocks_per_stage, image_input, kernels, network, norm_activation, positive, stem
+from ._common import block_norm, blocks_per_stage, convolution, image_input, kernels, network, norm_activation, positive
 
 STEM = 16
 
@@ -57,7 +57,7 @@ def wide_resnet(
     positive(width, "width")
     options: dict[str, Any] = {"dropout": dropout, "recompute": recompute, **block_norm(), **kernels(weight_decay)}
     image = image_input(input_shape)
-    x = stem(image, STEM, weight_decay)
+    x = convolution(image, STEM, "stem_conv", weight_decay)
     maps = {}
     for stage in range(1, 4):
         for block in range(1, blocks + 1):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data import Preprocessing, Source, load_source
+from ..data import Preprocessing, Source
 from ..repeating import command, without_others_figures
 from ..runs import Run, open_run, replacing
 from ._answers import confusions, mistakes
@@ -55,7 +55,7 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     """
     import keras
 
-    from ..evaluation import evaluation_batches
+    from ..evaluation import data_for, evaluation_batches
     from ..gating import highway_layers, measure
     from ..learner import jit_compile
     from ..loading import load
@@ -63,8 +63,7 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     opened = open_run(run)
     if "test_accuracy" not in opened.results:
         raise ValueError(f"Expected a run that was completed. Received: {str(opened.path)!r}, which is {opened.status}")
-    source = load_source(opened.source if data is None else data)
-    preprocessing = Preprocessing.from_dict(opened.source["preprocessing"])
+    source, preprocessing = data_for(opened, data)
     model = load(opened.path) if model is None else model
     judge = keras.Model(model.inputs, model.outputs)
     judge.compile(jit_compile=jit_compile())

@@ -1,12 +1,13 @@
 """Whole networks in `.keras` files, of which only classes of Keras and of ours are made."""
 
+import io
 import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import broken, member
+from .checks import broken, member, refuse_bomb, variables_of
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +30,7 @@ def load_network(path: Path) -> "keras.Model":
     _refuse_strangers(path, config(path))
     try:
         # `enable_unsafe_deserialization` would override the argument `safe_mode`, but not the scope.
-        with SafeModeScope(True):
+        with SafeModeScope(True), variables_of(_weights(path)):
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a broken file makes Keras raise
         raise broken(path, error) from error
@@ -44,6 +45,18 @@ def config(path: Path) -> Any:
                 return json.loads(member(archive, "config.json"))
         except Exception as error:  # whatever a broken file makes zipfile and json raise
             raise broken(path, error) from error
+
+
+def _weights(path: Path) -> int:
+    """The bytes of the weights in a `.keras` file; a ValueError if they are far more than the file has."""
+    import h5py
+
+    from .hdf5 import promised
+
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(member(archive, "model.weights.h5")), "r") as root:
+        held = promised(root)
+    refuse_bomb("it", held, path.stat().st_size)
+    return held
 
 
 def input_shape(path: Path) -> tuple[int | None, ...] | None:

@@ -1,17 +1,72 @@
 """What every reader checks. A size is refused before the memory for it is asked for."""
 
+import math
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 # Neither Keras nor torch compresses weights. A file that promises far more than it holds is made to fill the memory.
-MOST_EXPANSION = 100
+MOST_EXPANSION = 20
 FREE = 2**20
+# An architecture makes the weights that lie beside it, of which int8 takes a quarter of float32, and little else.
+MOST_MADE = 4
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def refuse_bomb(what: str, promised: int, held: int) -> None:
     """A ValueError if something promises far more bytes than it holds."""
     if promised > MOST_EXPANSION * held + FREE:
         raise ValueError(f"{what} promises {promised:,} bytes and holds {held:,}")
+
+
+def refuse_zip(path: Path) -> None:
+    """A ValueError if a zip promises far more bytes than the file has. What is no zip may be something else."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            refuse_bomb("it", sum(info.file_size for info in archive.infolist()), path.stat().st_size)
+
+
+class Bomb(ValueError):
+    """An architecture of far more weights than lie beside it."""
+
+
+@contextmanager
+def variables_of(held: int, others: int = 0) -> Iterator[None]:
+    """Refuses a network that is made inside, before its memory is asked for, if it is made to fill that.
+
+    Args:
+        held: The bytes of its weights in the file.
+        others: The bytes of those that need not be in the file.
+
+    Raises:
+        Bomb: If this thread makes far more variables than that, whatever Keras has made of the error.
+    """
+    import keras
+
+    make, thread, made = keras.Variable.__init__, threading.get_ident(), 0
+    most = MOST_MADE * held + others + FREE
+    refused: list[Exception] = []
+
+    def counted(self: Any, initializer: Any, shape: Any = None, *rest: Any, **named: Any) -> None:
+        nonlocal made
+        if threading.get_ident() == thread and isinstance(shape, (tuple, list)):
+            made += 4 * math.prod(shape)
+            if made > most:
+                refused.append(
+                    Bomb(f"its architecture promises {made:,} bytes of weights or more, and it holds {held:,}")
+                )
+                raise refused[0]
+        make(self, initializer, shape, *rest, **named)
+
+    try:
+        with _ONE_AT_A_TIME, patch.object(keras.Variable, "__init__", counted):
+            yield
+    except Exception as error:
+        raise (refused or [error])[0] from None
 
 
 def member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -19,11 +19,23 @@ NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 KERNEL = ("kernel", "bias")
 
 
-def layers(root: Any) -> dict[str, np.ndarray]:
+def promised(group: Any, seen: set[int] | None = None) -> int:
+    """The bytes of all arrays below a group, none of which is read.
+
+    Raises:
+        ValueError: If one lies elsewhere.
+    """
+    seen = set() if seen is None else seen
+    children = [(key, _child(group, key, seen)) for key in _keys(group)]
+    return sum(promised(child, seen) if isinstance(child, h5py.Group) else _size(key, child) for key, child in children)
+
+
+def layers(root: Any, held: int) -> dict[str, np.ndarray]:
     """The arrays of the layers, leaving the optimizer's.
 
     Args:
         root: An open HDF5 file.
+        held: The bytes of the file on disk.
 
     Raises:
         ValueError: If it has another structure, links out of the file, or promises more than it holds.
@@ -37,12 +49,13 @@ def layers(root: Any) -> dict[str, np.ndarray]:
         found = list(_named(top, "", "", seen))
     if not found:
         raise ValueError("it holds no layers with weights")
-    arrays: dict[str, np.ndarray] = {}
+    datasets: dict[str, Any] = {}
     for name, dataset in found:
-        if name in arrays:
+        if name in datasets:
             raise ValueError(f"it holds two arrays named {name}")
-        arrays[name] = _array(name, dataset)
-    return arrays
+        datasets[name] = dataset
+    refuse_bomb("it", sum(_size(name, dataset) for name, dataset in datasets.items()), held)
+    return {name: _array(dataset) for name, dataset in datasets.items()}
 
 
 def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -94,10 +107,15 @@ def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
     return child
 
 
-def _array(name: str, dataset: Any) -> np.ndarray:
+def _size(name: str, dataset: Any) -> int:
+    """The bytes of an array, if it lies in this file and is no bomb by itself."""
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} is not an array in this file")
     refuse_bomb(name, dataset.nbytes, dataset.id.get_storage_size())
+    return int(dataset.nbytes)
+
+
+def _array(dataset: Any) -> np.ndarray:
     array = dataset[()]
     # HDF5 has no bfloat16: Keras stores its bytes, and says so.
     if dataset.attrs.get("dtype") == "bfloat16":

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import broken, member, refuse_bomb
+from .checks import broken, member, refuse_bomb, refuse_zip
 
 Arrays = dict[str, np.ndarray]
 
@@ -73,6 +73,7 @@ def _torch(path: Path) -> Arrays:
     import pickle
     import warnings
 
+    refuse_zip(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to those who wrote the file
         try:
@@ -116,16 +117,20 @@ def _torch_names(arrays: Arrays) -> Arrays:
 
 def _keras_archive(path: Path) -> Arrays:
     with zipfile.ZipFile(path) as archive:
-        return _keras_hdf5(io.BytesIO(member(archive, "model.weights.h5")))
+        return _layers(io.BytesIO(member(archive, "model.weights.h5")), path)
 
 
-def _keras_hdf5(file: Path | io.BytesIO) -> Arrays:
+def _keras_hdf5(path: Path) -> Arrays:
+    return _layers(path, path)
+
+
+def _layers(file: Path | io.BytesIO, path: Path) -> Arrays:
     import h5py
 
     from .hdf5 import layers
 
     with h5py.File(file, "r") as root:
-        return layers(root)
+        return layers(root, path.stat().st_size)
 
 
 READERS: dict[str, Callable[[Path], Arrays]] = {
