@@ -410,7 +410,7 @@ def test_what_other_threads_make_meanwhile_does_not_count():
     def reads_too():
         with variables_of(held=0):
             entered.set()
-            leave.wait()
+            leave.wait(10)
 
     with ThreadPoolExecutor(2) as pool:
         with variables_of(held=0):
