@@ -1,4 +1,4 @@
-"""Whether `artifact.json` says of a model what the model itself says: a manifest is believed by whoever serves it."""
+"""Checks `artifact.json` against the models: servers believe what it says."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,9 +23,9 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
 
     Args:
         manifest: The contents of artifact.json.
-        given: For "inputs" and "outputs" the name, type and shape of each; what is no number in a shape is dynamic.
+        given: For "inputs" and "outputs" the name, type and shape of each; a dimension that is no number is dynamic.
         file: The model.
-        exact: Whether the shapes of inputs have to be the same, and not only to fit.
+        exact: Whether the shapes of inputs have to be equal, or only to fit.
     """
     for kind, tensors in given.items():
         found = {name: (dtype, [n if isinstance(n, int) else None for n in shape]) for name, dtype, shape in tensors}
@@ -38,7 +38,7 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
 
 
 def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> None:
-    """Raises a VerificationError unless arrays, as `inputs=` or `outputs=`, are such as the manifest says."""
+    """Raises a VerificationError unless arrays, as `inputs=` or `outputs=`, fit the manifest."""
     given = {kind: [(name, x.dtype.name, x.shape) for name, x in batch.items()] for kind, batch in batches.items()}
     check_tensors(manifest, given, file, exact=False)
     inputs = given.get("inputs", [])
@@ -47,13 +47,13 @@ def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> No
 
 
 def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, described: Mapping[str, Any]) -> None:
-    """Raises a VerificationError unless an ONNX file's own entries, operations and tensors are the manifest's.
+    """Raises a VerificationError unless an ONNX file's entries, operations and tensors are those of the manifest.
 
     Args:
         folder: The artifact.
         manifest: The contents of artifact.json.
         model: The ONNX model.
-        described: What an artifact says of that.
+        described: The fields of a manifest that describe the model.
     """
     file = folder / ONNX
     check_tensors(manifest, _tensors(model), file)
@@ -63,7 +63,7 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
     entries = {entry.key: entry.value for entry in model.metadata_props}
     for name, is_text in (("labels", False), ("preprocessing", False), ("activation", True), ("layout", True)):
         value = entries.get(name)
-        # Files from before have no layout.
+        # Older files have no layout.
         if (name != "layout" or name in entries) and not _same(value, manifest.get(name), is_text):
             _refuse(file, name, manifest.get(name), value)
     _check_precision(folder, manifest, model)
@@ -105,7 +105,7 @@ def _tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
 
 
 def _fit(declared: list[int | None], found: list[int | None], exact: bool) -> bool:
-    """Whether shapes agree; of an output either side may know more than the other."""
+    """Whether shapes agree; for outputs either side may know more than the other."""
     if exact or len(declared) != len(found):
         return declared == found
     return all(a == b or a is None or b is None for a, b in zip(declared, found, strict=True))

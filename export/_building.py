@@ -1,4 +1,4 @@
-"""Building operations of ONNX in a graph of tf2onnx."""
+"""Builds operations of ONNX in a graph of tf2onnx."""
 
 from typing import Any
 
@@ -13,26 +13,26 @@ def floats() -> tuple[int, ...]:
 
 
 def constant(graph: Any, value: Any, dtype: Any) -> str:
-    """The name of a constant."""
+    """Makes a constant, and returns its name."""
     from tf2onnx.utils import make_name
 
     return str(graph.make_const(make_name("keras_skip"), np.array(value, dtype)).output[0])
 
 
 def number(graph: Any, value: Any, like: str) -> str:
-    """The name of a constant in the type of another value."""
+    """Makes a constant of the type of another value, and returns its name."""
     from tf2onnx.utils import map_onnx_to_numpy_type
 
     return constant(graph, value, map_onnx_to_numpy_type(graph.get_dtype(like)))
 
 
 def made(graph: Any, operation: str, *inputs: str, **attributes: Any) -> str:
-    """The name of the result of a new operation."""
+    """Makes an operation, and returns the name of its result."""
     return str(graph.make_node(operation, list(inputs), attributes).output[0])
 
 
 def replace(graph: Any, node: Any, operation: str, *inputs: str, **attributes: Any) -> None:
-    """Puts an operation in the place of a node, under its name."""
+    """Replaces a node with an operation of the same name."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)
     about = {"name": node.name, "outputs": node.output, "shapes": shapes, "dtypes": dtypes}

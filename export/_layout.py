@@ -1,4 +1,4 @@
-"""Where images have their channels: in a model, and at the edge of the exported graph."""
+"""The place of the channels of images, in a model and at the edge of the exported graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,14 +39,14 @@ def moved(x: Any, last_to_first: bool) -> Any:
 
 
 def moved_array(x: np.ndarray, last_to_first: bool) -> np.ndarray:
-    """The same of an array."""
+    """`moved` for an array."""
     if x.ndim < 4:
         return x
     return np.moveaxis(x, -1, 1) if last_to_first else np.moveaxis(x, 1, -1)
 
 
 def moved_shape(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
-    """The same of a shape."""
+    """`moved` for a shape."""
     if len(shape) < 4:
         return shape
     return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])

@@ -1,10 +1,10 @@
-"""Bounds on the time and the memory of each step of an export, so that one without end does not take the caller along.
+"""Limits on the time and the memory of each step of an export, so that an endless one does not take the caller along.
 
     KERAS_SKIP_MAX_SECONDS      by default two hours
-    KERAS_SKIP_MAX_GIGABYTES    by default nine tenths of what is free when the step begins
+    KERAS_SKIP_MAX_GIGABYTES    by default nine tenths of the memory that is free when the step begins
 
-What runs in a process of its own is killed. Tracing and converting need the caller's model, and so run in the caller's
-process: they are interrupted, which takes effect between two operations of Python. Memory is known on Linux alone.
+A step in a process of its own is killed. Tracing and converting need the caller's model, and so run in the caller's
+process: they are interrupted, which takes effect between two operations of Python. Memory is watched only on Linux.
 """
 
 import ctypes
@@ -21,21 +21,21 @@ from .errors import ExportError
 SECONDS, GIGABYTES = "KERAS_SKIP_MAX_SECONDS", "KERAS_SKIP_MAX_GIGABYTES"
 _TWO_HOURS, _SHARE, _GB = 7200.0, 0.9, 1e9
 _PERIOD = 0.1
-# Where Linux says what is free: the machine's, and a container's.
+# Linux says here how much memory the machine has free, and how much a container may use.
 _FREE, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 
 
 class _Interrupted(BaseException):
-    """No Exception: the converter goes on after those."""
+    """Not an Exception, since the converter catches those and continues."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a step may take.
+    """The limits of a step.
 
     Attributes:
-        seconds: Time.
-        gigabytes: Memory; infinite where it is not known.
+        seconds: The time.
+        gigabytes: The memory; infinite if the free memory is not known.
     """
 
     seconds: float
@@ -70,7 +70,7 @@ def _free() -> float:
 
 
 def _used(pid: int) -> float:
-    """Memory in gigabytes that a process holds; none where that is not known, or the process has ended."""
+    """The gigabytes of memory that a process holds; 0 if that is not known, or the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _GB
     except (OSError, ValueError, IndexError):
@@ -83,11 +83,11 @@ def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterat
 
     Args:
         pid: The process.
-        stop: What to do once it takes too much, again and again until it is over.
+        stop: Is called once it exceeds a limit, again and again until it ends.
         before: Gigabytes that do not count.
 
     Yields:
-        A list, which then says what there was too much of.
+        A list, to which the limits that it exceeded are added.
     """
     limits, start, over = Limits.now(), time.monotonic(), threading.Event()
     exceeded: list[str] = []
@@ -112,10 +112,13 @@ def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterat
 
 @contextmanager
 def within_limits(doing: str) -> Iterator[None]:
-    """Interrupts what this thread does once it takes too much.
+    """Interrupts this thread once it exceeds a limit.
+
+    Args:
+        doing: The name of the step, for the message.
 
     Raises:
-        ExportError: Then; the message says what there was too much of.
+        ExportError: If it exceeds a limit, which the message names.
     """
     thread, pid = threading.get_ident(), os.getpid()
     raise_there = ctypes.pythonapi.PyThreadState_SetAsyncExc

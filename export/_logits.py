@@ -1,4 +1,4 @@
-"""What the softmax or sigmoid at the end of an ONNX file is taken of: where it saturates, only this tells anything."""
+"""The logits of an ONNX file that ends in a softmax or sigmoid: where that saturates, only they show differences."""
 
 import os
 import tempfile
@@ -30,7 +30,7 @@ def run_to_logits(
         form: How to run it.
 
     Returns:
-        For each batch the logits by the name of their output, or None where the file does not end in an activation.
+        For each batch the logits by the name of their output, or None if the file does not end in an activation.
     """
     with _probe(model, outputs) as (probe, tensors):
         if not tensors:
@@ -40,7 +40,7 @@ def run_to_logits(
 
 
 def in_layout_of(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Logits with their channels where the reference has them, and of its type: in fp16 the last cast comes later."""
+    """Gives logits the layout and the type of the reference: in fp16 the last cast comes after them."""
     layouts = [received]
     if received.ndim > 2:
         layouts += [np.moveaxis(received, 1, -1), np.moveaxis(received, -1, 1)]
@@ -49,7 +49,7 @@ def in_layout_of(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _probe(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A copy of a file, without its weights, that also gives the logits; and their names in it, by their output's."""
+    """Writes a copy of a file that also outputs the logits, and yields it with their names by output."""
     import onnx
 
     opened = onnx.load(model, load_external_data=False)
@@ -73,7 +73,7 @@ def _tensors(graph: Any, outputs: Iterable[str]) -> dict[str, str]:
         node = made.get(output)
         while node is not None and node.op_type in _BETWEEN:
             node = made.get(node.input[0])
-        # What is given to the graph or held by it needs no node, and cannot be asked for.
+        # Inputs and weights of the graph have no node, and cannot be requested as outputs.
         if node is not None and node.op_type in _ACTIVATIONS and node.input[0] in made:
             found[output] = node.input[0]
     return found

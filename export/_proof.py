@@ -1,4 +1,4 @@
-"""The comparisons of an export: every form of the model against Keras."""
+"""Compares every exported form of a model with Keras."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from .parity import Parity, compare
 from .tolerances import FP32, TOLERANCES
 
 _RECORDED_BYTES = 16 * 2**20
-# For a precision that is not judged by how near it is: what is allowed later, beyond what was measured.
+# For int8: how much more than was measured a later verification allows, as a factor and as a difference.
 _ROOM, _MORE = 1.5, 0.01
 # What an activation decides, before it.
 _LOGITS = {"softmax": "argmax", "sigmoid": "sign", None: None}
@@ -40,13 +40,16 @@ def prove(
     """Compares forms of a model with Keras.
 
     Args:
-        reference: What Keras gives.
+        reference: Keras's answers.
         saved_model: Runs a SavedModel on a batch.
         onnx: An ONNX file.
-        simulated: One that computes what a GPU makes of it in fp16.
-        precision: What it is held to.
+        simulated: An ONNX file that rounds as a GPU does in fp16.
+        precision: Whose tolerances hold.
         device: As `run_everywhere` takes it.
-        locate: Whether the message of an error names the tensor where they part.
+        locate: Whether the error message names the first tensor that differs.
+
+    Returns:
+        The contents of parity.json: the comparisons, their worst figures, the tolerance and the weak outputs.
 
     Raises:
         ParityError: If one differs; the message names the pair and the input.
@@ -76,7 +79,7 @@ def prove(
             if (record := judge.before_activations(file, form)) is not None:
                 records.append(record)
             else:
-                weak = dict.fromkeys(judge.logits, "The graph does not show what its activation is taken of.") | weak
+                weak = dict.fromkeys(judge.logits, "The graph does not show the input of its activation.") | weak
     own = {"atol": reference.atol, "rtol": reference.rtol}
     tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
     return summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
@@ -85,16 +88,19 @@ def prove(
 def with_larger_weights(
     reference: Reference, proof: dict[str, Any], write: Callable[[Served, Path], None], folder: Path
 ) -> dict[str, Any]:
-    """Adds to a weak proof that the same network converts right with larger weights, where inputs move more of it.
+    """Extends a weak proof: converts the same network with larger weights, so that inputs move more of its outputs.
 
     Args:
-        reference: What Keras gives.
-        proof: What was compared, as `prove` gives it.
+        reference: Keras's answers.
+        proof: The result of `prove`.
         write: Writes a served function as an ONNX file.
-        folder: Where that may lie for a while.
+        folder: A folder for temporary files.
+
+    Returns:
+        The proof, with these comparisons if there are any.
 
     Raises:
-        ParityError: If it does not convert right.
+        ParityError: If the larger network is not converted correctly.
     """
     if not proof["weak"] or (other := reference.with_larger_weights()) is None:
         return proof
@@ -113,7 +119,7 @@ def with_larger_weights(
 
 
 class _Judge:
-    """Holds answers to a reference, by the rule of a precision."""
+    """Compares answers with a reference, by the tolerances of a precision."""
 
     def __init__(self, reference: Reference, precision: str) -> None:
         self.reference = reference
@@ -139,7 +145,7 @@ class _Judge:
         )
 
     def before_activations(self, file: Path, form: Form) -> Parity | None:
-        """Compares what activations are taken of, if an ONNX file tells it."""
+        """Compares the logits, if an ONNX file shows them."""
         expected = self.reference.logits
         received = run_to_logits(file, self.logits, self.reference.inputs, form)
         if received is None:
@@ -194,7 +200,7 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
 
 
 def _where(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
-    """Names the tensor at which an ONNX file parts from Keras, on the first input where it does."""
+    """Names the tensor at which an ONNX file departs from Keras, on the first input where it does."""
     for name, batch in judge.reference.inputs.items():
         try:
             judge.outputs(form.name, {name: candidate[name]}, {name: batch})

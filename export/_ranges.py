@@ -1,8 +1,8 @@
-"""What values a model's inputs are made for, read off its traced graph.
+"""Reads the values that a model's inputs are made for off its traced graph.
 
 Integers that pick rows of a table, or become one-hot, stay below its size: each input below the smallest of its own
-tables. Floats that are scaled and shifted by constants first, as by Rescaling and Normalization, are drawn so that what
-comes out is a standard normal. What a graph does not tell stays unknown.
+tables. If constants scale and shift floats first, as in Rescaling and Normalization, these are drawn so that the result
+is standard normal. Ranges that the graph does not show stay unknown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 from ._inputs import Raw
 
-# What passes values on as they are.
+# Operations that pass values on unchanged.
 _SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
 _AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
     "Mul": lambda constant, first: (constant, 0.0),
@@ -25,7 +25,7 @@ _STEPS = 6
 
 
 def with_ranges(function: Any) -> tuple[Raw, ...]:
-    """The inputs of a served function, with what its graph says of their values."""
+    """The inputs of a served function, with the ranges that its graph shows."""
     inputs = function.inputs
     if not any(_is_open(raw, function.model) for raw in inputs):
         return inputs
@@ -48,7 +48,7 @@ def with_ranges(function: Any) -> tuple[Raw, ...]:
 
 
 def _is_open(raw: Raw, model: Any) -> bool:
-    """Whether the graph may say more of an input: tracing takes seconds."""
+    """Whether the graph may show more about an input: tracing takes seconds, so it is done only then."""
     import keras
 
     dtype = np.dtype(raw.dtype)
@@ -81,14 +81,14 @@ def _below(graph: Any, tensor: Any) -> int | None:
 
 
 def _rows(operation: Any) -> int | None:
-    """The number of rows of a variable that is looked up where it lies."""
+    """The number of rows of a variable that ResourceGather reads."""
     shapes = getattr(operation.inputs[0], "_handle_data", None)
     dims = shapes.shape_and_type[0].shape.dim if shapes is not None and shapes.shape_and_type else ()
     return dims[0].size if dims else None
 
 
 def _integers_behind(tensor: Any) -> Iterator[Any]:
-    """A tensor, and the integers that it is computed from; not those whose shape alone it takes."""
+    """A tensor, and the integers that it is computed from, except those of which it takes only the shape."""
     waiting, seen = [tensor], set()
     while waiting:
         tensor = waiting.pop()
@@ -101,7 +101,7 @@ def _integers_behind(tensor: Any) -> Iterator[Any]:
 
 
 def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and standard deviation that a float input is to be drawn with."""
+    """The mean and standard deviation with which to draw a float input."""
     slope, shift = 1.0, 0.0
     for _ in range(_STEPS):
         step = next((found for found in map(_step(wrapped, tensor, given), _consumers(tensor)) if found), None)
@@ -119,7 +119,7 @@ def _consumers(tensor: Any) -> Sequence[Any]:
 
 
 def _step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
-    """What an operation makes of a tensor: the result, and by what it is multiplied and shifted."""
+    """For an operation on a tensor: the result, and the constants that scale and shift it; None for any other."""
 
     def step(operation: Any) -> Any:
         if operation.type in _SAME:
@@ -138,7 +138,7 @@ def _step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
 
 
 def _is_constant(tensor: Any, given: set[int]) -> bool:
-    """Whether a tensor hangs neither on an input nor on a weight."""
+    """Whether a tensor depends neither on an input nor on a weight."""
     waiting = [tensor]
     for _ in range(50):
         if not waiting:

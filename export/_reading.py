@@ -1,13 +1,13 @@
-"""The types of inputs, where Keras has kept no more of them than their shapes.
+"""Finds the types of the inputs of a subclassed model.
 
-It knows of a subclassed model on what shapes it was built, and not on what types. An input is taken for whole numbers,
-or booleans, where that is all that the model ever makes of it: an embedding casts what it is given.
+Keras remembers the shapes on which it was built, but not the types. An input is taken for integers or booleans if the
+model casts it to nothing else, as an embedding does.
 """
 
 from contextlib import suppress
 from typing import Any
 
-# What leaves open of what type a tensor is: a mask compares with 0.
+# These operations do not show the type of a tensor: a mask compares it with 0.
 _EITHER_WAY = {"Equal", "Identity", "NotEqual", "Shape"}
 
 
@@ -23,7 +23,7 @@ def as_it_reads(model: Any, structure: Any) -> Any:
         model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
 
     read = [leaf.dtype for leaf in leaves]
-    # What the model's own code raises shows again where it is called, and is told there.
+    # An error of the model's own code appears again where it is called, and is reported there.
     with suppress(Exception), keras.StatelessScope():
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function().graph
         read = [_read_as(tensor) or leaf.dtype for tensor, leaf in zip(graph.inputs, leaves, strict=False)]

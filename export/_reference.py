@@ -1,8 +1,8 @@
-"""What every exported form is compared with: the caller's model, its answers, and how finely they are known.
+"""The reference for every exported form: the caller's model, its answers, and how precisely they are known.
 
-Inputs are random and real ones. Outputs that they do not move prove little: then larger ones are tried, and what stays
-still is called weak. Tolerances are those of `tolerances.py`, measured for each channel of each output, and of what a
-softmax or sigmoid at its end is taken of.
+Inputs are random and real. An output that they do not move proves little: then larger inputs are tried, and an output
+that still does not move is called weak. `tolerances.py` has the tolerances, which hold for each channel of each output,
+and for the logits where an output ends in a softmax or sigmoid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from .parity import channel_ranges, compare, largest
 from .tolerances import FP32, TOLERANCES
 
 BATCH_SIZES = (1, 2, 7, 32)
-# Behind the name of an output: what its activation is taken of.
+# This suffix of an output's name stands for its logits, the input of its activation.
 BEFORE = ", before its activation"
-# How often larger the inputs are that are tried where others move nothing.
+# The factors of the larger inputs that are tried where others move nothing.
 _LARGER = (10, 1000)
-# Of a model of half precision and its float32 copy: roundings of its own type, as noise and as a share of the range.
+# How far a half-precision model may be from its float32 copy: in roundings of its own type, measured and of the range.
 _HALF_ROUNDINGS, _HALF_SHARE, _HALF_EXAMPLES = 8, 16, 8
 _TOGETHER = (2, 3)
 
@@ -35,12 +35,13 @@ class Reference:
     Attributes:
         function: The function.
         inputs: Batches by name.
-        answers: What it gives for each: its outputs, and under their names and `BEFORE` what is known of what comes
-            before their activations.
-        seed: Of what is drawn.
-        atol: What the caller allows beside, in place of what the precision allows to probabilities.
-        rtol: What the caller allows in proportion to ranges, in place of the precision's own.
-        change: How far a model of half precision is from the float32 that the function computes in.
+        answers: The function's answers to each batch: its outputs, and under their names plus `BEFORE` the logits, if
+            they are known.
+        seed: Seeds the random inputs.
+        atol: The absolute difference that the caller allows, in place of the precision's own for probabilities.
+        rtol: The difference that the caller allows as a share of ranges, in place of the precision's own and of its
+            roundings to fp16.
+        change: How far a model of half precision is from its float32 copy.
     """
 
     function: Served
@@ -54,12 +55,12 @@ class Reference:
 
     @property
     def expected(self) -> dict[str, Batch]:
-        """The outputs alone."""
+        """The outputs without the logits."""
         return {name: {key: y for key, y in batch.items() if BEFORE not in key} for name, batch in self.answers.items()}
 
     @property
     def logits(self) -> dict[str, Batch]:
-        """What comes before activations, by the name of the output."""
+        """The logits, by the name of their output."""
         return {
             name: {key.removesuffix(BEFORE): y for key, y in batch.items() if BEFORE in key}
             for name, batch in self.answers.items()
@@ -73,19 +74,19 @@ class Reference:
         return self._noise[dtype]
 
     def allowed(self, precision: str = FP32) -> dict[str, np.ndarray]:
-        """What a form may differ by in each channel of each answer."""
+        """How far a form may differ in each channel of each answer."""
         chosen, own = TOLERANCES[precision], TOLERANCES[FP32]
         found = {}
         for name, moved in self.noise(own.dtype).floats.items():
             ranges, before = self.ranges(name), self.noise(own.dtype).floats.get(name + BEFORE)
             if before is not None:
-                # A softmax moves half as far as what it is taken of, a sigmoid a quarter.
+                # A softmax moves at most half as far as its logits, a sigmoid a quarter.
                 moved = np.maximum(moved, before.max() / 2)
             rtol = chosen.rtol if before is None else 0.0
             found[name] = own.roundings * moved + (rtol if self.rtol is None else self.rtol) * ranges
             found[name] = found[name] + ((self.atol or 0.0) if before is None or self.atol is not None else chosen.atol)
             if chosen.dtype != own.dtype and before is None and self.rtol is None:
-                # Of an output that nothing moves, the values themselves have to do.
+                # An output that nothing moves has no range: its values serve instead.
                 reach = float(ranges.max(initial=0.0)) or largest(self._of(name))
                 roundings = chosen.roundings * self.noise(chosen.dtype).floats[name]
                 found[name] = found[name] + np.minimum(roundings, chosen.most * reach)
@@ -106,7 +107,7 @@ class Reference:
         return found
 
     def with_larger_weights(self) -> "Reference | None":
-        """Another network of the same form, where inputs move outputs that they do not move here; None if none does."""
+        """The same network with larger weights, if inputs then move an output that they do not move here; else None."""
         weak = self.weak()
         for times in _LARGER if weak else ():
             function = replace(self.function, weights_times=times)
@@ -118,7 +119,7 @@ class Reference:
         return None
 
     def is_batchable(self) -> bool:
-        """Whether f(a, b) = f(a), f(b): whether examples are independent, and the first axis of outputs counts them."""
+        """Whether f(a, b) = f(a), f(b): examples are independent, and the first axis of every output counts them."""
         parts = [random_inputs(self.function.inputs, (n,), self.seed + n, self._known()) for n in _TOGETHER]
         one, other = (batches[next(iter(batches))] for batches in parts)
         pairs = [(one, other)]
@@ -128,10 +129,10 @@ class Reference:
         return all(self._are_independent(*pair) for pair in pairs)
 
     def hold_to_original(self, original: Any) -> dict[str, Any] | None:
-        """Compares the float32 copy with the model of half precision that it was made of, if there is one.
+        """Compares the float32 copy with the half-precision model it was made from, if there is one.
 
         Raises:
-            ParityError: If they differ by more than such a precision does.
+            ParityError: If they differ by more than that precision explains.
         """
         if self.function.trained_precision is None:
             return None
@@ -205,20 +206,20 @@ def checked_reference(
     atol: float | None = None,
     rtol: float | None = None,
 ) -> Reference:
-    """Runs a served function on random and real inputs, and on larger ones where those leave an output as it is.
+    """Runs a served function on random and real inputs, and on larger ones if those leave an output unmoved.
 
     Args:
         function: The function.
-        model: The caller's model; one of half precision has to give what the function's float32 copy does.
+        model: The caller's model; one of half precision has to agree with the function's float32 copy.
         samples: Real raw inputs, or None.
         batch_sizes: Sizes of the batches.
-        seed: Of what is drawn.
+        seed: Seeds the random inputs.
         atol: See `Reference`.
         rtol: See `Reference`.
 
     Raises:
-        ParityError: If the float32 copy is another model.
-        ValueError: If samples do not fit, or it is not known what to draw.
+        ParityError: If the float32 copy computes something else.
+        ValueError: If samples do not fit, or are needed to draw inputs.
     """
     real = real_batch(function, samples)
     inputs = {**random_inputs(function.inputs, batch_sizes, seed, real), **real_inputs(real, batch_sizes)}
@@ -235,7 +236,7 @@ def checked_reference(
 
 
 def real_batch(function: Served, samples: Any) -> Batch | None:
-    """Raw inputs by name, which are checked."""
+    """Checks samples, and returns them as raw inputs by name."""
     batch = raw_samples(function, samples)
     if batch is not None:
         check_raw(batch, function.inputs)

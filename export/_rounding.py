@@ -2,9 +2,10 @@
 
     noise = max |f(x (1 ± u), w (1 ± u)) - f(x, w)|        signs drawn for each number, u one unit of rounding
 
-Two programs that compute the same network in another order differ by as much: to float arithmetic, rounding on the way
-is a change of what comes in. It is measured for each output and channel, so that it finds the scale of what cancels,
-saturates or is tiny. Where an integer or boolean moves, it hangs on rounding, and no program has to agree with it.
+Two programs that compute the same network in a different order differ by as much, since rounding an intermediate result
+has the same effect as a small change of the inputs. The noise is measured for each output and channel, so it finds the
+scale of values that cancel, saturate or are tiny. An integer or boolean that moves depends on rounding, and no program
+has to agree with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +28,8 @@ class Noise:
     """How far answers move.
 
     Attributes:
-        floats: For each output with floats the largest change in each channel.
-        unsettled: By batch and output, where an integer or boolean changed.
+        floats: For each output of floats, the largest change in each channel.
+        unsettled: By batch and output, masks of the integers and booleans that changed.
     """
 
     floats: dict[str, np.ndarray]
@@ -46,12 +47,15 @@ def noise(
     """Measures how far answers move.
 
     Args:
-        run: Gives the answers for a batch.
+        run: Computes the answers for a batch.
         model: The Keras model that it runs.
         inputs: Batches by name.
-        expected: What it gives for them.
+        expected: The answers without additional rounding.
         unit: One unit of rounding.
-        seed: Of the signs.
+        seed: Seeds the signs.
+
+    Returns:
+        The noise.
     """
     generator = np.random.default_rng(seed)
     first = next(iter(expected.values()))
@@ -93,7 +97,7 @@ def _rounded(values: np.ndarray, unit: float, generator: np.random.Generator) ->
 
 @contextmanager
 def _rounded_weights(model: Any, unit: float, generator: np.random.Generator) -> Iterator[None]:
-    """Runs a model with other values for its weights, which stay as they are."""
+    """Runs a model with rounded weights, and leaves its variables unchanged."""
     import keras
 
     floats = [weight for weight in model.variables if keras.backend.is_float_dtype(weight.dtype)]

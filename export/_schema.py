@@ -1,6 +1,6 @@
-"""The structure of `artifact.json`: every field, what it may hold, and what must fit together.
+"""The structure of `artifact.json`: every field, its values, and which fields must fit together.
 
-Whoever reads a manifest relies on it. Fields that came later may be missing; names that are not known are left alone.
+Every reader of a manifest relies on it. Older manifests may lack newer fields, and unknown fields are ignored.
 """
 
 import re
@@ -15,14 +15,14 @@ from .preprocessing import Preprocessing
 FORMATS = {"saved_model": "saved_model/saved_model.pb", "onnx": "model.onnx"}
 _SHOWN = 80
 
-# Each gives the faults of a value at a place, one sentence each.
+# Each check yields the faults of a value at a place, one sentence each.
 Check = Callable[[Any, str], Iterator[str]]
 
 
 def faults(manifest: Any) -> Iterator[str]:
-    """Says what is wrong with the contents of a manifest."""
+    """Yields a sentence for each fault of a manifest."""
     found = list(_MANIFEST(manifest, ""))
-    # What belongs together can only be compared where each is what it should be.
+    # Fields can only be compared with each other if each of them is valid.
     yield from found or _contradictions(manifest)
 
 
@@ -105,7 +105,7 @@ def _preprocessing(value: Any, at: str) -> Iterator[str]:
 
 _TEXT = _that(lambda value: isinstance(value, str), "text")
 _NAME = _that(lambda value: isinstance(value, str) and value != "", "a name")
-_COUNT = _that(lambda value: _is_whole(value, 1), "a whole number from 1 on")
+_COUNT = _that(lambda value: _is_whole(value, 1), "a whole number of at least 1")
 _HASH = _that(lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), "a hash")
 _SIZE = _that(lambda value: value is None or _is_whole(value, 0), "a size or null")
 _TYPE = _that(_is_type, "a type of NumPy")

@@ -1,4 +1,4 @@
-"""Tracing a model: what TensorFlow and Keras have to do otherwise meanwhile, and what is said where it fails."""
+"""Traces a model: changes what TensorFlow and Keras do meanwhile, and reports a failure in one sentence."""
 
 import threading
 from collections.abc import Iterator
@@ -10,15 +10,19 @@ from typing import Any
 from ._limits import within_limits
 from .errors import ExportError, in_one_line
 
-# What changes while a model is traced or converted belongs to the whole process: names that tf2onnx counts, what it
-# patches in TensorFlow, and its log.
+# Tracing and converting change state of the whole process: the names that tf2onnx counts, its patches of TensorFlow,
+# and its log.
 ONE_AT_A_TIME = threading.RLock()
 _inlining = ContextVar("inlining", default=False)
 
 
 @contextmanager
 def tracing(function: Any) -> Iterator[None]:
-    """Says of a model that TensorFlow cannot trace for which shapes that was."""
+    """Turns a failure to trace a model into an ExportError that names the shapes.
+
+    Raises:
+        ExportError: If the model cannot be traced, or exceeds a limit.
+    """
     try:
         with ONE_AT_A_TIME, _resizing_to_any_size(), within_limits(f"the tracing of {function.model.name}"):
             yield
@@ -34,7 +38,7 @@ def tracing(function: Any) -> Iterator[None]:
 
 @contextmanager
 def _resizing_to_any_size() -> Iterator[None]:
-    """Lets images be resized to a size that is not known yet, which Keras wants to compare with 0."""
+    """Lets images be resized to a size that is not known yet: Keras would compare it with 0."""
     import keras
     from keras.src.ops import image
     from tensorflow import is_tensor
@@ -57,7 +61,7 @@ def _resizing_to_any_size() -> Iterator[None]:
 
 @contextmanager
 def inlined() -> Iterator[None]:
-    """Traces functions inside the function in place, those of this thread.
+    """Inlines the functions that a function calls while this thread traces it.
 
     Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
     look into such calls.
@@ -72,7 +76,7 @@ def inlined() -> Iterator[None]:
 
 @cache
 def _let_threads_inline() -> None:
-    """TensorFlow's own switch, `run_functions_eagerly`, is one for all threads, which may be training or predicting."""
+    """TensorFlow's own switch, `run_functions_eagerly`, holds for all threads, and others may be training."""
     import tensorflow as tf
 
     function = type(tf.function(lambda: None))

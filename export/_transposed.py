@@ -1,4 +1,4 @@
-"""Transposed convolutions of TensorFlow, which is told the size of the result, in operations of ONNX.
+"""Converts transposed convolutions, to which TensorFlow gives the size of the result, to operations of ONNX.
 
 Along each axis, with n elements to begin with:
 
@@ -6,7 +6,7 @@ Along each axis, with n elements to begin with:
     start = max(full - size, 0) // 2 for padding "SAME", 0 for "VALID"
     result = the full map, and zeros behind it up to n * stride, from start to start + size
 
-The zeros are where a stride is longer than its kernel; they get the bias too. tf2onnx pads with them after the bias.
+Zeros appear where a stride is longer than its kernel, and get the bias too; tf2onnx would pad with them after the bias.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from ._building import constant, made, replace
 
 
 def transposed_convolution(graph: Any, node: Any) -> None:
-    """Puts ConvTranspose in the place of Conv2DBackpropInput or Conv3DBackpropInputV2."""
+    """Replaces Conv2DBackpropInput or Conv3DBackpropInputV2 with ConvTranspose."""
     size, kernel, x, *bias = node.input
     rank = graph.get_rank(kernel)
     last = node.get_attr_str("data_format").endswith("C")
@@ -45,7 +45,7 @@ def transposed_convolution(graph: Any, node: Any) -> None:
 
 
 def _cut(graph: Any, y: str, size: str, axes: list[int], strides: list[int], same: bool) -> str:
-    """Takes what is wanted of the whole map, whose channels come first."""
+    """Cuts the result out of the full map, whose channels come first."""
     from onnx import TensorProto
 
     spatial = constant(graph, [i + 2 for i in range(len(axes))], np.int64)

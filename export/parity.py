@@ -4,16 +4,16 @@ A candidate passes where, at every element of every output,
 
     |candidate - reference| <= atol + rtol * range + floor
 
-The range is that of the reference over all inputs, largest minus smallest, of the element's channel: its place on the
-last axis. So a small score beside a large box is held to its own scale, and a large value that all examples share
-excuses nothing. The floor is what the caller knows of rounding, by output and channel. Integers and booleans are equal,
-types and shapes too; an infinity is only equal to the same one, and NaN to NaN. Of NaN alone nothing is known: that is
-refused.
+The range is the reference's largest minus smallest value over all inputs, in the element's channel: its place on the
+last axis. So a small score next to a large box is held to its own scale, and a large value that all examples share
+excuses nothing. The floor is what the caller allows for rounding, by output and channel. Integers, booleans, types and
+shapes must be equal; an infinity equals only the same infinity, and NaN equals NaN. Answers that are all NaN prove
+nothing, and are refused.
 
-Both also decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis ("argmax"),
-or the same side of one half ("threshold") or of zero ("sign"). A decision that hangs on less than is allowed is a tie:
-counted, and left out. Of ties alone nothing is known: then the agreement is None. What has several inputs or outputs
-takes or gives them by name, and passes where every output does. Nothing here knows of a format.
+Both must also decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis
+("argmax"), or the same side of one half ("threshold") or of zero ("sign"). A decision with a smaller margin than the
+allowed difference is a tie, which is counted and left out; if all are ties, the agreement is None. Callables with
+several inputs or outputs take or give them by name, and pass if every output does. Nothing here depends on a format.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -36,11 +36,11 @@ class Parity:
 
     Attributes:
         reference: Name of the reference.
-        candidate: Name of what was compared with it.
+        candidate: Name of the candidate.
         max_abs_diff: Largest absolute difference of all outputs on all inputs.
         max_rel_diff: Largest, over the outputs, of the absolute difference relative to max |reference|.
-        share: Largest share of what was allowed at an element that the difference took there, at most 1.
-        argmax_agreement: Share of decisions, ties left out, that are equal; None where nothing is decided.
+        share: Largest share that a difference took of what was allowed at its element, at most 1.
+        argmax_agreement: Share of the decisions, without ties, that are equal; None if there are no decisions.
         decisions: How many decisions were compared.
         ties: How many were left out.
         examples: Number of examples.
@@ -92,12 +92,14 @@ def compare(
         inputs: Batches by name, each an array or several by name; the first axis counts examples.
         atol: Absolute tolerance.
         rtol: Tolerance relative to the range of the reference in each channel.
-        floor: What is allowed beside it, by the output's name: a number for each channel, or one for all of them.
-        unsettled: By input and output, where an integer or boolean hangs on rounding, and is a tie.
-        decision: "argmax", "threshold" (sigmoids), "sign" (what a sigmoid is taken of) or None; or that for each
-            output by name, None where it is not named.
+        floor: The difference that is allowed in addition, by the output's name: one number for each channel, or one
+            for all of them.
+        unsettled: Masks by input and output: where they are true, an integer or boolean depends on rounding, and
+            counts as a tie.
+        decision: "argmax", "threshold" (sigmoids), "sign" (logits of sigmoids) or None; or one of these for each
+            output by name, and None for outputs that are not named.
         agreement: The share of decisions that must be equal.
-        names: What to call the two in the record and in errors.
+        names: The names of the two in the record and in error messages.
 
     Returns:
         The record of a pair that agrees.
@@ -127,7 +129,7 @@ def compare(
         answers = [batch[output] for batch in expected.values()]
         if all(y.dtype.kind == "f" and np.isnan(y).all() for y in answers):
             which = f" for {output}" if output else ""
-            raise ParityError(f"Expected numbers of {names[0]}{which}. Received: only NaN")
+            raise ParityError(f"Expected {names[0]} to give numbers{which}. Received: only NaN")
         ranges = channel_ranges(answers)
         rule = _Rule(
             allowed=atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges)),
@@ -190,7 +192,7 @@ def largest(arrays: Iterable[np.ndarray]) -> float:
 
 
 def _of_channels(floor: Any, channels: int) -> np.ndarray:
-    """A floor for each channel; the largest for all of them where it was measured on others."""
+    """A floor for each channel; if it was measured on other channels, the largest for all of them."""
     floor = np.ravel(np.asarray(floor, "float64"))
     return np.broadcast_to(floor if floor.size in (1, channels) else floor.max(), channels)
 
@@ -205,7 +207,7 @@ class _Measure(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """What holds for one output: what each channel may differ by, how large its values are, and what they decide."""
+    """The rule for one output: how far each channel may differ, the largest value, and the kind of decision."""
 
     allowed: np.ndarray
     scale: float
@@ -227,7 +229,7 @@ def _measure(
     unknown = np.isnan(wide)
     if count := int(np.sum(unknown != np.isnan(narrow))):
         raise ParityError(
-            f"Expected {where} to be NaN where the reference is. Received: {count} values that differ in that"
+            f"Expected {where} to be NaN where the reference is. Received: {count} values where only one of them is"
         )
     with np.errstate(invalid="ignore"):
         difference = np.where((wide == narrow) | unknown, 0.0, np.abs(wide - narrow))
@@ -250,7 +252,7 @@ def _measure(
 
 
 def _equal(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np.ndarray | None) -> _Measure:
-    """Integers and booleans: all are equal, apart from those that hang on rounding."""
+    """Compares integers and booleans: all must be equal, apart from those that depend on rounding."""
     settled = np.ones(expected.shape, bool) if unsettled is None else ~unsettled
     different = settled & (expected != received)
     if different.any():

@@ -5,13 +5,14 @@
     fp16        2.5e-3         4, of float16     5e-3            99 % of the inputs
     int8        what was measured at export                      what was measured  accuracy and time
 
-An element may differ by a share of its channel's range, and by as many roundings as stand there: one rounding is how
-far Keras's own answers move in that channel when every weight and input is rounded once more. In fp16 roundings give at
-most 1e-2 of the largest range, since they are not the network's own. What ends in a softmax or sigmoid is compared
-before it by that rule, and after it by the column "probabilities" (and the roundings of float32) alone.
+An element may differ by a share of its channel's range plus a number of roundings. One rounding is how far Keras's own
+answers move in that channel when every weight and input is rounded once more. fp16 adds its roundings to the 16 of
+float32; they allow at most 1e-2 of the output's largest range, since the network itself does not make them. An output
+that ends in a softmax or sigmoid is compared twice: before it by that rule, and after it by the column "probabilities"
+plus the 16 roundings of float32.
 
-An int8 file is not near its network in every output: it is published for what it costs in accuracy and saves in time.
-How far it was from Keras at export is recorded, with some room, as the tolerance of every later verification.
+An int8 file is not close to its network in every output, so its accuracy and its speed decide whether it is published.
+The export measures how far it is from Keras, and records that, with some room, as the tolerance of later verifications.
 """
 
 from dataclasses import dataclass
@@ -21,15 +22,15 @@ FP32, FP16, INT8 = "fp32", "fp16", "int8"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a pair may differ by.
+    """How far a pair may differ.
 
     Attributes:
-        atol: Absolute difference of probabilities.
-        rtol: Difference of anything else, in proportion to the range of its channel.
+        atol: The absolute difference that is allowed of probabilities.
+        rtol: The difference that is allowed of other outputs, as a share of the range of each channel.
         agreement: Share of the decisions that must be equal.
-        roundings: How many roundings the difference may be besides.
-        dtype: Of what type these are.
-        most: The largest share of an output's largest range that they may be.
+        roundings: How many roundings are allowed in addition.
+        dtype: The type to which these round.
+        most: The most that they allow, as a share of the output's largest range.
     """
 
     atol: float
