@@ -18,12 +18,12 @@ from .preprocessing import Preprocessing
 Shape = tuple[int | None, ...]
 Batch = dict[str, np.ndarray]
 
-# Where a dimension is dynamic: what is tried until the model takes it.
+# The sizes of dynamic dimensions that are tried until the model takes one.
 _FIRST_SIZES = (32, 64, 128, 256, 8)
-# Of integers of unknown range: what is tried likewise, on so many examples.
+# The bounds that are tried likewise for integers of unknown range, on this many examples.
 _BOUNDS, _TRIED = ((-9, 9), (0, 9), (0, 1)), 8
-# And what a second size is, by the first one and the place of the dimension: odd sizes if they may be, and no two
-# dimensions alike if they may be.
+# The second size, from the first one and the place of the dimension: odd sizes and different dimensions, if the model
+# takes them.
 Grown = Callable[[int, int], int]
 _ODD: Grown = lambda size, place: size + 9 + 4 * place  # noqa: E731
 _MULTIPLE: Grown = lambda size, place: size * (2, 1, 3, 4)[place % 4]  # noqa: E731
@@ -40,7 +40,7 @@ class Raw:
         preprocessing: What its values mean, if the graph begins with it.
         bounds: The smallest and the largest integer that are drawn, if that is known.
         is_index: Whether integers are looked up in a table, which gave the bounds.
-        normal: Mean and standard deviation that floats are drawn with, if they are known: arrays that fit the input.
+        normal: The mean and standard deviation with which to draw floats, if they are known: arrays that fit the input.
         sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
             is any.
     """
@@ -160,7 +160,7 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
 
 
 def bounded(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
-    """Finds bounds for integers of which neither real inputs nor the graph tell any: some that the model takes."""
+    """Finds bounds that the model takes for integers whose range neither real inputs nor the graph show."""
     inputs = tuple(inputs)
     open_ones = [raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide(np.dtype(raw.dtype))]
     for bounds in _BOUNDS if open_ones else ():
@@ -259,13 +259,13 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
         return _spread(generator, low, high, shape).astype(dtype)
     drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
     if (low, high) == (0, 1) and not raw.is_index and shape[-1] > 1:
-        # A mask that leaves nothing is not what models are made for.
+        # Models are not made for a mask that leaves nothing.
         drawn[..., 0] = 1
     return drawn.astype(dtype)
 
 
 def _spread(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Integers from everywhere between bounds, both of which are among them where there is room."""
+    """Integers spread evenly between bounds, and including both bounds if there is room."""
     count = math.prod(shape)
     edges = low + np.arange(count) * (high - low + 1) / count
     drawn = np.floor(edges + generator.random(count) * (high - low + 1) / count).astype("int64")
@@ -279,12 +279,12 @@ def _bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, in
         return raw.bounds
     if like is not None:
         low, high = int(like.min()), int(like.max())
-        # Where real inputs are all the same, such as masks of ones, they do not tell what else there is.
+        # Real inputs that are all equal, such as masks of ones, do not show the other values.
         return (low, high) if low < high else (min(low, 0), max(high, 1))
     if raw.bounds is not None:
         return raw.bounds
     if dtype.itemsize == 1:
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     raise ValueError(
-        f"Expected samples=, to know the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
+        f"Expected samples=, which show the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
     )

@@ -11,8 +11,8 @@ from ._schema import faults
 from .errors import VerificationError
 
 FORMAT = 1
-# Faults that a message names.
-_TOLD = 5
+# A message names this many faults.
+_SHOWN = 5
 MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
     "artifact.json",
     "parity.json",
@@ -72,7 +72,7 @@ def _checked(manifest: Any, path: Path) -> dict[str, Any]:
 
 def _check(manifest: Any, path: Path) -> None:
     if found := list(faults(manifest)):
-        raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {'; '.join(found[:_TOLD])}")
+        raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {'; '.join(found[:_SHOWN])}")
 
 
 def gates_output(manifest: Mapping[str, Any]) -> str | None:
@@ -82,15 +82,15 @@ def gates_output(manifest: Mapping[str, Any]) -> str | None:
 
 
 def is_batchable(manifest: Mapping[str, Any]) -> bool:
-    """Whether it was proven at export that no answer depends on the other examples of its batch.
+    """Whether the export has proven that no answer depends on the other examples of its batch.
 
-    Only then may requests run together, or a batch be cut. Artifacts from before there was that proof are not batched.
+    Only then may requests run together, or a batch be split. Artifacts from before that proof are not batched.
     """
     return manifest.get("batchable") is True
 
 
 def why_not_batchable(manifest: Mapping[str, Any]) -> str | None:
-    """Why examples are neither merged nor split, in a sentence; None where they may be."""
+    """A sentence that says why batches are neither merged nor split; None if they may be."""
     if is_batchable(manifest):
         return None
     name = manifest["name"]

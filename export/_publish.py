@@ -1,10 +1,10 @@
 """Nothing half-written: what is published is built in a folder beside its target and moved into place in one step.
 
-The step decides, and not a look beforehand: a new name is only taken if nothing has it, and an earlier export is
-replaced by an exchange of the two names. Linux and macOS have both as one operation, so of several that publish at once
-each leaves something whole, and without `overwrite` only the first succeeds. Where the file system has no exchange, two
-renames stand in for it; if the process is killed between them, the earlier export is found again, and put back, by
-whoever next publishes there.
+That step decides, not a check beforehand: a new name is taken only if nothing has it, and an earlier export is
+replaced by an exchange of the two names. On Linux and macOS each is one operation, so exports that publish at once
+leave one of them complete, and without `overwrite` only the first succeeds. If the file system has no exchange, two
+renames replace it; if the process is killed between them, the next export to that path finds the earlier one and puts
+it back.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ _NEW, _PREVIOUS = "new", "previous"
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 _RENAME_SWAP, _RENAME_EXCL = 2, 4
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
-# Bytes of a name that stands in the name of the folder beside it, with those of the machine and the process.
+# How many bytes of the target's name appear in the name of the folder that is built, before machine and process.
 _LONGEST = 100
 
 
@@ -34,7 +34,7 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
     """Gives a path to build at; when the block ends without an exception, what is there takes the target's place.
 
     Args:
-        path: The target, a file or a folder. Where it is a link, what it leads to is the target.
+        path: The target, a file or a folder. If it is a link, the target is what it points to.
         overwrite: Whether an existing target may be replaced.
         replaceable: Says whether an existing target is of the kind about to be written; nothing else is ever deleted.
 
@@ -43,7 +43,7 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
 
     Raises:
         FileExistsError: If the target exists and may not be replaced. Raised before the block runs, or after it if the
-            target came to be while it ran.
+            target appeared meanwhile.
     """
     target = Path(os.path.realpath(path))
     _clear_up(target)

@@ -4,7 +4,7 @@
     model.onnx      ONNX; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, preprocessing, opset, versions, and the hash of every file
     parity.json     what was compared with what, on which inputs, and every figure
-    samples.npz     inputs, and what Keras made of them: whoever has the artifact can check it without Keras
+    samples.npz     inputs, and Keras's answers to them: anyone who has the artifact can check it without Keras
 
 Both models take raw input and give what `activation` says; preprocessing is part of the graph.
 """
@@ -52,7 +52,7 @@ class Artifact:
 
     @property
     def weak(self) -> dict[str, str]:
-        """The outputs of which the proof shows little, and why: such as those that no input moved."""
+        """The outputs for which the proof shows little, and why: for example because no input moves them."""
         return dict(self.parity.get("weak", {}))
 
     @property
@@ -103,19 +103,19 @@ def export(
         activation: From the model's output to the artifact's, where it has one output, which is then called
             "probabilities": "softmax", "sigmoid" or None.
         labels: A name for each element along the last axis of a single output.
-        samples: Real raw inputs, compared beside random ones: an array, or arrays by name or as the model takes them.
+        samples: Real raw inputs, compared besides random ones: an array, or arrays by name or as the model takes them.
             A model that has never seen an input is built on them, and dynamic sizes are tried from theirs on.
         formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
             a SavedModel does not have.
         opset: The version of ONNX's operations.
-        precision: "fp32"; "fp16", for GPUs, with as many of the first layers in float32 as it takes to stay within the
-            tolerances, which mostly is the first alone, at most half of them and the sums of skip connections; or
-            "int8", which is published only where it is measured to be faster under onnxruntime on this machine's
+        precision: "fp32"; "fp16", for GPUs, which keeps as many of the first layers in float32 as it takes to stay
+            within the tolerances: mostly only the first, and at most half of them and the sums of skip connections; or
+            "int8", which is published only if it is measured to be faster under onnxruntime on this machine's
             processor, and costs little accuracy.
-        calibration: For "int8": raw inputs that the network was trained on, some hundred of them, on which the ranges
-            of its activations are measured; by default `samples`.
-        test: For "int8": raw inputs, and the class of each; as many as it takes to measure the drop that is allowed,
-            200 for 0.5 points.
+        calibration: For "int8": a few hundred raw inputs that the network was trained on, to measure the ranges of its
+            activations; by default `samples`.
+        test: For "int8": raw inputs, and the class of each. There have to be enough to measure the drop that is
+            allowed: 200 for 0.5 points.
         max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
         layout: Where images have their channels, at inputs and outputs: "nhwc", "nchw" or None, as the model has them.
         device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
@@ -123,11 +123,12 @@ def export(
         gates: Whether to add an output "carry": for each example and highway block the mean of its carry gate.
         overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
         batch_sizes: Sizes of the batches that are compared.
-        atol: Absolute difference allowed beside roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for what comes out
-            of a softmax or sigmoid. "int8" itself is not held to it.
-        rtol: Difference allowed in proportion to the range of each channel; by default 2e-5, in "fp16" 2.5e-3, and 0
-            for what comes out of a softmax or sigmoid.
-        seed: Of the random inputs.
+        atol: Absolute difference allowed in addition to roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for outputs
+            that end in a softmax or sigmoid. "int8" itself is not held to it.
+        rtol: Difference allowed as a share of the range of each channel, in addition to roundings; by default 2e-5, in
+            "fp16" 2.5e-3, and 0 for outputs that end in a softmax or sigmoid. In "fp16" a value given here also
+            replaces the four roundings to fp16.
+        seed: Seeds the random inputs.
 
     Returns:
         The artifact.
@@ -135,8 +136,8 @@ def export(
     Raises:
         FileExistsError: If something is there already.
         DeviceError: If CUDA was asked for and is not there.
-        ExportError: If the model cannot be converted, or onnxruntime crashes.
-        ParityError: If a form of it computes something else.
+        ExportError: If the model cannot be converted, onnxruntime crashes, or a step takes too much time or memory.
+        ParityError: If an exported form computes something else.
         PrecisionError: If "int8" costs too much accuracy, or is not faster; the message has the figures.
         ValueError: If an argument is not usable.
 

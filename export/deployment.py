@@ -30,7 +30,7 @@ def deploy(
     queue: int = 256,
     overwrite: bool = False,
 ) -> Path:
-    """Writes what other servers need to serve an artifact as `serve` does, its ONNX file unchanged.
+    """Writes the files that other servers need to serve an artifact as `serve` does, with its ONNX file unchanged.
 
     For "triton" that is a folder OUT/NAME, an entry of a Triton model repository: the ONNX file, a file of labels, and
     its configuration, with dynamic batching where examples are proven to be independent. For "kserve" it is a file
@@ -41,8 +41,8 @@ def deploy(
         out: The model repository, or the folder of the manifest.
         target: "triton" or "kserve".
         name: What clients call the model; by default the artifact's own name.
-        storage_uri: Where the cluster finds the model repository, such as "s3://bucket/models"; for "kserve", which
-            needs it, alone.
+        storage_uri: Where the cluster finds the model repository, such as "s3://bucket/models"; "kserve" needs it, and
+            only "kserve" takes it.
         max_batch_size: How many examples to run at once; for "triton".
         max_delay: How many seconds a request may wait for others to be run with; for "triton".
         queue: How many requests may wait; for "triton".
@@ -65,11 +65,11 @@ def deploy(
         raise ValueError(f"Expected target to be one of {TARGETS}. Received: target={target!r}")
     if target == "kserve" and storage_uri is None:
         raise ValueError(
-            "Expected a storage_uri for kserve, where the cluster finds the model repository (s3://bucket/models). "
+            "Expected storage_uri for kserve to say where the model repository is, such as s3://bucket/models. "
             f"Received: {storage_uri=}"
         )
     if target != "kserve" and storage_uri is not None:
-        raise ValueError(f"Expected storage_uri for kserve alone. Received: target={target!r}, {storage_uri=}")
+        raise ValueError(f"Expected storage_uri only for kserve. Received: target={target!r}, {storage_uri=}")
     if max_batch_size < 1 or max_delay < 0 or queue < 1:
         raise ValueError(
             "Expected a max_batch_size and a queue of at least 1, and a max_delay of at least 0. "

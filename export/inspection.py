@@ -17,7 +17,7 @@ from ._worker import ANSWER, INPUTS, PROFILE
 from .errors import VerificationError
 from .onnx_model import check_onnx
 
-# What onnxruntime does in a run beside its operations.
+# The name of the time that onnxruntime spends outside its operations.
 BETWEEN = "(between operations)"
 _SIZE = 32
 _ELEMENTS = 2**28
@@ -26,10 +26,10 @@ _ELEMENTS = 2**28
 def inspect(
     path: str | Path, *, batch_size: int = 1, runs: int = 20, device: str = "cpu", size: int = _SIZE
 ) -> dict[str, Any]:
-    """Looks into an artifact or an ONNX file, and measures each operation under onnxruntime.
+    """Lists the contents of an artifact or an ONNX file, and measures each operation under onnxruntime.
 
-    Times are medians over runs that are no longer cold. Those of the operations come from onnxruntime's profiler, which
-    costs time itself: they are given in proportion to a run without it, so that they add up to the whole.
+    Times are medians over warm runs. Those of the operations come from onnxruntime's profiler, which costs time itself:
+    they are scaled to a run without it, so that they add up to the whole.
 
     Args:
         path: The artifact's folder, or the file.
@@ -39,8 +39,8 @@ def inspect(
         size: What to take for dynamic dimensions other than the batch.
 
     Returns:
-        `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (what
-        onnxruntime runs after its optimisation, and what lies between: name, count, microseconds in one run, share),
+        `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (the
+        optimised operations, and the time between them: name, count, microseconds in one run, share),
         `milliseconds` of one run, `bytes`, `opset`, `ir_version` and `metadata`.
 
     Raises:

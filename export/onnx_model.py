@@ -45,7 +45,7 @@ def to_onnx(
     atol: float | None = None,
     rtol: float | None = None,
 ) -> Path:
-    """Writes the model, for inference, as an ONNX file with a dynamic batch, which computes what Keras does.
+    """Writes the model, for inference, as an ONNX file with a dynamic batch, and proves the file against Keras.
 
     A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
     model's names; where Keras made a name up, a single one is called "input" or "output". Dynamic dimensions are named:
@@ -59,11 +59,11 @@ def to_onnx(
         activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
             None.
         layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: Examples of what the model takes, compared beside random ones; needed if it has never seen an input,
-            takes only some sizes, or integers of unknown range.
+        samples: Real raw inputs, compared in addition to random ones; needed if the model has never seen an input, or
+            takes only sizes or integers that the export does not find by trying.
         overwrite: Whether a file already there may be replaced.
-        atol: Absolute difference from Keras allowed beside roundings, as `export` takes it.
-        rtol: Difference allowed in proportion to the range of each channel, likewise.
+        atol: Absolute difference from Keras allowed in addition to roundings, as in `export`.
+        rtol: Difference allowed as a share of the range of each channel, as in `export`.
 
     Returns:
         The file.

@@ -64,14 +64,14 @@ class Predictor:
 
         Args:
             x: Raw inputs of the artifact's shape and type, by name where there are several.
-            batch_size: How many to compute at once; by default 32, or all where answers depend on the other examples of
-                their batch, as far as the export has proven.
+            batch_size: How many to compute at once; by default 32, or all of them unless the export has proven that
+                examples are independent.
 
         Returns:
             The outputs, probabilities where the artifact has an activation; by name where there are several.
 
         Raises:
-            ValueError: If names, shapes or types are not the artifact's, or the examples may not be computed apart.
+            ValueError: If names, shapes or types are not the artifact's, or the batch may not be split.
             ExportError: If onnxruntime fails, or does not give an answer for each example.
         """
         if batch_size is not None and batch_size < 1:
@@ -139,7 +139,7 @@ class Predictor:
 
 
 def checked(outputs: Batch, count: int) -> Batch:
-    """Outputs of independent examples, an answer for each.
+    """Returns the outputs of independent examples if there is an answer for each.
 
     Raises:
         ExportError: If there are more or fewer.

@@ -1,10 +1,10 @@
-"""fp16, judged by how near it stays; int8, quantised on real data, and judged by what it costs and saves.
+"""fp16, which has to stay close to Keras; int8, quantised on real data, which has to be accurate and faster.
 
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
     median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
 
-Both sides run under onnxruntime with all optimisations, in a process of their own. The first can only be told from
-100 / max_accuracy_drop examples on: with fewer, a single one more that is wrong costs more than is allowed.
+Both sides run under onnxruntime with all optimisations, in a process of their own. The first rule needs at
+least 100 / max_accuracy_drop examples: with fewer, a single additional error costs more than is allowed.
 """
 
 import json
@@ -117,7 +117,7 @@ def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[s
 
 
 def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
-    """Raises a ValueError unless labelled examples can tell whether accuracy drops by more than is allowed.
+    """Raises a ValueError unless labelled examples can show whether accuracy drops by more than is allowed.
 
     Args:
         labels: The class of each example.
@@ -136,7 +136,7 @@ def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy
         )
     if classes is not None and not (labels.min() >= 0 and labels.max() < classes):
         raise ValueError(
-            f"Expected classes from 0 to {classes - 1} of test inputs. Received: {labels.min()} to {labels.max()}"
+            f"Expected the classes of test inputs from 0 to {classes - 1}. Received: {labels.min()} to {labels.max()}"
         )
     needed = math.ceil(100 / abs(max_accuracy_drop or _FINEST) - 1e-9)
     if count < needed:
@@ -157,7 +157,7 @@ def quantised(
         test: Raw inputs.
         labels: Their classes.
         max_accuracy_drop: In percentage points.
-        batchable: Whether no answer depends on the other examples of its batch: they are cut into batches here.
+        batchable: Whether examples are independent, so that they can be split into batches.
 
     Returns:
         Settings, bytes, accuracy, time and the activations in which most is lost, ready for JSON.

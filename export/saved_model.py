@@ -16,7 +16,7 @@ from ._tracing import tracing
 from .errors import ExportError, VerificationError, in_one_line
 from .preprocessing import Preprocessing
 
-# What is written here; TensorFlow would prefer other forms of the program, which nobody has looked at.
+# The files of a SavedModel that is written here. TensorFlow would load other forms of the program first, unchecked.
 _FILES = re.compile(r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})")
 
 
@@ -32,7 +32,7 @@ def to_saved_model(
     atol: float | None = None,
     rtol: float | None = None,
 ) -> Path:
-    """Writes the model, for inference, as a SavedModel, which computes what Keras does.
+    """Writes the model, for inference, as a SavedModel, and proves that it computes what Keras does.
 
     A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
     model's names; where Keras made a name up, a single one is called "input" or "output".
@@ -44,11 +44,11 @@ def to_saved_model(
         activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
             None.
         layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: Examples of what the model takes, compared beside random ones; needed if it has never seen an input,
-            takes only some sizes, or integers of unknown range.
+        samples: Real raw inputs, compared in addition to random ones; needed if the model has never seen an input, or
+            takes only sizes or integers that the export does not find by trying.
         overwrite: Whether a SavedModel already there may be replaced.
-        atol: Absolute difference from Keras allowed beside roundings, as `export` takes it.
-        rtol: Difference allowed in proportion to the range of each channel, likewise.
+        atol: Absolute difference from Keras allowed in addition to roundings, as in `export`.
+        rtol: Difference allowed as a share of the range of each channel, as in `export`.
 
     Returns:
         The folder.
@@ -85,17 +85,17 @@ def write_saved_model(function: Served, path: Path) -> None:
     except (TypeError, ValueError) as error:
         raise ExportError(
             f"Expected a model that TensorFlow can save. Received: {function.model.name}, "
-            f"of which it says {in_one_line(error)}"
+            f"for which it raised {in_one_line(error)}"
         ) from error
     if found := _foreign(_program(path)):
         raise ExportError(f"Expected a model that only computes. Received: {function.model.name}, whose {found}")
 
 
 def check_saved_model(path: Path) -> None:
-    """Raises a VerificationError unless all that loading and calling a SavedModel runs is computing.
+    """Raises a VerificationError unless a SavedModel only computes when it is loaded and called.
 
-    A SavedModel is a program: its operations may read and write files, and some run when it is loaded. So those that
-    may be in it are listed, whatever calls them, and so are the files it may have.
+    A SavedModel is a program: its operations may read and write files, and some run when it is loaded. So it may hold
+    only listed operations, whether they are called or not, and only listed files.
     """
     unknown = [name for name in files_of(path) if not _FILES.fullmatch(name)]
     if unknown:
@@ -119,7 +119,7 @@ def _program(path: Path) -> Any:
 
 
 def _foreign(program: Any) -> str | None:
-    """What in a SavedModel does more than compute, if anything."""
+    """The first part of a SavedModel that does more than compute, or None."""
     if program.asset_file_def:
         return f"asset is {program.asset_file_def[0].filename}"
     return next((f"{node.name} is {node.op}" for node, known in _operations(program) if node.op not in known), None)

@@ -30,24 +30,26 @@ _REFERENCE = "Keras, recorded at export"
 def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]:
     """Verifies an artifact.
 
-    Every file is compared with its hash, and artifact.json with what the models say of themselves; onnx's checker runs;
-    onnxruntime in every form this machine has, and the SavedModel where TensorFlow is installed, must agree with the
-    outputs recorded at export, and with each other on fresh random inputs.
+    Every file is compared with its hash, and artifact.json with the models, and onnx's checker runs. onnxruntime in
+    every form this machine has, and the SavedModel if TensorFlow is installed, must agree with the outputs recorded at
+    export, and with each other on fresh random inputs.
 
     Args:
         artifact: The folder.
         device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
 
     Returns:
-        What was compared, in the form of parity.json, with the number of `files`, the `seed` of the fresh inputs, and
-        `not_batched`, why the server and `Predictor.predict` do not batch it, or None where they do.
+        The comparisons, in the form of parity.json, with the number of `files`, the `seed` of the fresh inputs, `weak`
+        (the outputs for which the proof at export shows little, and why), and `not_batched` (why the server and
+        `Predictor.predict` do not batch it; None if they do).
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If a file is missing, changed, unexpected or not valid, or if artifact.json says something
-            else than a model; the message names it.
+        VerificationError: If a file is missing, changed, unexpected or not valid, or if artifact.json contradicts a
+            model; the message names it.
         ParityError: If something is computed differently.
         DeviceError: If CUDA was asked for and is not there.
+        ValueError: If the device is not one of those above.
 
     Example:
         >>> verify("classifier")["max_abs_diff"]

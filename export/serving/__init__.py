@@ -8,12 +8,12 @@ what a server needs beyond the protocol (micro-batches, limits, a queue, deadlin
 that would be replaced, and what remained were the routes, at the price of some sixty packages.
 
     _bodies.py       the memory of bodies
-    _aside.py        work on large bodies, beside the event loop
+    _aside.py        work on large bodies, in a thread
     _json.py         JSON within limits, and its numbers
     _wire.py         gRPC's messages within limits
     _protocol.py     bodies and arrays
     _errors.py       why a request is not answered
-    _batching.py     requests that wait are run together
+    _batching.py     runs waiting requests together
     _model.py        an artifact behind the server
     _application.py  the routes
     _http.py         deadlines, limits and the drain
@@ -66,10 +66,10 @@ def serve(
         device: "cpu" or "cuda".
         max_batch_size: How many examples to run at once, and the most that a request may have. Requests run together
             only where the export has proven that examples are independent.
-        max_delay: How many seconds a request may wait for others that are about to come, to be run with.
+        max_delay: How many seconds a request may wait for others to run with, if some are about to come.
         queue: How many requests of a model may wait; others are refused with 503.
         max_body: The most bytes of a request's body; more are refused with 413.
-        timeout: Seconds in which a request must have arrived, a TLS handshake included, and its answer been taken.
+        timeout: How many seconds a request, a TLS handshake, and the client that reads an answer may each take.
         token_file: A file with the bearer token that clients must send; None serves everyone.
         tls_cert: A certificate, with its chain, in PEM.
         tls_key: Its private key, in PEM.
@@ -168,7 +168,7 @@ def run_on_ray(
         artifacts: Folders of artifacts, on every machine of the cluster at the same path, or "NAME=FOLDER" to serve one
             by another name than its own.
         address: Of Ray's cluster, or "auto" for one that runs on this machine; "local" starts one here, which listens
-            to this machine alone.
+            only to this machine.
         host: The address that Ray's proxy listens on.
         port: The port; 0 takes a free one, in a cluster that is started here.
         device: "cpu" or "cuda", which takes a GPU for each replica.

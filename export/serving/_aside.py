@@ -1,7 +1,7 @@
-"""Work on large bodies, beside the event loop and one body after the other.
+"""Works on large bodies in a thread, one body after the other.
 
-Most of it holds the interpreter's lock: several at once would not be faster, and would together stop everyone else. So
-no more than one body is ever held as Python's objects, which take many times its memory.
+Most of this work holds the interpreter's lock: several bodies at once would not be faster, and would stop all other
+requests. So at most one body at a time exists as Python objects, which take many times its memory.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ _THREAD = ThreadPoolExecutor(1, "bodies")
 
 
 async def aside(size: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Calls a function: here where there is little to do, else in the thread."""
+    """Calls a function: for a small body directly, otherwise in the thread."""
     if size <= SMALL:
         return function(*arguments)
     return await asyncio.get_running_loop().run_in_executor(_THREAD, _uncollected, function, arguments)
 
 
 def _uncollected(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
-    """Calls a function without the collector of cyclic garbage, which goes through millions of new lists in vain."""
+    """Calls a function without the garbage collector, which would search millions of new lists in vain."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -35,5 +35,5 @@ def _uncollected(function: Callable[..., _Result], arguments: tuple[Any, ...]) -
     finally:
         if collects:
             gc.enable()
-    # An error's traceback holds what was parsed; this one has none.
+    # The traceback of the first error keeps the parsed data alive; this one has none.
     raise refused

@@ -1,9 +1,9 @@
-"""Memory for the bodies of requests: set aside before a body arrives, and kept until its request is answered.
+"""Reserves memory for the bodies of requests, before a body arrives and until its request is answered.
 
-    sum of what is set aside <= the limit
+    sum of the reserved memory <= the limit
 
-Small bodies are not counted. What does not fit takes the place of bodies that hardly move: those that arrive at less
-than the pace that would bring them in time, the slowest first. If there are none, it is refused.
+Small bodies do not count. A body that does not fit takes the place of bodies that arrive too slowly to be complete in
+time, the slowest first. If there are none, it is refused.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from contextlib import contextmanager
 
 from ._errors import QueueFull, RequestError
 
-# A body of at most this many bytes is not counted, and is read and written where it arrives.
+# A body of at most this many bytes does not count, and is read and written in the event loop.
 SMALL = 2**16
-# A body's pace is that of a window of so many seconds. So many it has to begin.
+# A body's pace is measured over a window of this many seconds, and not before it has had this many to begin.
 _WINDOW, _BEGINNING = 1.0, 0.1
 
 
 class Body:
-    """One body: what is set aside for it, and how fast it arrives."""
+    """One body: the memory that is reserved for it, and how fast it arrives."""
 
     def __init__(self) -> None:
         self.size = self.received = 0
@@ -30,7 +30,7 @@ class Body:
         self._moved = self._since
 
     def pace(self) -> float:
-        """Bytes a second: in the last window, in the first one from its beginning on."""
+        """Bytes a second in the last complete window, or since the beginning if there is none."""
         now = asyncio.get_running_loop().time()
         if now - self._moved >= _WINDOW:
             return 0
@@ -40,7 +40,7 @@ class Body:
         return self.received / seconds if seconds >= _BEGINNING else math.inf
 
     def moved(self, size: int) -> None:
-        """Counts what has arrived."""
+        """Counts bytes that have arrived."""
         self.received += size
         self._moved = now = asyncio.get_running_loop().time()
         if (seconds := now - self._since) >= _WINDOW:
@@ -53,7 +53,7 @@ class Bodies:
 
     Args:
         limit: How many bytes they may have together.
-        timeout: In how many seconds a body must have arrived.
+        timeout: The seconds within which a body must arrive.
     """
 
     def __init__(self, limit: int, timeout: int) -> None:
@@ -63,7 +63,7 @@ class Bodies:
 
     @contextmanager
     def reserved(self, size: int) -> Iterator[Body]:
-        """Sets memory aside for a body as long as its request is worked on.
+        """Reserves memory for a body until its request is answered.
 
         Raises:
             QueueFull: If there is none.
@@ -76,11 +76,11 @@ class Bodies:
             self._held -= body.size
 
     async def received(self, parts: AsyncIterator[bytes], body: Body, largest: int) -> bytes:
-        """Receives a body, and holds no more of it than is allowed.
+        """Receives a body up to the largest size.
 
         Raises:
             QueueFull: If it grows, and there is no memory for it.
-            RequestError: If it is too large, or so slow that another one has taken its place.
+            RequestError: If it is too large, or so slow that another body has taken its place.
         """
         held: list[bytes] = []
         try:
@@ -101,7 +101,7 @@ class Bodies:
         return held[0] if len(held) == 1 else b"".join(held)
 
     def grow(self, body: Body, size: int) -> None:
-        """Sets more memory aside for a body.
+        """Reserves more memory for a body.
 
         Raises:
             QueueFull: If there is none.
@@ -133,5 +133,5 @@ class Bodies:
 
 
 def too_large(largest: int) -> RequestError:
-    """What a body of more bytes is answered with."""
+    """The error for a larger body."""
     return RequestError(f"Expected a body of at most {largest} bytes. Received: more", 413)

@@ -1,8 +1,8 @@
-"""JSON of a request: refused where it would take far more memory and time than its bytes, and its numbers as an array.
+"""Reads the JSON of a request, and makes arrays of its numbers, within limits on memory and time.
 
 The parser holds the interpreter's lock from the first byte to the last, and a list or an object takes many times the
-memory of the two bytes that make it. So they are counted before: more than any request needs are not parsed at all.
-Conversions hold the lock for one piece at a time.
+memory of the two bytes that make it. So lists, objects and strings are counted first, and JSON with more than any
+request needs is not parsed. Conversions hold the lock for one piece at a time.
 """
 
 import math
@@ -16,11 +16,11 @@ import orjson
 from ._datatypes import DATATYPES
 from ._errors import RequestError
 
-# How often a character may be there: nested data of images fits into 16 MiB of JSON with room to spare.
+# How often a character may occur: 16 MiB of JSON with nested image data stays well below.
 _MOST = {b"[": ("lists", 2**21), b"{": ("objects", 2**14), b'"': ("quotes", 2**16)}
 # This many numbers are converted at once.
 _CHUNK = 2**15
-# The types of JSON's numbers that a kind of array takes.
+# The Python types of the numbers that each kind of array takes.
 _TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 
@@ -28,7 +28,7 @@ def parsed(text: bytes) -> Any:
     """Reads JSON, in which numbers are finite.
 
     Raises:
-        RequestError: If it is no JSON, or holds more lists, objects or strings than a request needs.
+        RequestError: If it is not JSON, or holds more lists, objects or strings than a request needs.
     """
     for character, (name, most) in _MOST.items():
         if (count := text.count(character)) > most:
@@ -42,10 +42,10 @@ def parsed(text: bytes) -> Any:
 
 
 def array_of(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """Makes an array of numbers that are flat, or nested as its shape.
+    """Makes an array of numbers that are flat, or nested like its shape.
 
     Raises:
-        RequestError: If they are not, or a number is not one of the type.
+        RequestError: If they are neither, or a number does not fit the type.
     """
     nested = bool(data) and type(data[0]) is list
     whole = tuple(shape) if nested else (math.prod(shape),)
@@ -69,7 +69,7 @@ def _pieces(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterator[list
 
 
 def _flat(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    """Takes one list after the other apart. Each is looked at before what it holds is."""
+    """Flattens lists, level by level, and checks the lists of a level before it opens them."""
     for size in shape:
         if set(map(type, values)) - {list} or set(map(len, values)) - {size}:
             raise RequestError(f"Expected data of {name} flat, or nested as its shape. Received: something else")

@@ -1,4 +1,4 @@
-"""How many fields a gRPC message has, counted in its wire format: a field of two bytes can take a hundred in memory."""
+"""Counts the fields of a gRPC message in its wire format: a field of two bytes can take a hundred in memory."""
 
 from ._errors import RequestError
 
@@ -10,7 +10,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def check_fields(message: bytes) -> None:
-    """Raises a RequestError where a request has more fields than any needs; what is no message is left alone."""
+    """Raises a RequestError if a message has more fields than any request needs; the parser refuses invalid ones."""
     left = [(0, len(message), _MESSAGES)]
     count = 0
     try:

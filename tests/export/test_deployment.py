@@ -164,8 +164,8 @@ def test_a_name_that_kubernetes_does_not_take_is_refused(name):
     ("options", "said"),
     [
         ({"target": "ray"}, "target='ray'"),
-        ({"target": "kserve"}, "Expected a storage_uri for kserve, .* Received: storage_uri=None"),
-        ({"target": "triton", "storage_uri": "s3://x"}, "storage_uri for kserve alone"),
+        ({"target": "kserve"}, "Expected storage_uri for kserve to .* Received: storage_uri=None"),
+        ({"target": "triton", "storage_uri": "s3://x"}, "Expected storage_uri only for kserve"),
         ({"target": "triton", "max_batch_size": 0}, "max_batch_size=0"),
         ({"target": "triton", "name": "../x"}, r"name='\.\./x'"),
     ],
@@ -183,7 +183,7 @@ def test_arguments_that_are_not_usable_are_refused(options, said, artifact, tmp_
         (["ray", "--storage-uri", "s3://x"], "Expected --storage-uri for kserve. Received: --target ray"),
         (["ray", "--out", "models"], "Expected --out for triton or kserve. Received: --target ray"),
         (["kserve", "--max-batch-size", "8"], "Expected --max-batch-size for triton or ray. Received: --target kserve"),
-        (["kserve"], "Expected a storage_uri for kserve, .* Received: storage_uri=None"),
+        (["kserve"], "Expected storage_uri for kserve to .* Received: storage_uri=None"),
     ],
 )
 def test_options_of_another_target_are_refused(words, said, artifact, tmp_path, monkeypatch, capsys):
