@@ -137,7 +137,7 @@ def _environment() -> dict[str, str]:
 
 def _death(code: int, said: str) -> str:
     said = said.strip()[-_TAIL:]
-    told = f", and said: {said}" if said else ""
+    message = f", and said: {said}" if said else ""
     if code < 0:
-        return f"died of {signal.Signals(-code).name}{told}"
-    return f"ended with exit code {code}{told}"
+        return f"died of {signal.Signals(-code).name}{message}"
+    return f"ended with exit code {code}{message}"

@@ -1,4 +1,4 @@
-"""Operations of TensorFlow that tf2onnx does not know, or gets wrong, in operations of ONNX.
+"""Converts operations of TensorFlow that tf2onnx does not know, or gets wrong, to operations of ONNX.
 
     erfc(x) = 1 - erf(x)
     expm1(x) = tanh(x / 2) * (exp(x) + 1), which is exact near 0

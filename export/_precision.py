@@ -47,10 +47,10 @@ def in_float32(model: Any) -> tuple[Any, str | None]:
 
 
 def _copy_attributes(model: Any, copy: Any) -> None:
-    """Gives the layers of a copy what the original's hold beside config and weights."""
+    """Copies plain values that were set on the original's layers, and are in no config or weights."""
     import keras
 
-    # What every layer has is Keras's own.
+    # Attributes of every layer are Keras's own.
     own = {*vars(keras.layers.Layer()), *vars(keras.Model())}
     layers, copies = model._flatten_layers(), copy._flatten_layers()
     for layer, other in zip(layers, copies, strict=True):
@@ -80,7 +80,7 @@ def _wide(value: Any) -> Any:
     if isinstance(value, FunctionType):
         # What a function holds on to may be a layer of the original.
         return value if value.__closure__ is None else _OTHER
-    # A name of half precision is the policy's.
+    # A name of half precision belongs to the policy.
     plain = value is None or isinstance(value, (bool, int, float, complex, str))
     return value if plain and not _narrow(value) else _OTHER
 

@@ -14,7 +14,7 @@ from ._safety import check_arrays, read_json
 from ._served import PROBABILITIES
 from .errors import VerificationError, in_one_line
 
-# What the arrays of a recorded batch are, before their names.
+# These prefixes of their names say what the arrays of a recorded batch are.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
 _DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 
@@ -54,7 +54,7 @@ def read_recorded(
 
 
 def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Batch]]:
-    """By the name of their batch: inputs, outputs, where those hang on rounding, and how much they may differ."""
+    """By the name of the batch: inputs, outputs, masks of outputs that depend on rounding, and allowed differences."""
     check_arrays(path)
     try:
         batches = read_batches(path)
@@ -76,12 +76,12 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
         )
         floors = all(x.dtype.kind == "f" and x.size and np.all(x >= 0) and np.all(x < np.inf) for x in allowed.values())
         if not (ties and floors):
-            raise VerificationError(f"Expected {path} to hold what may differ. Received: other arrays")
+            raise VerificationError(f"Expected {path} to hold allowed differences. Received: other arrays")
     return read
 
 
 def _of_scale(outputs: Mapping[str, Batch], rtol: float) -> Batch:
-    """What older artifacts allow: a share of the largest value of an output."""
+    """The differences that older artifacts allow: a share of the largest value of an output."""
     floors: Batch = {}
     for batch in outputs.values():
         for name, y in batch.items():

@@ -36,7 +36,7 @@ _FIELDS: dict[str, dict[int, str]] = {
 }
 _KEY, _VALUE, _LOCATION = 1, 2, b"location"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-# Bits of the numbers in the wire format: beyond them parsers drop some or refuse, each in its own way.
+# The bits of numbers in the wire format. Parsers differ in what they do with more: some drop bits, some refuse.
 _TAG_BITS, _LENGTH_BITS, _VALUE_BITS = 32, 31, 70
 
 
@@ -182,7 +182,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
 
 
 def _varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
-    """A number of at most so many bits: no other has one meaning for every parser."""
+    """A number of at most this many bits: parsers disagree on larger ones."""
     value = 0
     for shift in range(0, bits, 7):
         if at >= end:

@@ -52,7 +52,7 @@ class Served:
         channels_first: Whether they come first at the edge of the graph.
         trained_precision: The dtype policy the model had, where its computation was narrower than float32.
         gates: How much the highway blocks carry, where the graph tells it.
-        weights_times: How often larger than the model's own the matrices and kernels are that it runs with.
+        weights_times: The factor by which matrices and kernels are larger than the model's own when it runs.
     """
 
     model: Any
@@ -71,7 +71,7 @@ class Served:
         return self.with_logits(*tensors)[0]
 
     def with_logits(self, *tensors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Runs on tensors, and also gives what a softmax or sigmoid at the end of an output is taken of."""
+        """Runs on tensors, and also gives the logits of outputs that end in a softmax or sigmoid."""
         from keras import ops
 
         prepared = [
@@ -153,7 +153,7 @@ class Served:
             ) from error
 
     def computed(self, batch: Batch) -> tuple[Batch, Batch]:
-        """The same, with what the model's own code raises."""
+        """The same, without turning errors of the model's own code into an ExportError."""
         import tensorflow as tf
 
         # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
@@ -209,7 +209,7 @@ def served(
     if activation is not None and counts[1] != 1:
         raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
     check_layout(model, signature.inputs, layout)
-    # What a model is built of may tell more than it did before.
+    # Once it is built, a model may show more than before.
     own_first = channels_come_first(model)
     first = own_first if layout is None else layout == "nchw"
     moves = first != own_first
@@ -228,7 +228,7 @@ def served(
 
 
 def _with_inputs_to_try(function: Served, known: Batch | None) -> Served:
-    """Adds what is to be known of inputs to draw some: sizes and ranges that the model takes."""
+    """Adds the sizes and ranges that the model takes, with which inputs are drawn."""
     function = replace(function, inputs=sized(function.inputs, known, function.computed))
     _check_any_batch(function)
     with tracing(function):
@@ -276,7 +276,7 @@ def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bo
 
 
 def _check_any_batch(function: Served) -> None:
-    """Raises an ExportError for a model that keeps a state, or takes only batches of the size it was made for."""
+    """Raises an ExportError for a model that keeps a state, or takes only batches of one size."""
     model = function.model
     stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False) is True]
     if stateful:

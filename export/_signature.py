@@ -172,7 +172,7 @@ def _inputs(model: Any, structure: Any) -> tuple[Input, ...]:
     names = [_of_path(path) or _layer_name(leaf) for path, leaf in leaves]
     names = [INPUT] if len(names) == 1 and _MADE_UP.fullmatch(names[0]) else names
     names = [name if name != _NAMELESS else f"{INPUT}_{i}" for i, name in enumerate(names)]
-    # They become arguments of a function in Python, and TensorFlow takes equal letters for equal.
+    # Names become arguments of a Python function, and TensorFlow ignores their case.
     names = [f"{name}_{INPUT}" if name == "self" or iskeyword(name) else name for name in names]
     inputs = []
     for name, (_, leaf) in zip(distinct(names, str.lower), leaves, strict=True):
@@ -207,7 +207,7 @@ def _given(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ..
 def _output_names(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
     import keras
 
-    # A part that a model leaves out holds nothing.
+    # A part that a model leaves out is None.
     leaves = [(path, leaf) for path, leaf in keras.tree.flatten_with_path(given) if leaf is not None]
     if not leaves or not all(isinstance(leaf, keras.KerasTensor) for _, leaf in leaves):
         raise ExportError(f"Expected a model whose outputs are tensors. Received: {model.name}, which gives {given!r}")

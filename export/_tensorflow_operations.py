@@ -1,7 +1,7 @@
 """TensorFlow's operations that only compute: they take and give tensors, variables and tables of the model.
 
-The others read and write files, fold memory in from them, talk to a network, call Python, print, keep queues and data
-sets, decode formats, or end the process; and what TensorFlow gets in later versions is not known.
+The others read, write or map files, use a network, call Python, print, keep queues and data sets, decode formats, or
+end the process. Operations of later versions of TensorFlow are not on the list.
 """
 
 COMPUTING = frozenset(

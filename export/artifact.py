@@ -103,8 +103,8 @@ def export(
         activation: From the model's output to the artifact's, where it has one output, which is then called
             "probabilities": "softmax", "sigmoid" or None.
         labels: A name for each element along the last axis of a single output.
-        samples: Real raw inputs, compared besides random ones: an array, or arrays by name or as the model takes them.
-            A model that has never seen an input is built on them, and dynamic sizes are tried from theirs on.
+        samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
+            takes them. They build a model that has never seen an input, and give the first sizes to try.
         formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
             a SavedModel does not have.
         opset: The version of ONNX's operations.

@@ -112,8 +112,8 @@ def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[s
         work(Path(name), [(HALVE, arguments)], ["the conversion to fp16"])
         exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
         judged = judge(target, simulated, (share, sums) == IN_FLOAT32[-1])
-        told = {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}
-        return told | {"float32_sums": sums}, judged
+        record = {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}
+        return record | {"float32_sums": sums}, judged
 
 
 def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
@@ -172,8 +172,8 @@ def quantised(
             "depend on the other examples of their batch"
         )
     with _beside(model) as target:
-        told = _judged(model, target, calibration, test, labels, max_accuracy_drop)
-        return told | {"bytes": _replaced(model, target, "int8")}
+        record = _judged(model, target, calibration, test, labels, max_accuracy_drop)
+        return record | {"bytes": _replaced(model, target, "int8")}
 
 
 def _judged(

@@ -77,8 +77,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         for candidate, outputs in candidates.items()
         if candidate != name
     ]
-    told = {"weak": read_json(folder / PARITY).get("weak", {}), "not_batched": why_not_batchable(manifest)}
-    return {"files": files, "seed": seed, **told, **summarise(records, absent, _REFERENCE)}
+    about = {"weak": read_json(folder / PARITY).get("weak", {}), "not_batched": why_not_batchable(manifest)}
+    return {"files": files, "seed": seed, **about, **summarise(records, absent, _REFERENCE)}
 
 
 def _outputs(

@@ -1,12 +1,12 @@
-"""Requests that wait are run together.
+"""Runs waiting requests together.
 
 One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
-takes the first and all that fit to it, up to a size. It waits for more only where others are about to come: clients
-whose answers have just been sent mostly ask again, so it waits until as many requests are there as there were when one
-of the last runs ended, and no longer than the delay. The queue is bounded: what comes to a full one is refused at once.
-A request whose client has gone is not run.
+takes the first request and all that fit into one batch with it. It waits for more only if others are about to come:
+most clients ask again when they have their answer, so it waits until there are as many requests as at the end of one of
+the last runs, and no longer than the delay. A full queue refuses requests at once. A request whose client has left is
+not run.
 
-Where an answer depends on the other examples of its batch, each request is a run of its own.
+If an answer depends on the other examples of its batch, each request is a run of its own.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from .._inputs import Batch, cut, examples
 from ..predictor import checked
 from ._errors import QueueFull
 
-# Some of those who ask again are on their way when a run ends: the most of so many runs are expected.
+# Some clients that ask again are still on their way when a run ends: the most of this many runs are expected.
 _RUNS = 4
 
 
@@ -51,12 +51,12 @@ class Batcher:
     Args:
         run: Computes a batch. It is called in one thread.
         max_batch_size: How many examples to run at once.
-        max_elements: How many elements all inputs may have together in one run. A request that has more is run in
-            pieces, at the least one example at a time.
+        max_elements: How many elements all inputs may have together in one run. A larger request runs in pieces,
+            down to one example at a time.
         max_delay: How many seconds a request may wait for others.
         queue: How many requests may wait.
         batchable: Whether requests may be run together, and in pieces.
-        observe: Is told the number of examples in each run, and its seconds, in the thread that runs.
+        observe: Gets the number of examples in each run, and its seconds, in the thread that runs.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Batcher:
         self._max_delay, self._queue = max_delay, queue
         self._jobs: deque[_Job] = deque()
         self._changed = asyncio.Event()
-        # How many requests were here when each of the last runs ended, and when the last one did.
+        # How many requests there were when each of the last runs ended, and when the last run ended.
         self._company: deque[int] = deque(maxlen=_RUNS)
         self._ended = 0.0
         self._thread = ThreadPoolExecutor(1, "inference")
@@ -92,7 +92,7 @@ class Batcher:
         return len(self._jobs) >= self._queue
 
     async def submit(self, batch: Batch) -> Batch:
-        """Waits for the outputs of a batch; where that is cancelled, the batch is not run any more.
+        """Waits for the outputs of a batch; if the wait is cancelled, the batch is not run.
 
         Raises:
             QueueFull: If too many others wait.
@@ -126,7 +126,7 @@ class Batcher:
         while True:
             jobs = await self._next()
             if len(jobs) == 1 or not await self._answer(jobs):
-                # What failed together is run one by one, so that no request suffers from another.
+                # Requests that failed together are run one by one, so that none suffers from another.
                 for job in jobs:
                     await self._answer([job])
             self._company.append(len(jobs) + len(self._jobs))
@@ -141,10 +141,10 @@ class Batcher:
         return self._taken()
 
     def _patience(self) -> float:
-        """For how many seconds the first job waits for others."""
+        """The seconds for which the first job still waits for others."""
         first = self._jobs[0]
         is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
-        # Those who had their answers longer ago than the delay do not come back within it.
+        # Clients that had their answers longer ago than the delay will not come back within it.
         all_are_here = len(self._jobs) >= max(self._company, default=0) or first.since - self._ended > self._max_delay
         if is_full or all_are_here or not self._batchable:
             return 0
@@ -189,7 +189,7 @@ class Batcher:
         parts: list[Batch] = []
         for part in cut(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
             if all(job.answer.done() for job in jobs):
-                # Nobody waits for what is left.
+                # Nobody waits for the remaining pieces.
                 return [{} for _ in jobs]
             parts.append(checked(self._timed(part), examples(part)))
         outputs = parts[0]

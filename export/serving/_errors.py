@@ -1,12 +1,12 @@
-"""Why a request is not answered."""
+"""The reasons why a request is not answered."""
 
 
 class RequestError(ValueError):
-    """A request that cannot be answered, by the client's fault.
+    """The client's mistake: a request that cannot be answered.
 
     Args:
         message: What was expected, and what was received.
-        status: The HTTP status that says so.
+        status: The HTTP status of the answer.
     """
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -15,8 +15,8 @@ class RequestError(ValueError):
 
 
 class QueueFull(Exception):
-    """As many requests wait as may, or hold as much memory."""
+    """The queue or the memory for requests is full."""
 
 
 class NotReady(Exception):
-    """A model has not proven itself yet, or does not compute any more, or the server is about to end."""
+    """A model has not proven itself yet or no longer computes, or the server is about to end."""

@@ -42,7 +42,7 @@ _CODES = {
     500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-# So many calls may wait for their message.
+# This many calls may wait for their message.
 _ARRIVING = 256
 # gRPC's options are of this size.
 _LARGEST_OPTION = 2**31 - 1
@@ -171,13 +171,13 @@ class GrpcServer:
             async with asyncio.timeout(seconds) as deadline:
                 self._arriving[deadline] = None
                 if len(self._arriving) > _ARRIVING:
-                    # The one that has waited longest makes room.
+                    # The call that has waited longest makes room.
                     longest = next(iter(self._arriving))
                     del self._arriving[longest]
                     longest.reschedule(0)
                 return await anext(aiter(requests))
         except TimeoutError:
-            when = f"within {seconds} seconds" if deadline in self._arriving else "sooner while others wait"
+            when = f"within {seconds} seconds" if deadline in self._arriving else "sooner, while others wait"
             raise RequestError(f"Expected a request {when}. Received: a part of it", 408) from None
         except StopAsyncIteration:
             raise RequestError("Expected a message. Received: none") from None

@@ -1,7 +1,7 @@
-"""HTTP by uvicorn, with what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain.
+"""HTTP by uvicorn, plus what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain.
 
-Offers of another protocol, as some clients make with each request, are declined, and a request whose client has gone is
-given up.
+The server declines offers of another protocol, which some clients make with each request, and cancels a request whose
+client has left.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._end()
         if not self.pipeline:
-            # Who does not read does not notice that the client goes.
+            # A paused connection would not notice that the client leaves.
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:
@@ -84,7 +84,7 @@ class Protocol(HttpToolsProtocol):
             self._departure = None
 
     def _parse(self, data: bytes) -> None:
-        """Parses what has arrived. The parser ends at the headers that offer another protocol: a new one goes on."""
+        """Parses bytes. The parser ends at headers that offer another protocol; a new one then continues."""
         left = memoryview(data)
         while len(left):
             try:
@@ -169,7 +169,7 @@ class Server(uvicorn.Server):
         self.failure: Exception | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it, but that the handshakes of TLS have as long as a request."""
+        """Starts as uvicorn does, except that TLS handshakes have as long as a request."""
         await self.lifespan.startup()
         config = self.config
         seconds: dict[str, Any] = {}

@@ -23,7 +23,7 @@ from ._protocol import InferRequest, datatypes, is_finite
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A run may have this many elements of inputs, seven images of 224 x 224, whatever the sizes of the recorded examples.
+# A run may always have this many elements of inputs, about seven images of 224 x 224.
 _ELEMENTS = 2**20
 
 
@@ -94,7 +94,7 @@ class Model:
         self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
         self.ready = False
         self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
-        # Where sizes are dynamic, so is the memory of an example: a run holds no more than one of recorded examples.
+        # With dynamic sizes an example may be of any size: a run holds no more than a full batch of recorded ones.
         recorded = (sum(x.size for x in batch.values()) // examples(batch) for batch in self.samples.values())
         self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
         self._large = giving_memory_back() if device == "cpu" else None
@@ -140,8 +140,8 @@ class Model:
         """
         names = ("Keras, recorded at export", f"{self.name}, served here")
         compare(self._recorded, self._predictor.run, self.samples, names=names, **self._tolerance)
-        if told := why_not_batchable(self.artifact):
-            SERVER.info("%s", told)
+        if reason := why_not_batchable(self.artifact):
+            SERVER.info("%s", reason)
         self.ready = True
 
     def check_tensor(self, name: str, shape: Sequence[int], datatype: str) -> None:

@@ -21,7 +21,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _EXAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _LINES = 10_000
 _STANDARD_ERROR = 2
-# So many seconds have those who read the log at the end, to take what is left.
+# Readers of the log have this many seconds at the end to take the remaining lines.
 _PATIENCE = 2
 
 
@@ -51,7 +51,7 @@ class Metrics:
         self._waiting = Gauge("keras_skip_queue", "Requests that wait.", ("model",), registry=registry)
 
     def of_runs(self, model: str) -> Callable[[int, float], None]:
-        """A function to be told the examples and the seconds of each run of a model."""
+        """A function that takes the examples and the seconds of each run of a model."""
         examples, seconds = self._examples.labels(model), self._runs.labels(model)
 
         def observe(count: int, duration: float) -> None:
@@ -87,17 +87,17 @@ class _Lines(logging.handlers.QueueHandler):
 
 
 class Log:
-    """Writes lines to standard error in a thread, for whose end nothing waits where nobody reads them.
+    """Writes lines to standard error in a thread, so that the server can end even if nobody reads them.
 
-    It writes to the file itself. Python's stream, and a handler of `logging`, have locks that the interpreter takes
-    when it ends, and a thread that waits for a reader would hold them.
+    It writes to the file descriptor. Python's stream and the handlers of `logging` have locks that the interpreter
+    takes when it ends, and a thread that waits for a reader would hold them.
     """
 
     def __init__(self, lines: "queue.Queue[logging.LogRecord | None]") -> None:
         try:
             self._file = sys.stderr.fileno()
         except (AttributeError, ValueError, OSError):
-            # What stands in its place is no file, as in a notebook.
+            # Standard error may have been replaced by an object that is no file, as in a notebook.
             self._file = _STANDARD_ERROR
         self._lines = lines
         self._format = logging.Formatter("%(asctime)s %(message)s").format
@@ -107,13 +107,13 @@ class Log:
     def _write(self) -> None:
         while (record := self._lines.get()) is not None:
             left = f"{self._format(record)}\n".encode(errors="backslashreplace")
-            # Who reads it may have gone.
+            # The reader may have gone.
             with suppress(OSError):
                 while left:
                     left = left[os.write(self._file, left) :]
 
     def stop(self) -> None:
-        """Ends it, when what is left is written or nobody has taken it in time."""
+        """Ends when the remaining lines are written, or nobody has read them in time."""
         with suppress(queue.Full):
             self._lines.put(None, timeout=_PATIENCE)
         self._thread.join(_PATIENCE)
@@ -126,14 +126,14 @@ def start_logging(access_log: bool) -> Log:
         What to stop at the end; it then writes what is left.
     """
     lines: queue.Queue[Any] = queue.Queue(_LINES)
-    # Without a handler, what libraries log goes to standard error from whichever thread, and waits there.
+    # Without a handler, libraries write to standard error from any thread, which then waits for a reader.
     libraries = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio", "grpc")]
     for logger in (ACCESS, SERVER, *libraries):
         logger.handlers, logger.propagate = [_Lines(lines)], False
     ACCESS.setLevel(logging.INFO if access_log else logging.CRITICAL)
     SERVER.setLevel(logging.INFO)
     for logger in libraries:
-        # Their warnings are of what clients send, which the access log tells.
+        # Their warnings concern requests, which the access log shows.
         logger.setLevel(logging.ERROR)
     return Log(lines)
 

@@ -107,8 +107,8 @@ def run(
     # Nobody is told of it, unless the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
-    for told in filter(None, map(why_not_batchable, manifests)):
-        SERVER.info("%s", told)
+    for reason in filter(None, map(why_not_batchable, manifests)):
+        SERVER.info("%s", reason)
     with _on_this_machine() if here else nullcontext():
         _come_up(ray.init, address, log_to_driver=False)
     try:
@@ -144,7 +144,7 @@ def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None
 
 @contextmanager
 def _on_this_machine() -> Iterator[None]:
-    """A cluster that is started meanwhile listens to this machine alone, as it always does on macOS and Windows."""
+    """Makes a cluster that starts meanwhile listen only to this machine, as it always does on macOS and Windows."""
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
@@ -158,7 +158,7 @@ def _on_this_machine() -> Iterator[None]:
 
 
 def _close_replica() -> None:
-    """A replica listens to other replicas on all interfaces, whatever the cluster does: on this one's alone."""
+    """Makes a replica listen only to this machine: it would listen to other replicas on all interfaces."""
     from ray.serve._private import replica
 
     listen = replica.add_port_to_grpc_server
@@ -184,7 +184,7 @@ def _deployment(replication: Replication, limits: Limits, batches: bool = True) 
         options["autoscaling_config"] = {
             "min_replicas": replication.replicas,
             "max_replicas": replication.max_replicas,
-            # So many fill one batch while another runs; without batches one runs, and one waits.
+            # This many fill one batch while another runs; without batches one runs, and one waits.
             "target_ongoing_requests": limits.max_batch_size if batches else 2,
         }
     return serve.deployment(serve.ingress()(Replica)).options(**options)

@@ -281,7 +281,7 @@ def test_what_samples_excuse_has_a_form(name, array, here):
     with np.load(here / "samples.npz") as file:
         arrays = dict(file)
     np.savez(here / "samples.npz", **arrays | {name: array})
-    with pytest.raises(export.VerificationError, match="samples.npz to hold what may differ"):
+    with pytest.raises(export.VerificationError, match="samples.npz to hold allowed differences"):
         verification.read_recorded(here, read_manifest(here))
 
 

@@ -158,7 +158,7 @@ def test_calls_whose_message_does_not_come_make_room_for_others(artifact, tmp_pa
         while len(ended) < 36:
             assert time.monotonic() < ends
             ended = [each for each in slow if each.done()]
-        assert "Expected a request sooner while others wait" in ended[0].details()
+        assert "Expected a request sooner, while others wait" in ended[0].details()
         for each in slow:
             each.cancel()
 
