@@ -109,7 +109,7 @@ def network_stages(model: keras.Model) -> list[Stage]:
 
 
 class StageRow(NamedTuple):
-    """A stage as a row of a table; `receptive_field` is None where it sees the whole image."""
+    """A stage as a row of a table; `receptive_field` is None if it covers the whole image."""
 
     network: str
     stage: str

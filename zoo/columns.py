@@ -1,13 +1,13 @@
-"""A table as lines of text in which no word and no number is broken, however narrow the room.
+"""Writes a table as lines of text, and never breaks a word or a number, however narrow the terminal is.
 
-Cells wrap at spaces. Columns for whose longest words there is no room beside the others come below their row instead.
+Cells wrap at spaces. A column whose longest word does not fit appears below its row instead.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 GAP = 2
-# The longest name in a table's first column with which that column is not wrapped.
+# The first column is not wrapped if its longest cell has at most this many characters.
 LONGEST_WHOLE = 32
 
 Row = Sequence[str]
@@ -17,9 +17,12 @@ def lines(columns: Row, rows: Sequence[Row], room: int | None = None) -> Iterato
     """The lines of a table.
 
     Args:
-        columns: Their names; none for a table without a heading.
+        columns: The names of the columns; empty for a table without a heading.
         rows: The cells.
-        room: Characters in a line. None: as many as it takes, so that each row is one line.
+        room: The characters in a line; None prints each row on one line.
+
+    Yields:
+        Line after line.
     """
     heading = [columns] if columns else []
     widths = _widths([*heading, *rows], room)
@@ -34,7 +37,7 @@ def lines(columns: Row, rows: Sequence[Row], room: int | None = None) -> Iterato
 
 
 def _widths(table: Sequence[Row], room: int | None) -> list[int]:
-    """The widths of the first columns: of all for which there is room."""
+    """The widths of the columns that fit, from the first one on."""
     columns = list(zip(*table, strict=True))
     most = [max(map(_length, cells)) for cells in columns]
     if room is None:
@@ -47,7 +50,7 @@ def _widths(table: Sequence[Row], room: int | None) -> list[int]:
         shown -= 1
     widths = least[:shown]
     spare = max(0, room - sum(widths) - GAP * (shown - 1))
-    # Those that need little get it, and leave the rest to the others.
+    # Columns that need little come first, and leave the rest to the others.
     for served, place in enumerate(sorted(range(shown), key=lambda place: most[place] - least[place])):
         more = min(most[place] - least[place], spare // (shown - served))
         widths[place], spare = widths[place] + more, spare - more
@@ -67,7 +70,7 @@ def _below(text: str, room: int | None) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """The text as it is where it fits; else as many words in a line as fit, and a longer one alone."""
+    """Yields the text if it fits, or else lines of as many words as fit; a longer word gets a line of its own."""
     if _length(text) <= width:
         yield text
         return

@@ -98,7 +98,7 @@ def compare(
         for contestant in contestants
         for seed in range(seeds)
     ]
-    # What is wrong with the last of them is said before the first is trained.
+    # Mistakes in the last of them are reported before the first is trained.
     for _, path, one in planned:
         _check_place(path, one, source)
     for contestant in contestants:
@@ -122,10 +122,10 @@ def plan(
     seeds: int,
     overrides: Mapping[str, Any],
 ) -> tuple[list[Contestant], Recipe]:
-    """Who takes part, and how each is trained; a ValueError for what is wrong, found without reading or building."""
+    """The contestants and their recipe; raises a ValueError for mistakes that show without reading data or building."""
     contestants = [Contestant.of(text) for text in networks]
     if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
-        raise ValueError(f"Expected networks that differ. Received: {', '.join(networks) or 'none'}")
+        raise ValueError(f"Expected different networks, at least one. Received: {', '.join(networks) or 'none'}")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
     if Path(out).exists() and not Path(out).is_dir():
@@ -202,7 +202,7 @@ def _first_recipe(network: str, data: str | Source | None) -> Recipe:
 
 
 def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
-    """Refuses a folder that holds something else than the run that is to be there."""
+    """Refuses a folder that holds anything but the run that belongs there."""
     if not (path / "run.json").is_file():
         refuse_existing(path, overwrite=False)
         return

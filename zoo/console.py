@@ -194,5 +194,5 @@ def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
     screen = Console()
     cells = [[" ".join(str(cell).splitlines()) for cell in row] for row in rows]
     text = "\n".join(lines(columns, cells, screen.width if screen.is_terminal else None))
-    # Rich would break what is longer than a line, which then could not be copied in one piece.
+    # Rich would break lines that are too long, which could then not be copied in one piece.
     screen.print(Text(title, style="italic"), Text(f"{text}\n"), sep="\n", soft_wrap=True)

@@ -58,7 +58,7 @@ def environment() -> dict[str, Any]:
 def set_again(recorded: Mapping[str, Any]) -> None:
     """Makes this process as a run's record says, as far as that is still possible; what differs is a warning.
 
-    A record may come from somebody else: of the environment it changes no more than `VARIABLES`.
+    A record may come from somebody else: it changes only `VARIABLES`, and only to values that name no file or folder.
 
     Raises:
         ValueError: If Keras was imported with another backend, or if there is no such backend.
@@ -91,7 +91,7 @@ def set_again(recorded: Mapping[str, Any]) -> None:
 
 
 def _harmless(recorded: Any) -> dict[str, str]:
-    """The recorded variables that are ours to set, without values that name a place to read from or to write to."""
+    """The recorded variables that may be set, without values that name a file or folder."""
     found = recorded if isinstance(recorded, Mapping) else {}
     taken = {
         name: value
@@ -99,7 +99,7 @@ def _harmless(recorded: Any) -> dict[str, str]:
         if name in VARIABLES and isinstance(value, str) and not _PLACES.search(value)
     }
     if left := [str(name) for name in found if name not in taken]:
-        warnings.warn(f"The run's record sets {', '.join(left)}, which is left as it is", stacklevel=3)
+        warnings.warn(f"The run's record sets {', '.join(left)}, which keras-skip ignores", stacklevel=3)
     return taken
 
 

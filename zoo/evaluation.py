@@ -66,7 +66,7 @@ def subject(
 
 
 def data_for(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
-    """The data of a run, or others of the same classes, and how its network is to see them."""
+    """The data of a run, or others of the same classes, and the preprocessing of its network."""
     source = load_source(run.source if data is None else data)
     check_classes(source, run.source["class_names"], str(run.path))
     return source, Preprocessing.from_dict(run.source["preprocessing"])
@@ -80,7 +80,7 @@ def check_classes(source: Source, learnt: Iterable[str], by: str) -> None:
     learnt = tuple(learnt)
     if source.class_names not in (learnt, tuple(map(str, range(len(learnt))))):
         raise ValueError(
-            f"Expected the classes that {by} has learnt, {_listed(learnt)}. "
+            f"Expected the classes that {by} has learnt: {_listed(learnt)}. "
             f"Received: {source.name}, with {_listed(source.class_names)}"
         )
 

@@ -56,7 +56,7 @@ class GradientProbe:
     """
 
     def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
-        # The layers alone: a network that is trained may hold moving averages of its weights beside them.
+        # Only the layers are taken: a trained network may also hold moving averages of its weights.
         self.model, self.name = keras.Model(model.input, model.output), name or model.name
         copy = keras.models.clone_model(self.model)
         self._copy = _Measured(copy.input, copy.output, name="measured")
@@ -135,7 +135,7 @@ class GradientFlow(keras.callbacks.Callback):
 def probe_batches(
     source: Source, preprocessing: Preprocessing, seed: int = 0, batch_size: int = PROBE_BATCH
 ) -> Batches:
-    """Of training images as they are, but shuffled; what gradients are measured on."""
+    """Shuffled batches of training images without augmentation, on which gradients are measured."""
     return Batches(source.train_images, source.train_labels, source.classes, preprocessing, batch_size, seed=seed)
 
 

@@ -51,7 +51,7 @@ class Hosts:
 
 
 def comes_first() -> bool:
-    """Whether this process is the one that writes, as far as the environment says it before the processes have met."""
+    """Whether the environment says that this process is the one that writes, before the processes are connected."""
     return os.environ.get(RANK, "").strip() in ("", "0")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 
-# The features that a head sees are fewer in every network of the registry.
+# Every network of the registry has fewer features before its head.
 WIDEST = 4096
 
 
@@ -73,7 +73,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
 
 
 def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) -> None:
-    """Raises what `load` would, where nothing has to be read for that: names, files and runs that are not there."""
+    """Raises the errors of `load` that need no file to be read: for names, files and runs that do not exist."""
     if weights is not None:
         entry_of(str(name_or_path))
     if not isinstance(name_or_path, str) or name_or_path not in MODELS:
@@ -136,7 +136,7 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     if path.suffix == ".keras" and (shape := input_shape(path)):
         defaults["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
-    # It is the file that says how large its images are, and so how many weights a perceptron has.
+    # The file determines the size of the images, and so how many weights a perceptron has.
     held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
     try:
         with variables_of(held, others + 4 * WIDEST * (wanted or 0)):
@@ -149,7 +149,7 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
 
 
 def _network_file(name_or_path: str | Path) -> Path:
-    """The .keras file of a network that is trained."""
+    """The .keras file of a trained network."""
     path = _model_of_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
@@ -159,7 +159,7 @@ def _network_file(name_or_path: str | Path) -> Path:
 
 
 def _weights_file(name: str, weights: str | Path) -> Path:
-    """The file of weights that have no name."""
+    """The file of weights that are given by path."""
     path = _model_of_run(Path(weights))
     if not path.suffix and not path.exists():
         raise _unknown_weights(name, weights)

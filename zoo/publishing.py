@@ -111,7 +111,7 @@ def publish(
         "onnx_max_abs_diff": onnx["max_abs_diff"],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    # Weights that were there stay, with their card, until the new ones and theirs are whole.
+    # Existing weights and their card stay until the new ones are complete.
     with replacing(file) as beside:
         # Keras takes the format from the whole suffix, which `replacing` keeps.
         model.save_weights(beside)

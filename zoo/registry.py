@@ -169,14 +169,14 @@ def build(
     shape = in_present_order(entry.input_shape) if input_shape is None else input_shape
     try:
         return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
-    except TypeError as error:  # a value of another kind than the builder or Keras reckons with
+    except TypeError as error:  # a value of a type that the builder or Keras does not expect
         given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
         reason = str(error).splitlines()[0]
         raise ValueError(f"Expected arguments that {name} can be built with. Received: {given}: {reason}") from error
 
 
 def check_arguments(name: str, arguments: Iterable[str]) -> None:
-    """Raises the ValueError for an argument that a network does not have, with the nearest ones."""
+    """Raises a ValueError for an argument that a network does not have, which names the nearest ones."""
     known = _defaults(_builder(entry_of(name)))
     for argument in arguments:
         if argument not in known:

@@ -1,4 +1,4 @@
-"""What a run's record says to whoever repeats it: the command, and the recipe with no figures but its own."""
+"""Repeats a run from its record: the command, and the recipe without the figures of other recipes."""
 
 import ast
 import shlex
@@ -10,16 +10,19 @@ from typing import Any
 from .recipes import RECIPES
 from .settings import SETTINGS, Recipe
 
-# What a recipe tells, and not how it trains.
-_TOLD = ("command", "paper", "cost", "result")
+# The parts of a recipe that describe it, and do not change how it trains.
+_ABOUT = ("command", "paper", "cost", "result")
 
 
 def command(record: Mapping[str, Any], places: bool = True) -> str:
-    """The command line that trains what a run's record says.
+    """The command line that trains a run again.
 
     Args:
-        record: Of run.json.
-        places: Whether to say where the data are on this machine, and not their names alone.
+        record: The contents of run.json.
+        places: Whether to give the paths of the data on this machine, or only their names.
+
+    Returns:
+        The line, quoted for a shell.
     """
     recipe = Recipe.from_dict(record["recipe"])
     base = RECIPES.get(recipe.name) or min(RECIPES.values(), key=lambda known: len(_differences(recipe, known)))
@@ -37,12 +40,12 @@ def command(record: Mapping[str, Any], places: bool = True) -> str:
 def without_others_figures(recipe: Recipe) -> Recipe:
     """A recipe without the command, cost and results of the one from which it was changed.
 
-    Another seed leaves them true; the paper's error is that of a network on its data.
+    With another seed they stay true. The paper's error stays if the network and the data are the paper's.
     """
     if any(replace(recipe, seed=known.seed) == known for known in RECIPES.values()):
         return recipe
     others: dict[str, Any] = {
-        name: "" for name in _TOLD if getattr(recipe, name) in {getattr(r, name) for r in RECIPES.values()}
+        name: "" for name in _ABOUT if getattr(recipe, name) in {getattr(r, name) for r in RECIPES.values()}
     }
     if any((r.network, r.source, r.paper) == (recipe.network, recipe.source, recipe.paper) for r in RECIPES.values()):
         others.pop("paper", None)
@@ -50,7 +53,7 @@ def without_others_figures(recipe: Recipe) -> Recipe:
 
 
 def _differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
-    """The settings that differ, by dotted name."""
+    """The settings that differ from a base recipe, by dotted name."""
     found: dict[str, Any] = {}
     for name in SETTINGS:
         part, _, inner = name.partition(".")
@@ -61,11 +64,11 @@ def _differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
             found |= {f"arguments.{key}": ours[key] for key in ours if key not in theirs or ours[key] != theirs[key]}
         elif not inner and not hasattr(ours, "__dataclass_fields__") and ours != theirs:
             found[name] = ours
-    return {name: value for name, value in found.items() if name not in ("name", *_TOLD)}
+    return {name: value for name, value in found.items() if name not in ("name", *_ABOUT)}
 
 
 def _options(record: Mapping[str, Any]) -> list[str]:
-    """How the data were read and split, what else was measured, and on how many devices."""
+    """The options for reading and splitting the data, for gradients and for devices."""
     source, devices = record.get("source", {}), record.get("devices", {})
     reading = source.get("options", {})
     given: dict[str, Any] = {
@@ -83,7 +86,7 @@ def _options(record: Mapping[str, Any]) -> list[str]:
 
 
 def _literal(value: Any) -> str:
-    """A value as `--set` reads it: text as it is, unless it would be read as something else."""
+    """A value as `--set` reads it: text is quoted only if it would be read as something else."""
     if not isinstance(value, str):
         return repr(value)
     try:

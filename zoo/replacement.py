@@ -1,7 +1,7 @@
-"""A run that is to take another's place: trained beside it, in RUN.new, and moved there once it is complete.
+"""Replaces a run: the new one is trained next to it, in RUN.new, and moved into its place once it is complete.
 
-Until then the old run is as it was, whatever becomes of the new one; one that was stopped is resumed in RUN.new. Its
-record says whom it `replaces`, so that a process killed between two steps of the move leaves nothing that cannot go on.
+Until then the old run is unchanged, and an interrupted new run can be resumed in RUN.new. The new run's record says
+which run it `replaces`, so that the move can be completed if a process is killed in the middle of it.
 """
 
 import os
@@ -15,7 +15,11 @@ _REPLACED = ".replaced"
 
 
 def place_for(folder: Path, overwrite: bool) -> Path:
-    """Where a run for a folder is trained: there, or beside the run that it is to replace.
+    """The folder in which a run is trained: its own, or one next to the run that it replaces.
+
+    Args:
+        folder: The folder of the run.
+        overwrite: Whether a run in that folder may be replaced.
 
     Raises:
         FileExistsError: If something is there that may not be replaced.
@@ -25,25 +29,27 @@ def place_for(folder: Path, overwrite: bool) -> Path:
         return folder
     real = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
     if os.path.ismount(real):
-        raise FileExistsError(f"Expected a run that can be moved, to overwrite it. Received: {str(folder)!r}, a mount")
+        raise FileExistsError(
+            f"Expected a folder that can be moved, to overwrite it. Received: the mount point {str(folder)!r}"
+        )
     place = real.with_name(f"{real.name}.new")
     if place.exists() and not (is_ours(place) and open_run(place).record.get("replaces") == real.name):
         raise FileExistsError(
             f"Expected nothing in {str(place)!r}, where the run that replaces {str(folder)!r} is trained. "
-            "Received: something else than an earlier one"
+            "Received: something else"
         )
     return place
 
 
-def settle(run: Run) -> Run:
-    """A complete run in the folder for which it was trained; the run that it replaces is removed."""
+def move_into_place(run: Run) -> Run:
+    """Moves a complete run to the folder for which it was trained, and removes the run that it replaces."""
     if "replaces" not in run.record or not comes_first():
         return run
     folder = run.path.with_name(run.record["replaces"])
     if folder != run.path:
         if folder.exists():
             refuse_existing(folder, overwrite=True)
-            # Inside the new run the old one is found again, and removed, by whoever goes on.
+            # Whoever completes an interrupted move finds the old run inside the new one, and removes it.
             os.rename(folder, run.path / _REPLACED)
         os.rename(run.path, folder)
     shutil.rmtree(folder / _REPLACED, ignore_errors=True)

@@ -116,12 +116,12 @@ def open_complete_run(path: "str | Path | Run") -> Run:
     """The run in a folder; a ValueError if it is not complete."""
     run = open_run(path)
     if run.status != "complete":
-        raise ValueError(f"Expected a run that is complete. Received: {str(run.path)!r}, which is {run.status}")
+        raise ValueError(f"Expected a complete run. Received: {str(run.path)!r}, which is {run.status}")
     return run
 
 
 def _read(folder: Path) -> Any:
-    """What is in a folder's run.json, ours or not."""
+    """The contents of a folder's run.json, ours or not."""
     try:
         return json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -149,16 +149,16 @@ def _checked(folder: Path, record: dict[str, Any]) -> Run:
         whole = not wrong and run.source.keys() >= {"class_names", "preprocessing"}
         if whole and isinstance(run.source["name"], str) and run.recipe:
             return run
-        reason = f"another {' and '.join(wrong) or 'source'} than a run has"
+        reason = f"a wrong {' and '.join(wrong) or 'source'}"
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise ValueError(f"Expected the record of a run. Received: {str(folder / 'run.json')!r}, with {reason}")
 
 
 def list_runs(folder: str | Path) -> list[Run]:
-    """The runs in a folder and below it, the oldest first; folders that are none are passed over.
+    """The runs in a folder and below it, the oldest first.
 
-    A run.json that cannot be read, or is a damaged one of ours, is passed over with a warning.
+    A run.json that cannot be read, or a damaged one of ours, is skipped with a warning; one of another tool is ignored.
 
     Args:
         folder: Such as "runs".
@@ -179,7 +179,7 @@ def list_runs(folder: str | Path) -> list[Run]:
             if _is_ours(record):
                 found.append(_checked(path.parent, record))
         except ValueError as error:
-            warnings.warn(f"{error}; it is passed over", stacklevel=2)
+            warnings.warn(f"{error}; it is skipped", stacklevel=2)
     return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
 
 

@@ -22,7 +22,7 @@ from .interruption import Stop, stop_signals
 from .learner import Learner, look_at, make_learner, precision
 from .recipes import get_recipe
 from .registry import build, check_arguments
-from .replacement import place_for, settle
+from .replacement import move_into_place, place_for
 from .report import GRADIENTS, write_report
 from .runs import (
     Run,
@@ -61,8 +61,8 @@ def train(
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
         data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
-        overwrite: Whether a run that is there is replaced, once the new one is complete. Until then that is in OUT.new,
-            and there it is resumed if it is stopped.
+        overwrite: Whether to replace an existing run once the new one is complete. Until then the new one is in OUT.new,
+            and can be resumed there.
         validation: Fraction of the training images that is held out and measured after each epoch, in place of the
             test images, which are then measured once, at the end.
         callbacks: Keras callbacks beside our own, such as one that shows progress.
@@ -132,7 +132,7 @@ def train(
         training.checkpoints.check_space(place)
         claims.enter_context(claimed(place))
         run = training.go_on(start_run(place, record), Progress(), callbacks)
-    return settle(run)
+    return move_into_place(run)
 
 
 def resume(
@@ -142,9 +142,9 @@ def resume(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     devices: Devices | None = None,
 ) -> Run:
-    """Goes on with a run that was stopped, killed or failed, to what it would have been without that.
+    """Resumes a run that was stopped, killed or failed, and ends with the result of an uninterrupted run.
 
-    That is so bit for bit with the same versions, machine, devices and number of threads.
+    The result is bit for bit the same with the same versions, machine, devices and number of threads.
 
     Args:
         run: A run or its folder. One that is complete comes back as it is.
@@ -168,7 +168,7 @@ def resume(
     """
     opened = open_run(run)
     if opened.status == "complete":
-        return settle(opened)
+        return move_into_place(opened)
     set_again(opened.record["environment"])
     devices = devices or as_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
@@ -182,7 +182,7 @@ def resume(
         resumed = [*opened.record.get("resumed", ()), again]
         changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
         run = training.go_on(update(Run(place, opened.record), **changes), progress, callbacks)
-    return settle(run)
+    return move_into_place(run)
 
 
 def build_for(recipe: Recipe, source: Source) -> keras.Model:
@@ -306,7 +306,7 @@ class Training:
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
-            # The history's is a mean over the last epoch, on augmented images and while the weights still change.
+            # The history has a mean over the last epoch, on augmented images and with weights that still change.
             "train_accuracy": self._measured("train")["accuracy"],
             "parameters": count(self.model.trainable_variables),
             "seconds": round(seconds, 1),
@@ -314,7 +314,7 @@ class Training:
         }
 
     def _measured(self, part: str) -> dict[str, float]:
-        """What the network reaches on a part of the data as it is."""
+        """The figures of the network on a part of the data without augmentation."""
         return self.learner.evaluate(self._to_evaluate(part), return_dict=True, verbose=0)
 
     def _to_evaluate(self, part: str) -> Any:

@@ -80,7 +80,7 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
 @pytest.mark.parametrize(
     ("networks", "options", "said"),
     [
-        (["plain_mlp", "plain_mlp"], {}, "Expected networks that differ"),
+        (["plain_mlp", "plain_mlp"], {}, "Expected different networks"),
         ([], {}, "Received: none"),
         (["plain_mpl"], {}, "Did you mean plain_mlp"),
         (["plain_mlp:depth"], {}, "name=value"),

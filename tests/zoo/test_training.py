@@ -14,7 +14,7 @@ import pytest
 import zoo
 from zoo import gradients
 from zoo.data import Batches
-from zoo.replacement import place_for, settle
+from zoo.replacement import move_into_place, place_for
 from zoo.runs import replacing
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
@@ -95,7 +95,7 @@ def test_broken_record_does_not_hide_the_others(run, tmp_path, kind):
         (tmp_path / name / "run.json").write_text(json.dumps(run.record))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text(BROKEN[kind](run.record))
-    with pytest.warns(UserWarning, match=r"^Expected .* Received: .*broken.*; it is passed over$"):
+    with pytest.warns(UserWarning, match=r"^Expected .* Received: .*broken.*; it is skipped$"):
         found = zoo.list_runs(tmp_path)
     assert [one.path.name for one in found] == ["first", "second"]
     with pytest.raises(ValueError, match=r"^Expected .* Received: .*broken"):
@@ -307,7 +307,7 @@ def test_where_a_run_is_trained_that_replaces_another(run, tmp_path, monkeypatch
     assert {place_for(Path(given), overwrite=True) for given in (run.path, tmp_path / "link", ".")} == {beside}
     assert place_for(tmp_path / "other", overwrite=True) == tmp_path / "other"
     monkeypatch.setattr("os.path.ismount", lambda path: True)
-    with pytest.raises(FileExistsError, match="a mount"):
+    with pytest.raises(FileExistsError, match="the mount point"):
         place_for(run.path, overwrite=True)
 
 
@@ -315,9 +315,11 @@ def test_only_the_process_that_writes_moves_a_run(run, tmp_path, monkeypatch):
     shutil.copytree(run.path, tmp_path / "copy")
     copy = zoo.Run(tmp_path / "copy", {**run.record, "replaces": "run"})
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
-    assert settle(copy) == copy and [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert move_into_place(copy) == copy and [path.name for path in tmp_path.iterdir()] == ["copy"]
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
-    assert settle(copy) == zoo.open_run(tmp_path / "run") and [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert move_into_place(copy) == zoo.open_run(tmp_path / "run") and [path.name for path in tmp_path.iterdir()] == [
+        "run"
+    ]
 
 
 def test_what_is_beside_a_run_and_is_not_to_replace_it_stays(small_source, tmp_path):
@@ -416,7 +418,7 @@ def test_classes_other_than_the_run_has_learnt_are_refused(run, small_source):
     }
     for name, measure in measures.items():
         for data, said in ((others, "aardvark, bee"), (turned, "9, 8, 7")):
-            with pytest.raises(ValueError, match=rf"has learnt, 0, 1, .*\. Received: {data.name}, with {said}"):
+            with pytest.raises(ValueError, match=rf"has learnt: 0, 1, .*\. Received: {data.name}, with {said}"):
                 measure(run, data)
                 pytest.fail(name)
 

@@ -16,20 +16,20 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        message = _message(error)
+        if message is None:
             raise
-        print(f"Error: {told}", file=sys.stderr)
+        print(f"Error: {message}", file=sys.stderr)
         sys.exit(1)
 
 
-def _told(error: Exception) -> str | None:
-    """What to tell the user of an error, in one line; None for one that is a mistake of ours."""
+def _message(error: Exception) -> str | None:
+    """The one-line message of an error; None if the error is a mistake of ours."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if missing and missing not in OURS:
         needed = " for KERAS_BACKEND" if missing == os.environ.get("KERAS_BACKEND") else ""
         return f"Expected {missing} to be installed{needed}. Received: {error}"
     if isinstance(error, (ValueError, OSError)) or type(error).__module__.partition(".")[0] in OURS:
-        # Keras says some things in several lines, and in colours.
+        # Some messages of Keras have several lines, and colours.
         return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
     return None

@@ -46,7 +46,7 @@ def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
     charts.check_format(figure)
     for path in (figure, figure.with_suffix(".csv"), *others):
         if path.exists() and not overwrite:
-            raise FileExistsError(f"Expected no such file yet. Received: {str(path)!r}; or ask to overwrite it")
+            raise FileExistsError(f"Expected a new file. Received: {str(path)!r}, which is there; ask to overwrite it")
 
 
 def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from ._app import Overwrite, app, check_subject
 
 Device = Annotated[
     str | None,
-    typer.Option(help="cuda: fail where onnxruntime has no CUDA. cpu: leave CUDA out. Default: where it is."),
+    typer.Option(help="cuda: fail if onnxruntime has no CUDA. cpu: leave CUDA out. Default: use CUDA if there is any."),
 ]
 
 
@@ -86,7 +86,7 @@ def export(
         check_loadable(model)
     target = out or (model / "export" if is_run else model.with_name(f"{model.stem}-export"))
     if target.exists() and not overwrite:
-        raise FileExistsError(f"Expected no such folder yet. Received: {str(target)!r}; or ask to overwrite it")
+        raise FileExistsError(f"Expected a new folder. Received: {str(target)!r}, which is there; ask to overwrite it")
     given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact

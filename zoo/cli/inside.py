@@ -26,7 +26,7 @@ AnyWeights = Annotated[
     str | None,
     typer.Option(help="For a network: weights by name, in a file, or of the run in a folder. Default: new ones."),
 ]
-Examples = Annotated[int | None, typer.Option(help="How many test images, the first ones. Default: all.")]
+Examples = Annotated[int | None, typer.Option(help="How many of the test images, from the first on. Default: all.")]
 
 
 @app.command()

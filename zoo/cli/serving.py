@@ -26,7 +26,7 @@ def serve(
     queue: Annotated[int, typer.Option(help="Requests of a model that may wait; others are refused.")] = 256,
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 16 * 2**20,
     timeout: Annotated[
-        int, typer.Option(help="Seconds for a request to arrive, and as many for its answer to be taken.")
+        int, typer.Option(help="Seconds in which a request must arrive, and a client must read its answer.")
     ] = 30,
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the bearer token that clients must send. Default: none.")
@@ -67,7 +67,7 @@ class Target(StrEnum):
     ray = "ray"
 
 
-# The options that are not for every target.
+# The targets of the options that are not for all of them.
 _FOR: dict[str, tuple[Target, ...]] = dict.fromkeys(("out", "overwrite"), (Target.triton, Target.kserve))
 _FOR |= dict.fromkeys(("max_batch_size", "max_delay_ms", "queue"), (Target.triton, Target.ray))
 _FOR |= {"storage_uri": (Target.kserve,)}
@@ -88,7 +88,7 @@ def deploy(
     ] = Path("models"),
     name: Annotated[str | None, typer.Option(help="What clients call it. Default: the artifact's own name.")] = None,
     storage_uri: Annotated[
-        str | None, typer.Option(help="For kserve, which needs it: where the cluster finds the model repository.")
+        str | None, typer.Option(help="For kserve, and required there: where the cluster finds the model repository.")
     ] = None,
     max_batch_size: Annotated[int, typer.Option(help="For triton and ray: examples in one run.")] = 32,
     max_delay_ms: Annotated[

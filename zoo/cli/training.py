@@ -13,7 +13,7 @@ from ..data.sources import check_source
 from ..environment import set_again
 from ..hosts import comes_first
 from ..recipes import get_recipe
-from ..replacement import place_for, settle
+from ..replacement import move_into_place, place_for
 from ..runs import COLUMNS, Run, list_runs, open_run, summary
 from ..settings import setting
 from ._app import Data, TestData, app, check_subject
@@ -24,7 +24,7 @@ TrainDevice = Annotated[
 Count = Annotated[int | None, typer.Option(help="How many devices share each batch. Default: 1.")]
 ImageSize = Annotated[
     str | None,
-    typer.Option(metavar="PIXELS", help="Resize all of each image to a square, or to HEIGHTxWIDTH such as 48x64."),
+    typer.Option(metavar="PIXELS", help="Resize whole images to a square, or to HEIGHTxWIDTH such as 48x64."),
 ]
 OnBadImage = Annotated[str, typer.Option(metavar="error|skip", help="What to do with images that cannot be read.")]
 
@@ -55,10 +55,10 @@ def train(
     device: TrainDevice = None,
     devices: Count = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, in place of RECIPE.")
+        Path | None, typer.Option(metavar="RUN", help="Resume an interrupted run, in place of RECIPE.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run that is there, once the new one is complete.")
+        bool, typer.Option("--overwrite", help="Replace an existing run once the new one is complete.")
     ] = False,
 ) -> None:
     """Train a network; everything about the run goes into its folder. Ctrl-C stops it with a checkpoint."""
@@ -79,7 +79,7 @@ def train(
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     chosen = get_recipe(recipe).changed(overrides)
     if comes_first():
-        # Other processes do not write there, and may come later.
+        # Other processes do not write there, and may start later.
         place_for(out or Path("runs") / chosen.name, overwrite)
     reading: dict[str, Any] = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
     check_source(data or chosen.source, **reading)
@@ -116,7 +116,7 @@ def sides(text: str | None) -> tuple[int, int] | None:
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     opened = open_run(folder)
     if opened.status == "complete":
-        _show_run(settle(opened))
+        _show_run(move_into_place(opened))
         return
     check_source(opened.source)
     set_again(opened.record["environment"])

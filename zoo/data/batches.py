@@ -159,7 +159,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def _brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
-    """Where the range of the pixels ends: at what `preprocessing.scale` makes 1, or at 255 if they are beyond that."""
+    """The end of the pixels' range: the value that `preprocessing.scale` makes 1, or 255 if pixels exceed that."""
     brightest = 1 / preprocessing.scale
     if abs(brightest - 255) < 0.5:
         return 255

@@ -109,7 +109,7 @@ class Pile:
 def building(target: Path | None) -> Iterator[Path | None]:
     """A folder to write to, which takes the target's place if the block ends well; None where that cannot be written.
 
-    Where nothing was written with `write`, since the files hold no images to decode, there is no target either.
+    If nothing was written with `write`, since the files hold no images to decode, no target is written either.
 
     Raises:
         OSError: If the disk is full.

@@ -93,7 +93,7 @@ def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequ
 
 
 def in_turns(labels: np.ndarray, count: int) -> np.ndarray:
-    """The places of so many examples, in turns from each class: the first of each, then the second."""
+    """The places of `count` examples, in turns from each class: the first of each, then the second."""
     by_class = np.argsort(labels, kind="stable")
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
     turn = np.arange(len(labels)) - np.repeat(starts, sizes)

@@ -7,8 +7,8 @@ With m for the strength over 10, and the sign by chance where there are two:
     translate    +- 0.3 m of the side     posterize                 8 - 4 m bits
     auto-contrast, equalize, identity     solarize                  from 256 (1 - m)
 
-What comes from outside of the image is grey, 128 of 255. Pixels that end elsewhere than at 255, as those of the digits
-do at 16, are stretched to that range, and shrunk again afterwards.
+Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as that of the digits does at 16, the
+pixels are stretched to 255 and shrunk again afterwards.
 """
 
 from collections.abc import Callable
@@ -132,7 +132,7 @@ def rand_augment(
     places: np.ndarray,
     brightest: float = 255,
 ) -> np.ndarray:
-    """The images, of pixels from 0 to `brightest`, after `ops` operations each; with another end than 255 as floats."""
+    """The images, with pixels from 0 to `brightest`, after `ops` operations each; floats unless that is 255."""
     if brightest != 255:
         stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
         changed = rand_augment(stretched, ops, magnitude, rng, count, places)

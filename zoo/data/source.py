@@ -148,8 +148,8 @@ class Source:
                 )
             if part == "train" and labels.min() == labels.max():
                 raise ValueError(
-                    f"Expected train_labels of two classes or more, which a network can tell apart. "
-                    f"Received: {self.name!r} with images of {self.class_names[labels[0]]!r} alone"
+                    f"Expected train_labels of two classes or more. "
+                    f"Received: {self.name!r} with only images of {self.class_names[labels[0]]!r}"
                 )
             if images.shape[1:] != self.input_shape:
                 raise ValueError(

@@ -144,7 +144,7 @@ def check_source(
     image_size: tuple[int, int] | None = None,
     on_bad_image: str = "error",
 ) -> None:
-    """Raises what `load_source` would, where nothing has to be read for that: wrong names, paths and options."""
+    """Raises the errors of `load_source` that need nothing to be read: for wrong names, paths and options."""
     _options(image_size, 0, 0.2, on_bad_image)
     _place(name["name"] if isinstance(name, Mapping) else name)
 
@@ -185,7 +185,7 @@ def _read(name: str | Path, options: Options, cache: str | Path | bool | None, p
 
 
 def _place(name: str | Path) -> Path | None:
-    """Where the files of a source are; None for one with a name."""
+    """The path of a source; None for a source with a name."""
     if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
         return None
     path = Path(name).expanduser().absolute()

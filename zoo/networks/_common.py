@@ -69,7 +69,7 @@ def decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
 
 
 def kernels(weight_decay: float) -> dict[str, Any]:
-    """Initialiser and regulariser of the convolutions of a block, which copies the initialiser for each."""
+    """The initialiser and regulariser of the convolutions of a block; the block copies the initialiser for each."""
     # The papers draw from an untruncated normal with fan-out; "he_normal" is truncated, with fan-in.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return {"kernel_initializer": initializer, "kernel_regularizer": decay(weight_decay)}

@@ -48,7 +48,7 @@ def config(path: Path) -> Any:
 
 
 def _weights(path: Path) -> int:
-    """The bytes of the weights in a `.keras` file; a ValueError if they are far more than the file has."""
+    """The bytes of the weights in a `.keras` file; raises a ValueError if it declares far more than it has."""
     import h5py
 
     from .hdf5 import promised

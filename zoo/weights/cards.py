@@ -86,7 +86,7 @@ def read_card(path: Path) -> Card:
 
 
 def new_pair(folder: Path, network: str, weights: str, overwrite: bool) -> tuple[Path, Path]:
-    """Where the weights of a network go, and their card.
+    """The paths of the weights of a network and of their card.
 
     Raises:
         ValueError: If the weights cannot have that name.
@@ -97,7 +97,7 @@ def new_pair(folder: Path, network: str, weights: str, overwrite: bool) -> tuple
     pair = folder / f"{network}-{weights}.weights.h5", folder / f"{network}-{weights}.json"
     for path in pair:
         if path.exists() and not overwrite:
-            raise FileExistsError(f"Expected no file of that name yet. Received: {str(path)!r}; or ask to overwrite it")
+            raise FileExistsError(f"Expected a new file. Received: {str(path)!r}, which is there; ask to overwrite it")
     return pair
 
 

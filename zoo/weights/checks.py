@@ -12,7 +12,7 @@ from unittest.mock import patch
 # Neither Keras nor torch compresses weights. A file that promises far more than it holds is made to fill the memory.
 MOST_EXPANSION = 20
 FREE = 2**20
-# An architecture makes the weights that lie beside it, of which int8 takes a quarter of float32, and little else.
+# An architecture makes little more than the weights in its file, which int8 stores in a quarter of float32's bytes.
 MOST_MADE = 4
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -24,26 +24,26 @@ def refuse_bomb(what: str, promised: int, held: int) -> None:
 
 
 def refuse_zip(path: Path) -> None:
-    """A ValueError if a zip promises far more bytes than the file has. What is no zip may be something else."""
+    """Raises a ValueError if a zip declares far more bytes than the file has; other files pass."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             refuse_bomb("it", sum(info.file_size for info in archive.infolist()), path.stat().st_size)
 
 
 class Bomb(ValueError):
-    """An architecture of far more weights than lie beside it."""
+    """An architecture with far more weights than its file holds."""
 
 
 @contextmanager
 def variables_of(held: int, others: int = 0) -> Iterator[None]:
-    """Refuses a network that is made inside, before its memory is asked for, if it is made to fill that.
+    """Refuses a network that is built inside if it would need far more memory than its file holds.
 
     Args:
-        held: The bytes of its weights in the file.
-        others: The bytes of those that need not be in the file.
+        held: The bytes of the weights in the file.
+        others: The bytes of weights that need not be in the file.
 
     Raises:
-        Bomb: If this thread makes far more variables than that, whatever Keras has made of the error.
+        Bomb: If this thread makes far more variables than that, even if Keras catches the error.
     """
     import keras
 

@@ -20,7 +20,7 @@ KERNEL = ("kernel", "bias")
 
 
 def promised(group: Any, seen: set[int] | None = None) -> int:
-    """The bytes of all arrays below a group, none of which is read.
+    """The bytes of all arrays below a group, without reading them.
 
     Raises:
         ValueError: If one lies elsewhere.
@@ -108,7 +108,7 @@ def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
 
 
 def _size(name: str, dataset: Any) -> int:
-    """The bytes of an array, if it lies in this file and is no bomb by itself."""
+    """The bytes of an array; refuses one that lies elsewhere, or declares far more than it holds."""
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} is not an array in this file")
     refuse_bomb(name, dataset.nbytes, dataset.id.get_storage_size())

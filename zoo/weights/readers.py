@@ -38,7 +38,7 @@ def read(path: Path) -> Arrays:
 
 
 def check_file(path: Path) -> Callable[[Path], Arrays]:
-    """What reads a file of weights; a ValueError where nothing does, or where there is none."""
+    """The reader of a file of weights; raises a ValueError if there is no reader, or no file."""
     reader = next((READERS[suffix] for suffix in READERS if path.name.endswith(suffix)), None)
     if reader is None or path.is_dir():
         raise ValueError(f"Expected weights in a file that ends in {SUFFIXES}. Received: {str(path)!r}")
