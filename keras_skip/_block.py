@@ -50,8 +50,8 @@ class Block(SubLayers):
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
     activation: Name or function. Default "relu".
-    normalization: "batch", None, or a layer (with its configuration) that is copied for each place; its axis -1 is that
-        of the channels, with either data_format. Default "batch".
+    normalization: "batch", None, or a layer (with its configuration) that is copied for each place; its axis -1 means
+        the channels, with either data_format. Default "batch".
     norm_momentum, norm_epsilon: Momentum (of the moving statistics) and epsilon of "batch". Defaults 0.99 and 1e-3,
         Keras's own.
     dropout: Rate in [0, 1) of the dropout inside the branch. Default 0.
@@ -212,10 +212,10 @@ class Block(SubLayers):
         config = {**self.normalization["config"], "name": name}
         config["dtype"] = keras.saving.serialize_keras_object(self.dtype_policy)
         if axis != -1 and config.get("axis") in (-1, [-1]):
-            # The last axis is where Keras's normalisations look for the channels unless they are told.
+            # By default Keras's normalisations take the last axis for the channels.
             if issubclass(cls, keras.layers.RMSNormalization):
                 raise ValueError(
-                    "Expected a normalization that can scale another axis than the last for "
+                    "Expected a normalization that can scale an axis other than the last for "
                     f"data_format='channels_first'. Received: normalization={cls.__name__}"
                 )
             config["axis"] = axis

@@ -73,7 +73,7 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
         y, state, loss = stateless(values, x, mask)
         return (y, *state, loss), gradient
 
-    # The values of now: what eager mode is given is the variables, which have moved on when the branch runs again.
+    # The current values: eager mode passes variables, which have changed by the time the branch runs again.
     y, *state, loss = run(x, *context, *(tf.convert_to_tensor(value) for value in stateless.values))
     return y, state, loss
 
@@ -86,9 +86,9 @@ class _Caller(keras.layers.Layer):
 
 
 def _in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple:
-    """`stateless`, in a call: that of the owner is over when the gradient is asked for.
+    """Calls `stateless` within a layer's call, since the owner's call is over when the gradient is computed.
 
-    Layers that do not take `training` hand it on from the call that they are in.
+    Layers that do not take `training` hand on that of the call around them.
     """
     caller = _Caller(name="again", dtype=stateless.owner.dtype_policy)
     return caller(x, function=lambda x: stateless(values, x, mask), training=True)

@@ -1,8 +1,8 @@
-"""Sub-layers keep what was changed on them after they were made, in files and in clones.
+"""Keeps the settings that were changed on sub-layers after they were made, in files and in clones.
 
-A block makes its sub-layers from its own arguments. What is set on them later (frozen, quantised, another dropout rate)
-is in no argument: it goes into the block's configuration under "sub_layers", by the name of the sub-layer, as the
-settings that differ.
+A block makes its sub-layers from its own arguments. No argument holds what is set on them later (frozen, quantised,
+another dropout rate). So the block's configuration holds the settings that differ under "sub_layers", by the name of
+the sub-layer.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from ._config import ConfiguredLayer
 
 
 class SubLayers(ConfiguredLayer):
-    """A layer that makes sub-layers, each held in the attribute of its own name: the format of the weight files."""
+    """A layer that keeps each sub-layer in an attribute of the sub-layer's name, on which weight files rely."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,14 +38,14 @@ class SubLayers(ConfiguredLayer):
 
 
 class Changes:
-    """The settings of sub-layers that differ from those they were made with; `known` are those of a configuration."""
+    """The settings of sub-layers that changed since they were made; `known` holds those of a configuration."""
 
     def __init__(self, known: dict[str, Any]) -> None:
         self._known = known
         self._made: dict[str, dict[str, Any]] = {}
 
     def applied(self, layer: keras.layers.Layer) -> keras.layers.Layer:
-        """`layer`, which is not built yet, with its settings."""
+        """Returns `layer`, which is not built yet, with its changed settings."""
         self._made[layer.name] = _settings(layer)
         changed = {name: value for name, value in self._known.get(layer.name, {}).items() if name != "trainable"}
         if isinstance(layer, SubLayers):
@@ -54,7 +54,7 @@ class Changes:
         return type(layer).from_config(layer.get_config() | changed) if changed else layer
 
     def built(self, layer: keras.layers.Layer, before: dict[str, Any]) -> None:
-        """Leaves out what building changed by itself, and makes `layer` trainable or not if that was changed."""
+        """Ignores what building itself changed, and sets whether `layer` is trainable if that was changed."""
         after = _settings(layer)
         own = after.keys() - {"trainable", "sub_layers"}
         self._made[layer.name] |= {name: after[name] for name in own if after[name] != before.get(name)}
@@ -62,7 +62,7 @@ class Changes:
             layer.trainable = self._known[layer.name]["trainable"]
 
     def found(self, owner: keras.layers.Layer) -> dict[str, Any]:
-        """The changes by now: before the sub-layers are made, those that are known."""
+        """The changes so far; before the sub-layers are made, the known ones."""
         if not self._made:
             return dict(self._known)
         found = {name: _changed(owner, getattr(owner, name), made) for name, made in self._made.items()}
@@ -82,7 +82,7 @@ def _changed(owner: keras.layers.Layer, layer: keras.layers.Layer, made: dict[st
 
 
 def _settings(layer: keras.layers.Layer) -> dict[str, Any]:
-    """The configuration, of values that can be compared."""
+    """The configuration, made of values that can be compared."""
     return _plain(layer.get_config())
 
 

@@ -26,7 +26,7 @@ ADVICE = "granularity='sample' allows it."
 def init_survival(
     owner: Any, survival_prob: float, granularity: str, scale: str, seed: int | None, draws: bool = True
 ) -> None:
-    """Checks and holds the arguments of stochastic depth on the layer that owns them, and what it `draws` from."""
+    """Checks the arguments of stochastic depth, and sets them on their layer; with `draws`, also a seed generator."""
     owner.survival_prob = number(survival_prob, "survival_prob", 0.0, 1.0, "(]")
     owner.granularity = one_of(granularity, "granularity", GRANULARITIES)
     owner.scale = one_of(scale, "scale", SCALES)
@@ -79,7 +79,7 @@ def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unr
     def skip() -> tuple:
         weights = [stateless.variables[i] for i in stateless.trainable]
         values = [stateless.values[i] for i in stateless.trainable]
-        # Quantised to float8, a layer learns its scales by assigning them their gradient: they stay as they are.
+        # A float8 layer learns its scales by assigning them their gradient: these must stay unchanged.
         stays = [getattr(weight, "overwrite_with_gradient", False) for weight in weights]
         y = _with_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
         return y, *stateless.unchanged()
@@ -90,9 +90,9 @@ def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unr
 
 
 def _with_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
-    """`y`, with zeros as the gradient of inputs that it doesn't depend on, or the input itself where that `stays`.
+    """Gives `y` gradients for inputs that it does not depend on: zeros, or the input itself where it `stays`.
 
-    A conditional that is traced has such gradients for what only its other branch reads; what runs at once has none.
+    A traced conditional has such gradients for inputs that only its other branch reads; eager code has none.
     """
     given_by = zip(inputs, stays, strict=True)
     pairs = [(x, same) for x, same in given_by if "float" in keras.backend.standardize_dtype(x.dtype)]

@@ -18,7 +18,7 @@ from ._config import PACKAGE, number, one_of, positive_int
 from ._skip import SkipBlock
 
 Gates = list[tuple["HighwayBlock", Any, Any]]
-# Each list that grows, and whether it was opened in code that is being traced.
+# The open lists of gates, and whether each was opened in code that is being traced.
 _recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings", default=())
 
 
@@ -26,14 +26,13 @@ _recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings
 def recorded_gates() -> Iterator[Gates]:
     """Collects the gates of all highway blocks that run inside, wherever in a model they are. For inference.
 
-    Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions run code from which no
-    gates come.
+    Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions record no gates.
 
     Yields:
         A list that grows by (block, T(x), C(x)) with each call of a block; a block called twice is in it twice.
 
     Raises:
-        ValueError: At the end, if there are no gates.
+        ValueError: At the end, if no gates were recorded.
 
     Example:
 
@@ -54,13 +53,13 @@ def recorded_gates() -> Iterator[Gates]:
         _recordings.reset(token)
     if not gates:
         raise ValueError(
-            "Expected a network with highway blocks that is called inside recorded_gates, as model(x). Received: no "
-            "gates; predict, evaluate, fit and compiled functions give none."
+            "Expected a network with highway blocks to be called inside recorded_gates, as model(x). Received: no "
+            "gates; predict, evaluate, fit and compiled functions record none."
         )
 
 
 def _is_traced(x: Any) -> bool:
-    """Whether a tensor stands for numbers that come when traced code runs, and is dead outside of it."""
+    """Whether a tensor is a placeholder of code that is being traced, and has no value outside of it."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

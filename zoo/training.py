@@ -61,8 +61,8 @@ def train(
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
         data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
-        overwrite: Whether to replace an existing run once the new one is complete. Until then the new one is in OUT.new,
-            and can be resumed there.
+        overwrite: Whether to replace an existing run once the new one is complete. Until then that is in OUT.new, and
+            can be resumed there.
         validation: Fraction of the training images that is held out and measured after each epoch, in place of the
             test images, which are then measured once, at the end.
         callbacks: Keras callbacks beside our own, such as one that shows progress.
