@@ -14,7 +14,7 @@ from ._isolated import Form, run_forms
 from ._saving import data_of
 
 _ACTIVATIONS = ("Softmax", "Sigmoid")
-# What may stand between an activation and the output.
+# The operations that may come between an activation and the output.
 _BETWEEN = ("Identity", "Transpose", "Cast")
 
 

@@ -78,7 +78,7 @@ def _wide(value: Any) -> Any:
         entries = {key: _wide(part) for key, part in value.items()}
         return _OTHER if any(part is _OTHER for part in entries.values()) else entries
     if isinstance(value, FunctionType):
-        # What a function holds on to may be a layer of the original.
+        # A function's closure may hold a layer of the original.
         return value if value.__closure__ is None else _OTHER
     # A name of half precision belongs to the policy.
     plain = value is None or isinstance(value, (bool, int, float, complex, str))

@@ -23,7 +23,7 @@ from .tolerances import FP32, TOLERANCES
 _RECORDED_BYTES = 16 * 2**20
 # For int8: how much more than was measured a later verification allows, as a factor and as a difference.
 _ROOM, _MORE = 1.5, 0.01
-# What an activation decides, before it.
+# The kind of decision of the logits of an activation.
 _LOGITS = {"softmax": "argmax", "sigmoid": "sign", None: None}
 
 
@@ -164,7 +164,7 @@ class _Judge:
 
 
 def measure(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
-    """Compares an ONNX file with Keras; how far they are apart, with some room, becomes the tolerance."""
+    """Compares an ONNX file with Keras, and takes the measured difference, with some room, as the tolerance."""
     answers, absent = run_everywhere(model, reference.inputs, device)
     expected, gates = reference.expected, reference.function.gates
     worst = max(
@@ -213,7 +213,7 @@ def _where(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: For
 
 
 def record(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
-    """Stores the smallest inputs, at least one, Keras's outputs, and what is allowed; returns their names."""
+    """Stores the smallest inputs, at least one, Keras's outputs and the allowed differences; returns their names."""
     recorded: dict[str, Batch] = {}
     size, unsettled = 0, reference.noise().unsettled
     for name in sorted(reference.inputs, key=lambda name: examples(reference.inputs[name])):

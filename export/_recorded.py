@@ -1,4 +1,4 @@
-"""What an artifact remembers: inputs, the outputs that Keras gave at export, and how near to them others must be."""
+"""Reads what an artifact recorded at export: inputs, Keras's outputs, and how close to them others must be."""
 
 from collections.abc import Mapping
 from pathlib import Path

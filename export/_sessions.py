@@ -51,7 +51,7 @@ def giving_memory_back() -> Any:
 
 
 def run_session(session: Any, batch: Batch, options: Any = None) -> Batch:
-    """Runs a batch, with onnxruntime's RunOptions if there are any; what it raises becomes an ExportError."""
+    """Runs a batch, with onnxruntime's RunOptions if there are any; its errors become ExportErrors."""
     names = [value.name for value in session.get_outputs()]
     try:
         return dict(zip(names, map(np.asarray, session.run(names, batch, options)), strict=True))

@@ -238,7 +238,7 @@ def _of_path(path: tuple[Any, ...]) -> str:
 
 
 def distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
-    """Names that TensorFlow and ONNX both accept, no two of them equal, or equal in what `key` makes of them."""
+    """Names that TensorFlow and ONNX both accept, and whose values of `key` all differ."""
     found: dict[str, str] = {}
     for name in map(_accepted, names):
         count, candidate = 0, name

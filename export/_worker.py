@@ -72,7 +72,7 @@ def _tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool
 
 
 def _profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> None:
-    """Measures runs of the first batch that are no longer cold: how long each takes, and what its kernels do."""
+    """Measures warm runs of the first batch: how long they take, and how long each kernel takes."""
     import onnxruntime
 
     from ._sessions import open_session, run_session

@@ -129,7 +129,7 @@ def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[
 def _parts(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
     """Kernels measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
     spent = sum(kernel["microseconds"] for kernel in kernels)
-    # An operation with a graph of its own inside is measured, and what is in there too.
+    # An operation that contains a graph is measured, and so are the operations in that graph.
     between = {"name": BETWEEN, "count": 0, "microseconds": max(0.0, profiled - spent)}
     whole = max(profiled, spent) or 1.0
     shares = [(part, part["microseconds"] / whole) for part in (*kernels, between)]

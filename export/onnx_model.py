@@ -165,7 +165,7 @@ def describe_onnx(path: Path) -> dict[str, Any]:
 
 
 def describe(model: Any) -> dict[str, Any]:
-    """What an artifact says of an ONNX model."""
+    """The fields of a manifest that describe an ONNX model."""
     return {
         "operations": operations(model),
         "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),

@@ -236,7 +236,7 @@ def _measure(
     rows = by_channel(difference, len(allowed))
     beyond = np.where(rows > allowed, rows - allowed, 0.0)
     if beyond.any():
-        # Of those beyond, the one that is farthest relative to what is allowed.
+        # The error names the element that exceeds its allowed difference by the largest factor.
         with np.errstate(divide="ignore", invalid="ignore"):
             worst = int(np.argmax(np.where(beyond > 0, rows / allowed, 0.0)))
         index = tuple(int(i) for i in np.unravel_index(worst, difference.shape))
@@ -275,7 +275,7 @@ def _decisions(expected: np.ndarray, received: np.ndarray, rule: _Rule) -> tuple
         by_size = np.argsort(one, axis=-1)
         first, second = by_size[:, -1], by_size[:, -2]
         rows, limits = np.arange(len(one)), np.broadcast_to(allowed, one.shape[-1])
-        # Each of the two may be off by what is allowed to it.
+        # Each of the two may be off by the difference that is allowed to it.
         clear = one[rows, first] - one[rows, second] > np.maximum(limits[first], limits[second])
         same = first == np.argmax(other, axis=-1)
     else:
@@ -286,7 +286,7 @@ def _decisions(expected: np.ndarray, received: np.ndarray, rule: _Rule) -> tuple
 
 
 def _answers(side: Compute | Mapping[str, Arrays], inputs: Mapping[str, Arrays]) -> dict[str, dict[str, np.ndarray]]:
-    """What one side gives for each input, by the name of the output."""
+    """The answers of one side to each input, by the name of the output."""
     given = {name: side[name] if isinstance(side, Mapping) else side(x) for name, x in inputs.items()}
     return {name: {key: np.asarray(y) for key, y in _by_name(arrays).items()} for name, arrays in given.items()}
 

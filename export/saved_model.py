@@ -126,8 +126,11 @@ def _foreign(program: Any) -> str | None:
 
 
 def _operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
-    """Every operation of a SavedModel, with those that are known where it stands: also of what only others than
-    TensorFlow 2 run, and of functions that nothing calls, since TensorFlow computes constants when it builds them."""
+    """Every operation of a SavedModel, with those that are allowed in its place.
+
+    That includes operations that only TensorFlow 1 runs, and functions that nothing calls, since TensorFlow computes
+    constants when it builds them.
+    """
     from tensorflow.python.framework import op_def_registry
 
     main, functions = program.graph_def.node, {f.signature.name: f.node_def for f in program.graph_def.library.function}
@@ -171,7 +174,7 @@ def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:
 
 
 def saved_model_tensors(run: Any) -> dict[str, list[tuple[str, str, tuple[int | None, ...]]]]:
-    """Name, type and shape of the inputs and outputs of what `saved_model_runner` gave."""
+    """Name, type and shape of the inputs and outputs of a result of `saved_model_runner`."""
     sides = {"inputs": run.endpoint.structured_input_signature[1], "outputs": run.endpoint.structured_outputs}
     return {
         kind: [(name, spec.dtype.name, tuple(spec.shape.as_list())) for name, spec in specs.items()]

@@ -1,9 +1,9 @@
 """How finely an exported network computes, and how near to Keras each precision has to stay.
 
-    precision   of the range   roundings         probabilities   the same arg-max   judged further by
+    precision   of the range   roundings         probabilities   the same arg-max     judged further by
     fp32        2e-5           16, of float32    1e-5            every input
     fp16        2.5e-3         4, of float16     5e-3            99 % of the inputs
-    int8        what was measured at export                      what was measured  accuracy and time
+    int8        the difference measured at export                recorded only        accuracy and time
 
 An element may differ by a share of its channel's range plus a number of roundings. One rounding is how far Keras's own
 answers move in that channel when every weight and input is rounded once more. fp16 adds its roundings to the 16 of

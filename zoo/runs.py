@@ -141,7 +141,7 @@ def _is_ours(record: Any) -> bool:
 
 
 def _checked(folder: Path, record: dict[str, Any]) -> Run:
-    """The run of a record of ours; a ValueError if what this version needs of it is not there, or is something else."""
+    """The run of a record of ours; raises a ValueError if a field that this version needs is missing or wrong."""
     run = Run(folder, {"overrides": {}, "results": {}, **record})
     kinds = {"source": dict, "overrides": dict, "results": dict, "status": str, "started": str}
     wrong = [name for name, kind in kinds.items() if not isinstance(run.record[name], kind)]
@@ -281,7 +281,7 @@ def _holder(folder: Path) -> str:
 
 
 def start_run(folder: Path, record: dict[str, Any]) -> Run:
-    """A new run.json in a folder that is claimed; what is there is removed, checkpoints before the record."""
+    """Writes a new run.json into a claimed folder, and removes old files from it, checkpoints before the record."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     run = update(Run(folder, {}), **record)
     for path in _contents(folder):

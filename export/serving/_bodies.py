@@ -25,7 +25,7 @@ class Body:
     def __init__(self) -> None:
         self.size = self.received = 0
         self.deadline: asyncio.Timeout | None = None
-        # When the window began, what had arrived by then, and the pace of the window before; when something last came.
+        # When the window began, the bytes that had arrived by then, and the pace of the window before.
         self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, -1.0
         self._moved = self._since
 
