@@ -180,7 +180,7 @@ def export(
 def _proven(
     reference: Reference, folder: Path, formats: Sequence[str], opset: int, precision: str, device: str | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The comparisons of what is in a folder, and for fp16, which is made here, what stayed in float32."""
+    """Compares the forms in a folder, makes the fp16 file, and returns the proof and the record of the conversion."""
     narrowed: dict[str, Any] = {}
     if precision == FP16:
 

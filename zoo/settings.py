@@ -224,5 +224,5 @@ def setting(text: str) -> tuple[str, Any]:
         raise ValueError(f"Expected a setting as name=value. Received: {text!r}")
     try:
         return name.strip(), ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last three come from text that is no literal
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last three for odd text
         return name.strip(), value.strip()
