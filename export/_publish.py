@@ -66,7 +66,7 @@ def _prefix(target: Path) -> str:
 
 
 def _of_this_machine(target: Path) -> str:
-    # Machine and process that build are named, so that what a killed one has left can be told from what is being built.
+    # The name holds the machine and the process, which tells leftovers of killed processes from work in progress.
     # No machine has a plus in its name.
     encoded = os.fsencode(target.name)
     name = target.name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()

@@ -42,7 +42,7 @@ def read_recorded(
         first = {"agreement": 1.0, **parity["comparisons"][0]}
         atol, rtol, agreement = (float(first[key]) for key in ("atol", "rtol", "agreement"))
         if not all(0 <= value < float("inf") for value in (atol, rtol, agreement)):
-            raise ValueError(f"tolerances {atol}, {rtol} and {agreement}")
+            raise ValueError(f"the tolerances {atol}, {rtol} and {agreement}")
     except VerificationError:
         raise
     except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -215,7 +215,7 @@ def _checked(formats: Sequence[str] | None, precision: str, device: str | None) 
 def _labelled(
     function: Served, test: tuple[Any, Any] | None, given: Any, max_accuracy_drop: float
 ) -> tuple[Batch, Batch, np.ndarray]:
-    """What int8 is calibrated and tested on."""
+    """The calibration inputs, test inputs and test labels of int8."""
     calibration = real_batch(function, given)
     if test is None or calibration is None:
         missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]

@@ -150,7 +150,7 @@ def compare(
 
     Args:
         networks: Names of `zoo.list_models()`, or folders of runs.
-        source: The data, of which the same training images are used for all of them, whatever the seed.
+        source: The data. All networks see the same training images, whatever the seed.
         batch_size: How many.
         seed: Of the weights of new networks, each of which begins with it anew.
         arguments: Of new networks, such as {"depth": 30}.

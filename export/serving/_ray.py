@@ -104,7 +104,7 @@ def run(
 ) -> None:
     """Runs replicas until SIGTERM or SIGINT; see `run_on_ray`."""
     log = start_logging(access_log=False)
-    # Nobody is told of it, unless the user says so.
+    # Ray reports no usage, unless the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
     for reason in filter(None, map(why_not_batchable, manifests)):
@@ -191,9 +191,9 @@ def _deployment(replication: Replication, limits: Limits, batches: bool = True) 
 
 
 def _wait_for_signal() -> None:
-    told = threading.Event()
-    before = {each: signal.signal(each, lambda *_: told.set()) for each in (signal.SIGTERM, signal.SIGINT)}
-    while not told.wait(1):
+    stopped = threading.Event()
+    before = {each: signal.signal(each, lambda *_: stopped.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    while not stopped.wait(1):
         pass
     for each, handler in before.items():
         signal.signal(each, handler)
