@@ -65,7 +65,7 @@ def compare(
 ) -> dict[str, list[Run]]:
     """Trains each network with each seed, then writes the table and the figure.
 
-    What is in the folder already is not trained again: a comparison that was stopped goes on where it was.
+    Runs that are in the folder are not trained again: an interrupted comparison resumes where it was.
 
     Args:
         networks: Such as "plain_mlp" or, with arguments of the builder, "plain_mlp:depth=30".

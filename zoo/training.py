@@ -55,7 +55,7 @@ def train(
     """Trains a network and keeps everything about it in a folder.
 
     Sets Python's, NumPy's and Keras's global seeds to the recipe's. On Ctrl-C or SIGTERM it stops after the step it is
-    in, with a checkpoint; however it ends, `resume` goes on to the same result.
+    in, with a checkpoint; however it ends, `resume` brings it to the same result.
 
     Args:
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
@@ -322,8 +322,8 @@ class Training:
 
 
 def how_to_go_on(run: Run) -> str:
-    """What to type to go on with a run."""
-    return f"What was done is in {run.path / 'checkpoints'}; go on with: keras-skip train --resume {run.path}"
+    """The command that resumes a run."""
+    return f"The last state is in {run.path / 'checkpoints'}; resume with: keras-skip train --resume {run.path}"
 
 
 @contextmanager

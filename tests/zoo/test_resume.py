@@ -215,7 +215,7 @@ def test_signal_stops_after_the_step_and_the_command_line_goes_on(tmp_path, whol
     said, error = running.communicate(timeout=100)
     assert running.returncode == 128 + signal.SIGTERM, error
     assert "Traceback" not in error
-    assert "go on with: keras-skip train --resume run" in error.splitlines()[-1]
+    assert "resume with: keras-skip train --resume run" in error.splitlines()[-1]
     run = zoo.open_run(tmp_path / "run")
     assert run.status == "interrupted"
     listed = process("-m", "zoo.cli", "runs", tmp_path, cwd=tmp_path)

@@ -232,7 +232,7 @@ def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_go_on(tmp
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(zoo.TrainingError, match="File too large.* go on with: keras-skip train --resume .*run"):
+        with pytest.raises(zoo.TrainingError, match="File too large.* resume with: keras-skip train --resume .*run"):
             zoo.train("plain_mlp_digits", out=tmp_path / "run", epochs=3, callbacks=[Fill()])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
