@@ -403,7 +403,7 @@ def test_an_archive_that_is_none_is_refused(tmp_path):
 
 @pytest.mark.skipif(not CIFAR10.exists(), reason="no cifar10.tar.xz in KERAS_SKIP_DATA or ../shared/data")
 def test_the_first_images_of_a_real_archive(tmp_path):
-    """Its first members, dealt out to two classes of a tar: to read as far as the second takes longer than a test may."""
+    """Its first members, dealt out to two classes: to read as far as the second takes longer than a test may."""
     first = {}
     with tarfile.open(CIFAR10, "r|xz") as archive:
         for member in archive:
