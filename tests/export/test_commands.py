@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def test_inspect_shows_what_is_there_and_where_the_time_goes(folder):
         assert "batch, 3, 8, 8" in done.stdout and "3x3x8x8" in done.stdout
         assert "Conv" in done.stdout and "microseconds" in done.stdout and "weights_sha256" in done.stdout
         assert done.stderr == ""
+        assert re.search(r"weights_sha256 +[0-9a-f]{64}$", done.stdout, re.MULTILINE)
+        assert re.search(r"^preprocessing +\S.{58} \.\.\.$", done.stdout, re.MULTILINE)
     assert "Expected an artifact or an ONNX file" in keras_skip("inspect", "nothing", cwd=folder, expect=1).stderr
 
 
