@@ -110,7 +110,7 @@ def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> Non
     """Writes into the model what whoever finds the file alone wants to know."""
     raw = function.inputs[0].preprocessing
     about = {
-        "producer": f"keras-skip, {model.producer_name} {model.producer_version}",
+        "producer": f"keras-skip, {_producer(model)}",
         "version": _VERSION,
         "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
         "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
@@ -164,6 +164,11 @@ def describe_onnx(path: Path) -> dict[str, Any]:
     return describe(check_onnx(path))
 
 
+def _producer(model: Any) -> str:
+    # tf2onnx puts the commit it was built from behind its version, which a release does not know.
+    return f"{model.producer_name} {model.producer_version}".removesuffix(" None")
+
+
 def describe(model: Any) -> dict[str, Any]:
     """The fields of a manifest that describe an ONNX model."""
     return {
@@ -171,5 +176,5 @@ def describe(model: Any) -> dict[str, Any]:
         "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,
-        "producer": f"{model.producer_name} {model.producer_version}".removesuffix(" None"),
+        "producer": _producer(model),
     }

@@ -151,8 +151,8 @@ class Recipe:
         for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
         for name in ("epochs", "batch_size"):
-            check(self, name, "a positive integer", _whole(getattr(self, name), 1))
-        check(self, "seed", "an integer of at least 0", _whole(self.seed, 0))
+            check(self, name, "a positive integer below 2**32", _whole(getattr(self, name), 1))
+        check(self, "seed", "an integer of at least 0 and below 2**32", _whole(self.seed, 0))
         smoothing = self.label_smoothing
         check(self, "label_smoothing", "a number in [0, 1)", _real(smoothing) and 0 <= smoothing < 1)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,7 @@ def test_inspect_shows_what_is_there_and_where_the_time_goes(folder):
         assert "batch, 3, 8, 8" in done.stdout and "3x3x8x8" in done.stdout
         assert "Conv" in done.stdout and "microseconds" in done.stdout and "weights_sha256" in done.stdout
         assert done.stderr == ""
+        assert re.search(r"weights_sha256 +[0-9a-f]{64}$", done.stdout, re.MULTILINE)
     assert "Expected an artifact or an ONNX file" in keras_skip("inspect", "nothing", cwd=folder, expect=1).stderr
 
 
@@ -109,3 +111,9 @@ def test_code_in_a_file_is_refused_with_a_sentence(folder):
     done = keras_skip("export", "code.keras", cwd=folder, expect=1)
     assert "Lambda" in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (folder / "code-export").exists()
+
+
+def test_a_text_that_is_cut_says_so():
+    from zoo.cli.exporting import _shortened
+
+    assert _shortened("a" * 64) == "a" * 64 and _shortened("b" * 65) == "b" * 60 + " ..."

@@ -75,6 +75,7 @@ def test_the_file_says_what_it_is(artifact, tmp_path):
     model = onnx.load(artifact / "model.onnx")
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert model.ir_version == 8 and about["producer"].startswith("keras-skip, tf2onnx ")
+    assert "None" not in about["producer"]
     assert json.loads(about["labels"]) == ["ant", "bee", "cat", "dog"]
     assert json.loads(about["preprocessing"])["std"] == [0.2, 0.3, 0.4]
     manifest = json.loads((artifact / "artifact.json").read_text())

@@ -138,6 +138,13 @@ def test_setting_out_of_range_is_refused(name, value):
         zoo.get_recipe("resnet20_digits").changed({name: value})
 
 
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "seed"])
+def test_a_number_that_is_too_large_is_told_the_bound(name):
+    with pytest.raises(ValueError, match=f"Expected {name} to be .* below 2\\*\\*32. Received: {name}=4294967296"):
+        zoo.get_recipe("resnet20_digits").changed({name: 2**32})
+    assert getattr(zoo.get_recipe("resnet20_digits").changed({name: 2**32 - 1}), name) == 2**32 - 1
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

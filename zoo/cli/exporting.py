@@ -22,6 +22,8 @@ Device = Annotated[
 
 # Real test images beside the random inputs of the parity check, and training images to calibrate int8 on.
 PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
+# Of a text that a file holds: a SHA-256 is as long.
+LONGEST_SHOWN = 64
 
 
 class Precision(StrEnum):
@@ -234,9 +236,14 @@ def inspect_(
             "size": f"{found['bytes']:,} bytes",
             "opset": f"{versions}; IR version {found['ir_version']}",
             "one run": f"{found['milliseconds']:.3f} ms on {shapes}, {device}",
-            **{key: value[:60] for key, value in found["metadata"].items()},
+            **{key: _shortened(value) for key, value in found["metadata"].items()},
         },
     )
+
+
+def _shortened(text: str) -> str:
+    """The text, whole where it is no longer than a hash, and else with a sign that there is more."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 4]} ..."
 
 
 def _show_precision(found: dict[str, Any]) -> None:
