@@ -80,9 +80,18 @@ def prove(
                 records.append(record)
             else:
                 weak = dict.fromkeys(judge.logits, "The graph does not show the input of its activation.") | weak
+    if onnx is None:
+        weak = judge.hidden() | weak
     own = {"atol": reference.atol, "rtol": reference.rtol}
     tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
-    return summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
+    proof = summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
+    if reference.larger is None:
+        return proof
+    again = prove(
+        reference.larger, saved_model=saved_model, onnx=onnx, simulated=simulated, precision=precision, device=device,
+        locate=locate,
+    )  # fmt: skip
+    return _joined(proof, again, "larger inputs")
 
 
 def with_larger_weights(
@@ -108,9 +117,13 @@ def with_larger_weights(
         file = Path(beside) / "model.onnx"
         write(other.function, file)
         again = prove(other, onnx=file, device="cpu", locate=False)
-    times = f", weights {other.function.weights_times} times as large"
+    return _joined(proof, again, f"weights {other.function.weights_times} times as large")
+
+
+def _joined(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, Any]:
+    """Adds what was compared again in another way; weak is what is so in both."""
     compared = [
-        {**pair, "candidate": f"{pair['candidate']}{times}"}
+        {**pair, "candidate": f"{pair['candidate']}, {told}"}
         for pair in again["comparisons"]
         if pair["status"] == "compared"
     ]
@@ -143,6 +156,14 @@ class _Judge:
             agreement=self.agreement,
             names=("Keras", name),
         )
+
+    def hidden(self) -> dict[str, str]:
+        """Outputs that move less than they may differ by, where nothing is compared before their activation."""
+        return {
+            name: "Its activation saturates, and what it is taken of is not compared."
+            for name in self.logits
+            if not (self.reference.ranges(name) > self.allowed[name]).any()
+        }
 
     def before_activations(self, file: Path, form: Form) -> Parity | None:
         """Compares the logits, if an ONNX file shows them."""

@@ -262,9 +262,23 @@ def test_larger_inputs_are_tried_where_others_move_nothing(tmp_path):
     kernel = keras.initializers.RandomUniform(0.5, 1)
     y = layers.Dense(3, "relu", kernel_initializer=kernel, bias_initializer=keras.initializers.Constant(-20))(x)
     network = Converted(tmp_path, keras.Model(x, y))
-    assert [name for name in network.reference.inputs if "10 times" in name]
+    assert network.reference.larger is not None
+    assert all("10 times" in name for name in network.reference.larger.inputs)
     assert prove(network.reference, onnx=network.file, device="cpu")["weak"] == {}
     network.refuses(of_weights((4, 3), column(1, lambda w: 1.01 * w)))
+
+
+def test_larger_inputs_excuse_nothing_at_others(tmp_path):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,))
+    bias = keras.initializers.Constant(-300)
+    far = layers.Dense(3, "relu", bias_initializer=bias, name="far")(x)
+    network = Converted(tmp_path, keras.Model(x, {"near": layers.Dense(3, name="near")(x), "far": far}))
+    assert prove(network.reference, onnx=network.file, device="cpu")["weak"] == {}
+    for output in range(2):
+        network.refuses(after("Add", np.float32(1e-3), output=output))
+    # What only larger inputs show.
+    network.refuses(of_weights((8, 3), column(1, lambda w: 1.01 * w)))
 
 
 def vanishing() -> keras.Model:
@@ -312,6 +326,10 @@ def test_a_saturated_sigmoid_passes(tmp_path):
     bias = keras.initializers.Constant(-20)
     network = Converted(tmp_path, keras.Model(x, layers.Dense(3, "sigmoid", bias_initializer=bias)(x)))
     assert prove(network.reference, onnx=network.file, device="cpu")["weak"] == {}
+    # A SavedModel alone does not tell what is before it.
+    own = network.reference.function.numpy
+    proof = prove(network.reference, saved_model=lambda x: {name: 0 * y for name, y in own(x).items()})
+    assert list(proof["weak"]) == list(network.reference.function.outputs)
     # Behind it nothing is to be seen, before it everything.
     network.refuses(of_weights((4, 3), column(1, lambda w: 1.01 * w)))
 

@@ -134,6 +134,29 @@ def test_another_arg_max_above_the_tolerance_fails():
         compare(np.copy, lambda x: x + np.array([[-1.1e-5, 1.1e-5]]), {"clear": clear}, atol=1.2e-5)
 
 
+def test_a_decision_is_a_tie_where_either_of_the_two_may_be_off_by_so_much():
+    near = np.array([[0.0, 0.5, 0.3]])
+    for allowed, (decisions, ties) in (([0, 0.3, 0], (0, 1)), ([0, 0, 0.3], (0, 1)), ([0.3, 0.1, 0.1], (1, 0))):
+        record = compare(np.copy, np.copy, {"near": near}, atol=0.0, floor={"": np.array(allowed)})
+        assert (record.decisions, record.ties) == (decisions, ties)
+
+
+def test_outputs_of_other_names_fail(inputs):
+    for other in ({"y": 1.0}, {"x": 1.0, "y": 1.0, "z": 1.0}, {"x": 1.0, "z": 1.0}):
+        with pytest.raises(ParityError, match=r"to give \['x', 'y'\]. Received: \["):
+            compare(
+                lambda x: {"x": x, "y": x}, lambda x, other=other: dict.fromkeys(other, x), inputs, atol=0.0,
+                decision=None,
+            )  # fmt: skip
+
+
+def test_values_of_one_axis_are_one_channel():
+    # The examples of one batch are no channels, whatever their number.
+    values = {"batch 2": np.array([0.0, 1.0]), "batch of two more": np.array([0.1, 640.0])}
+    record = compare(np.copy, lambda x: x + 0.01, values, atol=0.0, rtol=1e-4, decision=None)
+    assert record.share == pytest.approx(0.01 / 0.064, rel=1e-3)
+
+
 def test_a_share_of_the_decisions_may_be_enough():
     def one_other(x):
         return x + np.where(np.arange(10)[:, None] == 3, [-0.011, 0.011], [0.0, 0.0])
