@@ -172,8 +172,9 @@ class Reference:
         return [batch[name] for batch in self.answers.values()]
 
     def _known(self) -> Batch | None:
-        """Real inputs, if there are any."""
-        return next((batch for name, batch in self.inputs.items() if name.startswith("real")), None)
+        """All real inputs, if there are any."""
+        real = [batch for name, batch in self.inputs.items() if name.startswith("real")]
+        return {name: np.concatenate([batch[name] for batch in real]) for name in real[0]} if real else None
 
     def few(self) -> dict[str, Batch]:
         """Some small batches."""

@@ -5,6 +5,7 @@ Keras is not needed, and TensorFlow only for the SavedModel: the reference is wh
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ._recorded import read_recorded
 from ._safety import read_json
 from .errors import ExportError, VerificationError, in_one_line
 from .onnx_model import check_onnx, describe
-from .parity import compare
+from .parity import by_channel, channels_of, compare
 from .saved_model import check_saved_model, saved_model_runner, saved_model_tensors
 
 _FRESH_BATCHES = (1, 3, 16)
@@ -62,7 +63,8 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     files = check_files(folder, manifest)
     inputs, recorded, tolerance = read_recorded(folder, manifest)
     seed = secrets.randbits(32)
-    raw = [Raw.from_manifest(declared, manifest["preprocessing"]) for declared in manifest["inputs"]]
+    declared = [Raw.from_manifest(one, manifest["preprocessing"]) for one in manifest["inputs"]]
+    raw = [_scaled_like(one, [batch[one.name] for batch in inputs.values()]) for one in declared]
     seen = {name: np.concatenate([batch[name].ravel() for batch in inputs.values()]) for name in (r.name for r in raw)}
     drawn = random_inputs(recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=seen)
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
@@ -79,6 +81,14 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     ]
     about = {"weak": read_json(folder / PARITY).get("weak", {}), "not_batched": why_not_batchable(manifest)}
     return {"files": files, "seed": seed, **about, **summarise(records, absent, _REFERENCE)}
+
+
+def _scaled_like(raw: Raw, recorded: list[np.ndarray]) -> Raw:
+    """An input whose floats are drawn as large as recorded ones: what may differ was measured on those."""
+    if raw.preprocessing is not None or np.dtype(raw.dtype).kind != "f":
+        return raw
+    rows = np.concatenate([by_channel(x, channels_of(recorded)) for x in recorded]).astype("float64")
+    return replace(raw, normal=(rows.mean(axis=0), rows.std(axis=0)))
 
 
 def _outputs(

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from .._manifest import check_files, read_manifest
+from ..errors import in_one_line
 
 # The most open files that macOS lets a process have, whatever it says.
 _MACOS_FILES = 10240
@@ -230,7 +231,10 @@ def _grpc_server(
 
 
 def _token(path: Path) -> str:
-    token = path.read_text(encoding="utf-8").strip()
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"Expected a file with a token. Received: {path} ({in_one_line(error)})") from error
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError(f"Expected a token of ASCII characters without spaces in {path}. Received: something else")
     return token

@@ -350,3 +350,14 @@ def test_functions_are_the_same_for_batches_and_their_parts():
         x = keras.Input((4,))
         model = keras.Model(x, Function(function)(x))
         assert checked_reference(served(model), model, None).is_batchable() == expected
+
+
+def test_real_inputs_tell_whether_examples_are_independent():
+    """Random ones do not reach the values at which these examples mix."""
+    x = keras.Input((4,))
+    mixing = Function(lambda x: x - ops.mean(ops.relu(x - 100), axis=0, keepdims=True))
+    model = keras.Model(x, mixing(x))
+    samples = np.random.default_rng(0).uniform(200, 300, (6, 4)).astype("float32")
+    function = served(model, samples=samples)
+    assert checked_reference(function, model, None).is_batchable()
+    assert not checked_reference(function, model, samples).is_batchable()

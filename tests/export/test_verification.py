@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import pytest
+from keras import layers
 
 import export
 from export._manifest import write_manifest
@@ -161,3 +163,11 @@ print(json.dumps(export.verify({str(artifact)!r})))
         "reason": "TensorFlow is not installed.",
     }
     assert np.isfinite(result["max_rel_diff"])
+
+
+def test_fresh_inputs_are_as_large_as_recorded_ones(tmp_path):
+    x = keras.Input((3,))
+    scaled = layers.Normalization(mean=[1e4, 0.0, 1e-4], variance=[100.0, 1.0, 1e-12])(x)
+    made = export.export(randomise(keras.Model(x, layers.Dense(3)(scaled))), tmp_path / "a", formats="onnx")
+    plain = export.verify(made.path, device="cpu")["comparisons"]
+    assert {"random,", "fresh"} == {name.split()[0] for pair in plain for name in pair.get("inputs", [])}
