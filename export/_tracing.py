@@ -23,8 +23,9 @@ def tracing(function: Any) -> Iterator[None]:
     Raises:
         ExportError: If the model cannot be traced, or exceeds a limit.
     """
+    doing = f"the tracing of {function.model.name}"
     try:
-        with ONE_AT_A_TIME, _resizing_to_any_size(), within_limits(f"the tracing of {function.model.name}"):
+        with ONE_AT_A_TIME, _scopes_kept(), _resizing_to_any_size(), within_limits(doing):
             yield
     except ExportError:
         raise
@@ -34,6 +35,22 @@ def tracing(function: Any) -> Iterator[None]:
             f"Expected a model that TensorFlow can trace for {shapes}. "
             f"Received: {function.model.name}, which raised {in_one_line(error)}"
         ) from error
+
+
+@contextmanager
+def _scopes_kept() -> Iterator[None]:
+    """Leaves Keras's scopes of names as they were: it forgets to, if TensorFlow refuses the name of a layer.
+
+    The names of all variables that are made later would begin with what was left.
+    """
+    from keras.src.backend.common import global_state
+
+    scopes = global_state.get_global_attribute("name_scope_stack", default=[], set_to_default=True)
+    before = list(scopes)
+    try:
+        yield
+    finally:
+        scopes[:] = before
 
 
 @contextmanager

@@ -49,6 +49,10 @@ def test_names_of_layers_that_tensorflow_does_not_take_are_refused(name, tmp_pat
     with pytest.raises(export.ExportError, match="Expected a model that TensorFlow can .* is not a valid "):
         export.export(keras.Model(x, layers.Dense(3, name=name)(x)), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+    # Names of what is made later do not begin with what was refused.
+    later = layers.Dense(2, name="later")
+    later.build((None, 2))
+    assert later.kernel.path == "later/kernel"
 
 
 class Partial(keras.Model):
