@@ -111,12 +111,16 @@ def test_curl_is_told_that_its_body_is_too_large(server):
 
 
 def test_a_flood_is_refused_beyond_the_queue_and_what_was_taken_is_answered(impatient):
+    before = impatient.log.read_text().count('infer" 503 ')
     with contextlib.ExitStack() as stack:
         impatient.held.touch()
         clients = [stack.enter_context(impatient.connect()) for _ in range(64)]
         for client in clients:
             client.sendall(http_post(INFER, VALID))
-        while impatient.log.read_text().count('infer" 503 ') < 59:
+        ends = time.monotonic() + PATIENCE
+        # At most four run together, and four wait.
+        while impatient.log.read_text().count('infer" 503 ') - before < 56:
+            assert time.monotonic() < ends, impatient.log.read_text()
             time.sleep(0.01)
         assert impatient.is_healthy()
         impatient.held.unlink()
@@ -127,8 +131,7 @@ def test_a_flood_is_refused_beyond_the_queue_and_what_was_taken_is_answered(impa
         retries = {response.headers["retry-after"] for response in responses if response.status == 503}
         bodies = [json.loads(response.read()) for response in responses]
     assert statuses.count(200) + statuses.count(503) == 64
-    # One runs, and four wait.
-    assert 4 <= statuses.count(200) <= 5
+    assert 4 <= statuses.count(200) <= 8
     assert retries == {"1"}
     expected = output(next(body for status, body in zip(statuses, bodies, strict=True) if status == 200))
     for status, body in zip(statuses, bodies, strict=True):
