@@ -169,7 +169,7 @@ def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setattr(os, "environ", {"PATH": "/bin", "OMP_NUM_THREADS": "8"})
     strange = {"PATH": "/evil", "LD_PRELOAD": "evil.so", "XLA_FLAGS": "--xla_dump_to=here", "OMP_NUM_THREADS": 3}
-    with pytest.warns(UserWarning, match="sets PATH, LD_PRELOAD, XLA_FLAGS, OMP_NUM_THREADS, which is left"):
+    with pytest.warns(UserWarning, match="sets PATH, LD_PRELOAD, XLA_FLAGS, OMP_NUM_THREADS, which keras-skip ignores"):
         set_again({"backend": "jax", "variables": {**strange, "TF_DETERMINISTIC_OPS": "1"}})
     assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", "TF_DETERMINISTIC_OPS": "1"}
     flags = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false --xla_force_host_platform_device_count=2"}
