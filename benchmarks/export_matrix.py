@@ -41,7 +41,7 @@ from export.onnx_model import write_onnx
 from export.parity import compare
 from export.quantisation import IN_FLOAT32, settings
 from export.tolerances import TOLERANCES
-from zoo.learner import precision as precision_of
+from zoo.training.learner import precision as precision_of
 from zoo.weights.cards import card
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ STYLES = {
 
 
 def save(figure, name):
-    from zoo import charts
+    from zoo.analysis import charts
 
     charts.save(figure, RESULTS / name)
 

@@ -14,7 +14,7 @@ import numpy as np
 from harness import by_both_clocks, compiled, parsed, random_batch, write
 
 import zoo
-from zoo.gradients import PROBE_BATCH
+from zoo.analysis.gradients import PROBE_BATCH
 
 EVERY = inspect.signature(zoo.GradientFlow).parameters["every"].default
 

@@ -104,7 +104,7 @@ def compiled(model):
     """The network as the zoo trains it on a CPU: SGD with momentum, without XLA."""
     import keras
 
-    from zoo.learner import jit_compile
+    from zoo.training.learner import jit_compile
 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), loss, jit_compile=jit_compile())
@@ -167,7 +167,7 @@ def grow(make, batches, steps):
 
 def write(path, arguments, figures):
     """The figures with what they were measured with and on."""
-    from zoo.environment import environment, now, processor, versions
+    from zoo.devices.environment import environment, now, processor, versions
 
     machine = {"when": now(), "processor": processor(), **environment(), "versions": versions()}
     result = {"arguments": arguments, "machine": machine, "figures": figures}

@@ -16,7 +16,7 @@ POLICIES = ("mixed_bfloat16", "float32")
 def timers(name, batch, policy, wanted):
     """What measures a step of each kind, long enough to be timed."""
     import zoo
-    from zoo.learner import precision
+    from zoo.training.learner import precision
 
     with precision(policy):
         model = compiled(zoo.build(name))

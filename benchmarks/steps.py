@@ -105,7 +105,7 @@ def check_parameters(ours, theirs, rival):
 
 
 def count(model):
-    from zoo.counting import count
+    from zoo.networks.counting import count
 
     return count(model.trainable_variables)
 

@@ -22,13 +22,14 @@ import keras
 
 import zoo
 from keras_skip import PreActivationBlock
-from zoo import charts, comparison, gating, gradients
-from zoo.lesions import Lesion
-from zoo.reuse import Reuse
-from zoo.runs import Run
-from zoo.survival import Survival
-from zoo.tables import write_table
-from zoo.vanishing import Product
+from zoo.analysis import charts, gating, gradients
+from zoo.training import comparison
+from zoo.analysis.lesions import Lesion
+from zoo.analysis.reuse import Reuse
+from zoo.training.runs import Run
+from zoo.analysis.survival import Survival
+from zoo.analysis.tables import write_table
+from zoo.analysis.vanishing import Product
 
 HERE = Path(__file__).parent / "figures"
 RUNS = Path("runs") / "figures"

@@ -11,7 +11,7 @@ from keras import layers, ops
 import export
 from export import _fp16, _saving
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
-from zoo.learner import precision
+from zoo.training.learner import precision
 
 FILES = {"artifact.json", "parity.json", "samples.npz", "model.onnx", "saved_model"}
 

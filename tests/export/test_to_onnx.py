@@ -20,7 +20,7 @@ from tests.export.models import (
     subclassed,
     with_function,
 )
-from zoo.learner import precision
+from zoo.training.learner import precision
 
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from keras import layers, ops
 import export
 from export import _precision
 from tests.export.models import Function, conv_net, randomise
-from zoo.learner import precision
+from zoo.training.learner import precision
 
 CPU = "CPUExecutionProvider"
 

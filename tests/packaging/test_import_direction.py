@@ -91,7 +91,7 @@ def test_packages_import_in_one_direction(package):
     [
         ("keras_skip", "import zoo"),
         ("keras_skip", "import numpy, export.parity as parity"),
-        ("keras_skip", "def build():\n    from zoo.registry import build"),
+        ("keras_skip", "def build():\n    from zoo.networks.registry import build"),
         ("keras_skip", "from keras_skip.residual import ResidualBlock"),
         ("zoo", "from export import verify"),
         ("zoo", "if TYPE_CHECKING:\n    import export"),

@@ -7,7 +7,7 @@ import numpy as np
 
 import zoo
 from zoo.data import Augmentation
-from zoo.devices import select
+from zoo.devices.selection import select
 
 NETWORK, DEVICES, EXAMPLES, BATCH, OUT, THEN = sys.argv[1], *map(int, sys.argv[2:5]), *sys.argv[5:7]
 

@@ -14,12 +14,12 @@ import pytest
 
 import export
 import zoo
-from zoo import results
-from zoo.catalogue import MODELS
-from zoo.evaluation import accuracy_and_loss
-from zoo.publishing import PublishingError
+from zoo.networks.catalogue import MODELS
+from zoo.reports import results
+from zoo.training.evaluation import accuracy_and_loss
 from zoo.weights import available
 from zoo.weights.cards import FIRST, SHIPPED, cards
+from zoo.weights.publishing import PublishingError
 
 DOCS = Path(__file__).parents[2] / "docs"
 DATA = Path(os.environ.get("KERAS_SKIP_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -12,8 +12,8 @@ import export
 import keras_skip
 import zoo
 import zoo.cli
-from zoo import console
-from zoo.settings import SETTINGS
+from zoo.cli import console
+from zoo.training.recipe import SETTINGS
 
 ODD = ["{[]:1}", "[[]]", "None", "-1", "(", "x", "1e999", "...", "{1:2}", "()", ""]
 # What these need is an extra.

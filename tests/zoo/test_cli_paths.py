@@ -10,7 +10,7 @@ import pytest
 import typer
 
 import zoo.cli
-from zoo.recipes import get_recipe
+from zoo.training.recipes import get_recipe
 
 ROOT = Path(__file__).parents[2]
 

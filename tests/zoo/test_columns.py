@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from zoo import console, listing, results
-from zoo.columns import lines
-from zoo.registry import list_models
+from zoo.cli import console
+from zoo.cli.columns import lines
+from zoo.networks.registry import list_models
+from zoo.reports import listing, results
 
 TABLES = {
     "list": (listing.COLUMNS, listing.rows(list_models())),

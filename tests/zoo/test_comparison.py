@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import charts, comparison
-from zoo.comparison import Contestant, rows, summary
+from zoo.analysis import charts
+from zoo.training import comparison
+from zoo.training.comparison import Contestant, rows, summary
 
 NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import charts
+from zoo.analysis import charts
 
 
 def test_the_product_of_derivatives_vanishes_unless_something_is_carried():

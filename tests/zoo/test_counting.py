@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.catalogue import MODELS
-from zoo.counting import count, multiply_adds
-from zoo.figures import FIGURES
+from zoo.networks.catalogue import MODELS
+from zoo.networks.counting import count, multiply_adds
+from zoo.networks.sizes import FIGURES
 
 DEEP = [name for name, entry in MODELS.items() if entry.arguments["depth"] > 250]
 

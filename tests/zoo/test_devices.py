@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.devices import select
-from zoo.shares import Shares
+from zoo.devices.padding import Shares
+from zoo.devices.selection import select
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def test_unknown_device():
 
 # One process for each backend answers all of them. The GPU is hidden, so that a machine that has one gives the same.
 ASK = """
-from zoo.devices import select
+from zoo.devices.selection import select
 for device, count in (("gpu", 1), ("cpu", 4), ("cpu", 3)):
     try:
         select(device, count).check(64)

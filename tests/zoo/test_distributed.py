@@ -107,7 +107,7 @@ TWO_DEVICES = """
 import keras
 import numpy as np
 import zoo
-from zoo.devices import select
+from zoo.devices.selection import select
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.catalogue import MODELS
+from zoo.networks.catalogue import MODELS
 
 
 def small_shape(name):

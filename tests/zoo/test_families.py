@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.catalogue import MODELS
-from zoo.counting import count
-from zoo.figures import FIGURES
+from zoo.networks.catalogue import MODELS
+from zoo.networks.counting import count
 from zoo.networks.densenet import cifar_densenet
 from zoo.networks.highway import highway_cifar, highway_mnist
 from zoo.networks.imagenet_densenet import imagenet_densenet
 from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
 from zoo.networks.preactivation import preact_resnet
 from zoo.networks.resnet import cifar_resnet, plain, stochastic_resnet
+from zoo.networks.sizes import FIGURES
 from zoo.networks.wide import wide_resnet
 
 # Trainable parameters for ten classes by arithmetic, and the figure that the paper states where it rounds to that.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import charts, gating
+from zoo.analysis import charts, gating
 
 DIGITS = zoo.load_source("digits")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import charts
-from zoo.gradients import Norm, by_network, compare, probe_batches, read, write
+from zoo.analysis import charts
+from zoo.analysis.gradients import Norm, by_network, compare, probe_batches, read, write
 
 LABELS = np.eye(10, dtype="float32")[np.arange(16) % 10]
 IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from zoo.catalogue import MODELS
-from zoo.counting import count
-from zoo.figures import FIGURES
-from zoo.learner import precision
+from zoo.networks.catalogue import MODELS
+from zoo.networks.counting import count
 from zoo.networks.imagenet_densenet import imagenet_densenet
 from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.networks.sizes import FIGURES
+from zoo.training.learner import precision
 
 SHAPE = (64, 64, 3)
 BUILDERS = [imagenet_resnet, applications_resnet, applications_resnet_v2, imagenet_densenet]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.learner import make_learner
+from zoo.training.learner import make_learner
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
 LABELS = np.eye(10, dtype="float32")[np.arange(8)]

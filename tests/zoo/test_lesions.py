@@ -6,8 +6,8 @@ import pytest
 
 import keras_skip
 import zoo
-from zoo import charts
-from zoo.lesions import RESIDUAL, carrying
+from zoo.analysis import charts
+from zoo.analysis.lesions import RESIDUAL, carrying
 
 X = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype("float32")
 
@@ -76,9 +76,9 @@ def test_a_lesion_of_a_residual_network_is_the_network_without_the_branch():
 
 
 def test_figure_shows_each_layer_and_the_whole():
-    rows = [zoo.lesions.Lesion("net", 0, "", 0.9, 0.3)]
+    rows = [zoo.analysis.lesions.Lesion("net", 0, "", 0.9, 0.3)]
     names = ["stage1_block1", "stage1_block2", "stage2_block1"]
-    rows += [zoo.lesions.Lesion("net", n, name, 0.5 + n / 10, 1.0) for n, name in enumerate(names, 1)]
+    rows += [zoo.analysis.lesions.Lesion("net", n, name, 0.5 + n / 10, 1.0) for n, name in enumerate(names, 1)]
     (axes,) = charts.lesion(rows).axes
     without, whole, stage = axes.lines
     np.testing.assert_allclose(without.get_xydata(), [[1, 60], [2, 70], [3, 80]])

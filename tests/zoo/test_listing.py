@@ -6,9 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 import zoo
-from zoo import listing
-from zoo.catalogue import MODELS
 from zoo.cli import app
+from zoo.networks.catalogue import MODELS
+from zoo.reports import listing
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 COMMAND = "keras-skip list --format markdown > docs/networks.md"

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import zoo
-from zoo.learner import precision
+from zoo.training.learner import precision
 
 SHAPES = {"input_shape": (4, 4, 1), "classes": 3}
 

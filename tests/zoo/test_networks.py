@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.catalogue import MODELS
-from zoo.counting import count
-from zoo.learner import precision
+from zoo.networks.catalogue import MODELS
+from zoo.networks.counting import count
 from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
 from zoo.networks.resnet import cifar_resnet
+from zoo.training.learner import precision
 
 MLPS = {"plain": plain_mlp, "residual": residual_mlp, "highway": highway_mlp, "dense": dense_mlp}
 GATES = ("transform_gate", "carry_gate")

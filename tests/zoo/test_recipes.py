@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.catalogue import MODELS
 from zoo.data import Augmentation
-from zoo.schedules import Rate
-from zoo.settings import Optimizer, Schedule, setting
+from zoo.networks.catalogue import MODELS
+from zoo.training.recipe import Optimizer, Schedule, setting
+from zoo.training.schedules import Rate
 
 # Training images, and the shape of one.
 SOURCES = {"digits": (1438, (8, 8, 1)), "mnist": (60000, (28, 28, 1)), "cifar10": (50000, (32, 32, 3))}

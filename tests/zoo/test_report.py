@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from zoo import speed
+from zoo.analysis import speed
+from zoo.analysis.gating import Gates, LayerGates
+from zoo.analysis.gradients import Norm
 from zoo.data import Preprocessing, Source
-from zoo.gating import Gates, LayerGates
-from zoo.gradients import Norm
-from zoo.recipes import get_recipe
-from zoo.report import write_page
-from zoo.runs import Run
+from zoo.reports.page import write_page
+from zoo.training.recipes import get_recipe
+from zoo.training.runs import Run
 
 VOID = {"meta", "img", "br", "path", "use"}
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import zoo
-import zoo.gradients
+import zoo.analysis.gradients
 from tests.browser import browse, needs_browser
-from zoo import speed
-from zoo.report import write_page
+from zoo.analysis import speed
+from zoo.reports.page import write_page
 
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 NAMELESS = """
@@ -97,7 +97,7 @@ def test_long_names_do_not_make_the_report_wider_than_a_telephone(run, tmp_path)
 
 
 def test_report_is_made_of_the_run(run):
-    steps = sorted({norm.step for norm in zoo.gradients.read(run.path / "gradients.csv")})
+    steps = sorted({norm.step for norm in zoo.analysis.gradients.read(run.path / "gradients.csv")})
     assert steps == [0, 3, 6, 9, 12]
     text = (run.path / "report.html").read_text()
     for section in ("Curves", "Worst mistakes", "Reach of the gradient", "Gates", "Recipe"):

@@ -17,7 +17,7 @@ import pytest
 
 import zoo
 from tests.zoo import victim
-from zoo.runs import claimed
+from zoo.training.runs import claimed
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,7 +153,7 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
     other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
     with pytest.raises(ValueError, match="Expected the data with which the run began"):
         zoo.resume(tmp_path / "run", other)
-    from zoo.environment import environment, set_again
+    from zoo.devices.environment import environment, set_again
 
     with pytest.raises(ValueError, match="Expected KERAS_BACKEND=jax"):
         set_again(environment() | {"backend": "jax"})
@@ -164,7 +164,7 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
 
 
 def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):
-    from zoo.environment import set_again
+    from zoo.devices.environment import set_again
 
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setattr(os, "environ", {"PATH": "/bin", "OMP_NUM_THREADS": "8"})

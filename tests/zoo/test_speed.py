@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from zoo import speed
+from zoo.analysis import speed
 from zoo.data import Preprocessing
 
 

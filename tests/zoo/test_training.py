@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import gradients
+from zoo._files import replacing
+from zoo.analysis import gradients
 from zoo.data import Batches
-from zoo.replacement import move_into_place, place_for
-from zoo.runs import replacing
+from zoo.training.replacement import move_into_place, place_for
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
 KINDS = ("plain", "residual", "highway", "dense")

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from zoo.hosts import Hosts
-from zoo.training import _place
+from zoo.devices.hosts import Hosts
+from zoo.training.loop import _place
 
 ROOT = Path(__file__).parents[2]
 # Sums in another order differ in the last bits; a wrong mean or a wrong order of batches by more than 1e-2.
@@ -30,7 +30,7 @@ if keras.backend.backend() == "tensorflow":
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import zoo
-from zoo.devices import select
+from zoo.devices.selection import select
 
 class Stop(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):

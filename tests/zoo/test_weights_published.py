@@ -13,7 +13,7 @@ import pytest
 from keras.src.applications import densenet, resnet
 
 import zoo
-from zoo.catalogue import MODELS
+from zoo.networks.catalogue import MODELS
 from zoo.weights import available
 from zoo.weights.published import HERE, PUBLISHED, Published
 

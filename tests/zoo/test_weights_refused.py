@@ -394,7 +394,7 @@ def test_a_zip_of_tensors_that_promises_more_than_it_holds(network, tmp_path):
 
 
 def test_checkpoint_that_promises_more_than_it_holds(tmp_path):
-    from zoo.checkpoints import _read
+    from zoo.training.checkpoints import _read
 
     np.savez_compressed(tmp_path / "step-1.npz", **{"network/0": np.zeros(2**22, "float32")})
     with pytest.raises(ValueError, match=r"^it promises 16,777,344 bytes and holds \d\d,\d{3}$"):

@@ -9,7 +9,8 @@ from pathlib import Path
 import keras
 
 import zoo
-from zoo import checkpoints, training
+from zoo.training import checkpoints
+from zoo.training import loop as training
 
 SETTINGS = {
     "recipe": "resnet20_digits",

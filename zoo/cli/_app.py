@@ -27,9 +27,9 @@ Arguments = Annotated[
 def check_subject(run_or_network: str | Path, weights: str | None = None, data: str | None = None) -> None:
     """Refuses a run, weights and data that are not there, before Keras is loaded."""
     from ..data.sources import check_source
-    from ..loading import check_loadable
-    from ..runs import open_run
+    from ..training.runs import open_run
     from ..weights.cards import card
+    from ..weights.loading import check_loadable
 
     if weights is None:
         source: Any = open_run(run_or_network).source
@@ -41,7 +41,7 @@ def check_subject(run_or_network: str | Path, weights: str | None = None, data: 
 
 def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
     """Refuses a figure of an unknown format, and files that are there: the figure, its table, and others."""
-    from .. import charts
+    from ..analysis import charts
 
     charts.check_format(figure)
     for path in (figure, figure.with_suffix(".csv"), *others):
@@ -51,8 +51,8 @@ def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
 
 def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:
     """Writes a figure, and what it shows beside it as a table of named tuples; says where both are."""
-    from .. import charts
-    from ..tables import write_table
+    from ..analysis import charts
+    from ..analysis.tables import write_table
 
     table = path.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ from zipfile import BadZipFile
 
 import typer
 
-from .. import console
-from ..loading import check_loadable, load
-from ..runs import Run, open_run
+from ..training.runs import Run, open_run
+from ..weights.loading import check_loadable, load
+from . import console
 from ._app import Overwrite, app, check_subject
 
 Device = Annotated[
@@ -114,8 +114,8 @@ def export(
     _show_parity(artifact.parity)
     _show_precision(artifact.parity["precision"])
     if opened and artifact.path == opened.path / "export":
-        from .. import speed
-        from ..report import write_report
+        from ..analysis import speed
+        from ..reports.page import write_report
 
         speed.forget(opened.path)
         if artifact.onnx.exists():
@@ -159,7 +159,7 @@ def _measure_speed(run: Run, source: Any, network: Any, artifact: Path, layout: 
 
     from export import load as load_artifact
 
-    from .. import speed
+    from ..analysis import speed
     from ..data import Preprocessing
 
     predictor = load_artifact(artifact, device=device or "cpu")

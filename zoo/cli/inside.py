@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import console
-from ..loading import check_loadable, load
-from ..settings import setting
+from ..training.recipe import setting
+from ..weights.loading import check_loadable, load
+from . import console
 from ._app import Arguments, Figure, Overwrite, TestData, app, check_new, check_subject, write_figure
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def draw(
     check_new(figure, overwrite=overwrite)
     check_loadable(network)
     console.import_quietly("keras")
-    from .. import architecture, charts
+    from ..analysis import architecture, charts
 
     model = _loaded(network, settings)
     stages = architecture.network_stages(model)
@@ -78,7 +78,7 @@ def gates(
     check_new(out, by_class, overwrite=overwrite)
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
-    from .. import charts, gating
+    from ..analysis import charts, gating
 
     found = gating.gates(run_or_network, data, weights=weights, examples=examples, example=example)
     written = write_figure(out, charts.gates(found), gating.rows(found), gating.GateRow)
@@ -101,7 +101,7 @@ def lesion(
     check_new(out, overwrite=overwrite)
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
-    from .. import charts, lesions
+    from ..analysis import charts, lesions
 
     found = lesions.lesion(run_or_network, data, weights=weights, examples=examples)
     written = write_figure(out, charts.lesion(found), found, lesions.Lesion)
@@ -124,8 +124,8 @@ def survival(
     for name in networks:
         check_loadable(name)
     console.import_quietly("keras")
-    from .. import charts
-    from ..survival import Survival, survival_profile
+    from ..analysis import charts
+    from ..analysis.survival import Survival, survival_profile
 
     found = [block for name in networks for block in survival_profile(_loaded(name, settings))]
     written = write_figure(out, charts.survival(found), found, Survival)
@@ -144,8 +144,8 @@ def reuse(
     check_new(out, overwrite=overwrite)
     check_loadable(network, weights)
     console.import_quietly("keras")
-    from .. import charts
-    from ..reuse import Reuse, feature_reuse
+    from ..analysis import charts
+    from ..analysis.reuse import Reuse, feature_reuse
 
     found = feature_reuse(_loaded(network, settings, weights))
     written = write_figure(out, charts.feature_reuse(found), found, Reuse)

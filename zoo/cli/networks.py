@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from .. import console, listing
-from ..recipes import RECIPES, get_recipe
-from ..registry import MODELS, list_models
+from ..networks.registry import MODELS, list_models
+from ..reports import listing
+from ..training.recipes import RECIPES, get_recipe
+from . import console
 from ._app import app
 
 
@@ -42,7 +43,7 @@ def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]
         return
     if name in MODELS:
         console.import_quietly("keras", "tensorflow")
-    from ..registry import describe as described
+    from ..networks.registry import describe as described
 
     card = described(name)
     console.show_record(

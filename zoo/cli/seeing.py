@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import comparison, console
 from ..data.sources import check_source
-from ..loading import check_loadable
-from ..settings import setting
+from ..training import comparison
+from ..training.recipe import setting
+from ..weights.loading import check_loadable
+from . import console
 from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
 
 
@@ -40,7 +41,7 @@ def compare(
     overrides |= {} if epochs is None else {"epochs": epochs}
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
-    from ..devices import select
+    from ..devices.selection import select
 
     with console.interruptible(), ExitStack() as shown:
 
@@ -73,9 +74,9 @@ def gradients(
         check_loadable(name)
     check_source(data)
     console.import_quietly("keras")
-    from .. import charts
+    from ..analysis import charts
+    from ..analysis.gradients import Norm, compare
     from ..data import load_source
-    from ..gradients import Norm, compare
 
     norms = compare(networks, load_source(data), batch_size, seed, dict(map(setting, settings or ())))
     written = write_figure(out, charts.gradient_flow(norms), norms, Norm)

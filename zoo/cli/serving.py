@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import console
+from . import console
 from ._app import Overwrite, app
 
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import console
 from ..data.sources import check_source
-from ..environment import set_again
-from ..hosts import comes_first
-from ..recipes import get_recipe
-from ..replacement import move_into_place, place_for
-from ..runs import COLUMNS, Run, list_runs, open_run, summary
-from ..settings import setting
+from ..devices.environment import set_again
+from ..devices.hosts import comes_first
+from ..training.recipe import setting
+from ..training.recipes import get_recipe
+from ..training.replacement import move_into_place, place_for
+from ..training.runs import COLUMNS, Run, list_runs, open_run, summary
+from . import console
 from ._app import Data, TestData, app, check_subject
 
 TrainDevice = Annotated[
@@ -85,8 +85,8 @@ def train(
     check_source(data or chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
     from ..data import load_source
-    from ..devices import select
-    from ..training import train as run_training
+    from ..devices.selection import select
+    from ..training.loop import train as run_training
 
     with console.quietly():
         selected = select(device or "auto", 1 if devices is None else devices)
@@ -121,8 +121,8 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     check_source(opened.source)
     set_again(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
-    from ..devices import as_recorded
-    from ..training import resume
+    from ..devices.selection import as_recorded
+    from ..training.loop import resume
 
     with console.quietly():
         selected = as_recorded(opened.record.get("devices"), device, devices)
@@ -170,7 +170,7 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder o
     """Write a run's report again: one HTML file, with what its export has proven since."""
     check_subject(run)
     console.import_quietly("keras")
-    from ..report import write_report
+    from ..reports.page import write_report
 
     console.show_record("Written", {"report": write_report(run)})
 
@@ -188,7 +188,7 @@ def evaluate(
     """Measure a run's network, or weights that come with the package, on test images."""
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
-    from ..evaluation import evaluate as measure
+    from ..training.evaluation import evaluate as measure
 
     figures = measure(run_or_network, data, weights=weights)
     console.show_record(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .. import console
-from ..runs import open_complete_run
+from ..training.runs import open_complete_run
 from ..weights.cards import new_pair
+from . import console
 from ._app import Overwrite, TestData, app, check_subject
 from .exporting import export
 
@@ -33,7 +33,7 @@ def publish(
     if not (opened.path / "export").exists():
         export(run)
     console.import_quietly("keras")
-    from ..publishing import publish as write
+    from ..weights.publishing import publish as write
 
     card = write(opened, name, out, data, limits=limits, chosen_by=chosen_by, overwrite=overwrite)
     console.show_record(
@@ -61,7 +61,7 @@ def results_(
     format: Annotated[Table, typer.Option(help="A table, a page, or comma-separated values.")] = Table.table,
 ) -> None:
     """Show what the weights of the package reach, beside what the papers report."""
-    from .. import results
+    from ..reports import results
 
     if format is Table.table:
         console.show_table("Results", *results.short())

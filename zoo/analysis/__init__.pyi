@@ -1,0 +1,9 @@
+from . import architecture as architecture
+from . import charts as charts
+from . import gating as gating
+from . import gradients as gradients
+from . import lesions as lesions
+from . import reuse as reuse
+from . import speed as speed
+from . import survival as survival
+from . import vanishing as vanishing

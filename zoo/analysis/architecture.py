@@ -1,0 +1,254 @@
+"""What a network is made of, block by block: what `keras-skip draw` draws.
+
+The names of the layers say what is a stage: "stage2_block7" belongs to "stage2", "stem_conv" and "stem_norm" to "stem",
+and "block1" to "block10" are one if they come in a row. Equal blocks in a row are one unit with a count.
+
+The receptive field is the side of the square of pixels that a place of the stage's output depends on. With kernel k,
+dilation d and stride s of each convolution and pooling on the longest path, and the jump j of its input in pixels,
+
+    r <- r + d (k - 1) j        j <- s j
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_skip import DenseBlock, HighwayBlock
+
+from ..networks.counting import count, multiply_adds_by_layer
+from ..training.runs import Run
+from ..weights.loading import load
+from .lesions import RESIDUAL
+
+_STAGE = re.compile(r"stage\d+|[a-z]+", re.IGNORECASE)
+_UNIT = re.compile(r"stage\d+_block\d+|[a-z]+\d*", re.IGNORECASE)
+# Layers inside a block that lie beside its longest path; a gate's kernel is that of the convolution that it gates.
+_BESIDE = ("projection", "shortcut", "transform_gate", "carry_gate")
+_POOLS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
+_SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Equal blocks, or layers, in a row.
+
+    Attributes:
+        label: What one of them is.
+        repeats: How many.
+        kind: "add", "gate" or "concatenate" for a block with a skip of that kind, else "".
+    """
+
+    label: str
+    repeats: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a network, and what it costs for one image.
+
+    Attributes:
+        name: Its name.
+        units: What it consists of, in order.
+        output_shape: Of one image.
+        parameters: Trainable ones.
+        multiply_adds: As `zoo.multiply_adds` counts them.
+        receptive_field: In pixels along a side; None: the whole image.
+    """
+
+    name: str
+    units: tuple[Unit, ...]
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None
+
+
+def network_stages(model: keras.Model) -> list[Stage]:
+    """The stages of a network, from the image to the logits.
+
+    Args:
+        model: A network whose layers are a chain of blocks, with an input of fixed size.
+
+    Returns:
+        A `Stage` each.
+
+    Raises:
+        ValueError: As in `multiply_adds`.
+
+    Example:
+
+    >>> import zoo
+    >>> stages = zoo.network_stages(zoo.build("resnet110"))
+    >>> [(unit.label, unit.repeats) for unit in stages[2].units]
+    [('ResidualBlock 3x3, 32, stride 2', 1), ('ResidualBlock 3x3, 32', 17)]
+    >>> stages[2].receptive_field
+    217
+    """
+    costs = multiply_adds_by_layer(model)
+    field, jump = 1, 1
+    sees_all = False
+    stages = []
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    for _, group in groupby(layers, partial(_beginning, _STAGE)):
+        of_it = list(group)
+        for kernel, stride, dilation in (step for layer in of_it for step in _path(layer)):
+            field, jump = field + dilation * (kernel - 1) * jump, jump * stride
+        sees_all = sees_all or any(isinstance(layer, _SEES_ALL) for layer in of_it)
+        shape = tuple(of_it[-1].output.shape[1:])
+        parameters = sum(count(layer.trainable_variables) for layer in of_it)
+        cost = sum(costs[layer.name] for layer in of_it)
+        stages.append(Stage(_name(of_it), tuple(_units(of_it)), shape, parameters, cost, None if sees_all else field))
+    return stages
+
+
+class StageRow(NamedTuple):
+    """A stage as a row of a table; `receptive_field` is None if it covers the whole image."""
+
+    network: str
+    stage: str
+    units: str
+    output_shape: str
+    parameters: int
+    multiply_adds: int
+    receptive_field: int | None
+
+
+def rows(network: str, stages: Iterable[Stage]) -> Iterator[StageRow]:
+    """The table of a network's stages."""
+    for stage in stages:
+        units = "; ".join(f"{unit.repeats} x {unit.label}" for unit in stage.units)
+        shape = "x".join(map(str, stage.output_shape))
+        yield StageRow(network, stage.name, units, shape, stage.parameters, stage.multiply_adds, stage.receptive_field)
+
+
+def draw(network: "str | Path | Run | keras.Model", path: str | Path, **arguments: Any) -> list[Stage]:
+    """Draws a network block by block, and what each stage costs.
+
+    Args:
+        network: One of `list_models()`, the folder of a run, a `.keras` file, or a model.
+        path: The figure: .svg, .png or .pdf.
+        **arguments: For a name: as in `build`, such as `input_shape` and `depth`.
+
+    Returns:
+        What was drawn, as `network_stages` gives it.
+
+    Raises:
+        ValueError: For an unknown name, argument or suffix, or if the size of the image is open.
+
+    Example:
+
+    >>> import tempfile
+    >>> import zoo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     stages = zoo.draw("highway_mlp", f"{folder}/highway.svg")
+    >>> [stage.name for stage in stages]
+    ['flatten', 'stem', 'block1 to block10', 'head']
+    """
+    from . import charts
+
+    path = Path(path)
+    charts.check_format(path)
+    if isinstance(network, keras.Model):
+        model = network
+    else:
+        place = network.path if isinstance(network, Run) else network
+        model = load(place, **arguments)
+    stages = network_stages(model)
+    figure = charts.architecture(model.name, tuple(model.input_shape[1:]), stages)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    charts.save(figure, path)
+    return stages
+
+
+def _beginning(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
+    match = pattern.match(layer.name)
+    return match[0] if match else layer.name
+
+
+def _name(layers: list[keras.layers.Layer]) -> str:
+    """ "stage2", "stem", or "block1 to block10"."""
+    if layers[0].name.startswith("stage"):
+        return _beginning(_STAGE, layers[0])
+    first, last = (_beginning(_UNIT, layers[place]) for place in (0, -1))
+    return first if first == last else f"{first} to {last}"
+
+
+def _units(layers: list[keras.layers.Layer]) -> Iterator[Unit]:
+    """Layers with one beginning are one unit; equal units that follow each other come once, with their number."""
+    described = []
+    for _, group in groupby(layers, partial(_beginning, _UNIT)):
+        of_it = list(group)
+        label = " · ".join(_label(layer) for layer in of_it if not isinstance(layer, keras.layers.ZeroPadding2D))
+        size = sum(count(layer.trainable_variables) for layer in of_it)
+        described.append((label, size, tuple(of_it[-1].output.shape), _kind(of_it[0])))
+    for (label, _, _, kind), group in groupby(described):
+        yield Unit(label, len(list(group)), kind)
+
+
+def _kind(layer: keras.layers.Layer) -> str:
+    if isinstance(layer, HighwayBlock):
+        return "gate"
+    if isinstance(layer, DenseBlock):
+        return "concatenate"
+    return "add" if isinstance(layer, RESIDUAL) else ""
+
+
+def _label(layer: keras.layers.Layer) -> str:
+    """What a layer is, with what tells it from others of its kind."""
+    kind = type(layer).__name__
+    if isinstance(layer, DenseBlock):
+        return f"{kind}, {layer.num_layers} layers, growth {layer.growth_rate}"
+    if isinstance(layer, (HighwayBlock, *RESIDUAL)):
+        rank = len(layer.output.shape) - 2
+        size = f"{_times(layer.conv2 if hasattr(layer, 'conv2') else layer.conv1)}, " if rank else ""
+        strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
+        projected = "" if getattr(layer, "projection", None) is None else ", projection"
+        axis = 1 if layer.data_format == "channels_first" else -1
+        return f"{kind} {size}{layer.output.shape[axis]}{strided}{projected}"
+    if isinstance(layer, keras.layers.Conv2D):
+        strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
+        return f"conv {_times(layer)}, {layer.filters}{strided}{_activated(layer)}"
+    if isinstance(layer, keras.layers.Dense):
+        return f"dense {layer.units}{_activated(layer)}"
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return "norm"
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation.__name__
+    if isinstance(layer, keras.layers.Dropout):
+        return f"dropout {layer.rate}"
+    if isinstance(layer, _POOLS):
+        average = "average" if isinstance(layer, keras.layers.AveragePooling2D) else "max"
+        return f"{average} pooling {'x'.join(map(str, layer.pool_size))}, stride {layer.strides[0]}"
+    return {"GlobalAveragePooling2D": "global average pooling", "Flatten": "flatten"}.get(kind, kind)
+
+
+def _activated(layer: keras.layers.Layer) -> str:
+    name = layer.activation.__name__
+    return "" if name == "linear" else f" · {name}"
+
+
+def _times(layer: keras.layers.Layer) -> str:
+    return "x".join(map(str, layer.kernel_size))
+
+
+def _stride(layer: keras.layers.Layer) -> int:
+    strides = getattr(layer, "strides", 1)
+    return strides if isinstance(strides, int) else max(strides)
+
+
+def _path(layer: keras.layers.Layer) -> Iterator[tuple[int, int, int]]:
+    """Kernel, stride and dilation of each convolution and pooling on the longest path, along the first side."""
+    for inner in layer._flatten_layers():
+        if inner is not layer and inner.name in _BESIDE:
+            continue
+        if isinstance(inner, keras.layers.Conv2D):
+            yield inner.kernel_size[0], inner.strides[0], inner.dilation_rate[0]
+        elif isinstance(inner, _POOLS):
+            yield inner.pool_size[0], inner.strides[0], 1

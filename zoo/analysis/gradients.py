@@ -1,0 +1,231 @@
+"""How far the gradient reaches: its norm at each layer of a network, from the image to the logits.
+
+It is measured by a training step that keeps the norms in place of changing the weights, so that it is the same on each
+of Keras's backends, and on a copy of the network, so that nothing of the network itself moves.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..data import Batches, Preprocessing, Source
+from ..networks.catalogue import MODELS
+from ..networks.registry import build
+from ..training.evaluation import check_fits, network_shape, subject
+from ..training.recipe import check_interval
+from ..weights.loading import load
+from .tables import write_table
+
+PROBE_BATCH = 128
+
+
+class Norm(NamedTuple):
+    """The Euclidean norm of the gradient of the cross-entropy by the kernels of one layer, or of one block."""
+
+    network: str
+    step: int
+    place: int
+    layer: str
+    norm: float
+
+
+class GradientProbe:
+    """Measures the norms of a network's gradients.
+
+    The gradient is that of the mean cross-entropy over a batch in training mode, without regularisation.
+
+    Args:
+        model: A network of logits.
+        name: What to call it in the figures. Default: its own name.
+        once: Whether it is to measure only once or twice: then nothing is compiled first, which takes longer than that.
+
+    Example:
+
+    >>> import zoo
+    >>> digits = zoo.load_source("digits")
+    >>> batches = zoo.Batches(digits.train_images, digits.train_labels, 10, digits.preprocessing, 64)
+    >>> probe = zoo.GradientProbe(zoo.build("plain_mlp", input_shape=(8, 8, 1)))
+    >>> norms = probe.measure(*batches[0])
+    >>> norms[0].norm < norms[-1].norm
+    True
+    """
+
+    def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
+        # Only the layers are taken: a trained network may also hold moving averages of its weights.
+        self.model, self.name = keras.Model(model.input, model.output), name or model.name
+        copy = keras.models.clone_model(self.model)
+        self._copy = _Measured(copy.input, copy.output, name="measured")
+        self._norms = _Norms()
+        slow = once or keras.backend.backend() == "tensorflow"
+        self._copy.compile(
+            optimizer=self._norms, run_eagerly=once, jit_compile=False if slow else "auto", auto_scale_loss=False
+        )
+        self._norms.build(self._copy.trainable_variables)
+
+    def measure(self, images: np.ndarray, labels: np.ndarray, step: int = 0) -> list[Norm]:
+        """The norms at the model's present weights, in the order of its layers.
+
+        Args:
+            images: Preprocessed, (examples, height, width, channels).
+            labels: One-hot, (examples, classes).
+            step: Of the training, to be noted beside the norms.
+        """
+        for ours, theirs in zip(self._copy.variables, self.model.variables, strict=True):
+            ours.assign(ops.convert_to_numpy(theirs))
+        self._copy.train_on_batch(images, labels)
+        squares: dict[str, float] = {}
+        for variable, norm in zip(self._copy.trainable_variables, self._norms.norms, strict=True):
+            *blocks, _, kind = variable.path.split("/")
+            if kind == "kernel":
+                layer = "/".join(blocks) or variable.path.split("/")[0]
+                squares[layer] = squares.get(layer, 0.0) + float(ops.convert_to_numpy(norm)) ** 2  # in float64
+        return [Norm(self.name, step, place, layer, squares[layer] ** 0.5) for place, layer in enumerate(squares, 1)]
+
+
+class GradientFlow(keras.callbacks.Callback):
+    """Writes the norms of the gradients during a training, as comma-separated values.
+
+    Args:
+        path: The file. Where a training goes on, the rows up to its step stay; a new one replaces the file.
+        batches: Of them the first is what the gradient is measured on, each time the same.
+        every: How many steps lie between two measurements, each of which costs about as much as a step.
+
+    Raises:
+        ValueError: If `every` is no whole number from 1 up.
+
+    Example:
+
+    >>> import zoo
+    >>> flow = zoo.GradientFlow("gradients.csv", batches)  # doctest: +SKIP
+    >>> zoo.train("highway_mlp_digits", callbacks=[flow])  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | Path, batches: Batches, every: int = 200) -> None:
+        super().__init__()
+        check_interval(every, "every")
+        self.path, self.every = Path(path), every
+        self.images, self.labels = batches.batch(0, 0)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
+        goes_on = self.step > 0 and self.path.exists()
+        kept = [norm for norm in read(self.path) if norm.step <= self.step] if goes_on else []
+        write(self.path, kept)
+        self.probe = GradientProbe(self.model)
+        if not any(norm.step == self.step for norm in kept):
+            self._measure()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.step += 1
+        if self.step % self.every == 0:
+            self._measure()
+
+    def _measure(self) -> None:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows(self.probe.measure(self.images, self.labels, self.step))
+
+
+def probe_batches(
+    source: Source, preprocessing: Preprocessing, seed: int = 0, batch_size: int = PROBE_BATCH
+) -> Batches:
+    """Shuffled batches of training images without augmentation, on which gradients are measured."""
+    return Batches(source.train_images, source.train_labels, source.classes, preprocessing, batch_size, seed=seed)
+
+
+def compare(
+    networks: Iterable[str],
+    source: Source,
+    batch_size: int = 256,
+    seed: int = 0,
+    arguments: Mapping[str, Any] | None = None,
+) -> list[Norm]:
+    """The norms of several networks on the same images, new ones by name, or trained ones by the folder of their run.
+
+    Args:
+        networks: Names of `zoo.list_models()`, or folders of runs.
+        source: The data. All networks see the same training images, whatever the seed.
+        batch_size: How many.
+        seed: Of the weights of new networks, each of which begins with it anew.
+        arguments: Of new networks, such as {"depth": 30}.
+
+    Raises:
+        ValueError: If there is no such network or run, or if a network does not take the images.
+    """
+    norms: list[Norm] = []
+    for name in networks:
+        keras.utils.set_random_seed(seed)
+        preprocessing = source.preprocessing
+        if name in MODELS:
+            model = build(name, network_shape(source), source.classes, **(arguments or {}))
+        elif (Path(name) / "run.json").is_file():
+            model, _, preprocessing = subject(name, source)
+        else:
+            model = load(name)
+        check_fits(model, source, f" for {name}")
+        images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
+        norms += GradientProbe(model, name if name in MODELS else Path(name).name).measure(images, labels)
+    return norms
+
+
+def write(path: Path, norms: Iterable[Norm]) -> None:
+    """A row for each norm, as comma-separated values."""
+    write_table(path, norms, Norm)
+
+
+def read(path: Path) -> list[Norm]:
+    """What `write` has written."""
+    with path.open(newline="") as file:
+        return [
+            Norm(row["network"], int(row["step"]), int(row["place"]), row["layer"], float(row["norm"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def by_network(norms: Iterable[Norm]) -> Mapping[str, list[Norm]]:
+    """The norms of each network, in the order in which the networks come."""
+    found: dict[str, list[Norm]] = {}
+    for norm in norms:
+        found.setdefault(norm.network, []).append(norm)
+    return found
+
+
+class _Measured(keras.Model):
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        return ops.mean(ops.categorical_crossentropy(y, y_pred, from_logits=True))
+
+
+class _Norms(keras.optimizers.Optimizer):
+    """Keeps the norm of each gradient, and leaves the weights as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(learning_rate=0.0, name="norms")
+
+    def build(self, variables: Any) -> None:
+        if not self.built:
+            super().build(variables)
+            self.norms = [
+                self.add_variable((), dtype="float32", name=f"norm{place}") for place in range(len(variables))
+            ]
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
+        # A block that was dropped has no gradient where nothing is compiled.
+        present = [ops.zeros(v.shape) if g is None else g for g, v in zip(grads, variables, strict=True)]
+        super().apply(present, variables)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        gradient = ops.cast(gradient, "float32")
+        largest = ops.max(ops.abs(gradient))
+        # Squares of what has vanished are below the least float32, of what has exploded above the largest.
+        scale = ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
+        norm = scale * ops.sqrt(ops.sum(ops.square(gradient / scale)))
+        self.assign(self.norms[self._get_variable_index(variable)], norm)

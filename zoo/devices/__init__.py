@@ -1,0 +1,5 @@
+"""What a training runs on: the CPU and GPUs of one process, or several processes on one host or many."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

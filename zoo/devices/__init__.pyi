@@ -1,0 +1,1 @@
+from .selection import select as select

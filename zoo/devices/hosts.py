@@ -1,0 +1,104 @@
+"""Several processes that train one network together, on one host or on many: JAX's distributed runtime."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..training.runs import TrainingError
+
+# Keras's own names, so that a script which calls keras.distribution.initialize and ours take the same environment.
+ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
+COUNT = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+RANK = "KERAS_DISTRIBUTION_PROCESS_ID"
+# Ours: after how many silent seconds a process counts as lost.
+HEARTBEAT = "KERAS_SKIP_HEARTBEAT_SECONDS"
+DEFAULT_HEARTBEAT = 30
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """This process among those that train together; the one of rank 0 alone writes files."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """What `Batches` takes to read this process's slice of each batch, and nothing else."""
+        return self.rank, self.count
+
+    @property
+    def writes(self) -> bool:
+        return self.rank == 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Says of a computation that fails with the others that it was they who may be gone."""
+        if self.count == 1:
+            yield
+            return
+        import jax
+
+        try:
+            yield
+        except (ValueError, jax.errors.JaxRuntimeError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
+                raise TrainingError(
+                    f"Expected all {self.count} processes to compute together. Received: {str(error).splitlines()[0]}"
+                ) from error
+            raise
+
+
+def comes_first() -> bool:
+    """Whether the environment says that this process is the one that writes, before the processes are connected."""
+    return os.environ.get(RANK, "").strip() in ("", "0")
+
+
+def join(backend: str) -> Hosts:
+    """Joins the processes that the environment names, and waits for all of them.
+
+    The three variables are those of `keras.distribution.initialize`. JAX is asked directly, since Keras leaves the time
+    after which a lost process is noticed at 100 seconds.
+
+    Raises:
+        ValueError: If the variables are incomplete or wrong, or the backend is not JAX.
+    """
+    given = {name: os.environ.get(name) for name in (ADDRESSES, COUNT, RANK)}
+    if backend != "jax":
+        if given[COUNT] not in (None, "", "1"):
+            raise ValueError(
+                f"Expected Keras's JAX backend for several processes. Received: {backend}, {COUNT}={given[COUNT]}"
+            )
+        return Hosts()
+    import jax
+
+    if any(given.values()) and not jax.distributed.is_initialized():
+        _join(given)
+    return Hosts(jax.process_index(), jax.process_count())
+
+
+def _join(given: dict[str, str | None]) -> None:
+    import jax
+
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        raise ValueError(f"Expected {', '.join(given)} together. Received: no {', '.join(missing)}")
+    addresses = str(given[ADDRESSES]).split(",")
+    count, rank = _whole(COUNT, given[COUNT], 1), _whole(RANK, given[RANK], 0)
+    if rank >= count or len(addresses) not in (1, count) or ":" not in addresses[0]:
+        raise ValueError(
+            f"Expected {RANK} below {COUNT}, and in {ADDRESSES} host:port of process 0 or of every process. "
+            f"Received: {', '.join(f'{name}={value}' for name, value in given.items())}"
+        )
+    # Without it the devices of CPUs stay alone; newer versions of JAX have it as the default.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    heartbeat = _whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
+    jax.distributed.initialize(addresses[0], count, rank, heartbeat_timeout_seconds=heartbeat)
+
+
+def _whole(name: str, value: str | None, least: int) -> int:
+    text = str(value).strip()
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"Expected {name} to be a whole number from {least} up. Received: {name}={value}")
+    return int(text)

@@ -1,0 +1,208 @@
+"""The networks by name: builder, paper, figures. Keras is imported when a network is built, not before."""
+
+import fnmatch
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .._names import unknown
+from ..training.recipe import Recipe
+from ..training.recipes import RECIPES
+from ..weights.published import available
+from .catalogue import MODELS, Entry
+from .sizes import FIGURES
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `describe` says of a network.
+
+    Attributes:
+        name: Its name in the registry.
+        summary: What it is.
+        paper: Where it was published; empty for a network of our own.
+        paper_error: What the paper reports.
+        depth: Layers of weights from the pixels to the logits.
+        input_shape, classes: For which it was counted.
+        parameters: Trainable parameters.
+        non_trainable: The others, such as moving statistics.
+        multiply_adds: Of one image, as `multiply_adds` counts them.
+        recipes: The names of those that train it.
+        measured: What these recipes reached, by their names; only where it was measured.
+        weights: The names of published weights, for `load`.
+        arguments: What `build` accepts beside `input_shape`, `classes` and `features_only`, with the defaults.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    paper_error: str
+    depth: int
+    input_shape: tuple[int, ...]
+    classes: int
+    parameters: int
+    non_trainable: int
+    multiply_adds: int
+    recipes: tuple[str, ...] = ()
+    measured: dict[str, str] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names of all networks, or of those that match a shell pattern.
+
+    Args:
+        pattern: Such as "*mlp". Default: all.
+
+    Returns:
+        Sorted names; an empty list if none matches.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.list_models("wrn_16_*")
+    ['wrn_16_2', 'wrn_16_4', 'wrn_16_8']
+    """
+    return sorted(name for name in MODELS if pattern is None or fnmatch.fnmatchcase(name, pattern))
+
+
+def describe(name: str) -> Description:
+    """What a network is, what it costs, and what there is for it. Nothing is built to say it.
+
+    Args:
+        name: One of `list_models()`.
+
+    Returns:
+        A `Description`.
+
+    Raises:
+        ValueError: If there is no such network.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.describe("resnet20").parameters
+    269722
+    """
+    entry = entry_of(name)
+    recipes = recipes_of(name)
+    return Description(
+        name=entry.name,
+        summary=entry.summary,
+        paper=entry.paper,
+        paper_error=entry.paper_error,
+        depth=entry.arguments["depth"],
+        input_shape=entry.input_shape,
+        classes=entry.classes,
+        **FIGURES[name]._asdict(),
+        recipes=tuple(recipe.name for recipe in recipes),
+        measured={recipe.name: recipe.result for recipe in recipes if recipe.result},
+        weights=available(name),
+        arguments={**_defaults(_builder(entry)), **entry.arguments},
+    )
+
+
+def recipes_of(name: str) -> list[Recipe]:
+    """The recipes that train a network."""
+    return [recipe for recipe in RECIPES.values() if recipe.network == name]
+
+
+def build(
+    name: str,
+    input_shape: Any = None,
+    classes: int | None = None,
+    features_only: bool = False,
+    **overrides: Any,
+) -> "keras.Model":
+    """A new network from preprocessed float images to logits, or to the feature maps that a decoder takes.
+
+    With `features_only` the output is a dictionary of one map for each size, from the largest to the smallest: "C1" to
+    "C5" in the networks for ImageNet, "C0" to "C2" in those for small images. Cl has the stride 2 ** l and is what the
+    next stage sees, so inside pre-activation and densely connected networks it is not yet normalised; the last one is
+    what the head sees. The variables have the names of the whole network's, of which only the head's are left out.
+
+    Args:
+        name: One of `list_models()`.
+        input_shape: (height, width, channels). Default: the registry's.
+        classes: Number of logits. Default: the registry's. Without a head it says nothing.
+        features_only: Whether the head is left out. The perceptrons have no maps.
+        **overrides: The builder's own arguments, such as `depth`; `describe(name).arguments` has them all.
+
+    Returns:
+        A `keras.Model` that is not compiled.
+
+    Raises:
+        ValueError: For an unknown name or argument, or one out of range.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.build("resnet20", input_shape=(8, 8, 1)).output_shape
+    (None, 10)
+
+    A decoder on the maps, as in a feature pyramid network:
+
+    >>> import keras
+    >>> backbone = zoo.build("resnet18", input_shape=(64, 64, 3), features_only=True)
+    >>> backbone.output["C2"].shape, backbone.output["C5"].shape
+    ((None, 16, 16, 64), (None, 2, 2, 512))
+    >>> x = keras.layers.Conv2D(32, 1)(backbone.output["C5"])
+    >>> for level in ("C4", "C3", "C2"):
+    ...     x = keras.layers.UpSampling2D()(x) + keras.layers.Conv2D(32, 1)(backbone.output[level])
+    >>> keras.Model(backbone.input, keras.layers.Conv2D(21, 1)(x)).output_shape
+    (None, 16, 16, 21)
+    """
+    entry = entry_of(name)
+    builder = _builder(entry)
+    check_arguments(name, overrides)
+    arguments = {**entry.arguments, **overrides}
+    if features_only:
+        if "features_only" not in inspect.signature(builder).parameters:
+            raise ValueError(f"Expected a network with feature maps for features_only=True. Received: {name!r}")
+        arguments["features_only"] = True
+    shape = in_present_order(entry.input_shape) if input_shape is None else input_shape
+    try:
+        return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
+    except TypeError as error:  # a value of a type that the builder or Keras does not expect
+        given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Expected arguments that {name} can be built with. Received: {given}: {reason}") from error
+
+
+def check_arguments(name: str, arguments: Iterable[str]) -> None:
+    """Raises a ValueError for an argument that a network does not have, which names the nearest ones."""
+    known = _defaults(_builder(entry_of(name)))
+    for argument in arguments:
+        if argument not in known:
+            raise unknown(f"an argument of {name}", argument, known)
+
+
+def entry_of(name: str) -> Entry:
+    if name not in MODELS:
+        raise unknown("network", name, MODELS)
+    return MODELS[name]
+
+
+def _builder(entry: Entry) -> Callable[..., "keras.Model"]:
+    module, function = entry.builder.split(":")
+    return getattr(import_module(f".{module}", __package__), function)
+
+
+def _defaults(builder: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(builder).parameters
+    common = ("input_shape", "classes", "features_only")
+    return {name: p.default for name, p in parameters.items() if name not in common}
+
+
+def in_present_order(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(height, width, channels) in the order of `keras.config.image_data_format()`."""
+    import keras
+
+    *sides, channels = shape
+    return (channels, *sides) if keras.config.image_data_format() == "channels_first" else (*sides, channels)

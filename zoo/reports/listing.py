@@ -1,0 +1,87 @@
+"""The table of networks, for a terminal and for a page; nothing is built to write it."""
+
+from collections.abc import Iterable, Sequence
+
+from ..networks.catalogue import MODELS
+from ..networks.registry import recipes_of
+from ..networks.sizes import FIGURES
+from ..weights.published import available
+
+COLUMNS = ("name", "what it is", "parameters", "depth", "error in the paper", "recipes")
+PAGE_COLUMNS = (
+    "Name",
+    "What it is",
+    "Input",
+    "Parameters",
+    "Multiply-adds",
+    "Depth",
+    "Error in the paper",
+    "Measured here",
+    "Recipes",
+    "Weights",
+)
+NUMBERS = ("Parameters", "Multiply-adds", "Depth")
+
+PAGE = """# The networks
+
+Written by `keras-skip list --format markdown > docs/networks.md`. Parameters are the trainable ones; multiply-adds are
+those of the convolutions and dense layers for one image of the input's size.
+
+{table}
+
+## Papers
+
+{papers}
+"""
+
+
+def rows(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """A row of `COLUMNS` for each network."""
+    return [
+        (
+            name,
+            MODELS[name].summary,
+            f"{FIGURES[name].parameters:,}",
+            str(MODELS[name].arguments["depth"]),
+            MODELS[name].paper_error,
+            ", ".join(recipe.name for recipe in recipes_of(name)),
+        )
+        for name in names
+    ]
+
+
+def page(names: Sequence[str]) -> str:
+    """A page of Markdown: the table of `PAGE_COLUMNS`, and the papers."""
+    table = [PAGE_COLUMNS, tuple("---:" if column in NUMBERS else "---" for column in PAGE_COLUMNS)]
+    for name in names:
+        entry, recipes = MODELS[name], recipes_of(name)
+        table.append(
+            (
+                f"`{name}`",
+                entry.summary,
+                size(entry.input_shape),
+                f"{FIGURES[name].parameters:,}",
+                in_millions(FIGURES[name].multiply_adds),
+                str(entry.arguments["depth"]),
+                entry.paper_error,
+                "; ".join(f"{recipe.result} (`{recipe.name}`)" for recipe in recipes if recipe.result),
+                ", ".join(f"`{recipe.name}`" for recipe in recipes),
+                ", ".join(available(name)),
+            )
+        )
+    papers: dict[str, list[str]] = {}
+    for name in names:
+        papers.setdefault(MODELS[name].paper, []).append(name)
+    return PAGE.format(
+        table="\n".join(f"| {' | '.join(row)} |" for row in table),
+        papers="\n".join(f"- {paper}: {', '.join(of_it)}" for paper, of_it in papers.items() if paper),
+    )
+
+
+def in_millions(number: int) -> str:
+    """A large number as one reads it: 40.6 M."""
+    return f"{number / 1e6:,.2f} M" if number < 1e6 else f"{number / 1e6:,.1f} M"
+
+
+def size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,35 @@
+"""How a run went: accuracy, loss and learning rate by epoch."""
+
+from typing import Any
+
+from ...analysis import charts
+from ...analysis.charts._base import axes
+
+
+def curves(rows: list[dict[str, float]]) -> str:
+    """A small chart for each of them, side by side."""
+    epochs = [row["epoch"] for row in rows]
+    part = "validation" if "validation_loss" in rows[0] else "test"
+    panels = (
+        ("accuracy, %", {"training": "accuracy", part: f"{part}_accuracy"}, 100),
+        ("cross-entropy", {"training": "loss", part: f"{part}_loss"}, 1),
+        ("learning rate", {"": "learning_rate"}, 1),
+    )
+    drawn = []
+    with charts.themed():
+        for title, lines, factor in panels:
+            figure, target = axes(title, "epoch", "", size=(4.2, 2.8))
+            for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
+                values = [factor * row[column] for row in rows]
+                target.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
+            target.xaxis.get_major_locator().set_params(integer=True)
+            if len(lines) > 1:
+                target.legend(frameon=False)
+            last = ", ".join(f"{label or title} {factor * rows[-1][column]:.4g}" for label, column in lines.items())
+            drawn.append(charts.svg(figure, f"{title} by epoch; at the end: {last}"))
+    return side_by_side(drawn)
+
+
+def side_by_side(drawings: list[Any]) -> str:
+    """Small charts in as many columns as there is room for."""
+    return f"<div class='charts'>{''.join(drawings)}</div>"

@@ -1,0 +1,172 @@
+"""What the weights of the package reach beside the papers' figures, as tables; nothing is built to write them.
+
+Every figure comes from the cards; see `weights.cards`.
+"""
+
+import csv
+import io
+import re
+from typing import Any
+
+from ..networks.catalogue import MODELS
+from ..networks.sizes import FIGURES
+from ..weights.cards import Card, cards
+from .listing import in_millions
+
+COLUMNS = (
+    "network",
+    "weights",
+    "parameters",
+    "multiply_adds",
+    "paper_error",
+    "error",
+    "gap",
+    "train_error",
+    "onnx_error",
+    "onnx_max_abs_diff",
+    "epochs",
+    "minutes",
+    "seed",
+    "command",
+    "limits",
+)
+SHORT = ("network", "weights", "parameters", "paper's error", "error", "gap", "minutes")
+
+PAGE = """# Results
+
+Written by `keras-skip results --format markdown > docs/results.md`; the same as CSV, with every network of the papers
+for small images, by `keras-skip results --format csv > docs/results.csv`. Every figure is measured by `keras-skip
+publish`, which writes the weights and their card; `keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures
+the test error again. Errors are in %, the gap to the paper is in points.
+
+{table}
+
+The last two columns are the same weights under onnxruntime: their error on all test images, and the largest difference
+of a probability from Keras's. Multiply-adds are left out where the images are not of the registry's size.
+
+## How each was trained
+
+{commands}
+
+## What to know before comparing
+
+{limits}
+"""
+# The papers name their data as "on CIFAR-10"; the weights are called "cifar10".
+_REPORTED = re.compile(r"(\d+\.\d+) % on ([\w-]+)")
+
+
+def paper_error(network: str, weights: str) -> float | None:
+    """The paper's error on the data that the weights are named after, in %; None where it reports none."""
+    for figure, data in _REPORTED.findall(MODELS[network].paper_error):
+        if data.replace("-", "").lower() == weights:
+            return float(figure)
+    return None
+
+
+def records() -> list[dict[str, Any]]:
+    """A row of `COLUMNS` for each set of weights, then one for each network for small images that has none."""
+    ours = [_record(card) for card in cards()]
+    there = {record["network"] for record in ours}
+    rest = [
+        _figures(entry.name) | {"weights": "", "paper_error": paper_error(entry.name, "cifar10")}
+        for entry in MODELS.values()
+        if entry.name not in there and max(entry.input_shape) <= 32
+    ]
+    return [dict.fromkeys(COLUMNS) | record for record in (*ours, *rest)]
+
+
+def short() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Titles and rows for a terminal."""
+    wanted = ("network", "weights", "parameters", "paper_error", "error", "gap", "minutes")
+    return SHORT, [tuple(_said(name, record[name]) for name in wanted) for record in records()]
+
+
+def page() -> str:
+    """The page of Markdown."""
+    titles = {
+        "network": "Network",
+        "weights": "Weights",
+        "parameters": "Parameters",
+        "multiply_adds": "Multiply-adds",
+        "paper_error": "Paper",
+        "error": "Here",
+        "gap": "Gap",
+        "train_error": "On training images",
+        "minutes": "Minutes",
+        "onnx_error": "onnxruntime",
+        "onnx_max_abs_diff": "Largest difference",
+    }
+    table = [tuple(titles.values()), ("---", "---", *["---:"] * (len(titles) - 2))]
+    measured = [record for record in records() if record["weights"]]
+    table += [tuple(_said(name, record[name]) for name in titles) for record in measured]
+    return PAGE.format(
+        table="\n".join(f"| {' | '.join(row)} |" for row in table),
+        commands="\n".join(_how(card) for card in cards()),
+        limits="\n".join(f"- {limit}" for limit in sorted({card.limits for card in cards() if card.limits})),
+    )
+
+
+def csv_text() -> str:
+    """All records as comma-separated values; empty where nothing was measured or reported."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records())
+    return file.getvalue()
+
+
+def _figures(network: str) -> dict[str, Any]:
+    figures = FIGURES[network]
+    return {"network": network, "parameters": figures.parameters, "multiply_adds": figures.multiply_adds}
+
+
+def _record(card: Card) -> dict[str, Any]:
+    error, paper = _in_percent(card.test_accuracy), paper_error(card.network, card.weights)
+    return {
+        "network": card.network,
+        "weights": card.weights,
+        "parameters": card.parameters,
+        "multiply_adds": _figures(card.network)["multiply_adds"] if _has_registrys_size(card) else None,
+        "paper_error": paper,
+        "error": error,
+        "gap": None if paper is None else round(error - paper, 2),
+        "train_error": _in_percent(card.train_accuracy),
+        "onnx_error": _in_percent(card.onnx_accuracy),
+        "onnx_max_abs_diff": card.onnx_max_abs_diff,
+        "epochs": card.recipe["epochs"],
+        "minutes": round(card.seconds / 60, 1),
+        "seed": card.seed,
+        "command": card.command,
+        "limits": card.limits,
+    }
+
+
+def _has_registrys_size(card: Card) -> bool:
+    return card.input_shape == MODELS[card.network].input_shape
+
+
+def _in_percent(accuracy: float) -> float:
+    return round(100 * (1 - accuracy), 2)
+
+
+def _said(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name == "multiply_adds":
+        return in_millions(value)
+    if name == "onnx_max_abs_diff":
+        return f"{value:.0e}"
+    if name in ("paper_error", "error", "train_error", "onnx_error"):
+        return f"{value:.2f}"
+    if name == "gap":
+        return f"{value:+.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _how(card: Card) -> str:
+    machine = f"{card.machine['cores']} cores" if card.machine.get("kind") == "cpu" else str(card.machine.get("names"))
+    return (
+        f"- `{card.network}`, {card.weights}: `{card.command}`, seed {card.seed}, {card.seconds / 60:.1f} minutes "
+        f"on {machine}, {card.date}; chosen: {card.chosen_by}"
+    )

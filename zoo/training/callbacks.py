@@ -1,0 +1,204 @@
+"""What happens in each epoch beside the training: one Keras callback for each thing.
+
+What Keras calls validation figures are here figures of the `part` they were measured on: "test", or "validation" where
+training images are held out. Losses are written as the cross-entropy alone, without the regularisation.
+"""
+
+import csv
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from .._files import replacing
+from ..data import Batches
+from .checkpoints import Checkpoints, Progress
+from .interruption import Interrupted, Stop
+from .runs import TrainingError
+
+
+class GoOn(keras.callbacks.Callback):
+    """Tells the data set which epoch it is, before its first batch is fetched, and gives the metrics back the state
+    that they had in the middle of an epoch, after Keras has reset them.
+    """
+
+    def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[Any] | None) -> None:
+        super().__init__()
+        self.batches, self.checkpoints, self.metrics = batches, checkpoints, metrics
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.batches.epoch = epoch
+        if self.metrics is not None:
+            self.checkpoints.set_metrics(self.metrics)
+            self.metrics = None
+
+
+class UseAverages(keras.callbacks.Callback):
+    """Evaluates a `Learner` with its averages."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.model.swap()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.model.swap()
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Stops with an error once the loss is NaN or infinite; the loss is a mean, so it does not become finite again."""
+
+    def __init__(self, every: int = 20) -> None:
+        super().__init__()
+        self.every = every
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # To read the loss is to wait for the accelerator, so not at every step.
+        if batch % self.every == 0:
+            self._check(logs["loss"])
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._check(logs["loss"])
+
+    def _check(self, loss: Any) -> None:
+        if not math.isfinite(float(loss)):
+            raise TrainingError(
+                f"Expected a finite loss. Received: loss={float(loss)} in epoch {self.epoch + 1}; "
+                "a lower optimizer.lr or a longer schedule.warmup may help"
+            )
+
+
+class History(keras.callbacks.Callback):
+    """Appends a row to history.csv after each epoch, and keeps the rows in the run's progress."""
+
+    def __init__(self, path: Path, progress: Progress, part: str) -> None:
+        super().__init__()
+        self.path, self.progress, self.part = path, progress, part
+        self.columns = ("epoch", "seconds", "learning_rate", "loss", "accuracy", f"{part}_loss", f"{part}_accuracy")
+        # After a kill the file may hold a row more than the checkpoint, or a part of one.
+        with replacing(path) as beside:
+            self._write(beside, "w", progress.rows, header=True)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.perf_counter() - self.progress.seconds
+        if self.progress.learning_rate is None:
+            self.progress.learning_rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.progress.seconds = time.perf_counter() - self.started
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        row: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "seconds": round(time.perf_counter() - self.started, 3),
+            "learning_rate": self.progress.learning_rate,
+            "loss": float(logs["cross_entropy"]),
+            "accuracy": float(logs["accuracy"]),
+            f"{self.part}_loss": float(logs["val_cross_entropy"]),
+            f"{self.part}_accuracy": float(logs["val_accuracy"]),
+        }
+        self._write(self.path, "a", [row])
+        self.progress.rows.append(row)
+        self.progress.seconds, self.progress.learning_rate = 0.0, None
+
+    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool = False) -> None:
+        with path.open(mode, newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            if header:
+                writer.writeheader()
+            writer.writerows(rows)
+
+
+class Events(keras.callbacks.Callback):
+    """Writes the rows of the history as TensorBoard scalars, from the first one on: a resumed run replaces the file."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        super().__init__()
+        from tensorboardX.event_file_writer import EventsWriter
+
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        # The writer without a thread: it fails where the training sees it.
+        self.writer = EventsWriter(str(folder / "events"))
+        self.progress = progress
+        for row in progress.rows:
+            self._write(row)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._write(self.progress.rows[-1])
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def _write(self, row: dict[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != "epoch"]
+        self.writer.write_event(Event(wall_time=time.time(), step=int(row["epoch"]), summary=Summary(value=values)))
+        self.writer.flush()
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the state after each epoch, every so many minutes or steps, and when asked to stop.
+
+    Args:
+        checkpoints: Where to.
+        progress: What the other callbacks keep up to date, but for the position.
+        batches: The training set, which knows where it began.
+        minutes, steps: How often within an epoch; None: not.
+        stop: Whether to stop.
+        how_to_go_on: For the message of the interruption.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        batches: Batches,
+        minutes: float | None,
+        steps: int | None,
+        stop: Stop,
+        how_to_go_on: str,
+    ) -> None:
+        super().__init__()
+        self.checkpoints, self.progress, self.batches = checkpoints, progress, batches
+        self.minutes, self.steps, self.stop, self.how_to_go_on = minutes, steps, stop, how_to_go_on
+        self.saved = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        epoch, first = self.batches.position
+        done = first + batch + 1
+        # The end of an epoch is saved when it has been evaluated.
+        if done < self.batches.batches_per_epoch and (self.stop.signum is not None or self._due(done)):
+            self._save(epoch, done)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._save(epoch + 1, 0)
+
+    def _due(self, done: int) -> bool:
+        late = self.minutes is not None and time.monotonic() - self.saved >= 60 * self.minutes
+        return late or (self.steps is not None and done % self.steps == 0)
+
+    def _save(self, epoch: int, batch: int) -> None:
+        self.progress.epoch, self.progress.batch = epoch, batch
+        self.checkpoints.save(self.progress, epoch * self.batches.batches_per_epoch + batch)
+        self.saved = time.monotonic()
+        if self.stop.signum is not None:
+            raise Interrupted(self.stop.signum, self.how_to_go_on)
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raises the ValueError for minutes between two checkpoints that are no time."""
+    real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and minutes >= 0
+    if minutes is not None and not real:
+        raise ValueError(
+            "Expected checkpoint_minutes to be a number of at least 0, or None. "
+            f"Received: checkpoint_minutes={minutes!r}"
+        )

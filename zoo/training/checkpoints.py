@@ -1,0 +1,167 @@
+"""Checkpoints: all that a training needs to go on as if it had never stopped.
+
+    checkpoints/step-000001234.npz     weights, averages, statistics and seeds; optimizer and loss scale; metrics;
+                                       position, history and the time that has passed
+
+Each is written beside its place and moved there, and the last two are kept, so that there is always a whole one. The
+archive holds a CRC of each array: one that does not fit is as good as not there.
+"""
+
+import json
+import shutil
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .._files import replacing
+from ..weights.checks import refuse_zip
+from .learner import Learner
+from .runs import TrainingError
+
+KEPT = 2
+# Spare room on the disk for what grows: history, events, run.json.
+_SPARE = 2**20
+_BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
+
+
+@dataclass
+class Progress:
+    """Where a training is.
+
+    Attributes:
+        epoch, batch: The next batch.
+        rows: The rows of the history so far.
+        seconds, learning_rate: Of the epoch that has begun: the time it took so far, and the rate of its first step.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    learning_rate: float | None = None
+
+
+class Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        folder: Where they are.
+        learner: What is saved and restored.
+        metrics: The metrics with which the learner was compiled; Keras gives them up only after the first step.
+    """
+
+    def __init__(self, folder: Path, learner: Learner, metrics: Sequence[keras.metrics.Metric]) -> None:
+        self.folder, self.learner = folder, learner
+        # The first one follows the loss.
+        self.metrics = [learner.metrics[0], *metrics]
+
+    def save(self, progress: Progress, step: int) -> None:
+        """Writes a checkpoint, then removes all but the last two.
+
+        Raises:
+            TrainingError: If a weight is not finite; then nothing is written.
+        """
+        if keras.backend.backend() == "jax":
+            self.learner.jax_state_sync()
+        arrays = {name: keras.ops.convert_to_numpy(v) for name, v in self._variables().items()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                others = np.size(array) - np.isfinite(array).sum()
+                raise TrainingError(
+                    f"Expected finite weights. Received: {name} with {others} that are not, "
+                    f"in epoch {progress.epoch + 1}; a lower optimizer.lr or a longer schedule.warmup may help"
+                )
+        written = json.dumps(asdict(progress)).encode()
+        with replacing(self.folder / f"step-{step:09d}.npz") as beside, beside.open("wb") as file:
+            np.savez(file, progress=np.frombuffer(written, "uint8"), **arrays)
+        for path in self.paths()[:-KEPT]:
+            path.unlink()
+
+    def restore(self) -> Progress:
+        """Sets the learner to the last checkpoint that is whole; without any, the progress is that of a new run.
+
+        Raises:
+            TrainingError: If there are checkpoints, and none is whole or none is of this network.
+        """
+        found = self.paths()
+        for path in reversed(found):
+            try:
+                arrays = _read(path)
+                progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
+                variables = self._variables()
+                if {name: v.shape for name, v in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
+                    raise ValueError("it is of another network")
+            except _BROKEN as error:
+                warnings.warn(f"{path} is left out, since it cannot be used: {error}", stacklevel=2)
+                continue
+            for name, variable in variables.items():
+                variable.assign(arrays[name])
+            for later in found[found.index(path) + 1 :]:
+                later.unlink()
+            return progress
+        if found:
+            raise TrainingError(f"Expected a checkpoint that is whole. Received: {', '.join(map(str, found))}")
+        return Progress()
+
+    def metrics_now(self) -> list[np.ndarray]:
+        """The state of the metrics, to set it again when Keras has reset them."""
+        return [keras.ops.convert_to_numpy(v) for metric in self.metrics for v in metric.variables]
+
+    def set_metrics(self, values: Sequence[np.ndarray]) -> None:
+        for variable, value in zip((v for metric in self.metrics for v in metric.variables), values, strict=True):
+            variable.assign(value)
+
+    def reset_metrics(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def paths(self) -> list[Path]:
+        """The checkpoints, the oldest first."""
+        return sorted(self.folder.glob("step-*.npz"))
+
+    def check_space(self, folder: Path) -> None:
+        """Refuses a disk that cannot hold the checkpoints, one more while it is written, and the trained network.
+
+        Raises:
+            OSError: If there is not enough free space; nothing is written.
+        """
+        state = sum(_size(v) for v in self._variables().values())
+        model = sum(_size(v) for v in self.learner.weights)
+        there = sum(path.stat().st_size for path in self.paths())
+        needed = (KEPT + 1) * state + model + _SPARE - there
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise OSError(
+                f"Expected {needed / 1e6:.1f} MB of free disk space for the checkpoints and the trained network. "
+                f"Received: {free / 1e6:.1f} MB at {str(folder)!r}"
+            )
+
+    def _variables(self) -> dict[str, Any]:
+        """Everything that changes in a step, seeds and loss scale included, by its place."""
+        groups = {
+            "network": self.learner.variables,
+            "optimizer": self.learner.optimizer.variables,
+            "metrics": [v for metric in self.metrics for v in metric.variables],
+        }
+        return {f"{group}/{place}": v for group, variables in groups.items() for place, v in enumerate(variables)}
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    refuse_zip(path)
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is damaged")
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _size(variable: Any) -> int:
+    return int(np.prod(variable.shape)) * np.dtype(keras.backend.standardize_dtype(variable.dtype)).itemsize

@@ -1,0 +1,225 @@
+"""Several networks under one budget: the same recipe, data and seeds, so that what differs is the network.
+
+OUT/
+  plain_mlp-0/, plain_mlp-1/, ...    a run for each network and seed
+  comparison.csv                     a row for each network, seed and epoch
+  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and from least to greatest
+"""
+
+import csv
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .._files import replacing
+from ..data import Source, load_source
+from ..data.sources import check_source
+from ..networks.registry import entry_of, recipes_of
+from .recipe import Recipe, setting
+from .recipes import get_recipe
+from .runs import Run, open_run, refuse_existing
+
+# Between settings, not within a tuple.
+_SETTINGS = re.compile(r",(?=\s*\w+=)")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A network with arguments, as "resnet20" or "plain_mlp:depth=30,activation=tanh" says it."""
+
+    text: str
+    network: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(cls, text: str) -> "Contestant":
+        """Reads one.
+
+        Raises:
+            ValueError: If there is no such network, or an argument has no value.
+        """
+        network, _, settings = text.partition(":")
+        entry_of(network)
+        return cls(text, network, dict(map(setting, _SETTINGS.split(settings) if settings else ())))
+
+    def run_name(self, seed: int) -> str:
+        return re.sub(r"[^\w.=-]+", "-", self.text) + f"-{seed}"
+
+    def recipe(self, shared: Recipe, seed: int, source: Source) -> Recipe:
+        """The shared recipe, with this network and a seed."""
+        arguments = {**shared.arguments, **self.arguments}
+        return shared.changed({"network": self.network, "arguments": arguments, "seed": seed, "source": source.name})
+
+
+def compare(
+    networks: Sequence[str],
+    out: str | Path,
+    data: str | Source | None = None,
+    *,
+    recipe: str | Recipe | None = None,
+    seeds: int = 3,
+    callbacks: Callable[[str, Recipe, Source], Any] | None = None,
+    **overrides: Any,
+) -> dict[str, list[Run]]:
+    """Trains each network with each seed, then writes the table and the figure.
+
+    Runs that are in the folder are not trained again: an interrupted comparison resumes where it was.
+
+    Args:
+        networks: Such as "plain_mlp" or, with arguments of the builder, "plain_mlp:depth=30".
+        out: The folder.
+        data: As in `train`.
+        recipe: How each is trained. Default: of the first network's recipes the first, if possible one for these data.
+        seeds: How many, from 0 on.
+        callbacks: Gives the Keras callbacks of a run, by its name, recipe and data.
+        **overrides: Settings of the recipe, as in `train`.
+
+    Returns:
+        The runs of each network.
+
+    Raises:
+        ValueError: For an unknown name or setting, a network that cannot be built for these data, or if a run in the
+            folder is another one; all of it before anything is trained.
+
+    Example:
+
+    >>> import zoo
+    >>> runs = zoo.compare(["plain_mlp:depth=30", "highway_mlp:depth=30"], "runs/deep")  # doctest: +SKIP
+    """
+    from .loop import build_for
+
+    contestants, chosen = plan(networks, out, data, recipe, seeds, overrides)
+    source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
+    folder = Path(out)
+    planned = [
+        (contestant, folder / contestant.run_name(seed), contestant.recipe(chosen, seed, source))
+        for contestant in contestants
+        for seed in range(seeds)
+    ]
+    # Mistakes in the last of them are reported before the first is trained.
+    for _, path, one in planned:
+        _check_place(path, one, source)
+    for contestant in contestants:
+        build_for(contestant.recipe(chosen, 0, source), source)
+    runs: dict[str, list[Run]] = {}
+    for contestant, path, one in planned:
+        shown = callbacks(path.name, one, source) if callbacks else ()
+        runs.setdefault(contestant.text, []).append(_trained(path, one, source, shown))
+    write_table(folder / "comparison.csv", runs)
+    from ..analysis import charts
+
+    charts.save(charts.comparison(rows(runs)), folder / "comparison.svg")
+    return runs
+
+
+def plan(
+    networks: Sequence[str],
+    out: str | Path,
+    data: str | Source | None,
+    recipe: str | Recipe | None,
+    seeds: int,
+    overrides: Mapping[str, Any],
+) -> tuple[list[Contestant], Recipe]:
+    """The contestants and their recipe; raises a ValueError for mistakes that show without reading data or building."""
+    contestants = [Contestant.of(text) for text in networks]
+    if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
+        raise ValueError(f"Expected different networks, at least one. Received: {', '.join(networks) or 'none'}")
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
+    chosen = (_first_recipe(contestants[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
+    if not isinstance(data, Source):
+        check_source(chosen.source if data is None else data)
+    return contestants, chosen
+
+
+def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
+    """A row for each network, seed and epoch."""
+    found = []
+    for network, of_it in runs.items():
+        for run in of_it:
+            with (run.path / "history.csv").open(newline="") as file:
+                for row in csv.DictReader(file):
+                    figures = {name: float(value) for name, value in row.items()}
+                    found.append({"network": network, "seed": run.recipe.seed, **figures, "epoch": int(row["epoch"])})
+    return found
+
+
+def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
+    """For each network: parameters, and the test accuracy's mean, least and greatest over the seeds."""
+    told: list[tuple[str, ...]] = []
+    for network, of_it in runs.items():
+        accuracies = [run.results["test_accuracy"] for run in of_it]
+        trained = statistics.mean(run.results["train_accuracy"] for run in of_it)
+        spread = f"{min(accuracies):.2%} to {max(accuracies):.2%}"
+        parameters = f"{of_it[0].results['parameters']:,}"
+        told.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
+    return told
+
+
+class Errors(NamedTuple):
+    """The errors of one run in %, on the training images as they are and on the test images."""
+
+    network: str
+    depth: int
+    seed: int
+    training: float
+    test: float
+
+
+def by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
+    """The errors of runs of which each names its network's depth."""
+    return [
+        Errors(
+            run.recipe.network.rstrip("0123456789"),
+            run.recipe.arguments["depth"],
+            run.recipe.seed,
+            *(round(100 - 100 * run.results[f"{part}_accuracy"], 4) for part in ("train", "test")),
+        )
+        for of_it in runs.values()
+        for run in of_it
+    ]
+
+
+def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
+    """`rows` as comma-separated values."""
+    found = rows(runs)
+    with replacing(path) as beside, beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(found[0]))
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def _first_recipe(network: str, data: str | Source | None) -> Recipe:
+    known = recipes_of(network)
+    if not known:
+        raise ValueError(f"Expected a recipe, since there is none for {network}. Received: recipe=None")
+    name = data.name if isinstance(data, Source) else data
+    return next((recipe for recipe in known if recipe.source == name), known[0])
+
+
+def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
+    """Refuses a folder that holds anything but the run that belongs there."""
+    if not (path / "run.json").is_file():
+        refuse_existing(path, overwrite=False)
+        return
+    there = open_run(path)
+    ours, theirs = recipe.as_dict(), there.record["recipe"]
+    different = [name for name in ours if ours[name] != theirs[name]]
+    if different or there.source["fingerprint"] != source.fingerprint:
+        raise ValueError(
+            f"Expected in {str(path)!r} a run of this comparison, or none. Received: one with another "
+            f"{', '.join(different) or 'data set'}"
+        )
+
+
+def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
+    from .loop import resume, train
+
+    if (path / "run.json").is_file():
+        return resume(path, source, callbacks=callbacks)
+    return train(recipe, source, path, callbacks=callbacks)

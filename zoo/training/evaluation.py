@@ -1,0 +1,141 @@
+"""Evaluation: loss and accuracy of a network on a part of a source."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+
+from ..data import Batches, Preprocessing, Source, load_source
+from ..devices.selection import Devices
+from ..networks.registry import in_present_order
+from ..weights.cards import card
+from ..weights.loading import load
+from .learner import jit_compile, look_at, metrics
+from .runs import Run, open_run
+
+EVALUATION_BATCH = 256
+
+
+def evaluate(
+    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, *, weights: str | None = None
+) -> dict[str, float | int]:
+    """Loss and accuracy on a source's test images.
+
+    Args:
+        run_or_model: A run or its folder, whose own preprocessing is used; a model of logits, with the source's; or,
+            with `weights`, the name of a network, with the preprocessing on the weights' card.
+        data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
+        weights: The name of weights that come with the package, such as "cifar10".
+
+    Returns:
+        "loss" (cross-entropy), "accuracy" and "examples".
+
+    Raises:
+        ValueError: If there is no such run, source or weights, or if they do not fit: other images, other classes.
+
+    Example:
+
+    >>> import zoo
+    >>> model = zoo.build("plain_mlp", input_shape=(8, 8, 1))
+    >>> zoo.evaluate(model, data="digits")["examples"]
+    359
+    """
+    model, source, preprocessing = subject(run_or_model, data, weights)
+    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+
+
+def subject(
+    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, weights: str | None = None
+) -> tuple[keras.Model, Source, Preprocessing]:
+    """The network, the data and the preprocessing that the arguments of `evaluate` say."""
+    if weights is not None:
+        chosen = card(str(run_or_model), weights)
+        model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
+        check_classes(source, chosen.class_names, f"{chosen.network}, {weights}")
+        preprocessing = Preprocessing.from_dict(chosen.preprocessing)
+    elif isinstance(run_or_model, keras.Model):
+        if data is None:
+            raise ValueError("Expected data for a model, such as data='digits'. Received: data=None")
+        model, source = run_or_model, load_source(data)
+        preprocessing = source.preprocessing
+    else:
+        run = open_run(run_or_model)
+        model, (source, preprocessing) = load(run.path), data_for(run, data)
+    check_fits(model, source)
+    return model, source, preprocessing
+
+
+def data_for(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
+    """The data of a run, or others of the same classes, and the preprocessing of its network."""
+    source = load_source(run.source if data is None else data)
+    check_classes(source, run.source["class_names"], str(run.path))
+    return source, Preprocessing.from_dict(run.source["preprocessing"])
+
+
+def check_classes(source: Source, learnt: Iterable[str], by: str) -> None:
+    """Raises a ValueError unless a source has the classes that a network has learnt, in their order.
+
+    Data whose classes are numbered have no names to compare.
+    """
+    learnt = tuple(learnt)
+    if source.class_names not in (learnt, tuple(map(str, range(len(learnt))))):
+        raise ValueError(
+            f"Expected the classes that {by} has learnt: {_listed(learnt)}. "
+            f"Received: {source.name}, with {_listed(source.class_names)}"
+        )
+
+
+def _listed(names: tuple[str, ...], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def check_fits(model: keras.Model, source: Source, note: str = "") -> None:
+    """Raises a ValueError unless a model takes a source's images and tells its classes apart."""
+    shape = network_shape(source)
+    fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
+    if not fits or model.output_shape[-1] != source.classes:
+        raise ValueError(
+            f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes{note}. "
+            f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
+        )
+
+
+def accuracy_and_loss(
+    model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
+) -> dict[str, float]:
+    """ "accuracy" and "loss" of a model of logits on the images of a part of a source, or on the first ones."""
+    return judge(model, source, preprocessing, part, limit)()
+
+
+def judge(
+    model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
+) -> Callable[[], dict[str, float]]:
+    """A function that measures `accuracy_and_loss` of the model as it then is."""
+    images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
+    judged = keras.Model(model.inputs, model.outputs)
+    judged.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
+    batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
+    look_at(judged, batches)
+
+    def measure() -> dict[str, float]:
+        figures = judged.evaluate(batches, return_dict=True, verbose=0)
+        return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
+
+    return measure
+
+
+def evaluation_batches(
+    source: Source, preprocessing: Preprocessing, part: str = "test", devices: Devices | None = None
+) -> Batches:
+    """The test images, or the validation images, in order and as they are; with `devices`, for them to share."""
+    images, labels = getattr(source, f"{part}_images"), getattr(source, f"{part}_labels")
+    if devices is None:
+        return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
+    size = devices.even(EVALUATION_BATCH)
+    return Batches(images, labels, source.classes, preprocessing, size, shard=devices.hosts.shard)
+
+
+def network_shape(source: Source) -> tuple[int, ...]:
+    """The shape of an image, in the order of `keras.config.image_data_format()`."""
+    return in_present_order(source.input_shape)

@@ -1,0 +1,228 @@
+"""What a recipe is: how a network is trained, as checked, frozen data."""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from .._names import unknown
+from ..data.augmentation import Augmentation
+
+SCHEDULES = ("one-cycle", "cosine", "step", "constant")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def check(settings: Any, name: str, wanted: str, fits: bool) -> None:
+    """Raises the ValueError that names a setting, what it should be, and what it is."""
+    if not fits:
+        value = getattr(settings, name)
+        raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={value!r}")
+
+
+def check_interval(steps: int, name: str) -> None:
+    """Raises the ValueError that names an argument which is no number of steps."""
+    if not _whole(steps, 1):
+        raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Stochastic gradient descent, with an L2 penalty that is part of the gradient, as in the papers:
+
+        g = gradient + weight_decay * w
+        v = momentum * v - lr * g
+        w = w + v                          or, with Nesterov's form, w + momentum * v - lr * g
+
+    Attributes:
+        lr: The peak of the learning rate.
+        momentum, nesterov: Of SGD.
+        weight_decay: On the kernels; its gradient is weight_decay * w.
+        decay_norm_and_bias: Whether the scales and offsets of the normalisation and the biases are decayed too, as
+            Torch does when nobody forbids it.
+        clip_norm: The largest norm of all gradients together. 0: as they come.
+        ema: Decay of the moving average of weights and of normalisation statistics with which the network is evaluated
+            and saved; in the first steps n it is (1 + n) / (10 + n). 0: no average.
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 0.0
+    decay_norm_and_bias: bool = False
+    clip_norm: float = 0.0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self, "lr", "a positive number", _real(self.lr) and self.lr > 0)
+        for name in ("weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            check(self, name, "a number of at least 0", _real(value) and value >= 0)
+        for name in ("momentum", "ema"):
+            value = getattr(self, name)
+            check(self, name, "a number in [0, 1)", _real(value) and 0 <= value < 1)
+        for name in ("nesterov", "decay_norm_and_bias"):
+            check(self, name, "True or False", isinstance(getattr(self, name), bool))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over the run. With t in (0, 1) for the position and w for the warm-up, it is lr times
+
+        t / w, or warmup_factor             t < w, for every kind
+        (1 - t) / (1 - w)                   one-cycle
+        (1 + cos(pi (t - w) / (1 - w))) / 2 cosine
+        factor ** (milestones passed)       step
+        1                                   constant
+
+    Attributes:
+        kind: "one-cycle", "cosine", "step" or "constant".
+        warmup: w, a fraction of the run.
+        warmup_factor: A constant factor for the warm-up. None: it rises from 0.
+        milestones, factor: Of "step": where, as fractions of the run, the rate is multiplied by what.
+    """
+
+    kind: str = "one-cycle"
+    warmup: float = 0.0
+    warmup_factor: float | None = None
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        check(self, "kind", f"one of {', '.join(SCHEDULES)}", self.kind in SCHEDULES)
+        check(self, "warmup", "a number in [0, 1)", _real(self.warmup) and 0 <= self.warmup < 1)
+        for name in ("warmup_factor", "factor"):
+            value = getattr(self, name)
+            none = name == "warmup_factor" and value is None
+            check(self, name, "a positive number", none or (_real(value) and value > 0))
+        sequence = isinstance(self.milestones, (tuple, list)) and all(_real(m) and 0 < m < 1 for m in self.milestones)
+        check(self, "milestones", "fractions in (0, 1)", sequence)
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        name: Its name in `get_recipe`.
+        network: A name of `zoo.list_models()`.
+        arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
+        source: The data source.
+        epochs, batch_size: Length of the run.
+        optimizer: `Optimizer`.
+        schedule: `Schedule`.
+        augment: `Augmentation`.
+        label_smoothing: In [0, 1).
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        seed: Of the initial weights, the order, the augmentation and the dropout.
+        jit: Whether XLA compiles the steps. None: where that is the faster choice.
+        command: What to type.
+        paper: What the paper reports for this network and these data.
+        cost, result: What was measured, where and when; empty until then.
+    """
+
+    name: str
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    source: str = "digits"
+    epochs: int = 30
+    batch_size: int = 128
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augmentation = Augmentation()
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+    seed: int = 0
+    jit: bool | None = None
+    command: str = ""
+    paper: str = ""
+    cost: str = ""
+    result: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "network", "source", "command", "paper", "cost", "result"):
+            check(self, name, "text", isinstance(getattr(self, name), str))
+        for name in ("epochs", "batch_size"):
+            check(self, name, "a positive integer below 2**32", _whole(getattr(self, name), 1))
+        check(self, "seed", "an integer of at least 0 and below 2**32", _whole(self.seed, 0))
+        smoothing = self.label_smoothing
+        check(self, "label_smoothing", "a number in [0, 1)", _real(smoothing) and 0 <= smoothing < 1)
+        check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
+        check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
+        named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
+        check(self, "arguments", "a dictionary by name", named)
+        for name, kind in PARTS.items():
+            check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
+
+    def changed(self, overrides: Mapping[str, Any] | None = None, **others: Any) -> "Recipe":
+        """A copy with other values; a wrong name is a ValueError that lists the right ones.
+
+        Args:
+            overrides: Settings by dotted name, such as {"optimizer.lr": 0.2, "arguments.depth": 32}.
+            **others: Further ones.
+
+        Example:
+
+        >>> import zoo
+        >>> zoo.get_recipe("resnet20_digits").changed({"optimizer.lr": 0.2}, epochs=3).optimizer.lr
+        0.2
+        """
+        recipe = self
+        for name, value in {**(overrides or {}), **others}.items():
+            part, dot, inner = name.partition(".")
+            if part == "arguments" and inner:
+                value = {**recipe.arguments, inner: value}
+            elif name not in SETTINGS:
+                raise unknown("a recipe's setting", name, [*SETTINGS, "arguments.NAME"])
+            elif dot:
+                value = replace(getattr(recipe, part), **{inner: value})
+            recipe = replace(recipe, **{part: value})
+        return recipe
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain data, which JSON gives back as they are."""
+        figures = asdict(self)
+        figures["schedule"]["milestones"] = list(self.schedule.milestones)
+        return figures
+
+    @classmethod
+    def from_dict(cls, figures: Mapping[str, Any]) -> "Recipe":
+        parts = {name: kind(**figures[name]) for name, kind in PARTS.items()}
+        return cls(**{**figures, **parts})
+
+
+PARTS: dict[str, Any] = {"optimizer": Optimizer, "schedule": Schedule, "augment": Augmentation}
+# Every name that an override may have, those of the network's arguments excepted.
+SETTINGS = [item.name for item in fields(Recipe)]
+SETTINGS += [f"{part}.{item.name}" for part, kind in PARTS.items() for item in fields(kind)]
+
+
+def plain(value: Any) -> Any:
+    """An override's value as plain data."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A name and its value, from "name=value"; values are Python literals, and anything else is text.
+
+    Example:
+
+    >>> from zoo.training.recipe import setting
+    >>> setting("optimizer.lr=0.05"), setting("schedule.kind=cosine")
+    (('optimizer.lr', 0.05), ('schedule.kind', 'cosine'))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"Expected a setting as name=value. Received: {text!r}")
+    try:
+        return name.strip(), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last three for odd text
+        return name.strip(), value.strip()

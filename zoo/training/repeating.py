@@ -1,0 +1,96 @@
+"""Repeats a run from its record: the command, and the recipe without the figures of other recipes."""
+
+import ast
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .recipe import SETTINGS, Recipe
+from .recipes import RECIPES
+
+# The parts of a recipe that describe it, and do not change how it trains.
+_ABOUT = ("command", "paper", "cost", "result")
+
+
+def command(record: Mapping[str, Any], places: bool = True) -> str:
+    """The command line that trains a run again.
+
+    Args:
+        record: The contents of run.json.
+        places: Whether to give the paths of the data on this machine, or only their names.
+
+    Returns:
+        The line, quoted for a shell.
+    """
+    recipe = Recipe.from_dict(record["recipe"])
+    base = RECIPES.get(recipe.name) or min(RECIPES.values(), key=lambda known: len(_differences(recipe, known)))
+    words = ["keras-skip", "train", base.name]
+    for name, value in _differences(recipe, base).items():
+        if name == "source":
+            words += ["--data", value if places else Path(value).name]
+        elif name in ("epochs", "seed"):
+            words += [f"--{name}", str(value)]
+        else:
+            words += ["--set", f"{name}={_literal(value)}"]
+    return shlex.join(words + _options(record))
+
+
+def without_others_figures(recipe: Recipe) -> Recipe:
+    """A recipe without the command, cost and results of the one from which it was changed.
+
+    With another seed they stay true. The paper's error stays if the network and the data are the paper's.
+    """
+    if any(replace(recipe, seed=known.seed) == known for known in RECIPES.values()):
+        return recipe
+    others: dict[str, Any] = {
+        name: "" for name in _ABOUT if getattr(recipe, name) in {getattr(r, name) for r in RECIPES.values()}
+    }
+    if any((r.network, r.source, r.paper) == (recipe.network, recipe.source, recipe.paper) for r in RECIPES.values()):
+        others.pop("paper", None)
+    return replace(recipe, **others)
+
+
+def _differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
+    """The settings that differ from a base recipe, by dotted name."""
+    found: dict[str, Any] = {}
+    for name in SETTINGS:
+        part, _, inner = name.partition(".")
+        ours, theirs = (getattr(one, part) for one in (recipe, base))
+        if inner and getattr(ours, inner) != getattr(theirs, inner):
+            found[name] = getattr(ours, inner)
+        elif name == "arguments" and ours.keys() >= theirs.keys():
+            found |= {f"arguments.{key}": ours[key] for key in ours if key not in theirs or ours[key] != theirs[key]}
+        elif not inner and not hasattr(ours, "__dataclass_fields__") and ours != theirs:
+            found[name] = ours
+    return {name: value for name, value in found.items() if name not in ("name", *_ABOUT)}
+
+
+def _options(record: Mapping[str, Any]) -> list[str]:
+    """The options for reading and splitting the data, for gradients and for devices."""
+    source, devices = record.get("source", {}), record.get("devices", {})
+    reading = source.get("options", {})
+    given: dict[str, Any] = {
+        "image-size": reading.get("image_size") and "x".join(map(str, reading["image_size"])),
+        "on-bad-image": reading.get("on_bad_image", "error"),
+        "validation": source.get("validation", {}).get("fraction"),
+        "gradients": record.get("gradients"),
+    }
+    if devices.get("count", 1) > 1 and devices.get("processes", 1) == 1:
+        given |= {"device": devices["kind"], "devices": devices["count"]}
+    height, _, width = str(given["image-size"]).partition("x")
+    if height == width:
+        given["image-size"] = height
+    return [word for name, value in given.items() if value not in (None, "error") for word in (f"--{name}", str(value))]
+
+
+def _literal(value: Any) -> str:
+    """A value as `--set` reads it: text is quoted only if it would be read as something else."""
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return repr(value)

@@ -1,0 +1,192 @@
+"""Networks by name or from a file, and the weights they take."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._names import unknown
+from ..networks.catalogue import MODELS
+from ..networks.registry import build, entry_of, in_present_order
+from ..networks.sizes import FIGURES
+from .published import available, find, holders
+
+if TYPE_CHECKING:
+    import keras
+
+
+# Every network of the registry has fewer features before its head.
+WIDEST = 4096
+
+
+def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
+    """A network by its name, or a trained one from a file or a run.
+
+    Files are data: no code in them is run. The formats of weights are
+
+        .keras, .weights.h5         networks of the zoo, and keras.applications' ResNet, ResNetV2 and DenseNet
+        .h5                         the older form, in which keras.applications publishes its weights
+        .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
+
+    of which .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
+
+    Weights that come with the package are named after their data, such as "cifar10", "mnist" and "digits":
+    `describe(name).weights` lists those of a network, and `card(name, weights)` says what they are, the preprocessing
+    that they expect among it. "imagenet" are the weights that keras.applications publishes for its own forms,
+    "resnet50_keras", "resnet50_v2" and "densenet121" among them. They expect images preprocessed by `preprocess_input`
+    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of
+    torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
+
+    Args:
+        name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
+        weights: For a name: the name of weights, a file, or the folder of a run, whose weights the network takes.
+            Default: new ones.
+        **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
+            network has a new head and the weights below it. The weights of a `.keras` file, of a run and of the
+            package also give `input_shape`.
+
+    Returns:
+        A `keras.Model` that is not compiled.
+
+    Raises:
+        ValueError: If there is no such network or file, if the file is broken, or if the weights do not fit; then the
+            message lists what is missing, unexpected and of another shape.
+        OSError: If a file cannot be read or downloaded.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.load("highway_mlp").name
+    'highway_mlp'
+    """
+    if isinstance(name_or_path, str) and name_or_path in MODELS:
+        name = name_or_path
+        return build(name, **arguments) if weights is None else _with_weights(name, weights, arguments)
+    if isinstance(name_or_path, Path) and (weights is not None or arguments):
+        raise ValueError(
+            "Expected the name of a network, as text, where there are weights or arguments. "
+            f"Received: name_or_path={name_or_path!r}"
+        )
+    if weights is not None or arguments:
+        entry_of(str(name_or_path))
+    from .archive import load_network
+
+    return load_network(_network_file(name_or_path))
+
+
+def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) -> None:
+    """Raises the errors of `load` that need no file to be read: for names, files and runs that do not exist."""
+    if weights is not None:
+        entry_of(str(name_or_path))
+    if not isinstance(name_or_path, str) or name_or_path not in MODELS:
+        _network_file(name_or_path)
+    elif weights is not None and find(name_or_path, weights) is None:
+        from .readers import check_file
+
+        check_file(_weights_file(name_or_path, weights))
+
+
+def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
+    """Gives a network the weights in a file; if they do not fit, it stays as it is.
+
+    Args:
+        model: A network of the zoo, or one whose layers have the same names.
+        weights: A file of any format that `load` takes, or the folder of a run.
+        head: Whether the layer "head" takes its weights too.
+
+    Raises:
+        ValueError: If there is no such file, if it is broken, or if the weights do not fit; then the message lists what
+            is missing, unexpected and of another shape.
+        OSError: If the file cannot be read.
+
+    Example:
+
+    >>> import tempfile
+    >>> import zoo
+    >>> trained, model = zoo.build("plain_mlp"), zoo.build("plain_mlp")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trained.save_weights(f"{folder}/mlp.weights.h5")
+    ...     zoo.load_weights(model, f"{folder}/mlp.weights.h5")
+    >>> bool((model.get_weights()[0] == trained.get_weights()[0]).all())
+    True
+    """
+    from .assignment import assign
+    from .naming import naming_for
+    from .readers import read
+
+    arrays = read(_model_of_run(Path(weights)))
+    naming = naming_for(arrays, [variable.path for variable in model.weights])
+    assign(model, naming, arrays, str(weights), head)
+
+
+def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
+    from .archive import input_shape
+    from .assignment import assign
+    from .checks import Bomb, broken, variables_of
+    from .naming import FAMILIES, naming_for
+    from .readers import read
+
+    published = find(name, weights)
+    path = published.file() if published else _weights_file(name, weights)
+    arrays = read(path)
+    builder = entry_of(name).builder
+    naming = naming_for(arrays, builder=builder)
+    defaults = dict(naming.arguments) if naming in FAMILIES.get(builder, ()) else {}
+    defaults |= published.arguments if published else {}
+    if "input_shape" in defaults:
+        defaults["input_shape"] = in_present_order(defaults["input_shape"])
+    if path.suffix == ".keras" and (shape := input_shape(path)):
+        defaults["input_shape"] = shape
+    theirs, wanted = naming.classes(arrays), arguments.get("classes")
+    # The file determines the size of the images, and so how many weights a perceptron has.
+    held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
+    try:
+        with variables_of(held, others + 4 * WIDEST * (wanted or 0)):
+            model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
+    except Bomb as error:
+        raise broken(path, error) from None
+    # A head for other classes is a new one.
+    assign(model, naming, arrays, str(weights), head=wanted in (None, theirs))
+    return model
+
+
+def _network_file(name_or_path: str | Path) -> Path:
+    """The .keras file of a trained network."""
+    path = _model_of_run(Path(name_or_path))
+    if path.suffix != ".keras" or not path.is_file():
+        if isinstance(name_or_path, Path):
+            raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
+        raise unknown("a network, a .keras file or the folder of a run; networks", name_or_path, MODELS)
+    return path
+
+
+def _weights_file(name: str, weights: str | Path) -> Path:
+    """The file of weights that are given by path."""
+    path = _model_of_run(Path(weights))
+    if not path.suffix and not path.exists():
+        raise _unknown_weights(name, weights)
+    return path
+
+
+def _model_of_run(path: Path) -> Path:
+    """The network's file, if the path is the folder of a run."""
+    if not (path / "run.json").is_file():
+        return path
+    if not (path / "model.keras").is_file():
+        raise ValueError(f"Expected a run that was completed. Received: {str(path)!r}, which has no model.keras")
+    return path / "model.keras"
+
+
+def _unknown_weights(name: str, weights: object) -> ValueError:
+    from .naming import FAMILIES
+    from .readers import SUFFIXES
+
+    named = " or ".join(map(repr, available(name))) or "there is none"
+    hints = []
+    if others := holders(weights):
+        hints.append(f"it exists for {', '.join(others)}")
+    if any(naming.transposed for naming in FAMILIES.get(entry_of(name).builder, ())):
+        hints.append(f"{name} takes a .safetensors or .pth file of torchvision or timm")
+    hint = "".join(f"; {text}" for text in hints)
+    return ValueError(
+        f"Expected weights of {name} by name ({named}), in a file that ends in {SUFFIXES}, or in the folder of a run. "
+        f"Received: weights={str(weights)!r}{hint}"
+    )

@@ -1,0 +1,173 @@
+"""From a run to weights that can be given away: the file, and a card whose every figure is measured here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import replacing
+from ..data import Preprocessing, Source
+from ..networks.catalogue import MODELS
+from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, data_for
+from ..training.learner import precision
+from ..training.repeating import command
+from ..training.runs import Run, open_complete_run
+from .cards import FIRST, Card, new_pair
+from .loading import load
+
+# What a card may say of data that the project knows.
+LICENCES = {
+    "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
+    "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
+    "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
+    "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
+}
+LARGEST = 12e6
+# Accuracies that differ by less are the same, to 0.01 points.
+SAME = 1e-4
+
+
+class PublishingError(RuntimeError):
+    """Weights that do not do what their card would say."""
+
+
+def publish(
+    run: Run | str | Path,
+    weights: str,
+    out: str | Path,
+    data: str | Source | None = None,
+    *,
+    limits: str = "",
+    chosen_by: str = "the only run",
+    artifact: str | Path | None = None,
+    overwrite: bool = False,
+) -> Card:
+    """Writes a run's weights, and a card with what they reach, measured anew under Keras and under onnxruntime.
+
+    The card's figures are those of the network in float32, also where the run was trained in mixed precision.
+
+    Args:
+        run: A run that is complete, or its folder.
+        weights: The name that `zoo.load` is to take, usually that of the data, such as "cifar10".
+        out: The folder for NETWORK-WEIGHTS.weights.h5 and NETWORK-WEIGHTS.json.
+        data: As in `evaluate`. Default: the run's.
+        limits: What to know before the figures are compared with others.
+        chosen_by: How this run was chosen among others.
+        artifact: The exported network, which takes raw pixels. Default: RUN/export, where `keras-skip export` puts it.
+        overwrite: Whether weights that are there are replaced.
+
+    Returns:
+        The `Card`.
+
+    Raises:
+        ValueError: If the run is not complete or not exported, or the name is not one.
+        FileExistsError: If such weights are there.
+        PublishingError: If the network does not reach what the run's record says, if onnxruntime does not agree with
+            Keras to 0.01 points, or if the file is larger than 12 MB.
+
+    Example:
+
+    >>> import zoo
+    >>> zoo.publish("runs/highway", "digits", "weights")  # doctest: +SKIP
+    """
+    opened, folder = open_complete_run(run), Path(out)
+    file, written = new_pair(folder, opened.recipe.network, weights, overwrite)
+    exported = opened.path / "export" if artifact is None else Path(artifact)
+    if not (exported / "model.onnx").is_file():
+        raise ValueError(
+            f"Expected a run that is exported, by: keras-skip export {opened.path}. "
+            f"Received: no model.onnx in {str(exported)!r}"
+        )
+    recipe = opened.recipe
+    source, preprocessing = data_for(opened, data)
+    model = load(opened.path)
+    test = accuracy_and_loss(model, source, preprocessing)
+    if abs(test["accuracy"] - opened.results["test_accuracy"]) > SAME:
+        raise PublishingError(
+            f"Expected the test accuracy of the run to 0.01 points, {opened.results['test_accuracy']:.4%}. "
+            f"Received: {test['accuracy']:.4%} on {source.name}"
+        )
+    if recipe.precision != "float32":
+        # Whoever loads the weights by name, or the export, computes in float32: the card is about that.
+        with precision("float32"):
+            model = load(recipe.network, opened.path, **recipe.arguments)
+        test = accuracy_and_loss(model, source, preprocessing)
+    onnx = _under_onnxruntime(exported, source)
+    if abs(onnx["accuracy"] - test["accuracy"]) > SAME:
+        raise PublishingError(
+            f"Expected the same test accuracy under onnxruntime to 0.01 points, {test['accuracy']:.4%}. "
+            f"Received: {onnx['accuracy']:.4%}"
+        )
+    figures = {
+        "limits": limits,
+        "chosen_by": chosen_by,
+        "test_accuracy": test["accuracy"],
+        "test_loss": test["loss"],
+        "train_accuracy": accuracy_and_loss(model, source, preprocessing, "train")["accuracy"],
+        "first_accuracy": accuracy_and_loss(model, source, preprocessing, limit=FIRST)["accuracy"],
+        "onnx_accuracy": onnx["accuracy"],
+        "onnx_max_abs_diff": onnx["max_abs_diff"],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    # Existing weights and their card stay until the new ones are complete.
+    with replacing(file) as beside:
+        # Keras takes the format from the whole suffix, which `replacing` keeps.
+        model.save_weights(beside)
+        if beside.stat().st_size > LARGEST:
+            raise PublishingError(
+                f"Expected weights of at most {LARGEST / 1e6:.0f} MB. Received: {beside.stat().st_size / 1e6:.1f} MB"
+            )
+        card = _card(opened, source, weights, file.name, hashlib.sha256(beside.read_bytes()).hexdigest(), figures)
+        with replacing(written) as card_beside:
+            card_beside.write_text(card.text())
+    return card
+
+
+def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figures: Mapping[str, Any]) -> Card:
+    """The card of a run's weights, with the figures that were measured."""
+    recipe, record = run.recipe, run.record
+    return Card(
+        network=recipe.network,
+        weights=weights,
+        file=file,
+        sha256=sha256,
+        arguments=dict(recipe.arguments),
+        input_shape=source.input_shape,
+        class_names=tuple(run.source["class_names"]),
+        parameters=run.results["parameters"],
+        preprocessing=Preprocessing.from_dict(run.source["preprocessing"]).as_dict(),
+        data={
+            "name": weights,
+            "examples": run.source["examples"],
+            "fingerprint": run.source["fingerprint"],
+            "licence": LICENCES.get(weights, "that of the data"),
+        },
+        paper_error=MODELS[recipe.network].paper_error,
+        command=command(record, places=False),
+        recipe=recipe.changed(source=weights, command="", cost="", result="").as_dict(),
+        seed=recipe.seed,
+        seconds=run.results["seconds"],
+        revision=record["revision"],
+        versions=record["versions"],
+        machine={**record.get("devices", {}), "cores": record["environment"]["cores"]},
+        date=record["started"][:10],
+        **figures,
+    )
+
+
+def _under_onnxruntime(artifact: Path, source: Source) -> Mapping[str, float]:
+    """Accuracy of an artifact on the test images, and the largest difference from Keras that its export has found."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    right = 0
+    for start in range(0, len(source.test_images), EVALUATION_BATCH):
+        span = slice(start, start + EVALUATION_BATCH)
+        (answers,) = session.run(None, {given.name: np.asarray(source.test_images[span])})
+        right += int((answers.argmax(axis=-1) == source.test_labels[span]).sum())
+    parity = json.loads((artifact / "parity.json").read_text())
+    return {"accuracy": right / len(source.test_images), "max_abs_diff": parity["max_abs_diff"]}
