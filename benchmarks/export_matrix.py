@@ -32,15 +32,15 @@ import keras
 import numpy as np
 
 import zoo
-from export._fp16 import halve, simulate
-from export._int8 import quantise
-from export._served import served
-from export._sessions import open_session, run_session
+from export.convert.onnx_model import write_onnx
 from export.errors import ParityError
-from export.onnx_model import write_onnx
-from export.parity import compare
-from export.quantisation import IN_FLOAT32, settings
-from export.tolerances import TOLERANCES
+from export.model.endpoint import served
+from export.precision.fp16 import halve, simulate
+from export.precision.int8 import quantise
+from export.precision.quantisation import IN_FLOAT32, settings
+from export.precision.tolerances import TOLERANCES
+from export.proof.parity import compare
+from export.runtime.sessions import open_session, run_session
 from zoo.training.learner import precision as precision_of
 from zoo.weights.cards import card
 

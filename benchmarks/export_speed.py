@@ -32,8 +32,8 @@ def conversions(name):
 
     import export
     import zoo
-    from export._conversion import converted
-    from export._served import served
+    from export.convert.driver import converted
+    from export.model.endpoint import served
 
     model = zoo.build(name)
     signature = (tf.TensorSpec((None, *model.input_shape[1:]), "float32", name="x"),)

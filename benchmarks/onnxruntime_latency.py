@@ -143,8 +143,8 @@ def files(name, folder, torch_python):
     """The ONNX files, by what to call them, and pixels to run them on."""
     import export
     import zoo
-    from export._int8 import quantise
-    from export.quantisation import settings
+    from export.precision.int8 import quantise
+    from export.precision.quantisation import settings
 
     model = zoo.build(name)
     pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *model.input_shape[1:]), dtype="uint8")
@@ -205,7 +205,7 @@ def main():
     if options.export:
         export_torch(options.export[0], Path(options.export[1]))
         return
-    from export.quantisation import settings
+    from export.precision.quantisation import settings
 
     print(f"{os.cpu_count()} cores, {settings()}", flush=True)
     for name in options.networks:

@@ -23,13 +23,13 @@ import keras
 import zoo
 from keras_skip import PreActivationBlock
 from zoo.analysis import charts, gating, gradients
-from zoo.training import comparison
 from zoo.analysis.lesions import Lesion
 from zoo.analysis.reuse import Reuse
-from zoo.training.runs import Run
 from zoo.analysis.survival import Survival
 from zoo.analysis.tables import write_table
 from zoo.analysis.vanishing import Product
+from zoo.training import comparison
+from zoo.training.runs import Run
 
 HERE = Path(__file__).parent / "figures"
 RUNS = Path("runs") / "figures"

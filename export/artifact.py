@@ -18,20 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from . import _saving
-from ._inputs import Batch, examples
-from ._isolated import DEVICES
-from ._manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
-from ._proof import measure, prove, record, with_larger_weights
-from ._publish import published
-from ._reference import BATCH_SIZES, Reference, checked_reference, real_batch
-from ._served import Served, served, with_gates
+from .convert.onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
+from .convert.saved_model import saved_model_runner, write_saved_model
 from .errors import ExportError
-from .onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
+from .model.endpoint import Served, served, with_gates
+from .model.inputs import examples
+from .precision.quantisation import check_test, halved, quantised
+from .precision.tolerances import FP16, FP32, INT8, PRECISIONS
 from .preprocessing import Preprocessing
-from .quantisation import check_test, halved, quantised
-from .saved_model import saved_model_runner, write_saved_model
-from .tolerances import FP16, FP32, INT8, PRECISIONS
+from .proof.proof import measure, prove, record, with_larger_weights
+from .proof.reference import BATCH_SIZES, Reference, checked_reference, real_batch
+from .runtime.providers import DEVICES
+from .storage import onnx_files
+from .storage.arrays import Batch
+from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
+from .storage.publishing import published
 
 FORMATS = ("saved_model", "onnx")
 
@@ -228,7 +229,7 @@ def _labelled(
         raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
     inputs, labels = real_batch(function, test[0]), np.asarray(test[1])
     assert inputs is not None
-    if (size := 4 * function.model.count_params()) > _saving.LARGEST:
+    if (size := 4 * function.model.count_params()) > onnx_files.LARGEST:
         raise ExportError(f"Expected at most 2 GB of weights for precision='int8'. Received: {size / 1e9:.1f} GB")
     check_test(labels, examples(inputs), shapes[0][-1], max_accuracy_drop)
     return calibration, inputs, labels

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import write_batches
-from ._inputs import Batch
-from ._isolated import CPU, DEVICES, work
-from ._manifest import MANIFEST, ONNX, read_manifest
-from ._safety import check_onnx_file, check_regular, read_json
-from ._structure import operations
-from ._worker import ANSWER, INPUTS, PROFILE
+from .convert.onnx_model import check_onnx
+from .convert.structure import operations
 from .errors import VerificationError
-from .onnx_model import check_onnx
+from .runtime.isolated import work
+from .runtime.providers import CPU, DEVICES
+from .runtime.worker import ANSWER, INPUTS, PROFILE
+from .storage.arrays import Batch, write_batches
+from .storage.manifest import MANIFEST, ONNX, read_manifest
+from .storage.safety import check_onnx_file, check_regular, read_json
 
 # The name of the time that onnxruntime spends outside its operations.
 BETWEEN = "(between operations)"

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ._agreement import check_tensors
-from ._inputs import Batch, Raw, check_raw, cut, examples
-from ._isolated import DEVICES
-from ._manifest import ONNX, gates_output, is_batchable, read_manifest, sha256, why_not_batchable
-from ._safety import check_onnx_file, check_regular
-from ._sessions import open_session, run_session, session_tensors
 from .errors import ExportError, VerificationError
+from .model.inputs import Raw, check_raw, cut, examples
+from .runtime.providers import DEVICES
+from .runtime.sessions import open_session, run_session, session_tensors
+from .storage.agreement import check_tensors
+from .storage.arrays import Batch
+from .storage.manifest import ONNX, gates_output, is_batchable, read_manifest, sha256, why_not_batchable
+from .storage.safety import check_onnx_file, check_regular
 
 _AT_ONCE = 32
 

@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from ._agreement import check_onnx_agrees, check_tensors
-from ._inputs import Batch, Raw, random_inputs, recorded_sizes
-from ._isolated import DEVICES, run_everywhere
-from ._manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest, why_not_batchable
-from ._proof import summarise
-from ._recorded import read_recorded
-from ._safety import read_json
+from .convert.onnx_model import check_onnx, describe
+from .convert.saved_model import check_saved_model, saved_model_runner, saved_model_tensors
 from .errors import ExportError, VerificationError, in_one_line
-from .onnx_model import check_onnx, describe
-from .parity import by_channel, channels_of, compare
-from .saved_model import check_saved_model, saved_model_runner, saved_model_tensors
+from .model.inputs import Raw, random_inputs, recorded_sizes
+from .proof.parity import by_channel, channels_of, compare
+from .proof.proof import summarise
+from .proof.recorded import read_recorded
+from .runtime.isolated import run_everywhere
+from .runtime.providers import DEVICES
+from .storage.agreement import check_onnx_agrees, check_tensors
+from .storage.arrays import Batch
+from .storage.manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest, why_not_batchable
+from .storage.safety import read_json
 
 _FRESH_BATCHES = (1, 3, 16)
 _REFERENCE = "Keras, recorded at export"

@@ -31,8 +31,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .._manifest import check_files, read_manifest
 from ..errors import in_one_line
+from ..storage.manifest import check_files, read_manifest
 
 # The most open files that macOS lets a process have, whatever it says.
 _MACOS_FILES = 10240
@@ -90,10 +90,10 @@ def serve(
     try:
         import uvicorn
 
-        from ._application import Service
-        from ._http import Protocol, Server
-        from ._model import Limits, Model, by_name, named, warm_up
-        from ._observation import SERVER, Metrics, address_of, start_logging
+        from .application import Service
+        from .http_server import Protocol, Server
+        from .model import Limits, Model, by_name, named, warm_up
+        from .observation import SERVER, Metrics, address_of, start_logging
     except ModuleNotFoundError as error:
         raise _without("serve", error) from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
@@ -194,8 +194,8 @@ def run_on_ray(
         >>> run_on_ray("runs/resnet20/export", replicas=2, max_replicas=8)
     """
     try:
-        from ._model import Limits, named
-        from ._ray import Replication, run
+        from .model import Limits, named
+        from .ray_serve import Replication, run
     except ModuleNotFoundError as error:
         raise _without("ray", error) from error
     limits = Limits(max_batch_size, max_delay, queue, max_body, timeout)
@@ -223,7 +223,7 @@ def _grpc_server(
     service: Any, metrics: Any, limits: Any, tls_cert: str | Path | None, tls_key: str | Path | None
 ) -> Any:
     try:
-        from ._grpc import GrpcServer
+        from .grpc_server import GrpcServer
     except ModuleNotFoundError as error:
         raise _without("grpc", error) from error
     tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)

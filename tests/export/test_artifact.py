@@ -9,7 +9,8 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export import _fp16, _saving
+from export.precision import fp16
+from export.storage import onnx_files
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
 from zoo.training.learner import precision
 
@@ -227,7 +228,7 @@ def test_lambda_like_layers_convert_where_their_operations_do(tmp_path):
 
 
 def test_weights_too_large_for_one_message_are_kept_beside_the_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(_saving, "LARGEST", 100)
+    monkeypatch.setattr(onnx_files, "LARGEST", 100)
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     made = export.export(wide, tmp_path / "a", formats="onnx")
     assert {"model.onnx", "model.onnx.data"} <= set(made.metadata["files"])
@@ -244,7 +245,7 @@ def test_weights_too_large_for_one_message_are_kept_beside_the_model(tmp_path, m
 
 def test_weights_that_fp16_makes_small_enough_are_inside_the_model_again(tmp_path, monkeypatch):
     # What halves them is a process of its own, with the true limit.
-    monkeypatch.setattr(_saving, "LARGEST", 100)
+    monkeypatch.setattr(onnx_files, "LARGEST", 100)
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     made = export.export(wide, tmp_path / "a", precision="fp16")
     assert sorted(made.metadata["files"]) == ["model.onnx", "parity.json", "samples.npz"]
@@ -254,12 +255,12 @@ def test_weights_that_fp16_makes_small_enough_are_inside_the_model_again(tmp_pat
 
 
 def test_weights_too_large_for_one_message_in_fp16_are_kept_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(_saving, "LARGEST", 100)
+    monkeypatch.setattr(onnx_files, "LARGEST", 100)
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     there = export.export(wide, tmp_path / "a", formats="onnx").onnx
     (tmp_path / "b").mkdir()
-    _fp16.halve(there, narrower := tmp_path / "b" / there.name)
-    before, after = _saving.replaced(there, narrower)
+    fp16.halve(there, narrower := tmp_path / "b" / there.name)
+    before, after = onnx_files.replaced(there, narrower)
     assert after == sum((there.parent / name).stat().st_size for name in ("model.onnx", "model.onnx.data")) < before
     assert list((tmp_path / "b").iterdir()) == []
     x = np.ones((2, 6), "float32")

@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 import export
-from export._manifest import is_batchable, read_manifest, write_manifest
+from export.storage.manifest import is_batchable, read_manifest, write_manifest
 from tests.export.models import Function, randomise
 from tests.export.server import serving
 from tests.export.test_deployment import parsed
@@ -154,7 +154,7 @@ def test_triton_is_not_told_to_batch_and_gets_whole_shapes(mixed, tmp_path):
 
 
 def test_int8_is_not_judged_on_batches_that_were_cut(tmp_path):
-    from export.quantisation import quantised
+    from export.precision.quantisation import quantised
 
     x, labels = {"x": draw(0)}, np.zeros(3, "int64")
     with pytest.raises(export.PrecisionError, match="examples are independent for precision='int8'"):

@@ -9,7 +9,7 @@ import pytest
 
 import export
 import zoo.cli
-from export.deployment import inference_service, triton_config
+from export.serving.deployment import inference_service, triton_config
 
 
 def parsed(text):

@@ -8,9 +8,10 @@ import onnx
 import pytest
 
 import export
-from export import _saving, onnx_model
-from export._bisect import differs_from_plain
-from export._isolated import OPTIMISED
+from export.convert import onnx_model
+from export.proof.bisect import differs_from_plain
+from export.runtime.isolated import OPTIMISED
+from export.storage import onnx_files
 from tests.export.models import conv_net, randomise
 
 layers = keras.layers
@@ -54,9 +55,9 @@ def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path
 def test_where_nothing_differs_inside_that_is_said(beside, tmp_path, monkeypatch):
     path = export.to_onnx(two_blocks(), tmp_path / "m.onnx")
     if beside:
-        monkeypatch.setattr(_saving, "LARGEST", 100)
-        _saving.save(onnx.load(path), path)
-        assert _saving.data_of(path).exists()
+        monkeypatch.setattr(onnx_files, "LARGEST", 100)
+        onnx_files.save(onnx.load(path), path)
+        assert onnx_files.data_of(path).exists()
     batch = {"input": np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")}
     assert differs_from_plain(path, batch, OPTIMISED).startswith("None of the ")
 

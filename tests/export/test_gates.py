@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 import export
-from export._isolated import run_everywhere
-from export._manifest import read_manifest
-from export._recorded import read_recorded
-from export.parity import compare
+from export.proof.parity import compare
+from export.proof.recorded import read_recorded
+from export.runtime.isolated import run_everywhere
+from export.storage.manifest import read_manifest
 from keras_skip import HighwayBlock
 from tests.export.models import conv_net, highway_net, images, randomise
 

@@ -25,8 +25,8 @@ def test_everything_about_an_artifact_is_there(artifact):
 
 def test_times_are_medians_of_warm_runs(monkeypatch, tmp_path):
     """Of runs of 1000, 900, 3, 5 and 4 us, the first two are for warming up; the second kernel takes 1 us of each."""
-    from export import _sessions, _worker
-    from export._arrays import write_batches
+    from export.runtime import jobs, worker
+    from export.storage.arrays import write_batches
 
     times, events = iter([1000, 900, 3, 5, 4] * 2), []
 
@@ -49,10 +49,10 @@ def test_times_are_medians_of_warm_runs(monkeypatch, tmp_path):
             return str(tmp_path / "profile.json")
 
     now = [0.0]
-    monkeypatch.setattr(_sessions, "open_session", lambda *arguments, **options: Session())
-    monkeypatch.setattr(_worker.time, "perf_counter", lambda: now[0])
-    write_batches(tmp_path / _worker.INPUTS, {"": {"x": np.zeros(1)}})
-    _worker._profile(tmp_path, tmp_path / "answer", "model.onnx", "CPUExecutionProvider", runs=3)
+    monkeypatch.setattr(jobs, "open_session", lambda *arguments, **options: Session())
+    monkeypatch.setattr(jobs.time, "perf_counter", lambda: now[0])
+    write_batches(tmp_path / worker.INPUTS, {"": {"x": np.zeros(1)}})
+    jobs.profile(tmp_path, tmp_path / "answer", "model.onnx", "CPUExecutionProvider", runs=3)
     measured = json.loads((tmp_path / "answer").read_text())
     assert measured["milliseconds"] == pytest.approx(0.004) and measured["profiled"] == 4
     assert [k["microseconds"] for k in measured["kernels"]] == [2, 1]

@@ -12,7 +12,7 @@ import pytest
 from keras import layers, ops
 
 import export
-from export import _translation
+from export.convert import translation
 from tests.export.models import randomise
 
 ROOT = Path(__file__).parents[2]
@@ -81,8 +81,8 @@ def used_twice():
 )
 def test_large_matrices_stay_out_of_the_converter_and_come_back(make, apart, tmp_path, monkeypatch):
     seen = []
-    matrices = _translation._matrices
-    monkeypatch.setattr(_translation, "_matrices", lambda *given: seen.extend(found := matrices(*given)) or found)
+    matrices = translation._matrices
+    monkeypatch.setattr(translation, "_matrices", lambda *given: seen.extend(found := matrices(*given)) or found)
     made = export.export(randomise(make()), tmp_path / "a", formats="onnx")
     assert apart is None or len(seen) == apart
     graph = onnx.load(made.onnx).graph

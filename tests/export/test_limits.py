@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import export
-from export import _conversion, _limits
-from export._limits import within_limits
+from export import limits
+from export.convert import driver
+from export.limits import within_limits
 from tests.export.models import mlp
 
 
@@ -28,13 +29,13 @@ def hoard(*_):
 @pytest.mark.parametrize(
     ("name", "limit", "runs", "sentence"),
     [
-        (_limits.SECONDS, "4", forever, "took more than 4 seconds"),
-        (_limits.GIGABYTES, "0.2", hoard, "took more than 0.2 GB of memory"),
+        (limits.SECONDS, "4", forever, "took more than 4 seconds"),
+        (limits.GIGABYTES, "0.2", hoard, "took more than 0.2 GB of memory"),
     ],
     ids=["time", "memory"],
 )
 def test_a_conversion_without_end_is_interrupted(name, limit, runs, sentence, tmp_path, monkeypatch):
-    monkeypatch.setattr(_conversion, "translated", runs)
+    monkeypatch.setattr(driver, "translated", runs)
     monkeypatch.setenv(name, limit)
     with pytest.raises(export.ExportError, match=f"Expected the conversion of .* to end. Received: it {sentence}"):
         export.to_onnx(mlp(), tmp_path / "m.onnx")
@@ -46,8 +47,8 @@ def test_a_conversion_without_end_is_interrupted(name, limit, runs, sentence, tm
 @pytest.mark.parametrize(
     ("name", "limit", "runs", "sentence"),
     [
-        (_limits.SECONDS, "2", "time.sleep(1000)", "its process took more than 2 seconds"),
-        (_limits.GIGABYTES, "0.7", "numpy.ones(2**27) + (time.sleep(1000) or 0)", "its process took more than 0.7 GB"),
+        (limits.SECONDS, "2", "time.sleep(1000)", "its process took more than 2 seconds"),
+        (limits.GIGABYTES, "0.7", "numpy.ones(2**27) + (time.sleep(1000) or 0)", "its process took more than 0.7 GB"),
     ],
     ids=["time", "memory"],
 )
@@ -77,7 +78,7 @@ def test_an_error_inside_stays_what_it_is():
 
 
 def test_what_catches_every_exception_is_interrupted_too(monkeypatch):
-    monkeypatch.setenv(_limits.SECONDS, "0.3")
+    monkeypatch.setenv(limits.SECONDS, "0.3")
 
     def stubborn():
         attempts = 0
@@ -94,17 +95,17 @@ def test_what_catches_every_exception_is_interrupted_too(monkeypatch):
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", ""])
 def test_a_limit_that_is_no_number_is_refused(value, monkeypatch):
-    monkeypatch.setenv(_limits.SECONDS, value)
+    monkeypatch.setenv(limits.SECONDS, value)
     with pytest.raises(ValueError, match=f"Expected KERAS_SKIP_MAX_SECONDS to be a number above 0. .*={value}"):
-        _limits.Limits.now()
+        limits.Limits.now()
 
 
 def test_by_default_memory_is_what_is_free(monkeypatch, tmp_path):
-    monkeypatch.setattr(_limits, "_FREE", tmp_path / "meminfo")
-    monkeypatch.setattr(_limits, "_CONTAINER", tmp_path / "memory.max")
-    assert _limits.Limits.now() == _limits.Limits(7200.0, float("inf"))
+    monkeypatch.setattr(limits, "_FREE", tmp_path / "meminfo")
+    monkeypatch.setattr(limits, "_CONTAINER", tmp_path / "memory.max")
+    assert limits.Limits.now() == limits.Limits(7200.0, float("inf"))
     (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:  10000000 kB\n")
-    assert _limits.Limits.now().gigabytes == pytest.approx(0.9 * 10.24)
+    assert limits.Limits.now().gigabytes == pytest.approx(0.9 * 10.24)
     for limit, expected in (("max", 10.24), ("2000000000", 2)):
         (tmp_path / "memory.max").write_text(f"{limit}\n")
-        assert _limits.Limits.now().gigabytes == pytest.approx(0.9 * expected)
+        assert limits.Limits.now().gigabytes == pytest.approx(0.9 * expected)

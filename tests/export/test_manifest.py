@@ -13,10 +13,10 @@ from keras import layers
 
 import export
 from export import verification
-from export._agreement import check_batch
-from export._isolated import PLAIN
-from export._manifest import _digest, read_manifest, write_manifest
-from export._sessions import open_session, run_session
+from export.runtime.isolated import PLAIN
+from export.runtime.sessions import open_session, run_session
+from export.storage.agreement import check_batch
+from export.storage.manifest import _digest, read_manifest, write_manifest
 
 RAW = export.Preprocessing("uint8", scale=1 / 255, mean=(0.1, 0.2, 0.3), std=0.5)
 ONE_SENTENCE = (export.VerificationError, export.ParityError, export.ExportError)

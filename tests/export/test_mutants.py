@@ -15,11 +15,11 @@ from keras import layers, ops
 from onnx import helper, numpy_helper
 
 import export
-from export import onnx_model
-from export._proof import prove
-from export._reference import Reference, checked_reference
-from export._served import served
-from export.onnx_model import write_onnx
+from export.convert import onnx_model
+from export.convert.onnx_model import write_onnx
+from export.model.endpoint import served
+from export.proof.proof import prove
+from export.proof.reference import Reference, checked_reference
 from tests.export.models import Function, randomise
 
 SCALES = (1e-8, 1e-4, 1.0, 1e4, 1e8)

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 
 import export
-from export import _fp16, _int8, quantisation
-from export._graph import sort_nodes
+from export.convert.graph import sort_nodes
+from export.precision import fp16, int8, quantisation
 from tests.export.models import conv_net, images, mlp, randomise
 from tests.export.structure import optimised
 from tests.export.test_artifact import contents
@@ -86,7 +86,7 @@ def sums_in_float32(path: Path) -> list[bool]:
 @pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
 def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx", samples=images(9).astype("float32")).onnx
-    count, layers = _fp16.halve(exact, half := tmp_path / "half.onnx", share, sums)
+    count, layers = fp16.halve(exact, half := tmp_path / "half.onnx", share, sums)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     found, _ = layers_in_float32(half)
     assert found == [True] * count + [False] * (layers - count)
@@ -103,7 +103,7 @@ def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, shar
 @pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
 def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx").onnx
-    count, layers = _fp16.simulate(exact, simulated := tmp_path / "simulated.onnx", share, sums)
+    count, layers = fp16.simulate(exact, simulated := tmp_path / "simulated.onnx", share, sums)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     onnx.checker.check_model(simulated, full_check=True)
     graph = onnx.load(simulated).graph
@@ -131,7 +131,7 @@ def test_what_a_gpu_would_round_away_counts_where_there_is_none(tmp_path):
     x = keras.layers.Rescaling(1.0, offset=-4096.0)(x)
     net = randomise(keras.Model(inputs, keras.layers.Conv2D(3, 8)(x)))
     exact = export.export(net, tmp_path / "a", formats="onnx").onnx
-    _fp16.simulate(exact, tmp_path / "simulated.onnx")
+    fp16.simulate(exact, tmp_path / "simulated.onnx")
     batch = {"input": images(9).astype("float32") / 255}
     y, simulated = (
         onnxruntime.InferenceSession(path).run(None, batch)[0] for path in (exact, tmp_path / "simulated.onnx")
@@ -146,7 +146,7 @@ def test_a_first_layer_that_has_most_of_the_weights_is_in_half_precision_too(tmp
     exact = export.export(mlp(), tmp_path / "a", formats="onnx").onnx
     for share in (0.0, 0.25):
         # A quarter of two layers is none.
-        assert _fp16.halve(exact, half := tmp_path / "half.onnx", share) == (0, 2)
+        assert fp16.halve(exact, half := tmp_path / "half.onnx", share) == (0, 2)
     assert layers_in_float32(half) == ([False, False], {onnx.TensorProto.FLOAT16})
 
 
@@ -251,17 +251,15 @@ def test_int8_says_what_it_costs_and_saves(quantised):
 
 @needs_sympy
 def test_int8_is_calibrated_a_few_examples_at_a_time_whatever_the_batches(artifact, tmp_path, monkeypatch):
-    ran, reader, x = [], _int8._reader, pictures(64, seed=1)
+    ran, reader, x = [], int8._reader, pictures(64, seed=1)
 
     def noted(batches):
         ran.append([len(batch["input"]) for batch in batches])
         return reader(batches)
 
-    monkeypatch.setattr(_int8, "_reader", noted)
+    monkeypatch.setattr(int8, "_reader", noted)
     for name, batches in (("whole", [x]), ("parts", [x[:33], x[33:]])):
-        _int8.quantise(
-            artifact / "model.onnx", tmp_path / name, [{"input": batch} for batch in batches], "uint8", False
-        )
+        int8.quantise(artifact / "model.onnx", tmp_path / name, [{"input": batch} for batch in batches], "uint8", False)
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
     assert [sum(sizes) for sizes in ran] == [64, 4, 4] * 2 and max(map(max, ran)) == 4
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import export
-from export import _publish
-from export._publish import published
+from export.storage import publishing
+from export.storage.publishing import published
 
 ROOT = Path(export.__file__).parents[1]
 
@@ -21,12 +21,12 @@ ROOT = Path(export.__file__).parents[1]
 WRITER = """
 import itertools, sys
 sys.path.insert(0, {root!r})
-from export import _publish
+from export.storage import publishing
 if {renames}:
-    _publish._exchanged = lambda *_: False
+    publishing._exchanged = lambda *_: False
 print("ready", flush=True)
 for number in itertools.count():
-    with _publish.published({target!r}, True, lambda target: True) as folder:
+    with publishing.published({target!r}, True, lambda target: True) as folder:
         folder.mkdir()
         for name in "abc":
             (folder / name).write_text(str(number))
@@ -54,7 +54,7 @@ def test_a_killed_process_leaves_the_old_artifact_or_the_new_one(renames, tmp_pa
             writer.send_signal(signal.SIGKILL)
             writer.communicate()
         if renames:
-            _publish._clear_up(target)
+            publishing._clear_up(target)
         assert len(content(target)) == 1
     with published(target, True, lambda target: True) as folder:
         folder.mkdir()
@@ -67,9 +67,9 @@ def test_the_exchange_is_to_be_had_here(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "file").touch()
-    assert _publish._exchanged(tmp_path / "a", tmp_path / "b")
+    assert publishing._exchanged(tmp_path / "a", tmp_path / "b")
     assert [p.name for p in (tmp_path / "b").iterdir()] == ["file"]
-    assert not _publish._exchanged(tmp_path / "a", tmp_path / "missing")
+    assert not publishing._exchanged(tmp_path / "a", tmp_path / "missing")
 
 
 def test_an_artifact_left_between_two_renames_is_put_back(tmp_path):
@@ -99,13 +99,13 @@ def test_a_half_built_artifact_called_previous_is_not_put_back(tmp_path):
     code = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from export import _publish
-with _publish.published({str(target)!r}, False, lambda target: True) as folder:
+from export.storage import publishing
+with publishing.published({str(target)!r}, False, lambda target: True) as folder:
     folder.mkdir()
     os._exit(0)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    _publish._clear_up(target)
+    publishing._clear_up(target)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,7 +140,7 @@ def build(path: Path, kind: str, number: int) -> None:
 def steps(request, monkeypatch):
     """A file system where names can be exchanged, and taken if they are free, in one step; and one where not."""
     if request.param == "two":
-        monkeypatch.setattr(_publish, "_renamed", lambda *_: False)
+        monkeypatch.setattr(publishing, "_renamed", lambda *_: False)
 
 
 @pytest.mark.usefixtures("steps")
@@ -208,7 +208,7 @@ def test_a_name_that_another_takes_at_that_moment_is_not_taken_from_it(kind, mon
         build(tmp_path / name, kind, number)
     # As if the target had come to be right after it was looked for.
     monkeypatch.setattr("os.path.lexists", lambda path: False)
-    assert not _publish._placed(tmp_path / "new", tmp_path / "target")
+    assert not publishing._placed(tmp_path / "new", tmp_path / "target")
     for number, name in enumerate(("new", "target")):
         path = tmp_path / name
         assert (content(path) if kind == "folder" else {path.read_text()}) == {str(number)}

@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 import export
-from export._inputs import random_inputs
-from export._served import served
+from export.model.endpoint import served
+from export.model.inputs import random_inputs
 from tests.export.models import Function
 
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import export
-from export._manifest import write_manifest
+from export.storage.manifest import write_manifest
 from tests.export.models import conv_net
 
 

@@ -9,7 +9,7 @@ from keras import layers
 from tensorflow.core.protobuf import saved_model_pb2
 
 import export
-from export.saved_model import check_saved_model
+from export.convert.saved_model import check_saved_model
 from tests.export.models import Function, mlp
 from tests.export.test_keras_layers import on
 

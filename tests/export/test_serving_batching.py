@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
-from export.serving._batching import Batcher, QueueFull  # noqa: E402
+from export.serving.batching import Batcher, QueueFull  # noqa: E402
 
 OPTIONS = {"max_batch_size": 8, "max_elements": 1000, "max_delay": 0.0, "queue": 16}
 

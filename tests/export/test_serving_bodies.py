@@ -9,13 +9,14 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
-from export.serving import _aside, _bodies  # noqa: E402
-from export.serving._aside import aside  # noqa: E402
-from export.serving._bodies import Bodies  # noqa: E402
-from export.serving._errors import QueueFull, RequestError  # noqa: E402
-from export.serving._json import array_of, parsed  # noqa: E402
-from export.serving._protocol import parse_request  # noqa: E402
-from export.serving._wire import check_fields  # noqa: E402
+from export.serving import aside as aside_module
+from export.serving.aside import aside  # noqa: E402
+from export.serving.errors import QueueFull, RequestError  # noqa: E402
+from export.serving.protocol import bodies as bodies_module  # noqa: E402
+from export.serving.protocol.bodies import Bodies  # noqa: E402
+from export.serving.protocol.json_arrays import array_of, parsed  # noqa: E402
+from export.serving.protocol.protobuf import check_fields  # noqa: E402
+from export.serving.protocol.v2 import parse_request  # noqa: E402
 
 LARGE = 100_000
 
@@ -31,8 +32,8 @@ async def pieces(*sizes, every=0.0, ends=True):
 @pytest.fixture
 def bodies(monkeypatch):
     """Room for two large bodies; a pace is that of a tenth of a second, and a body has ten seconds."""
-    monkeypatch.setattr(_bodies, "_WINDOW", 0.1)
-    monkeypatch.setattr(_bodies, "_BEGINNING", 0.02)
+    monkeypatch.setattr(bodies_module, "_WINDOW", 0.1)
+    monkeypatch.setattr(bodies_module, "_BEGINNING", 0.02)
     return Bodies(2 * LARGE, 10)
 
 
@@ -65,7 +66,7 @@ def test_a_body_that_has_stopped_makes_room_and_is_told(bodies):
 
 
 def test_the_slowest_goes_first(monkeypatch):
-    monkeypatch.setattr(_bodies, "_WINDOW", 0.1)
+    monkeypatch.setattr(bodies_module, "_WINDOW", 0.1)
 
     async def test():
         bodies = Bodies(8 * LARGE, 10)
@@ -128,7 +129,7 @@ def test_bodies_that_arrive_in_time_and_requests_that_are_worked_on_keep_their_m
 
 def test_small_bodies_are_not_counted(bodies):
     async def test():
-        small = [asyncio.create_task(receive(bodies, pieces(10, ends=False), _bodies.SMALL)) for _ in range(20)]
+        small = [asyncio.create_task(receive(bodies, pieces(10, ends=False), bodies_module.SMALL)) for _ in range(20)]
         await asyncio.sleep(0.3)
         done = asyncio.Event()
         large = [asyncio.create_task(receive(bodies, pieces(LARGE), worked_on=done)) for _ in range(2)]
@@ -209,8 +210,8 @@ def test_numbers_of_every_type_and_shape_are_converted(dtype, shape):
 
 def test_a_large_body_is_read_without_the_collector_and_leaves_it_as_it_was():
     async def test():
-        assert await aside(_bodies.SMALL + 1, gc.isenabled) is False
-        assert await aside(_bodies.SMALL, gc.isenabled) is True
+        assert await aside(bodies_module.SMALL + 1, gc.isenabled) is False
+        assert await aside(bodies_module.SMALL, gc.isenabled) is True
         assert gc.isenabled()
         gc.disable()
         try:
@@ -235,7 +236,7 @@ def test_a_refusal_does_not_hold_what_was_parsed():
                 trace = trace.tb_next
             error = error.__cause__ or error.__context__
         assert "parse_request" not in held and "read_request" not in held
-        assert _aside._uncollected.__name__ in held
+        assert aside_module._uncollected.__name__ in held
 
     run(test)
 

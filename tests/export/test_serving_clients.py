@@ -187,14 +187,14 @@ def test_a_server_whose_log_nobody_reads_answers_and_ends(artifact, tmp_path):
 
 
 def test_a_log_writes_what_is_left_at_its_end(monkeypatch, tmp_path):
-    from export.serving import _observation
+    from export.serving import observation
 
     with (tmp_path / "log").open("w") as file:
         monkeypatch.setattr(sys, "stderr", file)
-        log = _observation.start_logging(access_log=True)
+        log = observation.start_logging(access_log=True)
         for i in range(1000):
-            _observation.ACCESS.info("line %d", i)
-        _observation.SERVER.error("é \udce9")
+            observation.ACCESS.info("line %d", i)
+        observation.SERVER.error("é \udce9")
         log.stop()
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert [line.rpartition(" line ")[2] for line in lines[:-1]] == [str(i) for i in range(1000)]
@@ -203,17 +203,17 @@ def test_a_log_writes_what_is_left_at_its_end(monkeypatch, tmp_path):
 
 def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monkeypatch):
     import export
-    from export.serving import _model
-    from export.serving._errors import RequestError
-    from export.serving._model import Limits, Model
-    from export.serving._observation import Metrics
-    from export.serving._protocol import InferRequest
+    from export.serving import model
+    from export.serving.errors import RequestError
+    from export.serving.model import Limits, Model
+    from export.serving.observation import Metrics
+    from export.serving.protocol.v2 import InferRequest
     from tests.export.models import conv_net
     from tests.export.test_batchable import marked
 
     raw = export.Preprocessing("uint8", scale=1 / 255)
     folder = export.export(conv_net(None), tmp_path / "a", preprocessing=raw, formats="onnx", name="m").path
-    monkeypatch.setattr(_model, "_ELEMENTS", 1)
+    monkeypatch.setattr(model, "_ELEMENTS", 1)
     model = Model(folder, None, "cpu", Limits(max_batch_size=4), Metrics())
     largest = max(x[0].size for batch in model.samples.values() for x in batch.values())
     assert model._max_elements == 4 * largest

@@ -145,7 +145,7 @@ def test_what_does_not_arrive_in_time_is_cut_off(artifact, tmp_path):
 
 def test_calls_whose_message_does_not_come_make_room_for_others(artifact, tmp_path):
     grpc = triton._client.grpc
-    few = "import export.serving._grpc; export.serving._grpc._ARRIVING = 4"
+    few = "import export.serving.grpc_server; export.serving.grpc_server._ARRIVING = 4"
     with (
         serving(tmp_path / "log", artifact, "--grpc-port", 0, before=few) as server,
         grpc.insecure_channel(grpc_address(server)) as channel,
@@ -265,6 +265,6 @@ def test_a_port_that_is_taken_ends_the_server(both, artifact, tmp_path):
 
 def test_without_the_extra_it_is_named(artifact, monkeypatch):
     monkeypatch.setitem(sys.modules, "grpc", None)
-    monkeypatch.delitem(sys.modules, "export.serving._grpc", raising=False)
+    monkeypatch.delitem(sys.modules, "export.serving.grpc_server", raising=False)
     with pytest.raises(ValueError, match='Expected the extra "grpc": pip install'):
         export.serve(artifact, port=0, grpc_port=0)

@@ -205,8 +205,8 @@ def test_sigterm_drains_the_replicas(on_ray, artifact):
 
 @needs_ray
 def test_the_number_of_replicas_follows_the_load_where_it_may():
-    from export.serving._model import Limits
-    from export.serving._ray import Replication, _deployment
+    from export.serving.model import Limits
+    from export.serving.ray_serve import Replication, _deployment
 
     fixed = _deployment(Replication(3, 3, 1, "cpu"), Limits())
     assert (fixed.num_replicas, fixed._deployment_config.autoscaling_config) == (3, None)
@@ -248,7 +248,7 @@ def test_without_the_extra_the_command_names_it(artifact, monkeypatch, capsys):
     import zoo.cli
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "export.serving._ray", raising=False)
+    monkeypatch.delitem(sys.modules, "export.serving.ray_serve", raising=False)
     monkeypatch.setattr(sys, "argv", ["keras-skip", "deploy", str(artifact), "--target", "ray"])
     with pytest.raises(SystemExit) as ended:
         zoo.cli.main()

@@ -244,8 +244,8 @@ def test_a_limit_on_open_files_that_cannot_be_raised_stays(monkeypatch):
 
 
 def test_a_server_that_computes_something_else_than_at_the_export_is_never_ready(spoiled, tmp_path):
-    from export._arrays import read_batches, write_batches
-    from export._manifest import read_manifest, write_manifest
+    from export.storage.arrays import read_batches, write_batches
+    from export.storage.manifest import read_manifest, write_manifest
 
     batches = read_batches(spoiled / "samples.npz")
     first = next(iter(batches.values()))

@@ -10,7 +10,7 @@ import pytest
 
 import export
 import zoo
-from export._structure import check_operations, operations
+from export.convert.structure import check_operations, operations
 from tests.export.models import conv_net, randomise
 from tests.export.structure import left_over, optimised
 

@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 import export
-from export import _precision
+from export.model import float32
 from tests.export.models import Function, conv_net, randomise
 from zoo.training.learner import precision
 
@@ -227,6 +227,6 @@ def test_a_copy_in_float32_is_given_nothing_that_it_has(monkeypatch):
     with precision("mixed_bfloat16"):
         model = conv_net()
     given: list[str] = []
-    monkeypatch.setattr(_precision, "setattr", lambda layer, name, value: given.append(name), raising=False)
-    _precision.in_float32(model)
+    monkeypatch.setattr(float32, "setattr", lambda layer, name, value: given.append(name), raising=False)
+    float32.in_float32(model)
     assert given == []

@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 import export
-from export._manifest import write_manifest
+from export.storage.manifest import write_manifest
 from tests.export.models import conv_net, randomise
 
 FILES = [

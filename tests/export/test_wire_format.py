@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from export import VerificationError
-from export._safety import _FIELDS, check_onnx_file
+from export.storage.safety import _FIELDS, check_onnx_file
 
 BYTES = 2
 

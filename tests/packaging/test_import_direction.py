@@ -3,12 +3,26 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("keras_skip", "zoo", "export")
+# The rooms of export, from the ground up: each imports only from those below it.
+FLOORS = (
+    {"errors"},
+    {"limits", "preprocessing"},
+    {"storage"},
+    {"model"},
+    {"runtime"},
+    {"convert"},
+    {"precision"},
+    {"proof"},
+    {"artifact", "conversion", "inspection", "predictor", "verification"},
+    {"serving"},
+)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -90,12 +104,12 @@ def test_packages_import_in_one_direction(package):
     ("package", "source"),
     [
         ("keras_skip", "import zoo"),
-        ("keras_skip", "import numpy, export.parity as parity"),
+        ("keras_skip", "import numpy, export.proof.parity as parity"),
         ("keras_skip", "def build():\n    from zoo.networks.registry import build"),
         ("keras_skip", "from keras_skip.residual import ResidualBlock"),
         ("zoo", "from export import verify"),
         ("zoo", "if TYPE_CHECKING:\n    import export"),
-        ("zoo", "import importlib\n\ndef load():\n    return importlib.import_module('export.parity')"),
+        ("zoo", "import importlib\n\ndef load():\n    return importlib.import_module('export.proof.parity')"),
         ("export", "def load():\n    import zoo"),
         ("export", "import keras"),
         ("export", "import tensorflow as tf"),
@@ -123,6 +137,69 @@ def test_an_import_in_the_wrong_direction_is_found(package, source):
 )
 def test_an_allowed_import_is_not_reported(package, source):
     assert offences(source, package, RULES[package]) == []
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    found = {}
+    for path in (ROOT / package).rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def own_imports(module: str, path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules of the same package that this one imports, wherever in it, but for a type checker alone."""
+    found = set()
+    for node in nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = module.split(".")[: None if path.name == "__init__.py" else -1]
+            base = ".".join([*above[: len(above) - node.level + 1], *([node.module] if node.module else [])])
+            names = {f"{base}.{name.name}" for name in node.names}
+            found |= {name if name in modules else base for name in names}
+    return found - {module}
+
+
+def nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and all below it, but what only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not is_type_checking(child):
+            yield from nodes(child)
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle; an empty list if there are none."""
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_do_not_import_each_other_in_a_circle(package):
+    modules = modules_of(package)
+    graph = {module: own_imports(module, path, modules) for module, path in modules.items()}
+    assert sum(map(len, graph.values())) > 10
+    assert circle(graph) == []
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
+
+
+def test_rooms_of_export_import_in_one_direction():
+    floors = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    modules = modules_of("export")
+    rooms = {module: module.split(".")[1] for module in modules if module != "export"}
+    assert set(rooms.values()) == set(floors)
+    wrong = [
+        (module, imported)
+        for module, room in rooms.items()
+        for imported in own_imports(module, modules[module], modules)
+        if rooms[imported] != room and floors[rooms[imported]] >= floors[room]
+    ]
+    assert wrong == []
 
 
 def test_only_the_command_line_may_import_zoo_and_export():

@@ -17,7 +17,7 @@ from zoo.training.recipe import SETTINGS
 
 ODD = ["{[]:1}", "[[]]", "None", "-1", "(", "x", "1e999", "...", "{1:2}", "()", ""]
 # What these need is an extra.
-EXTRAS = ("export.serving._grpc", "export.serving._ray")
+EXTRAS = ("export.serving.grpc_server", "export.serving.ray_serve")
 
 
 def our_errors():

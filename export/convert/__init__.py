@@ -1,0 +1,1 @@
+"""From Keras to a SavedModel and to ONNX."""

@@ -1,0 +1,115 @@
+"""A Keras model as an ONNX file that onnx's checker accepts and onnxruntime runs.
+
+The default opset is 17: up to it global average pooling stays one operation, at 18 it falls apart, and the converter
+goes no further.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExportError, in_one_line
+from ..model.endpoint import Served
+from ..model.inputs import zeros
+from ..runtime.isolated import PLAIN, run_forms
+from ..storage.onnx_files import save
+from ..storage.safety import check_onnx_file
+from .driver import converted
+from .structure import check_operations, operations
+
+OPSETS = range(13, 19)
+DEFAULT_OPSET = 17
+# The version of what these entries mean.
+_VERSION = "1"
+
+
+def write_onnx(function: Served, path: Path, opset: int, labels: Sequence[Any] | None = None) -> None:
+    """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
+    if opset not in OPSETS:
+        raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
+    model = converted(function, opset)
+    check_operations(operations(model))
+    _describe(model, function, labels)
+    save(model, path)
+    del model
+    check_onnx(path)
+    # The checker lets pass what only shows when it runs, such as the wrong number of groups.
+    run_forms(path, {"zeros": zeros(function.inputs)}, (PLAIN,))
+
+
+def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> None:
+    """Writes into the model what whoever finds the file alone wants to know."""
+    raw = function.inputs[0].preprocessing
+    about = {
+        "producer": f"keras-skip, {_producer(model)}",
+        "version": _VERSION,
+        "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
+        "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
+        "activation": function.activation,
+        "layout": function.layout,
+        "weights_sha256": weights_hash(function.model),
+    }
+    model.doc_string = ""
+    for key, value in about.items():
+        if value is not None:
+            model.metadata_props.add(key=key, value=value)
+
+
+def weights_hash(model: Any) -> str:
+    """Hash of the values of a model's weights, in the model's order, whatever file they are in."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        values = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{values.dtype.name} {values.shape}".encode())
+        digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def check_onnx(path: Path) -> Any:
+    """Reads an ONNX file and runs onnx's checker, type and shape inference included.
+
+    Returns:
+        The model.
+
+    Raises:
+        ExportError: If the file is not a valid model.
+        VerificationError: If it is none at all, or leads elsewhere.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    check_onnx_file(path)
+    try:
+        model = onnx.load(path)
+        # By its path the file can be larger than what fits one message.
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError) as error:
+        raise ExportError(
+            f"Expected a model that onnx's checker accepts. Received: {path.name} ({in_one_line(error)})"
+        ) from error
+    return model
+
+
+def describe_onnx(path: Path) -> dict[str, Any]:
+    """What an artifact says of its ONNX file."""
+    return describe(check_onnx(path))
+
+
+def _producer(model: Any) -> str:
+    # tf2onnx puts the commit it was built from behind its version, which a release does not know.
+    return f"{model.producer_name} {model.producer_version}".removesuffix(" None")
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """The fields of a manifest that describe an ONNX model."""
+    return {
+        "operations": operations(model),
+        "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),
+        "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
+        "ir_version": model.ir_version,
+        "producer": _producer(model),
+    }

@@ -1,0 +1,157 @@
+"""From a traced function to an ONNX model with the parts of tf2onnx, past which the large weights are led.
+
+tf2onnx freezes weights into TensorFlow's graph, and copies, serialises and parses that a dozen times before it becomes
+ONNX. Here large weights leave the graph when it is frozen: TensorFlow's optimiser sees parameters in their place, and
+the values come back when constants become ONNX's. That saves half the time, and the limit of 2 GB for one message.
+The matrices of dense layers and embeddings, which nobody folds, stay parameters until the very end: tf2onnx keeps up to
+twenty copies of what it is given.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .graph import fill
+from .operations import rewritten
+
+# In bytes. Vectors stay, since what is computed from them alone is to be folded.
+_LARGE, _LARGE_MATRIX = 2**16, 2**20
+# Where a matrix is used as it is: the operations, and which of their inputs it is.
+_UNCHANGED = {("MatMul", 1), ("GatherV2", 0), ("ResourceGather", 0)}
+# Optimisations of tf2onnx, and the operations without which they find nothing.
+_ONLY_FOR = {
+    "remove_redundant_upsample": ("Upsample", "Resize"),
+    "const_dequantize_optimizer": ("DequantizeLinear",),
+    "loop_optimizer": ("Loop",),
+    "q_dq_optimizer": ("QuantizeLinear", "DequantizeLinear"),
+    "einsum_optimizer": ("Einsum",),
+}
+
+
+def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
+    """Translates a concrete function; what has no translation is logged as an error, and stays in the graph.
+
+    Args:
+        concrete: The function.
+        names: What its inputs and outputs are to be called, by the name of the tensor.
+        opset: The version of ONNX's operations.
+    """
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+
+    # What was captured comes last: variables, and tensors that a layer holds, which freezing makes constants.
+    given = concrete.inputs[: len(concrete.inputs) - len(concrete.captured_inputs)]
+    inputs, outputs = ([tensor.name for tensor in side] for side in (given, concrete.outputs))
+    with tf.device("/CPU:0"):
+        frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
+        frozen = tf_loader.fix_freezing_errors_part2(frozen)
+        values = _take_out(frozen)
+        # What is deleted in a message is freed with the message.
+        frozen = type(frozen).FromString(frozen.SerializeToString())
+        with tf.Graph().as_default():
+            graph = tf_loader.tf_optimize(inputs, outputs, frozen)
+        matrices = {name: values.pop(name) for name in _matrices(graph, values)}
+        _put_constants_back(graph, values)
+        contents = {name: weights.content for name, weights in values.items()}
+        inputs = [*inputs, *(f"{name}:0" for name in matrices)]
+        try:
+            model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=False)
+        except Exception:
+            # One of tf2onnx's optimisations failed: with a copy before each, it is left out.
+            model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
+    _give_values(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
+    return model
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A large constant of TensorFlow's graph."""
+
+    dtype: int
+    shape: Any
+    content: bytes
+
+
+def _take_out(graph: Any) -> dict[str, _Weights]:
+    """Puts parameters in the place of large constants."""
+    values = {}
+    for node in graph.node:
+        if node.op == "Const" and len(content := node.attr["value"].tensor.tensor_content) > _LARGE:
+            tensor = node.attr["value"].tensor
+            shape = type(tensor.tensor_shape)()
+            shape.CopyFrom(tensor.tensor_shape)
+            values[node.name] = _Weights(tensor.dtype, shape, content)
+            node.op = "Placeholder"
+            del node.attr["value"]
+            node.attr["shape"].shape.CopyFrom(shape)
+    # Reading a variable is passing on a constant now; each that stays would be computed in a session of its own.
+    passed = {n.name: n.input[0] for n in graph.node if n.op == "Identity" and n.input[0] in values}
+    for node in graph.node:
+        node.input[:] = [passed.get(name, name) for name in node.input]
+    return values
+
+
+def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
+    """Names of the largest constants, of those that every operation takes as they are."""
+    present = values.keys() & {node.name for node in graph.node}
+    large = {name for name in present if len(values[name].content) > _LARGE_MATRIX}
+    for node in graph.node:
+        turned = node.attr["transpose_b"].b if node.op == "MatMul" else False
+        large -= {n.split(":")[0] for i, n in enumerate(node.input) if turned or (node.op, i) not in _UNCHANGED}
+    return sorted(large)
+
+
+def _give_values(graph: Any, matrices: dict[str, _Weights]) -> None:
+    """Makes weights of the parameters that are left, one by one so that none is there twice for long."""
+    parameters = [value for value in graph.input if value.name in matrices]
+    fill(graph.input, [value for value in graph.input if value.name not in matrices])
+    for value in parameters:
+        weights = matrices.pop(value.name)
+        dims = [dim.size for dim in weights.shape.dim]
+        kind = value.type.tensor_type.elem_type
+        graph.initializer.add(name=value.name, data_type=kind, dims=dims, raw_data=weights.content)
+
+
+def _put_constants_back(graph: Any, values: dict[str, _Weights]) -> None:
+    """Makes constants of the other parameters again, without their contents."""
+    for node in graph.node:
+        if node.name in values:
+            node.op = "Const"
+            del node.attr["shape"]
+            tensor = node.attr["value"].tensor
+            tensor.dtype = values[node.name].dtype
+            tensor.tensor_shape.CopyFrom(values[node.name].shape)
+
+
+def _to_onnx(
+    frozen: Any,
+    inputs: list[str],
+    outputs: list[str],
+    names: dict[str, str],
+    opset: int,
+    contents: dict[str, bytes],
+    careful: bool,
+) -> Any:
+    import tensorflow as tf
+    from tf2onnx import optimizer
+    from tf2onnx.tfonnx import process_tf_graph
+
+    with tf.Graph().as_default() as imported:
+        tf.import_graph_def(frozen, name="")
+        graph = process_tf_graph(
+            imported,
+            continue_on_error=True,
+            opset=opset,
+            input_names=inputs,
+            output_names=outputs,
+            const_node_values=contents,
+            tensors_to_rename=names,
+            custom_rewriter=[rewritten],
+        )
+        # Each optimisation copies all weights, also one that finds nothing to do.
+        present = graph.dump_node_statistics()
+        needed = {
+            name: made
+            for name, made in optimizer._get_optimizers().items()
+            if name not in _ONLY_FOR or any(present[operation] for operation in _ONLY_FOR[name])
+        }
+        return optimizer.optimize_graph(graph, catch_errors=careful, optimizers=needed).make_model("")

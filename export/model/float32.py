@@ -1,0 +1,122 @@
+"""A model that computes in half precision, made again in float32 with the same weights.
+
+Under a mixed policy the weights are float32 already, so that nothing is rounded here. ONNX could not hold the original:
+the converter silently writes bfloat16 as float16, which has another range.
+
+What was set on a layer after it was made is in neither its config nor its weights; plain values of attributes, tensors
+and functions are copied too. Whoever exports compares the copy with the original: an object of another kind may differ.
+"""
+
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExportError, in_one_line
+
+_HALF = ("bfloat16", "float16")
+
+
+def in_float32(model: Any) -> tuple[Any, str | None]:
+    """Returns the model itself, or a float32 copy and the policy's name where a layer computes in half precision.
+
+    Raises:
+        ExportError: If the copy cannot be made from the model's config.
+    """
+    policy = next((layer.dtype_policy.name for layer in model._flatten_layers() if _is_half(layer)), None)
+    if policy is None:
+        return model, None
+    import keras
+
+    default = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("float32")
+        copy = keras.saving.deserialize_keras_object(_widened(_config(model)), safe_mode=False)
+        copy.set_weights(model.get_weights())
+        _copy_attributes(model, copy)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ExportError(
+            "Expected a model that can be made again in float32 from its config. "
+            f"Received: {model.name} with policy {policy} ({in_one_line(error)})"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(default)
+    if any(_is_half(layer) for layer in copy._flatten_layers()):
+        raise ExportError(f"Expected layers with a dtype in their config. Received: {model.name} with policy {policy}")
+    return copy, policy
+
+
+def _copy_attributes(model: Any, copy: Any) -> None:
+    """Copies plain values that were set on the original's layers, and are in no config or weights."""
+    import keras
+
+    # Attributes of every layer are Keras's own.
+    own = {*vars(keras.layers.Layer()), *vars(keras.Model())}
+    layers, copies = model._flatten_layers(), copy._flatten_layers()
+    for layer, other in zip(layers, copies, strict=True):
+        for name in vars(layer).keys() - own:
+            value = _wide(vars(layer)[name])
+            if value is not _OTHER and not _equal(value, _wide(vars(other).get(name, _OTHER))):
+                setattr(other, name, value)
+
+
+_OTHER = object()
+
+
+def _wide(value: Any) -> Any:
+    """A value that can be copied, in float32 where it is of half precision; a mark for any other."""
+    import tensorflow as tf
+
+    if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):
+        return tf.cast(value, "float32") if value.dtype.name in _HALF else value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.astype("float32") if value.dtype.name in _HALF else value
+    if isinstance(value, (list, tuple)):
+        parts = [_wide(part) for part in value]
+        return _OTHER if any(part is _OTHER for part in parts) else tuple(parts) if isinstance(value, tuple) else parts
+    if isinstance(value, dict):
+        entries = {key: _wide(part) for key, part in value.items()}
+        return _OTHER if any(part is _OTHER for part in entries.values()) else entries
+    if isinstance(value, FunctionType):
+        # A function's closure may hold a layer of the original.
+        return value if value.__closure__ is None else _OTHER
+    # A name of half precision belongs to the policy.
+    plain = value is None or isinstance(value, (bool, int, float, complex, str))
+    return value if plain and not _narrow(value) else _OTHER
+
+
+def _equal(value: Any, other: Any) -> bool:
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(value) == len(other) and all(map(_equal, value, other))
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_equal(part, other[key]) for key, part in value.items())
+    if isinstance(value, FunctionType) and isinstance(other, FunctionType):
+        return value.__code__ is other.__code__
+    return other is not _OTHER and bool(np.array_equal(value, other))
+
+
+def _is_half(layer: Any) -> bool:
+    return layer.dtype_policy.compute_dtype in _HALF
+
+
+def _config(model: Any) -> dict[str, Any]:
+    import keras
+
+    config = keras.saving.serialize_keras_object(model)
+    # Optimizer and losses play no part in inference.
+    config.pop("compile_config", None)
+    return config
+
+
+def _widened(config: Any) -> Any:
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and _narrow(config["config"]["name"]):
+            return {**config, "config": {**config["config"], "name": "float32"}}
+        return {k: "float32" if k == "dtype" and _narrow(v) else _widened(v) for k, v in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_widened(v) for v in config)
+    return config
+
+
+def _narrow(name: Any) -> bool:
+    return isinstance(name, str) and name.removeprefix("mixed_") in _HALF

@@ -1,0 +1,150 @@
+"""Reads the values that a model's inputs are made for off its traced graph.
+
+Integers that pick rows of a table, or become one-hot, stay below its size: each input below the smallest of its own
+tables. If constants scale and shift floats first, as in Rescaling and Normalization, these are drawn so that the result
+is standard normal. Ranges that the graph does not show stay unknown.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .inputs import Raw
+
+# Operations that pass values on unchanged.
+_SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
+_AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+    "Mul": lambda constant, first: (constant, 0.0),
+    "RealDiv": lambda constant, first: (1 / constant, 0.0) if first else (np.nan, np.nan),
+    "AddV2": lambda constant, first: (1.0, constant),
+    "Sub": lambda constant, first: (1.0, -constant) if first else (-1.0, constant),
+}
+_STEPS = 6
+
+
+def with_ranges(function: Any) -> tuple[Raw, ...]:
+    """The inputs of a served function, with the ranges that its graph shows."""
+    inputs = function.inputs
+    if not any(_is_open(raw, function.model) for raw in inputs):
+        return inputs
+    import tensorflow as tf
+
+    with tf.device("/CPU:0"):
+        wrapped = tf.compat.v1.wrap_function(function.__call__, function.tensor_specs())
+    graph = wrapped.graph
+    tensors = {raw.name: graph.get_tensor_by_name(f"{raw.name}:0") for raw in inputs}
+    found = []
+    for raw in inputs:
+        if not _is_open(raw, function.model):
+            found.append(raw)
+        elif np.dtype(raw.dtype).kind in "iu":
+            below = _below(graph, tensors[raw.name])
+            found.append(raw if below is None else replace(raw, bounds=(0, below - 1), is_index=True))
+        else:
+            found.append(replace(raw, normal=_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
+    return tuple(found)
+
+
+def _is_open(raw: Raw, model: Any) -> bool:
+    """Whether the graph may show more about an input: tracing takes seconds, so it is done only then."""
+    import keras
+
+    dtype = np.dtype(raw.dtype)
+    if raw.preprocessing is not None or dtype.kind == "b":
+        return False
+    scales = (keras.layers.Rescaling, keras.layers.Normalization)
+    return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())
+
+
+def _below(graph: Any, tensor: Any) -> int | None:
+    """The size of the smallest table in which an input is looked up."""
+    import tensorflow as tf
+
+    sizes = []
+    for operation in graph.get_operations():
+        if operation.type == "GatherV2":
+            axis = tf.get_static_value(operation.inputs[2])
+            shape = operation.inputs[0].shape
+            size = None if shape.rank is None or axis is None else shape[int(axis)]
+            wanted = operation.inputs[1]
+        elif operation.type == "ResourceGather":
+            size, wanted = _rows(operation), operation.inputs[1]
+        elif operation.type == "OneHot":
+            size, wanted = tf.get_static_value(operation.inputs[1]), operation.inputs[0]
+        else:
+            continue
+        if size is not None and any(found is tensor for found in _integers_behind(wanted)):
+            sizes.append(int(size))
+    return min(sizes, default=None)
+
+
+def _rows(operation: Any) -> int | None:
+    """The number of rows of a variable that ResourceGather reads."""
+    shapes = getattr(operation.inputs[0], "_handle_data", None)
+    dims = shapes.shape_and_type[0].shape.dim if shapes is not None and shapes.shape_and_type else ()
+    return dims[0].size if dims else None
+
+
+def _integers_behind(tensor: Any) -> Iterator[Any]:
+    """A tensor, and the integers that it is computed from, except those of which it takes only the shape."""
+    waiting, seen = [tensor], set()
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen or not tensor.dtype.is_integer:
+            continue
+        seen.add(id(tensor))
+        yield tensor
+        if tensor.op.type not in ("Shape", "GatherV2", "Size"):
+            waiting += list(tensor.op.inputs)
+
+
+def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The mean and standard deviation with which to draw a float input."""
+    slope, shift = 1.0, 0.0
+    for _ in range(_STEPS):
+        step = next((found for found in map(_step(wrapped, tensor, given), _consumers(tensor)) if found), None)
+        if step is None:
+            break
+        tensor, (by, plus) = step
+        slope, shift = slope * by, shift * by + plus
+    mean, std = -np.asarray(shift) / np.asarray(slope), 1 / np.abs(slope)
+    known = np.all(np.isfinite(mean)) and np.all(np.isfinite(std))
+    return (np.asarray(mean, "float32"), np.asarray(std, "float32")) if known else None
+
+
+def _consumers(tensor: Any) -> Sequence[Any]:
+    return [operation for operation in tensor.consumers() if operation.type != "Shape"]
+
+
+def _step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
+    """For an operation on a tensor: the result, and the constants that scale and shift it; None for any other."""
+
+    def step(operation: Any) -> Any:
+        if operation.type in _SAME:
+            return operation.outputs[0], (1.0, 0.0)
+        if operation.type not in _AFFINE:
+            return None
+        first = operation.inputs[0] is tensor
+        other = operation.inputs[1 if first else 0]
+        if other is tensor or not _is_constant(other, given):
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            constant = wrapped.prune([], other)().numpy().astype("float64")
+            return operation.outputs[0], _AFFINE[operation.type](constant, first)
+
+    return step
+
+
+def _is_constant(tensor: Any, given: set[int]) -> bool:
+    """Whether a tensor depends neither on an input nor on a weight."""
+    waiting = [tensor]
+    for _ in range(50):
+        if not waiting:
+            return True
+        tensor = waiting.pop()
+        if id(tensor) in given or tensor.dtype.name == "resource":
+            return False
+        waiting += list(tensor.op.inputs)
+    return False

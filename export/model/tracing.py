@@ -1,0 +1,101 @@
+"""Traces a model: changes what TensorFlow and Keras do meanwhile, and reports a failure in one sentence."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+from ..errors import ExportError, in_one_line
+from ..limits import within_limits
+
+# Tracing and converting change state of the whole process: the names that tf2onnx counts, its patches of TensorFlow,
+# and its log.
+ONE_AT_A_TIME = threading.RLock()
+_inlining = ContextVar("inlining", default=False)
+
+
+@contextmanager
+def tracing(function: Any) -> Iterator[None]:
+    """Turns a failure to trace a model into an ExportError that names the shapes.
+
+    Raises:
+        ExportError: If the model cannot be traced, or exceeds a limit.
+    """
+    doing = f"the tracing of {function.model.name}"
+    try:
+        with ONE_AT_A_TIME, _scopes_kept(), _resizing_to_any_size(), within_limits(doing):
+            yield
+    except ExportError:
+        raise
+    except Exception as error:  # Whatever the model's own code raises.
+        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
+        raise ExportError(
+            f"Expected a model that TensorFlow can trace for {shapes}. "
+            f"Received: {function.model.name}, which raised {in_one_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _scopes_kept() -> Iterator[None]:
+    """Leaves Keras's scopes of names as they were: it forgets to, if TensorFlow refuses the name of a layer.
+
+    The names of all variables that are made later would begin with what was left.
+    """
+    from keras.src.backend.common import global_state
+
+    scopes = global_state.get_global_attribute("name_scope_stack", default=[], set_to_default=True)
+    before = list(scopes)
+    try:
+        yield
+    finally:
+        scopes[:] = before
+
+
+@contextmanager
+def _resizing_to_any_size() -> Iterator[None]:
+    """Lets images be resized to a size that is not known yet: Keras would compare it with 0."""
+    import keras
+    from keras.src.ops import image
+    from tensorflow import is_tensor
+
+    original = image.resize
+
+    def resize(images: Any, size: Any, **options: Any) -> Any:
+        unknown = not isinstance(images, keras.KerasTensor) and any(map(is_tensor, size))
+        return (image._resize if unknown else original)(images, size, **options)
+
+    places = (image, keras.ops.image)
+    for place in places:
+        place.resize = resize
+    try:
+        yield
+    finally:
+        for place in places:
+            place.resize = original
+
+
+@contextmanager
+def inlined() -> Iterator[None]:
+    """Inlines the functions that a function calls while this thread traces it.
+
+    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
+    look into such calls.
+    """
+    _let_threads_inline()
+    token = _inlining.set(True)
+    try:
+        yield
+    finally:
+        _inlining.reset(token)
+
+
+@cache
+def _let_threads_inline() -> None:
+    """TensorFlow's own switch, `run_functions_eagerly`, holds for all threads, and others may be training."""
+    import tensorflow as tf
+
+    function = type(tf.function(lambda: None))
+    switch = function._run_functions_eagerly.fget
+    function._run_functions_eagerly = property(lambda self: _inlining.get() or switch(self))

@@ -1,0 +1,1 @@
+"""fp16 and int8: how files become them, and how close to Keras each has to stay."""

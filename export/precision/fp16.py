@@ -1,0 +1,184 @@
+"""From float32 to fp16 with onnxruntime's tool, which logs and changes sys.path: for the worker alone.
+
+Two files are made of one: that which is published, and one that computes anywhere what a GPU makes of it. In both the
+first layers, on which all others build, stay in float32, and so may the sums of skip connections: through hundreds of
+blocks what each addition rounds away adds up.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..convert.graph import fill, inferred, inputs_of, sort_nodes, with_inner
+from ..storage.onnx_files import save
+
+# What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
+_LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), 10
+_HALF = np.finfo("float16")
+
+
+def halve(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
+    """Writes an ONNX file with weights and activations in fp16; inputs and outputs keep their types.
+
+    What every later layer amplifies is computed exactly: preprocessing and the first layer stay in float32, where the
+    layer is small, as the first convolution of an image is.
+
+    Args:
+        source: The file in float32.
+        target: The file to write.
+        share: Of all layers with weights, how many of the first stay in float32, whatever their size, rounded down.
+        sums: Whether what skip connections add up stays in float32.
+
+    Returns:
+        How many layers stayed in float32, and how many there are.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # The tool's own inference of shapes takes a copy of all weights, which may not be above 2 GB.
+    narrow = partial(convert_float_to_float16, keep_io_types=True, disable_shape_infer=True)
+    return _narrowed(source, target, share, sums, narrow)
+
+
+def simulate(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
+    """Writes an ONNX file that computes on any processor what `halve` makes a GPU compute.
+
+    A GPU adds up in float32 and rounds every result to fp16. A CPU has few operations in fp16: onnxruntime runs the
+    others in float32 and rounds nothing between them. Here all is in float32, and every weight and every result is
+    rounded, but for those of graphs inside Loop, Scan and If.
+    """
+    return _narrowed(source, target, share, sums, _rounded)
+
+
+def _narrowed(source: Path, target: Path, share: float, sums: bool, narrow: Callable[[Any], Any]) -> tuple[int, int]:
+    import onnx
+
+    model = onnx.load(source)
+    graph, shaped = model.graph, inferred(model)
+    layers = [i for i, node in enumerate(shaped.node) if node.op_type in _LAYERS]
+    exact = min(max(int(share * len(layers)), 1), len(layers))
+    kept = _leading(shaped, layers[:exact])
+    used = inputs_of(kept)
+    constants = [constant for constant in graph.initializer if constant.name in used]
+    if share * len(layers) < 1 and _bytes(constants) * _SMALL > _bytes(graph.initializer):
+        kept, constants, exact = [], [], 0
+    constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
+    kept = kept + _sums(shaped, kept) if sums else kept
+    inputs, outputs = list(graph.input), list(graph.output)
+    _leave_out(graph, shaped, kept)
+    model = narrow(model)
+    _put_back(model.graph, kept, constants, inputs, outputs)
+    save(model, target)
+    return exact, len(layers)
+
+
+def _rounded(model: Any) -> Any:
+    """Rounds every constant, every input and every result in float32 to fp16."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    for constant in graph.initializer:
+        if constant.data_type == TensorProto.FLOAT:
+            with np.errstate(over="ignore"):
+                half = np.clip(numpy_helper.to_array(constant).astype("float16"), -_HALF.max, _HALF.max)
+            constant.CopyFrom(numpy_helper.from_array(half.astype("float32"), constant.name))
+    values = (*graph.input, *graph.value_info, *graph.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    nodes: list[Any] = []
+
+    def rounded(name: str, result: str) -> None:
+        half = f"{result}__fp16"
+        nodes.append(helper.make_node("Cast", [name], [half], to=TensorProto.FLOAT16))
+        nodes.append(helper.make_node("Cast", [half], [result], to=TensorProto.FLOAT))
+
+    names = {value.name: f"{value.name}__rounded" for value in graph.input if value.name in floats}
+    for name, result in names.items():
+        rounded(name, result)
+    for node in graph.node:
+        for inner in with_inner(node):
+            inner.input[:] = [names.get(name, name) for name in inner.input]
+        nodes.append(node)
+        for i, result in enumerate(node.output):
+            if result in floats:
+                node.output[i] = f"{result}__exact"
+                rounded(node.output[i], result)
+    fill(graph.node, nodes)
+    return model
+
+
+def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
+    """Makes a graph of its own of all other nodes, with its shapes.
+
+    What they take of those that are kept are inputs of it, and what those take of them outputs.
+    """
+    made = {name for node in kept for name in node.output}
+    rest = [node for node in shaped.node if not made.intersection(node.output)]
+    used = inputs_of(rest)
+    given = {name for node in rest for name in node.output} & inputs_of(kept) - {value.name for value in graph.output}
+    fill(graph.node, rest)
+    fill(graph.value_info, [value for value in shaped.value_info if value.name not in made])
+    graph.input.extend(value for value in shaped.value_info if value.name in used & made)
+    graph.output.extend(value for value in shaped.value_info if value.name in given)
+    for i in reversed(range(len(graph.initializer))):
+        if graph.initializer[i].name not in used:
+            del graph.initializer[i]
+
+
+def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+    names = {constant.name: f"{constant.name}__float32" for constant in constants}
+    for constant in constants:
+        constant.name = names[constant.name]
+    for node in kept:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    graph.initializer.extend(constants)
+    graph.node.extend(kept)
+    fill(graph.input, inputs)
+    fill(graph.output, outputs)
+    # The casts at the edge have been put last.
+    sort_nodes(graph)
+    fill(graph.value_info, [])
+
+
+def _leading(graph: Any, layers: list[int]) -> list[Any]:
+    """The nodes that some layers need, and those that need nothing else, until the next layer or the end."""
+    makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    outputs = {value.name for value in graph.output}
+    found: set[int] = set()
+    waiting = list(layers)
+    while waiting:
+        i = waiting.pop()
+        if i not in found:
+            found.add(i)
+            waiting.extend(makers[name] for name in inputs_of([graph.node[i]]) if name in makers)
+    for i, node in enumerate(graph.node):
+        needed = {makers[name] for name in inputs_of([node]) if name in makers}
+        if needed and needed <= found and node.op_type not in _LAYERS and not outputs.intersection(node.output):
+            found.add(i)
+    return [graph.node[i] for i in sorted(found)]
+
+
+def _sums(graph: Any, kept: list[Any]) -> list[Any]:
+    """The additions of two results, and the activations right behind them, that are not kept already."""
+    constants, outputs = ({value.name for value in values} for values in (graph.initializer, graph.output))
+    typed = {value.name for value in (*graph.input, *graph.value_info)}
+    already = {name for node in kept for name in node.output}
+    found: list[Any] = []
+    made: set[str] = set()
+    for node in graph.node:
+        added = node.op_type == "Add" and not constants.intersection(node.input)
+        activated = node.op_type == "Relu" and made.issuperset(node.input)
+        if (
+            (added or activated)
+            and typed.issuperset([*node.input, *node.output])
+            and not outputs.intersection(node.output)
+        ):
+            made.update(node.output)
+            if not already.intersection(node.output):
+                found.append(node)
+    return found
+
+
+def _bytes(constants: Iterable[Any]) -> int:
+    return sum(len(constant.raw_data) for constant in constants)

@@ -1,0 +1,25 @@
+"""Tasks that write a file in another precision, with onnxruntime's tools: these log and change sys.path."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ..runtime.worker import INPUTS
+from ..storage.arrays import read_batches
+from .fp16 import halve as _halve
+from .fp16 import simulate
+from .int8 import quantise as _quantise
+
+
+def halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float, sums: bool) -> None:
+    """Writes a file in fp16, but for a share of the layers and the sums, and one that rounds as it does on a GPU."""
+    simulate(Path(source), Path(simulated), share, sums)
+    answer.write_text(json.dumps(_halve(Path(source), Path(target), share, sums)), encoding="utf-8")
+
+
+def quantise(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:
+    """Writes a file in int8, with the batches as what it is calibrated on."""
+    made = here / "quantised.onnx"
+    worst = _quantise(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)
+    shutil.move(made, target)
+    answer.write_text(json.dumps(worst), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Whether an exported form computes what Keras does."""

@@ -1,0 +1,90 @@
+"""Where two computations of a graph part: the first tensor, in the graph's order, that both have and that differs.
+
+The converter keeps the names of TensorFlow's tensors, so that those of the traced Keras model can be matched with those
+of the ONNX graph; what is laid out differently, channels first and channels last, counts as equal. onnxruntime keeps
+the names of what it does not fuse.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..model.endpoint import Served
+from ..runtime.isolated import PLAIN, Form, work
+from ..runtime.worker import ANSWER, TENSORS
+from ..storage.arrays import Batch, read_batches
+
+# Relative to the largest value of a tensor: far above rounding, far below a fault.
+_RELATIVE = 1e-3
+
+
+def differs_from_keras(function: Served, model: Path, batch: Batch) -> str:
+    """Names the first tensor of an ONNX file, not optimised, that differs from the traced Keras model's."""
+    order, (received,) = _tensors(model, batch, [PLAIN])
+    return _sentence(order, _traced_tensors(function, batch, order), received, "Keras")
+
+
+def differs_from_plain(model: Path, batch: Batch, form: Form) -> str:
+    """Names the first tensor that onnxruntime computes differently in some form than without optimisation."""
+    order, (expected, received) = _tensors(model, batch, [PLAIN, form])
+    return _sentence(order, expected, received, PLAIN.name)
+
+
+def _sentence(order: Mapping[str, str], expected: Batch, received: Batch, reference: str) -> str:
+    compared = 0
+    for name, operation in order.items():
+        if name not in expected or name not in received or expected[name].dtype.kind != "f":
+            continue
+        difference, scale = (
+            _difference(expected[name], received[name]),
+            float(np.max(np.abs(expected[name]), initial=0)),
+        )
+        if difference is None:
+            continue
+        compared += 1
+        if not difference <= _RELATIVE * scale + 1e-6:
+            return (
+                f"The first tensor that differs from {reference} is {name} ({operation}), "
+                f"by {difference:.3g} where the largest value is {scale:.3g}."
+            )
+    return f"None of the {compared} tensors inside the graph that can be matched with {reference} differs."
+
+
+def _difference(expected: np.ndarray, received: np.ndarray) -> float | None:
+    """The largest difference in the layout that fits best; None where none fits, such as behind a pooled axis kept."""
+    layouts = [expected]
+    if expected.ndim > 2:
+        layouts += [np.moveaxis(expected, -1, 1), np.moveaxis(expected, 1, -1)]
+    fitting = [layout for layout in layouts if layout.shape == received.shape]
+    return min((float(np.max(np.abs(layout - received), initial=0)) for layout in fitting), default=None)
+
+
+def _tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str, str], list[Batch]]:
+    """The operation behind each tensor in the graph's order, and its value in each form."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    order = {name: node.op_type for node in graph.node for name in node.output}
+    tasks = [(TENSORS, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
+    with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
+        work(Path(folder), tasks, [form.name for form in forms], {"": batch})
+        return order, [read_batches(Path(folder) / f"{ANSWER}-{i}")[""] for i in range(len(forms))]
+
+
+def _traced_tensors(function: Served, batch: Batch, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    from ..model.tracing import inlined
+
+    with inlined(), tf.device("/CPU:0"):
+        wrapped = tf.compat.v1.wrap_function(function.__call__, function.tensor_specs())
+        there: dict[str, Any] = {t.name: t for op in wrapped.graph.get_operations() for t in op.outputs}
+        fetched = {name: there[name] for name in names if name in there}
+        feeds = [there[f"{raw.name}:0"] for raw in function.inputs]
+        values = wrapped.prune(feeds, list(fetched.values()))(
+            *[tf.constant(batch[raw.name]) for raw in function.inputs]
+        )
+    return {name: value.numpy() for name, value in zip(fetched, values, strict=True)}

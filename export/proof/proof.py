@@ -1,0 +1,252 @@
+"""Compares every exported form of a model with Keras."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ParityError
+from ..model.endpoint import Served
+from ..model.inputs import examples
+from ..precision.tolerances import FP32, TOLERANCES
+from ..runtime.isolated import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
+from ..storage.arrays import Batch, write_batches
+from ..storage.schema import PROBABILITIES
+from .bisect import differs_from_keras, differs_from_plain
+from .logits import in_layout_of, run_to_logits
+from .parity import Parity, compare
+from .recorded import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
+from .reference import BEFORE, Reference
+
+_RECORDED_BYTES = 16 * 2**20
+# For int8: how much more than was measured a later verification allows, as a factor and as a difference.
+_ROOM, _MORE = 1.5, 0.01
+# The kind of decision of the logits of an activation.
+_LOGITS = {"softmax": "argmax", "sigmoid": "sign", None: None}
+
+
+def prove(
+    reference: Reference,
+    *,
+    saved_model: Callable[[Batch], Batch] | None = None,
+    onnx: Path | None = None,
+    simulated: Path | None = None,
+    precision: str = FP32,
+    device: str | None = None,
+    locate: bool = True,
+) -> dict[str, Any]:
+    """Compares forms of a model with Keras.
+
+    Args:
+        reference: Keras's answers.
+        saved_model: Runs a SavedModel on a batch.
+        onnx: An ONNX file.
+        simulated: An ONNX file that rounds as a GPU does in fp16.
+        precision: Whose tolerances hold.
+        device: As `run_everywhere` takes it.
+        locate: Whether the error message names the first tensor that differs.
+
+    Returns:
+        The contents of parity.json: the comparisons, their worst figures, the tolerance and the weak outputs.
+
+    Raises:
+        ParityError: If one differs; the message names the pair and the input.
+    """
+    candidates: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    if saved_model is not None:
+        candidates["SavedModel"] = saved_model
+    if onnx is not None:
+        answers, absent = run_everywhere(onnx, reference.inputs, device)
+        candidates |= answers
+    if simulated is not None:
+        candidates |= run_forms(simulated, reference.inputs, (SIMULATED,))
+    judge = _Judge(reference, precision)
+    records, weak = [], reference.weak()
+    for name, candidate in candidates.items():
+        try:
+            records.append(judge.outputs(name, candidate, reference.inputs))
+        except ParityError as error:
+            if name not in FORMS or not locate:
+                raise
+            assert onnx is not None
+            where = _where(judge, onnx, candidate, FORMS[name])
+            raise ParityError(f"{error}. {where}") from error
+    for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
+        if file is not None and judge.logits:
+            if (record := judge.before_activations(file, form)) is not None:
+                records.append(record)
+            else:
+                weak = dict.fromkeys(judge.logits, "The graph does not show the input of its activation.") | weak
+    if onnx is None:
+        weak = judge.hidden() | weak
+    own = {"atol": reference.atol, "rtol": reference.rtol}
+    tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
+    proof = summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
+    if reference.larger is None:
+        return proof
+    again = prove(
+        reference.larger, saved_model=saved_model, onnx=onnx, simulated=simulated, precision=precision, device=device,
+        locate=locate,
+    )  # fmt: skip
+    return _joined(proof, again, "larger inputs")
+
+
+def with_larger_weights(
+    reference: Reference, proof: dict[str, Any], write: Callable[[Served, Path], None], folder: Path
+) -> dict[str, Any]:
+    """Extends a weak proof: converts the same network with larger weights, so that inputs move more of its outputs.
+
+    Args:
+        reference: Keras's answers.
+        proof: The result of `prove`.
+        write: Writes a served function as an ONNX file.
+        folder: A folder for temporary files.
+
+    Returns:
+        The proof, with these comparisons if there are any.
+
+    Raises:
+        ParityError: If the larger network is not converted correctly.
+    """
+    if not proof["weak"] or (other := reference.with_larger_weights()) is None:
+        return proof
+    with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=folder) as beside:
+        file = Path(beside) / "model.onnx"
+        write(other.function, file)
+        again = prove(other, onnx=file, device="cpu", locate=False)
+    return _joined(proof, again, f"weights {other.function.weights_times} times as large")
+
+
+def _joined(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, Any]:
+    """Adds what was compared again in another way; weak is what is so in both."""
+    compared = [
+        {**pair, "candidate": f"{pair['candidate']}, {told}"}
+        for pair in again["comparisons"]
+        if pair["status"] == "compared"
+    ]
+    still = {name: why for name, why in proof["weak"].items() if name in again["weak"]}
+    return proof | {"comparisons": [*proof["comparisons"], *compared], "weak": still}
+
+
+class _Judge:
+    """Compares answers with a reference, by the tolerances of a precision."""
+
+    def __init__(self, reference: Reference, precision: str) -> None:
+        self.reference = reference
+        self.activation = reference.function.activation
+        self.agreement = TOLERANCES[precision].agreement
+        self.allowed = reference.allowed(precision)
+        self.logits = [name.removesuffix(BEFORE) for name in self.allowed if BEFORE in name]
+        self.expected = reference.expected
+
+    def outputs(self, name: str, candidate: Any, inputs: Mapping[str, Batch]) -> Parity:
+        """Compares outputs on all inputs or some of them."""
+        gates = self.reference.function.gates
+        return compare(
+            {key: self.expected[key] for key in inputs},
+            candidate,
+            inputs,
+            atol=0.0,
+            floor=self.allowed,
+            unsettled=self.reference.noise().unsettled,
+            decision=decision_of(self.activation, gates.output if gates else None),
+            agreement=self.agreement,
+            names=("Keras", name),
+        )
+
+    def hidden(self) -> dict[str, str]:
+        """Outputs that move less than they may differ by, where nothing is compared before their activation."""
+        return {
+            name: "Its activation saturates, and what it is taken of is not compared."
+            for name in self.logits
+            if not (self.reference.ranges(name) > self.allowed[name]).any()
+        }
+
+    def before_activations(self, file: Path, form: Form) -> Parity | None:
+        """Compares the logits, if an ONNX file shows them."""
+        expected = self.reference.logits
+        received = run_to_logits(file, self.logits, self.reference.inputs, form)
+        if received is None:
+            return None
+        expected = {name: {key: expected[name][key] for key in batch} for name, batch in received.items()}
+        return compare(
+            expected,
+            {n: {key: in_layout_of(y, expected[n][key]) for key, y in batch.items()} for n, batch in received.items()},
+            self.reference.inputs,
+            atol=0.0,
+            floor={key: self.allowed[key + BEFORE] for key in self.logits},
+            decision={PROBABILITIES: _LOGITS[self.activation]},
+            agreement=self.agreement,
+            names=("Keras", f"{form.name}{BEFORE}"),
+        )
+
+
+def measure(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
+    """Compares an ONNX file with Keras, and takes the measured difference, with some room, as the tolerance."""
+    answers, absent = run_everywhere(model, reference.inputs, device)
+    expected, gates = reference.expected, reference.function.gates
+    worst = max(
+        float(np.max(np.abs(y - expected[name][output])))
+        for outputs in answers.values()
+        for name, batch in outputs.items()
+        for output, y in batch.items()
+    )
+    tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "agreement": 0.0}
+    tolerance["decision"] = decision_of(reference.function.activation, gates.output if gates else None)
+    records = [
+        compare(expected, outputs, reference.inputs, names=("Keras", name), **tolerance)
+        for name, outputs in answers.items()
+    ]
+    return summarise(records, absent, "Keras")
+
+
+def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: str) -> dict[str, Any]:
+    """Puts records together with the worst of their figures, and names what could not be compared."""
+    agreements = [c.argmax_agreement for c in comparisons if c.argmax_agreement is not None]
+    return {
+        "max_abs_diff": max(c.max_abs_diff for c in comparisons),
+        "max_rel_diff": max(c.max_rel_diff for c in comparisons),
+        "argmax_agreement": min(agreements, default=None),
+        "comparisons": [
+            *({"status": "compared", **c.to_dict()} for c in comparisons),
+            *(
+                {"status": "not available", "reference": reference, "candidate": c, "reason": r}
+                for c, r in absent.items()
+            ),
+        ],
+    }
+
+
+def _where(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
+    """Names the tensor at which an ONNX file departs from Keras, on the first input where it does."""
+    for name, batch in judge.reference.inputs.items():
+        try:
+            judge.outputs(form.name, {name: candidate[name]}, {name: batch})
+        except ParityError:
+            # The form without optimisation is judged first: where another one fails, that one has passed.
+            if form == PLAIN:
+                return differs_from_keras(judge.reference.function, model, batch)
+            return differs_from_plain(model, batch, form)
+    return ""
+
+
+def record(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
+    """Stores the smallest inputs, at least one, Keras's outputs and the allowed differences; returns their names."""
+    recorded: dict[str, Batch] = {}
+    size, unsettled = 0, reference.noise().unsettled
+    for name in sorted(reference.inputs, key=lambda name: examples(reference.inputs[name])):
+        arrays = {f"{INPUT}{key}": x for key, x in reference.inputs[name].items()}
+        arrays |= {f"{OUTPUT}{key}": y for key, y in reference.expected[name].items()}
+        arrays |= {f"{UNSETTLED}{key}": y for key, y in unsettled.get(name, {}).items()}
+        size += sum(array.nbytes for array in arrays.values())
+        if recorded and size > _RECORDED_BYTES:
+            break
+        recorded[name] = arrays
+    first = next(iter(recorded.values()))
+    first |= {f"{ALLOWED}{key}": y for key, y in allowed.items() if BEFORE not in key}
+    write_batches(path, recorded)
+    return list(recorded)

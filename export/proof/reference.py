@@ -1,0 +1,268 @@
+"""The reference for every exported form: the caller's model, its answers, and how precisely they are known.
+
+Inputs are random and real. An output that they do not move proves little: then larger inputs are tried, and an output
+that still does not move is called weak. `tolerances.py` has the tolerances, which hold for each channel of each output,
+and for the logits where an output ends in a softmax or sigmoid.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ParityError
+from ..model.endpoint import Served, raw_samples
+from ..model.inputs import check_raw, examples, random_inputs, real_inputs
+from ..precision.tolerances import FP32, TOLERANCES
+from ..storage.arrays import Batch
+from .parity import channel_ranges, compare, largest
+from .rounding import UNITS, Noise, noise
+
+BATCH_SIZES = (1, 2, 7, 32)
+# This suffix of an output's name stands for its logits, the input of its activation.
+BEFORE = ", before its activation"
+# The factors of the larger inputs that are tried where others move nothing.
+_LARGER = (10, 1000)
+# How far a half-precision model may be from its float32 copy: in roundings of its own type, measured and of the range.
+_HALF_ROUNDINGS, _HALF_SHARE, _HALF_EXAMPLES = 8, 16, 8
+_TOGETHER = (2, 3)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The answers of a served function.
+
+    Attributes:
+        function: The function.
+        inputs: Batches by name.
+        answers: The function's answers to each batch: its outputs, and under their names plus `BEFORE` the logits, if
+            they are known.
+        seed: Seeds the random inputs.
+        atol: The absolute difference that the caller allows, in place of the precision's own for probabilities.
+        rtol: The difference that the caller allows as a share of ranges, in place of the precision's own and of its
+            roundings to fp16.
+        change: How far a model of half precision is from its float32 copy.
+        larger: The same on larger inputs, if they move an output that these do not. It is a reference of its own: what
+            large values round to must not excuse anything at small ones.
+    """
+
+    function: Served
+    inputs: dict[str, Batch]
+    answers: dict[str, Batch]
+    seed: int
+    atol: float | None = None
+    rtol: float | None = None
+    change: dict[str, Any] | None = None
+    larger: "Reference | None" = None
+    _noise: dict[str, Noise] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def expected(self) -> dict[str, Batch]:
+        """The outputs without the logits."""
+        return {name: {key: y for key, y in batch.items() if BEFORE not in key} for name, batch in self.answers.items()}
+
+    @property
+    def logits(self) -> dict[str, Batch]:
+        """The logits, by the name of their output."""
+        return {
+            name: {key.removesuffix(BEFORE): y for key, y in batch.items() if BEFORE in key}
+            for name, batch in self.answers.items()
+        }
+
+    def noise(self, dtype: str = "float32") -> Noise:
+        """How far roundings of a type move the answers."""
+        if dtype not in self._noise:
+            unit, model = UNITS[dtype], self.function.model
+            self._noise[dtype] = noise(self._run, model, self.inputs, self.answers, unit, self.seed)
+        return self._noise[dtype]
+
+    def allowed(self, precision: str = FP32) -> dict[str, np.ndarray]:
+        """How far a form may differ in each channel of each answer."""
+        chosen, own = TOLERANCES[precision], TOLERANCES[FP32]
+        found = {}
+        for name, moved in self.noise(own.dtype).floats.items():
+            ranges, before = self.ranges(name), self.noise(own.dtype).floats.get(name + BEFORE)
+            if before is not None:
+                # A softmax moves at most half as far as its logits, a sigmoid a quarter.
+                moved = np.maximum(moved, before.max() / 2)
+            rtol = chosen.rtol if before is None else 0.0
+            found[name] = own.roundings * moved + (rtol if self.rtol is None else self.rtol) * ranges
+            found[name] = found[name] + ((self.atol or 0.0) if before is None or self.atol is not None else chosen.atol)
+            if chosen.dtype != own.dtype and before is None and self.rtol is None:
+                # An output that nothing moves has no range: its values serve instead.
+                reach = float(ranges.max(initial=0.0)) or largest(self._of(name))
+                roundings = chosen.roundings * self.noise(chosen.dtype).floats[name]
+                found[name] = found[name] + np.minimum(roundings, chosen.most * reach)
+        return found
+
+    def ranges(self, name: str) -> np.ndarray:
+        """How far apart the values of each channel of an answer are."""
+        return channel_ranges(self._of(name))
+
+    def weak(self) -> dict[str, str]:
+        """The outputs of which a comparison proves little, and why."""
+        found, own = {}, TOLERANCES[FP32]
+        for name in self.function.outputs:
+            ranges = self.ranges(name)
+            roundings = own.roundings * self.noise(own.dtype).floats.get(name, np.zeros(1))
+            if not (ranges > roundings).any():
+                found[name] = "It hardly changes with the input." if ranges.any() else "It is the same for every input."
+        return found
+
+    def with_larger_weights(self) -> "Reference | None":
+        """The same network with larger weights, if inputs then move an output that they do not move here; else None."""
+        weak = self.weak()
+        for times in _LARGER if weak else ():
+            function = replace(self.function, weights_times=times)
+            answers = _all_answers(function, self.inputs)
+            if all(np.isfinite(y).all() for given in answers.values() for y in given.values()):
+                other = replace(self, function=function, answers=answers, larger=None, _noise={})
+                if len(other.weak()) < len(weak):
+                    return other
+        return None
+
+    def is_batchable(self) -> bool:
+        """Whether f(a, b) = f(a), f(b): examples are independent, and the first axis of every output counts them."""
+        parts = [random_inputs(self.function.inputs, (n,), self.seed + n, self._known()) for n in _TOGETHER]
+        one, other = (batches[next(iter(batches))] for batches in parts)
+        pairs = [(one, other)]
+        if (real := self._known()) is not None and examples(real) > 1:
+            half = min(examples(real) // 2, 8)
+            pairs.append(({k: x[:half] for k, x in real.items()}, {k: x[half : 2 * half] for k, x in real.items()}))
+        return all(self._are_independent(*pair) for pair in pairs)
+
+    def hold_to_original(self, original: Any) -> dict[str, Any] | None:
+        """Compares the float32 copy with the half-precision model it was made from, if there is one.
+
+        Raises:
+            ParityError: If they differ by more than that precision explains.
+        """
+        if self.function.trained_precision is None:
+            return None
+        trained, few = replace(self.function, model=original), self.few()
+        dtype = self.function.trained_precision.removeprefix("mixed_")
+        given = {name: _float32(trained.numpy(batch)) for name, batch in few.items()}
+        expected = {name: _float32({k: self.answers[name][k] for k in given[name]}) for name in few}
+        floor = {
+            name: _HALF_ROUNDINGS * moved + _HALF_SHARE * UNITS[dtype] * self.ranges(name)
+            for name, moved in self.noise(dtype).floats.items()
+        }
+        unsettled = self.noise(dtype).unsettled
+        record = compare(
+            given, expected, few, atol=0.0, floor=floor, unsettled=unsettled, decision=None,
+            names=(f"Keras in {self.function.trained_precision}", "its float32 copy"),
+        )  # fmt: skip
+        agreements = [
+            np.ravel(np.argmax(y, -1) == np.argmax(expected[name][output], -1))
+            for name, outputs in given.items()
+            for output, y in outputs.items()
+            if output in self.function.answers and y.ndim > 0
+        ]
+        return {
+            "trained_precision": self.function.trained_precision,
+            "max_abs_diff": record.max_abs_diff,
+            "argmax_agreement": float(np.mean(np.concatenate(agreements))) if agreements else None,
+        }
+
+    def _run(self, batch: Batch) -> Batch:
+        return _answers(self.function, batch)
+
+    def _of(self, name: str) -> list[np.ndarray]:
+        """An answer to all inputs."""
+        return [batch[name] for batch in self.answers.values()]
+
+    def _known(self) -> Batch | None:
+        """All real inputs, if there are any."""
+        real = [batch for name, batch in self.inputs.items() if name.startswith("real")]
+        return {name: np.concatenate([batch[name] for batch in real]) for name in real[0]} if real else None
+
+    def few(self) -> dict[str, Batch]:
+        """Some small batches."""
+        small = {name: batch for name, batch in self.inputs.items() if examples(batch) <= _HALF_EXAMPLES}
+        return small or dict([next(iter(self.inputs.items()))])
+
+    def _are_independent(self, one: Batch, other: Batch) -> bool:
+        apart = {"first": one, "second": other}
+        alone = {name: self.function.numpy(batch) for name, batch in apart.items()}
+        both = {name: np.concatenate([one[name], other[name]]) for name in one}
+        together, count = self.function.numpy(both), examples(one)
+        for batch, given in ((one, alone["first"]), (other, alone["second"]), (both, together)):
+            if any(y.ndim == 0 or len(y) != examples(batch) for y in given.values()):
+                return False
+        parts = {
+            "first": {name: y[:count] for name, y in together.items()},
+            "second": {name: y[count:] for name, y in together.items()},
+        }
+        try:
+            compare(alone, parts, apart, atol=0.0, floor=self.allowed(), decision=None)
+        except ParityError:
+            return False
+        return True
+
+
+def checked_reference(
+    function: Served,
+    model: Any,
+    samples: Any,
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    seed: int = 0,
+    atol: float | None = None,
+    rtol: float | None = None,
+) -> Reference:
+    """Runs a served function on random and real inputs, and on larger ones if those leave an output unmoved.
+
+    Args:
+        function: The function.
+        model: The caller's model; one of half precision has to agree with the function's float32 copy.
+        samples: Real raw inputs, or None.
+        batch_sizes: Sizes of the batches.
+        seed: Seeds the random inputs.
+        atol: See `Reference`.
+        rtol: See `Reference`.
+
+    Raises:
+        ParityError: If the float32 copy computes something else.
+        ValueError: If samples do not fit, or are needed to draw inputs.
+    """
+    real = real_batch(function, samples)
+    inputs = {**random_inputs(function.inputs, batch_sizes, seed, real), **real_inputs(real, batch_sizes)}
+    reference = Reference(function, inputs, _all_answers(function, inputs), seed, atol, rtol)
+    weak = reference.weak()
+    for times in _LARGER if weak else ():
+        larger = {f"{name}, {times} times as large": _times(batch, times) for name, batch in reference.few().items()}
+        answers = _all_answers(function, larger)
+        if all(np.isfinite(y).all() for given in answers.values() for y in given.values()):
+            grown = replace(reference, inputs=larger, answers=answers, larger=None, _noise={})
+            if len(left := weak.keys() & grown.weak().keys()) < len(weak):
+                reference, weak = replace(reference, larger=grown), {name: weak[name] for name in left}
+        if not weak:
+            break
+    return replace(reference, change=reference.hold_to_original(model))
+
+
+def real_batch(function: Served, samples: Any) -> Batch | None:
+    """Checks samples, and returns them as raw inputs by name."""
+    batch = raw_samples(function, samples)
+    if batch is not None:
+        check_raw(batch, function.inputs)
+    return batch
+
+
+def _all_answers(function: Served, inputs: Mapping[str, Batch]) -> dict[str, Batch]:
+    return {name: _answers(function, batch) for name, batch in inputs.items()}
+
+
+def _answers(function: Served, batch: Batch) -> Batch:
+    outputs, logits = function.numpy_with_logits(batch)
+    return outputs | {f"{name}{BEFORE}": y for name, y in logits.items()}
+
+
+def _times(batch: Batch, times: int) -> Batch:
+    return {name: x * x.dtype.type(times) if x.dtype.kind == "f" else x for name, x in batch.items()}
+
+
+def _float32(batch: Batch) -> Batch:
+    """Floats of any precision as float32."""
+    return {name: y if y.dtype.kind in "biu" else y.astype("float32") for name, y in batch.items()}

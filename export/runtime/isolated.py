@@ -1,0 +1,139 @@
+"""onnxruntime in a process of its own: where it crashes, that is a result and not the end of the caller."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DeviceError, ExportError
+from ..limits import watched
+from ..storage.arrays import Batch, read_batches, write_batches
+from .providers import CPU, CUDA
+from .worker import ANSWER, FAILURE, INPUTS, JOB, RUN
+
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.worker import main; main(sys.argv[2])"
+_ERRORS = {"ExportError": ExportError, "DeviceError": DeviceError}
+_TAIL = 300
+
+
+@dataclass(frozen=True)
+class Form:
+    """A way to run an ONNX file.
+
+    Attributes:
+        name: What to call it.
+        provider: onnxruntime's execution provider.
+        optimise: Whether onnxruntime may change the graph.
+    """
+
+    name: str
+    provider: str = CPU
+    optimise: bool = True
+
+
+PLAIN, OPTIMISED = Form("onnxruntime, not optimised", optimise=False), Form("onnxruntime, optimised")
+ON_CUDA = Form("onnxruntime, CUDA", provider=CUDA)
+# Of a file of its own, which rounds every result to fp16.
+SIMULATED = Form("onnxruntime, rounding as on a GPU")
+FORMS = {form.name: form for form in (PLAIN, OPTIMISED, ON_CUDA)}
+
+
+def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) -> dict[str, dict[str, Batch]]:
+    """Runs an ONNX file in several ways on several batches, one process for all of them.
+
+    Returns:
+        For each form, by its name, the outputs for each batch.
+
+    Raises:
+        ExportError: If onnxruntime does not open or run the file, or its process dies.
+        DeviceError: If it would run on another provider.
+    """
+    tasks = [(RUN, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
+    with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
+        work(Path(folder), tasks, [form.name for form in forms], batches)
+        return {form.name: read_batches(Path(folder) / f"{ANSWER}-{i}") for i, form in enumerate(forms)}
+
+
+def run_everywhere(
+    model: Path, batches: Mapping[str, Batch], device: str | None = None
+) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
+    """Runs an ONNX file in every way it will be run, each provider in a process of its own.
+
+    Args:
+        model: The file.
+        batches: What to run it on.
+        device: "cpu" leaves CUDA out; "cuda" makes it an error if that is not there; None uses it where it is.
+
+    Returns:
+        The outputs by form and batch, and for each form that this machine does not have, the reason.
+
+    Raises:
+        ExportError: If onnxruntime does not run the file.
+        DeviceError: If CUDA was asked for and is not there.
+    """
+    answers = run_forms(model, batches, (PLAIN, OPTIMISED))
+    if device == "cpu":
+        return answers, {ON_CUDA.name: "It was left out."}
+    try:
+        return answers | run_forms(model, batches, (ON_CUDA,)), {}
+    except DeviceError as error:
+        if device == "cuda":
+            raise
+        return answers, {ON_CUDA.name: str(error)}
+
+
+def work(
+    folder: Path,
+    tasks: Sequence[tuple[str, Mapping[str, Any]]],
+    names: Sequence[str],
+    batches: Mapping[str, Batch] | None = None,
+) -> None:
+    """Has tasks of the worker done in a process of its own; their answers are then in the folder.
+
+    Raises:
+        ExportError: If a task fails or the process dies; the message names the task.
+        DeviceError: If a provider is not there.
+    """
+    job = {"tasks": [{"do": do, "arguments": arguments} for do, arguments in tasks]}
+    (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
+    if batches is not None:
+        write_batches(folder / INPUTS, batches)
+    code = _START.format(package=__package__)
+    command = [sys.executable, "-c", code, json.dumps(sys.path), str(folder)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=_environment()
+    )
+    with process, watched(process.pid, process.kill) as exceeded:
+        try:
+            said = process.communicate()[1]
+        except BaseException:
+            process.kill()
+            raise
+    if (folder / FAILURE).is_file():
+        failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        raise _ERRORS[failure["error"]](failure["message"])
+    # A process that dies after its last answer, when its libraries are taken down, has done what it was asked.
+    doing = next((name for i, name in enumerate(names) if not (folder / f"{ANSWER}-{i}").exists()), None)
+    if exceeded and doing is not None:
+        raise ExportError(f"Expected {doing} to run. Received: its process took {exceeded[0]}")
+    if process.returncode != 0 and doing is not None:
+        raise ExportError(f"Expected {doing} to run. Received: its process {_death(process.returncode, said)}")
+
+
+def _environment() -> dict[str, str]:
+    # Warnings that are errors in the caller's process are the caller's.
+    return {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+
+
+def _death(code: int, said: str) -> str:
+    said = said.strip()[-_TAIL:]
+    message = f", and said: {said}" if said else ""
+    if code < 0:
+        return f"died of {signal.Signals(-code).name}{message}"
+    return f"ended with exit code {code}{message}"

@@ -1,0 +1,34 @@
+"""What runs in a process of its own; `isolated.py` is the other side.
+
+A job is a folder with `job.json` and arrays. Each answer appears whole, under its own name, or not at all, so that the
+other side knows what had been done when the process died.
+
+The function of a task takes the folder, the path of its answer, and its own arguments. Its module is imported there and
+not here: tasks import onnxruntime and its tools, which log and change sys.path.
+"""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+from ..errors import ExportError
+
+ANSWER, JOB, INPUTS, FAILURE = "answer", "job.json", "inputs", "failure.json"
+# The tasks, by their modules in this package and their functions.
+RUN, TENSORS, PROFILE, RACE = (f"runtime.jobs:{name}" for name in ("run", "tensors", "profile", "race"))
+HALVE, QUANTISE = "precision.jobs:halve", "precision.jobs:quantise"
+_PACKAGE = __package__.rpartition(".")[0]
+
+
+def main(folder: str) -> None:
+    """Does the job of a folder; an error that has a sentence is an answer too."""
+    here = Path(folder)
+    job = json.loads((here / JOB).read_text(encoding="utf-8"))
+    try:
+        for number, task in enumerate(job["tasks"]):
+            module, function = task["do"].split(":")
+            perform = getattr(import_module(f"{_PACKAGE}.{module}"), function)
+            perform(here, here / f"{ANSWER}-{number}", **task["arguments"])
+    except ExportError as error:
+        failure = {"error": type(error).__name__, "message": str(error), "task": number}
+        (here / FAILURE).write_text(json.dumps(failure), encoding="utf-8")

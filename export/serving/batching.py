@@ -1,0 +1,209 @@
+"""Runs waiting requests together.
+
+One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
+takes the first request and all that fit into one batch with it. It waits for more only if others are about to come:
+most clients ask again when they have their answer, so it waits until there are as many requests as at the end of one of
+the last runs, and no longer than the delay. A full queue refuses requests at once. A request whose client has left is
+not run.
+
+If an answer depends on the other examples of its batch, each request is a run of its own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..model.inputs import cut, examples
+from ..predictor import checked
+from ..storage.arrays import Batch
+from .errors import QueueFull
+
+# Some clients that ask again are still on their way when a run ends: the most of this many runs are expected.
+_RUNS = 4
+
+
+@dataclass(eq=False)
+class _Job:
+    batch: Batch
+    answer: "asyncio.Future[Batch]"
+    since: float
+    examples: int = field(init=False)
+    elements: int = field(init=False)
+    shapes: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.examples = examples(self.batch)
+        self.elements = sum(x.size for x in self.batch.values())
+        # Only examples of equal shape can be one batch.
+        self.shapes = tuple((name, x.shape[1:]) for name, x in sorted(self.batch.items()))
+
+
+class Batcher:
+    """Runs batches of what is submitted.
+
+    Args:
+        run: Computes a batch. It is called in one thread.
+        max_batch_size: How many examples to run at once.
+        max_elements: How many elements all inputs may have together in one run. A larger request runs in pieces,
+            down to one example at a time.
+        max_delay: How many seconds a request may wait for others.
+        queue: How many requests may wait.
+        batchable: Whether requests may be run together, and in pieces.
+        observe: Gets the number of examples in each run, and its seconds, in the thread that runs.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Batch], Batch],
+        *,
+        max_batch_size: int,
+        max_elements: int,
+        max_delay: float,
+        queue: int,
+        batchable: bool = True,
+        observe: Callable[[int, float], None] = lambda examples, seconds: None,
+    ) -> None:
+        self._run, self._observe, self._batchable = run, observe, batchable
+        self._max_batch_size, self._max_elements = max_batch_size, max_elements
+        self._max_delay, self._queue = max_delay, queue
+        self._jobs: deque[_Job] = deque()
+        self._changed = asyncio.Event()
+        # How many requests there were when each of the last runs ended, and when the last run ended.
+        self._company: deque[int] = deque(maxlen=_RUNS)
+        self._ended = 0.0
+        self._thread = ThreadPoolExecutor(1, "inference")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one is refused."""
+        return len(self._jobs) >= self._queue
+
+    async def submit(self, batch: Batch) -> Batch:
+        """Waits for the outputs of a batch; if the wait is cancelled, the batch is not run.
+
+        Raises:
+            QueueFull: If too many others wait.
+            Exception: What `run` raises on this batch alone.
+        """
+        if self.full:
+            raise QueueFull
+        loop = asyncio.get_running_loop()
+        if self._task is None:
+            self._task = loop.create_task(self._work())
+        job = _Job(batch, loop.create_future(), loop.time())
+        self._jobs.append(job)
+        self._changed.set()
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            with suppress(ValueError):
+                self._jobs.remove(job)
+            raise
+
+    async def close(self) -> None:
+        """Stops. Nothing may be waiting."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._thread.shutdown(wait=False)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            jobs = await self._next()
+            if len(jobs) == 1 or not await self._answer(jobs):
+                # Requests that failed together are run one by one, so that none suffers from another.
+                for job in jobs:
+                    await self._answer([job])
+            self._company.append(len(jobs) + len(self._jobs))
+            self._ended = loop.time()
+
+    async def _next(self) -> list[_Job]:
+        while not self._jobs or self._patience() > 0:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience() if self._jobs else None):
+                    await self._changed.wait()
+        return self._taken()
+
+    def _patience(self) -> float:
+        """The seconds for which the first job still waits for others."""
+        first = self._jobs[0]
+        is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
+        # Clients that had their answers longer ago than the delay will not come back within it.
+        all_are_here = len(self._jobs) >= max(self._company, default=0) or first.since - self._ended > self._max_delay
+        if is_full or all_are_here or not self._batchable:
+            return 0
+        return first.since + self._max_delay - asyncio.get_running_loop().time()
+
+    def _taken(self) -> list[_Job]:
+        """Takes the first job and those that fit to it; the others keep their order."""
+        first = self._jobs.popleft()
+        taken, left, size, elements = [first], deque[_Job](), first.examples, first.elements
+        for job in self._jobs:
+            fits = size + job.examples <= self._max_batch_size and elements + job.elements <= self._max_elements
+            if self._batchable and fits and job.shapes == first.shapes:
+                taken.append(job)
+                size, elements = size + job.examples, elements + job.elements
+            else:
+                left.append(job)
+        self._jobs = left
+        return taken
+
+    async def _answer(self, jobs: list[_Job]) -> bool:
+        """Runs jobs together and answers them; False, and no answer, where several have failed together."""
+        loop = asyncio.get_running_loop()
+        try:
+            outputs = await loop.run_in_executor(self._thread, partial(self._computed, jobs))
+        except Exception as error:  # Whatever a runtime raises belongs to the request, not to the server.
+            if len(jobs) > 1:
+                return False
+            if not jobs[0].answer.done():
+                jobs[0].answer.set_exception(error)
+            return True
+        for job, output in zip(jobs, outputs, strict=True):
+            if not job.answer.done():
+                job.answer.set_result(output)
+        return True
+
+    def _computed(self, jobs: list[_Job]) -> list[Batch]:
+        batch = jobs[0].batch
+        if not self._batchable:
+            return [self._timed(batch)]
+        if len(jobs) > 1:
+            batch = {name: np.concatenate([job.batch[name] for job in jobs]) for name in batch}
+        parts: list[Batch] = []
+        for part in cut(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
+            if all(job.answer.done() for job in jobs):
+                # Nobody waits for the remaining pieces.
+                return [{} for _ in jobs]
+            parts.append(checked(self._timed(part), examples(part)))
+        outputs = parts[0]
+        if len(parts) > 1:
+            outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
+        ends = np.cumsum([job.examples for job in jobs])
+        return [
+            {name: y[end - job.examples : end] for name, y in outputs.items()}
+            for job, end in zip(jobs, ends, strict=True)
+        ]
+
+    def _timed(self, batch: Batch) -> Batch:
+        start = perf_counter()
+        outputs = self._run(batch)
+        self._observe(examples(batch), perf_counter() - start)
+        return outputs

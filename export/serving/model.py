@@ -1,0 +1,248 @@
+"""A model behind the server: an artifact that onnxruntime runs, in batches, once it has proven itself."""
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ExportError
+from ..model.inputs import check_raw, examples
+from ..predictor import Predictor
+from ..proof.parity import compare
+from ..proof.recorded import read_recorded
+from ..runtime.sessions import giving_memory_back
+from ..storage.arrays import Batch
+from ..storage.manifest import check_files, is_batchable, why_not_batchable
+from .batching import Batcher
+from .errors import RequestError
+from .observation import SERVER, Metrics
+from .protocol.datatypes import DATATYPES
+from .protocol.v2 import InferRequest, datatypes, is_finite
+
+VERSION = "1"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# A run may always have this many elements of inputs, about seven images of 224 x 224.
+_ELEMENTS = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes.
+
+    Attributes:
+        max_batch_size: Examples in one run, and so in one request.
+        max_delay: Seconds that a request may wait for others to be run with.
+        queue: Requests of a model that may wait.
+        max_body: Bytes of a request.
+        timeout: Seconds in which a request must have arrived.
+    """
+
+    max_batch_size: int = 32
+    max_delay: float = 0.002
+    queue: int = 256
+    max_body: int = 16 * 2**20
+    timeout: int = 30
+
+    def __post_init__(self) -> None:
+        least = {"max_batch_size": 1, "max_delay": 0, "queue": 1, "max_body": 1, "timeout": 1}
+        for name, least_value in least.items():
+            value = getattr(self, name)
+            if not value >= least_value:
+                raise ValueError(f"Expected {name} to be at least {least_value}. Received: {name}={value}")
+
+
+class Model:
+    """A model that is served.
+
+    Args:
+        path: The artifact's folder.
+        name: What clients call it; by default the artifact's own name.
+        device: "cpu" or "cuda".
+        limits: What the server takes.
+        metrics: Where runs are counted.
+        threads: Of onnxruntime; 0 is one for each core.
+
+    Attributes:
+        name: What clients call it.
+        artifact: The contents of artifact.json.
+        samples: Recorded inputs by name of their batch.
+        ready: Whether it has computed, here, what was recorded at export.
+
+    Raises:
+        FileNotFoundError: If there is no artifact.
+        VerificationError: If the artifact is not what was exported.
+        DeviceError: If the device is not there.
+        ValueError: If its name or its types cannot be served.
+    """
+
+    def __init__(
+        self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics, threads: int = 0
+    ) -> None:
+        predictor = Predictor(path, device, _options(threads))
+        self.artifact: dict[str, Any] = predictor.metadata
+        check_files(path, self.artifact)
+        self.name: str = self.artifact["name"] if name is None else name
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"Expected a name of letters, digits, '.', '_' and '-', or NAME=ARTIFACT. Received: {self.name!r}"
+            )
+        for tensor in (*self.artifact["inputs"], *self.artifact["outputs"]):
+            if tensor["dtype"] not in DATATYPES:
+                raise ValueError(f"Expected types of the protocol. Received: {tensor['dtype']} in {self.name}")
+        self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
+        self.ready = False
+        self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
+        # With dynamic sizes an example may be of any size: a run holds no more than a full batch of recorded ones.
+        recorded = (sum(x.size for x in batch.values()) // examples(batch) for batch in self.samples.values())
+        self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
+        self._large = giving_memory_back() if device == "cpu" else None
+        self._inputs = {raw.name: raw for raw in predictor.inputs}
+        self._outputs = [tensor["name"] for tensor in self.artifact["outputs"]]
+        self._batcher = Batcher(
+            self._run,
+            max_batch_size=limits.max_batch_size,
+            max_elements=self._max_elements,
+            max_delay=limits.max_delay,
+            queue=limits.queue,
+            batchable=self._batchable,
+            observe=metrics.of_runs(self.name),
+        )
+        metrics.watch_queue(self.name, lambda: self._batcher.waiting)
+
+    def _run(self, batch: Batch) -> Batch:
+        size = sum(x.size for x in batch.values())
+        return self._predictor.run(batch, self._large if size > self._max_elements else None)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many requests wait as may."""
+        return self._batcher.full
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the protocol tells of a model."""
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": "onnxruntime_onnx",
+            "inputs": datatypes(self.artifact["inputs"]),
+            "outputs": datatypes(self.artifact["outputs"]),
+        }
+
+    def warm_up(self) -> None:
+        """Computes what was recorded at export, and is ready if it comes out the same.
+
+        Raises:
+            ParityError: If it does not.
+            ExportError: If onnxruntime fails.
+        """
+        names = ("Keras, recorded at export", f"{self.name}, served here")
+        compare(self._recorded, self._predictor.run, self.samples, names=names, **self._tolerance)
+        if reason := why_not_batchable(self.artifact):
+            SERVER.info("%s", reason)
+        self.ready = True
+
+    def check_tensor(self, name: str, shape: Sequence[int], datatype: str) -> None:
+        """Raises a RequestError unless a tensor that is announced fits, before its data is looked at."""
+        raw = self._inputs.get(name)
+        if raw is None:
+            raise RequestError(f"Expected the inputs {', '.join(self._inputs)}. Received: {name[:80]}")
+        if datatype != DATATYPES[raw.dtype]:
+            raise RequestError(f"Expected {name} of datatype {DATATYPES[raw.dtype]}. Received: {datatype}")
+        if len(shape) != len(raw.shape) or any(n not in (None, size) for n, size in zip(raw.shape, shape, strict=True)):
+            wanted = [-1 if n is None else n for n in raw.shape]
+            raise RequestError(f"Expected {name} of shape {wanted}. Received: {list(shape)}")
+        if not all(shape) or shape[0] > self._limits.max_batch_size:
+            raise RequestError(
+                f"Expected 1 to {self._limits.max_batch_size} examples of {name}, none of them empty. "
+                f"Received: shape {list(shape)}"
+            )
+        if not self._batchable and shape[0] > 1 and math.prod(shape) > self._max_elements:
+            raise RequestError(
+                f"Expected at most {self._max_elements} elements of {name}, since {self.name} computes a request as a "
+                f"whole. Received: shape {list(shape)}"
+            )
+
+    def check(self, request: InferRequest) -> None:
+        """Raises a RequestError unless a request is one that the model can answer."""
+        try:
+            check_raw(request.inputs, list(self._inputs.values()))
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        for name, x in request.inputs.items():
+            if not is_finite(x):
+                raise RequestError(f"Expected finite numbers in {name}. Received: NaN or infinity")
+        unknown = [name for name in request.outputs if name not in self._outputs]
+        if unknown:
+            raise RequestError(f"Expected the outputs {', '.join(self._outputs)}. Received: {unknown[0][:80]}")
+
+    async def infer(self, request: InferRequest) -> Batch:
+        """Computes the outputs of a request that was checked.
+
+        Raises:
+            QueueFull: If too many others wait.
+            RequestError: If onnxruntime fails on these inputs and on the recorded ones does not.
+            ExportError: If it fails on those too: then the model is not ready any more.
+        """
+        try:
+            return await self._batcher.submit(request.inputs)
+        except ExportError as error:
+            await self._check_health()
+            raise RequestError(f"Expected input that {self.name} can compute. Received: {_kinds(request)}") from error
+
+    async def _check_health(self) -> None:
+        try:
+            await self._batcher.submit(min(self.samples.values(), key=examples))
+        except ExportError:
+            self.ready = False
+            raise
+
+    async def close(self) -> None:
+        """Stops. Nothing may be waiting."""
+        await self._batcher.close()
+
+
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait for the next run by spinning take the cores from those that bring it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _kinds(request: InferRequest) -> str:
+    return ", ".join(f"{name} of shape {list(x.shape)}" for name, x in request.inputs.items())
+
+
+def named(artifact: str | Path) -> tuple[Path, str | None]:
+    """Takes ARTIFACT or NAME=ARTIFACT apart."""
+    name, separator, path = str(artifact).partition("=")
+    if separator and not Path(artifact).exists():
+        return Path(path), name
+    return Path(artifact), None
+
+
+def by_name(models: Sequence[Model]) -> Mapping[str, Model]:
+    """Models by name, each of its own.
+
+    Raises:
+        ValueError: If there is none, or two have the same name.
+    """
+    if not models:
+        raise ValueError("Expected at least one artifact. Received: none")
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"Expected models of different names; NAME=ARTIFACT gives one. Received: {name} twice")
+    return dict(zip(names, models, strict=True))
+
+
+async def warm_up(models: Sequence[Model]) -> None:
+    """Warms every model up, one after the other, in a thread of its own."""
+    for model in models:
+        await asyncio.to_thread(model.warm_up)

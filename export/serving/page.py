@@ -1,0 +1,78 @@
+"""What the page for a browser needs to know of a model; the page itself is page.html."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from ..storage.manifest import gates_output
+from .model import Model
+
+PAGE = files(__package__).joinpath("page.html").read_bytes()
+PAGE_HEADERS = {
+    "content-type": "text/html; charset=utf-8",
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
+_SAMPLES, _REAL = 12, "real"
+_BYTE = 255
+
+
+def description(model: Model) -> dict[str, Any]:
+    """What the page shows of a model.
+
+    Returns:
+        Its name, `labels`, `activation`, `gates` (the output that tells how much each highway block carried, and the
+        names of the blocks, where the artifact has that), and where it takes one image: `image` with the input's name,
+        height, width (None where any will do), channels, layout, datatype and the value of white, `output`, the name of
+        the one with the classes, and `samples`, images in base64 as they are sent.
+    """
+    about: dict[str, Any] = {
+        "name": model.name,
+        "labels": model.artifact["labels"],
+        "activation": model.artifact["activation"],
+        "gates": model.artifact.get("gates"),
+        "image": None,
+        "output": None,
+        "samples": [],
+    }
+    (declared, *others) = model.metadata["inputs"]
+    gates = gates_output(model.artifact)
+    outputs = [output for output in model.metadata["outputs"] if output["name"] != gates]
+    shape, layout = declared["shape"], model.artifact["layout"]
+    if others or len(shape) != 4 or len(outputs) != 1 or len(outputs[0]["shape"]) != 2:
+        return about
+    channels, sides = (shape[1], shape[2:]) if layout == "nchw" else (shape[3], shape[1:3])
+    if channels not in (1, 3) or declared["datatype"] not in ("UINT8", "FP32"):
+        return about
+    about["output"] = outputs[0]["name"]
+    height, width = (None if n == -1 else n for n in sides)
+    about["image"] = {
+        "input": declared["name"],
+        "datatype": declared["datatype"],
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "layout": layout,
+    }
+    batches = [batch for name, batch in model.samples.items() if name.startswith(_REAL)]
+    images = [image for batch in batches for image in batch[declared["name"]]][:_SAMPLES]
+    about["image"]["white"] = _white(model.artifact["preprocessing"], images)
+    about["samples"] = [
+        {"shape": list(image.shape), "data": base64.b64encode(np.ascontiguousarray(image).tobytes()).decode()}
+        for image in images
+    ]
+    return about
+
+
+def _white(preprocessing: Mapping[str, Any] | None, images: Sequence[np.ndarray] = ()) -> int:
+    """The brightest value of a pixel: what the preprocessing scales to one, unless an image has brighter ones.
+
+    Some preprocessing goes from -1 to 1, and scales what is in the middle to one.
+    """
+    scale = 1.0 if preprocessing is None else preprocessing["scale"]
+    white = round(1 / scale) if 1 / _BYTE <= scale < 1 else _BYTE
+    return white if all(image.max() <= white for image in images) else _BYTE

@@ -1,0 +1,199 @@
+"""What runs on Ray: a replica is an actor that answers with the application that `serve` runs.
+
+Ray's proxy speaks HTTP and hands each request to the replica with the fewest. Parsing, checks, batches and refusals are
+the replica's own, as in a server. A replica takes requests once it has computed what was recorded at export; Ray
+replaces one that dies, or whose model fails on what was recorded.
+"""
+
+import math
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray._private import ray_constants
+
+from ..errors import ExportError
+from ..runtime.providers import DEVICES
+from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
+from .application import Service
+from .model import Limits, Model, by_name
+from .observation import SERVER, Metrics, address_of, start_logging
+
+_APPLICATION = "keras-skip"
+# Ray builds a replica that fails this often before it gives up.
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Replication:
+    """How many copies there are, and what each may use.
+
+    Attributes:
+        replicas: The number of replicas, the least where it varies.
+        max_replicas: The most; the number follows the load between the two.
+        cpus: Cores that are reserved for a replica; so many threads has its onnxruntime.
+        device: "cpu" or "cuda", which reserves a GPU for each replica.
+    """
+
+    replicas: int
+    max_replicas: int
+    cpus: float
+    device: str
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ValueError(f'Expected device to be "cpu" or "cuda". Received: device={self.device!r}')
+        if not (1 <= self.replicas <= self.max_replicas and self.cpus > 0):
+            raise ValueError(
+                "Expected at least 1 replica, max_replicas no fewer, and cpus above 0. "
+                f"Received: replicas={self.replicas}, max_replicas={self.max_replicas}, cpus={self.cpus}"
+            )
+
+
+class Replica:
+    """One copy of the models, each with a queue of its own.
+
+    Args:
+        artifacts: Folders of artifacts, each with the name that clients call it by; None leaves it its own.
+        replication: What it may use.
+        limits: What it takes.
+        token: What every client has to send, if anything.
+        here: Whether all of Ray is on this machine.
+    """
+
+    def __init__(
+        self,
+        artifacts: Sequence[tuple[Path, str | None]],
+        replication: Replication,
+        limits: Limits,
+        token: str | None,
+        here: bool,
+    ) -> None:
+        if here:
+            _close_replica()
+        metrics, threads = Metrics(), math.ceil(replication.cpus)
+        models = [Model(*artifact, replication.device, limits, metrics, threads) for artifact in artifacts]
+        # Which replica a scraper of its metrics would reach is chance; Ray has metrics of all.
+        self._service = Service(by_name(models), limits, metrics, token, tells_metrics=False)
+        for model in models:
+            model.warm_up()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return self._service.application
+
+    def check_health(self) -> None:
+        """Raises where the model has failed on what was recorded."""
+        if not self._service.ready:
+            raise ExportError("Expected a model that computes what was recorded at export. Received: a failure")
+
+
+def run(
+    artifacts: Sequence[tuple[Path, str | None]],
+    address: str,
+    replication: Replication,
+    limits: Limits,
+    token: str | None,
+    http: dict[str, Any],
+) -> None:
+    """Runs replicas until SIGTERM or SIGINT; see `run_on_ray`."""
+    log = start_logging(access_log=False)
+    # Ray reports no usage, unless the user says so.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
+    for reason in filter(None, map(why_not_batchable, manifests)):
+        SERVER.info("%s", reason)
+    with _on_this_machine() if here else nullcontext():
+        _come_up(ray.init, address, log_to_driver=False)
+    try:
+        timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
+        _come_up(serve.start, http_options=http | timeouts)
+        if _APPLICATION in serve.status().applications:
+            raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
+        SERVER.info("listening on %s", address_of(**http))
+        try:
+            deployment = _deployment(replication, limits, any(map(is_batchable, manifests)))
+            application = deployment.bind(artifacts, replication, limits, token, here)
+            _come_up(serve.run, application, name=_APPLICATION)
+            SERVER.info("ready: %d replicas", replication.replicas)
+            _wait_for_signal()
+        finally:
+            # Replicas finish what is in flight.
+            serve.delete(_APPLICATION)
+        SERVER.info("ended")
+    finally:
+        # Others may use the same cluster.
+        if not serve.status().applications:
+            serve.shutdown()
+        ray.shutdown()
+        log.stop()
+
+
+def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    try:
+        start(*arguments, **options)
+    except Exception as error:  # Ray's exceptions have no common base.
+        raise ExportError(f"Expected Ray and every replica to start. Received: {error}") from error
+
+
+@contextmanager
+def _on_this_machine() -> Iterator[None]:
+    """Makes a cluster that starts meanwhile listen only to this machine, as it always does on macOS and Windows."""
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[0]
+        os.environ.pop(name)
+        if before[1] is not None:
+            os.environ[name] = before[1]
+
+
+def _close_replica() -> None:
+    """Makes a replica listen only to this machine: it would listen to other replicas on all interfaces."""
+    from ray.serve._private import replica
+
+    listen = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: listen(server, address.replace("[::]", "127.0.0.1"))
+
+
+def _deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
+    # A replica refuses by itself what its queue does not hold. Ray only bounds what waits for a replica to exist.
+    size = limits.queue + limits.max_batch_size
+    options: dict[str, Any] = {
+        "name": "Replica",
+        "ray_actor_options": {"num_cpus": replication.cpus, "num_gpus": int(replication.device == "cuda")},
+        "max_ongoing_requests": 2 * size,
+        "max_queued_requests": limits.queue,
+        "backpressure_config": {"retry_after_s": 1},
+        "graceful_shutdown_timeout_s": limits.timeout,
+        "health_check_period_s": 2,
+        "max_constructor_retry_count": _ATTEMPTS,
+    }
+    if replication.replicas == replication.max_replicas:
+        options["num_replicas"] = replication.replicas
+    else:
+        options["autoscaling_config"] = {
+            "min_replicas": replication.replicas,
+            "max_replicas": replication.max_replicas,
+            # This many fill one batch while another runs; without batches one runs, and one waits.
+            "target_ongoing_requests": limits.max_batch_size if batches else 2,
+        }
+    return serve.deployment(serve.ingress()(Replica)).options(**options)
+
+
+def _wait_for_signal() -> None:
+    stopped = threading.Event()
+    before = {each: signal.signal(each, lambda *_: stopped.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    while not stopped.wait(1):
+        pass
+    for each, handler in before.items():
+        signal.signal(each, handler)

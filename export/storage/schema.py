@@ -1,0 +1,185 @@
+"""The structure of `artifact.json`: every field, its values, and which fields must fit together.
+
+Every reader of a manifest relies on it. Older manifests may lack newer fields, and unknown fields are ignored.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..preprocessing import Preprocessing
+
+FORMATS = {"saved_model": "saved_model/saved_model.pb", "onnx": "model.onnx"}
+# The name of an output to which an activation was added, and the values of "activation" and "layout".
+PROBABILITIES = "probabilities"
+ACTIVATIONS = ("softmax", "sigmoid", None)
+LAYOUTS = ("nhwc", "nchw", None)
+_SHOWN = 80
+
+# Each check yields the faults of a value at a place, one sentence each.
+Check = Callable[[Any, str], Iterator[str]]
+
+
+def faults(manifest: Any) -> Iterator[str]:
+    """Yields a sentence for each fault of a manifest."""
+    found = list(_MANIFEST(manifest, ""))
+    # Fields can only be compared with each other if each of them is valid.
+    yield from found or _contradictions(manifest)
+
+
+def _that(fits: Callable[[Any], bool], wanted: str) -> Check:
+    def check(value: Any, at: str) -> Iterator[str]:
+        if not fits(value):
+            yield f"{at}={value!r:.{_SHOWN}}, not {wanted}"
+
+    return check
+
+
+def _list(of: Check, least: int = 1) -> Check:
+    def check(value: Any, at: str) -> Iterator[str]:
+        if not isinstance(value, list) or len(value) < least:
+            yield f"{at}={value!r:.{_SHOWN}}, not a list of {least} or more"
+            return
+        for i, item in enumerate(value):
+            yield from of(item, f"{at}[{i}]")
+
+    return check
+
+
+def _by_name(of: Check) -> Check:
+    def check(value: Any, at: str) -> Iterator[str]:
+        if not isinstance(value, dict) or not value:
+            yield f"{at}={value!r:.{_SHOWN}}, not values by name"
+            return
+        for name, item in value.items():
+            yield from of(item, f"{at}[{name!r:.{_SHOWN}}]")
+
+    return check
+
+
+def _fields(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    def check(value: Any, at: str) -> Iterator[str]:
+        if not isinstance(value, dict):
+            yield f"{at or 'contents'}={value!r:.{_SHOWN}}, not values by name"
+            return
+        for name, of in {**required, **(optional or {})}.items():
+            place = f"{at}.{name}" if at else name
+            if name in value:
+                yield from of(value[name], place)
+            elif name in required:
+                yield f"no {place}"
+
+    return check
+
+
+def _or_none(of: Check) -> Check:
+    def check(value: Any, at: str) -> Iterator[str]:
+        if value is not None:
+            yield from of(value, at)
+
+    return check
+
+
+def _one_of(values: Any) -> Check:
+    return _that(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"of {values}")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_type(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and np.dtype(value).kind in "biufc" and np.dtype(value).name == value
+    except TypeError:
+        return False
+
+
+def _preprocessing(value: Any, at: str) -> Iterator[str]:
+    try:
+        if not _is_type(value["dtype"]) or not _is_whole(value["channel_axis"], -16):
+            raise ValueError("a type of NumPy and a whole channel_axis")
+        Preprocessing.from_dict(value)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        yield f"{at}={value!r:.{_SHOWN}}, not preprocessing ({error})"
+
+
+_TEXT = _that(lambda value: isinstance(value, str), "text")
+_NAME = _that(lambda value: isinstance(value, str) and value != "", "a name")
+_COUNT = _that(lambda value: _is_whole(value, 1), "a whole number of at least 1")
+_HASH = _that(lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), "a hash")
+_SIZE = _that(lambda value: value is None or _is_whole(value, 0), "a size or null")
+_TYPE = _that(_is_type, "a type of NumPy")
+
+
+def _tensors(least_rank: int) -> Check:
+    return _list(_fields({"name": _NAME, "shape": _list(_SIZE, least_rank), "dtype": _TYPE}))
+
+
+_MANIFEST = _fields(
+    {
+        "format": _COUNT,
+        "name": _TEXT,
+        "labels": _or_none(_list(_TEXT)),
+        "formats": _list(_one_of(tuple(FORMATS))),
+        "inputs": _tensors(1),
+        "outputs": _tensors(0),
+        "preprocessing": _or_none(_preprocessing),
+        "activation": _one_of(ACTIVATIONS),
+        "files": _by_name(_HASH),
+        "sha256": _HASH,
+    },
+    {
+        "layout": _one_of(LAYOUTS),
+        "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
+        "versions": _by_name(_TEXT),
+        "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
+        "batchable": _that(lambda value: isinstance(value, bool), "true or false"),
+        "operations": _by_name(_by_name(_COUNT)),
+        "weights_sha256": _HASH,
+        "opset": _by_name(_COUNT),
+        "ir_version": _COUNT,
+        "producer": _TEXT,
+    },
+)
+
+
+def _contradictions(manifest: Mapping[str, Any]) -> Iterator[str]:
+    for kind in ("inputs", "outputs"):
+        names = [tensor["name"] for tensor in manifest[kind]]
+        if len(set(names)) < len(names):
+            yield f"two {kind} of one name"
+    there = {name for name, file in FORMATS.items() if file in manifest["files"]}
+    if there != set(manifest["formats"]):
+        yield f"formats={manifest['formats']}, with the files of {sorted(there)}"
+    gates = manifest.get("gates")
+    answers = [output for output in manifest["outputs"] if gates is None or output["name"] != gates["output"]]
+    if gates and not any(
+        _ends_with(output, len(gates["layers"])) for output in manifest["outputs"] if output not in answers
+    ):
+        yield f"gates={gates!r:.{_SHOWN}}, without an output for each layer"
+    if manifest["labels"] and not (len(answers) == 1 and _ends_with(answers[0], len(manifest["labels"]))):
+        yield f"{len(manifest['labels'])} labels, not one for each element of a single output"
+    if manifest["activation"] and [output["name"] for output in answers] != [PROBABILITIES]:
+        yield f"activation={manifest['activation']!r}, without the output {PROBABILITIES!r}"
+    images = any(len(tensor["shape"]) > 3 for tensor in manifest["inputs"])
+    if "layout" in manifest and images != (manifest["layout"] is not None):
+        yield f"layout={manifest['layout']!r}, {'with' if images else 'without'} images"
+    if manifest["preprocessing"] is not None:
+        yield from _misfits(manifest["preprocessing"], manifest["inputs"])
+
+
+def _ends_with(tensor: Mapping[str, Any], size: int) -> bool:
+    return bool(tensor["shape"]) and tensor["shape"][-1] in (None, size)
+
+
+def _misfits(preprocessing: Mapping[str, Any], inputs: list[Mapping[str, Any]]) -> Iterator[str]:
+    shape, axis = inputs[0]["shape"], preprocessing["channel_axis"]
+    if len(inputs) > 1 or inputs[0]["dtype"] != preprocessing["dtype"]:
+        yield f"preprocessing.dtype={preprocessing['dtype']!r}, not that of a single input"
+    for name in ("mean", "std"):
+        sizes = len(value) if isinstance(value := preprocessing.get(name), list) else 1
+        if sizes > 1 and not (-len(shape) <= axis < len(shape) and shape[axis] in (None, sizes)):
+            yield f"preprocessing.{name} of {sizes} channels, for an input of shape {shape}"

@@ -1,0 +1,56 @@
+"""The public names, with their arguments: users' code relies on them, so a change of `public_api.txt` is a decision.
+
+To write the file again: python tests/packaging/test_public_api.py > tests/packaging/public_api.txt
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+LISTED = Path(__file__).with_name("public_api.txt")
+
+
+def public_api() -> Iterator[str]:
+    for package in ("keras_skip", "zoo", "export"):
+        module = importlib.import_module(package)
+        for name in sorted(module.__all__):
+            value = getattr(module, name)
+            if inspect.ismodule(value):
+                yield f"{package}.{name}"
+                continue
+            yield f"{package}.{name}{arguments(value)}"
+            for member in own_members(value) if inspect.isclass(value) else ():
+                inner = getattr(value, member, None)
+                yield f"{package}.{name}.{member}{arguments(inner) if callable(inner) else ''}"
+
+
+def own_members(cls: type) -> list[str]:
+    """What a class has beyond the classes of other packages that it is derived from."""
+    foreign = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("keras_skip", "zoo", "export")]
+    known = {name for base in foreign for name in vars(base)}
+    fields = getattr(cls, "__dataclass_fields__", {})
+    names = [name for name in dir(cls) if not name.startswith("_") and name not in known] + [*fields]
+    return sorted(
+        {
+            name
+            for name in names
+            if name in fields or callable(value := getattr(cls, name)) or isinstance(value, property)
+        }
+    )
+
+
+def arguments(value: object) -> str:
+    """Names, and which of them may be left out."""
+    if isinstance(value, type) and issubclass(value, Exception):
+        return ""
+    parameters = inspect.signature(value).parameters.values()
+    return f"({', '.join(f'{p.name}=' if p.default is not p.empty else str(p).partition(':')[0] for p in parameters)})"
+
+
+def test_the_public_api_is_the_one_that_is_listed():
+    assert list(public_api()) == LISTED.read_text(encoding="utf-8").splitlines()
+
+
+if __name__ == "__main__":
+    print("\n".join(public_api()))
