@@ -175,6 +175,9 @@ def transposed(d: int) -> dict[str, keras.Layer]:
         found[f"3, dilated, {padding}"] = make(3, 3, padding=padding, dilation_rate=2, **about)
     # oneDNN cannot compute it.
     del found["2, 3, same, 2"]
+    if d == 3:
+        # Volumes take long, and differ from images in nothing but their axes.
+        found = {name: found[name] for name in ("1, 2, valid", "3, 5, same", "4, 2, same", "3, 2, valid, 1")}
     if d == 2:
         found["2 x 3"] = make(3, (2, 3), (3, 1), **about)
     return found | {"without bias": make(3, 2, 3, use_bias=False)}

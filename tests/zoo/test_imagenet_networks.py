@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.sweep import sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
 from zoo.networks.imagenet_densenet import imagenet_densenet
@@ -48,7 +49,7 @@ def test_parameters_are_the_published_ones(name):
     assert FIGURES[name].parameters == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("name", ORIGINALS)
+@pytest.mark.parametrize("name", sweep(ORIGINALS, lambda name: "101" in name))
 def test_parameters_are_those_of_keras_applications(name):
     theirs = getattr(keras.applications, ORIGINALS[name])(weights=None)
     assert FIGURES[name].parameters == count(theirs.trainable_variables)

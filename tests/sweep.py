@@ -1,0 +1,19 @@
+"""Sweeps over many equal cases: `make test` takes those that differ in kind, `make test-all` takes every one."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+
+def sweep(cases: Iterable[Any], in_short: Callable[[Any], bool]) -> list[Any]:
+    """Parameters of a test; the cases that are not `in_short` have the marker "complete"."""
+    return [case if in_short(case) else pytest.param(case, marks=pytest.mark.complete) for case in cases]
+
+
+def first_of_each_kind(cases: Iterable[Any], kind: Callable[[Any], Any], key: Callable[[Any], Any]) -> set[Any]:
+    """Of each kind the case with the smallest key."""
+    found: dict[Any, Any] = {}
+    for case in sorted(cases, key=key, reverse=True):
+        found[kind(case)] = case
+    return set(found.values())
