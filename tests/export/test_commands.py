@@ -1,10 +1,7 @@
 """`keras-skip export` and `verify` on files of the user's own, in processes of their own."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -14,24 +11,10 @@ import pytest
 
 import export
 import zoo
+from tests.commands import keras_skip
 from tests.export.models import conv_net, images
 
 ROOT = Path(export.__file__).parents[1]
-
-
-def keras_skip(*arguments, cwd, expect=0, **environment):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", **environment}
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo.cli", *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == expect, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The command line, in processes of its own."""
+"""The command line, in processes of its own: those that show progress begin from nothing, the others are forked."""
 
 import csv
 import json
@@ -11,40 +11,26 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.commands import keras_skip
 from zoo.cli.exporting import Precision, _surroundings
 
 ROOT = Path(__file__).parents[2]
-
-
-def keras_skip(*arguments, cwd, expect=0):
-    """Runs `keras-skip` and returns what it wrote; standard error is that of the process, C++ included."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "GRPC_"))}
-    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "160", "KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo.cli", *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == expect, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder in which resnet20 was trained for two epochs, and what the command line said."""
     folder = tmp_path_factory.mktemp("cli")
-    done = keras_skip("train", "resnet20_digits", "--out", "run", "--epochs", 2, "--set", "batch_size=128", cwd=folder)
+    done = keras_skip(
+        "train", "resnet20_digits", "--out", "run", "--epochs", 2, "--set", "batch_size=128", cwd=folder, fresh=True
+    )
     return folder, done
 
 
 @pytest.fixture(scope="module")
 def exported(trained):
     folder, _ = trained
-    return folder, keras_skip("export", "run", cwd=folder)
+    return folder, keras_skip("export", "run", cwd=folder, fresh=True)
 
 
 def test_train_says_the_test_accuracy_and_where_everything_is(trained):
