@@ -19,6 +19,7 @@ from zoo.training.replacement import move_into_place, place_for
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
 KINDS = ("plain", "residual", "highway", "dense")
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 @pytest.fixture(scope="module")
