@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` says of a network.
+    """A network's paper, size, recipes and weights, as `describe` returns them.
 
     Attributes:
         name: Its name in the registry.
@@ -27,14 +27,14 @@ class Description:
         paper: Where it was published; empty for a network of our own.
         paper_error: What the paper reports.
         depth: Layers of weights from the pixels to the logits.
-        input_shape, classes: For which it was counted.
+        input_shape, classes: Those of the paper; the figures below are counted with them.
         parameters: Trainable parameters.
         non_trainable: The others, such as moving statistics.
         multiply_adds: Of one image, as `multiply_adds` counts them.
-        recipes: The names of those that train it.
-        measured: What these recipes reached, by their names; only where it was measured.
+        recipes: The names of the recipes that train it.
+        measured: The results of these recipes, by their names, where they have been measured.
         weights: The names of published weights, for `load`.
-        arguments: What `build` accepts beside `input_shape`, `classes` and `features_only`, with the defaults.
+        arguments: The arguments of `build` beside `input_shape`, `classes` and `features_only`, with their defaults.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Description:
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """The names of all networks, or of those that match a shell pattern.
+    """Lists the names of all networks, or of those that match a shell pattern.
 
     Args:
         pattern: Such as "*mlp". Default: all.
@@ -72,7 +72,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def describe(name: str) -> Description:
-    """What a network is, what it costs, and what there is for it. Nothing is built to say it.
+    """Describes a network: its paper, its size, its recipes and its weights. Nothing is built for that.
 
     Args:
         name: One of `list_models()`.
@@ -126,7 +126,7 @@ def build(
     Args:
         name: One of `list_models()`.
         input_shape: (height, width, channels). Default: the registry's.
-        classes: Number of logits. Default: the registry's. Without a head it says nothing.
+        classes: Number of logits. Default: the registry's. A network without a head has none.
         features_only: Whether the head is left out. The perceptrons have no maps.
         **overrides: The network's own arguments. All networks have `depth` and `weight_decay`, and many `width`,
             `dropout`, `shortcut` or `recompute`. `describe(name).arguments` lists those of one network, with the values

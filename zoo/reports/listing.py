@@ -1,4 +1,4 @@
-"""The table of networks, for a terminal and for a page; nothing is built to write it."""
+"""The table of networks, for a terminal and for a page."""
 
 from collections.abc import Iterable, Sequence
 
@@ -78,7 +78,7 @@ def page(names: Sequence[str]) -> str:
 
 
 def in_millions(number: int) -> str:
-    """A large number as one reads it: 40.6 M."""
+    """A number in millions, such as 40.6 M."""
     return f"{number / 1e6:,.2f} M" if number < 1e6 else f"{number / 1e6:,.1f} M"
 
 

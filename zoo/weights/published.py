@@ -17,7 +17,7 @@ class Published:
         name: As `load` takes it.
         origin: The URL of a file, or its path relative to this folder.
         file_hash: Its MD5 or SHA-256.
-        preprocessing: What the network expects of its images.
+        preprocessing: The function that prepares the images.
         arguments: Of `build`, where the weights need other than the registry's.
     """
 
@@ -31,7 +31,7 @@ class Published:
         """The file, downloaded to Keras's cache if it is not there yet.
 
         Raises:
-            OSError: If it cannot be had, or is not the one that was published.
+            OSError: If the download fails, or the file has another hash.
         """
         if "://" not in self.origin:
             return self._beside()
