@@ -31,6 +31,8 @@ from .family import Family, Row, cifar_errors
 if TYPE_CHECKING:
     import keras
 
+    from .catalogue import BuilderArguments
+
 DENSENET = "Huang et al. 2017, Densely Connected Convolutional Networks, arXiv 1608.06993"
 RECOMPUTE = "Whether dense blocks train in memory that grows linearly with their layers; see `keras_skip.DenseBlock`."
 
@@ -92,11 +94,11 @@ def cifar_densenet(
 RECIPE = replace(resnet.RECIPE, optimizer=resnet.TORCH, epochs=300, batch_size=64)
 
 
-def _grow(depth: int, growth_rate: int) -> dict[str, Any]:
+def _grow(depth: int, growth_rate: int) -> "BuilderArguments":
     return {"depth": depth, "growth_rate": growth_rate}
 
 
-_BC = {"bottleneck": True, "compression": 0.5}
+_BC: "BuilderArguments" = {"bottleneck": True, "compression": 0.5}
 
 FAMILIES = (
     Family(

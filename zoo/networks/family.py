@@ -5,7 +5,7 @@ Each family stands beside its builder; `catalogue` lists them all.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..training.recipe import Recipe
 from ..weights.naming import Naming
@@ -13,6 +13,8 @@ from ..weights.published import Published
 
 if TYPE_CHECKING:
     import keras
+
+    from .catalogue import BuilderArguments
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Row:
     """
 
     name: str
-    arguments: dict[str, Any]
+    arguments: "BuilderArguments"
     parameters: int
     non_trainable: int
     multiply_adds: int

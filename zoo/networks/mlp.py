@@ -23,6 +23,8 @@ from .resnet import RESNET
 if TYPE_CHECKING:
     import keras
 
+    from .catalogue import BuilderArguments
+
 _document = partial(
     document,
     input_shape="(height, width, channels).",
@@ -193,7 +195,7 @@ def _kernels(weight_decay: float, activation: str) -> dict[str, Any]:
     return {"kernel_initializer": initializer, "kernel_regularizer": decay(weight_decay)}
 
 
-_DEEP = {"depth": 12}
+_DEEP: "BuilderArguments" = {"depth": 12}
 _family = partial(Family, input_shape=(8, 8, 1))
 
 FAMILIES = (

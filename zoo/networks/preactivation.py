@@ -19,6 +19,8 @@ from .family import Family, Row, cifar_errors
 if TYPE_CHECKING:
     import keras
 
+    from .catalogue import BuilderArguments
+
 PREACTIVATION = "He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027"
 
 
@@ -68,7 +70,7 @@ def preact_resnet(
     return three_stages(name, input_shape, classes, weight_decay, features_only, blocks, block, preactivated=True)
 
 
-_BASIC = {"bottleneck": False, "shortcut": "pad"}
+_BASIC: "BuilderArguments" = {"bottleneck": False, "shortcut": "pad"}
 _ERRORS_1001 = "4.92 % on CIFAR-10 (4.62 % at batch 64), 22.71 % on CIFAR-100"
 
 FAMILIES = (
@@ -76,8 +78,8 @@ FAMILIES = (
         preact_resnet,
         "pre-activation residual network for small images",
         (
-            Row("preact_resnet20", {"depth": 20} | _BASIC, 269_722, 1_376, 40_551_040),
-            Row("preact_resnet110", {"depth": 110} | _BASIC, 1_727_962, 8_096, 252_887_680, cifar_errors("6.37")),
+            Row("preact_resnet20", {"depth": 20, **_BASIC}, 269_722, 1_376, 40_551_040),
+            Row("preact_resnet110", {"depth": 110, **_BASIC}, 1_727_962, 8_096, 252_887_680, cifar_errors("6.37")),
             Row("preact_resnet164", {"depth": 164}, 1_703_258, 24_224, 247_646_720, cifar_errors("5.46", "24.33")),
             Row("preact_resnet1001", {"depth": 1001}, 10_327_706, 149_216, 1_490_995_712, _ERRORS_1001),
         ),
