@@ -10,7 +10,7 @@ gates belong to it. `width` is the number of units of each hidden layer; in the 
 its layers see more and more of them. None of the four normalises, so that what helps is the connection.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,13 +58,13 @@ def plain_mlp(
     >>> plain_mlp((8, 8, 1)).output_shape
     (None, 10)
     """
-    import keras
 
-    hidden = _hidden_layers(depth)
-    image, x = _stem(input_shape, positive(width, "width"), weight_decay, activation)
-    for layer in range(1, hidden + 1):
-        x = _dense(width, weight_decay, activation, f"layer{layer}")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name="plain_mlp")
+    def hidden(x: "keras.KerasTensor", layers: int) -> "keras.KerasTensor":
+        for layer in range(1, layers + 1):
+            x = _dense(width, weight_decay, activation, f"layer{layer}")(x)
+        return x
+
+    return _network("plain_mlp", hidden, input_shape, classes, depth, width, weight_decay, activation)
 
 
 @_document
@@ -87,18 +87,18 @@ def residual_mlp(
     Raises:
         ValueError: For an argument out of range.
     """
-    import keras
-
     from keras_skip import ResidualBlock
 
-    hidden = _hidden_layers(depth)
-    if hidden % 2:
-        raise ValueError(f"Expected an even depth, since a residual block has two layers. Received: depth={depth}")
-    image, x = _stem(input_shape, positive(width, "width"), weight_decay, activation)
     options = {"normalization": None, "use_bias": True, "activation": activation, **_kernels(weight_decay, activation)}
-    for block in range(1, hidden // 2 + 1):
-        x = ResidualBlock(width, **options, name=f"block{block}")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name="residual_mlp")
+
+    def hidden(x: "keras.KerasTensor", layers: int) -> "keras.KerasTensor":
+        if layers % 2:
+            raise ValueError(f"Expected an even depth, since a residual block has two layers. Received: depth={depth}")
+        for block in range(1, layers // 2 + 1):
+            x = ResidualBlock(width, **options, name=f"block{block}")(x)
+        return x
+
+    return _network("residual_mlp", hidden, input_shape, classes, depth, width, weight_decay, activation)
 
 
 @_document
@@ -124,17 +124,17 @@ def highway_mlp(
     Raises:
         ValueError: For an argument out of range.
     """
-    import keras
-
     from keras_skip import HighwayBlock
 
-    hidden = _hidden_layers(depth)
-    image, x = _stem(input_shape, positive(width, "width"), weight_decay, activation)
     options: dict[str, Any] = {"carry": carry, "transform_bias": transform_bias, "activation": activation}
     options |= _kernels(weight_decay, activation)
-    for block in range(1, hidden + 1):
-        x = HighwayBlock(**options, name=f"block{block}")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name="highway_mlp")
+
+    def hidden(x: "keras.KerasTensor", layers: int) -> "keras.KerasTensor":
+        for block in range(1, layers + 1):
+            x = HighwayBlock(**options, name=f"block{block}")(x)
+        return x
+
+    return _network("highway_mlp", hidden, input_shape, classes, depth, width, weight_decay, activation)
 
 
 @_document
@@ -158,30 +158,37 @@ def dense_mlp(
 
     from keras_skip import DenseBlock
 
-    hidden = _hidden_layers(depth)
-    image, x = _stem(input_shape, positive(width, "width"), weight_decay, activation)
     options = {"normalization": None, "use_bias": True, "activation": activation, **_kernels(weight_decay, activation)}
-    x = DenseBlock(hidden, growth_rate=width, bottleneck=False, **options, name="block")(x)
-    x = keras.layers.Activation(activation, name="head_activation")(x)
-    return keras.Model(image, head(x, classes, weight_decay), name="dense_mlp")
+
+    def hidden(x: "keras.KerasTensor", layers: int) -> "keras.KerasTensor":
+        x = DenseBlock(layers, growth_rate=width, bottleneck=False, **options, name="block")(x)
+        return keras.layers.Activation(activation, name="head_activation")(x)
+
+    return _network("dense_mlp", hidden, input_shape, classes, depth, width, weight_decay, activation)
 
 
-def _hidden_layers(depth: int) -> int:
-    if positive(depth, "depth") < 3:
-        raise ValueError(f"Expected a depth of at least 3. Received: depth={depth}")
-    return depth - 2
-
-
-def _stem(
-    input_shape: Sequence[int | None], width: int, weight_decay: float, activation: str
-) -> "tuple[keras.KerasTensor, keras.KerasTensor]":
+def _network(
+    name: str,
+    hidden: "Callable[[keras.KerasTensor, int], keras.KerasTensor]",
+    input_shape: Sequence[int | None],
+    classes: int,
+    depth: int,
+    width: int,
+    weight_decay: float,
+    activation: str,
+) -> "keras.Model":
+    """Makes the model, of which `hidden` applies the layers between the first and the last, given their number."""
     import keras
 
+    if positive(depth, "depth") < 3:
+        raise ValueError(f"Expected a depth of at least 3. Received: depth={depth}")
     image = image_input(input_shape)
     if None in image.shape[1:]:
         raise ValueError(f"Expected a fixed input_shape for dense layers. Received: input_shape={input_shape}")
     x = keras.layers.Flatten(name="flatten")(image)
-    return image, _dense(width, weight_decay, activation, "stem")(x)
+    x = _dense(positive(width, "width"), weight_decay, activation, "stem")(x)
+    x = hidden(x, depth - 2)
+    return keras.Model(image, head(x, classes, weight_decay), name=name)
 
 
 def _dense(width: int, weight_decay: float, activation: str, name: str) -> "keras.layers.Layer":
