@@ -57,6 +57,11 @@ def test_lengths_in_iterations_are_those_of_the_paper(name, iterations, drops):
     assert [m * iterations for m in recipe.schedule.milestones] == pytest.approx(drops)
 
 
+def test_only_the_deepest_residual_networks_warm_up():
+    warm_up = {depth: zoo.get_recipe(f"resnet{depth}_cifar10").schedule.warmup for depth in (56, 110, 1202)}
+    assert warm_up == {56: 0.0, 110: 400 / 64000, 1202: 400 / 64000}
+
+
 @pytest.mark.parametrize("name", [name for name in zoo.list_recipes() if name.endswith("_fast")])
 def test_fast_recipe_builds_its_network(name):
     recipe = zoo.get_recipe(name)

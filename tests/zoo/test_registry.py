@@ -49,6 +49,11 @@ def test_wrong_name_suggests_the_nearest(call):
         call("resnet2O")
 
 
+def test_the_name_of_a_recipe_is_answered_with_its_network():
+    with pytest.raises(ValueError, match=r"Received: 'resnet20_digits'\. resnet20_digits is a recipe; .* resnet20\.$"):
+        zoo.build("resnet20_digits")
+
+
 @pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load, zoo.get_recipe])
 def test_a_name_unlike_all_others_does_not_list_dozens(call):
     with pytest.raises(ValueError, match=r"to be one of \d+ names\. Received: 'x'\. `keras-skip list` shows them\.$"):

@@ -37,6 +37,7 @@ def test_the_weights_of_a_network_have_different_names():
 def test_residual_networks_have_the_files_of_keras(name):
     (row,) = MODELS[name].weights
     assert row.file_hash == resnet.WEIGHTS_HASHES[RESNETS[name]][0]
+    assert (".resnet_v2." in row.preprocessing) == name.endswith("_v2")
     assert row.origin == f"{resnet.BASE_WEIGHTS_PATH}{RESNETS[name]}_weights_tf_dim_ordering_tf_kernels.h5"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .._names import LIST_COMMAND, unknown
-from ..training.recipes import recipes_of
+from ..training.recipes import RECIPES, recipes_of
 from ..weights.catalogue import available
 from ._common import channels_first
 from .catalogue import MODELS, BuilderArguments
@@ -184,7 +184,8 @@ def check_arguments(name: str, arguments: Iterable[str]) -> None:
 def entry_of(name: str) -> Entry:
     """The entry of a network; a ValueError for a wrong name suggests the nearest."""
     if name not in MODELS:
-        raise unknown("network", name, MODELS, LIST_COMMAND)
+        hint = f"{name} is a recipe; its network is {RECIPES[name].network}." if name in RECIPES else ""
+        raise unknown("network", name, MODELS, LIST_COMMAND, hint)
     return MODELS[name]
 
 
