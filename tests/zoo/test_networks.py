@@ -9,7 +9,6 @@ from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
 from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
 from zoo.networks.resnet import cifar_resnet
-from zoo.networks.sizes import FIGURES
 from zoo.training.learner import precision
 
 MLPS = {"plain": plain_mlp, "residual": residual_mlp, "highway": highway_mlp, "dense": dense_mlp}
@@ -124,7 +123,7 @@ FORMS = {_with_fewer_blocks(name): name for name in reversed(MODELS)}
 
 
 SMALLEST = first_of_each_kind(
-    FORMS, lambda form: (form[0], *sorted(dict(form[1]))), lambda form: FIGURES[FORMS[form]].parameters
+    FORMS, lambda form: (form[0], *sorted(dict(form[1]))), lambda form: MODELS[FORMS[form]].parameters
 )
 
 
