@@ -9,7 +9,7 @@ import pytest
 import zoo
 from zoo.networks.catalogue import FAMILIES, MODELS, BuilderArguments
 
-BUILDERS = {family.builder for family in FAMILIES}
+BUILDERS = list(dict.fromkeys(family.builder for family in FAMILIES))
 
 
 def test_every_network_has_a_name_of_its_own():
