@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 from ..networks.catalogue import MODELS
-from ..networks.sizes import FIGURES
 from ..weights.cards import Card, cards
 from .listing import in_millions
 
@@ -71,7 +70,7 @@ def records() -> list[dict[str, Any]]:
     rest = [
         _figures(entry.name) | {"weights": "", "paper_error": paper_error(entry.name, "cifar10")}
         for entry in MODELS.values()
-        if entry.name not in there and max(entry.input_shape) <= 32
+        if entry.name not in there and max(entry.family.input_shape) <= 32
     ]
     return [dict.fromkeys(COLUMNS) | record for record in (*ours, *rest)]
 
@@ -117,8 +116,8 @@ def csv_text() -> str:
 
 
 def _figures(network: str) -> dict[str, Any]:
-    figures = FIGURES[network]
-    return {"network": network, "parameters": figures.parameters, "multiply_adds": figures.multiply_adds}
+    entry = MODELS[network]
+    return {"network": network, "parameters": entry.parameters, "multiply_adds": entry.multiply_adds}
 
 
 def _record(card: Card) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _record(card: Card) -> dict[str, Any]:
 
 
 def _has_registrys_size(card: Card) -> bool:
-    return card.input_shape == MODELS[card.network].input_shape
+    return card.input_shape == MODELS[card.network].family.input_shape
 
 
 def _in_percent(accuracy: float) -> float:

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from .._files import replacing
 from ..data import Source, load_source
 from ..data.sources import check_source
-from ..networks.registry import entry_of, recipes_of
+from ..networks.registry import entry_of
 from .recipe import Recipe, setting
-from .recipes import get_recipe
+from .recipes import get_recipe, recipes_of
 from .runs import Run, open_run, refuse_existing
 
 # Between settings, not within a tuple.

@@ -1,24 +1,26 @@
 """Networks by name or from a file, and the weights they take."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from .._names import unknown
-from ..networks.catalogue import MODELS
+from .._names import LIST_COMMAND, unknown
+from ..networks.catalogue import FAMILIES, MODELS, NetworkArguments
 from ..networks.registry import build, entry_of, in_present_order
-from ..networks.sizes import FIGURES
-from .published import available, find, holders
+from .catalogue import available, find, holders
 
 if TYPE_CHECKING:
     import keras
 
 
+NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings)
 # Every network of the registry has fewer features before its head.
 WIDEST = 4096
 
 
-def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
-    """A network by its name, or a trained one from a file or a run.
+def load(
+    name_or_path: str | Path, weights: str | Path | None = None, **arguments: Unpack[NetworkArguments]
+) -> "keras.Model":
+    """Loads a network by its name, or a trained one from a file or a run.
 
     Files are data: no code in them is run. The formats of weights are
 
@@ -39,7 +41,8 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
         weights: For a name: the name of weights, a file, or the folder of a run, whose weights the network takes.
             Default: new ones.
-        **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
+        **arguments: For a name: as in `build`, such as `input_shape`, `classes`, `features_only` and `depth`. `classes`
+            defaults to that of the weights; with another number the
             network has a new head and the weights below it. The weights of a `.keras` file, of a run and of the
             package also give `input_shape`.
 
@@ -109,38 +112,38 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
     True
     """
     from .assignment import assign
-    from .naming import naming_for
+    from .naming import find_naming
     from .readers import read
 
     arrays = read(_model_of_run(Path(weights)))
-    naming = naming_for(arrays, [variable.path for variable in model.weights])
+    naming = find_naming(arrays, NAMINGS, [variable.path for variable in model.weights])
     assign(model, naming, arrays, str(weights), head)
 
 
-def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
+def _with_weights(name: str, weights: str | Path, arguments: NetworkArguments) -> "keras.Model":
     from .archive import input_shape
     from .assignment import assign
     from .checks import Bomb, broken, variables_of
-    from .naming import FAMILIES, naming_for
+    from .naming import find_naming
     from .readers import read
 
-    published = find(name, weights)
+    entry, published = entry_of(name), find(name, weights)
     path = published.file() if published else _weights_file(name, weights)
     arrays = read(path)
-    builder = entry_of(name).builder
-    naming = naming_for(arrays, builder=builder)
-    defaults = dict(naming.arguments) if naming in FAMILIES.get(builder, ()) else {}
-    defaults |= published.arguments if published else {}
-    if "input_shape" in defaults:
-        defaults["input_shape"] = in_present_order(defaults["input_shape"])
+    naming = find_naming(arrays, (*entry.family.namings, *NAMINGS))
+    settings: dict[str, Any] = {**naming.arguments} if naming in entry.family.namings else {}
+    settings |= published.arguments if published else {}
+    if "input_shape" in settings:
+        settings["input_shape"] = in_present_order(settings["input_shape"])
     if path.suffix == ".keras" and (shape := input_shape(path)):
-        defaults["input_shape"] = shape
+        settings["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
+    settings |= {**arguments, "classes": theirs if wanted is None else wanted}
     # The file determines the size of the images, and so how many weights a perceptron has.
-    held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
+    held, others = sum(array.nbytes for array in arrays.values()), 4 * entry.parameters
     try:
         with variables_of(held, others + 4 * WIDEST * (wanted or 0)):
-            model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
+            model = build(name, **settings)
     except Bomb as error:
         raise broken(path, error) from None
     # A head for other classes is a new one.
@@ -154,7 +157,9 @@ def _network_file(name_or_path: str | Path) -> Path:
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
             raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
-        raise unknown("a network, a .keras file or the folder of a run; networks", name_or_path, MODELS)
+        raise unknown(
+            "the network, if it is no .keras file and no folder of a run,", name_or_path, MODELS, LIST_COMMAND
+        )
     return path
 
 
@@ -176,14 +181,13 @@ def _model_of_run(path: Path) -> Path:
 
 
 def _unknown_weights(name: str, weights: object) -> ValueError:
-    from .naming import FAMILIES
     from .readers import SUFFIXES
 
     named = " or ".join(map(repr, available(name))) or "there is none"
     hints = []
     if others := holders(weights):
         hints.append(f"it exists for {', '.join(others)}")
-    if any(naming.transposed for naming in FAMILIES.get(entry_of(name).builder, ())):
+    if any(naming.transposed for naming in entry_of(name).family.namings):
         hints.append(f"{name} takes a .safetensors or .pth file of torchvision or timm")
     hint = "".join(f"; {text}" for text in hints)
     return ValueError(
