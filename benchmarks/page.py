@@ -122,10 +122,10 @@ def exports_table(figures):
 
 STOCHASTIC_DEPTH = """
 
-The blocks of the first stage take longest and are dropped least, so drops save a smaller share of the time than of the
-blocks. The first step takes longer: TensorFlow builds and optimises a function for each alternative of each block, and for
-its gradient. Two blocks could share these only if they differed in nothing but their weights, and we cannot know that of an
-activation, a normalisation or a layer that a user passes in.
+The blocks of the first stage take longest and are dropped least, so drops save a smaller share of the time than of
+the blocks. The first step takes longer: TensorFlow builds and optimises a function for each alternative of each
+block, and for its gradient. Two blocks could share these only if they differed in nothing but their weights, and we
+cannot know that of an activation, a normalisation or a layer that a user passes in.
 """
 
 
@@ -185,9 +185,9 @@ PARTS = {
 
 INTRODUCTION = """# Results of the benchmarks
 
-`make bench` measures everything again and writes this page; `make bench PARTS="steps depth"` measures only those parts. A ratio
-is our figure divided by theirs. The two take turns within a round; the table gives the median over the rounds, and the minimum
-and maximum in brackets. Each file of `benchmarks/` explains at its head how it measures.
+`make bench` measures everything again and writes this page; `make bench PARTS="steps depth"` measures only those
+parts. A ratio is our figure divided by theirs. The two take turns within a round; the table gives the median over the
+rounds, and the minimum and maximum in brackets. Each file of `benchmarks/` explains at its head how it measures.
 
 """
 

@@ -37,8 +37,8 @@ PAGE = """# Results
 `keras-skip results --format markdown > docs/results.md` writes this page, and
 `keras-skip results --format csv > docs/results.csv` the same as CSV, with every network of the papers for small images.
 `keras-skip publish` measured every figure when it wrote the weights and their card;
-`keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures the test error again. Errors are in %, and the gap to
-the paper is in points.
+`keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures the test error again. Errors are in %, and the gap
+to the paper is in points.
 
 {table}
 
