@@ -1,4 +1,4 @@
-"""Requirements: constraints.txt pins a version of each, and one that pyproject.toml allows."""
+"""Versions: constraints.txt pins one of each requirement that pyproject.toml allows, and the CHANGELOG has ours."""
 
 import tomllib
 from pathlib import Path
@@ -29,6 +29,10 @@ REQUIREMENTS = {
 def test_a_version_known_to_work_is_pinned(requirement):
     wanted = REQUIREMENTS[requirement]
     assert wanted.specifier.contains(PINNED[canonicalize_name(wanted.name)])
+
+
+def test_the_changelog_has_a_section_for_the_version():
+    assert f"\n## [{PROJECT['version']}] - 20" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_next_minor_version_of_tf2onnx_is_not_allowed():
