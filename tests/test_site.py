@@ -98,3 +98,15 @@ def test_options_that_all_blocks_share_are_on_the_page(site):
     assert "{options}" not in page
     assert page.count("spatial_dropout") >= 9
     assert ">>> " in re.sub("<[^>]+>", "", page).replace("&gt;", ">")
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("zoo.build", "features_only"), ("keras_skip.ResidualBlock", "zero_init_gamma"), ("export.export", "overwrite")],
+)
+def test_functions_and_classes_show_their_arguments_and_docstring(site, name, argument):
+    page = (site / "api" / f"{name.partition('.')[0]}.html").read_text(encoding="utf-8")
+    entry = page.partition(f'<h3 id="{name}"')[2].partition("<h3 ")[0]
+    signature, _, docstring = entry.partition('<div class="doc doc-contents')
+    assert argument in re.sub("<[^>]+>", "", signature)
+    assert argument in re.sub("<[^>]+>", "", docstring)
