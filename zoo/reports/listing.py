@@ -23,8 +23,8 @@ NUMBERS = ("Parameters", "Multiply-adds", "Depth")
 
 PAGE = """# The networks
 
-Written by `keras-skip list --format markdown > docs/networks.md`. Parameters are the trainable ones; multiply-adds are
-those of the convolutions and dense layers for one image of the input's size.
+`keras-skip list --format markdown > docs/networks.md` writes this page. It counts trainable parameters, and the
+multiply-adds of convolutions and dense layers for one image of the input's size.
 
 {table}
 

@@ -33,21 +33,22 @@ SHORT = ("network", "weights", "parameters", "paper's error", "error", "gap", "m
 
 PAGE = """# Results
 
-Written by `keras-skip results --format markdown > docs/results.md`; the same as CSV, with every network of the papers
-for small images, by `keras-skip results --format csv > docs/results.csv`. Every figure is measured by `keras-skip
-publish`, which writes the weights and their card; `keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures
-the test error again. Errors are in %, the gap to the paper is in points.
+`keras-skip results --format markdown > docs/results.md` writes this page, and
+`keras-skip results --format csv > docs/results.csv` the same as CSV, with every network of the papers for small images.
+`keras-skip publish` measured every figure when it wrote the weights and their card;
+`keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures the test error again. Errors are in %, and the gap
+to the paper is in points.
 
 {table}
 
-The last two columns are the same weights under onnxruntime: their error on all test images, and the largest difference
-of a probability from Keras's. Multiply-adds are left out where the images are not of the registry's size.
+The last two columns describe the same weights under onnxruntime: their error on all test images, and the largest
+difference of a probability from Keras's. Multiply-adds are missing if the images do not have the registry's size.
 
 ## How each was trained
 
 {commands}
 
-## What to know before comparing
+## Before you compare
 
 {limits}
 """
