@@ -3,18 +3,29 @@
 import os
 import re
 import sys
+import warnings
+from typing import Any
 
 # In the order of `keras-skip --help`.
-from . import networks, training, seeing, inside, exporting, weights, serving  # noqa: F401  # isort: skip
+from . import networks, training, runs, seeing, inside, exporting, artifacts, weights, serving, caching  # noqa: F401  # isort: skip
 from ._app import app
 
 OURS = ("export", "keras_skip", "zoo")
+# What the functions call it, and what the shell does.
+_IN_THE_SHELL = {
+    "or overwrite=True": "or --overwrite",
+    "ask to overwrite it": "--overwrite replaces it",
+    "image_size=(height, width)": "--image-size HEIGHTxWIDTH",
+    "on_bad_image='skip'": "--on-bad-image skip",
+    "and cache=False needs none": "`keras-skip cache clear` makes room",
+}
 
 
 def main() -> None:
-    """Runs the command line; what the user can mend is one sentence on standard error, and exit code 1."""
+    """Runs the command line. What the user can mend is one sentence on standard error, and exit code 1."""
+    warnings.formatwarning = _format_warning
     try:
-        app()
+        app(prog_name="keras-skip")
     except Exception as error:
         message = _message(error)
         if message is None:
@@ -27,9 +38,16 @@ def _message(error: Exception) -> str | None:
     """The one-line message of an error; None if the error is a mistake of ours."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if missing and missing not in OURS:
-        needed = " for KERAS_BACKEND" if missing == os.environ.get("KERAS_BACKEND") else ""
-        return f"Expected {missing} to be installed{needed}. Received: {error}"
+        needs = f"KERAS_BACKEND={missing}" if missing == os.environ.get("KERAS_BACKEND") else "This command"
+        return f"{needs} needs the package {missing}, which is not installed"
     if isinstance(error, (ValueError, OSError)) or type(error).__module__.partition(".")[0] in OURS:
         # Some messages of Keras have several lines, and colours.
-        return " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
+        message = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
+        for words, ours in _IN_THE_SHELL.items():
+            message = message.replace(words, ours)
+        return message
     return None
+
+
+def _format_warning(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"Warning: {message}\n"

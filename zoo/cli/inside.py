@@ -5,47 +5,60 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..training.recipe import setting
-from ..weights.loading import check_loadable, load
 from . import console
-from ._app import Arguments, Figure, Overwrite, TestData, app, check_new, check_subject, write_figure
+from ._app import command
+from ._checks import check_figure, check_subject, write_figure
+from ._options import (
+    Arguments,
+    Figure,
+    Network,
+    Networks,
+    Overwrite,
+    RunOrNetwork,
+    TestData,
+    Weights,
+    at_least,
+    number,
+    out,
+)
 
 if TYPE_CHECKING:
     import keras
 
-Network = Annotated[
-    str, typer.Argument(metavar="NETWORK_OR_RUN", help="A network, the folder of a run, or a .keras file.")
-]
-RunOrNetwork = Annotated[
-    str, typer.Argument(metavar="RUN_OR_NETWORK", help="The folder of a run, or with --weights a network.")
-]
-Weights = Annotated[
-    str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
+Drawing = Annotated[
+    Path | None,
+    out("The figure: .svg, .png or .pdf. A .csv of the same name comes with it. Default: NETWORK.svg.", "FILE"),
 ]
 AnyWeights = Annotated[
     str | None,
-    typer.Option(help="For a network: weights by name, in a file, or of the run in a folder. Default: new ones."),
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="NAME|FILE|RUN",
+        help="For a network: shipped weights, a file, or a run. Default: new weights.",
+    ),
 ]
-Examples = Annotated[int | None, typer.Option(help="How many of the test images, from the first on. Default: all.")]
+Examples = Annotated[int | None, number("--examples", "-n", help="Use the first N test images. Default: all.")]
+Example = Annotated[int, number(check=at_least(0), help="The index of the test image whose path is drawn.")]
 
 
-@app.command()
+@command()
 def draw(
     network: Network,
-    out: Annotated[
-        Path | None, typer.Option(help="The figure: .svg, .png or .pdf; a CSV comes beside it. Default: NETWORK.svg.")
-    ] = None,
+    out: Drawing = None,
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a network block by block, with what each stage costs and how far it sees."""
+    """Draw a network block by block, with the cost of each stage."""
+    from ..weights.loading import check_loadable
+
     figure = Path(f"{Path(network).resolve().name}.svg") if out is None else out
-    check_new(figure, overwrite=overwrite)
+    check_figure(figure, overwrite=overwrite)
     check_loadable(network)
     console.import_quietly("keras")
     from ..analysis import architecture, charts
 
-    model = _loaded(network, settings)
+    model = _load(network, settings)
     stages = architecture.network_stages(model)
     drawn = charts.architecture(model.name, tuple(model.input_shape[1:]), stages)
     written = write_figure(figure, drawn, architecture.rows(model.name, stages), architecture.StageRow)
@@ -63,19 +76,19 @@ def draw(
     console.show_record("Written", written)
 
 
-@app.command()
+@command()
 def gates(
     run_or_network: RunOrNetwork,
     weights: Weights = None,
     data: TestData = None,
     out: Figure = Path("gates.svg"),
     examples: Examples = None,
-    example: Annotated[int, typer.Option(help="The test image of which the path is shown.")] = 0,
+    example: Example = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw what the gates of a highway network do: on average, for each class, and with one image."""
+    """Draw the gates of a highway network: mean, by class, one image."""
     by_class = out.with_name(f"{out.stem}-classes{out.suffix}")
-    check_new(out, by_class, overwrite=overwrite)
+    check_figure(out, by_class, overwrite=overwrite)
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
     from ..analysis import charts, gating
@@ -88,7 +101,7 @@ def gates(
     console.show_record("Written", written | {"classes": by_class})
 
 
-@app.command()
+@command()
 def lesion(
     run_or_network: RunOrNetwork,
     weights: Weights = None,
@@ -97,8 +110,8 @@ def lesion(
     examples: Examples = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw what is left of the accuracy when one highway layer or residual block only carries its input on."""
-    check_new(out, overwrite=overwrite)
+    """Draw the accuracy that is left when one block is skipped."""
+    check_figure(out, overwrite=overwrite)
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
     from ..analysis import charts, lesions
@@ -110,29 +123,29 @@ def lesion(
     console.show_record("Written", written)
 
 
-@app.command()
+@command()
 def survival(
-    networks: Annotated[
-        list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs, .keras files.")
-    ],
+    networks: Networks,
     out: Figure = Path("survival.svg"),
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw with what probability each block survives a training step."""
-    check_new(out, overwrite=overwrite)
+    """Draw the probability that each block survives a training step."""
+    from ..weights.loading import check_loadable
+
+    check_figure(out, overwrite=overwrite)
     for name in networks:
         check_loadable(name)
     console.import_quietly("keras")
     from ..analysis import charts
     from ..analysis.survival import Survival, survival_profile
 
-    found = [block for name in networks for block in survival_profile(_loaded(name, settings))]
+    found = [block for name in networks for block in survival_profile(_load(name, settings))]
     written = write_figure(out, charts.survival(found), found, Survival)
     console.show_record("Written", written)
 
 
-@app.command()
+@command()
 def reuse(
     network: Network,
     weights: AnyWeights = None,
@@ -140,17 +153,22 @@ def reuse(
     settings: Arguments = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw how much each layer of a dense block takes from each layer before it."""
-    check_new(out, overwrite=overwrite)
+    """Draw how much each layer of a dense block uses earlier layers."""
+    from ..weights.loading import check_loadable
+
+    check_figure(out, overwrite=overwrite)
     check_loadable(network, weights)
     console.import_quietly("keras")
     from ..analysis import charts
     from ..analysis.reuse import Reuse, feature_reuse
 
-    found = feature_reuse(_loaded(network, settings, weights))
+    found = feature_reuse(_load(network, settings, weights))
     written = write_figure(out, charts.feature_reuse(found), found, Reuse)
     console.show_record("Written", written)
 
 
-def _loaded(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
+def _load(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
+    from ..training.recipe import setting
+    from ..weights.loading import load
+
     return load(name, weights, **dict(map(setting, settings or ())))

@@ -1,48 +1,75 @@
-"""What there is: networks and recipes."""
+"""What there is: `list`, `recipes`, `describe`."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from ..networks import registry
-from ..networks.registry import MODELS, list_models
-from ..reports import listing
-from ..training.recipes import RECIPES, get_recipe
-from . import console
-from ._app import app
+from . import _completion, console
+from ._app import command
+from ._options import table_format
+
+Pattern = Annotated[
+    str | None,
+    typer.Argument(metavar="PATTERN", autocompletion=_completion.networks, help='A shell pattern, such as "*mlp".'),
+]
+Format = Annotated[str, table_format("table", "markdown", help="markdown is a page with more columns.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=_completion.networks_and_recipes, help="A network or a recipe."),
+]
 
 
-class Format(StrEnum):
-    """How `list` writes its table."""
-
-    table = "table"
-    markdown = "markdown"
-
-
-@app.command("list")
-def list_(
-    pattern: Annotated[str | None, typer.Argument(help='Shell pattern, such as "*mlp".')] = None,
-    format: Annotated[Format, typer.Option(help="A table, or a page with more columns.")] = Format.table,
-) -> None:
+@command("list")
+def list_(pattern: Pattern = None, format: Format = "table") -> None:
     """List the networks: sizes, errors in the papers, recipes."""
-    matching = list_models(pattern)
-    if not matching:
-        raise ValueError(f"Expected a pattern that matches one of {', '.join(list_models())}. Received: {pattern!r}")
+    from ..networks.catalogue import MODELS
+    from ..reports import listing
+
+    matching = _matching(pattern)
     names = [name for name in MODELS if name in matching]
-    if format is Format.markdown:
+    if format == "markdown":
         print(listing.page(names), end="")
     else:
         console.show_table("Networks", listing.COLUMNS, listing.rows(names))
 
 
-@app.command()
-def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]) -> None:
+@command()
+def recipes(pattern: Pattern = None) -> None:
+    """List the recipes of the networks, which `train` takes."""
+    from ..training.recipes import RECIPES
+
+    names = _matching(pattern)
+    rows = [
+        (recipe.name, recipe.network, recipe.source, str(recipe.epochs), str(recipe.batch_size), recipe.result)
+        for recipe in RECIPES.values()
+        if recipe.network in names
+    ]
+    console.show_table("Recipes", ("recipe", "network", "data", "epochs", "batch", "measured here"), rows)
+
+
+def _matching(pattern: str | None) -> list[str]:
+    from ..networks.registry import list_models
+
+    matching = list_models(pattern)
+    if not matching:
+        raise ValueError(
+            f"Expected a pattern that matches a network; `keras-skip list` shows all. Received: {pattern!r}"
+        )
+    return matching
+
+
+@command()
+def describe(name: Name) -> None:
     """Show a network's paper and figures, or a recipe's settings."""
+    from ..training.recipes import RECIPES, get_recipe
+
     if name in RECIPES:
         console.show_record(name, get_recipe(name).as_dict())
         return
-    card = registry.describe(name)
+    from ..networks.registry import describe as describe_network
+    from ..reports import listing
+
+    card = describe_network(name)
     console.show_record(
         name,
         {

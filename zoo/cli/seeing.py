@@ -1,4 +1,4 @@
-"""What can be looked at: how networks learn, and how far the gradient reaches."""
+"""How networks learn, and how far the gradient reaches: `compare`, `gradients`."""
 
 import sys
 from contextlib import ExitStack
@@ -7,48 +7,63 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data.sources import check_source
-from ..training import comparison
-from ..training.recipe import setting
-from ..weights.loading import check_loadable
-from . import console
-from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
+from . import _completion, console
+from ._app import command
+from ._checks import check_figure, write_figure
+from ._options import Arguments, Data, Epochs, Figure, Networks, Overwrite, Settings, at_least, data, number, out
+
+Contestants = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NETWORK",
+        autocompletion=_completion.networks,
+        help="Networks, such as plain_mlp or plain_mlp:depth=30,activation=tanh.",
+    ),
+]
+Folder = Annotated[Path, out("The folder of the runs, the table and the figure.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        metavar="RECIPE",
+        autocompletion=_completion.recipes,
+        help="The recipe for all. Default: the first network's, for these data if there is one.",
+    ),
+]
+Seeds = Annotated[int, number(help="Train each network this many times, with the seeds from 0 up.")]
 
 
-@app.command()
+@command()
 def compare(
-    networks: Annotated[
-        list[str],
-        typer.Argument(metavar="NETWORK...", help="Such as plain_mlp, or plain_mlp:depth=30,activation=tanh."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the runs, the table and the figure.")] = Path("runs/comparison"),
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="How each is trained. Default: a recipe of the first network, for these data if there is one."
-        ),
-    ] = None,
+    networks: Contestants,
+    out: Folder = Path("runs/comparison"),
+    recipe: Recipe = None,
     data: Data = None,
-    seeds: Annotated[int, typer.Option(help="How many trainings of each, from seed 0 on.")] = 3,
-    epochs: Annotated[int | None, typer.Option(help="Length of each run.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe; repeatable."),
-    ] = None,
+    seeds: Seeds = 3,
+    epochs: Epochs = None,
+    settings: Settings = None,
 ) -> None:
-    """Train several networks under one budget, and draw how they learn. What was stopped goes on."""
+    """Train networks under one budget, and draw how they learn.
+
+    The same command resumes a comparison that was interrupted.
+    """
+    from ..training import comparison
+    from ..training.recipe import setting
+
     overrides: dict[str, Any] = dict(map(setting, settings or ()))
     overrides |= {} if epochs is None else {"epochs": epochs}
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
     from ..devices.selection import select
+    from .progress import progress_bar
 
     with console.interruptible(), ExitStack() as shown:
 
         def bar(name: str, one: Any, source: Any) -> Any:
             print(name, file=sys.stderr, flush=True)
             examples = len(source.train_labels)
-            return shown.enter_context(console.progress_bar(one.epochs, examples, one.batch_size, select()))
+            return shown.enter_context(progress_bar(one.epochs, examples, one.batch_size, select()))
 
         runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, callbacks=bar, **overrides)
     columns = ("network", "parameters", "test accuracy", "over the seeds", "training accuracy")
@@ -56,20 +71,22 @@ def compare(
     console.show_record("Written", {"figure": out / "comparison.svg", "table": out / "comparison.csv"})
 
 
-@app.command()
+@command()
 def gradients(
-    networks: Annotated[
-        list[str], typer.Argument(metavar="NETWORK_OR_RUN...", help="Networks, folders of runs, .keras files.")
-    ],
-    data: Annotated[str, typer.Option(help="Name of a data source, or a folder, archive or .npz.")] = "digits",
+    networks: Networks,
+    data: Annotated[str, data()] = "digits",
     out: Figure = Path("gradients.svg"),
     settings: Arguments = None,
-    batch_size: Annotated[int, typer.Option(help="Images that the gradient is measured on.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the weights of new networks.")] = 0,
+    batch_size: Annotated[int, number("--batch-size", "-b", help="Measure the gradient on this many images.")] = 256,
+    seed: Annotated[int, number(check=at_least(0), help="Seed of the weights of new networks.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw how far the gradient reaches: its norm at each layer, of new networks or of trained ones."""
-    check_new(out, overwrite=overwrite)
+    """Draw the norm of the gradient at each layer of networks."""
+    from ..data.sources import check_source
+    from ..training.recipe import setting
+    from ..weights.loading import check_loadable
+
+    check_figure(out, overwrite=overwrite)
     for name in networks:
         check_loadable(name)
     check_source(data)

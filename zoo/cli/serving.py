@@ -1,43 +1,71 @@
-"""From a proven file to answers: `serve` and `deploy`."""
+"""From a proven artifact to answers: `serve` and `deploy`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from . import console
-from ._app import Overwrite, app
+from . import _completion, console
+from ._app import command
+from ._options import (
+    A_PORT,
+    ABOVE_ZERO,
+    Artifact,
+    Host,
+    MaxBatchSize,
+    MaxDelay,
+    Overwrite,
+    Port,
+    Queue,
+    ServingDevice,
+    TokenFile,
+    choice,
+    number,
+    out,
+)
+
+Artifacts = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ARTIFACT",
+        autocompletion=_completion.artifacts,
+        help="Folders of artifacts; NAME=FOLDER also names one.",
+    ),
+]
+GrpcPort = Annotated[
+    int | None,
+    number(metavar="PORT", check=A_PORT, help="A port for gRPC beside HTTP; needs the extra grpc. Default: none."),
+]
+MaxBody = Annotated[int, number(metavar="BYTES", help="The most bytes of a request.")]
+Timeout = Annotated[
+    int, number(metavar="SECONDS", help="How long a request may take to arrive, and its answer to be read.")
+]
+Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate in PEM, for HTTPS.")]
+Key = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key in PEM.")]
+AccessLog = Annotated[bool, typer.Option(help="Write a line for each answer.")]
 
 
-@app.command()
+@command()
 def serve(
-    artifacts: Annotated[
-        list[str], typer.Argument(metavar="ARTIFACT...", help="Folders of artifacts; NAME=FOLDER gives one a name.")
-    ],
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
-    grpc_port: Annotated[
-        int | None, typer.Option(help="A port for gRPC beside HTTP; needs the extra grpc. Default: none.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    max_batch_size: Annotated[int, typer.Option(help="Examples in one run, and so in one request.")] = 32,
-    max_delay_ms: Annotated[float, typer.Option(help="How long a request may wait for others to be run with.")] = 2,
-    queue: Annotated[int, typer.Option(help="Requests of a model that may wait; others are refused.")] = 256,
-    max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 16 * 2**20,
-    timeout: Annotated[
-        int, typer.Option(help="Seconds in which a request must arrive, and a client must read its answer.")
-    ] = 30,
-    token_file: Annotated[
-        Path | None, typer.Option(help="A file with the bearer token that clients must send. Default: none.")
-    ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="A certificate in PEM, for HTTPS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key in PEM.")] = None,
-    access_log: Annotated[bool, typer.Option(help="Write a line for each answer.")] = True,
+    artifacts: Artifacts,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    grpc_port: GrpcPort = None,
+    device: ServingDevice = "cpu",
+    max_batch_size: MaxBatchSize = 32,
+    max_delay_ms: MaxDelay = 2,
+    queue: Queue = 256,
+    max_body: MaxBody = 16 * 2**20,
+    timeout: Timeout = 30,
+    token_file: TokenFile = None,
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
+    access_log: AccessLog = True,
 ) -> None:
-    """Serve exported networks by the Open Inference Protocol, and on a page for a browser.
+    """Serve artifacts over HTTP and gRPC, with a page for a browser.
 
-    It needs the extra `serve`. Ctrl-C or SIGTERM ends it when what is in flight is answered.
+    The server speaks the Open Inference Protocol and needs the extra `serve`. Ctrl-C or SIGTERM ends it once it has
+    answered all requests.
     """
     from export import serve as run_server
 
@@ -59,73 +87,72 @@ def serve(
     )
 
 
-class Target(StrEnum):
-    """Where `deploy` goes."""
+# The targets of the options that do not fit all of them.
+_FOR: dict[str, tuple[str, ...]] = dict.fromkeys(("out", "overwrite"), ("triton", "kserve"))
+_FOR |= dict.fromkeys(("max_batch_size", "max_delay_ms", "queue"), ("triton", "ray"))
+_FOR |= {"storage_uri": ("kserve",)}
+_FOR |= dict.fromkeys(("replicas", "max_replicas", "cpus", "device", "address", "host", "port", "token_file"), ("ray",))
 
-    triton = "triton"
-    kserve = "kserve"
-    ray = "ray"
+Target = Annotated[
+    str,
+    choice(
+        "triton",
+        "kserve",
+        "ray",
+        option=("--target", "-t"),
+        help="A model repository for Triton, a manifest for KServe, or replicas on Ray Serve.",
+    ),
+]
+Repository = Annotated[Path, out("For triton, the model repository; for kserve, the folder of the manifest.")]
+Name = Annotated[
+    str | None, typer.Option("--name", "-n", metavar="NAME", help="The name for clients. Default: the artifact's own.")
+]
+StorageUri = Annotated[
+    str | None,
+    typer.Option(metavar="URI", help="For kserve, which needs it: where the cluster finds the model repository."),
+]
+Replicas = Annotated[int, number(help="For ray: the number of replicas, or the fewest.")]
+MaxReplicas = Annotated[
+    int | None, number(help="For ray: the most replicas; their number follows the load. Default: the fewest.")
+]
+Cpus = Annotated[float, number(check=ABOVE_ZERO, help="For ray: CPU cores of each replica.")]
+Address = Annotated[
+    str,
+    typer.Option(metavar="ADDRESS", help="For ray: the cluster; auto finds a running one, local starts one."),
+]
 
 
-# The targets of the options that are not for all of them.
-_FOR: dict[str, tuple[Target, ...]] = dict.fromkeys(("out", "overwrite"), (Target.triton, Target.kserve))
-_FOR |= dict.fromkeys(("max_batch_size", "max_delay_ms", "queue"), (Target.triton, Target.ray))
-_FOR |= {"storage_uri": (Target.kserve,)}
-_FOR |= dict.fromkeys(
-    ("replicas", "max_replicas", "cpus", "device", "address", "host", "port", "token_file"), (Target.ray,)
-)
-
-
-@app.command()
+@command()
 def deploy(
     context: typer.Context,
-    artifact: Annotated[Path, typer.Argument(help="The folder of an artifact.")],
-    target: Annotated[
-        Target, typer.Option(help="A model repository for Triton, a manifest for KServe, or replicas on Ray Serve.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="For triton: the model repository. For kserve: the folder of the manifest.")
-    ] = Path("models"),
-    name: Annotated[str | None, typer.Option(help="What clients call it. Default: the artifact's own name.")] = None,
-    storage_uri: Annotated[
-        str | None, typer.Option(help="For kserve, and required there: where the cluster finds the model repository.")
-    ] = None,
-    max_batch_size: Annotated[int, typer.Option(help="For triton and ray: examples in one run.")] = 32,
-    max_delay_ms: Annotated[
-        float, typer.Option(help="For triton and ray: how long a request may wait for others.")
-    ] = 2,
-    queue: Annotated[int, typer.Option(help="For triton and ray: requests that may wait, at each replica.")] = 256,
+    artifact: Artifact,
+    target: Target,
+    out: Repository = Path("models"),
+    name: Name = None,
+    storage_uri: StorageUri = None,
+    max_batch_size: MaxBatchSize = 32,
+    max_delay_ms: MaxDelay = 2,
+    queue: Queue = 256,
     overwrite: Overwrite = False,
-    replicas: Annotated[int, typer.Option(help="For ray: how many replicas, or the fewest.")] = 1,
-    max_replicas: Annotated[
-        int | None, typer.Option(help="For ray: the most replicas; their number follows the load. Default: the fewest.")
-    ] = None,
-    cpus: Annotated[float, typer.Option(help="For ray: cores for a replica.")] = 1,
-    device: Annotated[str, typer.Option(help="For ray: cpu, or cuda with a GPU for each replica.")] = "cpu",
-    address: Annotated[
-        str, typer.Option(help="For ray: the cluster's address, auto for one that runs here, local to start one.")
-    ] = "local",
-    host: Annotated[str, typer.Option(help="For ray: the address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="For ray: the port; 0 takes a free one.")] = 8000,
-    token_file: Annotated[
-        Path | None, typer.Option(help="For ray: a file with the bearer token that clients must send. Default: none.")
-    ] = None,
+    replicas: Replicas = 1,
+    max_replicas: MaxReplicas = None,
+    cpus: Cpus = 1,
+    device: ServingDevice = "cpu",
+    address: Address = "local",
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token_file: TokenFile = None,
 ) -> None:
-    """Serve an exported network elsewhere: write what Triton or KServe needs, or run it on Ray Serve.
+    """Serve an artifact on Triton, KServe or Ray Serve.
 
-    On Ray it runs until Ctrl-C or SIGTERM, and needs the extra `ray`.
+    For triton and kserve this writes files. On ray it runs until Ctrl-C or SIGTERM, and needs the extra `ray`; only
+    there --device, --host, --port and --token-file apply.
     """
-    from export import deploy as write
-    from export import run_on_ray
-
-    for option, targets in _FOR.items():
-        source = context.get_parameter_source(option)
-        if target not in targets and source is not None and source.name == "COMMANDLINE":
-            raise ValueError(
-                f"Expected --{option.replace('_', '-')} for {' or '.join(targets)}. Received: --target {target}"
-            )
+    _check_options(context, target)
     batching: dict[str, Any] = {"max_batch_size": max_batch_size, "max_delay": max_delay_ms / 1000, "queue": queue}
-    if target is Target.ray:
+    if target == "ray":
+        from export import run_on_ray
+
         run_on_ray(
             artifact if name is None else f"{name}={artifact}",
             address=address,
@@ -139,7 +166,18 @@ def deploy(
             **batching,
         )
         return
-    written = write(
-        artifact, out, target=target.value, name=name, storage_uri=storage_uri, overwrite=overwrite, **batching
-    )
+    from export import deploy as write
+
+    written = write(artifact, out, target=target, name=name, storage_uri=storage_uri, overwrite=overwrite, **batching)
     console.show_record("Deployment", {"written": written})
+
+
+def _check_options(context: typer.Context, target: str) -> None:
+    """Refuses options of other targets, and a kserve without --storage-uri."""
+    for option, targets in _FOR.items():
+        source = context.get_parameter_source(option)
+        if target not in targets and source is not None and source.name == "COMMANDLINE":
+            name = f"--{option.replace('_', '-')}"
+            raise ValueError(f"Expected {name} only for {' or '.join(targets)}. Received: {name} for {target}")
+    if target == "kserve" and context.params["storage_uri"] is None:
+        raise ValueError("Expected --storage-uri for kserve, such as s3://bucket/models. Received: none")

@@ -1,105 +1,99 @@
-"""Training, and what came of it: `train`, `runs`, `evaluate`."""
+"""Training: `train`, and the run that it resumes."""
 
-import csv
-import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..data.sources import check_source
-from ..devices.environment import set_again
-from ..devices.hosts import comes_first
-from ..training.recipe import setting
-from ..training.recipes import get_recipe
-from ..training.replacement import move_into_place, place_for
-from ..training.runs import COLUMNS, Run, list_runs, open_run, summary
-from . import console
-from ._app import Data, TestData, app, check_subject
+from . import _completion, console
+from ._app import command
+from ._options import A_FRACTION, ABOVE_ZERO, Data, Epochs, Seed, Settings, choice, number, out
 
-TrainDevice = Annotated[
-    str | None, typer.Option(metavar="auto|cpu|gpu", help="gpu: fail where there is none. Default: auto.")
+Recipe = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE", autocompletion=_completion.recipes, help="A recipe; `keras-skip recipes` lists them."
+    ),
 ]
-Count = Annotated[int | None, typer.Option(help="How many devices share each batch. Default: 1.")]
+RunFolder = Annotated[Path | None, out("The folder of the run. Default: runs/RECIPE.")]
+BatchSize = Annotated[int | None, number("--batch-size", "-b", help="Examples per step. Default: the recipe's.")]
 ImageSize = Annotated[
     str | None,
-    typer.Option(metavar="PIXELS", help="Resize whole images to a square, or to HEIGHTxWIDTH such as 48x64."),
+    typer.Option(metavar="HEIGHTxWIDTH", help="Resize all images, to 48x64 for example. One number means a square."),
 ]
-OnBadImage = Annotated[str, typer.Option(metavar="error|skip", help="What to do with images that cannot be read.")]
+OnBadImage = Annotated[str, choice("error", "skip", help="What to do with images that cannot be read.")]
+Validation = Annotated[
+    float | None,
+    number(metavar="FRACTION", check=A_FRACTION, help="Hold out this part of the training images for validation."),
+]
+CheckpointMinutes = Annotated[
+    float | None,
+    number(metavar="MINUTES", check=ABOVE_ZERO, help="Save this often within an epoch. Default: 10."),
+]
+CheckpointSteps = Annotated[int | None, number(metavar="STEPS", help="Save this often within an epoch.")]
+Gradients = Annotated[
+    int | None, number(metavar="STEPS", help="Measure the gradient at each layer this often, such as every 200 steps.")
+]
+Device = Annotated[str | None, choice("auto", "cpu", "gpu", help="gpu fails if there is none. Default: auto.")]
+Devices = Annotated[int | None, number(help="How many devices share each batch. Default: 1.")]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume",
+        "-r",
+        metavar="RUN",
+        autocompletion=_completion.runs,
+        help="Resume this interrupted run; takes no RECIPE.",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run once the new one is complete.")]
 
 
-@app.command()
+@command()
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="The recipe; `keras-skip list` shows them.")] = None,
+    recipe: Recipe = None,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/RECIPE.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Length of the run.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation and dropout.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as optimizer.lr=0.2; repeatable."),
-    ] = None,
+    out: RunFolder = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    settings: Settings = None,
     image_size: ImageSize = None,
     on_bad_image: OnBadImage = "error",
-    validation: Annotated[
-        float | None, typer.Option(metavar="FRACTION", help="Hold out part of the training images to measure on.")
-    ] = None,
-    checkpoint_minutes: Annotated[
-        float | None, typer.Option(help="How often to save within an epoch. Default: 10.")
-    ] = None,
-    checkpoint_steps: Annotated[int | None, typer.Option(help="The same, in steps.")] = None,
-    gradients: Annotated[
-        int | None, typer.Option(metavar="STEPS", help="How often to measure the gradient's reach, such as 200.")
-    ] = None,
-    device: TrainDevice = None,
-    devices: Count = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Resume an interrupted run, in place of RECIPE.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing run once the new one is complete.")
-    ] = False,
+    validation: Validation = None,
+    checkpoint_minutes: CheckpointMinutes = None,
+    checkpoint_steps: CheckpointSteps = None,
+    gradients: Gradients = None,
+    device: Device = None,
+    devices: Devices = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Train a network; everything about the run goes into its folder. Ctrl-C stops it with a checkpoint."""
-    overrides: dict[str, Any] = dict(map(setting, settings or ()))
-    overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    options: dict[str, Any] = {"out": out, "checkpoint_minutes": checkpoint_minutes}
-    options |= {"checkpoint_steps": checkpoint_steps, "gradients": gradients, "overwrite": overwrite or None}
-    given = {name: value for name, value in options.items() if value is not None}
+    """Train a network, and write everything about the run to a folder.
+
+    Ctrl-C saves a checkpoint and stops; --resume continues from there.
+    """
+    from ..training.recipe import setting
+
+    overrides = dict(map(setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
+    options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
+    options |= _given(out=out, overwrite=overwrite or None)
+    reading = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
     if resume is not None:
-        if recipe or data or validation or overrides or given or image_size or on_bad_image != "error":
+        if any((recipe, data, validation, overrides, options, image_size, on_bad_image != "error")):
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "
                 f"Received: --resume {resume} with a recipe or other options"
             )
         _resume(resume, device, devices)
-        return
-    if recipe is None:
+    elif recipe is None:
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
-    chosen = get_recipe(recipe).changed(overrides)
-    if comes_first():
-        # Other processes do not write there, and may start later.
-        place_for(out or Path("runs") / chosen.name, overwrite)
-    reading: dict[str, Any] = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
-    check_source(data or chosen.source, **reading)
-    console.import_quietly("keras", find_devices=False)
-    from ..data import load_source
-    from ..devices.selection import select
-    from ..training.loop import train as run_training
+    else:
+        _train(recipe, data, reading, validation, (device or "auto", devices or 1), overrides, options)
 
-    with console.quietly():
-        selected = select(device or "auto", 1 if devices is None else devices)
-    selected.check(chosen.batch_size)
-    with console.reading() as progress:
-        source = load_source(data or chosen.source, progress=progress, **reading)
-    if validation is not None:
-        source = source.with_validation(validation, seed=chosen.seed)
-    shown = console.progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size, selected)
-    with console.interruptible(), shown as callbacks:
-        run = run_training(recipe, source, **given, callbacks=callbacks, devices=selected, **overrides)
-    if selected.hosts.writes:
-        _show_run(run)
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def sides(text: str | None) -> tuple[int, int] | None:
@@ -108,103 +102,84 @@ def sides(text: str | None) -> tuple[int, int] | None:
         return None
     height, _, width = text.partition("x")
     try:
-        return int(height), int(width or height)
+        size = int(height), int(width or height)
     except ValueError:
-        raise ValueError(f"Expected an image size such as 64 or 48x64. Received: {text!r}") from None
+        size = (0, 0)
+    if min(size) < 1:
+        raise ValueError(f"Expected --image-size HEIGHTxWIDTH, such as 48x64. Received: --image-size {text}")
+    return size
+
+
+def _train(
+    recipe: str,
+    data: str | None,
+    reading: dict[str, Any],
+    validation: float | None,
+    wanted: tuple[str, int],
+    overrides: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    from ..data.sources import check_source
+    from ..devices.hosts import comes_first
+    from ..training.recipes import get_recipe
+    from ..training.replacement import place_for
+
+    chosen = get_recipe(recipe).changed(overrides)
+    if comes_first():
+        # Other processes do not write there, and may start later.
+        place_for(options.get("out", Path("runs", chosen.name)), options.get("overwrite", False))
+    check_source(data or chosen.source, **reading)
+    console.import_quietly("keras", find_devices=False)
+    from ..data import load_source
+    from ..devices.selection import select
+    from ..training.loop import train as run_training
+    from .progress import progress_bar
+
+    with console.quietly():
+        selected = select(*wanted)
+    selected.check(chosen.batch_size)
+    with console.reading() as progress:
+        source = load_source(data or chosen.source, progress=progress, **reading)
+    if validation is not None:
+        source = source.with_validation(validation, seed=chosen.seed)
+    shown = progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size, selected)
+    with console.interruptible(), shown as callbacks:
+        run = run_training(recipe, source, **options, callbacks=callbacks, devices=selected, **overrides)
+    if selected.hosts.writes:
+        _show_run("Trained", run)
 
 
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
+    from ..data.sources import check_source
+    from ..devices.environment import set_again
+    from ..training.replacement import move_into_place
+    from ..training.runs import open_run
+
     opened = open_run(folder)
     if opened.status == "complete":
-        _show_run(move_into_place(opened))
+        _show_run("Already complete", move_into_place(opened))
         return
     check_source(opened.source)
     set_again(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
     from ..devices.selection import as_recorded
     from ..training.loop import resume
+    from .progress import progress_bar
 
     with console.quietly():
         selected = as_recorded(opened.record.get("devices"), device, devices)
     examples, recipe = opened.source["examples"]["train"], opened.recipe
-    shown = console.progress_bar(recipe.epochs, examples, recipe.batch_size, selected)
+    shown = progress_bar(recipe.epochs, examples, recipe.batch_size, selected)
     with console.interruptible(), shown as callbacks:
         run = resume(folder, callbacks=callbacks, devices=selected)
     if selected.hosts.writes:
-        _show_run(run)
+        _show_run("Trained", run)
 
 
-class Table(StrEnum):
-    """How `runs` writes its table."""
-
-    table = "table"
-    csv = "csv"
-
-
-@app.command()
-def runs(
-    folder: Annotated[Path, typer.Argument(help="Where the folders of the runs are.")] = Path("runs"),
-    format: Annotated[Table, typer.Option(help="A table, or comma-separated values with more columns.")] = Table.table,
-) -> None:
-    """List the runs in a folder: what they train, how far they are, what they reach."""
-    found = list_runs(folder)
-    if not found:
-        raise ValueError(f"Expected a folder with runs. Received: {str(folder)!r}")
-    rows = [summary(run) for run in found]
-    if format is Table.csv:
-        writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return
-    table = []
-    for run, row in zip(found, rows, strict=True):
-        measured = [(part, row[f"{part}_accuracy"]) for part in ("validation", "test")]
-        reached = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in measured if accuracy is not None)
-        what = (row[name] for name in ("run", "status", "network", "data", "epochs"))
-        table.append((*what, reached or run.record.get("reason", "")))
-    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "accuracy"), table)
-
-
-@app.command()
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]) -> None:
-    """Write a run's report again: one HTML file, with what its export has proven since."""
-    check_subject(run)
-    console.import_quietly("keras")
-    from ..reports.page import write_report
-
-    console.show_record("Written", {"report": write_report(run)})
-
-
-@app.command()
-def evaluate(
-    run_or_network: Annotated[
-        str, typer.Argument(metavar="RUN_OR_NETWORK", help="The folder of a run, or with --weights a network.")
-    ],
-    weights: Annotated[
-        str | None, typer.Option(help="Weights that come with the package; `keras-skip results` lists them.")
-    ] = None,
-    data: TestData = None,
-) -> None:
-    """Measure a run's network, or weights that come with the package, on test images."""
-    check_subject(run_or_network, weights, data)
-    console.import_quietly("keras")
-    from ..training.evaluation import evaluate as measure
-
-    figures = measure(run_or_network, data, weights=weights)
-    console.show_record(
-        run_or_network if weights is None else f"{run_or_network}, {weights}",
-        {
-            "test images": figures["examples"],
-            "test accuracy": f"{figures['accuracy']:.2%}",
-            "test loss": f"{figures['loss']:.4f}",
-        },
-    )
-
-
-def _show_run(run: Run) -> None:
+def _show_run(title: str, run: Any) -> None:
     results = run.results
     console.show_record(
-        "Trained",
+        title,
         {
             "test accuracy": f"{results['test_accuracy']:.2%}",
             "network": f"{run.recipe.network}, {results['parameters']:,} parameters",

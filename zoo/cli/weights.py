@@ -1,32 +1,42 @@
 """The weights that come with the package: `publish` and `results`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..training.runs import open_complete_run
-from ..weights.cards import new_pair
 from . import console
-from ._app import Overwrite, TestData, app, check_subject
+from ._app import command
+from ._checks import check_subject
+from ._options import Overwrite, Run, TestData, out, table_format
 from .exporting import export
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name for the weights, such as cifar10.")]
+Folder = Annotated[Path, out("The folder for the weights and their card.")]
+Limits = Annotated[
+    str, typer.Option(metavar="TEXT", help="What readers should know before they compare the figures with others.")
+]
+ChosenBy = Annotated[str, typer.Option(metavar="TEXT", help="How this run was chosen among others.")]
+Format = Annotated[str, table_format("table", "markdown", "csv", help="markdown and csv have more columns.")]
 
-@app.command()
+
+@command()
 def publish(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    name: Annotated[str, typer.Argument(help="What the weights are called, such as cifar10.")],
-    out: Annotated[Path, typer.Option(help="Folder for the weights and their card.")] = Path("."),
+    run: Run,
+    name: Name,
+    out: Folder = Path("."),
     data: TestData = None,
-    limits: Annotated[str, typer.Option(help="What to know before the figures are compared with others.")] = "",
-    chosen_by: Annotated[str, typer.Option(help="How this run was chosen among others.")] = "the only run",
+    limits: Limits = "",
+    chosen_by: ChosenBy = "the only run",
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a run's weights, and a card with what they reach under Keras and onnxruntime.
+    """Write a run's weights, and a card with their figures.
 
-    A run that is not exported yet is exported first.
+    The card says what the weights reach under Keras and onnxruntime. A run without an export is exported first.
     """
+    from ..training.runs import open_complete_run
+    from ..weights.cards import new_pair
+
     opened = open_complete_run(run)
     new_pair(out, opened.recipe.network, name, overwrite)
     check_subject(run, data=data)
@@ -48,22 +58,12 @@ def publish(
     )
 
 
-class Table(StrEnum):
-    """How `results` writes its table."""
-
-    table = "table"
-    markdown = "markdown"
-    csv = "csv"
-
-
-@app.command("results")
-def results_(
-    format: Annotated[Table, typer.Option(help="A table, a page, or comma-separated values.")] = Table.table,
-) -> None:
-    """Show what the weights of the package reach, beside what the papers report."""
+@command("results")
+def results_(format: Format = "table") -> None:
+    """Show what the shipped weights reach, beside the papers' figures."""
     from ..reports import results
 
-    if format is Table.table:
+    if format == "table":
         console.show_table("Results", *results.short())
     else:
-        print(results.page() if format is Table.markdown else results.csv_text(), end="")
+        print(results.page() if format == "markdown" else results.csv_text(), end="")

@@ -17,7 +17,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -171,6 +171,9 @@ def read(folder: Path) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarr
     except (ValueError, KeyError, EOFError):
         pass
     else:
+        with suppress(OSError):
+            # Its time is that of the last use, which `keras-skip cache` shows.
+            os.utime(folder / "source.json")
         return images, parts, about
     shutil.rmtree(folder, ignore_errors=True)
     return None

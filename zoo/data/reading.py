@@ -80,7 +80,7 @@ def from_files(path: Path, options: Options, cache_in: Path | None, progress: Pr
         images, parts, about = found
         if folder is None:
             return _source(path, images, parts, about)
-        cache.write(folder, parts, about)
+        cache.write(folder, parts, {**about, "source": str(path)})
         del images, found
     found = cache.read(target)  # type: ignore[arg-type]
     if found is None:

@@ -1,0 +1,49 @@
+"""What can be refused before Keras is loaded, and a figure with its table."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def check_subject(run_or_network: str | Path, weights: str | None = None, data: str | None = None) -> None:
+    """Refuses a run, weights and data that are not there."""
+    from ..data.sources import check_source
+    from ..training.runs import open_run
+    from ..weights.cards import card
+    from ..weights.loading import check_loadable
+
+    if weights is None:
+        source: Any = open_run(run_or_network).source
+        check_loadable(Path(run_or_network))
+    else:
+        source = card(str(run_or_network), weights).data["name"]
+    check_source(source if data is None else data)
+
+
+def check_new(*paths: Path, overwrite: bool) -> None:
+    """Refuses what exists and may not be replaced."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise FileExistsError(
+                f"Expected a new path. Received: {str(path)!r}, which exists; --overwrite replaces it"
+            )
+
+
+def check_figure(figure: Path, *others: Path, overwrite: bool) -> None:
+    """Refuses a figure of an unknown format, and files that exist: the figure, its table, and others."""
+    from ..analysis import charts
+
+    charts.check_format(figure)
+    check_new(figure, figure.with_suffix(".csv"), *others, overwrite=overwrite)
+
+
+def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:
+    """Writes a figure, and beside it what it shows as a table of named tuples; returns the paths of both."""
+    from ..analysis import charts
+    from ..analysis.tables import write_table
+
+    table = path.with_suffix(".csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(table, rows, kind)
+    charts.save(drawn, path)
+    return {"figure": path, "table": table}

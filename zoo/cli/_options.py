@@ -1,0 +1,141 @@
+"""Arguments and options that several commands share, and what makes others: choices, checks of a number."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import _completion
+from ._command import option_name
+
+Check = Callable[[typer.CallbackParam, Any], Any]
+
+
+def check_value(fits: Callable[[Any], bool], wanted: str) -> Check:
+    """A callback that refuses values which do not fit, in the words of the shell."""
+
+    def check(parameter: typer.CallbackParam, value: Any) -> Any:
+        if value is not None and not fits(value):
+            name = option_name(parameter)
+            raise ValueError(f"Expected {name} to be {wanted}. Received: {name} {value}")
+        return value
+
+    return check
+
+
+def at_least(least: int) -> Check:
+    return check_value(lambda value: value >= least, f"at least {least}")
+
+
+def from_to(least: int, most: int) -> Check:
+    return check_value(lambda value: least <= value <= most, f"from {least} to {most}")
+
+
+ABOVE_ZERO = check_value(lambda value: value > 0, "above 0")
+A_FRACTION = check_value(lambda value: 0 < value < 1, "between 0 and 1")
+A_PORT = from_to(0, 65535)
+POSITIVE = at_least(1)
+
+
+def choice(*names: str, option: tuple[str, ...] = (), help: str) -> Any:
+    """An option with one of a few values."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    check = check_value(names.__contains__, f"one of {', '.join(names)}")
+    return typer.Option(*option, metavar="|".join(names), callback=check, autocompletion=complete, help=help)
+
+
+def number(*option: str, metavar: str = "N", check: Check = POSITIVE, help: str) -> Any:
+    return typer.Option(*option, metavar=metavar, callback=check, help=help)
+
+
+def out(help: str, metavar: str = "FOLDER") -> Any:
+    return typer.Option("--out", "-o", metavar=metavar, help=help)
+
+
+def data(default: str = "") -> Any:
+    help = f"A data source by name, or a folder, archive or .npz of images.{default and f' Default: {default}.'}"
+    return typer.Option("--data", "-d", metavar="SOURCE", help=help)
+
+
+def settings(help: str) -> Any:
+    return typer.Option("--set", "-s", metavar="NAME=VALUE", callback=_check_settings, help=f"{help} Repeatable.")
+
+
+def _check_settings(texts: list[str] | None) -> list[str] | None:
+    for text in texts or ():
+        name, equals, _ = text.partition("=")
+        if not name.strip() or not equals:
+            raise ValueError(f"Expected --set NAME=VALUE. Received: --set {text}")
+    return texts
+
+
+def table_format(*names: str, help: str) -> Any:
+    return choice(*names, option=("--format", "-f"), help=help)
+
+
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", autocompletion=_completion.runs, help="The folder of a training run.")
+]
+RunOrNetwork = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN_OR_NETWORK",
+        autocompletion=_completion.networks_and_runs,
+        help="The folder of a run, or a network if --weights is given.",
+    ),
+]
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK_OR_RUN",
+        autocompletion=_completion.networks_and_runs,
+        help="A network, the folder of a run, or a .keras file.",
+    ),
+]
+Networks = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NETWORK_OR_RUN",
+        autocompletion=_completion.networks_and_runs,
+        help="Networks, folders of runs, or .keras files.",
+    ),
+]
+Artifact = Annotated[
+    Path, typer.Argument(metavar="ARTIFACT", autocompletion=_completion.artifacts, help="The folder of an artifact.")
+]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+Data = Annotated[str | None, data("the recipe's")]
+TestData = Annotated[str | None, data("that of the run or the weights")]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", "-w", metavar="NAME", help="Shipped weights; `keras-skip results` lists them."),
+]
+Figure = Annotated[Path, out("The figure: .svg, .png or .pdf. A .csv of the same name comes with it.", "FILE")]
+Arguments = Annotated[list[str] | None, settings("An argument of the network, such as depth=30.")]
+Settings = Annotated[list[str] | None, settings("A setting of the recipe, such as optimizer.lr=0.2.")]
+Epochs = Annotated[int | None, number("--epochs", "-e", help="Number of epochs. Default: the recipe's.")]
+Seed = Annotated[
+    int | None,
+    number(check=at_least(0), help="Seed of the weights, order, augmentation and dropout. Default: the recipe's."),
+]
+ExportDevice = Annotated[
+    str | None,
+    choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: use CUDA if it is there."),
+]
+ServingDevice = Annotated[str, choice("cpu", "cuda", help="Where onnxruntime computes.")]
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
+Port = Annotated[int, number("--port", "-p", metavar="PORT", check=A_PORT, help="The port; 0 takes a free one.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A file with the bearer token that clients must send. Default: none."),
+]
+MaxBatchSize = Annotated[int, number(help="The most examples to run at once.")]
+MaxDelay = Annotated[
+    float, number(metavar="MS", check=at_least(0), help="How long a request may wait for others to join its batch.")
+]
+Queue = Annotated[int, number(help="How many requests may wait for a model; more are refused.")]

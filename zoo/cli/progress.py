@@ -1,0 +1,113 @@
+"""Shows, on standard error, how far a training run is. It imports Keras, so the commands import it late."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..devices.selection import Devices
+
+# Between two lines of progress where there is no terminal.
+LINE_SECONDS = 60
+
+
+@contextmanager
+def progress_bar(
+    epochs: int, examples: int, batch_size: int, devices: Devices
+) -> Iterator[list[keras.callbacks.Callback]]:
+    """Keras callbacks that show the devices, then epoch, images per second, accuracy and time left.
+
+    On a terminal it is a bar; else a line for each epoch, and for each minute of a long one. Of several processes, only
+    that of rank 0 shows something.
+    """
+    columns = (
+        TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]:.0f} images/s, accuracy {task.fields[accuracy]},"),
+        TimeElapsedColumn(),
+        TextColumn("+"),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns, console=Console(stderr=True))
+    try:
+        yield [Bar(progress, epochs, examples, batch_size, devices)] if devices.hosts.writes else []
+    finally:
+        if progress.live.is_started:
+            progress.stop()
+
+
+class Bar(keras.callbacks.Callback):
+    """Updates a bar of Rich's, or prints lines where there is no terminal."""
+
+    accuracy = "-"
+    begun = False
+
+    def __init__(self, progress: Progress, epochs: int, examples: int, batch_size: int, devices: Devices) -> None:
+        super().__init__()
+        self.progress, self.devices = progress, devices
+        self.epochs, self.examples, self.batch_size = epochs, examples, batch_size
+        self.task = progress.add_task("", total=epochs * examples, epoch=1, rate=0.0, accuracy="-")
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        # What is left of an epoch takes a `fit` of its own, and begins once more.
+        if not self.begun:
+            _show_devices(self.devices)
+        self.begun = True
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # A resumed run did some of this epoch before, which says nothing about its speed now.
+        batches = -(-self.examples // self.batch_size)
+        self.epoch, self.skipped = epoch, (batches - self.params["steps"]) * self.batch_size
+        self.started = self.printed = time.perf_counter()
+        if self.progress.console.is_terminal and not self.progress.live.is_started:
+            self.progress.start()
+            self.progress.reset(self.task, completed=self._completed(0), accuracy=self.accuracy)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._show((batch + 1) * self.batch_size)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.accuracy = f"{logs['val_accuracy']:.2%}"
+        self._show(self.examples - self.skipped, ended=True)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        # A terminal has room for the bar of one training run at a time.
+        if self.progress.live.is_started:
+            self.progress.stop()
+
+    def _show(self, done: int, ended: bool = False) -> None:
+        now = time.perf_counter()
+        done = min(done, self.examples - self.skipped)
+        rate, completed = done / (now - self.started), self._completed(done)
+        if self.progress.console.is_terminal:
+            fields = {"epoch": self.epoch + 1, "rate": rate, "accuracy": self.accuracy}
+            self.progress.update(self.task, completed=completed, **fields)
+        elif ended or now - self.printed >= LINE_SECONDS:
+            self.printed = now
+            left = timedelta(seconds=round((self.epochs * self.examples - completed) / rate))
+            share = "" if ended else f" ({completed / self.examples - self.epoch:.0%})"
+            accuracy = f"accuracy {self.accuracy}" if ended else "training"
+            line = f"epoch {self.epoch + 1}/{self.epochs}{share}: {rate:.0f} images/s, {accuracy}, {left} left"
+            print(line, file=sys.stderr, flush=True)
+
+    def _completed(self, done: int) -> int:
+        return self.epoch * self.examples + self.skipped + done
+
+
+def _show_devices(devices: Devices) -> None:
+    """A line on standard error: how many, of which kind and model, with what memory and libraries."""
+    report = devices.report()
+    kind = report["kind"].upper()
+    what = f"the {kind}" if report["count"] == 1 else f"{report['count']} devices of the kind {kind}"
+    if report["processes"] > 1:
+        what += f" in {report['processes']} processes"
+    memory = (f"{size / 1e9:.0f} GB" for size in report["memory_bytes"] or ())
+    known = [*dict.fromkeys([*report["names"], *memory]), f"Keras on {report['backend']}"]
+    known += [f"{name} {report[key]}" for name, key in (("CUDA", "cuda"), ("driver", "driver")) if report[key]]
+    print(f"Training on {what}: {', '.join(known)}", file=sys.stderr, flush=True)
