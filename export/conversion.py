@@ -5,12 +5,11 @@ from typing import Any
 
 from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import saved_model_runner, write_saved_model
-from .errors import ExportError
 from .model.endpoint import served
 from .preprocessing import Preprocessing
 from .proof.proof import prove
 from .proof.reference import checked_reference
-from .storage import onnx_files
+from .storage.onnx_publishing import published_onnx
 from .storage.publishing import published
 
 
@@ -31,7 +30,8 @@ def to_onnx(
 
     A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
     model's names; where Keras made a name up, a single one is called "input" or "output". Dynamic dimensions are named:
-    "batch", "height" and "width" of images, "length" of sequences.
+    "batch", "height" and "width" of images, "length" of sequences. Weights above 2 GB are in a file beside it,
+    PATH.data, without which it cannot be opened.
 
     Args:
         model: A Keras model.
@@ -43,7 +43,7 @@ def to_onnx(
         layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
         samples: Real raw inputs, compared in addition to random ones; needed if the model has never seen an input, or
             takes only sizes or integers that the export does not find by trying.
-        overwrite: Whether a file already there may be replaced.
+        overwrite: Whether a file already there may be replaced, and its weights with it.
         atol: Absolute difference from Keras allowed in addition to roundings, as in `export`.
         rtol: Difference allowed as a share of the range of each channel, as in `export`.
 
@@ -52,8 +52,7 @@ def to_onnx(
 
     Raises:
         FileExistsError: If something is there already.
-        ExportError: If an operation cannot be converted, which the message names, or if the weights are larger than
-            2 GB; no file is left.
+        ExportError: If an operation cannot be converted, which the message names; no file is left.
         ParityError: If onnxruntime computes something else.
         ValueError: If an argument is not usable.
 
@@ -63,13 +62,8 @@ def to_onnx(
     """
     function = served(model, preprocessing, activation, layout, samples)
     reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
-    with published(path, overwrite, Path.is_file) as building:
+    with published_onnx(path, overwrite) as building:
         write_onnx(function, building, opset)
-        if any(file != building for file in building.parent.iterdir()):
-            raise ExportError(
-                f"Expected at most {onnx_files.LARGEST / 1e9:.1f} GB of weights for a file of its own. "
-                f"Received: {function.model.name} with more, which export() writes into a folder"
-            )
         prove(reference, onnx=building)
     return Path(path)
 
