@@ -1,11 +1,16 @@
 """Skip connections for Keras 3: residual, pre-activation, wide, highway, dense and stochastic-depth layers."""
 
-from .dense import DenseBlock, TransitionBlock
-from .highway import HighwayBlock
-from .normalization import BatchNormalization
-from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
-from .residual import BottleneckBlock, ResidualBlock
-from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
+import sys
+
+# `python -m keras_skip` only looks for __main__.py here: the command line imports Keras if it needs it, on the backend
+# that it needs. Until Python has found that file, argv[0] is "-m".
+if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
+    from .dense import DenseBlock, TransitionBlock
+    from .highway import HighwayBlock
+    from .normalization import BatchNormalization
+    from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
+    from .residual import BottleneckBlock, ResidualBlock
+    from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
 
 __version__ = "0.1.0"
 

@@ -39,7 +39,10 @@ RULES = {
         never=frozenset({"zoo"}), only_in_functions=frozenset({"keras", "keras_skip", "tensorflow", "tf2onnx"})
     ),
 }
-RULES_OF_FILES = {"zoo/cli/exporting.py": Rule(), "zoo/cli/serving.py": Rule()}
+# The command line, and `python -m keras_skip`, which is nothing but the command line.
+RULES_OF_FILES = dict.fromkeys(
+    ("keras_skip/__main__.py", "zoo/cli/artifacts.py", "zoo/cli/exporting.py", "zoo/cli/serving.py"), Rule()
+)
 
 
 def imported(node: ast.AST) -> set[str]:

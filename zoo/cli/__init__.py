@@ -14,6 +14,7 @@ OURS = ("export", "keras_skip", "zoo")
 # What the functions call it, and what the shell does.
 _IN_THE_SHELL = {
     "or overwrite=True": "or --overwrite",
+    "or ask to overwrite it": "or replace it with --overwrite",
     "ask to overwrite it": "--overwrite replaces it",
     "image_size=(height, width)": "--image-size HEIGHTxWIDTH",
     "on_bad_image='skip'": "--on-bad-image skip",

@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Plain text takes half the time of Rich's boxes, fits 80 columns and is easy to search.
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 command: Callable[..., Any] = partial(app.command, cls=Command)
 

@@ -23,7 +23,8 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except BadParameter as error:
-            details = error.__cause__.errors()[0] if hasattr(error.__cause__, "errors") else {}
+            # Pydantic has found what is wrong, but says it in its own words.
+            details: dict[str, Any] = getattr(error.__cause__, "errors", lambda: [{}])()[0]
             if error.param is None or details.get("type") not in _WANTED:
                 raise
             name, value = option_name(error.param), details["input"]

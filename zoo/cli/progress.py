@@ -86,8 +86,9 @@ class Bar(keras.callbacks.Callback):
         done = min(done, self.examples - self.skipped)
         rate, completed = done / (now - self.started), self._completed(done)
         if self.progress.console.is_terminal:
-            fields = {"epoch": self.epoch + 1, "rate": rate, "accuracy": self.accuracy}
-            self.progress.update(self.task, completed=completed, **fields)
+            self.progress.update(
+                self.task, completed=completed, epoch=self.epoch + 1, rate=rate, accuracy=self.accuracy
+            )
         elif ended or now - self.printed >= LINE_SECONDS:
             self.printed = now
             left = timedelta(seconds=round((self.epochs * self.examples - completed) / rate))
