@@ -10,10 +10,10 @@ from ..errors import DeviceError, ExportError
 from ..storage.arrays import Batch
 from .providers import CPU, CUDA
 
-_ERRORS, NOTHING = 3, 4
+NOTHING = 4
 
-# On a machine without a GPU the CUDA build warns of what it does not find.
-onnxruntime.set_default_logger_severity(_ERRORS)
+# On a machine without a GPU the CUDA build logs what it does not find; here that is an exception.
+onnxruntime.set_default_logger_severity(NOTHING)
 
 
 def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, options: Any = None) -> Any:
@@ -39,7 +39,8 @@ def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, opti
         failed = ExportError if provider == CPU else DeviceError
         raise failed(f"Expected onnxruntime to open {path} on {provider}. Received: {error}") from error
     if session.get_providers()[0] != provider:
-        raise DeviceError(f"Expected onnxruntime to run on {provider}. Received: {session.get_providers()[0]}")
+        needs = ", which needs an NVIDIA GPU and the libraries of the extra cuda" if provider == CUDA else ""
+        raise DeviceError(f"Expected onnxruntime to run on {provider}{needs}. Received: {session.get_providers()[0]}")
     return session
 
 

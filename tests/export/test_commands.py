@@ -97,6 +97,6 @@ def test_code_in_a_file_is_refused_with_a_sentence(folder):
 
 
 def test_a_text_that_is_cut_says_so():
-    from zoo.cli.exporting import _shortened
+    from zoo.cli.artifacts import _shorten
 
-    assert _shortened("a" * 64) == "a" * 64 and _shortened("b" * 65) == "b" * 60 + " ..."
+    assert _shorten("a" * 64) == "a" * 64 and _shorten("b" * 65) == "b" * 60 + " ..."

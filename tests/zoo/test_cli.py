@@ -12,7 +12,7 @@ import pytest
 
 import zoo
 from tests.processes import keras_skip
-from zoo.cli.exporting import Precision, _surroundings
+from zoo.cli.exporting import _surroundings
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +81,7 @@ def test_runs_are_listed_and_a_complete_one_is_not_trained_again(trained):
     assert float(row["test_accuracy"]) == results["test_accuracy"]
     before = (folder / "run" / "run.json").read_bytes()
     again = keras_skip("train", "--resume", "run", cwd=folder)
-    assert again.stdout == done.stdout
+    assert again.stdout == done.stdout.replace("Trained", "Already complete")
     assert (folder / "run" / "run.json").read_bytes() == before
 
 
@@ -104,7 +104,7 @@ def test_samples_are_of_every_class_where_the_images_are_sorted(layout, tmp_path
     images = np.broadcast_to(labels[:, None, None, None], (120, 4, 6, 3)).astype("uint8")
     preprocessing = zoo.Preprocessing(1.0, (0.0,), (1.0,))
     source = zoo.Source("sorted", images, labels, images, labels, ("a", "b", "c"), preprocessing)
-    known = _surroundings(zoo.Run(tmp_path, {"source": source.as_dict()}), source, layout, Precision.fp32)
+    known = _surroundings(zoo.Run(tmp_path, {"source": source.as_dict()}), source, layout, "fp32")
     assert known["samples"].shape == ((32, 3, 4, 6) if layout else (32, 4, 6, 3))
     # The page of the server shows the first twelve.
     assert known["samples"][:12].max(axis=(1, 2, 3)).tolist() == [0, 1, 2] * 4
@@ -152,7 +152,7 @@ def test_existing_run_and_artifact_are_refused(exported):
     for command in (("train", "resnet20_digits", "--out", "run"), ("export", "run")):
         failed = keras_skip(*command, cwd=folder, expect=1)
         assert failed.stderr.startswith("Error: ")
-        assert len(failed.stderr.splitlines()) == 1
+        assert len(failed.stderr.splitlines()) == 1 and "--overwrite" in failed.stderr
     assert json.loads((folder / "run" / "run.json").read_text())["status"] == "complete"
 
 
@@ -162,12 +162,12 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("train", "resnet20_digit"), "Did you mean resnet20_digits"),
         (("train", "resnet20_digits", "--set", "epoch=1"), "Did you mean epochs?"),
         (("train", "resnet20_digits", "--set", "optimizer.lrr=1"), "Did you mean optimizer.lr"),
-        (("train", "resnet20_digits", "--set", "epochs"), "name=value"),
-        (("train", "resnet20_digits", "--epochs", "0"), "epochs=0"),
+        (("train", "resnet20_digits", "--set", "epochs"), "Expected --set NAME=VALUE. Received: --set epochs"),
+        (("train", "resnet20_digits", "--epochs", "0"), "Received: --epochs 0"),
         (("train",), "Expected a recipe, or --resume RUN"),
         (("train", "resnet20_digits", "--resume", "run"), "--resume with no other options than --device"),
-        (("train", "resnet20_digits", "--device", "cuda"), "auto, cpu, gpu"),
-        (("train", "resnet20_digits", "--devices", "0"), "devices=0"),
+        (("train", "resnet20_digits", "--device", "cuda"), "--device to be one of auto, cpu, gpu"),
+        (("train", "resnet20_digits", "--devices", "0"), "--devices to be at least 1"),
         (("train", "resnet20_digits", "--devices", "9"), "Expected 9 devices"),
         (("train", "--resume", "nowhere"), "nowhere"),
         (("runs", "nowhere"), "nowhere"),
@@ -198,14 +198,8 @@ def test_gradients_are_drawn_and_overwrite_nothing(tmp_path):
     before = (tmp_path / "flow.svg").read_bytes()
     assert before.startswith(b"<?xml")
     failed = keras_skip(*command, cwd=tmp_path, expect=1)
-    assert "ask to overwrite it" in failed.stderr
+    assert "--overwrite replaces it" in failed.stderr
     assert (tmp_path / "flow.svg").read_bytes() == before
-
-
-@pytest.mark.parametrize("command", [("fly",), ("train", "resnet20_digits", "--epochs", "many")])
-def test_wrong_usage_is_exit_code_2(command, tmp_path):
-    failed = keras_skip(*command, cwd=tmp_path, expect=2)
-    assert "Usage: " in failed.stderr
 
 
 def test_list_and_describe(tmp_path):
@@ -219,7 +213,7 @@ def test_list_and_describe(tmp_path):
     assert "keras-skip train resnet20_digits" in keras_skip("describe", "resnet20_digits", cwd=tmp_path).stdout
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list"], ["train", "--help"], ["describe", "resnet20_digits"]])
+@pytest.mark.parametrize("command", [["--version"], ["list"], ["train", "--help"], ["describe", "resnet20_digits"]])
 def test_what_needs_no_network_imports_no_heavy_package(command, tmp_path):
     script = (
         "import sys, zoo.cli\n"

@@ -5,6 +5,7 @@ import inspect
 import os
 import pkgutil
 import sys
+import warnings
 
 import pytest
 
@@ -13,6 +14,7 @@ import keras_skip
 import zoo
 import zoo.cli
 from zoo.cli import console
+from zoo.cli._command import WrongValue
 from zoo.training.recipe import SETTINGS
 
 ODD = ["{[]:1}", "[[]]", "None", "-1", "(", "x", "1e999", "...", "{1:2}", "()", ""]
@@ -21,7 +23,7 @@ EXTRAS = ("export.serving.grpc_server", "export.serving.ray_serve")
 
 
 def our_errors():
-    """Every class of exceptions that a module of ours defines; those that end a process or a thread are none."""
+    """Every class of exceptions that a module of ours defines, but for those that Typer shows or end a process."""
     found = set()
     for package in (keras_skip, zoo, export):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -31,7 +33,7 @@ def our_errors():
             found |= {
                 kind
                 for _, kind in inspect.getmembers(here, inspect.isclass)
-                if issubclass(kind, Exception) and kind.__module__ == module.name
+                if issubclass(kind, Exception) and kind.__module__ == module.name and kind is not WrongValue
             }
     return sorted(found, key=lambda kind: (kind.__module__, kind.__name__))
 
@@ -39,7 +41,7 @@ def our_errors():
 def said(monkeypatch, capsys, error):
     """What the command line writes when a command ends in an error."""
 
-    def fails():
+    def fails(**_):
         raise error
 
     monkeypatch.setattr(zoo.cli, "app", fails)
@@ -59,22 +61,46 @@ def test_every_error_of_ours_is_one_sentence(monkeypatch, capsys):
         assert said(monkeypatch, capsys, error) == "Error: Expected this. Received: that\n", kind
 
 
-def test_errors_of_libraries_are_told_in_one_line_or_shown_whole(monkeypatch, capsys):
+def test_errors_of_libraries_are_one_line_or_shown_whole(monkeypatch, capsys):
     assert said(monkeypatch, capsys, ValueError("\x1b[1mShapes\x1b[0m\ndiffer")) == "Error: Shapes differ\n"
     assert said(monkeypatch, capsys, FileNotFoundError(2, "No such file", "x")).count("\n") == 1
-    monkeypatch.setattr(zoo.cli, "app", lambda: {}["a mistake of ours"])
+    monkeypatch.setattr(zoo.cli, "app", lambda **_: {}["a mistake of ours"])
     with pytest.raises(KeyError):
         zoo.cli.main()
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Expected a path where nothing is, or overwrite=True. Received: x", "nothing is, or --overwrite. Received"),
+        ("Received: 'x'; choose another, or ask to overwrite it", "choose another, or replace it with --overwrite"),
+        ("Received: 'x', which is there; ask to overwrite it", "which is there; --overwrite replaces it"),
+        ("Expected images of one size, or image_size=(height, width)", "or --image-size HEIGHTxWIDTH"),
+        ("or on_bad_image='skip' to leave others out", "or --on-bad-image skip to"),
+    ],
+)
+def test_arguments_of_python_are_options_of_the_shell(message, shown, monkeypatch, capsys):
+    assert shown in said(monkeypatch, capsys, ValueError(message))
+
+
+def test_a_warning_is_one_line_without_its_place(monkeypatch):
+    monkeypatch.setattr(zoo.cli, "app", lambda **_: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    zoo.cli.main()
+    assert warnings.formatwarning("odd.", UserWarning, "here.py", 1) == "Warning: odd.\n"
+
+
 def test_package_that_is_not_installed_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "absent")
-    monkeypatch.setattr(zoo.cli, "app", lambda: importlib.import_module("absent"))
+    monkeypatch.setattr(zoo.cli, "app", lambda **_: importlib.import_module("absent"))
     with pytest.raises(SystemExit):
         zoo.cli.main()
-    expected = "Error: Expected absent to be installed for KERAS_BACKEND. Received: No module named 'absent'\n"
-    assert capsys.readouterr().err == expected
-    monkeypatch.setattr(zoo.cli, "app", lambda: importlib.import_module("zoo.absent"))
+    assert capsys.readouterr().err == "Error: KERAS_BACKEND=absent needs the package absent, which is not installed\n"
+    monkeypatch.delenv("KERAS_BACKEND")
+    with pytest.raises(SystemExit):
+        zoo.cli.main()
+    assert capsys.readouterr().err == "Error: This command needs the package absent, which is not installed\n"
+    monkeypatch.setattr(zoo.cli, "app", lambda **_: importlib.import_module("zoo.absent"))
     with pytest.raises(ModuleNotFoundError):
         zoo.cli.main()
 
@@ -91,8 +117,8 @@ def test_odd_settings_are_one_sentence(value, monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["keras-skip", "train", "plain_mlp_digits", "--set", f"{name}={value}"])
         with pytest.raises(SystemExit) as ended:
             zoo.cli.main()
-        told = capsys.readouterr().err
-        assert ended.value.code == 1 and told.startswith("Error: Expected ") and told.count("\n") == 1, (name, told)
+        shown = capsys.readouterr().err
+        assert ended.value.code == 1 and shown.startswith("Error: Expected ") and shown.count("\n") == 1, (name, shown)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,8 +21,8 @@ def networks_and_recipes(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """The runs in the folder that is typed, or else in `runs`."""
-    folder = Path(incomplete).parent if "/" in incomplete else Path("runs")
-    found = sorted(record.parent.as_posix() for record in folder.glob("*/run.json"))
+    folder = incomplete.rpartition("/")[0] if "/" in incomplete else "runs"
+    found = sorted(record.parent.as_posix() for record in Path(folder).glob("*/run.json"))
     return [run for run in found if run.startswith(incomplete)]
 
 
@@ -31,9 +31,9 @@ def networks_and_runs(incomplete: str) -> list[str]:
 
 
 def artifacts(incomplete: str) -> list[str]:
-    """The exports of the runs that `runs` finds."""
-    exports = (f"{run}/export" for run in runs(incomplete.removesuffix("/export")))
-    return [export for export in exports if Path(export, "artifact.json").is_file()]
+    """The exports of the runs in `runs`, or in the folder that is typed."""
+    exports = [f"{run}/export" for run in dict.fromkeys(runs("") + runs(incomplete))]
+    return [path for path in exports if path.startswith(incomplete) and Path(path, "artifact.json").is_file()]
 
 
 def cached(incomplete: str) -> list[str]:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from .columns import lines
@@ -25,6 +26,9 @@ def import_quietly(*packages: str, find_devices: bool = True) -> None:
     with quietly():
         for package in packages:
             import_module(package)
+        if "keras" in packages and find_spec("tensorflow"):
+            # On every backend Keras imports it sooner or later, to write the configuration of a layer for example.
+            import_module("tensorflow")
         keras, tensorflow = map(sys.modules.get, ("keras", "tensorflow"))
         if find_devices and keras and tensorflow and keras.backend.backend() == "tensorflow":
             tensorflow.config.list_logical_devices()
