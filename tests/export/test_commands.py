@@ -85,6 +85,8 @@ def test_inspect_shows_what_is_there_and_where_the_time_goes(folder):
         assert "Conv" in done.stdout and "microseconds" in done.stdout and "weights_sha256" in done.stdout
         assert done.stderr == ""
         assert re.search(r"weights_sha256 +[0-9a-f]{64}$", done.stdout, re.MULTILINE)
+        # Elsewhere than on a terminal nothing is cut.
+        assert "..." not in done.stdout
     assert "Expected an artifact or an ONNX file" in keras_skip("inspect", "nothing", cwd=folder, expect=1).stderr
 
 

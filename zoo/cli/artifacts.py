@@ -1,5 +1,6 @@
 """What an artifact holds: `verify`, `inspect`."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from ._app import command
 from ._options import Artifact, ExportDevice, ServingDevice, number
 from .exporting import show_parity
 
-# Of a text that a file holds: a SHA-256 is as long.
+# Characters on a terminal of a text that a file holds: a SHA-256 is as long.
 LONGEST_SHOWN = 64
 
 ArtifactOrFile = Annotated[
@@ -71,11 +72,11 @@ def inspect_(
             "size": f"{found['bytes']:,} bytes",
             "opset": f"{versions}; IR version {found['ir_version']}",
             "one run": f"{found['milliseconds']:.3f} ms on {shapes}, {device}",
-            **{key: _shorten(value) for key, value in found["metadata"].items()},
+            **{key: _shorten(value) if sys.stdout.isatty() else value for key, value in found["metadata"].items()},
         },
     )
 
 
 def _shorten(text: str) -> str:
-    """The text, whole where it is no longer than a hash, and else with a sign that there is more."""
+    """The text if it is no longer than a hash, or else its beginning and a sign that there is more."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 4]} ..."
