@@ -97,6 +97,17 @@ def test_a_file_of_somebody_else_stays(tmp_path):
     assert value(tmp_path / "m.onnx") == 3
 
 
+def test_weights_that_other_files_may_share_stay(tmp_path):
+    write(tmp_path / "m.onnx", 1, True)
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    onnx_publishing._name_weights(model.graph, "shared.data")
+    onnx.save(model, tmp_path / "m.onnx")
+    (tmp_path / "m.onnx.data").rename(tmp_path / "shared.data")
+    assert value(tmp_path / "m.onnx") == 1
+    write(tmp_path / "m.onnx", 2, True, overwrite=True)
+    assert names(tmp_path) == [*PAIR, "shared.data"] and value(tmp_path / "m.onnx") == 2
+
+
 def test_weights_in_the_branch_of_a_condition_move_along(tmp_path):
     write(tmp_path / "m.onnx", 1, True)
     weights = onnx.load(tmp_path / "m.onnx", load_external_data=False).graph.initializer[0]

@@ -21,9 +21,7 @@ ROOT = Path(__file__).parents[2]
 def trained(tmp_path_factory):
     """A folder in which resnet20 was trained for two epochs, and what the command line said."""
     folder = tmp_path_factory.mktemp("cli")
-    done = keras_skip(
-        "train", "resnet20_digits", "--out", "run", "--epochs", 2, "--set", "batch_size=128", cwd=folder, fresh=True
-    )
+    done = keras_skip("train", "resnet20_digits", "-o", "run", "-e", 2, "-b", 128, cwd=folder, fresh=True)
     return folder, done
 
 

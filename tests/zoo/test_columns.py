@@ -1,5 +1,6 @@
 """Tables as text: whole words and numbers in any room, and whole rows where there is no terminal."""
 
+import re
 import sys
 
 import pytest
@@ -85,3 +86,14 @@ def test_the_command_line_asks_whether_there_is_a_terminal(terminal, written, mo
 def test_a_table_of_nothing_has_its_heading(capsys):
     console.show_table("Title", ("name", "path"), [])
     assert capsys.readouterr().out.split() == ["Title", "name", "path", "----------"]
+
+
+def test_columns_can_be_told_apart_by_a_program(monkeypatch, capsys):
+    """As `awk -F '  +'` does: no cell is empty, except on a terminal."""
+    show = "Title", ("name", "error", "recipe"), [("a", "", "one two"), ("b", "3 %", "")]
+    console.show_table(*show)
+    _, heading, _, *rows = capsys.readouterr().out.rstrip("\n").split("\n")
+    assert [re.split("  +", row) for row in rows] == [["a", "-", "one two"], ["b", "3 %", "-"]]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    console.show_table(*show)
+    assert "-" not in capsys.readouterr().out.splitlines()[3]
