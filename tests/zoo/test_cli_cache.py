@@ -78,14 +78,16 @@ def test_clear_asks(cache, answer, left):
 def test_what_another_process_is_writing_is_left_alone(cache):
     writing = cache / ".photos-0123456789abcdef-01234567"
     writing.mkdir()
-    (writing / "images.npy").write_bytes(b"half")
+    for name in ("images.npy", "source.json"):
+        (writing / name).write_text("{}")
     assert "(unfinished)" in run().output
     refused = run("clear", writing.name, "--yes")
     assert "Expected decoded images that no process is writing" in str(refused.exception) and writing.exists()
     run("clear", "--all", "--yes")
     assert list(cache.iterdir()) == [writing]
     hours_ago = time.time() - 2 * cached.ABANDONED_SECONDS
-    os.utime(writing / "images.npy", (hours_ago, hours_ago))
+    for path in writing.iterdir():
+        os.utime(path, (hours_ago, hours_ago))
     run("clear", "--all", "--yes")
     assert list(cache.iterdir()) == []
 

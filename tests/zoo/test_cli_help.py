@@ -1,8 +1,11 @@
 """The front door: help, version, completion, `python -m keras_skip`, and words for values of the wrong type."""
 
 import os
+import runpy
 import subprocess
 import sys
+import types
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,6 +40,8 @@ def test_help_fits_80_columns_and_names_no_type_of_python(command):
     assert run(*command, "-h").output == done.output
     assert max(map(len, done.output.splitlines())) <= 80
     assert not any(sign in done.output for sign in ("<", ">", "{", "}"))
+    # Arguments are in brackets if they are not.
+    assert "[required]" not in done.output.partition("Options:")[0]
 
 
 def test_the_list_of_commands_is_whole():
@@ -145,6 +150,16 @@ def test_python_m_keras_skip_is_the_command_and_imports_no_keras(tmp_path):
     assert (done.returncode, done.stderr) == (0, "") and "46,410" in done.stdout
     done = python("-m", "keras_skip", "draw", "plain_mlp", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "absent" in done.stderr
+
+
+def test_the_command_imports_the_layers_that_python_left_out(monkeypatch):
+    found = types.ModuleType("keras_skip")
+    monkeypatch.setitem(sys.modules, "keras_skip", found)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(sys, "argv", ["keras-skip", "--version"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "keras_skip" / "__main__.py"), run_name="__main__")
+    assert sys.modules.get("keras_skip") is not found
 
 
 def test_a_module_of_the_users_that_python_m_runs_finds_the_layers(tmp_path):

@@ -41,11 +41,8 @@ POSITIVE = at_least(1)
 def choice(*names: str, option: tuple[str, ...] = (), help: str) -> Any:
     """An option with one of a few values."""
 
-    def complete(incomplete: str) -> list[str]:
-        return [name for name in names if name.startswith(incomplete)]
-
     check = check_value(names.__contains__, f"one of {', '.join(names)}")
-    return typer.Option(*option, metavar="|".join(names), callback=check, autocompletion=complete, help=help)
+    return typer.Option(*option, metavar="|".join(names), callback=check, autocompletion=lambda: list(names), help=help)
 
 
 def number(*option: str, metavar: str = "N", check: Check = POSITIVE, help: str) -> Any:
