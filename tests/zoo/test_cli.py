@@ -196,7 +196,7 @@ def test_gradients_are_drawn_and_overwrite_nothing(tmp_path):
     before = (tmp_path / "flow.svg").read_bytes()
     assert before.startswith(b"<?xml")
     failed = keras_skip(*command, cwd=tmp_path, expect=1)
-    assert "--overwrite replaces it" in failed.stderr
+    assert "or replace it with --overwrite" in failed.stderr
     assert (tmp_path / "flow.svg").read_bytes() == before
 
 

@@ -77,5 +77,5 @@ def test_what_is_there_is_not_overwritten(command, tmp_path):
     path = tmp_path / "figure.svg"
     path.write_text("mine")
     done = CliRunner().invoke(app, [*command, "--out", str(path)])
-    assert isinstance(done.exception, FileExistsError) and "--overwrite replaces it" in str(done.exception)
+    assert isinstance(done.exception, FileExistsError) and "or replace it with --overwrite" in str(done.exception)
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]

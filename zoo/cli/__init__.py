@@ -11,14 +11,14 @@ from . import networks, training, runs, seeing, inside, exporting, artifacts, we
 from ._app import app
 
 OURS = ("export", "keras_skip", "zoo")
-# What the functions call it, and what the shell does.
+# What the functions say, and what the shell does.
 _IN_THE_SHELL = {
-    "or overwrite=True": "or --overwrite",
-    "or ask to overwrite it": "or replace it with --overwrite",
-    "ask to overwrite it": "--overwrite replaces it",
-    "image_size=(height, width)": "--image-size HEIGHTxWIDTH",
-    "on_bad_image='skip'": "--on-bad-image skip",
-    "and cache=False needs none": "`keras-skip cache clear` makes room",
+    r"\bor overwrite=True": "or --overwrite",
+    r"\bor (ask to )?overwrite (it\b|the run in it)": r"or replace it with --overwrite",
+    r"\bask to overwrite it": "--overwrite replaces it",
+    r"\bimage_size=\(height, width\)": "--image-size HEIGHTxWIDTH",
+    r"\bon_bad_image='skip'": "--on-bad-image skip",
+    r"\band cache=False needs none": "and `keras-skip cache clear` makes room",
 }
 
 
@@ -44,8 +44,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, (ValueError, OSError)) or type(error).__module__.partition(".")[0] in OURS:
         # Some messages of Keras have several lines, and colours.
         message = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split()) or type(error).__name__
-        for words, ours in _IN_THE_SHELL.items():
-            message = message.replace(words, ours)
+        for words, option in _IN_THE_SHELL.items():
+            message = re.sub(words, option, message)
         return message
     return None
 

@@ -24,9 +24,7 @@ def check_new(*paths: Path, overwrite: bool) -> None:
     """Refuses what exists and may not be replaced."""
     for path in paths:
         if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"Expected a new path. Received: {str(path)!r}, which exists; --overwrite replaces it"
-            )
+            raise FileExistsError(f"{str(path)!r} exists. Choose another path, or replace it with --overwrite")
 
 
 def check_figure(figure: Path, *others: Path, overwrite: bool) -> None:

@@ -90,7 +90,7 @@ def export(
     target = out or (model / "export" if run else model.with_name(f"{model.stem}-export"))
     check_new(target, overwrite=overwrite)
     if target.exists() and not (target / "artifact.json").is_file():
-        raise FileExistsError(f"Expected an artifact to overwrite. Received: {str(target)!r}, which holds none")
+        raise FileExistsError(f"Expected --overwrite for an artifact. Received: {str(target)!r}, which holds none")
     given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
