@@ -32,7 +32,7 @@ def conversions(name):
 
     import export
     import zoo
-    from export.convert.driver import converted
+    from export.convert.conversion import converted
     from export.model.endpoint import served
 
     model = zoo.build(name)

@@ -26,7 +26,7 @@ from .model.inputs import examples
 from .precision.quantisation import check_test, halved, quantised
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS
 from .preprocessing import Preprocessing
-from .proof.proof import measure, prove, record, with_larger_weights
+from .proof.prove import measure, prove, record, with_larger_weights
 from .proof.reference import BATCH_SIZES, Reference, checked_reference, real_batch
 from .runtime.providers import DEVICES
 from .storage import onnx_files

@@ -8,7 +8,7 @@ from .convert.saved_model import saved_model_runner, write_saved_model
 from .errors import ExportError
 from .model.endpoint import served
 from .preprocessing import Preprocessing
-from .proof.proof import prove
+from .proof.prove import prove
 from .proof.reference import checked_reference
 from .storage import onnx_files
 from .storage.publishing import published

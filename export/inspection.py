@@ -10,7 +10,7 @@ import numpy as np
 from .convert.onnx_model import check_onnx
 from .convert.structure import operations
 from .errors import VerificationError
-from .runtime.isolated import work
+from .runtime.processes import work
 from .runtime.providers import CPU, DEVICES
 from .runtime.worker import ANSWER, INPUTS, PROFILE
 from .storage.arrays import Batch, write_batches

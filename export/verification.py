@@ -17,9 +17,9 @@ from .convert.saved_model import check_saved_model, saved_model_runner, saved_mo
 from .errors import ExportError, VerificationError, in_one_line
 from .model.inputs import Raw, random_inputs, recorded_sizes
 from .proof.parity import by_channel, channels_of, compare
-from .proof.proof import summarise
-from .proof.recorded import read_recorded
-from .runtime.isolated import run_everywhere
+from .proof.prove import summarise
+from .proof.recording import read_recorded
+from .runtime.processes import run_everywhere
 from .runtime.providers import DEVICES
 from .storage.agreement import check_onnx_agrees, check_tensors
 from .storage.arrays import Batch

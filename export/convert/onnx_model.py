@@ -15,10 +15,10 @@ import numpy as np
 from ..errors import ExportError, in_one_line
 from ..model.endpoint import Served
 from ..model.inputs import zeros
-from ..runtime.isolated import PLAIN, run_forms
+from ..runtime.processes import PLAIN, run_forms
 from ..storage.onnx_files import save
 from ..storage.safety import check_onnx_file
-from .driver import converted
+from .conversion import converted
 from .structure import check_operations, operations
 
 OPSETS = range(13, 19)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ExportError, in_one_line
 from ..storage.arrays import Batch
-from .subclassed import as_it_reads
+from .dtypes import as_it_reads
 
 Shape = tuple[int | None, ...]
 

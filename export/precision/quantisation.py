@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import ParityError, PrecisionError
 from ..model.inputs import cut, examples
-from ..runtime.isolated import OPTIMISED, run_forms, work
+from ..runtime.processes import OPTIMISED, run_forms, work
 from ..runtime.providers import CPU
 from ..runtime.worker import ANSWER, HALVE, QUANTISE, RACE
 from ..storage.arrays import Batch

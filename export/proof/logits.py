@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.isolated import Form, run_forms
+from ..runtime.processes import Form, run_forms
 from ..storage.arrays import Batch
 from ..storage.onnx_files import data_of
 

@@ -1,4 +1,4 @@
-"""What runs in a process of its own; `isolated.py` is the other side.
+"""What runs in a process of its own; `processes.py` is the other side.
 
 A job is a folder with `job.json` and arrays. Each answer appears whole, under its own name, or not at all, so that the
 other side knows what had been done when the process died.

@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .aside import aside
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits, Model
 from .observation import Metrics, Observed
+from .offloading import aside
 from .page import PAGE, PAGE_HEADERS, description
 from .protocol.bodies import Bodies, too_large
 from .protocol.v2 import HEADER_LENGTH, InferRequest, parse_request, render_response

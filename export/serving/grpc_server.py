@@ -23,10 +23,10 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as messages
 
 from .application import BUSY, FAILED, Service, server_metadata
-from .aside import aside
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits
 from .observation import ACCESS, SERVER, Metrics
+from .offloading import aside
 from .protocol.datatypes import DATATYPES
 from .protocol.protobuf import check_fields
 from .protocol.v2 import InferRequest, read_request

@@ -12,7 +12,7 @@ from ..errors import ExportError
 from ..model.inputs import check_raw, examples
 from ..predictor import Predictor
 from ..proof.parity import compare
-from ..proof.recorded import read_recorded
+from ..proof.recording import read_recorded
 from ..runtime.sessions import giving_memory_back
 from ..storage.arrays import Batch
 from ..storage.manifest import check_files, is_batchable, why_not_batchable

@@ -9,8 +9,8 @@ import pytest
 
 import export
 from export.convert import onnx_model
-from export.proof.bisect import differs_from_plain
-from export.runtime.isolated import OPTIMISED
+from export.proof.first_difference import differs_from_plain
+from export.runtime.processes import OPTIMISED
 from export.storage import onnx_files
 from tests.export.models import conv_net, randomise
 

@@ -9,7 +9,7 @@ import pytest
 
 import export
 from export import limits
-from export.convert import driver
+from export.convert import conversion
 from export.limits import within_limits
 from tests.export.models import mlp
 
@@ -35,7 +35,7 @@ def hoard(*_):
     ids=["time", "memory"],
 )
 def test_a_conversion_without_end_is_interrupted(name, limit, runs, sentence, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "translated", runs)
+    monkeypatch.setattr(conversion, "translated", runs)
     monkeypatch.setenv(name, limit)
     with pytest.raises(export.ExportError, match=f"Expected the conversion of .* to end. Received: it {sentence}"):
         export.to_onnx(mlp(), tmp_path / "m.onnx")

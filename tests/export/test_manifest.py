@@ -13,7 +13,7 @@ from keras import layers
 
 import export
 from export import verification
-from export.runtime.isolated import PLAIN
+from export.runtime.processes import PLAIN
 from export.runtime.sessions import open_session, run_session
 from export.storage.agreement import check_batch
 from export.storage.manifest import _digest, read_manifest, write_manifest

@@ -18,7 +18,7 @@ import export
 from export.convert import onnx_model
 from export.convert.onnx_model import write_onnx
 from export.model.endpoint import served
-from export.proof.proof import prove
+from export.proof.prove import prove
 from export.proof.reference import Reference, checked_reference
 from tests.export.models import Function, randomise
 

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
-from export.serving import aside as aside_module
-from export.serving.aside import aside  # noqa: E402
+from export.serving import offloading
 from export.serving.errors import QueueFull, RequestError  # noqa: E402
+from export.serving.offloading import aside  # noqa: E402
 from export.serving.protocol import bodies as bodies_module  # noqa: E402
 from export.serving.protocol.bodies import Bodies  # noqa: E402
 from export.serving.protocol.json_arrays import array_of, parsed  # noqa: E402
@@ -236,7 +236,7 @@ def test_a_refusal_does_not_hold_what_was_parsed():
                 trace = trace.tb_next
             error = error.__cause__ or error.__context__
         assert "parse_request" not in held and "read_request" not in held
-        assert aside_module._uncollected.__name__ in held
+        assert offloading._uncollected.__name__ in held
 
     run(test)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
 import export
-from export.convert.driver import inlined
+from export.convert.conversion import inlined
 from tests.export.models import mlp
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..model.endpoint import Served
-from ..runtime.isolated import PLAIN, Form, work
+from ..runtime.processes import PLAIN, Form, work
 from ..runtime.worker import ANSWER, TENSORS
 from ..storage.arrays import Batch, read_batches
 

@@ -12,13 +12,13 @@ from ..errors import ParityError
 from ..model.endpoint import Served
 from ..model.inputs import examples
 from ..precision.tolerances import FP32, TOLERANCES
-from ..runtime.isolated import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
+from ..runtime.processes import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
 from ..storage.arrays import Batch, write_batches
 from ..storage.schema import PROBABILITIES
-from .bisect import differs_from_keras, differs_from_plain
+from .first_difference import differs_from_keras, differs_from_plain
 from .logits import in_layout_of, run_to_logits
 from .parity import Parity, compare
-from .recorded import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
+from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
 from .reference import BEFORE, Reference
 
 _RECORDED_BYTES = 16 * 2**20

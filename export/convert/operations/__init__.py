@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .building import constant, floats, made, number, replace
-from .transposed import transposed_convolution
+from .transposed_convolution import transposed_convolution
 
 _SIGN_BIT = -(2**31)
 
