@@ -18,21 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from .convert.onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
-from .convert.saved_model import saved_model_runner, write_saved_model
+from .convert.onnx_model import DEFAULT_OPSET, describe_file, write_onnx
+from .convert.saved_model import load_saved_model, write_saved_model
 from .errors import ExportError
-from .model.endpoint import Served, served, with_gates
-from .model.inputs import examples
-from .precision.quantisation import check_test, halved, quantised
+from .model.endpoint import Endpoint, add_gates, make_endpoint
+from .model.inputs import count_examples
+from .precision.quantisation import check_test_data, rewrite_in_fp16, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS
 from .preprocessing import Preprocessing
-from .proof.prove import measure, prove, record, with_larger_weights
-from .proof.reference import BATCH_SIZES, Reference, checked_reference, real_batch
+from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
+from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
 from .runtime.providers import DEVICES
 from .storage import onnx_files
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
-from .storage.publishing import published
+from .storage.publishing import publish
 
 FORMATS = ("saved_model", "onnx")
 
@@ -145,40 +145,40 @@ def export(
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
-    formats = _checked(formats, precision, device)
-    function = served(model, preprocessing, activation, layout, samples)
-    function = with_gates(function) if gates else function
+    formats = _resolve_formats(formats, precision, device)
+    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    endpoint = add_gates(endpoint) if gates else endpoint
     calibration = samples if calibration is None else calibration
-    labelled = _labelled(function, test, calibration, max_accuracy_drop) if precision == INT8 else None
-    reference = checked_reference(function, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
+    labelled = _int8_data(endpoint, test, calibration, max_accuracy_drop) if precision == INT8 else None
+    reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
-    _check_labels(labels, function, answers)
+    _check_labels(labels, endpoint, answers)
     # What becomes int8 is proven in fp32 first, and then judged by accuracy and time.
     held = FP32 if precision == INT8 else precision
-    with published(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
+    with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         folder.mkdir()
         if "saved_model" in formats:
-            write_saved_model(function, folder / SAVED_MODEL)
+            write_saved_model(endpoint, folder / SAVED_MODEL)
         if "onnx" in formats:
-            write_onnx(function, folder / ONNX, opset, labels)
-        parity, narrowed = _proven(reference, folder, formats, opset, held, device)
+            write_onnx(endpoint, folder / ONNX, opset, labels)
+        parity, narrowed = _prove_forms(reference, folder, formats, opset, held, device)
         allowed, batchable = reference.allowed(held), reference.is_batchable()
         if labelled:
-            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
-            parity, allowed = measure(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
+            narrowed = rewrite_in_int8(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
+            parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
         parity |= {"precision": {"name": precision, **narrowed}, "seed": seed}
-        parity["recorded"] = record(folder / SAMPLES, reference, allowed)
+        parity["recorded"] = record_samples(folder / SAMPLES, reference, allowed)
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
         about: dict[str, Any] = {"name": name or model.name, "batchable": batchable}
         about["labels"] = None if labels is None else [str(label) for label in labels]
-        about |= _describe(function, folder, answers, precision)
+        about |= _describe(endpoint, folder, answers, precision)
         manifest = write_manifest(folder, about)
     return Artifact(Path(path), manifest, parity)
 
 
-def _proven(
+def _prove_forms(
     reference: Reference, folder: Path, formats: Sequence[str], opset: int, precision: str, device: str | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compares the forms in a folder, makes the fp16 file, and returns the proof and the record of the conversion."""
@@ -188,17 +188,17 @@ def _proven(
         def judge(file: Path, simulated: Path, last: bool) -> dict[str, Any]:
             return prove(reference, onnx=file, simulated=simulated, precision=precision, device=device, locate=last)
 
-        narrowed, parity = halved(folder / ONNX, judge)
+        narrowed, parity = rewrite_in_fp16(folder / ONNX, judge)
     else:
-        run = saved_model_runner(folder / SAVED_MODEL) if "saved_model" in formats else None
+        run = load_saved_model(folder / SAVED_MODEL) if "saved_model" in formats else None
         onnx = folder / ONNX if "onnx" in formats else None
         parity = prove(reference, saved_model=run, onnx=onnx, precision=precision, device=device)
     if "onnx" in formats:
-        parity = with_larger_weights(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
+        parity = strengthen_proof(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
     return parity, narrowed
 
 
-def _checked(formats: Sequence[str] | None, precision: str, device: str | None) -> tuple[str, ...]:
+def _resolve_formats(formats: Sequence[str] | None, precision: str, device: str | None) -> tuple[str, ...]:
     if precision not in PRECISIONS:
         raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
     if formats is None:
@@ -213,64 +213,64 @@ def _checked(formats: Sequence[str] | None, precision: str, device: str | None) 
     return formats
 
 
-def _labelled(
-    function: Served, test: tuple[Any, Any] | None, given: Any, max_accuracy_drop: float
+def _int8_data(
+    endpoint: Endpoint, test: tuple[Any, Any] | None, given: Any, max_accuracy_drop: float
 ) -> tuple[Batch, Batch, np.ndarray]:
     """The calibration inputs, test inputs and test labels of int8."""
-    calibration = real_batch(function, given)
+    calibration = check_samples(endpoint, given)
     if test is None or calibration is None:
         missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]
         raise ValueError(
             "Expected calibration= (or samples=) and test= with labels for precision='int8'. "
             f"Received: no {' and no '.join(missing)}"
         )
-    shapes = function.output_shapes
+    shapes = endpoint.output_shapes
     if len(shapes) != 1 or len(shapes[0]) != 2:
         raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
-    inputs, labels = real_batch(function, test[0]), np.asarray(test[1])
+    inputs, labels = check_samples(endpoint, test[0]), np.asarray(test[1])
     assert inputs is not None
-    if (size := 4 * function.model.count_params()) > onnx_files.LARGEST:
+    if (size := 4 * endpoint.model.count_params()) > onnx_files.LARGEST:
         raise ExportError(f"Expected at most 2 GB of weights for precision='int8'. Received: {size / 1e9:.1f} GB")
-    check_test(labels, examples(inputs), shapes[0][-1], max_accuracy_drop)
+    check_test_data(labels, count_examples(inputs), shapes[0][-1], max_accuracy_drop)
     return calibration, inputs, labels
 
 
-def _check_labels(labels: Sequence[Any] | None, function: Served, expected: Batch) -> None:
+def _check_labels(labels: Sequence[Any] | None, endpoint: Endpoint, expected: Batch) -> None:
     if labels is None:
         return
-    if len(function.answers) != 1:
-        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(function.answers)}")
-    classes = expected[function.answers[0]].shape[-1]
+    if len(endpoint.answers) != 1:
+        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(endpoint.answers)}")
+    classes = expected[endpoint.answers[0]].shape[-1]
     if len(labels) != classes:
         raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
 
 
-def _describe(function: Served, folder: Path, expected: Batch, precision: str) -> dict[str, Any]:
+def _describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: str) -> dict[str, Any]:
     floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
     exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
-    raw = function.inputs[0].preprocessing
+    raw = endpoint.inputs[0].preprocessing
     about = {
         "formats": [name for name, file in (("saved_model", SAVED_MODEL), ("onnx", ONNX)) if (folder / file).exists()],
-        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in function.inputs],
+        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in endpoint.inputs],
         "outputs": [
             {"name": name, "shape": [None, *shape[1:]] if shape else [], "dtype": expected[name].dtype.name}
-            for name, shape in zip(function.outputs, function.output_shapes, strict=True)
+            for name, shape in zip(endpoint.outputs, endpoint.output_shapes, strict=True)
         ],
         "preprocessing": raw.to_dict() if raw else None,
-        "activation": function.activation,
-        "layout": function.layout,
+        "activation": endpoint.activation,
+        "layout": endpoint.layout,
         "precision": {
             "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
-            "trained": function.trained_precision or exported,
+            "trained": endpoint.trained_precision or exported,
         },
-        "versions": _versions(),
+        "versions": _list_versions(),
     }
-    if function.gates is not None:
-        about["gates"] = function.gates.to_dict()
-    return about | (describe_onnx(folder / ONNX) if (folder / ONNX).is_file() else {})
+    if endpoint.gates is not None:
+        about["gates"] = endpoint.gates.to_dict()
+    return about | (describe_file(folder / ONNX) if (folder / ONNX).is_file() else {})
 
 
-def _versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     import keras
     import onnx
     import onnxruntime

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from .convert.onnx_model import DEFAULT_OPSET, write_onnx
-from .convert.saved_model import saved_model_runner, write_saved_model
+from .convert.saved_model import load_saved_model, write_saved_model
 from .errors import ExportError
-from .model.endpoint import served
+from .model.endpoint import make_endpoint
 from .preprocessing import Preprocessing
 from .proof.prove import prove
-from .proof.reference import checked_reference
+from .proof.reference import compute_reference
 from .storage import onnx_files
-from .storage.publishing import published
+from .storage.publishing import publish
 
 
 def to_onnx(
@@ -61,14 +61,14 @@ def to_onnx(
         >>> to_onnx(model, "classifier.onnx")
         >>> onnxruntime.InferenceSession("classifier.onnx").run(["output"], {"input": images})
     """
-    function = served(model, preprocessing, activation, layout, samples)
-    reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
-    with published(path, overwrite, Path.is_file) as building:
-        write_onnx(function, building, opset)
+    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
+    with publish(path, overwrite, Path.is_file) as building:
+        write_onnx(endpoint, building, opset)
         if any(file != building for file in building.parent.iterdir()):
             raise ExportError(
                 f"Expected at most {onnx_files.LARGEST / 1e9:.1f} GB of weights for a file of its own. "
-                f"Received: {function.model.name} with more, which export() writes into a folder"
+                f"Received: {endpoint.model.name} with more, which export() writes into a folder"
             )
         prove(reference, onnx=building)
     return Path(path)
@@ -117,9 +117,9 @@ def to_saved_model(
         >>> to_saved_model(model, "classifier")
         >>> tf.saved_model.load("classifier").serve(images)["output"]
     """
-    function = served(model, preprocessing, activation, layout, samples)
-    reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
-    with published(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
-        write_saved_model(function, building)
-        prove(reference, saved_model=saved_model_runner(building))
+    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
+    with publish(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
+        write_saved_model(endpoint, building)
+        prove(reference, saved_model=load_saved_model(building))
     return Path(path)

@@ -10,7 +10,7 @@ _AROUND = re.compile(
 )
 
 
-def in_one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """The type of an error of a model's own code and what it says, without what Keras and TensorFlow put around it."""
     kind = f"{type(error).__name__}: "
     return kind + " ".join(_AROUND.sub("", str(error)).split()).removeprefix(kind)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .convert.onnx_model import check_onnx
-from .convert.structure import operations
+from .convert.structure import count_operations
 from .errors import VerificationError
-from .runtime.processes import work
+from .runtime.processes import run_tasks
 from .runtime.providers import CPU, DEVICES
 from .runtime.worker import ANSWER, INPUTS, PROFILE
 from .storage.arrays import Batch, write_batches
@@ -57,21 +57,21 @@ def inspect(
     for name, value in (("batch_size", batch_size), ("runs", runs), ("size", size)):
         if value < 1:
             raise ValueError(f"Expected {name} to be at least 1. Received: {name}={value}")
-    file = _file(Path(path))
+    file = _find_file(Path(path))
     parts = [file, *check_onnx_file(file)]
     model = check_onnx(file)
     fixed = {initializer.name for initializer in model.graph.initializer}
-    inputs = [_tensor(value) for value in model.graph.input if value.name not in fixed]
+    inputs = [_describe_tensor(value) for value in model.graph.input if value.name not in fixed]
     batch = {tensor["name"]: _draw(tensor, batch_size, size) for tensor in inputs}
     milliseconds, kernels = _profile(file, batch, runs, DEVICES[device])
     return {
         "file": str(file),
         "bytes": sum(part.stat().st_size for part in parts),
         "inputs": inputs,
-        "outputs": [_tensor(value) for value in model.graph.output],
+        "outputs": [_describe_tensor(value) for value in model.graph.output],
         "operations": [
             {"name": name, "domain": domain, "count": count}
-            for domain, counts in operations(model).items()
+            for domain, counts in count_operations(model).items()
             for name, count in counts.items()
         ],
         "batch": {name: list(x.shape) for name, x in batch.items()},
@@ -83,7 +83,7 @@ def inspect(
     }
 
 
-def _file(path: Path) -> Path:
+def _find_file(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"Expected an artifact or an ONNX file. Received: {path}")
     if not path.is_dir():
@@ -95,7 +95,7 @@ def _file(path: Path) -> Path:
     return path / ONNX
 
 
-def _tensor(value: Any) -> dict[str, Any]:
+def _describe_tensor(value: Any) -> dict[str, Any]:
     import onnx
 
     kind = value.type.tensor_type
@@ -120,13 +120,15 @@ def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
         write_batches(folder / INPUTS, {"": batch})
-        work(folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"])
+        run_tasks(
+            folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"]
+        )
         answer = read_json(folder / f"{ANSWER}-0")
-    kernels = _parts(answer["kernels"], answer["profiled"], answer["milliseconds"])
+    kernels = _scale_times(answer["kernels"], answer["profiled"], answer["milliseconds"])
     return answer["milliseconds"], sorted(kernels, key=lambda kernel: -kernel["microseconds"])
 
 
-def _parts(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
+def _scale_times(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
     """Kernels measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
     spent = sum(kernel["microseconds"] for kernel in kernels)
     # An operation that contains a graph is measured, and so are the operations in that graph.

@@ -44,10 +44,10 @@ class Limits:
     @classmethod
     def now(cls) -> "Limits":
         """Reads them from the environment."""
-        return cls(_from_environment(SECONDS, _TWO_HOURS), _from_environment(GIGABYTES, _SHARE * _free()))
+        return cls(_read_environment(SECONDS, _TWO_HOURS), _read_environment(GIGABYTES, _SHARE * _free_memory()))
 
 
-def _from_environment(name: str, default: float) -> float:
+def _read_environment(name: str, default: float) -> float:
     given = os.environ.get(name, str(default))
     try:
         value = float(given)
@@ -58,7 +58,7 @@ def _from_environment(name: str, default: float) -> float:
     return value
 
 
-def _free() -> float:
+def _free_memory() -> float:
     """Free memory in gigabytes."""
     found = [float("inf")]
     if _FREE.is_file():
@@ -69,7 +69,7 @@ def _free() -> float:
     return min(found)
 
 
-def _used(pid: int) -> float:
+def _used_memory(pid: int) -> float:
     """The gigabytes of memory that a process holds; 0 if that is not known, or the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _GB
@@ -78,7 +78,7 @@ def _used(pid: int) -> float:
 
 
 @contextmanager
-def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterator[list[str]]:
+def watch_process(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterator[list[str]]:
     """Watches a process while something runs in it.
 
     Args:
@@ -96,7 +96,7 @@ def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterat
         while not over.wait(_PERIOD):
             if time.monotonic() - start > limits.seconds:
                 exceeded.append(f"more than {limits.seconds:g} seconds ({SECONDS})")
-            elif _used(pid) - before > limits.gigabytes:
+            elif _used_memory(pid) - before > limits.gigabytes:
                 exceeded.append(f"more than {limits.gigabytes:.3g} GB of memory ({GIGABYTES})")
             if exceeded:
                 stop()
@@ -111,7 +111,7 @@ def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterat
 
 
 @contextmanager
-def within_limits(doing: str) -> Iterator[None]:
+def enforce_limits(doing: str) -> Iterator[None]:
     """Interrupts this thread once it exceeds a limit.
 
     Args:
@@ -124,8 +124,8 @@ def within_limits(doing: str) -> Iterator[None]:
     raise_there = ctypes.pythonapi.PyThreadState_SetAsyncExc
     exceeded: list[str] = []
     try:
-        with watched(
-            pid, lambda: raise_there(ctypes.c_ulong(thread), ctypes.py_object(_Interrupted)), _used(pid)
+        with watch_process(
+            pid, lambda: raise_there(ctypes.c_ulong(thread), ctypes.py_object(_Interrupted)), _used_memory(pid)
         ) as exceeded:
             yield
     except _Interrupted:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from .errors import ExportError, VerificationError
-from .model.inputs import Raw, check_raw, cut, examples
+from .model.inputs import Raw, check_inputs, count_examples, split_batch
 from .runtime.providers import DEVICES
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
 from .storage.arrays import Batch
-from .storage.manifest import ONNX, gates_output, is_batchable, read_manifest, sha256, why_not_batchable
+from .storage.manifest import ONNX, gates_output, hash_file, is_batchable, read_manifest, why_not_batchable
 from .storage.safety import check_onnx_file, check_regular
 
 _AT_ONCE = 32
@@ -53,12 +53,12 @@ class Predictor:
         check_tensors(self.metadata, session_tensors(self._session), file)
 
     def _check_hash(self, file: Path) -> None:
-        if sha256(file) != self.metadata["files"].get(file.name):
+        if hash_file(file) != self.metadata["files"].get(file.name):
             raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
 
     def __call__(self, x: Any) -> Any:
         """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
-        return self._unwrapped(self.run(self._batch(x)))
+        return self._unwrap(self.run(self._to_batch(x)))
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Computes the outputs of any number of raw inputs, a batch at a time.
@@ -77,17 +77,19 @@ class Predictor:
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
-        batch = self._batch(x)
-        count = examples(batch)
+        batch = self._to_batch(x)
+        count = count_examples(batch)
         if not is_batchable(self.metadata):
             if batch_size is not None and batch_size < count:
                 raise ValueError(
                     f"Expected batch_size to be None or at least {count}, since {why_not_batchable(self.metadata)} "
                     f"Received: batch_size={batch_size}"
                 )
-            return self._unwrapped(self.run(batch))
-        parts = [checked(self.run(part), examples(part)) for part in cut(batch, batch_size or _AT_ONCE)]
-        return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
+            return self._unwrap(self.run(batch))
+        parts = [
+            check_outputs(self.run(part), count_examples(part)) for part in split_batch(batch, batch_size or _AT_ONCE)
+        ]
+        return self._unwrap({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
     def run(self, batch: Batch, options: Any = None) -> Batch:
         """Computes the outputs of arrays by name that are known to fit, with onnxruntime's RunOptions if there are any.
@@ -97,17 +99,17 @@ class Predictor:
         """
         return run_session(self._session, batch, options)
 
-    def _batch(self, x: Any) -> Batch:
+    def _to_batch(self, x: Any) -> Batch:
         if not isinstance(x, Mapping):
             if len(self.inputs) > 1:
                 names = ", ".join(raw.name for raw in self.inputs)
                 raise ValueError(f"Expected a dict with the inputs {names}. Received: {type(x).__name__}")
             x = {self.inputs[0].name: x}
         batch = {name: np.asarray(values) for name, values in x.items()}
-        check_raw(batch, self.inputs)
+        check_inputs(batch, self.inputs)
         return batch
 
-    def _unwrapped(self, outputs: Batch) -> Any:
+    def _unwrap(self, outputs: Batch) -> Any:
         if len(self._outputs) == 1:
             return outputs[self._outputs[0]]
         return {name: outputs[name] for name in self._outputs}
@@ -139,7 +141,7 @@ class Predictor:
         return [(labels[i], float(p[i])) for i, p in zip(best, probabilities, strict=True)]
 
 
-def checked(outputs: Batch, count: int) -> Batch:
+def check_outputs(outputs: Batch, count: int) -> Batch:
     """Returns the outputs of independent examples if there is an answer for each.
 
     Raises:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .convert.onnx_model import check_onnx, describe
-from .convert.saved_model import check_saved_model, saved_model_runner, saved_model_tensors
-from .errors import ExportError, VerificationError, in_one_line
-from .model.inputs import Raw, random_inputs, recorded_sizes
-from .proof.parity import by_channel, channels_of, compare
+from .convert.onnx_model import check_onnx, describe_model
+from .convert.saved_model import check_saved_model, load_saved_model, saved_model_tensors
+from .errors import ExportError, VerificationError, error_line
+from .model.inputs import Raw, draw_inputs, set_recorded_sizes
+from .proof.parity import compare, count_channels, split_channels
 from .proof.prove import summarise
 from .proof.recording import read_recorded
 from .runtime.processes import run_everywhere
@@ -66,11 +66,11 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     inputs, recorded, tolerance = read_recorded(folder, manifest)
     seed = secrets.randbits(32)
     declared = [Raw.from_manifest(one, manifest["preprocessing"]) for one in manifest["inputs"]]
-    raw = [_scaled_like(one, [batch[one.name] for batch in inputs.values()]) for one in declared]
+    raw = [_match_scale(one, [batch[one.name] for batch in inputs.values()]) for one in declared]
     seen = {name: np.concatenate([batch[name].ravel() for batch in inputs.values()]) for name in (r.name for r in raw)}
-    drawn = random_inputs(recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=seen)
+    drawn = draw_inputs(set_recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=seen)
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
-    candidates, absent = _outputs(folder, manifest, inputs | fresh, device)
+    candidates, absent = _run_forms(folder, manifest, inputs | fresh, device)
     name, first = next(iter(candidates.items()))
     records = [
         compare(recorded, outputs, inputs, names=(_REFERENCE, candidate), **tolerance)
@@ -85,15 +85,15 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
     return {"files": files, "seed": seed, **about, **summarise(records, absent, _REFERENCE)}
 
 
-def _scaled_like(raw: Raw, recorded: list[np.ndarray]) -> Raw:
+def _match_scale(raw: Raw, recorded: list[np.ndarray]) -> Raw:
     """An input whose floats are drawn as large as recorded ones: what may differ was measured on those."""
     if raw.preprocessing is not None or np.dtype(raw.dtype).kind != "f":
         return raw
-    rows = np.concatenate([by_channel(x, channels_of(recorded)) for x in recorded]).astype("float64")
+    rows = np.concatenate([split_channels(x, count_channels(recorded)) for x in recorded]).astype("float64")
     return replace(raw, normal=(rows.mean(axis=0), rows.std(axis=0)))
 
 
-def _outputs(
+def _run_forms(
     folder: Path, manifest: Mapping[str, Any], batches: dict[str, Batch], device: str | None
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
     """What every form gives on every batch, and why some are not there."""
@@ -104,25 +104,25 @@ def _outputs(
             model = check_onnx(folder / ONNX)
         except ExportError as error:
             raise VerificationError(str(error)) from error
-        check_onnx_agrees(folder, manifest, model, describe(model))
+        check_onnx_agrees(folder, manifest, model, describe_model(model))
         outputs, absent = run_everywhere(folder / ONNX, batches, device)
     if "saved_model" in manifest["formats"]:
         if find_spec("tensorflow") is None:
             absent["SavedModel"] = "TensorFlow is not installed."
         else:
             check_saved_model(folder / SAVED_MODEL)
-            outputs["SavedModel"] = _saved_model_outputs(folder / SAVED_MODEL, manifest, batches)
+            outputs["SavedModel"] = _run_saved_model(folder / SAVED_MODEL, manifest, batches)
     if not outputs:
         raise VerificationError(f"Expected a form that can run here. Received: {folder}, {absent}")
     return outputs, absent
 
 
-def _saved_model_outputs(path: Path, manifest: Mapping[str, Any], batches: dict[str, Batch]) -> dict[str, Batch]:
+def _run_saved_model(path: Path, manifest: Mapping[str, Any], batches: dict[str, Batch]) -> dict[str, Batch]:
     try:
-        run = saved_model_runner(path)
+        run = load_saved_model(path)
         check_tensors(manifest, saved_model_tensors(run), path)
         return {name: run(batch) for name, batch in batches.items()}
     except VerificationError:
         raise
     except Exception as error:  # Whatever TensorFlow raises for a program that does not fit together.
-        raise VerificationError(f"Expected a SavedModel that runs. Received: {path} ({in_one_line(error)})") from error
+        raise VerificationError(f"Expected a SavedModel that runs. Received: {path} ({error_line(error)})") from error

@@ -8,19 +8,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ExportError, in_one_line
-from ..limits import within_limits
-from ..model.endpoint import Served
-from ..model.tracing import ONE_AT_A_TIME, inlined, tracing
-from .dimensions import named
-from .graph import all_nodes, fill, rename_values
-from .structure import simplified
-from .translation import translated
+from ..errors import ExportError, error_line
+from ..limits import enforce_limits
+from ..model.endpoint import Endpoint
+from ..model.tracing import ONE_AT_A_TIME, inline_calls, tracing
+from .dimensions import name_dimensions
+from .graph import rename_values, replace_entries, walk_graph
+from .structure import simplify
+from .translation import translate
 
 _INSIDE = "keras_skip_"
 
 
-def converted(function: Served, opset: int) -> Any:
+def convert_endpoint(endpoint: Endpoint, opset: int) -> Any:
     """Converts a served function.
 
     Raises:
@@ -31,49 +31,51 @@ def converted(function: Served, opset: int) -> Any:
     import tensorflow as tf
 
     # Names of our own on the way, since the converter confuses what is named alike; the model's come last.
-    inside = {f"{_INSIDE}x{i}": raw.name for i, raw in enumerate(function.inputs)}
-    outside = {f"{_INSIDE}y{i}": name for i, name in enumerate(function.outputs)}
-    specs = [tf.TensorSpec(raw.shape, raw.dtype, name) for name, raw in zip(inside, function.inputs, strict=True)]
+    inside = {f"{_INSIDE}x{i}": raw.name for i, raw in enumerate(endpoint.inputs)}
+    outside = {f"{_INSIDE}y{i}": name for i, name in enumerate(endpoint.outputs)}
+    specs = [tf.TensorSpec(raw.shape, raw.dtype, name) for name, raw in zip(inside, endpoint.inputs, strict=True)]
 
     scope = keras.StatelessScope()
 
     def call(*tensors: Any) -> dict[str, Any]:
         # Some layers draw the next seed for what they do in training alone.
         with scope:
-            return dict(zip(outside, function(*tensors).values(), strict=True))
+            return dict(zip(outside, endpoint(*tensors).values(), strict=True))
 
     traced = tf.function(call, input_signature=specs)
-    with ONE_AT_A_TIME, _logged_errors() as errors:
-        with inlined(), tracing(function):
+    with ONE_AT_A_TIME, _collect_errors() as errors:
+        with inline_calls(), tracing(endpoint):
             concrete = traced.get_concrete_function()
-        _refuse_state(function.model, scope)
+        _refuse_state(endpoint.model, scope)
         _refuse_bfloat16(concrete.graph.as_graph_def())
         names = {f"{name}:0": name for name in inside}
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
-            with within_limits(f"the conversion of {function.model.name}"):
-                model = translated(concrete, names, opset)
+            with enforce_limits(f"the conversion of {endpoint.model.name}"):
+                model = translate(concrete, names, opset)
         except ExportError:
             raise
         except Exception as error:
-            raise ExportError(_sentence(opset, [*errors, in_one_line(error)])) from error
-    unknown = sorted(set(_unknown_operations(model.graph, {o.domain: o.version for o in model.opset_import})))
+            raise ExportError(_refusal(opset, [*errors, error_line(error)])) from error
+    unknown = sorted(set(_find_unknown(model.graph, {o.domain: o.version for o in model.opset_import})))
     if unknown or errors:
-        raise ExportError(_sentence(opset, unknown or errors))
-    model.graph.name = function.model.name
+        raise ExportError(_refusal(opset, unknown or errors))
+    model.graph.name = endpoint.model.name
     rename_values(model.graph, inside | outside)
-    fill(model.graph.output, sorted(model.graph.output, key=lambda value: function.outputs.index(value.name)))
-    return named(simplified(model), function)
+    replace_entries(
+        model.graph.output, sorted(model.graph.output, key=lambda value: endpoint.outputs.index(value.name))
+    )
+    return name_dimensions(simplify(model), endpoint)
 
 
-def _sentence(opset: int, received: list[str]) -> str:
+def _refusal(opset: int, received: list[str]) -> str:
     return f"Expected operations that can be converted to ONNX opset {opset}. Received: {'; '.join(received)}"
 
 
-def _unknown_operations(graph: Any, versions: dict[str, int]) -> Iterator[str]:
+def _find_unknown(graph: Any, versions: dict[str, int]) -> Iterator[str]:
     import onnx
 
-    for node in all_nodes(graph):
+    for node in walk_graph(graph):
         domain = "" if node.domain == "ai.onnx" else node.domain
         if not onnx.defs.has(node.op_type, max_inclusive_version=versions.get(domain, 0), domain=domain):
             yield f"{node.op_type} ({node.name})"
@@ -97,7 +99,7 @@ def _refuse_bfloat16(graph: Any) -> None:
 
 
 @contextmanager
-def _logged_errors() -> Iterator[list[str]]:
+def _collect_errors() -> Iterator[list[str]]:
     """Keeps tf2onnx's log off the terminal and collects what it logs as errors."""
     messages: list[str] = []
 

@@ -15,25 +15,25 @@ def subgraphs(node: Any) -> Iterator[Any]:
             yield attribute.g
 
 
-def all_nodes(graph: Any) -> Iterator[Any]:
+def walk_graph(graph: Any) -> Iterator[Any]:
     """Gives every node, those of inner graphs after the node that holds them."""
     for node in graph.node:
-        yield from with_inner(node)
+        yield from walk_node(node)
 
 
-def with_inner(node: Any) -> Iterator[Any]:
+def walk_node(node: Any) -> Iterator[Any]:
     """Gives a node and those of the graphs inside it."""
     yield node
     for inner in subgraphs(node):
-        yield from all_nodes(inner)
+        yield from walk_graph(inner)
 
 
-def inputs_of(nodes: Iterable[Any]) -> set[str]:
+def collect_inputs(nodes: Iterable[Any]) -> set[str]:
     """Names of what nodes and those inside them take."""
-    return {name for node in nodes for inner in with_inner(node) for name in inner.input}
+    return {name for node in nodes for inner in walk_node(node) for name in inner.input}
 
 
-def fill(field: Any, values: Iterable[Any]) -> None:
+def replace_entries(field: Any, values: Iterable[Any]) -> None:
     """Gives a repeated field other values, of which some may be its own."""
     values = list(values)
     del field[:]
@@ -42,13 +42,13 @@ def fill(field: Any, values: Iterable[Any]) -> None:
 
 def rename_values(graph: Any, names: Mapping[str, str]) -> None:
     """Renames values everywhere; what already has one of the new names is renamed out of their way."""
-    taken = {name for node in all_nodes(graph) for name in (*node.input, *node.output)}
+    taken = {name for node in walk_graph(graph) for name in (*node.input, *node.output)}
     taken |= {initializer.name for initializer in graph.initializer}
-    moved = {new: _free(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
+    moved = {new: _free_name(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
     _rename(graph, {**moved, **names})
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free_name(name: str, taken: set[str]) -> str:
     return next(free for i in range(len(taken) + 1) if (free := f"{name}__{i}") not in taken)
 
 
@@ -70,16 +70,16 @@ def sort_nodes(graph: Any) -> None:
     waiting = list(range(len(nodes)))[::-1]
     while waiting:
         at = waiting[-1]
-        needed = {makers[name] for name in inputs_of([nodes[at]]) if name in makers} - {at}
+        needed = {makers[name] for name in collect_inputs([nodes[at]]) if name in makers} - {at}
         missing = [i for i in sorted(needed, reverse=True) if i not in order]
         if missing and at not in order:
             waiting.extend(missing)
         else:
             order.setdefault(waiting.pop())
-    fill(graph.node, (nodes[i] for i in order))
+    replace_entries(graph.node, (nodes[i] for i in order))
 
 
-def inferred(model: Any) -> Any:
+def infer_shapes(model: Any) -> Any:
     """The graph of a model with the shapes that onnx infers.
 
     The values of large constants are left out, whose shapes are all that it takes: onnx copies the model that it is

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError, in_one_line
-from ..model.endpoint import Served
-from ..model.inputs import zeros
+from ..errors import ExportError, error_line
+from ..model.endpoint import Endpoint
+from ..model.inputs import make_zeros
 from ..runtime.processes import PLAIN, run_forms
-from ..storage.onnx_files import save
+from ..storage.onnx_files import save_model
 from ..storage.safety import check_onnx_file
-from .conversion import converted
-from .structure import check_operations, operations
+from .conversion import convert_endpoint
+from .structure import check_operations, count_operations
 
 OPSETS = range(13, 19)
 DEFAULT_OPSET = 17
@@ -27,31 +27,31 @@ DEFAULT_OPSET = 17
 _VERSION = "1"
 
 
-def write_onnx(function: Served, path: Path, opset: int, labels: Sequence[Any] | None = None) -> None:
+def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[Any] | None = None) -> None:
     """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
     if opset not in OPSETS:
         raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
-    model = converted(function, opset)
-    check_operations(operations(model))
-    _describe(model, function, labels)
-    save(model, path)
+    model = convert_endpoint(endpoint, opset)
+    check_operations(count_operations(model))
+    _add_metadata(model, endpoint, labels)
+    save_model(model, path)
     del model
     check_onnx(path)
     # The checker lets pass what only shows when it runs, such as the wrong number of groups.
-    run_forms(path, {"zeros": zeros(function.inputs)}, (PLAIN,))
+    run_forms(path, {"zeros": make_zeros(endpoint.inputs)}, (PLAIN,))
 
 
-def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> None:
+def _add_metadata(model: Any, endpoint: Endpoint, labels: Sequence[Any] | None) -> None:
     """Writes into the model what whoever finds the file alone wants to know."""
-    raw = function.inputs[0].preprocessing
+    raw = endpoint.inputs[0].preprocessing
     about = {
         "producer": f"keras-skip, {_producer(model)}",
         "version": _VERSION,
         "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
         "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
-        "activation": function.activation,
-        "layout": function.layout,
-        "weights_sha256": weights_hash(function.model),
+        "activation": endpoint.activation,
+        "layout": endpoint.layout,
+        "weights_sha256": hash_weights(endpoint.model),
     }
     model.doc_string = ""
     for key, value in about.items():
@@ -59,7 +59,7 @@ def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> Non
             model.metadata_props.add(key=key, value=value)
 
 
-def weights_hash(model: Any) -> str:
+def hash_weights(model: Any) -> str:
     """Hash of the values of a model's weights, in the model's order, whatever file they are in."""
     digest = hashlib.sha256()
     for weight in model.weights:
@@ -89,14 +89,14 @@ def check_onnx(path: Path) -> Any:
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError) as error:
         raise ExportError(
-            f"Expected a model that onnx's checker accepts. Received: {path.name} ({in_one_line(error)})"
+            f"Expected a model that onnx's checker accepts. Received: {path.name} ({error_line(error)})"
         ) from error
     return model
 
 
-def describe_onnx(path: Path) -> dict[str, Any]:
+def describe_file(path: Path) -> dict[str, Any]:
     """What an artifact says of its ONNX file."""
-    return describe(check_onnx(path))
+    return describe_model(check_onnx(path))
 
 
 def _producer(model: Any) -> str:
@@ -104,10 +104,10 @@ def _producer(model: Any) -> str:
     return f"{model.producer_name} {model.producer_version}".removesuffix(" None")
 
 
-def describe(model: Any) -> dict[str, Any]:
+def describe_model(model: Any) -> dict[str, Any]:
     """The fields of a manifest that describe an ONNX model."""
     return {
-        "operations": operations(model),
+        "operations": count_operations(model),
         "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,

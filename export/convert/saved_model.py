@@ -5,35 +5,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExportError, VerificationError, in_one_line
-from ..model.endpoint import Served
+from ..errors import ExportError, VerificationError, error_line
+from ..model.endpoint import Endpoint
 from ..model.tracing import tracing
 from ..storage.arrays import Batch
-from ..storage.manifest import files_of
+from ..storage.manifest import list_files
 from .tensorflow_operations import COMPUTING, STORING
 
 # The files of a SavedModel that is written here. TensorFlow would load other forms of the program first, unchecked.
 _FILES = re.compile(r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})")
 
 
-def write_saved_model(function: Served, path: Path) -> None:
+def write_saved_model(endpoint: Endpoint, path: Path) -> None:
     """Writes a served function to a path where nothing is."""
     from keras.export import ExportArchive
 
     archive = ExportArchive()
-    archive.track(function.model)
-    with tracing(function):
-        endpoint = archive.add_endpoint("serve", function.__call__, input_signature=function.tensor_specs())
-        endpoint.get_concrete_function()
+    archive.track(endpoint.model)
+    with tracing(endpoint):
+        serve = archive.add_endpoint("serve", endpoint.__call__, input_signature=endpoint.tensor_specs())
+        serve.get_concrete_function()
     try:
         archive.write_out(str(path), verbose=False)
     except (TypeError, ValueError) as error:
         raise ExportError(
-            f"Expected a model that TensorFlow can save. Received: {function.model.name}, "
-            f"for which it raised {in_one_line(error)}"
+            f"Expected a model that TensorFlow can save. Received: {endpoint.model.name}, "
+            f"for which it raised {error_line(error)}"
         ) from error
-    if found := _foreign(_program(path)):
-        raise ExportError(f"Expected a model that only computes. Received: {function.model.name}, whose {found}")
+    if found := _find_foreign(_read_program(path)):
+        raise ExportError(f"Expected a model that only computes. Received: {endpoint.model.name}, whose {found}")
 
 
 def check_saved_model(path: Path) -> None:
@@ -42,14 +42,14 @@ def check_saved_model(path: Path) -> None:
     A SavedModel is a program: its operations may read and write files, and some run when it is loaded. So it may hold
     only listed operations, whether they are called or not, and only listed files.
     """
-    unknown = [name for name in files_of(path) if not _FILES.fullmatch(name)]
+    unknown = [name for name in list_files(path) if not _FILES.fullmatch(name)]
     if unknown:
         raise VerificationError(f"Expected the files of a SavedModel. Received: {path}, with {', '.join(unknown)}")
-    if found := _foreign(_program(path)):
+    if found := _find_foreign(_read_program(path)):
         raise VerificationError(f"Expected a SavedModel that only computes. Received: {path}, whose {found}")
 
 
-def _program(path: Path) -> Any:
+def _read_program(path: Path) -> Any:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -63,14 +63,16 @@ def _program(path: Path) -> Any:
     return program.meta_graphs[0]
 
 
-def _foreign(program: Any) -> str | None:
+def _find_foreign(program: Any) -> str | None:
     """The first part of a SavedModel that does more than compute, or None."""
     if program.asset_file_def:
         return f"asset is {program.asset_file_def[0].filename}"
-    return next((f"{node.name} is {node.op}" for node, known in _operations(program) if node.op not in known), None)
+    return next(
+        (f"{node.name} is {node.op}" for node, known in _list_operations(program) if node.op not in known), None
+    )
 
 
-def _operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
+def _list_operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
     """Every operation of a SavedModel, with those that are allowed in its place.
 
     That includes operations that only TensorFlow 1 runs, and functions that nothing calls, since TensorFlow computes
@@ -82,10 +84,10 @@ def _operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
     saver = {program.saver_def.save_tensor_name.partition(":")[0], program.saver_def.restore_op_name}
     if any(name.lstrip("^").partition(":")[0] in saver for node in main for name in node.input):
         saver = set()
-    called = {name for node in main if node.name not in saver for name in _called(node)}
-    called |= {name for nodes in functions.values() for node in nodes for name in _called(node)}
+    called = {name for node in main if node.name not in saver for name in _called_functions(node)}
+    called |= {name for nodes in functions.values() for node in nodes for name in _called_functions(node)}
     called |= set(program.object_graph_def.concrete_functions)
-    storing = {name for node in main if node.name in saver for name in _called(node)} - called
+    storing = {name for node in main if node.name in saver for name in _called_functions(node)} - called
     # A function may be called as if it were an operation, but not be taken for one.
     computing = COMPUTING | {name for name in functions if op_def_registry.get(name) is None}
     for node in main:
@@ -95,11 +97,11 @@ def _operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
             yield node, STORING if name in storing else computing
 
 
-def _called(node: Any) -> set[str]:
+def _called_functions(node: Any) -> set[str]:
     return {node.op, *(f.name for value in node.attr.values() for f in (value.func, *value.list.func))}
 
 
-def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:
+def load_saved_model(path: Path) -> Callable[[Batch], Batch]:
     """Loads a SavedModel written here, as a callable from batch to batch."""
     import tensorflow as tf
 
@@ -119,7 +121,7 @@ def saved_model_runner(path: Path) -> Callable[[Batch], Batch]:
 
 
 def saved_model_tensors(run: Any) -> dict[str, list[tuple[str, str, tuple[int | None, ...]]]]:
-    """Name, type and shape of the inputs and outputs of a result of `saved_model_runner`."""
+    """Name, type and shape of the inputs and outputs of a result of `load_saved_model`."""
     sides = {"inputs": run.endpoint.structured_input_signature[1], "outputs": run.endpoint.structured_outputs}
     return {
         kind: [(name, spec.dtype.name, tuple(spec.shape.as_list())) for name, spec in specs.items()]

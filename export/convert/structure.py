@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError
-from .graph import all_nodes, fill, inferred, inputs_of
+from .graph import collect_inputs, infer_shapes, replace_entries, walk_graph
 
 # A graph for inference computes the same thing each time.
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 _DOMAINS = {"ai.onnx", "com.microsoft"}
 
 
-def operations(model: Any) -> dict[str, dict[str, int]]:
+def count_operations(model: Any) -> dict[str, dict[str, int]]:
     """Counts the operations of a model by domain, those in inner graphs and functions included."""
     graphs = [model.graph, *model.functions]
-    counts = Counter((node.domain or "ai.onnx", node.op_type) for graph in graphs for node in all_nodes(graph))
+    counts = Counter((node.domain or "ai.onnx", node.op_type) for graph in graphs for node in walk_graph(graph))
     found: dict[str, dict[str, int]] = {}
     for (domain, name), count in sorted(counts.items()):
         found.setdefault(domain, {})[name] = count
@@ -39,13 +39,13 @@ def check_operations(found: dict[str, dict[str, int]]) -> None:
         raise ExportError(f"Expected deterministic operations of ONNX and onnxruntime. Received: {', '.join(refused)}")
 
 
-def simplified(model: Any) -> Any:
+def simplify(model: Any) -> Any:
     """Takes the pass above through a graph, and drops what nothing needs any more."""
     import onnx
 
     changed = False
-    shapes = _shapes(inferred(model))
-    consumers = Counter(name for node in all_nodes(model.graph) for name in node.input)
+    shapes = _shapes(infer_shapes(model))
+    consumers = Counter(name for node in walk_graph(model.graph) for name in node.input)
     consumers.update(value.name for value in model.graph.output)
     makers = {name: node for node in model.graph.node for name in node.output}
     constants = {initializer.name: initializer for initializer in model.graph.initializer}
@@ -58,7 +58,7 @@ def simplified(model: Any) -> Any:
         if (reshape.op_type, transpose.op_type) != ("Reshape", "Transpose") or consumers[reshape.output[0]] != 1:
             continue
         weights = onnx.numpy_helper.to_array(constants[matmul.input[1]])
-        rows = _rows(shapes.get(transpose.input[0], ()), list(transpose.attribute[0].ints), len(weights))
+        rows = _row_order(shapes.get(transpose.input[0], ()), list(transpose.attribute[0].ints), len(weights))
         if rows is None or weights.ndim != 2:
             continue
         flat, kernel = f"{reshape.output[0]}__flat", f"{matmul.input[1]}__rows"
@@ -94,7 +94,7 @@ def _shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:
     }
 
 
-def _rows(shape: tuple[int | None, ...], perm: list[int], count: int) -> np.ndarray | None:
+def _row_order(shape: tuple[int | None, ...], perm: list[int], count: int) -> np.ndarray | None:
     """The row of W that belongs to each element of x, if every example is flattened whole."""
     sizes = [size for size in shape[1:] if size is not None]
     if not shape or len(sizes) != len(shape) - 1 or perm[0] != 0 or int(np.prod(sizes)) != count:
@@ -111,6 +111,6 @@ def _drop_unused(graph: Any) -> None:
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed |= inputs_of([node])
-    fill(graph.node, reversed(kept))
-    fill(graph.initializer, (initializer for initializer in graph.initializer if initializer.name in needed))
+            needed |= collect_inputs([node])
+    replace_entries(graph.node, reversed(kept))
+    replace_entries(graph.initializer, (initializer for initializer in graph.initializer if initializer.name in needed))

@@ -10,8 +10,8 @@ twenty copies of what it is given.
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import fill
-from .operations import rewritten
+from .graph import replace_entries
+from .operations import rewrite_operations
 
 # In bytes. Vectors stay, since what is computed from them alone is to be folded.
 _LARGE, _LARGE_MATRIX = 2**16, 2**20
@@ -27,7 +27,7 @@ _ONLY_FOR = {
 }
 
 
-def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
+def translate(concrete: Any, names: dict[str, str], opset: int) -> Any:
     """Translates a concrete function; what has no translation is logged as an error, and stays in the graph.
 
     Args:
@@ -44,13 +44,13 @@ def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
     with tf.device("/CPU:0"):
         frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
         frozen = tf_loader.fix_freezing_errors_part2(frozen)
-        values = _take_out(frozen)
+        values = _extract_weights(frozen)
         # What is deleted in a message is freed with the message.
         frozen = type(frozen).FromString(frozen.SerializeToString())
         with tf.Graph().as_default():
             graph = tf_loader.tf_optimize(inputs, outputs, frozen)
-        matrices = {name: values.pop(name) for name in _matrices(graph, values)}
-        _put_constants_back(graph, values)
+        matrices = {name: values.pop(name) for name in _find_matrices(graph, values)}
+        _restore_constants(graph, values)
         contents = {name: weights.content for name, weights in values.items()}
         inputs = [*inputs, *(f"{name}:0" for name in matrices)]
         try:
@@ -58,7 +58,7 @@ def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
         except Exception:
             # One of tf2onnx's optimisations failed: with a copy before each, it is left out.
             model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
-    _give_values(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
+    _add_weights(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
     return model
 
 
@@ -71,7 +71,7 @@ class _Weights:
     content: bytes
 
 
-def _take_out(graph: Any) -> dict[str, _Weights]:
+def _extract_weights(graph: Any) -> dict[str, _Weights]:
     """Puts parameters in the place of large constants."""
     values = {}
     for node in graph.node:
@@ -90,7 +90,7 @@ def _take_out(graph: Any) -> dict[str, _Weights]:
     return values
 
 
-def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
+def _find_matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
     """Names of the largest constants, of those that every operation takes as they are."""
     present = values.keys() & {node.name for node in graph.node}
     large = {name for name in present if len(values[name].content) > _LARGE_MATRIX}
@@ -100,10 +100,10 @@ def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
     return sorted(large)
 
 
-def _give_values(graph: Any, matrices: dict[str, _Weights]) -> None:
+def _add_weights(graph: Any, matrices: dict[str, _Weights]) -> None:
     """Makes weights of the parameters that are left, one by one so that none is there twice for long."""
     parameters = [value for value in graph.input if value.name in matrices]
-    fill(graph.input, [value for value in graph.input if value.name not in matrices])
+    replace_entries(graph.input, [value for value in graph.input if value.name not in matrices])
     for value in parameters:
         weights = matrices.pop(value.name)
         dims = [dim.size for dim in weights.shape.dim]
@@ -111,7 +111,7 @@ def _give_values(graph: Any, matrices: dict[str, _Weights]) -> None:
         graph.initializer.add(name=value.name, data_type=kind, dims=dims, raw_data=weights.content)
 
 
-def _put_constants_back(graph: Any, values: dict[str, _Weights]) -> None:
+def _restore_constants(graph: Any, values: dict[str, _Weights]) -> None:
     """Makes constants of the other parameters again, without their contents."""
     for node in graph.node:
         if node.name in values:
@@ -145,7 +145,7 @@ def _to_onnx(
             output_names=outputs,
             const_node_values=contents,
             tensors_to_rename=names,
-            custom_rewriter=[rewritten],
+            custom_rewriter=[rewrite_operations],
         )
         # Each optimisation copies all weights, also one that finds nothing to do.
         present = graph.dump_node_statistics()

@@ -11,7 +11,7 @@ from typing import Any
 _EITHER_WAY = {"Equal", "Identity", "NotEqual", "Shape"}
 
 
-def as_it_reads(model: Any, structure: Any) -> Any:
+def infer_dtypes(model: Any, structure: Any) -> Any:
     """Gives leaves of a structure of float32 KerasTensors the types that a model casts them to."""
     import keras
     import tensorflow as tf
@@ -26,12 +26,12 @@ def as_it_reads(model: Any, structure: Any) -> Any:
     # An error of the model's own code appears again where it is called, and is reported there.
     with suppress(Exception), keras.StatelessScope():
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function().graph
-        read = [_read_as(tensor) or leaf.dtype for tensor, leaf in zip(graph.inputs, leaves, strict=False)]
+        read = [_find_cast(tensor) or leaf.dtype for tensor, leaf in zip(graph.inputs, leaves, strict=False)]
     typed = [keras.KerasTensor(leaf.shape, dtype) for leaf, dtype in zip(leaves, read, strict=True)]
     return keras.tree.pack_sequence_as(structure, typed)
 
 
-def _read_as(tensor: Any) -> str | None:
+def _find_cast(tensor: Any) -> str | None:
     casts = [user.outputs[0].dtype for user in tensor.consumers() if user.type == "Cast"]
     others = {user.type for user in tensor.consumers()} - {"Cast"} - _EITHER_WAY
     if others or not casts or not all(dtype.is_integer or dtype.is_bool for dtype in casts):

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError, in_one_line
+from ..errors import ExportError, error_line
 from ..preprocessing import Preprocessing
 from ..storage.arrays import Batch
 from ..storage.schema import ACTIVATIONS, LAYOUTS, PROBABILITIES
-from .float32 import in_float32
-from .inputs import Raw, bounded, sized, zeros
-from .layout import channels_come_first, check_layout, moved, moved_array, moved_shape
-from .ranges import with_ranges
-from .signature import Input, Signature, distinct, flat_samples, signature_of
+from .float32 import convert_to_float32
+from .inputs import Raw, find_bounds, find_sizes, make_zeros
+from .layout import check_layout, is_channels_first, move_array_channels, move_channels, move_shape_channels
+from .ranges import find_ranges
+from .signature import Input, Signature, flatten_samples, make_distinct, read_signature
 from .tracing import tracing
 
 CARRY = "carry"
@@ -39,7 +39,7 @@ class Gates:
 
 
 @dataclass(frozen=True)
-class Served:
+class Endpoint:
     """A model together with what surrounds it in the exported graph.
 
     Attributes:
@@ -48,11 +48,11 @@ class Served:
         inputs: What the graph takes.
         outputs: Names of what it gives, that of the gates last.
         activation: From the model's output to the graph's.
-        channels_move: Whether images at the edge of the graph have their channels where the model has not.
+        moves_channels: Whether images at the edge of the graph have their channels where the model has not.
         channels_first: Whether they come first at the edge of the graph.
         trained_precision: The dtype policy the model had, where its computation was narrower than float32.
         gates: How much the highway blocks carry, where the graph tells it.
-        weights_times: The factor by which matrices and kernels are larger than the model's own when it runs.
+        weight_scale: The factor by which matrices and kernels are larger than the model's own when it runs.
     """
 
     model: Any
@@ -60,37 +60,37 @@ class Served:
     inputs: tuple[Raw, ...]
     outputs: tuple[str, ...]
     activation: str | None
-    channels_move: bool
+    moves_channels: bool
     channels_first: bool
     trained_precision: str | None
     gates: Gates | None = None
-    weights_times: int = 1
+    weight_scale: int = 1
 
     def __call__(self, *tensors: Any) -> dict[str, Any]:
         """Runs on tensors in the order of the inputs, eagerly or traced."""
-        return self.with_logits(*tensors)[0]
+        return self.call_with_logits(*tensors)[0]
 
-    def with_logits(self, *tensors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def call_with_logits(self, *tensors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Runs on tensors, and also gives the logits of outputs that end in a softmax or sigmoid."""
         from keras import ops
 
         prepared = [
-            self._prepared(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
+            self._prepare(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        with _larger_weights(self.model, self.weights_times):
-            given, carried = self._called(prepared)
+        with _scale_weights(self.model, self.weight_scale):
+            given, carried = self._call_model(prepared)
         if self.activation is not None:
             logits = given
             given = [getattr(ops, self.activation)(y) for y in given]
         else:
             # Keras's own activations keep them for the losses.
             logits = [getattr(y, "_keras_logits", None) for y in given]
-        if self.channels_move:
-            given = [moved(y, last_to_first=self.channels_first) for y in given]
+        if self.moves_channels:
+            given = [move_channels(y, last_to_first=self.channels_first) for y in given]
         known = {name: y for name, y in zip(self.outputs, logits, strict=False) if y is not None}
         return dict(zip(self.outputs, [*given, *carried], strict=True)), known
 
-    def _called(self, prepared: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _call_model(self, prepared: list[Any]) -> tuple[list[Any], list[Any]]:
         """What the model gives, and what the gates' output holds, if there is one."""
         if self.gates is None:
             return list(self.signature.call(self.model, prepared).values()), []
@@ -103,13 +103,13 @@ class Served:
         carried = [ops.mean(carry, axis=tuple(range(1, len(carry.shape)))) for _, _, carry in gates]
         return given, [ops.stack(carried, axis=1)]
 
-    def _prepared(self, raw: Raw, own: Input, x: Any) -> Any:
+    def _prepare(self, raw: Raw, own: Input, x: Any) -> Any:
         from keras import ops
 
         if raw.preprocessing is not None and not raw.preprocessing.is_identity:
             x = raw.preprocessing.apply(x, ops.cast)
-        if self.channels_move:
-            x = moved(x, last_to_first=not self.channels_first)
+        if self.moves_channels:
+            x = move_channels(x, last_to_first=not self.channels_first)
         return ops.cast(x, own.dtype)
 
     @property
@@ -122,7 +122,10 @@ class Served:
         """Shapes of the outputs, None where they are dynamic."""
         own = self.signature.output_shapes
         carried = [] if self.gates is None else [(None, len(self.gates.layers))]
-        return [*(moved_shape(shape, self.channels_first) if self.channels_move else shape for shape in own), *carried]
+        return [
+            *(move_shape_channels(shape, self.channels_first) if self.moves_channels else shape for shape in own),
+            *carried,
+        ]
 
     @property
     def layout(self) -> str | None:
@@ -139,37 +142,36 @@ class Served:
 
     def numpy(self, batch: Batch) -> Batch:
         """Runs on a batch, layer by layer and without tracing: what every other form is compared with."""
-        return self.numpy_with_logits(batch)[0]
+        return self.run_with_logits(batch)[0]
 
-    def numpy_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
+    def run_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, and also gives the logits that are known."""
         try:
-            return self.computed(batch)
+            return self.compute(batch)
         except Exception as error:  # Whatever the model's own code raises.
             shapes = ", ".join(f"{name} {x.shape}" for name, x in batch.items())
             raise ExportError(
-                f"Expected a model that runs on {shapes}. "
-                f"Received: {self.model.name}, which raised {in_one_line(error)}"
+                f"Expected a model that runs on {shapes}. Received: {self.model.name}, which raised {error_line(error)}"
             ) from error
 
-    def computed(self, batch: Batch) -> tuple[Batch, Batch]:
+    def compute(self, batch: Batch) -> tuple[Batch, Batch]:
         """The same, without turning errors of the model's own code into an ExportError."""
         import tensorflow as tf
 
         # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
         with tf.device("/CPU:0"):
-            given = self.with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
+            given = self.call_with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
             outputs, logits = ({name: y.numpy() for name, y in side.items()} for side in given)
             return outputs, logits
 
 
-def served(
+def make_endpoint(
     model: Any,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: str | None = None,
     layout: str | None = None,
     samples: Any = None,
-) -> Served:
+) -> Endpoint:
     """Surrounds a model with preprocessing and activation.
 
     Args:
@@ -200,9 +202,11 @@ def served(
     if preprocessing is not None and samples is not None:
         named = isinstance(samples, Mapping)
         samples = {n: preprocessing.apply(x) for n, x in samples.items()} if named else preprocessing.apply(samples)
-    if samples is not None and layout is not None and channels_come_first(model) != (layout == "nchw"):
-        samples = tree.map_structure(lambda x: moved_array(np.asarray(x), last_to_first=layout == "nhwc"), samples)
-    signature = signature_of(model, samples)
+    if samples is not None and layout is not None and is_channels_first(model) != (layout == "nchw"):
+        samples = tree.map_structure(
+            lambda x: move_array_channels(np.asarray(x), last_to_first=layout == "nhwc"), samples
+        )
+    signature = read_signature(model, samples)
     counts = len(signature.inputs), len(signature.outputs)
     if preprocessing is not None and counts[0] != 1:
         raise ValueError(f"Expected one input to preprocess. Received: {model.name} with {counts[0]} inputs")
@@ -210,34 +214,34 @@ def served(
         raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
     check_layout(model, signature.inputs, layout)
     # Once it is built, a model may show more than before.
-    own_first = channels_come_first(model)
+    own_first = is_channels_first(model)
     first = own_first if layout is None else layout == "nchw"
     moves = first != own_first
-    float_model, trained_precision = in_float32(model)
-    function = Served(
+    float_model, trained_precision = convert_to_float32(model)
+    endpoint = Endpoint(
         model=float_model,
         signature=signature,
-        inputs=tuple(_raw(own, preprocessing, moves, first) for own in signature.inputs),
+        inputs=tuple(_raw_input(own, preprocessing, moves, first) for own in signature.inputs),
         outputs=(PROBABILITIES,) if activation else signature.outputs,
         activation=activation,
-        channels_move=moves,
+        moves_channels=moves,
         channels_first=first,
         trained_precision=trained_precision,
     )
-    return _with_inputs_to_try(function, flat_samples(signature, given))
+    return _find_inputs(endpoint, flatten_samples(signature, given))
 
 
-def _with_inputs_to_try(function: Served, known: Batch | None) -> Served:
+def _find_inputs(endpoint: Endpoint, known: Batch | None) -> Endpoint:
     """Adds the sizes and ranges that the model takes, with which inputs are drawn."""
-    function = replace(function, inputs=sized(function.inputs, known, function.computed))
-    _check_any_batch(function)
-    with tracing(function):
-        function = replace(function, inputs=with_ranges(function))
-    return replace(function, inputs=bounded(function.inputs, known, function.computed))
+    endpoint = replace(endpoint, inputs=find_sizes(endpoint.inputs, known, endpoint.compute))
+    _check_any_batch(endpoint)
+    with tracing(endpoint):
+        endpoint = replace(endpoint, inputs=find_ranges(endpoint))
+    return replace(endpoint, inputs=find_bounds(endpoint.inputs, known, endpoint.compute))
 
 
 @contextmanager
-def _larger_weights(model: Any, times: int) -> Iterator[None]:
+def _scale_weights(model: Any, times: int) -> Iterator[None]:
     """Runs a model with larger weights; its own stay as they are."""
     import keras
 
@@ -249,7 +253,7 @@ def _larger_weights(model: Any, times: int) -> Iterator[None]:
         yield
 
 
-def with_gates(function: Served) -> Served:
+def add_gates(endpoint: Endpoint) -> Endpoint:
     """Adds the output that tells how much each highway block carried.
 
     Raises:
@@ -258,26 +262,26 @@ def with_gates(function: Served) -> Served:
     from keras_skip.highway import recorded_gates
 
     with recorded_gates() as gates:
-        function.numpy(zeros(function.inputs))
-    names = (*(raw.name for raw in function.inputs), *function.outputs)
-    output = distinct([*names, CARRY])[-1]
+        endpoint.numpy(make_zeros(endpoint.inputs))
+    names = (*(raw.name for raw in endpoint.inputs), *endpoint.outputs)
+    output = make_distinct([*names, CARRY])[-1]
     layers = tuple(block.name for block, _, _ in gates)
-    return replace(function, outputs=(*function.outputs, output), gates=Gates(output, layers))
+    return replace(endpoint, outputs=(*endpoint.outputs, output), gates=Gates(output, layers))
 
 
-def raw_samples(function: Served, samples: Any) -> Batch | None:
+def samples_by_input(endpoint: Endpoint, samples: Any) -> Batch | None:
     """Samples by the name of their input."""
-    return flat_samples(function.signature, samples)
+    return flatten_samples(endpoint.signature, samples)
 
 
-def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> Raw:
-    shape = moved_shape(own.shape, first) if moves else own.shape
+def _raw_input(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> Raw:
+    shape = move_shape_channels(own.shape, first) if moves else own.shape
     return Raw(own.name, shape, own.dtype if preprocessing is None else preprocessing.dtype, preprocessing)
 
 
-def _check_any_batch(function: Served) -> None:
+def _check_any_batch(endpoint: Endpoint) -> None:
     """Raises an ExportError for a model that keeps a state, or takes only batches of one size."""
-    model = function.model
+    model = endpoint.model
     stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False) is True]
     if stateful:
         raise ExportError(
@@ -286,11 +290,11 @@ def _check_any_batch(function: Served) -> None:
         )
     sizes = {tensor.shape[0] for tensor in getattr(model, "inputs", None) or [] if tensor.shape} - {None}
     for size in sizes:
-        batch = {name: np.zeros((size + 1, *x.shape[1:]), x.dtype) for name, x in zeros(function.inputs).items()}
+        batch = {name: np.zeros((size + 1, *x.shape[1:]), x.dtype) for name, x in make_zeros(endpoint.inputs).items()}
         try:
-            function.computed(batch)
+            endpoint.compute(batch)
         except Exception as error:  # Whatever the model's own code raises.
             raise ExportError(
                 f"Expected a model that takes batches of any size. Received: {model.name}, made for batches of {size} "
-                f"({in_one_line(error)})"
+                f"({error_line(error)})"
             ) from error

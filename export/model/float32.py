@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError, in_one_line
+from ..errors import ExportError, error_line
 
 _HALF = ("bfloat16", "float16")
 
 
-def in_float32(model: Any) -> tuple[Any, str | None]:
+def convert_to_float32(model: Any) -> tuple[Any, str | None]:
     """Returns the model itself, or a float32 copy and the policy's name where a layer computes in half precision.
 
     Raises:
@@ -31,13 +31,13 @@ def in_float32(model: Any) -> tuple[Any, str | None]:
     default = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("float32")
-        copy = keras.saving.deserialize_keras_object(_widened(_config(model)), safe_mode=False)
+        copy = keras.saving.deserialize_keras_object(_widen_config(_read_config(model)), safe_mode=False)
         copy.set_weights(model.get_weights())
         _copy_attributes(model, copy)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ExportError(
             "Expected a model that can be made again in float32 from its config. "
-            f"Received: {model.name} with policy {policy} ({in_one_line(error)})"
+            f"Received: {model.name} with policy {policy} ({error_line(error)})"
         ) from error
     finally:
         keras.config.set_dtype_policy(default)
@@ -55,15 +55,15 @@ def _copy_attributes(model: Any, copy: Any) -> None:
     layers, copies = model._flatten_layers(), copy._flatten_layers()
     for layer, other in zip(layers, copies, strict=True):
         for name in vars(layer).keys() - own:
-            value = _wide(vars(layer)[name])
-            if value is not _OTHER and not _equal(value, _wide(vars(other).get(name, _OTHER))):
+            value = _widen(vars(layer)[name])
+            if value is not _OTHER and not _equal(value, _widen(vars(other).get(name, _OTHER))):
                 setattr(other, name, value)
 
 
 _OTHER = object()
 
 
-def _wide(value: Any) -> Any:
+def _widen(value: Any) -> Any:
     """A value that can be copied, in float32 where it is of half precision; a mark for any other."""
     import tensorflow as tf
 
@@ -72,17 +72,17 @@ def _wide(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.astype("float32") if value.dtype.name in _HALF else value
     if isinstance(value, (list, tuple)):
-        parts = [_wide(part) for part in value]
+        parts = [_widen(part) for part in value]
         return _OTHER if any(part is _OTHER for part in parts) else tuple(parts) if isinstance(value, tuple) else parts
     if isinstance(value, dict):
-        entries = {key: _wide(part) for key, part in value.items()}
+        entries = {key: _widen(part) for key, part in value.items()}
         return _OTHER if any(part is _OTHER for part in entries.values()) else entries
     if isinstance(value, FunctionType):
         # A function's closure may hold a layer of the original.
         return value if value.__closure__ is None else _OTHER
     # A name of half precision belongs to the policy.
     plain = value is None or isinstance(value, (bool, int, float, complex, str))
-    return value if plain and not _narrow(value) else _OTHER
+    return value if plain and not _is_half_name(value) else _OTHER
 
 
 def _equal(value: Any, other: Any) -> bool:
@@ -99,7 +99,7 @@ def _is_half(layer: Any) -> bool:
     return layer.dtype_policy.compute_dtype in _HALF
 
 
-def _config(model: Any) -> dict[str, Any]:
+def _read_config(model: Any) -> dict[str, Any]:
     import keras
 
     config = keras.saving.serialize_keras_object(model)
@@ -108,15 +108,15 @@ def _config(model: Any) -> dict[str, Any]:
     return config
 
 
-def _widened(config: Any) -> Any:
+def _widen_config(config: Any) -> Any:
     if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and _narrow(config["config"]["name"]):
+        if config.get("class_name") == "DTypePolicy" and _is_half_name(config["config"]["name"]):
             return {**config, "config": {**config["config"], "name": "float32"}}
-        return {k: "float32" if k == "dtype" and _narrow(v) else _widened(v) for k, v in config.items()}
+        return {k: "float32" if k == "dtype" and _is_half_name(v) else _widen_config(v) for k, v in config.items()}
     if isinstance(config, (list, tuple)):
-        return type(config)(_widened(v) for v in config)
+        return type(config)(_widen_config(v) for v in config)
     return config
 
 
-def _narrow(name: Any) -> bool:
+def _is_half_name(name: Any) -> bool:
     return isinstance(name, str) and name.removeprefix("mixed_") in _HALF

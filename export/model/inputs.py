@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import in_one_line
+from ..errors import error_line
 from ..preprocessing import Preprocessing
 from ..storage.arrays import Batch
 
@@ -24,9 +24,9 @@ _FIRST_SIZES = (32, 64, 128, 256, 8)
 _BOUNDS, _TRIED = ((-9, 9), (0, 9), (0, 1)), 8
 # The second size, from the first one and the place of the dimension: odd sizes and different dimensions, if the model
 # takes them.
-Grown = Callable[[int, int], int]
-_ODD: Grown = lambda size, place: size + 9 + 4 * place  # noqa: E731
-_MULTIPLE: Grown = lambda size, place: size * (2, 1, 3, 4)[place % 4]  # noqa: E731
+Growth = Callable[[int, int], int]
+_ODD: Growth = lambda size, place: size + 9 + 4 * place  # noqa: E731
+_MULTIPLE: Growth = lambda size, place: size * (2, 1, 3, 4)[place % 4]  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class Raw:
         return cls(declared["name"], tuple(declared["shape"]), declared["dtype"], raw)
 
 
-def examples(batch: Batch) -> int:
+def count_examples(batch: Batch) -> int:
     """Counts the examples of a batch."""
     return len(next(iter(batch.values())))
 
 
-def cut(batch: Batch, size: int) -> list[Batch]:
+def split_batch(batch: Batch, size: int) -> list[Batch]:
     """Cuts a batch into smaller ones; the last may be smaller still."""
-    return [{name: x[i : i + size] for name, x in batch.items()} for i in range(0, examples(batch), size)]
+    return [{name: x[i : i + size] for name, x in batch.items()} for i in range(0, count_examples(batch), size)]
 
 
-def random_inputs(
+def draw_inputs(
     inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
 ) -> dict[str, Batch]:
     """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of its tables.
@@ -107,26 +107,26 @@ def random_inputs(
     return batches
 
 
-def real_inputs(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, Batch]:
+def split_samples(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, Batch]:
     """Cuts samples into consecutive batches, the sizes taking turns until every sample has its place."""
     batches: dict[str, Batch] = {}
     if samples is None:
         return batches
     start, sizes = 0, cycle(batch_sizes)
-    while start < examples(samples):
+    while start < count_examples(samples):
         size = next(sizes)
         batch = {name: x[start : start + size] for name, x in samples.items()}
-        batches[f"real {start} to {start + examples(batch) - 1}, batch {examples(batch)}"] = batch
-        start += examples(batch)
+        batches[f"real {start} to {start + count_examples(batch) - 1}, batch {count_examples(batch)}"] = batch
+        start += count_examples(batch)
     return batches
 
 
-def zeros(inputs: Sequence[Raw]) -> Batch:
+def make_zeros(inputs: Sequence[Raw]) -> Batch:
     """Makes a batch that is valid whatever its values mean."""
     return {raw.name: np.zeros((2, *raw.example()), raw.dtype) for raw in inputs}
 
 
-def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
+def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
     """Finds sizes for dynamic dimensions that a model takes: not every size fits one that halves and doubles images.
 
     Args:
@@ -144,45 +144,47 @@ def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any
     tried = _first_shapes(inputs, known)
     for first in tried:
         try:
-            run(zeros(found := _of_sizes(inputs, first)))
+            run(make_zeros(found := _set_sizes(inputs, first)))
         except Exception as error:  # Whatever the model's own code raises.
             failures.append(error)
             continue
         for second in _second_shapes(inputs, first):
             with suppress(Exception):
-                run(zeros(_of_sizes(inputs, second)))
-                return _of_sizes(inputs, first, second)
+                run(make_zeros(_set_sizes(inputs, second)))
+                return _set_sizes(inputs, first, second)
         return found
     shapes = "; ".join(", ".join(map(str, shape.values())) for shape in tried)
     raise ValueError(
-        f"Expected samples= of a size that the model takes. Received: {shapes} ({in_one_line(failures[0])})"
+        f"Expected samples= of a size that the model takes. Received: {shapes} ({error_line(failures[0])})"
     ) from failures[0]
 
 
-def bounded(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
+def find_bounds(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
     """Finds bounds that the model takes for integers whose range neither real inputs nor the graph show."""
     inputs = tuple(inputs)
-    open_ones = [raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide(np.dtype(raw.dtype))]
+    open_ones = [
+        raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide_integer(np.dtype(raw.dtype))
+    ]
     for bounds in _BOUNDS if open_ones else ():
         found = tuple(replace(raw, bounds=bounds) if raw.name in open_ones else raw for raw in inputs)
         with suppress(Exception):  # Whatever the model's own code raises.
-            for batch in random_inputs(found, (_TRIED,), 0).values():
+            for batch in draw_inputs(found, (_TRIED,), 0).values():
                 run(batch)
             return found
     return inputs
 
 
-def _is_wide(dtype: np.dtype) -> bool:
+def _is_wide_integer(dtype: np.dtype) -> bool:
     return dtype.kind in "iu" and dtype.itemsize > 1
 
 
-def recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
+def set_recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
     """Gives inputs the sizes that batches of them have: the first, and one that is different."""
     shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
-    return _of_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
+    return _set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
-def check_raw(batch: Batch, inputs: Sequence[Raw]) -> None:
+def check_inputs(batch: Batch, inputs: Sequence[Raw]) -> None:
     """Raises a ValueError unless a batch is raw input: names, shapes and types, at least one example, equally many."""
     names = [raw.name for raw in inputs]
     if sorted(batch) != sorted(names):
@@ -208,7 +210,7 @@ def _first_shapes(inputs: Sequence[Raw], known: Batch | None) -> list[dict[str, 
     """The shapes of an example that are tried, by the name of the input."""
     if known and all(known[raw.name].ndim == len(raw.shape) for raw in inputs):
         return [{raw.name: known[raw.name].shape[1:] for raw in inputs}]
-    return [{raw.name: _at(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
+    return [{raw.name: _example_shape(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
 
 
 def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
@@ -220,14 +222,14 @@ def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) 
     tried: list[dict[str, tuple[int, ...]]] = []
     for grown in (_ODD, _MULTIPLE):
         for places in (apart, within):
-            tried.append(_grown(inputs, first, grown, places))
+            tried.append(_grow(inputs, first, grown, places))
     for grown in (_ODD, _MULTIPLE):
-        tried.append(_grown(inputs, first, grown, alike))
+        tried.append(_grow(inputs, first, grown, alike))
     yield from (shape for i, shape in enumerate(tried) if shape not in tried[:i] and shape != first)
 
 
-def _grown(
-    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], grown: Grown, places: Mapping[tuple[str, int], int]
+def _grow(
+    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], grown: Growth, places: Mapping[tuple[str, int], int]
 ) -> dict[str, tuple[int, ...]]:
     def size(name: str, axis: int, before: int) -> int:
         return grown(before, places[name, axis]) if (name, axis) in places else before
@@ -235,12 +237,12 @@ def _grown(
     return {raw.name: tuple(size(raw.name, axis, n) for axis, n in enumerate(first[raw.name])) for raw in inputs}
 
 
-def _at(raw: Raw, sizes: Sequence[int]) -> tuple[int, ...]:
+def _example_shape(raw: Raw, sizes: Sequence[int]) -> tuple[int, ...]:
     """The shape of an example whose dynamic dimensions are of these sizes."""
     return tuple(size if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
 
 
-def _of_sizes(inputs: Sequence[Raw], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[Raw, ...]:
+def _set_sizes(inputs: Sequence[Raw], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[Raw, ...]:
     return tuple(replace(raw, sizes=tuple(shape[raw.name] for shape in shapes)) for raw in inputs)
 
 
@@ -254,9 +256,9 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
             mean, std = raw.normal
             drawn = mean + std * drawn
         return drawn.astype(dtype)
-    low, high = (0, 1) if dtype.kind == "b" else _bounds(raw, dtype, like)
+    low, high = (0, 1) if dtype.kind == "b" else _integer_bounds(raw, dtype, like)
     if raw.is_index:
-        return _spread(generator, low, high, shape).astype(dtype)
+        return _draw_indices(generator, low, high, shape).astype(dtype)
     drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
     if (low, high) == (0, 1) and not raw.is_index and shape[-1] > 1:
         # Models are not made for a mask that leaves nothing.
@@ -264,7 +266,7 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
     return drawn.astype(dtype)
 
 
-def _spread(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+def _draw_indices(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
     """Integers spread evenly between bounds, and including both bounds if there is room."""
     count = math.prod(shape)
     edges = low + np.arange(count) * (high - low + 1) / count
@@ -273,7 +275,7 @@ def _spread(generator: np.random.Generator, low: int, high: int, shape: tuple[in
     return generator.permutation(np.clip(drawn, low, high)).reshape(shape)
 
 
-def _bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
+def _integer_bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
     """The smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds

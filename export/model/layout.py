@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 
-def _formats(model: Any) -> set[Any]:
+def _find_formats(model: Any) -> set[Any]:
     found = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
     return found & {"channels_first", "channels_last"}
 
 
-def channels_come_first(model: Any) -> bool:
+def is_channels_first(model: Any) -> bool:
     """Whether a model has the channels of images first."""
     import keras
 
-    formats = _formats(model)
+    formats = _find_formats(model)
     return (formats.pop() if len(formats) == 1 else keras.config.image_data_format()) == "channels_first"
 
 
@@ -23,11 +23,11 @@ def check_layout(model: Any, inputs: Sequence[Any], layout: str | None) -> None:
     """Raises a ValueError if a model cannot be given a layout."""
     if layout is not None and not any(len(own.shape) > 3 for own in inputs):
         raise ValueError(f"Expected a model of images for a layout. Received: {model.name} with {inputs}")
-    if layout is not None and len(_formats(model)) > 1:
+    if layout is not None and len(_find_formats(model)) > 1:
         raise ValueError(f"Expected a model with one data format for a layout. Received: {model.name} with both")
 
 
-def moved(x: Any, last_to_first: bool) -> Any:
+def move_channels(x: Any, last_to_first: bool) -> Any:
     """An image or a volume with its channels at the other end; anything else as it is."""
     from keras import ops
 
@@ -38,15 +38,15 @@ def moved(x: Any, last_to_first: bool) -> Any:
     return ops.transpose(x, (0, rank - 1, *spatial) if last_to_first else (0, *spatial, 1))
 
 
-def moved_array(x: np.ndarray, last_to_first: bool) -> np.ndarray:
-    """`moved` for an array."""
+def move_array_channels(x: np.ndarray, last_to_first: bool) -> np.ndarray:
+    """`move_channels` for an array."""
     if x.ndim < 4:
         return x
     return np.moveaxis(x, -1, 1) if last_to_first else np.moveaxis(x, 1, -1)
 
 
-def moved_shape(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
-    """`moved` for a shape."""
+def move_shape_channels(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
+    """`move_channels` for a shape."""
     if len(shape) < 4:
         return shape
     return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])

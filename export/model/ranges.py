@@ -24,26 +24,26 @@ _AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
 _STEPS = 6
 
 
-def with_ranges(function: Any) -> tuple[Raw, ...]:
+def find_ranges(endpoint: Any) -> tuple[Raw, ...]:
     """The inputs of a served function, with the ranges that its graph shows."""
-    inputs = function.inputs
-    if not any(_is_open(raw, function.model) for raw in inputs):
+    inputs = endpoint.inputs
+    if not any(_is_open(raw, endpoint.model) for raw in inputs):
         return inputs
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
-        wrapped = tf.compat.v1.wrap_function(function.__call__, function.tensor_specs())
+        wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
     graph = wrapped.graph
     tensors = {raw.name: graph.get_tensor_by_name(f"{raw.name}:0") for raw in inputs}
     found = []
     for raw in inputs:
-        if not _is_open(raw, function.model):
+        if not _is_open(raw, endpoint.model):
             found.append(raw)
         elif np.dtype(raw.dtype).kind in "iu":
-            below = _below(graph, tensors[raw.name])
+            below = _table_size(graph, tensors[raw.name])
             found.append(raw if below is None else replace(raw, bounds=(0, below - 1), is_index=True))
         else:
-            found.append(replace(raw, normal=_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
+            found.append(replace(raw, normal=_find_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
     return tuple(found)
 
 
@@ -58,7 +58,7 @@ def _is_open(raw: Raw, model: Any) -> bool:
     return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())
 
 
-def _below(graph: Any, tensor: Any) -> int | None:
+def _table_size(graph: Any, tensor: Any) -> int | None:
     """The size of the smallest table in which an input is looked up."""
     import tensorflow as tf
 
@@ -70,24 +70,24 @@ def _below(graph: Any, tensor: Any) -> int | None:
             size = None if shape.rank is None or axis is None else shape[int(axis)]
             wanted = operation.inputs[1]
         elif operation.type == "ResourceGather":
-            size, wanted = _rows(operation), operation.inputs[1]
+            size, wanted = _count_rows(operation), operation.inputs[1]
         elif operation.type == "OneHot":
             size, wanted = tf.get_static_value(operation.inputs[1]), operation.inputs[0]
         else:
             continue
-        if size is not None and any(found is tensor for found in _integers_behind(wanted)):
+        if size is not None and any(found is tensor for found in _integer_sources(wanted)):
             sizes.append(int(size))
     return min(sizes, default=None)
 
 
-def _rows(operation: Any) -> int | None:
+def _count_rows(operation: Any) -> int | None:
     """The number of rows of a variable that ResourceGather reads."""
     shapes = getattr(operation.inputs[0], "_handle_data", None)
     dims = shapes.shape_and_type[0].shape.dim if shapes is not None and shapes.shape_and_type else ()
     return dims[0].size if dims else None
 
 
-def _integers_behind(tensor: Any) -> Iterator[Any]:
+def _integer_sources(tensor: Any) -> Iterator[Any]:
     """A tensor, and the integers that it is computed from, except those of which it takes only the shape."""
     waiting, seen = [tensor], set()
     while waiting:
@@ -100,11 +100,13 @@ def _integers_behind(tensor: Any) -> Iterator[Any]:
             waiting += list(tensor.op.inputs)
 
 
-def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
+def _find_normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
     """The mean and standard deviation with which to draw a float input."""
     slope, shift = 1.0, 0.0
     for _ in range(_STEPS):
-        step = next((found for found in map(_step(wrapped, tensor, given), _consumers(tensor)) if found), None)
+        step = next(
+            (found for found in map(_affine_step(wrapped, tensor, given), _value_consumers(tensor)) if found), None
+        )
         if step is None:
             break
         tensor, (by, plus) = step
@@ -114,11 +116,11 @@ def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.
     return (np.asarray(mean, "float32"), np.asarray(std, "float32")) if known else None
 
 
-def _consumers(tensor: Any) -> Sequence[Any]:
+def _value_consumers(tensor: Any) -> Sequence[Any]:
     return [operation for operation in tensor.consumers() if operation.type != "Shape"]
 
 
-def _step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
+def _affine_step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
     """For an operation on a tensor: the result, and the constants that scale and shift it; None for any other."""
 
     def step(operation: Any) -> Any:

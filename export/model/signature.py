@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError, in_one_line
+from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
-from .dtypes import as_it_reads
+from .dtypes import infer_dtypes
 
 Shape = tuple[int | None, ...]
 
 INPUT, OUTPUT = "input", "output"
 _NAMELESS = "keras_tensor"
-_MADE_UP = re.compile(rf"({_NAMELESS}|input_layer)(_\d+)?")
+_GENERATED = re.compile(rf"({_NAMELESS}|input_layer)(_\d+)?")
 _HALF = ("bfloat16", "float16")
 
 
@@ -67,7 +67,7 @@ class Signature:
         return dict(zip(self.outputs, [leaf for leaf in tree.flatten(given) if leaf is not None], strict=True))
 
 
-def signature_of(model: Any, samples: Any = None) -> Signature:
+def read_signature(model: Any, samples: Any = None) -> Signature:
     """Reads the signature off a model.
 
     Args:
@@ -79,19 +79,19 @@ def signature_of(model: Any, samples: Any = None) -> Signature:
     """
     import keras
 
-    structure, by_keyword = _structure(model, samples)
-    inputs = _inputs(model, structure)
-    given = _given(model, structure, by_keyword, inputs)
+    structure, by_keyword = _find_structure(model, samples)
+    inputs = _read_inputs(model, structure)
+    given = _output_spec(model, structure, by_keyword, inputs)
     return Signature(
         inputs,
         structure,
         by_keyword,
-        _output_names(model, given, {i.name for i in inputs}),
+        _name_outputs(model, given, {i.name for i in inputs}),
         tuple(tuple(leaf.shape) for leaf in keras.tree.flatten(given) if leaf is not None),
     )
 
 
-def _structure(model: Any, samples: Any) -> tuple[Any, bool]:
+def _find_structure(model: Any, samples: Any) -> tuple[Any, bool]:
     """The structure whose leaves are KerasTensors, and whether its entries are arguments."""
     import keras
 
@@ -99,20 +99,20 @@ def _structure(model: Any, samples: Any) -> tuple[Any, bool]:
         # A Sequential has no structure of its own.
         return (model.input if hasattr(model, "output_names") else model.inputs[0]), False
     if samples is not None:
-        structure = keras.tree.map_structure(_symbolic, samples)
+        structure = keras.tree.map_structure(_to_symbolic, samples)
         arguments = inspect.signature(model.call).parameters
         by_keyword = isinstance(structure, Mapping) and set(structure) <= set(arguments)
         if not model.built:
-            _build(model, samples, by_keyword)
+            _build_on(model, samples, by_keyword)
         return structure, by_keyword
     if not model.built:
         raise ExportError(
             f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input."
         )
-    return as_it_reads(model, _from_build_config(model)), False
+    return infer_dtypes(model, _read_build_config(model)), False
 
 
-def _build(model: Any, samples: Any, by_keyword: bool) -> None:
+def _build_on(model: Any, samples: Any, by_keyword: bool) -> None:
     import keras
 
     few = keras.tree.map_structure(lambda x: np.asarray(x)[:2], samples)
@@ -122,16 +122,16 @@ def _build(model: Any, samples: Any, by_keyword: bool) -> None:
         shapes = ", ".join(str(np.shape(x)) for x in keras.tree.flatten(samples))
         raise ExportError(
             "Expected samples= that the model takes. "
-            f"Received: shape {shapes}, on which {model.name} raised {in_one_line(error)}"
+            f"Received: shape {shapes}, on which {model.name} raised {error_line(error)}"
         ) from error
 
 
-def _from_build_config(model: Any) -> Any:
+def _read_build_config(model: Any) -> Any:
     import keras
 
     config = model.get_build_config() or {}
     shape = config.get("input_shape")
-    if shape is None or not _only_shapes(shape):
+    if shape is None or not _holds_shapes(shape):
         raise ExportError(
             "Expected a model that was built on the shapes of its inputs, or samples of them. "
             f"Received: {model.name}, built with {config}"
@@ -151,31 +151,31 @@ def _is_shape(node: Any) -> bool:
     return isinstance(node, (tuple, list)) and len(node) > 0 and all(n is None or isinstance(n, int) for n in node)
 
 
-def _only_shapes(node: Any) -> bool:
+def _holds_shapes(node: Any) -> bool:
     if _is_shape(node):
         return True
     parts = list(node.values()) if isinstance(node, Mapping) else node if isinstance(node, (tuple, list)) else []
-    return len(parts) > 0 and all(map(_only_shapes, parts))
+    return len(parts) > 0 and all(map(_holds_shapes, parts))
 
 
-def _symbolic(x: Any) -> Any:
+def _to_symbolic(x: Any) -> Any:
     import keras
 
     x = np.asarray(x)
     return keras.KerasTensor((None, *x.shape[1:]), x.dtype.name)
 
 
-def _inputs(model: Any, structure: Any) -> tuple[Input, ...]:
+def _read_inputs(model: Any, structure: Any) -> tuple[Input, ...]:
     import keras
 
     leaves = keras.tree.flatten_with_path(structure)
-    names = [_of_path(path) or _layer_name(leaf) for path, leaf in leaves]
-    names = [INPUT] if len(names) == 1 and _MADE_UP.fullmatch(names[0]) else names
+    names = [_path_name(path) or _layer_name(leaf) for path, leaf in leaves]
+    names = [INPUT] if len(names) == 1 and _GENERATED.fullmatch(names[0]) else names
     names = [name if name != _NAMELESS else f"{INPUT}_{i}" for i, name in enumerate(names)]
     # Names become arguments of a Python function, and TensorFlow ignores their case.
     names = [f"{name}_{INPUT}" if name == "self" or iskeyword(name) else name for name in names]
     inputs = []
-    for name, (_, leaf) in zip(distinct(names, str.lower), leaves, strict=True):
+    for name, (_, leaf) in zip(make_distinct(names, str.lower), leaves, strict=True):
         if not leaf.shape or leaf.dtype == "string":
             kind = f"a {leaf.dtype} of shape {leaf.shape}"
             raise ExportError(
@@ -190,7 +190,7 @@ def _layer_name(tensor: Any) -> str:
     return history.operation.name if history else _NAMELESS
 
 
-def _given(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
+def _output_spec(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
     import keras
 
     symbols = [keras.KerasTensor(i.shape, i.dtype) for i in inputs]
@@ -200,11 +200,11 @@ def _given(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ..
     except Exception as error:  # Whatever the model's own code raises.
         raise ExportError(
             f"Expected a model that runs on {', '.join(f'{i.name} {i.shape}' for i in inputs)}. "
-            f"Received: {model.name}, which raised {in_one_line(error)}"
+            f"Received: {model.name}, which raised {error_line(error)}"
         ) from error
 
 
-def _output_names(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
+def _name_outputs(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
     import keras
 
     # A part that a model leaves out is None.
@@ -214,15 +214,15 @@ def _output_names(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
     # A Sequential gives what its last layer gives.
     last = model.layers[-1].name if getattr(model, "outputs", None) and len(leaves) == 1 else ""
     layers = getattr(model, "output_names", None) or [last] * len(leaves)
-    names = [_of_path(path) or layer for (path, _), layer in zip(leaves, layers, strict=True)]
-    made_up = _made_up_layer_names(model)
+    names = [_path_name(path) or layer for (path, _), layer in zip(leaves, layers, strict=True)]
+    made_up = _generated_names(model)
     if len(names) == 1:
         names = [OUTPUT if names[0] in made_up else names[0]]
     names = [name or f"{OUTPUT}_{i}" for i, name in enumerate(names)]
-    return distinct([f"{name}_{OUTPUT}" if _accepted(name) in taken else name for name in names])
+    return make_distinct([f"{name}_{OUTPUT}" if _make_valid(name) in taken else name for name in names])
 
 
-def _made_up_layer_names(model: Any) -> set[str]:
+def _generated_names(model: Any) -> set[str]:
     """Names that Keras gave: the class's own, with a number behind it."""
     made_up = {""}
     for layer in getattr(model, "operations", None) or model.layers:
@@ -232,15 +232,15 @@ def _made_up_layer_names(model: Any) -> set[str]:
     return made_up
 
 
-def _of_path(path: tuple[Any, ...]) -> str:
+def _path_name(path: tuple[Any, ...]) -> str:
     """The keys along the way to a leaf; the empty string where there are none."""
     return "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else ""
 
 
-def distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
+def make_distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
     """Names that TensorFlow and ONNX both accept, and whose values of `key` all differ."""
     found: dict[str, str] = {}
-    for name in map(_accepted, names):
+    for name in map(_make_valid, names):
         count, candidate = 0, name
         while key(candidate) in found:
             count += 1
@@ -249,12 +249,12 @@ def distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str
     return tuple(found.values())
 
 
-def _accepted(name: str) -> str:
+def _make_valid(name: str) -> str:
     name = re.sub(r"\W", "_", name, flags=re.ASCII)
     return name if name[0].isalpha() else f"x{name}"
 
 
-def flat_samples(signature: Signature, samples: Any) -> Batch | None:
+def flatten_samples(signature: Signature, samples: Any) -> Batch | None:
     """Samples by the names of the inputs, from an array, a structure like the model's, or already by name."""
     if samples is None:
         return None

@@ -7,8 +7,8 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
-from ..errors import ExportError, in_one_line
-from ..limits import within_limits
+from ..errors import ExportError, error_line
+from ..limits import enforce_limits
 
 # Tracing and converting change state of the whole process: the names that tf2onnx counts, its patches of TensorFlow,
 # and its log.
@@ -17,28 +17,28 @@ _inlining = ContextVar("inlining", default=False)
 
 
 @contextmanager
-def tracing(function: Any) -> Iterator[None]:
+def tracing(endpoint: Any) -> Iterator[None]:
     """Turns a failure to trace a model into an ExportError that names the shapes.
 
     Raises:
         ExportError: If the model cannot be traced, or exceeds a limit.
     """
-    doing = f"the tracing of {function.model.name}"
+    doing = f"the tracing of {endpoint.model.name}"
     try:
-        with ONE_AT_A_TIME, _scopes_kept(), _resizing_to_any_size(), within_limits(doing):
+        with ONE_AT_A_TIME, _keep_scopes(), _allow_dynamic_resize(), enforce_limits(doing):
             yield
     except ExportError:
         raise
     except Exception as error:  # Whatever the model's own code raises.
-        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
+        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in endpoint.inputs)
         raise ExportError(
             f"Expected a model that TensorFlow can trace for {shapes}. "
-            f"Received: {function.model.name}, which raised {in_one_line(error)}"
+            f"Received: {endpoint.model.name}, which raised {error_line(error)}"
         ) from error
 
 
 @contextmanager
-def _scopes_kept() -> Iterator[None]:
+def _keep_scopes() -> Iterator[None]:
     """Leaves Keras's scopes of names as they were: it forgets to, if TensorFlow refuses the name of a layer.
 
     The names of all variables that are made later would begin with what was left.
@@ -54,7 +54,7 @@ def _scopes_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _resizing_to_any_size() -> Iterator[None]:
+def _allow_dynamic_resize() -> Iterator[None]:
     """Lets images be resized to a size that is not known yet: Keras would compare it with 0."""
     import keras
     from keras.src.ops import image
@@ -77,13 +77,13 @@ def _resizing_to_any_size() -> Iterator[None]:
 
 
 @contextmanager
-def inlined() -> Iterator[None]:
+def inline_calls() -> Iterator[None]:
     """Inlines the functions that a function calls while this thread traces it.
 
     Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
     look into such calls.
     """
-    _let_threads_inline()
+    _allow_inlining()
     token = _inlining.set(True)
     try:
         yield
@@ -92,7 +92,7 @@ def inlined() -> Iterator[None]:
 
 
 @cache
-def _let_threads_inline() -> None:
+def _allow_inlining() -> None:
     """TensorFlow's own switch, `run_functions_eagerly`, holds for all threads, and others may be training."""
     import tensorflow as tf
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..convert.graph import fill, inferred, inputs_of, sort_nodes, with_inner
-from ..storage.onnx_files import save
+from ..convert.graph import collect_inputs, infer_shapes, replace_entries, sort_nodes, walk_node
+from ..storage.onnx_files import save_model
 
 # What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
 _LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), 10
 _HALF = np.finfo("float16")
 
 
-def halve(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
+def convert_to_fp16(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
     """Writes an ONNX file with weights and activations in fp16; inputs and outputs keep their types.
 
     What every later layer amplifies is computed exactly: preprocessing and the first layer stay in float32, where the
@@ -39,42 +39,42 @@ def halve(source: Path, target: Path, share: float = 0.0, sums: bool = False) ->
 
     # The tool's own inference of shapes takes a copy of all weights, which may not be above 2 GB.
     narrow = partial(convert_float_to_float16, keep_io_types=True, disable_shape_infer=True)
-    return _narrowed(source, target, share, sums, narrow)
+    return _convert(source, target, share, sums, narrow)
 
 
-def simulate(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
-    """Writes an ONNX file that computes on any processor what `halve` makes a GPU compute.
+def simulate_fp16(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
+    """Writes an ONNX file that computes on any processor what `convert_to_fp16` makes a GPU compute.
 
     A GPU adds up in float32 and rounds every result to fp16. A CPU has few operations in fp16: onnxruntime runs the
     others in float32 and rounds nothing between them. Here all is in float32, and every weight and every result is
     rounded, but for those of graphs inside Loop, Scan and If.
     """
-    return _narrowed(source, target, share, sums, _rounded)
+    return _convert(source, target, share, sums, _round_values)
 
 
-def _narrowed(source: Path, target: Path, share: float, sums: bool, narrow: Callable[[Any], Any]) -> tuple[int, int]:
+def _convert(source: Path, target: Path, share: float, sums: bool, narrow: Callable[[Any], Any]) -> tuple[int, int]:
     import onnx
 
     model = onnx.load(source)
-    graph, shaped = model.graph, inferred(model)
+    graph, shaped = model.graph, infer_shapes(model)
     layers = [i for i, node in enumerate(shaped.node) if node.op_type in _LAYERS]
     exact = min(max(int(share * len(layers)), 1), len(layers))
-    kept = _leading(shaped, layers[:exact])
-    used = inputs_of(kept)
+    kept = _find_first_layers(shaped, layers[:exact])
+    used = collect_inputs(kept)
     constants = [constant for constant in graph.initializer if constant.name in used]
-    if share * len(layers) < 1 and _bytes(constants) * _SMALL > _bytes(graph.initializer):
+    if share * len(layers) < 1 and _count_bytes(constants) * _SMALL > _count_bytes(graph.initializer):
         kept, constants, exact = [], [], 0
     constants = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in constants]
-    kept = kept + _sums(shaped, kept) if sums else kept
+    kept = kept + _find_sums(shaped, kept) if sums else kept
     inputs, outputs = list(graph.input), list(graph.output)
-    _leave_out(graph, shaped, kept)
+    _remove_nodes(graph, shaped, kept)
     model = narrow(model)
-    _put_back(model.graph, kept, constants, inputs, outputs)
-    save(model, target)
+    _restore_nodes(model.graph, kept, constants, inputs, outputs)
+    save_model(model, target)
     return exact, len(layers)
 
 
-def _rounded(model: Any) -> Any:
+def _round_values(model: Any) -> Any:
     """Rounds every constant, every input and every result in float32 to fp16."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -97,28 +97,30 @@ def _rounded(model: Any) -> Any:
     for name, result in names.items():
         rounded(name, result)
     for node in graph.node:
-        for inner in with_inner(node):
+        for inner in walk_node(node):
             inner.input[:] = [names.get(name, name) for name in inner.input]
         nodes.append(node)
         for i, result in enumerate(node.output):
             if result in floats:
                 node.output[i] = f"{result}__exact"
                 rounded(node.output[i], result)
-    fill(graph.node, nodes)
+    replace_entries(graph.node, nodes)
     return model
 
 
-def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
+def _remove_nodes(graph: Any, shaped: Any, kept: list[Any]) -> None:
     """Makes a graph of its own of all other nodes, with its shapes.
 
     What they take of those that are kept are inputs of it, and what those take of them outputs.
     """
     made = {name for node in kept for name in node.output}
     rest = [node for node in shaped.node if not made.intersection(node.output)]
-    used = inputs_of(rest)
-    given = {name for node in rest for name in node.output} & inputs_of(kept) - {value.name for value in graph.output}
-    fill(graph.node, rest)
-    fill(graph.value_info, [value for value in shaped.value_info if value.name not in made])
+    used = collect_inputs(rest)
+    given = {name for node in rest for name in node.output} & collect_inputs(kept) - {
+        value.name for value in graph.output
+    }
+    replace_entries(graph.node, rest)
+    replace_entries(graph.value_info, [value for value in shaped.value_info if value.name not in made])
     graph.input.extend(value for value in shaped.value_info if value.name in used & made)
     graph.output.extend(value for value in shaped.value_info if value.name in given)
     for i in reversed(range(len(graph.initializer))):
@@ -126,7 +128,7 @@ def _leave_out(graph: Any, shaped: Any, kept: list[Any]) -> None:
             del graph.initializer[i]
 
 
-def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+def _restore_nodes(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
     names = {constant.name: f"{constant.name}__float32" for constant in constants}
     for constant in constants:
         constant.name = names[constant.name]
@@ -134,14 +136,14 @@ def _put_back(graph: Any, kept: list[Any], constants: list[Any], inputs: list[An
         node.input[:] = [names.get(name, name) for name in node.input]
     graph.initializer.extend(constants)
     graph.node.extend(kept)
-    fill(graph.input, inputs)
-    fill(graph.output, outputs)
+    replace_entries(graph.input, inputs)
+    replace_entries(graph.output, outputs)
     # The casts at the edge have been put last.
     sort_nodes(graph)
-    fill(graph.value_info, [])
+    replace_entries(graph.value_info, [])
 
 
-def _leading(graph: Any, layers: list[int]) -> list[Any]:
+def _find_first_layers(graph: Any, layers: list[int]) -> list[Any]:
     """The nodes that some layers need, and those that need nothing else, until the next layer or the end."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
     outputs = {value.name for value in graph.output}
@@ -151,15 +153,15 @@ def _leading(graph: Any, layers: list[int]) -> list[Any]:
         i = waiting.pop()
         if i not in found:
             found.add(i)
-            waiting.extend(makers[name] for name in inputs_of([graph.node[i]]) if name in makers)
+            waiting.extend(makers[name] for name in collect_inputs([graph.node[i]]) if name in makers)
     for i, node in enumerate(graph.node):
-        needed = {makers[name] for name in inputs_of([node]) if name in makers}
+        needed = {makers[name] for name in collect_inputs([node]) if name in makers}
         if needed and needed <= found and node.op_type not in _LAYERS and not outputs.intersection(node.output):
             found.add(i)
     return [graph.node[i] for i in sorted(found)]
 
 
-def _sums(graph: Any, kept: list[Any]) -> list[Any]:
+def _find_sums(graph: Any, kept: list[Any]) -> list[Any]:
     """The additions of two results, and the activations right behind them, that are not kept already."""
     constants, outputs = ({value.name for value in values} for values in (graph.initializer, graph.output))
     typed = {value.name for value in (*graph.input, *graph.value_info)}
@@ -180,5 +182,5 @@ def _sums(graph: Any, kept: list[Any]) -> list[Any]:
     return found
 
 
-def _bytes(constants: Iterable[Any]) -> int:
+def _count_bytes(constants: Iterable[Any]) -> int:
     return sum(len(constant.raw_data) for constant in constants)

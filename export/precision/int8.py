@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..convert.graph import fill
-from ..model.inputs import cut
+from ..convert.graph import replace_entries
+from ..model.inputs import split_batch
 from ..storage.arrays import Batch
 
 # What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
@@ -24,7 +24,7 @@ _INTEGER = (
 _WORST, _AT_ONCE = 5, 4
 
 
-def quantise(
+def quantise_to_int8(
     source: Path, target: Path, batches: Iterable[Batch], activations: str, reduce_range: bool
 ) -> list[dict[str, Any]]:
     """Writes an ONNX file that computes in int8.
@@ -43,7 +43,7 @@ def quantise(
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
 
     prepared = target.with_suffix(".prepared.onnx")
-    calibration = [few for batch in batches for few in cut(batch, _AT_ONCE)]
+    calibration = [few for batch in batches for few in split_batch(batch, _AT_ONCE)]
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     constants = {initializer.name for initializer in graph.initializer}
@@ -63,7 +63,9 @@ def quantise(
         calibrate_method=CalibrationMethod.MinMax,
     )
     _restore(source, target)
-    return _worst(prepared, target, calibration[0], {name: node.op_type for node in graph.node for name in node.output})
+    return _find_worst(
+        prepared, target, calibration[0], {name: node.op_type for node in graph.node for name in node.output}
+    )
 
 
 def _reader(batches: Iterable[Batch]) -> Any:
@@ -88,14 +90,14 @@ def _restore(source: Path, target: Path) -> None:
         setattr(model, field, getattr(before, field))
     model.graph.name = before.graph.name
     for field in ("metadata_props", "opset_import"):
-        fill(getattr(model, field), getattr(before, field))
+        replace_entries(getattr(model, field), getattr(before, field))
     used = {node.domain for node in model.graph.node} - {entry.domain for entry in before.opset_import}
     model.opset_import.extend(onnx.helper.make_opsetid(domain, 1) for domain in sorted(used))
     del model.graph.value_info[:]
     onnx.save(model, target)
 
 
-def _worst(exact: Path, quantised: Path, batch: Batch, operations: dict[str, str]) -> list[dict[str, Any]]:
+def _find_worst(exact: Path, quantised: Path, batch: Batch, operations: dict[str, str]) -> list[dict[str, Any]]:
     from onnxruntime.quantization import qdq_loss_debug as debug
 
     activations = []

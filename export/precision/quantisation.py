@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParityError, PrecisionError
-from ..model.inputs import cut, examples
-from ..runtime.processes import OPTIMISED, run_forms, work
+from ..model.inputs import count_examples, split_batch
+from ..runtime.processes import OPTIMISED, run_forms, run_tasks
 from ..runtime.providers import CPU
-from ..runtime.worker import ANSWER, HALVE, QUANTISE, RACE
+from ..runtime.worker import ANSWER, RACE, TO_FP16, TO_INT8
 from ..storage.arrays import Batch
-from ..storage.onnx_files import replaced
+from ..storage.onnx_files import replace_model
 
 _BATCH, _RACED = 32, (1, 32)
 # In percentage points: how finely accuracy is measured where it may not drop at all.
@@ -51,7 +51,7 @@ class Settings:
     reason: str
 
 
-def settings(machine: str | None = None, flags: Sequence[str] | None = None) -> Settings:
+def choose_settings(machine: str | None = None, flags: Sequence[str] | None = None) -> Settings:
     """Chooses the settings for a processor, by default this one.
 
     An x86 without VNNI adds pairs of products in 16 bits, which overflow unless weights have seven bits.
@@ -63,12 +63,12 @@ def settings(machine: str | None = None, flags: Sequence[str] | None = None) -> 
     machine = (machine or platform.machine()).lower()
     if machine in ("aarch64", "arm64"):
         return Settings("int8", reduce_range=False, reason="ARM")
-    if {"avx512_vnni", "avx_vnni"} & set(_flags() if flags is None else flags):
+    if {"avx512_vnni", "avx_vnni"} & set(_read_cpu_flags() if flags is None else flags):
         return Settings("uint8", reduce_range=False, reason="VNNI")
     return Settings("uint8", reduce_range=True, reason="no VNNI that is known of")
 
 
-def _flags() -> list[str]:
+def _read_cpu_flags() -> list[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -79,7 +79,7 @@ def _flags() -> list[str]:
 Judge = Callable[[Path, Path, bool], dict[str, Any]]
 
 
-def halved(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
+def rewrite_in_fp16(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rewrites an ONNX file in fp16, with as many of its first layers in float32 as it takes to stay near enough.
 
     Args:
@@ -97,12 +97,12 @@ def halved(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     for share, sums in IN_FLOAT32[:-1]:
         with suppress(ParityError):
-            return _halved(model, share, sums, judge)
-    return _halved(model, *IN_FLOAT32[-1], judge)
+            return _try_fp16(model, share, sums, judge)
+    return _try_fp16(model, *IN_FLOAT32[-1], judge)
 
 
-def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
-    with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
+def _try_fp16(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
+    with _temporary_file(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         simulated = target.with_stem("simulated")
         arguments = {
             "source": str(model),
@@ -111,14 +111,14 @@ def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[s
             "share": share,
             "sums": sums,
         }
-        work(Path(name), [(HALVE, arguments)], ["the conversion to fp16"])
+        run_tasks(Path(name), [(TO_FP16, arguments)], ["the conversion to fp16"])
         exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
         judged = judge(target, simulated, (share, sums) == IN_FLOAT32[-1])
-        record = {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}
+        record = {"bytes": _replace_model(model, target, "fp16"), "float32_layers": exact, "layers": layers}
         return record | {"float32_sums": sums}, judged
 
 
-def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
+def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
     """Raises a ValueError unless labelled examples can show whether accuracy drops by more than is allowed.
 
     Args:
@@ -148,7 +148,7 @@ def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy
         )
 
 
-def quantised(
+def rewrite_in_int8(
     model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float, *, batchable: bool
 ) -> dict[str, Any]:
     """Rewrites an ONNX file in int8, if it is worth it.
@@ -173,17 +173,17 @@ def quantised(
             "Expected a network whose examples are independent for precision='int8'. Received: one whose answers "
             "depend on the other examples of their batch"
         )
-    with _beside(model) as target:
-        record = _judged(model, target, calibration, test, labels, max_accuracy_drop)
-        return record | {"bytes": _replaced(model, target, "int8")}
+    with _temporary_file(model) as target:
+        record = _try_int8(model, target, calibration, test, labels, max_accuracy_drop)
+        return record | {"bytes": _replace_model(model, target, "int8")}
 
 
-def _judged(
+def _try_int8(
     model: Path, target: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
 ) -> dict[str, Any]:
-    chosen = settings()
+    chosen = choose_settings()
     worst = _quantise(model, target, calibration, chosen)
-    accuracy = {name: _accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
+    accuracy = {name: _measure_accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
     drop = 100 * (accuracy["fp32"] - accuracy["int8"])
     # Accuracies are multiples of one example.
     if drop > max_accuracy_drop + 1e-9:
@@ -200,20 +200,20 @@ def _judged(
         )
     return {
         "settings": {**asdict(chosen), "weights": "int8", "per_channel": True},
-        "calibration_examples": examples(calibration),
+        "calibration_examples": count_examples(calibration),
         "accuracy": {**accuracy, "drop": drop, "max_drop": max_accuracy_drop, "examples": len(labels)},
         "latency": latency,
         "worst_layers": worst,
     }
 
 
-def _replaced(model: Path, target: Path, name: str) -> dict[str, int]:
-    before, after = replaced(model, target)
+def _replace_model(model: Path, target: Path, name: str) -> dict[str, int]:
+    before, after = replace_model(model, target)
     return {"fp32": before, name: after}
 
 
 @contextmanager
-def _beside(model: Path) -> Iterator[Path]:
+def _temporary_file(model: Path) -> Iterator[Path]:
     """A file of the same name, on the same disk; who does not move it away loses it."""
     with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
         yield Path(folder) / model.name
@@ -224,18 +224,18 @@ def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -
     arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        work(folder, [(QUANTISE, arguments)], ["quantisation"], _cut(calibration))
+        run_tasks(folder, [(TO_INT8, arguments)], ["quantisation"], _split(calibration))
         return list(json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8")))
 
 
-def _accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
-    (outputs,) = run_forms(model, _cut(test), (OPTIMISED,)).values()
+def _measure_accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
+    (outputs,) = run_forms(model, _split(test), (OPTIMISED,)).values()
     decided = np.concatenate([np.argmax(next(iter(batch.values())), axis=-1) for batch in outputs.values()])
     return float(np.mean(decided == labels))
 
 
-def _cut(batch: Batch) -> dict[str, Batch]:
-    return {str(i): part for i, part in enumerate(cut(batch, _BATCH))}
+def _split(batch: Batch) -> dict[str, Batch]:
+    return {str(i): part for i, part in enumerate(split_batch(batch, _BATCH))}
 
 
 def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
@@ -248,7 +248,7 @@ def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
     sized = {str(size): {name: np.resize(x, (size, *x.shape[1:])) for name, x in batch.items()} for size in _RACED}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        work(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
+        run_tasks(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
         seconds = json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8"))
     found = []
     for size, rounds in seconds.items():

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..model.endpoint import Served
-from ..runtime.processes import PLAIN, Form, work
+from ..model.endpoint import Endpoint
+from ..runtime.processes import PLAIN, Form, run_tasks
 from ..runtime.worker import ANSWER, TENSORS
 from ..storage.arrays import Batch, read_batches
 
@@ -21,25 +21,25 @@ from ..storage.arrays import Batch, read_batches
 _RELATIVE = 1e-3
 
 
-def differs_from_keras(function: Served, model: Path, batch: Batch) -> str:
+def find_difference_from_keras(endpoint: Endpoint, model: Path, batch: Batch) -> str:
     """Names the first tensor of an ONNX file, not optimised, that differs from the traced Keras model's."""
-    order, (received,) = _tensors(model, batch, [PLAIN])
-    return _sentence(order, _traced_tensors(function, batch, order), received, "Keras")
+    order, (received,) = _run_with_tensors(model, batch, [PLAIN])
+    return _describe_first(order, _trace_tensors(endpoint, batch, order), received, "Keras")
 
 
-def differs_from_plain(model: Path, batch: Batch, form: Form) -> str:
+def find_difference_from_plain(model: Path, batch: Batch, form: Form) -> str:
     """Names the first tensor that onnxruntime computes differently in some form than without optimisation."""
-    order, (expected, received) = _tensors(model, batch, [PLAIN, form])
-    return _sentence(order, expected, received, PLAIN.name)
+    order, (expected, received) = _run_with_tensors(model, batch, [PLAIN, form])
+    return _describe_first(order, expected, received, PLAIN.name)
 
 
-def _sentence(order: Mapping[str, str], expected: Batch, received: Batch, reference: str) -> str:
+def _describe_first(order: Mapping[str, str], expected: Batch, received: Batch, reference: str) -> str:
     compared = 0
     for name, operation in order.items():
         if name not in expected or name not in received or expected[name].dtype.kind != "f":
             continue
         difference, scale = (
-            _difference(expected[name], received[name]),
+            _measure_difference(expected[name], received[name]),
             float(np.max(np.abs(expected[name]), initial=0)),
         )
         if difference is None:
@@ -53,7 +53,7 @@ def _sentence(order: Mapping[str, str], expected: Batch, received: Batch, refere
     return f"None of the {compared} tensors inside the graph that can be matched with {reference} differs."
 
 
-def _difference(expected: np.ndarray, received: np.ndarray) -> float | None:
+def _measure_difference(expected: np.ndarray, received: np.ndarray) -> float | None:
     """The largest difference in the layout that fits best; None where none fits, such as behind a pooled axis kept."""
     layouts = [expected]
     if expected.ndim > 2:
@@ -62,7 +62,7 @@ def _difference(expected: np.ndarray, received: np.ndarray) -> float | None:
     return min((float(np.max(np.abs(layout - received), initial=0)) for layout in fitting), default=None)
 
 
-def _tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str, str], list[Batch]]:
+def _run_with_tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str, str], list[Batch]]:
     """The operation behind each tensor in the graph's order, and its value in each form."""
     import onnx
 
@@ -70,21 +70,21 @@ def _tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str
     order = {name: node.op_type for node in graph.node for name in node.output}
     tasks = [(TENSORS, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
-        work(Path(folder), tasks, [form.name for form in forms], {"": batch})
+        run_tasks(Path(folder), tasks, [form.name for form in forms], {"": batch})
         return order, [read_batches(Path(folder) / f"{ANSWER}-{i}")[""] for i in range(len(forms))]
 
 
-def _traced_tensors(function: Served, batch: Batch, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+def _trace_tensors(endpoint: Endpoint, batch: Batch, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    from ..model.tracing import inlined
+    from ..model.tracing import inline_calls
 
-    with inlined(), tf.device("/CPU:0"):
-        wrapped = tf.compat.v1.wrap_function(function.__call__, function.tensor_specs())
+    with inline_calls(), tf.device("/CPU:0"):
+        wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
         there: dict[str, Any] = {t.name: t for op in wrapped.graph.get_operations() for t in op.outputs}
         fetched = {name: there[name] for name in names if name in there}
-        feeds = [there[f"{raw.name}:0"] for raw in function.inputs]
+        feeds = [there[f"{raw.name}:0"] for raw in endpoint.inputs]
         values = wrapped.prune(feeds, list(fetched.values()))(
-            *[tf.constant(batch[raw.name]) for raw in function.inputs]
+            *[tf.constant(batch[raw.name]) for raw in endpoint.inputs]
         )
     return {name: value.numpy() for name, value in zip(fetched, values, strict=True)}

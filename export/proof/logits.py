@@ -11,7 +11,7 @@ import numpy as np
 
 from ..runtime.processes import Form, run_forms
 from ..storage.arrays import Batch
-from ..storage.onnx_files import data_of
+from ..storage.onnx_files import data_path
 
 _ACTIVATIONS = ("Softmax", "Sigmoid")
 # The operations that may come between an activation and the output.
@@ -32,14 +32,14 @@ def run_to_logits(
     Returns:
         For each batch the logits by the name of their output, or None if the file does not end in an activation.
     """
-    with _probe(model, outputs) as (probe, tensors):
+    with _expose_logits(model, outputs) as (probe, tensors):
         if not tensors:
             return None
         (answers,) = run_forms(probe, inputs, (form,)).values()
     return {name: {output: batch[tensor] for output, tensor in tensors.items()} for name, batch in answers.items()}
 
 
-def in_layout_of(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def match_layout(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Gives logits the layout and the type of the reference: in fp16 the last cast comes after them."""
     layouts = [received]
     if received.ndim > 2:
@@ -48,12 +48,12 @@ def in_layout_of(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _probe(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, dict[str, str]]]:
+def _expose_logits(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, dict[str, str]]]:
     """Writes a copy of a file that also outputs the logits, and yields it with their names by output."""
     import onnx
 
     opened = onnx.load(model, load_external_data=False)
-    tensors = _tensors(opened.graph, outputs)
+    tensors = _find_logits(opened.graph, outputs)
     given = {value.name for value in opened.graph.output}
     opened.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(tensors.values()) if name not in given
@@ -61,12 +61,12 @@ def _probe(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, dict[str
     with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
         probe = Path(folder) / model.name
         onnx.save(opened, probe)
-        if data_of(model).exists():
-            os.link(data_of(model), data_of(probe))
+        if data_path(model).exists():
+            os.link(data_path(model), data_path(probe))
         yield probe, tensors
 
 
-def _tensors(graph: Any, outputs: Iterable[str]) -> dict[str, str]:
+def _find_logits(graph: Any, outputs: Iterable[str]) -> dict[str, str]:
     made = {name: node for node in graph.node for name in node.output}
     found = {}
     for output in outputs:

@@ -115,10 +115,10 @@ def compare(
     kinds = set(decision.values()) if isinstance(decision, Mapping) else {decision}
     if not kinds <= set(DECISIONS):
         raise ValueError(f"Expected decision to be one of {DECISIONS}. Received: decision={decision!r}")
-    counts = {name: _examples(x) for name, x in inputs.items()}
+    counts = {name: _count_examples(x) for name, x in inputs.items()}
     if not inputs or not all(counts.values()):
         raise ValueError(f"Expected at least one input, none of them empty. Received: {_shapes(inputs)}")
-    expected, received = (_answers(side, inputs) for side in (reference, candidate))
+    expected, received = (_compute_answers(side, inputs) for side in (reference, candidate))
     pair = f"{names[1]} against {names[0]}"
     for name in inputs:
         one, other = sorted(expected[name]), sorted(received[name])
@@ -130,10 +130,10 @@ def compare(
         if all(y.dtype.kind == "f" and np.isnan(y).all() for y in answers):
             which = f" for {output}" if output else ""
             raise ParityError(f"Expected {names[0]} to give numbers{which}. Received: only NaN")
-        ranges = channel_ranges(answers)
+        ranges = measure_ranges(answers)
         rule = _Rule(
-            allowed=atol + rtol * ranges + _of_channels((floor or {}).get(output, 0.0), len(ranges)),
-            scale=largest(answers),
+            allowed=atol + rtol * ranges + _floor_by_channel((floor or {}).get(output, 0.0), len(ranges)),
+            scale=largest_value(answers),
             decision=decision.get(output) if isinstance(decision, Mapping) else decision,
         )
         for name in inputs:
@@ -163,35 +163,35 @@ def compare(
     )
 
 
-def by_channel(values: np.ndarray, channels: int) -> np.ndarray:
+def split_channels(values: np.ndarray, channels: int) -> np.ndarray:
     """Values as rows of channels; all of them in one column where there is one channel."""
     return np.reshape(values, (-1, channels))
 
 
-def channels_of(arrays: Iterable[np.ndarray]) -> int:
+def count_channels(arrays: Iterable[np.ndarray]) -> int:
     """How many channels arrays of one output have: the size of their last axis, or 1 where that is not the same."""
     sizes = {y.shape[-1] if y.ndim > 1 else 1 for y in arrays}
     return max(sizes.pop(), 1) if len(sizes) == 1 else 1
 
 
-def channel_ranges(arrays: Iterable[np.ndarray]) -> np.ndarray:
+def measure_ranges(arrays: Iterable[np.ndarray]) -> np.ndarray:
     """Largest minus smallest finite value in each channel, over arrays of one output."""
     arrays = [np.asarray(y) for y in arrays]
-    channels = channels_of(arrays)
-    rows = np.concatenate([by_channel(y, channels) for y in arrays]).astype("float64")
+    channels = count_channels(arrays)
+    rows = np.concatenate([split_channels(y, channels) for y in arrays]).astype("float64")
     finite = np.isfinite(rows)
     largest = np.max(rows, axis=0, where=finite, initial=-np.inf)
     smallest = np.min(rows, axis=0, where=finite, initial=np.inf)
     return np.where(finite.any(axis=0), largest - smallest, 0.0)
 
 
-def largest(arrays: Iterable[np.ndarray]) -> float:
+def largest_value(arrays: Iterable[np.ndarray]) -> float:
     """The largest finite absolute value of arrays."""
     values = (np.abs(y.astype("float64")) for y in arrays)
     return max(float(np.max(y, where=np.isfinite(y), initial=0.0)) for y in values)
 
 
-def _of_channels(floor: Any, channels: int) -> np.ndarray:
+def _floor_by_channel(floor: Any, channels: int) -> np.ndarray:
     """A floor for each channel; if it was measured on other channels, the largest for all of them."""
     floor = np.ravel(np.asarray(floor, "float64"))
     return np.broadcast_to(floor if floor.size in (1, channels) else floor.max(), channels)
@@ -224,7 +224,7 @@ def _measure(
         if one != other:
             raise ParityError(f"Expected {where} to have the {kind} {one}. Received: {other}")
     if expected.dtype.kind != "f":
-        return _equal(expected, received, where, unsettled)
+        return _measure_integers(expected, received, where, unsettled)
     wide, narrow = expected.astype("float64"), received.astype("float64")
     unknown = np.isnan(wide)
     if count := int(np.sum(unknown != np.isnan(narrow))):
@@ -233,7 +233,7 @@ def _measure(
         )
     with np.errstate(invalid="ignore"):
         difference = np.where((wide == narrow) | unknown, 0.0, np.abs(wide - narrow))
-    rows = by_channel(difference, len(allowed))
+    rows = split_channels(difference, len(allowed))
     beyond = np.where(rows > allowed, rows - allowed, 0.0)
     if beyond.any():
         # The error names the element that exceeds its allowed difference by the largest factor.
@@ -248,10 +248,10 @@ def _measure(
     with np.errstate(divide="ignore", invalid="ignore"):
         share = float(np.max(np.where(rows > 0, rows / allowed, 0.0), initial=0.0))
     relative = worst_difference / rule.scale if rule.scale else worst_difference
-    return _Measure(worst_difference, relative, share, *_decisions(expected, received, rule))
+    return _Measure(worst_difference, relative, share, *_count_decisions(expected, received, rule))
 
 
-def _equal(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np.ndarray | None) -> _Measure:
+def _measure_integers(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np.ndarray | None) -> _Measure:
     """Compares integers and booleans: all must be equal, apart from those that depend on rounding."""
     settled = np.ones(expected.shape, bool) if unsettled is None else ~unsettled
     different = settled & (expected != received)
@@ -264,12 +264,12 @@ def _equal(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np
     return _Measure(0.0, 0.0, 0.0, 0, 0, int(np.sum(~settled)))
 
 
-def _decisions(expected: np.ndarray, received: np.ndarray, rule: _Rule) -> tuple[int, int, int]:
+def _count_decisions(expected: np.ndarray, received: np.ndarray, rule: _Rule) -> tuple[int, int, int]:
     """Counts the decisions that were compared, those that agree, and the ties."""
     decision, allowed = rule.decision, rule.allowed
     if decision is None or (decision == "argmax" and (expected.ndim == 0 or expected.shape[-1] < 2)):
         return 0, 0, 0
-    one, other = by_channel(expected, len(allowed)), by_channel(received, len(allowed))
+    one, other = split_channels(expected, len(allowed)), split_channels(received, len(allowed))
     if decision == "argmax":
         one, other = expected.reshape(-1, expected.shape[-1]), received.reshape(-1, expected.shape[-1])
         by_size = np.argsort(one, axis=-1)
@@ -285,19 +285,21 @@ def _decisions(expected: np.ndarray, received: np.ndarray, rule: _Rule) -> tuple
     return int(np.sum(clear)), int(np.sum(clear & same)), int(np.sum(~clear))
 
 
-def _answers(side: Compute | Mapping[str, Arrays], inputs: Mapping[str, Arrays]) -> dict[str, dict[str, np.ndarray]]:
+def _compute_answers(
+    side: Compute | Mapping[str, Arrays], inputs: Mapping[str, Arrays]
+) -> dict[str, dict[str, np.ndarray]]:
     """The answers of one side to each input, by the name of the output."""
     given = {name: side[name] if isinstance(side, Mapping) else side(x) for name, x in inputs.items()}
-    return {name: {key: np.asarray(y) for key, y in _by_name(arrays).items()} for name, arrays in given.items()}
+    return {name: {key: np.asarray(y) for key, y in _name_arrays(arrays).items()} for name, arrays in given.items()}
 
 
-def _by_name(arrays: Arrays) -> Mapping[str, np.ndarray]:
+def _name_arrays(arrays: Arrays) -> Mapping[str, np.ndarray]:
     return arrays if isinstance(arrays, Mapping) else {"": arrays}
 
 
-def _examples(arrays: Arrays) -> int:
-    return min(map(len, _by_name(arrays).values()), default=0)
+def _count_examples(arrays: Arrays) -> int:
+    return min(map(len, _name_arrays(arrays).values()), default=0)
 
 
 def _shapes(inputs: Mapping[str, Arrays]) -> dict[str, list[tuple[int, ...]]]:
-    return {name: [np.shape(x) for x in _by_name(arrays).values()] for name, arrays in inputs.items()}
+    return {name: [np.shape(x) for x in _name_arrays(arrays).values()] for name, arrays in inputs.items()}

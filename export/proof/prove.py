@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParityError
-from ..model.endpoint import Served
-from ..model.inputs import examples
+from ..model.endpoint import Endpoint
+from ..model.inputs import count_examples
 from ..precision.tolerances import FP32, TOLERANCES
 from ..runtime.processes import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
 from ..storage.arrays import Batch, write_batches
 from ..storage.schema import PROBABILITIES
-from .first_difference import differs_from_keras, differs_from_plain
-from .logits import in_layout_of, run_to_logits
+from .first_difference import find_difference_from_keras, find_difference_from_plain
+from .logits import match_layout, run_to_logits
 from .parity import Parity, compare
-from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
+from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, choose_decision
 from .reference import BEFORE, Reference
 
 _RECORDED_BYTES = 16 * 2**20
@@ -65,24 +65,24 @@ def prove(
     if simulated is not None:
         candidates |= run_forms(simulated, reference.inputs, (SIMULATED,))
     judge = _Judge(reference, precision)
-    records, weak = [], reference.weak()
+    records, weak = [], reference.find_weak()
     for name, candidate in candidates.items():
         try:
-            records.append(judge.outputs(name, candidate, reference.inputs))
+            records.append(judge.compare_outputs(name, candidate, reference.inputs))
         except ParityError as error:
             if name not in FORMS or not locate:
                 raise
             assert onnx is not None
-            where = _where(judge, onnx, candidate, FORMS[name])
+            where = _locate_difference(judge, onnx, candidate, FORMS[name])
             raise ParityError(f"{error}. {where}") from error
     for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
         if file is not None and judge.logits:
-            if (record := judge.before_activations(file, form)) is not None:
+            if (record := judge.compare_logits(file, form)) is not None:
                 records.append(record)
             else:
                 weak = dict.fromkeys(judge.logits, "The graph does not show the input of its activation.") | weak
     if onnx is None:
-        weak = judge.hidden() | weak
+        weak = judge.find_hidden() | weak
     own = {"atol": reference.atol, "rtol": reference.rtol}
     tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
     proof = summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
@@ -92,11 +92,11 @@ def prove(
         reference.larger, saved_model=saved_model, onnx=onnx, simulated=simulated, precision=precision, device=device,
         locate=locate,
     )  # fmt: skip
-    return _joined(proof, again, "larger inputs")
+    return _join(proof, again, "larger inputs")
 
 
-def with_larger_weights(
-    reference: Reference, proof: dict[str, Any], write: Callable[[Served, Path], None], folder: Path
+def strengthen_proof(
+    reference: Reference, proof: dict[str, Any], write: Callable[[Endpoint, Path], None], folder: Path
 ) -> dict[str, Any]:
     """Extends a weak proof: converts the same network with larger weights, so that inputs move more of its outputs.
 
@@ -112,16 +112,16 @@ def with_larger_weights(
     Raises:
         ParityError: If the larger network is not converted correctly.
     """
-    if not proof["weak"] or (other := reference.with_larger_weights()) is None:
+    if not proof["weak"] or (other := reference.scale_weights()) is None:
         return proof
     with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=folder) as beside:
         file = Path(beside) / "model.onnx"
-        write(other.function, file)
+        write(other.endpoint, file)
         again = prove(other, onnx=file, device="cpu", locate=False)
-    return _joined(proof, again, f"weights {other.function.weights_times} times as large")
+    return _join(proof, again, f"weights {other.endpoint.weight_scale} times as large")
 
 
-def _joined(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, Any]:
+def _join(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, Any]:
     """Adds what was compared again in another way; weak is what is so in both."""
     compared = [
         {**pair, "candidate": f"{pair['candidate']}, {told}"}
@@ -137,15 +137,15 @@ class _Judge:
 
     def __init__(self, reference: Reference, precision: str) -> None:
         self.reference = reference
-        self.activation = reference.function.activation
+        self.activation = reference.endpoint.activation
         self.agreement = TOLERANCES[precision].agreement
         self.allowed = reference.allowed(precision)
         self.logits = [name.removesuffix(BEFORE) for name in self.allowed if BEFORE in name]
         self.expected = reference.expected
 
-    def outputs(self, name: str, candidate: Any, inputs: Mapping[str, Batch]) -> Parity:
+    def compare_outputs(self, name: str, candidate: Any, inputs: Mapping[str, Batch]) -> Parity:
         """Compares outputs on all inputs or some of them."""
-        gates = self.reference.function.gates
+        gates = self.reference.endpoint.gates
         return compare(
             {key: self.expected[key] for key in inputs},
             candidate,
@@ -153,12 +153,12 @@ class _Judge:
             atol=0.0,
             floor=self.allowed,
             unsettled=self.reference.noise().unsettled,
-            decision=decision_of(self.activation, gates.output if gates else None),
+            decision=choose_decision(self.activation, gates.output if gates else None),
             agreement=self.agreement,
             names=("Keras", name),
         )
 
-    def hidden(self) -> dict[str, str]:
+    def find_hidden(self) -> dict[str, str]:
         """Outputs that move less than they may differ by, where nothing is compared before their activation."""
         return {
             name: "Its activation saturates, and what it is taken of is not compared."
@@ -166,7 +166,7 @@ class _Judge:
             if not (self.reference.ranges(name) > self.allowed[name]).any()
         }
 
-    def before_activations(self, file: Path, form: Form) -> Parity | None:
+    def compare_logits(self, file: Path, form: Form) -> Parity | None:
         """Compares the logits, if an ONNX file shows them."""
         expected = self.reference.logits
         received = run_to_logits(file, self.logits, self.reference.inputs, form)
@@ -175,7 +175,7 @@ class _Judge:
         expected = {name: {key: expected[name][key] for key in batch} for name, batch in received.items()}
         return compare(
             expected,
-            {n: {key: in_layout_of(y, expected[n][key]) for key, y in batch.items()} for n, batch in received.items()},
+            {n: {key: match_layout(y, expected[n][key]) for key, y in batch.items()} for n, batch in received.items()},
             self.reference.inputs,
             atol=0.0,
             floor={key: self.allowed[key + BEFORE] for key in self.logits},
@@ -185,10 +185,10 @@ class _Judge:
         )
 
 
-def measure(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
+def measure_difference(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
     """Compares an ONNX file with Keras, and takes the measured difference, with some room, as the tolerance."""
     answers, absent = run_everywhere(model, reference.inputs, device)
-    expected, gates = reference.expected, reference.function.gates
+    expected, gates = reference.expected, reference.endpoint.gates
     worst = max(
         float(np.max(np.abs(y - expected[name][output])))
         for outputs in answers.values()
@@ -196,7 +196,7 @@ def measure(reference: Reference, model: Path, device: str | None) -> dict[str, 
         for output, y in batch.items()
     )
     tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "agreement": 0.0}
-    tolerance["decision"] = decision_of(reference.function.activation, gates.output if gates else None)
+    tolerance["decision"] = choose_decision(reference.endpoint.activation, gates.output if gates else None)
     records = [
         compare(expected, outputs, reference.inputs, names=("Keras", name), **tolerance)
         for name, outputs in answers.items()
@@ -221,24 +221,24 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
     }
 
 
-def _where(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
+def _locate_difference(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
     """Names the tensor at which an ONNX file departs from Keras, on the first input where it does."""
     for name, batch in judge.reference.inputs.items():
         try:
-            judge.outputs(form.name, {name: candidate[name]}, {name: batch})
+            judge.compare_outputs(form.name, {name: candidate[name]}, {name: batch})
         except ParityError:
             # The form without optimisation is judged first: where another one fails, that one has passed.
             if form == PLAIN:
-                return differs_from_keras(judge.reference.function, model, batch)
-            return differs_from_plain(model, batch, form)
+                return find_difference_from_keras(judge.reference.endpoint, model, batch)
+            return find_difference_from_plain(model, batch, form)
     return ""
 
 
-def record(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
+def record_samples(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
     """Stores the smallest inputs, at least one, Keras's outputs and the allowed differences; returns their names."""
     recorded: dict[str, Batch] = {}
     size, unsettled = 0, reference.noise().unsettled
-    for name in sorted(reference.inputs, key=lambda name: examples(reference.inputs[name])):
+    for name in sorted(reference.inputs, key=lambda name: count_examples(reference.inputs[name])):
         arrays = {f"{INPUT}{key}": x for key, x in reference.inputs[name].items()}
         arrays |= {f"{OUTPUT}{key}": y for key, y in reference.expected[name].items()}
         arrays |= {f"{UNSETTLED}{key}": y for key, y in unsettled.get(name, {}).items()}

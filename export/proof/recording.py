@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import VerificationError, in_one_line
+from ..errors import VerificationError, error_line
 from ..storage.agreement import check_batch
 from ..storage.arrays import Batch, read_batches
 from ..storage.manifest import PARITY, SAMPLES, gates_output
@@ -18,7 +18,7 @@ INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/
 _DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 
 
-def decision_of(activation: str | None, gates: str | None) -> str | None | dict[str, str | None]:
+def choose_decision(activation: str | None, gates: str | None) -> str | None | dict[str, str | None]:
     """What the outputs decide, as `compare` takes it. Gates, in the output of that name, decide nothing."""
     decision = _DECISIONS[activation]
     return decision if gates is None or decision is None else {PROBABILITIES: decision}
@@ -45,11 +45,11 @@ def read_recorded(
     except VerificationError:
         raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {in_one_line(error)}") from error
+        raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {error_line(error)}") from error
     inputs, outputs, unsettled, allowed = _read_samples(folder / SAMPLES, manifest)
     tolerance: dict[str, Any] = {"atol": atol, "agreement": agreement, "unsettled": unsettled}
-    tolerance["floor"] = next(iter(allowed.values())) or _of_scale(outputs, rtol)
-    return inputs, outputs, tolerance | {"decision": decision_of(manifest["activation"], gates_output(manifest))}
+    tolerance["floor"] = next(iter(allowed.values())) or _old_tolerance(outputs, rtol)
+    return inputs, outputs, tolerance | {"decision": choose_decision(manifest["activation"], gates_output(manifest))}
 
 
 def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Batch]]:
@@ -58,7 +58,7 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
     try:
         batches = read_batches(path)
     except (KeyError, IndexError, ValueError) as error:
-        raise VerificationError(f"Expected {path} to hold batches. Received: {in_one_line(error)}") from error
+        raise VerificationError(f"Expected {path} to hold batches. Received: {error_line(error)}") from error
     read = [
         {
             name: {key.removeprefix(kind): x for key, x in arrays.items() if key.startswith(kind)}
@@ -79,7 +79,7 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
     return read
 
 
-def _of_scale(outputs: Mapping[str, Batch], rtol: float) -> Batch:
+def _old_tolerance(outputs: Mapping[str, Batch], rtol: float) -> Batch:
     """The differences that older artifacts allow: a share of the largest value of an output."""
     floors: Batch = {}
     for batch in outputs.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage.arrays import Batch, read_batches, write_batches
-from ..storage.onnx_files import data_of, save
+from ..storage.onnx_files import data_path, save_model
 from .sessions import open_session, run_session
 from .worker import INPUTS
 
@@ -23,7 +23,7 @@ def run(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> 
     write_batches(answer, {name: run_session(session, batch) for name, batch in batches.items()})
 
 
-def tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
+def show_tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
     """Runs the first batch and gives every tensor that the graph, or what onnxruntime made of it, has a name for."""
     import onnx
     import onnxruntime
@@ -32,9 +32,9 @@ def tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool)
     if optimise:
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(here / "optimised.onnx")
-        if data_of(source).exists():
+        if data_path(source).exists():
             options.add_session_config_entry(
-                "session.optimized_model_external_initializers_file_name", data_of(here / "optimised.onnx").name
+                "session.optimized_model_external_initializers_file_name", data_path(here / "optimised.onnx").name
             )
         open_session(source, provider=provider, options=options)
         source = here / "optimised.onnx"
@@ -42,7 +42,7 @@ def tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool)
     names = {value.name for value in graph.graph.output}
     made = [name for node in graph.graph.node for name in node.output if name and name not in names]
     graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made)
-    save(graph, here / "open.onnx")
+    save_model(graph, here / "open.onnx")
     session = open_session(here / "open.onnx", optimise=False, provider=provider)
     (batch,) = read_batches(here / INPUTS).values()
     write_batches(answer, {"": run_session(session, batch)})
@@ -54,7 +54,7 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
 
     (batch,) = read_batches(here / INPUTS).values()
     session = open_session(Path(model), provider=provider)
-    seconds = [_timed(session, batch) for _ in range(_WARM_UP + runs)][_WARM_UP:]
+    seconds = [_time_run(session, batch) for _ in range(_WARM_UP + runs)][_WARM_UP:]
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(here / "profile")
@@ -85,7 +85,7 @@ def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
     seconds: dict[str, list[list[float]]] = {}
     for name, batch in read_batches(here / INPUTS).items():
         for session in sessions * _WARM_UP:
-            _timed(session, batch)
+            _time_run(session, batch)
         rounds: list[list[float]] = []
         start = time.perf_counter()
         while len(rounds) < _LEAST_ROUNDS or (
@@ -94,13 +94,13 @@ def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
             times = [0.0] * len(sessions)
             for i in range(len(sessions)):
                 at = (i + len(rounds)) % len(sessions)
-                times[at] = _timed(sessions[at], batch)
+                times[at] = _time_run(sessions[at], batch)
             rounds.append(times)
         seconds[name] = rounds
     answer.write_text(json.dumps(seconds), encoding="utf-8")
 
 
-def _timed(session: Any, batch: Batch) -> float:
+def _time_run(session: Any, batch: Batch) -> float:
     start = time.perf_counter()
     run_session(session, batch)
     return time.perf_counter() - start

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, ExportError
-from ..limits import watched
+from ..limits import watch_process
 from ..storage.arrays import Batch, read_batches, write_batches
 from .providers import CPU, CUDA
 from .worker import ANSWER, FAILURE, INPUTS, JOB, RUN
@@ -56,7 +56,7 @@ def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) 
     """
     tasks = [(RUN, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
-        work(Path(folder), tasks, [form.name for form in forms], batches)
+        run_tasks(Path(folder), tasks, [form.name for form in forms], batches)
         return {form.name: read_batches(Path(folder) / f"{ANSWER}-{i}") for i, form in enumerate(forms)}
 
 
@@ -88,7 +88,7 @@ def run_everywhere(
         return answers, {ON_CUDA.name: str(error)}
 
 
-def work(
+def run_tasks(
     folder: Path,
     tasks: Sequence[tuple[str, Mapping[str, Any]]],
     names: Sequence[str],
@@ -109,7 +109,7 @@ def work(
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=_environment()
     )
-    with process, watched(process.pid, process.kill) as exceeded:
+    with process, watch_process(process.pid, process.kill) as exceeded:
         try:
             said = process.communicate()[1]
         except BaseException:
@@ -123,7 +123,7 @@ def work(
     if exceeded and doing is not None:
         raise ExportError(f"Expected {doing} to run. Received: its process took {exceeded[0]}")
     if process.returncode != 0 and doing is not None:
-        raise ExportError(f"Expected {doing} to run. Received: its process {_death(process.returncode, said)}")
+        raise ExportError(f"Expected {doing} to run. Received: its process {_describe_exit(process.returncode, said)}")
 
 
 def _environment() -> dict[str, str]:
@@ -131,7 +131,7 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
 
 
-def _death(code: int, said: str) -> str:
+def _describe_exit(code: int, said: str) -> str:
     said = said.strip()[-_TAIL:]
     message = f", and said: {said}" if said else ""
     if code < 0:

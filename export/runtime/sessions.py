@@ -43,7 +43,7 @@ def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, opti
     return session
 
 
-def giving_memory_back() -> Any:
+def memory_saving_options() -> Any:
     """Options of a run on the CPU after which onnxruntime does not keep the memory that it took."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")

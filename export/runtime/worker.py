@@ -15,8 +15,8 @@ from ..errors import ExportError
 
 ANSWER, JOB, INPUTS, FAILURE = "answer", "job.json", "inputs", "failure.json"
 # The tasks, by their modules in this package and their functions.
-RUN, TENSORS, PROFILE, RACE = (f"runtime.jobs:{name}" for name in ("run", "tensors", "profile", "race"))
-HALVE, QUANTISE = "precision.jobs:halve", "precision.jobs:quantise"
+RUN, TENSORS, PROFILE, RACE = (f"runtime.jobs:{name}" for name in ("run", "show_tensors", "profile", "race"))
+TO_FP16, TO_INT8 = "precision.jobs:convert_to_fp16", "precision.jobs:quantise_to_int8"
 _PACKAGE = __package__.rpartition(".")[0]
 
 

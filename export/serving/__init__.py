@@ -31,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import in_one_line
+from ..errors import error_line
 from ..storage.manifest import check_files, read_manifest
 
 # The most open files that macOS lets a process have, whatever it says.
@@ -92,13 +92,13 @@ def serve(
 
         from .application import Service
         from .http_server import Protocol, Server
-        from .model import Limits, Model, by_name, named, warm_up
-        from .observation import SERVER, Metrics, address_of, start_logging
+        from .model import Limits, Model, index_models, split_name, warm_up
+        from .observation import SERVER, Metrics, format_address, start_logging
     except ModuleNotFoundError as error:
-        raise _without("serve", error) from error
+        raise _missing_extra("serve", error) from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
-    token = None if token_file is None else _token(Path(token_file))
-    models = by_name([Model(*named(artifact), device, limits, metrics) for artifact in artifacts])
+    token = None if token_file is None else _read_token(Path(token_file))
+    models = index_models([Model(*split_name(artifact), device, limits, metrics) for artifact in artifacts])
     service = Service(models, limits, metrics, token)
     config = uvicorn.Config(
         service.application,
@@ -114,18 +114,18 @@ def serve(
         ssl_certfile=tls_cert,
         ssl_keyfile=tls_key,
     )
-    _load(config, tls_cert, tls_key)
-    beside = None if grpc_port is None else _grpc_server(service, metrics, limits, tls_cert, tls_key)
-    listening = _listening(host, port)
+    _load_tls(config, tls_cert, tls_key)
+    beside = None if grpc_port is None else _make_grpc_server(service, metrics, limits, tls_cert, tls_key)
+    listening = _listen(host, port)
     _allow_many_connections()
     log = start_logging(access_log)
 
     async def prepare() -> None:
         scheme = "http://" if tls_cert is None else "https://"
-        SERVER.info("listening on %s", address_of(host, listening.getsockname()[1], scheme))
+        SERVER.info("listening on %s", format_address(host, listening.getsockname()[1], scheme))
         if beside is not None:
-            taken = await beside.start(address_of(host, grpc_port, ""))
-            SERVER.info("listening on %s", address_of(host, taken, "grpc://"))
+            taken = await beside.start(format_address(host, grpc_port, ""))
+            SERVER.info("listening on %s", format_address(host, taken, "grpc://"))
         await warm_up(list(models.values()))
         SERVER.info("ready: %s", ", ".join(models))
 
@@ -194,53 +194,53 @@ def run_on_ray(
         >>> run_on_ray("runs/resnet20/export", replicas=2, max_replicas=8)
     """
     try:
-        from .model import Limits, named
+        from .model import Limits, split_name
         from .ray_serve import Replication, run
     except ModuleNotFoundError as error:
-        raise _without("ray", error) from error
+        raise _missing_extra("ray", error) from error
     limits = Limits(max_batch_size, max_delay, queue, max_body, timeout)
     replication = Replication(replicas, replicas if max_replicas is None else max_replicas, cpus, device)
-    token = None if token_file is None else _token(Path(token_file))
+    token = None if token_file is None else _read_token(Path(token_file))
     if not artifacts:
         raise ValueError("Expected at least one artifact. Received: none")
-    found = [(path.resolve(), name) for path, name in map(named, artifacts)]
+    found = [(path.resolve(), name) for path, name in map(split_name, artifacts)]
     for path, _ in found:
         check_files(path, read_manifest(path))
     if address == "local":
         # Ray would start, and then never answer on a port that is taken.
-        with _listening(host, port) as free:
+        with _listen(host, port) as free:
             port = free.getsockname()[1]
     run(found, address, replication, limits, token, {"host": host, "port": port})
 
 
-def _without(extra: str, error: Exception) -> ValueError:
+def _missing_extra(extra: str, error: Exception) -> ValueError:
     return ValueError(
         f'Expected the extra "{extra}": pip install ".[{extra}]" in a checkout of keras-skip. Received: {error}'
     )
 
 
-def _grpc_server(
+def _make_grpc_server(
     service: Any, metrics: Any, limits: Any, tls_cert: str | Path | None, tls_key: str | Path | None
 ) -> Any:
     try:
         from .grpc_server import GrpcServer
     except ModuleNotFoundError as error:
-        raise _without("grpc", error) from error
+        raise _missing_extra("grpc", error) from error
     tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
     return GrpcServer(service, metrics, limits, tls)
 
 
-def _token(path: Path) -> str:
+def _read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected a file with a token. Received: {path} ({in_one_line(error)})") from error
+        raise ValueError(f"Expected a file with a token. Received: {path} ({error_line(error)})") from error
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError(f"Expected a token of ASCII characters without spaces in {path}. Received: something else")
     return token
 
 
-def _load(config: Any, tls_cert: str | Path | None, tls_key: str | Path | None) -> None:
+def _load_tls(config: Any, tls_cert: str | Path | None, tls_key: str | Path | None) -> None:
     if (tls_cert is None) != (tls_key is None):
         raise ValueError("Expected a certificate and its key. Received: one of them")
     try:
@@ -251,7 +251,7 @@ def _load(config: Any, tls_cert: str | Path | None, tls_key: str | Path | None) 
         ) from error
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port < 2**16:
         raise ValueError(f"Expected a port from 0 to {2**16 - 1}. Received: {port}")
     try:

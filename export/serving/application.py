@@ -17,9 +17,9 @@ from starlette.routing import Route
 
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits, Model
-from .observation import Metrics, Observed
-from .offloading import aside
-from .page import PAGE, PAGE_HEADERS, description
+from .observation import Metrics, Observer
+from .offloading import offload
+from .page import PAGE, PAGE_HEADERS, describe_model
 from .protocol.bodies import Bodies, too_large
 from .protocol.v2 import HEADER_LENGTH, InferRequest, parse_request, render_response
 
@@ -40,7 +40,7 @@ class Service:
         limits: What the server takes.
         metrics: What it tells.
         token: What every client has to send, if anything.
-        tells_metrics: Whether there is a route for the metrics.
+        serves_metrics: Whether there is a route for the metrics.
 
     Attributes:
         models: By name.
@@ -56,14 +56,14 @@ class Service:
         limits: Limits,
         metrics: Metrics,
         token: str | None = None,
-        tells_metrics: bool = True,
+        serves_metrics: bool = True,
     ) -> None:
         self.models, self._limits, self._metrics, self.token = models, limits, metrics, token
-        self._tells_metrics = tells_metrics
+        self._serves_metrics = serves_metrics
         self.bodies = Bodies(_LARGEST_BODIES * limits.max_body, limits.timeout)
         # Requests that are not HTTP's.
         self.others_in_flight = 0
-        self.application = Observed(self._routed(), metrics)
+        self.application = Observer(self._make_application(), metrics)
 
     @property
     def draining(self) -> bool:
@@ -84,16 +84,16 @@ class Service:
         """Whether every model answers."""
         return not self.draining and all(model.ready for model in self.models.values())
 
-    def _routed(self) -> Any:
+    def _make_application(self) -> Any:
         model = "/v2/models/{model}"
         routes = [
             Route("/", self._page),
-            Route("/models", self._described),
+            Route("/models", self._describe_models),
             Route("/v2", self._server_metadata),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
         ]
-        if self._tells_metrics:
+        if self._serves_metrics:
             routes.append(Route("/metrics", self._metrics_page))
         for path in (model, f"{model}/versions/{{version}}"):
             routes += [
@@ -102,16 +102,16 @@ class Service:
                 Route(f"{path}/infer", self._infer, methods=["POST"]),
             ]
         handlers = {
-            RequestError: _refused,
-            QueueFull: _busy,
-            NotReady: _not_ready,
-            HTTPException: _http_error,
-            ClientDisconnect: _gone,
-            Exception: _failed,
+            RequestError: _answer_request_error,
+            QueueFull: _answer_queue_full,
+            NotReady: _answer_not_ready,
+            HTTPException: _answer_http_error,
+            ClientDisconnect: _answer_disconnect,
+            Exception: _answer_failure,
         }
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False
-        return application if self.token is None else _Guarded(application, self.token)
+        return application if self.token is None else _TokenGuard(application, self.token)
 
     async def _live(self, request: Request) -> Response:
         return _json({"live": True})
@@ -120,7 +120,7 @@ class Service:
         return _json({"ready": self.ready}, 200 if self.ready else 503)
 
     async def _server_metadata(self, request: Request) -> Response:
-        return _json(server_metadata())
+        return _json(describe_server())
 
     async def _model_metadata(self, request: Request) -> Response:
         return _json(self._model(request).metadata)
@@ -136,8 +136,8 @@ class Service:
     async def _page(self, request: Request) -> Response:
         return Response(PAGE, headers=PAGE_HEADERS)
 
-    async def _described(self, request: Request) -> Response:
-        return _json({"models": [description(model) for model in self.models.values()]})
+    async def _describe_models(self, request: Request) -> Response:
+        return _json({"models": [describe_model(model) for model in self.models.values()]})
 
     async def _infer(self, request: Request) -> Response:
         model = self._model(request)
@@ -149,14 +149,14 @@ class Service:
         largest, declared = self._limits.max_body, request.headers.get("content-length", "0")
         if len(declared) > 18 or int(declared) > largest:
             raise too_large(largest)
-        with self.bodies.reserved(int(declared)) as body:
-            content = await self.bodies.received(request.stream(), body, largest)
+        with self.bodies.reserve(int(declared)) as body:
+            content = await self.bodies.receive(request.stream(), body, largest)
             arguments = content, request.headers.get(HEADER_LENGTH), model.check_tensor
-            parsed: InferRequest = await aside(len(content), parse_request, *arguments)
-            await aside(len(content), model.check, parsed)
+            parsed: InferRequest = await offload(len(content), parse_request, *arguments)
+            await offload(len(content), model.check, parsed)
             outputs = await model.infer(parsed)
             size = sum(y.nbytes for y in outputs.values())
-            answer, headers = await aside(size, render_response, parsed, model.name, VERSION, outputs)
+            answer, headers = await offload(size, render_response, parsed, model.name, VERSION, outputs)
         return Response(answer, headers=headers)
 
     def _model(self, request: Request) -> Model:
@@ -179,7 +179,7 @@ class Service:
             raise QueueFull
 
 
-class _Guarded:
+class _TokenGuard:
     """An application that answers those who send a token."""
 
     def __init__(self, application: Any, token: str) -> None:
@@ -198,32 +198,32 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, {**(headers or {}), "content-type": "application/json"})
 
 
-def _refused(request: Request, error: Any) -> Response:
+def _answer_request_error(request: Request, error: Any) -> Response:
     return _json({"error": str(error)}, error.status)
 
 
-def _busy(request: Request, error: Exception) -> Response:
+def _answer_queue_full(request: Request, error: Exception) -> Response:
     return _json({"error": BUSY}, 503, _RETRY)
 
 
-def _not_ready(request: Request, error: Exception) -> Response:
+def _answer_not_ready(request: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 503, _RETRY)
 
 
-def _http_error(request: Request, error: Any) -> Response:
+def _answer_http_error(request: Request, error: Any) -> Response:
     received = f"{request.method} {request.url.path}"[:120]
     return _json({"error": f"{error.detail}. Received: {received}"}, error.status_code, error.headers)
 
 
-def _gone(request: Request, error: Exception) -> Response:
+def _answer_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def _failed(request: Request, error: Exception) -> Response:
+def _answer_failure(request: Request, error: Exception) -> Response:
     return _json({"error": FAILED}, 500)
 
 
-def server_metadata() -> dict[str, Any]:
+def describe_server() -> dict[str, Any]:
     """What the protocol tells of the server."""
     try:
         version = metadata.version("keras-skip")

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..model.inputs import cut, examples
-from ..predictor import checked
+from ..model.inputs import count_examples, split_batch
+from ..predictor import check_outputs
 from ..storage.arrays import Batch
 from .errors import QueueFull
 
@@ -40,7 +40,7 @@ class _Job:
     shapes: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.examples = examples(self.batch)
+        self.examples = count_examples(self.batch)
         self.elements = sum(x.size for x in self.batch.values())
         # Only examples of equal shape can be one batch.
         self.shapes = tuple((name, x.shape[1:]) for name, x in sorted(self.batch.items()))
@@ -77,8 +77,8 @@ class Batcher:
         self._jobs: deque[_Job] = deque()
         self._changed = asyncio.Event()
         # How many requests there were when each of the last runs ended, and when the last run ended.
-        self._company: deque[int] = deque(maxlen=_RUNS)
-        self._ended = 0.0
+        self._recent_counts: deque[int] = deque(maxlen=_RUNS)
+        self._last_end = 0.0
         self._thread = ThreadPoolExecutor(1, "inference")
         self._task: asyncio.Task[None] | None = None
 
@@ -125,33 +125,35 @@ class Batcher:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            jobs = await self._next()
+            jobs = await self._next_jobs()
             if len(jobs) == 1 or not await self._answer(jobs):
                 # Requests that failed together are run one by one, so that none suffers from another.
                 for job in jobs:
                     await self._answer([job])
-            self._company.append(len(jobs) + len(self._jobs))
-            self._ended = loop.time()
+            self._recent_counts.append(len(jobs) + len(self._jobs))
+            self._last_end = loop.time()
 
-    async def _next(self) -> list[_Job]:
-        while not self._jobs or self._patience() > 0:
+    async def _next_jobs(self) -> list[_Job]:
+        while not self._jobs or self._remaining_wait() > 0:
             self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience() if self._jobs else None):
+                async with asyncio.timeout(self._remaining_wait() if self._jobs else None):
                     await self._changed.wait()
-        return self._taken()
+        return self._take_jobs()
 
-    def _patience(self) -> float:
+    def _remaining_wait(self) -> float:
         """The seconds for which the first job still waits for others."""
         first = self._jobs[0]
         is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
         # Clients that had their answers longer ago than the delay will not come back within it.
-        all_are_here = len(self._jobs) >= max(self._company, default=0) or first.since - self._ended > self._max_delay
+        all_are_here = (
+            len(self._jobs) >= max(self._recent_counts, default=0) or first.since - self._last_end > self._max_delay
+        )
         if is_full or all_are_here or not self._batchable:
             return 0
         return first.since + self._max_delay - asyncio.get_running_loop().time()
 
-    def _taken(self) -> list[_Job]:
+    def _take_jobs(self) -> list[_Job]:
         """Takes the first job and those that fit to it; the others keep their order."""
         first = self._jobs.popleft()
         taken, left, size, elements = [first], deque[_Job](), first.examples, first.elements
@@ -169,7 +171,7 @@ class Batcher:
         """Runs jobs together and answers them; False, and no answer, where several have failed together."""
         loop = asyncio.get_running_loop()
         try:
-            outputs = await loop.run_in_executor(self._thread, partial(self._computed, jobs))
+            outputs = await loop.run_in_executor(self._thread, partial(self._compute, jobs))
         except Exception as error:  # Whatever a runtime raises belongs to the request, not to the server.
             if len(jobs) > 1:
                 return False
@@ -181,18 +183,18 @@ class Batcher:
                 job.answer.set_result(output)
         return True
 
-    def _computed(self, jobs: list[_Job]) -> list[Batch]:
+    def _compute(self, jobs: list[_Job]) -> list[Batch]:
         batch = jobs[0].batch
         if not self._batchable:
-            return [self._timed(batch)]
+            return [self._time_run(batch)]
         if len(jobs) > 1:
             batch = {name: np.concatenate([job.batch[name] for job in jobs]) for name in batch}
         parts: list[Batch] = []
-        for part in cut(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
+        for part in split_batch(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
             if all(job.answer.done() for job in jobs):
                 # Nobody waits for the remaining pieces.
                 return [{} for _ in jobs]
-            parts.append(checked(self._timed(part), examples(part)))
+            parts.append(check_outputs(self._time_run(part), count_examples(part)))
         outputs = parts[0]
         if len(parts) > 1:
             outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
@@ -202,8 +204,8 @@ class Batcher:
             for job, end in zip(jobs, ends, strict=True)
         ]
 
-    def _timed(self, batch: Batch) -> Batch:
+    def _time_run(self, batch: Batch) -> Batch:
         start = perf_counter()
         outputs = self._run(batch)
-        self._observe(examples(batch), perf_counter() - start)
+        self._observe(count_examples(batch), perf_counter() - start)
         return outputs

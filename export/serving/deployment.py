@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import VerificationError
 from ..storage.manifest import ONNX, check_files, gates_output, is_batchable, read_manifest, write_json
-from ..storage.publishing import published
+from ..storage.publishing import publish
 from ..storage.safety import check_onnx_file, read_json
 from .protocol.datatypes import DATATYPES
 
@@ -84,14 +84,14 @@ def deploy(
     if not _NAME.fullmatch(name):
         raise ValueError(f"Expected a name of letters, digits, '.', '_' and '-'. Received: name={name!r}")
     if storage_uri is not None:
-        service = inference_service(name, storage_uri)
+        service = make_inference_service(name, storage_uri)
         path = Path(out) / f"{service['metadata']['name']}.json"
-        with published(path, overwrite, _is_service) as file:
+        with publish(path, overwrite, _is_service) as file:
             write_json(file, service)
         return path
-    config = triton_config(name, manifest, max_batch_size, max_delay, queue)
+    config = render_triton_config(name, manifest, max_batch_size, max_delay, queue)
     path = Path(out) / name
-    with published(path, overwrite, lambda target: (target / _CONFIG).is_file()) as entry:
+    with publish(path, overwrite, lambda target: (target / _CONFIG).is_file()) as entry:
         (entry / _VERSION).mkdir(parents=True)
         for part in (folder / ONNX, *check_onnx_file(folder / ONNX)):
             shutil.copyfile(part, entry / _VERSION / part.name)
@@ -103,7 +103,9 @@ def deploy(
     return path
 
 
-def triton_config(name: str, manifest: Mapping[str, Any], max_batch_size: int, max_delay: float, queue: int) -> str:
+def render_triton_config(
+    name: str, manifest: Mapping[str, Any], max_batch_size: int, max_delay: float, queue: int
+) -> str:
     """Writes a Triton `ModelConfig` in protobuf's text format.
 
     Args:
@@ -124,32 +126,34 @@ dynamic_batching {{
 }}
 """
     return f"""\
-name: {_text(name)}
+name: {_quote(name)}
 platform: "onnxruntime_onnx"
 max_batch_size: {max_batch_size if batches else 0}
-{_tensors("input", manifest["inputs"], batches)}
-{_tensors("output", manifest["outputs"], batches, labelled)}
+{_render_tensors("input", manifest["inputs"], batches)}
+{_render_tensors("output", manifest["outputs"], batches, labelled)}
 {batching if batches else ""}"""
 
 
-def _tensors(kind: str, declared: Sequence[Mapping[str, Any]], batches: bool, labelled: Sequence[str] = ()) -> str:
+def _render_tensors(
+    kind: str, declared: Sequence[Mapping[str, Any]], batches: bool, labelled: Sequence[str] = ()
+) -> str:
     blocks = []
     for tensor in declared:
         dims = [-1 if n is None else n for n in tensor["shape"][batches:]]
         # Triton wants at least one dimension beside the batch.
         shape = f"dims: {dims}" if dims else "dims: [1]\n  reshape { shape: [] }"
-        labels = f"\n  label_filename: {_text(_LABELS)}" if tensor["name"] in labelled else ""
+        labels = f"\n  label_filename: {_quote(_LABELS)}" if tensor["name"] in labelled else ""
         data_type = f"TYPE_{DATATYPES[tensor['dtype']]}"
-        blocks.append(f"{kind} {{\n  name: {_text(tensor['name'])}\n  data_type: {data_type}\n  {shape}{labels}\n}}")
+        blocks.append(f"{kind} {{\n  name: {_quote(tensor['name'])}\n  data_type: {data_type}\n  {shape}{labels}\n}}")
     return "\n".join(blocks)
 
 
-def _text(value: str) -> str:
+def _quote(value: str) -> str:
     # JSON's escapes for ASCII are among those of protobuf's text format.
     return json.dumps(value)
 
 
-def inference_service(name: str, storage_uri: str) -> dict[str, Any]:
+def make_inference_service(name: str, storage_uri: str) -> dict[str, Any]:
     """Describes a KServe `InferenceService` that runs Triton on a model repository.
 
     Args:

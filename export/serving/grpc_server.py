@@ -22,14 +22,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as messages
 
-from .application import BUSY, FAILED, Service, server_metadata
+from .application import BUSY, FAILED, Service, describe_server
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits
 from .observation import ACCESS, SERVER, Metrics
-from .offloading import aside
+from .offloading import offload
 from .protocol.datatypes import DATATYPES
 from .protocol.protobuf import check_fields
-from .protocol.v2 import InferRequest, read_request
+from .protocol.v2 import InferRequest, read_content
 
 _SERVICE = "inference.GRPCInferenceService"
 # What a load balancer may ask for without a token.
@@ -110,7 +110,8 @@ class GrpcServer:
             "ModelInfer": self._infer,
         }
         handlers = {
-            name: grpc.stream_unary_rpc_method_handler(self._answered(name, method)) for name, method in methods.items()
+            name: grpc.stream_unary_rpc_method_handler(self._wrap_method(name, method))
+            for name, method in methods.items()
         }
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, handlers)])
         try:
@@ -129,7 +130,7 @@ class GrpcServer:
         if self._server is not None:
             await self._server.stop(patience)
 
-    def _answered(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _wrap_method(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         """A method as gRPC calls it: errors become a status, and what is answered is counted and logged."""
         kind = getattr(messages, f"{name}Request")
 
@@ -140,11 +141,11 @@ class GrpcServer:
             self._service.others_in_flight += waited_for
             try:
                 self._check_token(name, context)
-                message = await self._arrived(requests)
-                with self._service.bodies.reserved(len(message)):
-                    request = await aside(len(message), _read, kind, message)
+                message = await self._receive_message(requests)
+                with self._service.bodies.reserve(len(message)):
+                    request = await offload(len(message), _decode, kind, message)
                     response = await method(request)
-                    answer = await aside(response.ByteSize(), response.SerializeToString)
+                    answer = await offload(response.ByteSize(), response.SerializeToString)
                 status = 200
             except RequestError as refused:
                 status, error = refused.status, str(refused)
@@ -164,7 +165,7 @@ class GrpcServer:
 
         return call
 
-    async def _arrived(self, requests: Any) -> bytes:
+    async def _receive_message(self, requests: Any) -> bytes:
         """The one message of a request."""
         seconds = self._limits.timeout
         try:
@@ -194,7 +195,7 @@ class GrpcServer:
 
     def _observe(self, name: str, request: Any, peer: str, status: int, seconds: float) -> None:
         if name == "ModelInfer" and request is not None and request.model_name in self._service.models:
-            self._metrics.answered(request.model_name, status, seconds)
+            self._metrics.count_answer(request.model_name, status, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             ACCESS.info('%s "gRPC %s" %d %.1f ms', unquote(peer).partition(":")[2], name, status, seconds * 1e3)
 
@@ -205,7 +206,7 @@ class GrpcServer:
         return messages.ServerReadyResponse(ready=self._service.ready)
 
     async def _server_metadata(self, request: Any) -> Any:
-        return messages.ServerMetadataResponse(**server_metadata())
+        return messages.ServerMetadataResponse(**describe_server())
 
     async def _model_ready(self, request: Any) -> Any:
         model = self._service.model(request.name, request.version or VERSION)
@@ -217,14 +218,14 @@ class GrpcServer:
     async def _infer(self, request: Any) -> Any:
         model = self._service.model(request.model_name, request.model_version or VERSION)
         self._service.admit(model)
-        parsed = await aside(request.ByteSize(), _parsed, request, model.check_tensor)
-        await aside(request.ByteSize(), model.check, parsed)
+        parsed = await offload(request.ByteSize(), _parse_request, request, model.check_tensor)
+        await offload(request.ByteSize(), model.check, parsed)
         outputs = await model.infer(parsed)
         wanted = {name: outputs[name] for name in parsed.outputs or outputs}
-        return await aside(sum(y.nbytes for y in wanted.values()), _response, parsed, model.name, wanted)
+        return await offload(sum(y.nbytes for y in wanted.values()), _make_response, parsed, model.name, wanted)
 
 
-def _read(kind: Any, message: bytes) -> Any:
+def _decode(kind: Any, message: bytes) -> Any:
     check_fields(message)
     try:
         return kind.FromString(message)
@@ -232,22 +233,22 @@ def _read(kind: Any, message: bytes) -> Any:
         raise RequestError(f"Expected a message of {kind.DESCRIPTOR.name}. Received: something else") from error
 
 
-def _parsed(request: Any, check_tensor: Callable[[str, list[int], str], None]) -> InferRequest:
+def _parse_request(request: Any, check_tensor: Callable[[str, list[int], str], None]) -> InferRequest:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise RequestError(f"Expected raw contents of each of {len(request.inputs)} inputs. Received: {len(raw)}")
     content = {
-        "inputs": [_tensor(tensor, raw[i] if raw else None) for i, tensor in enumerate(request.inputs)],
-        "outputs": [{"name": o.name, "parameters": _parameters(o.parameters)} for o in request.outputs],
-        "parameters": _parameters(request.parameters),
+        "inputs": [_read_tensor(tensor, raw[i] if raw else None) for i, tensor in enumerate(request.inputs)],
+        "outputs": [{"name": o.name, "parameters": _read_parameters(o.parameters)} for o in request.outputs],
+        "parameters": _read_parameters(request.parameters),
         **({"id": request.id} if request.id else {}),
     }
-    return read_request(content, memoryview(raw[0] if len(raw) == 1 else b"".join(raw)), check_tensor)
+    return read_content(content, memoryview(raw[0] if len(raw) == 1 else b"".join(raw)), check_tensor)
 
 
-def _tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
+def _read_tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
     content = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-    parameters = _parameters(tensor.parameters)
+    parameters = _read_parameters(tensor.parameters)
     if raw is None:
         field = _FIELDS.get(tensor.datatype)
         return content | {"parameters": parameters, "data": list(getattr(tensor.contents, field)) if field else None}
@@ -256,13 +257,13 @@ def _tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
     return content | {"parameters": parameters | {"binary_data_size": len(raw)}}
 
 
-def _parameters(parameters: Any) -> dict[str, Any]:
+def _read_parameters(parameters: Any) -> dict[str, Any]:
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "", None) for name, value in parameters.items()
     }
 
 
-def _response(request: InferRequest, model: str, outputs: dict[str, np.ndarray]) -> Any:
+def _make_response(request: InferRequest, model: str, outputs: dict[str, np.ndarray]) -> Any:
     tensors: Sequence[Any] = [
         messages.ModelInferResponse.InferOutputTensor(name=name, datatype=DATATYPES[y.dtype.name], shape=y.shape)
         for name, y in outputs.items()

@@ -21,18 +21,18 @@ _HEAD_BYTES = 2**16
 class Protocol(HttpToolsProtocol):
     """One connection. A request has the time of `timeout_keep_alive` to arrive, an answer the same to be taken."""
 
-    _arrival: asyncio.TimerHandle | None = None
-    _departure: asyncio.TimerHandle | None = None
+    _arrival_timer: asyncio.TimerHandle | None = None
+    _departure_timer: asyncio.TimerHandle | None = None
     # Bytes of a request whose headers are not complete.
-    _head = 0
+    _head_size = 0
     _task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._begin()
+        self._start_arrival_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end()
+        self._stop_arrival_timer()
         self.resume_writing()
         super().connection_lost(exc)
         if self._task is not None:
@@ -46,21 +46,21 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
         if self.transport.is_closing():
             return
-        if self._head:
-            self._head += len(data)
-            if self._head > _HEAD_BYTES:
+        if self._head_size:
+            self._head_size += len(data)
+            if self._head_size > _HEAD_BYTES:
                 self._refuse(431, f"Expected headers of at most {_HEAD_BYTES} bytes. Received: more")
         elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
             # Bytes that begin no request have stopped uvicorn's own timer.
-            self._begin()
+            self._start_arrival_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 1
-        self._begin()
+        self._head_size = 1
+        self._start_arrival_timer()
 
     def on_headers_complete(self) -> None:
-        self._head = 0
+        self._head_size = 0
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -68,20 +68,20 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
-        self._end()
+        self._stop_arrival_timer()
         if not self.pipeline:
             # A paused connection would not notice that the client leaves.
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._departure = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+        self._departure_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._departure is not None:
-            self._departure.cancel()
-            self._departure = None
+        if self._departure_timer is not None:
+            self._departure_timer.cancel()
+            self._departure_timer = None
 
     def _parse(self, data: bytes) -> None:
         """Parses bytes. The parser ends at headers that offer another protocol; a new one then continues."""
@@ -120,21 +120,21 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, f"Expected HTTP/1.1. Received: {msg}")
 
-    def _begin(self) -> None:
-        if self._arrival is None:
-            self._arrival = self.loop.call_later(self.timeout_keep_alive, self._too_late)
+    def _start_arrival_timer(self) -> None:
+        if self._arrival_timer is None:
+            self._arrival_timer = self.loop.call_later(self.timeout_keep_alive, self._on_late_arrival)
 
-    def _end(self) -> None:
-        if self._arrival is not None:
-            self._arrival.cancel()
-            self._arrival = None
+    def _stop_arrival_timer(self) -> None:
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
 
-    def _too_late(self) -> None:
-        self._arrival = None
+    def _on_late_arrival(self) -> None:
+        self._arrival_timer = None
         waits = self.cycle is not None and not self.cycle.response_complete
         if self.transport.is_closing():
             return
-        if self._head or (waits and not self.cycle.response_started):
+        if self._head_size or (waits and not self.cycle.response_started):
             self._refuse(408, f"Expected a request within {self.timeout_keep_alive} seconds. Received: a part of it")
         else:
             self.transport.close()
@@ -184,7 +184,7 @@ class Server(uvicorn.Server):
         self.started = True
 
     async def main_loop(self) -> None:
-        preparing = asyncio.create_task(self._prepared())
+        preparing = asyncio.create_task(self._run_prepare())
         await super().main_loop()
         preparing.cancel()
         await self._close()
@@ -198,7 +198,7 @@ class Server(uvicorn.Server):
         self.should_exit = self.force_exit = self._service.draining
         self._service.drain()
 
-    async def _prepared(self) -> None:
+    async def _run_prepare(self) -> None:
         try:
             await self._prepare()
         except Exception as error:

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ExportError
-from ..model.inputs import check_raw, examples
+from ..model.inputs import check_inputs, count_examples
 from ..predictor import Predictor
 from ..proof.parity import compare
 from ..proof.recording import read_recorded
-from ..runtime.sessions import giving_memory_back
+from ..runtime.sessions import memory_saving_options
 from ..storage.arrays import Batch
 from ..storage.manifest import check_files, is_batchable, why_not_batchable
 from .batching import Batcher
 from .errors import RequestError
 from .observation import SERVER, Metrics
 from .protocol.datatypes import DATATYPES
-from .protocol.v2 import InferRequest, datatypes, is_finite
+from .protocol.v2 import InferRequest, describe_tensors, is_finite
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -81,7 +81,7 @@ class Model:
     def __init__(
         self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics, threads: int = 0
     ) -> None:
-        predictor = Predictor(path, device, _options(threads))
+        predictor = Predictor(path, device, _session_options(threads))
         self.artifact: dict[str, Any] = predictor.metadata
         check_files(path, self.artifact)
         self.name: str = self.artifact["name"] if name is None else name
@@ -96,9 +96,9 @@ class Model:
         self.ready = False
         self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
         # With dynamic sizes an example may be of any size: a run holds no more than a full batch of recorded ones.
-        recorded = (sum(x.size for x in batch.values()) // examples(batch) for batch in self.samples.values())
+        recorded = (sum(x.size for x in batch.values()) // count_examples(batch) for batch in self.samples.values())
         self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
-        self._large = giving_memory_back() if device == "cpu" else None
+        self._large = memory_saving_options() if device == "cpu" else None
         self._inputs = {raw.name: raw for raw in predictor.inputs}
         self._outputs = [tensor["name"] for tensor in self.artifact["outputs"]]
         self._batcher = Batcher(
@@ -108,7 +108,7 @@ class Model:
             max_delay=limits.max_delay,
             queue=limits.queue,
             batchable=self._batchable,
-            observe=metrics.of_runs(self.name),
+            observe=metrics.run_observer(self.name),
         )
         metrics.watch_queue(self.name, lambda: self._batcher.waiting)
 
@@ -128,8 +128,8 @@ class Model:
             "name": self.name,
             "versions": [VERSION],
             "platform": "onnxruntime_onnx",
-            "inputs": datatypes(self.artifact["inputs"]),
-            "outputs": datatypes(self.artifact["outputs"]),
+            "inputs": describe_tensors(self.artifact["inputs"]),
+            "outputs": describe_tensors(self.artifact["outputs"]),
         }
 
     def warm_up(self) -> None:
@@ -169,7 +169,7 @@ class Model:
     def check(self, request: InferRequest) -> None:
         """Raises a RequestError unless a request is one that the model can answer."""
         try:
-            check_raw(request.inputs, list(self._inputs.values()))
+            check_inputs(request.inputs, list(self._inputs.values()))
         except ValueError as error:
             raise RequestError(str(error)) from error
         for name, x in request.inputs.items():
@@ -191,11 +191,13 @@ class Model:
             return await self._batcher.submit(request.inputs)
         except ExportError as error:
             await self._check_health()
-            raise RequestError(f"Expected input that {self.name} can compute. Received: {_kinds(request)}") from error
+            raise RequestError(
+                f"Expected input that {self.name} can compute. Received: {_describe_inputs(request)}"
+            ) from error
 
     async def _check_health(self) -> None:
         try:
-            await self._batcher.submit(min(self.samples.values(), key=examples))
+            await self._batcher.submit(min(self.samples.values(), key=count_examples))
         except ExportError:
             self.ready = False
             raise
@@ -205,7 +207,7 @@ class Model:
         await self._batcher.close()
 
 
-def _options(threads: int) -> Any:
+def _session_options(threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -215,11 +217,11 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _kinds(request: InferRequest) -> str:
+def _describe_inputs(request: InferRequest) -> str:
     return ", ".join(f"{name} of shape {list(x.shape)}" for name, x in request.inputs.items())
 
 
-def named(artifact: str | Path) -> tuple[Path, str | None]:
+def split_name(artifact: str | Path) -> tuple[Path, str | None]:
     """Takes ARTIFACT or NAME=ARTIFACT apart."""
     name, separator, path = str(artifact).partition("=")
     if separator and not Path(artifact).exists():
@@ -227,7 +229,7 @@ def named(artifact: str | Path) -> tuple[Path, str | None]:
     return Path(artifact), None
 
 
-def by_name(models: Sequence[Model]) -> Mapping[str, Model]:
+def index_models(models: Sequence[Model]) -> Mapping[str, Model]:
     """Models by name, each of its own.
 
     Raises:

@@ -50,7 +50,7 @@ class Metrics:
         )
         self._waiting = Gauge("keras_skip_queue", "Requests that wait.", ("model",), registry=registry)
 
-    def of_runs(self, model: str) -> Callable[[int, float], None]:
+    def run_observer(self, model: str) -> Callable[[int, float], None]:
         """A function that takes the examples and the seconds of each run of a model."""
         examples, seconds = self._examples.labels(model), self._runs.labels(model)
 
@@ -64,7 +64,7 @@ class Metrics:
         """Asks for the length of a queue whenever the metrics are read."""
         self._waiting.labels(model).set_function(waiting)
 
-    def answered(self, model: str, status: int, seconds: float) -> None:
+    def count_answer(self, model: str, status: int, seconds: float) -> None:
         """Counts an answer."""
         self._requests.labels(model, str(status)).inc()
         self._seconds.labels(model).observe(seconds)
@@ -74,7 +74,7 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-def address_of(host: str, port: int | None, scheme: str = "http://") -> str:
+def format_address(host: str, port: int | None, scheme: str = "http://") -> str:
     """Where a server listens, as a URL."""
     return f"{scheme}{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -138,7 +138,7 @@ def start_logging(access_log: bool) -> Log:
     return Log(lines)
 
 
-class Observed:
+class Observer:
     """An ASGI application whose answers are logged, and counted where they are those of a model.
 
     Args:
@@ -175,7 +175,7 @@ class Observed:
             model = scope.get("keras_skip.model")
             # Without an answer the client has gone: 499, as nginx says.
             if model is not None:
-                self._metrics.answered(model, status or 499, seconds)
+                self._metrics.count_answer(model, status or 499, seconds)
             if ACCESS.isEnabledFor(logging.INFO):
                 host, port = scope["client"] or ("-", 0)
                 path = quote(scope["path"], safe="/:=@-._~")

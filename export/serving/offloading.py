@@ -17,14 +17,14 @@ _Result = TypeVar("_Result")
 _THREAD = ThreadPoolExecutor(1, "bodies")
 
 
-async def aside(size: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
+async def offload(size: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
     """Calls a function: for a small body directly, otherwise in the thread."""
     if size <= SMALL:
         return function(*arguments)
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, _uncollected, function, arguments)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, _call_without_gc, function, arguments)
 
 
-def _uncollected(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
+def _call_without_gc(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
     """Calls a function without the garbage collector, which would search millions of new lists in vain."""
     collects = gc.isenabled()
     gc.disable()

@@ -21,7 +21,7 @@ _SAMPLES, _REAL = 12, "real"
 _BYTE = 255
 
 
-def description(model: Model) -> dict[str, Any]:
+def describe_model(model: Model) -> dict[str, Any]:
     """What the page shows of a model.
 
     Returns:
@@ -60,7 +60,7 @@ def description(model: Model) -> dict[str, Any]:
     }
     batches = [batch for name, batch in model.samples.items() if name.startswith(_REAL)]
     images = [image for batch in batches for image in batch[declared["name"]]][:_SAMPLES]
-    about["image"]["white"] = _white(model.artifact["preprocessing"], images)
+    about["image"]["white"] = _find_white(model.artifact["preprocessing"], images)
     about["samples"] = [
         {"shape": list(image.shape), "data": base64.b64encode(np.ascontiguousarray(image).tobytes()).decode()}
         for image in images
@@ -68,7 +68,7 @@ def description(model: Model) -> dict[str, Any]:
     return about
 
 
-def _white(preprocessing: Mapping[str, Any] | None, images: Sequence[np.ndarray] = ()) -> int:
+def _find_white(preprocessing: Mapping[str, Any] | None, images: Sequence[np.ndarray] = ()) -> int:
     """The brightest value of a pixel: what the preprocessing scales to one, unless an image has brighter ones.
 
     Some preprocessing goes from -1 to 1, and scales what is in the middle to one.

@@ -23,8 +23,8 @@ from ..errors import ExportError
 from ..runtime.providers import DEVICES
 from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
 from .application import Service
-from .model import Limits, Model, by_name
-from .observation import SERVER, Metrics, address_of, start_logging
+from .model import Limits, Model, index_models
+from .observation import SERVER, Metrics, format_address, start_logging
 
 _APPLICATION = "keras-skip"
 # Ray builds a replica that fails this often before it gives up.
@@ -77,11 +77,11 @@ class Replica:
         here: bool,
     ) -> None:
         if here:
-            _close_replica()
+            _bind_replica_to_localhost()
         metrics, threads = Metrics(), math.ceil(replication.cpus)
         models = [Model(*artifact, replication.device, limits, metrics, threads) for artifact in artifacts]
         # Which replica a scraper of its metrics would reach is chance; Ray has metrics of all.
-        self._service = Service(by_name(models), limits, metrics, token, tells_metrics=False)
+        self._service = Service(index_models(models), limits, metrics, token, serves_metrics=False)
         for model in models:
             model.warm_up()
 
@@ -109,18 +109,18 @@ def run(
     manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
     for reason in filter(None, map(why_not_batchable, manifests)):
         SERVER.info("%s", reason)
-    with _on_this_machine() if here else nullcontext():
-        _come_up(ray.init, address, log_to_driver=False)
+    with _bind_to_localhost() if here else nullcontext():
+        _start(ray.init, address, log_to_driver=False)
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
-        _come_up(serve.start, http_options=http | timeouts)
+        _start(serve.start, http_options=http | timeouts)
         if _APPLICATION in serve.status().applications:
             raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
-        SERVER.info("listening on %s", address_of(**http))
+        SERVER.info("listening on %s", format_address(**http))
         try:
-            deployment = _deployment(replication, limits, any(map(is_batchable, manifests)))
+            deployment = _make_deployment(replication, limits, any(map(is_batchable, manifests)))
             application = deployment.bind(artifacts, replication, limits, token, here)
-            _come_up(serve.run, application, name=_APPLICATION)
+            _start(serve.run, application, name=_APPLICATION)
             SERVER.info("ready: %d replicas", replication.replicas)
             _wait_for_signal()
         finally:
@@ -135,7 +135,7 @@ def run(
         log.stop()
 
 
-def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+def _start(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     try:
         start(*arguments, **options)
     except Exception as error:  # Ray's exceptions have no common base.
@@ -143,7 +143,7 @@ def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None
 
 
 @contextmanager
-def _on_this_machine() -> Iterator[None]:
+def _bind_to_localhost() -> Iterator[None]:
     """Makes a cluster that starts meanwhile listen only to this machine, as it always does on macOS and Windows."""
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
@@ -157,7 +157,7 @@ def _on_this_machine() -> Iterator[None]:
             os.environ[name] = before[1]
 
 
-def _close_replica() -> None:
+def _bind_replica_to_localhost() -> None:
     """Makes a replica listen only to this machine: it would listen to other replicas on all interfaces."""
     from ray.serve._private import replica
 
@@ -165,7 +165,7 @@ def _close_replica() -> None:
     replica.add_port_to_grpc_server = lambda server, address: listen(server, address.replace("[::]", "127.0.0.1"))
 
 
-def _deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
+def _make_deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
     # A replica refuses by itself what its queue does not hold. Ray only bounds what waits for a replica to exist.
     size = limits.queue + limits.max_batch_size
     options: dict[str, Any] = {

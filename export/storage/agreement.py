@@ -33,7 +33,7 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
         if sorted(found) != sorted(declared):
             _refuse(file, f"the {kind}", ", ".join(declared), ", ".join(found))
         for name, (dtype, shape) in declared.items():
-            if found[name][0] != dtype or not _fit(shape, found[name][1], exact and kind == "inputs"):
+            if found[name][0] != dtype or not _shapes_agree(shape, found[name][1], exact and kind == "inputs"):
                 _refuse(file, name, f"of {dtype} and shape {shape}", f"{found[name][0]} and shape {found[name][1]}")
 
 
@@ -56,7 +56,7 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
         described: The fields of a manifest that describe the model.
     """
     file = folder / ONNX
-    check_tensors(manifest, _tensors(model), file)
+    check_tensors(manifest, _describe_tensors(model), file)
     for name, value in described.items():
         if manifest.get(name, value) != value:
             _refuse(file, name, manifest[name], value)
@@ -64,7 +64,7 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
     for name, is_text in (("labels", False), ("preprocessing", False), ("activation", True), ("layout", True)):
         value = entries.get(name)
         # Older files have no layout.
-        if (name != "layout" or name in entries) and not _same(value, manifest.get(name), is_text):
+        if (name != "layout" or name in entries) and not _entry_equals(value, manifest.get(name), is_text):
             _refuse(file, name, manifest.get(name), value)
     _check_precision(folder, manifest, model)
 
@@ -90,13 +90,13 @@ def _check_precision(folder: Path, manifest: Mapping[str, Any], model: Any) -> N
         _refuse(folder / ONNX, "numbers in", declared["exported"], "none")
 
 
-def _tensors(model: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
+def _describe_tensors(model: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
     fixed = {initializer.name for initializer in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in fixed]
-    return {"inputs": list(map(_tensor, inputs)), "outputs": list(map(_tensor, model.graph.output))}
+    return {"inputs": list(map(_describe_tensor, inputs)), "outputs": list(map(_describe_tensor, model.graph.output))}
 
 
-def _tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
+def _describe_tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
     import onnx
 
     kind = value.type.tensor_type
@@ -104,14 +104,14 @@ def _tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
     return value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name, dims
 
 
-def _fit(declared: list[int | None], found: list[int | None], exact: bool) -> bool:
+def _shapes_agree(declared: list[int | None], found: list[int | None], exact: bool) -> bool:
     """Whether shapes agree; for outputs either side may know more than the other."""
     if exact or len(declared) != len(found):
         return declared == found
     return all(a == b or a is None or b is None for a, b in zip(declared, found, strict=True))
 
 
-def _same(entry: str | None, value: Any, is_text: bool) -> bool:
+def _entry_equals(entry: str | None, value: Any, is_text: bool) -> bool:
     if entry is None or is_text:
         return bool(entry == value)
     try:

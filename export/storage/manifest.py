@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import VerificationError
 from .safety import check_folder, read_json
-from .schema import faults
+from .schema import find_faults
 
 FORMAT = 1
 # A message names this many faults.
@@ -33,10 +33,10 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     Returns:
         What was written.
     """
-    files = {name: sha256(folder / name) for name in files_of(folder) if name != MANIFEST}
+    files = {name: hash_file(folder / name) for name in list_files(folder) if name != MANIFEST}
     manifest = {"format": FORMAT, **content, "files": files}
-    manifest["sha256"] = _digest(manifest)
-    _check(manifest, folder / MANIFEST)
+    manifest["sha256"] = _hash_content(manifest)
+    _check_fields(manifest, folder / MANIFEST)
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -52,26 +52,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}")
     try:
-        return _checked(read_json(path), path)
+        return _validate(read_json(path), path)
     except VerificationError:
         raise
     except (ValueError, RecursionError) as error:
         raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {error}") from error
 
 
-def _checked(manifest: Any, path: Path) -> dict[str, Any]:
+def _validate(manifest: Any, path: Path) -> dict[str, Any]:
     if isinstance(manifest, dict) and manifest.get("format") != FORMAT:
         raise VerificationError(
             f"Expected {path} to be of format {FORMAT}. Received: format {manifest.get('format')!r}"
         )
-    _check(manifest, path)
-    if _digest(manifest) != manifest["sha256"]:
+    _check_fields(manifest, path)
+    if _hash_content(manifest) != manifest["sha256"]:
         raise VerificationError(f"Expected {path} as it was exported. Received: changed contents")
     return dict(manifest)
 
 
-def _check(manifest: Any, path: Path) -> None:
-    if found := list(faults(manifest)):
+def _check_fields(manifest: Any, path: Path) -> None:
+    if found := list(find_faults(manifest)):
         raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {'; '.join(found[:_SHOWN])}")
 
 
@@ -109,10 +109,10 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> int:
         VerificationError: If files are missing, changed, unexpected or links; the message names each.
     """
     check_folder(folder)
-    listed, present = manifest["files"], set(files_of(folder)) - {MANIFEST}
+    listed, present = manifest["files"], set(list_files(folder)) - {MANIFEST}
     problems = {
         "missing": sorted(set(listed) - present),
-        "changed": sorted(name for name in set(listed) & present if sha256(folder / name) != listed[name]),
+        "changed": sorted(name for name in set(listed) & present if hash_file(folder / name) != listed[name]),
         "unexpected": sorted(present - set(listed)),
     }
     if any(problems.values()):
@@ -121,17 +121,17 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> int:
     return len(listed) + 1
 
 
-def files_of(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """Names every file below a folder, sorted, with forward slashes."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Returns the hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(manifest: dict[str, Any]) -> str:
+def _hash_content(manifest: dict[str, Any]) -> str:
     content = {k: v for k, v in manifest.items() if k != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -30,7 +30,7 @@ _LONGEST = 100
 
 
 @contextmanager
-def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
+def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Gives a path to build at; when the block ends without an exception, what is there takes the target's place.
 
     Args:
@@ -46,26 +46,26 @@ def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], b
             target appeared meanwhile.
     """
     target = Path(os.path.realpath(path))
-    _clear_up(target)
+    _recover(target)
     _check_target(target, overwrite, replaceable)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=_prefix(target), dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=_process_prefix(target), dir=target.parent) as folder:
         new = Path(folder, _NEW, target.name)
         new.parent.mkdir()
         yield new
-        _to_disk(new)
+        _flush_to_disk(new)
         asides = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
-        while not _placed(new, target):
+        while not _take_name(new, target):
             _check_target(target, overwrite, replaceable)
-            if _replaced(new, target, next(asides)):
+            if _replace(new, target, next(asides)):
                 break
 
 
-def _prefix(target: Path) -> str:
-    return f"{_of_this_machine(target)}{os.getpid()}-"
+def _process_prefix(target: Path) -> str:
+    return f"{_machine_prefix(target)}{os.getpid()}-"
 
 
-def _of_this_machine(target: Path) -> str:
+def _machine_prefix(target: Path) -> str:
     # The name holds the machine and the process, which tells leftovers of killed processes from work in progress.
     # No machine has a plus in its name.
     encoded = os.fsencode(target.name)
@@ -73,19 +73,19 @@ def _of_this_machine(target: Path) -> str:
     return f".{name}-{socket.gethostname()}+"
 
 
-def _clear_up(target: Path) -> None:
+def _recover(target: Path) -> None:
     """Puts back or removes what a killed process has left beside a target."""
-    prefix = _of_this_machine(target)
+    prefix = _machine_prefix(target)
     for left in target.parent.glob(f"{glob.escape(prefix)}*-*"):
         process = left.name.removeprefix(prefix).partition("-")[0]
-        if left.is_symlink() or not process.isdigit() or _runs(int(process)):
+        if left.is_symlink() or not process.isdigit() or _is_running(int(process)):
             continue
         for previous in left.glob(f"{_PREVIOUS}*"):
-            _placed(previous, target)
+            _take_name(previous, target)
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     if sys.platform == "win32":
         # There is no harmless signal to ask with.
         return True
@@ -107,7 +107,7 @@ def _check_target(target: Path, overwrite: bool, replaceable: Callable[[Path], b
         raise FileExistsError(f"Expected an earlier export to overwrite. Received: {target}, which is something else.")
 
 
-def _to_disk(new: Path) -> None:
+def _flush_to_disk(new: Path) -> None:
     """What is to take the target's place is whole, even if the power fails right after."""
     for path in (new, *new.rglob("*")):
         if path.is_file():
@@ -115,9 +115,9 @@ def _to_disk(new: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _placed(new: Path, target: Path) -> bool:
+def _take_name(new: Path, target: Path) -> bool:
     """Gives the target's name to something; False, and nothing done, where something has that name."""
-    if _renamed(new, target, _RENAME_NOREPLACE if sys.platform == "linux" else _RENAME_EXCL):
+    if _rename(new, target, _RENAME_NOREPLACE if sys.platform == "linux" else _RENAME_EXCL):
         return True
     if os.path.lexists(target):
         return False
@@ -135,9 +135,9 @@ def _placed(new: Path, target: Path) -> bool:
     return True
 
 
-def _replaced(new: Path, target: Path, aside: Path) -> bool:
+def _replace(new: Path, target: Path, aside: Path) -> bool:
     """Puts something in the target's place; False if that is gone or another's by now: it has to be looked at again."""
-    if _exchanged(new, target):
+    if _exchange(new, target):
         return True
     try:
         # A folder cannot be renamed over another that holds files.
@@ -148,18 +148,18 @@ def _replaced(new: Path, target: Path, aside: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return _placed(new, target)
+        return _take_name(new, target)
     except OSError:
-        _placed(aside, target)
+        _take_name(aside, target)
         raise
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchange(one: Path, other: Path) -> bool:
     """Exchanges two names in one step; False, and nothing done, where that is not to be had."""
-    return _renamed(one, other, _RENAME_EXCHANGE if sys.platform == "linux" else _RENAME_SWAP)
+    return _rename(one, other, _RENAME_EXCHANGE if sys.platform == "linux" else _RENAME_SWAP)
 
 
-def _renamed(one: Path, other: Path, how: int) -> bool:
+def _rename(one: Path, other: Path, how: int) -> bool:
     names = os.fsencode(one), os.fsencode(other)
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None, use_errno=True)

@@ -90,7 +90,7 @@ def check_arrays(path: Path) -> None:
                 raise VerificationError(f"Expected {path} to be stored. Received: {held} bytes when decompressed")
             for entry in entries:
                 with archive.open(entry) as file:
-                    shape, dtype = _header(file)
+                    shape, dtype = _read_header(file)
                     expected = math.prod(shape) * dtype.itemsize
                     if dtype.hasobject or expected != entry.file_size - file.tell():
                         raise VerificationError(f"Expected plain arrays in {path}. Received: {entry.filename}")
@@ -100,7 +100,7 @@ def check_arrays(path: Path) -> None:
         raise VerificationError(f"Expected {path} to hold arrays. Received: {error}") from error
 
 
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -122,17 +122,17 @@ def check_onnx_file(path: Path) -> list[Path]:
     found: set[str] = set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            found.update(_locations(data, 0, len(data), "model", 0))
+            found.update(_find_locations(data, 0, len(data), "model", 0))
         except _Malformed as error:
             raise VerificationError(f"Expected {path} to be an ONNX file. Received: {error}") from error
-    return [_beside(path, location) for location in sorted(found)]
+    return [_weights_file(path, location) for location in sorted(found)]
 
 
 class _Malformed(Exception):
     pass
 
 
-def _beside(model: Path, location: str) -> Path:
+def _weights_file(model: Path, location: str) -> Path:
     path = model.parent / location
     if location in ("", ".", "..") or path.name != location or os.sep in location or "\\" in location:
         raise VerificationError(f"Expected {model} to keep its weights beside it. Received: {location!r}")
@@ -142,14 +142,14 @@ def _beside(model: Path, location: str) -> Path:
     return path
 
 
-def _locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[str]:
+def _find_locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[str]:
     if depth > _MESSAGE_DEPTH:
         raise _Malformed("graphs too deep in each other")
     entry: dict[int, bytes] = {}
-    for field, first, last in _fields(data, start, end):
+    for field, first, last in _walk_fields(data, start, end):
         inner = _FIELDS[kind].get(field)
         if inner:
-            yield from _locations(data, first, last, inner, depth + 1)
+            yield from _find_locations(data, first, last, inner, depth + 1)
         elif kind == "entry":
             entry[field] = data[first:last]
     if entry.get(_KEY) == _LOCATION:
@@ -159,19 +159,19 @@ def _locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> 
             raise _Malformed("a file name that is no text") from error
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _walk_fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Gives number, start and end of every field with a length; the others are stepped over."""
     while at < end:
-        tag, at = _varint(data, at, end, _TAG_BITS)
+        tag, at = _read_varint(data, at, end, _TAG_BITS)
         number, kind = tag >> 3, tag & 7
         if number == 0:
             raise _Malformed("bytes that are no message")
         if kind == _VARINT:
-            _, at = _varint(data, at, end, _VALUE_BITS)
+            _, at = _read_varint(data, at, end, _VALUE_BITS)
         elif kind in (_FIXED64, _FIXED32):
             at += 8 if kind == _FIXED64 else 4
         elif kind == _BYTES:
-            length, at = _varint(data, at, end, _LENGTH_BITS)
+            length, at = _read_varint(data, at, end, _LENGTH_BITS)
             if at + length <= end:
                 yield number, at, at + length
             at += length
@@ -181,7 +181,7 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             raise _Malformed("bytes that are no message")
 
 
-def _varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
+def _read_varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
     """A number of at most this many bits: parsers disagree on larger ones."""
     value = 0
     for shift in range(0, bits, 7):

@@ -22,14 +22,14 @@ _SHOWN = 80
 Check = Callable[[Any, str], Iterator[str]]
 
 
-def faults(manifest: Any) -> Iterator[str]:
+def find_faults(manifest: Any) -> Iterator[str]:
     """Yields a sentence for each fault of a manifest."""
     found = list(_MANIFEST(manifest, ""))
     # Fields can only be compared with each other if each of them is valid.
     yield from found or _contradictions(manifest)
 
 
-def _that(fits: Callable[[Any], bool], wanted: str) -> Check:
+def _must(fits: Callable[[Any], bool], wanted: str) -> Check:
     def check(value: Any, at: str) -> Iterator[str]:
         if not fits(value):
             yield f"{at}={value!r:.{_SHOWN}}, not {wanted}"
@@ -83,7 +83,7 @@ def _or_none(of: Check) -> Check:
 
 
 def _one_of(values: Any) -> Check:
-    return _that(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"of {values}")
+    return _must(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"of {values}")
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -106,12 +106,12 @@ def _preprocessing(value: Any, at: str) -> Iterator[str]:
         yield f"{at}={value!r:.{_SHOWN}}, not preprocessing ({error})"
 
 
-_TEXT = _that(lambda value: isinstance(value, str), "text")
-_NAME = _that(lambda value: isinstance(value, str) and value != "", "a name")
-_COUNT = _that(lambda value: _is_whole(value, 1), "a whole number of at least 1")
-_HASH = _that(lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), "a hash")
-_SIZE = _that(lambda value: value is None or _is_whole(value, 0), "a size or null")
-_TYPE = _that(_is_type, "a type of NumPy")
+_TEXT = _must(lambda value: isinstance(value, str), "text")
+_NAME = _must(lambda value: isinstance(value, str) and value != "", "a name")
+_COUNT = _must(lambda value: _is_whole(value, 1), "a whole number of at least 1")
+_HASH = _must(lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), "a hash")
+_SIZE = _must(lambda value: value is None or _is_whole(value, 0), "a size or null")
+_TYPE = _must(_is_type, "a type of NumPy")
 
 
 def _tensors(least_rank: int) -> Check:
@@ -136,7 +136,7 @@ _MANIFEST = _fields(
         "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
-        "batchable": _that(lambda value: isinstance(value, bool), "true or false"),
+        "batchable": _must(lambda value: isinstance(value, bool), "true or false"),
         "operations": _by_name(_by_name(_COUNT)),
         "weights_sha256": _HASH,
         "opset": _by_name(_COUNT),
@@ -168,14 +168,14 @@ def _contradictions(manifest: Mapping[str, Any]) -> Iterator[str]:
     if "layout" in manifest and images != (manifest["layout"] is not None):
         yield f"layout={manifest['layout']!r}, {'with' if images else 'without'} images"
     if manifest["preprocessing"] is not None:
-        yield from _misfits(manifest["preprocessing"], manifest["inputs"])
+        yield from _preprocessing_contradictions(manifest["preprocessing"], manifest["inputs"])
 
 
 def _ends_with(tensor: Mapping[str, Any], size: int) -> bool:
     return bool(tensor["shape"]) and tensor["shape"][-1] in (None, size)
 
 
-def _misfits(preprocessing: Mapping[str, Any], inputs: list[Mapping[str, Any]]) -> Iterator[str]:
+def _preprocessing_contradictions(preprocessing: Mapping[str, Any], inputs: list[Mapping[str, Any]]) -> Iterator[str]:
     shape, axis = inputs[0]["shape"], preprocessing["channel_axis"]
     if len(inputs) > 1 or inputs[0]["dtype"] != preprocessing["dtype"]:
         yield f"preprocessing.dtype={preprocessing['dtype']!r}, not that of a single input"

@@ -259,8 +259,8 @@ def test_weights_too_large_for_one_message_in_fp16_are_kept_beside_it(tmp_path, 
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     there = export.export(wide, tmp_path / "a", formats="onnx").onnx
     (tmp_path / "b").mkdir()
-    fp16.halve(there, narrower := tmp_path / "b" / there.name)
-    before, after = onnx_files.replaced(there, narrower)
+    fp16.convert_to_fp16(there, narrower := tmp_path / "b" / there.name)
+    before, after = onnx_files.replace_model(there, narrower)
     assert after == sum((there.parent / name).stat().st_size for name in ("model.onnx", "model.onnx.data")) < before
     assert list((tmp_path / "b").iterdir()) == []
     x = np.ones((2, 6), "float32")

@@ -9,7 +9,7 @@ import pytest
 
 import export
 import zoo.cli
-from export.serving.deployment import inference_service, triton_config
+from export.serving.deployment import make_inference_service, render_triton_config
 
 
 def parsed(text):
@@ -59,7 +59,7 @@ def test_any_shape_and_any_name_can_be_configured():
             {"name": "z", "shape": [None, 2], "dtype": "bool"},
         ],
     }
-    config = parsed(triton_config("m", manifest, 1, 0.0, 1))
+    config = parsed(render_triton_config("m", manifest, 1, 0.0, 1))
     assert (config.input[0].name, list(config.input[0].dims)) == ('im"a\\ge é', [-1, -1, 3])
     assert (list(config.output[0].dims), config.output[0].HasField("reshape")) == ([1], True)
     assert list(config.output[0].reshape.shape) == []
@@ -75,7 +75,7 @@ def test_labels_are_those_of_the_classes_not_of_the_gates():
         "outputs": outputs,
         "gates": {"output": "carry", "layers": ["h", "i"]},
     }
-    config = parsed(triton_config("m", about, 1, 0.0, 1))
+    config = parsed(render_triton_config("m", about, 1, 0.0, 1))
     assert [(o.name, o.label_filename) for o in config.output] == [("probabilities", "labels.txt"), ("carry", "")]
 
 
@@ -137,7 +137,7 @@ def test_kserves_own_schema_takes_the_manifest(validate, artifact, tmp_path):
 def test_kserves_own_schema_finds_mistakes(spoil, validate):
     from jsonschema import ValidationError
 
-    service = inference_service("net", "s3://bucket/models")
+    service = make_inference_service("net", "s3://bucket/models")
     spoil(service)
     with pytest.raises(ValidationError):
         validate(service)
@@ -157,7 +157,7 @@ def test_the_manifest_for_kserve_runs_triton_on_the_repository(artifact, tmp_pat
 @pytest.mark.parametrize("name", ["1net", "---", "n" * 64])
 def test_a_name_that_kubernetes_does_not_take_is_refused(name):
     with pytest.raises(ValueError, match="begins with a letter"):
-        inference_service(name, "s3://bucket/models")
+        make_inference_service(name, "s3://bucket/models")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import export
 from export import limits
 from export.convert import conversion
-from export.limits import within_limits
+from export.limits import enforce_limits
 from tests.export.models import mlp
 
 
@@ -35,7 +35,7 @@ def hoard(*_):
     ids=["time", "memory"],
 )
 def test_a_conversion_without_end_is_interrupted(name, limit, runs, sentence, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "translated", runs)
+    monkeypatch.setattr(conversion, "translate", runs)
     monkeypatch.setenv(name, limit)
     with pytest.raises(export.ExportError, match=f"Expected the conversion of .* to end. Received: it {sentence}"):
         export.to_onnx(mlp(), tmp_path / "m.onnx")
@@ -67,13 +67,13 @@ def test_a_process_without_end_is_killed(name, limit, runs, sentence, artifact, 
 
 def test_what_ends_in_time_is_left_alone():
     threads = threading.active_count()
-    with within_limits("nothing"):
+    with enforce_limits("nothing"):
         pass
     assert threading.active_count() == threads
 
 
 def test_an_error_inside_stays_what_it_is():
-    with pytest.raises(KeyError), within_limits("a look-up"):
+    with pytest.raises(KeyError), enforce_limits("a look-up"):
         raise KeyError("x")
 
 
@@ -89,7 +89,7 @@ def test_what_catches_every_exception_is_interrupted_too(monkeypatch):
                 attempts += 1
         forever()
 
-    with pytest.raises(export.ExportError, match="0.3 seconds"), within_limits("it"):
+    with pytest.raises(export.ExportError, match="0.3 seconds"), enforce_limits("it"):
         stubborn()
 
 

@@ -16,7 +16,7 @@ from export import verification
 from export.runtime.processes import PLAIN
 from export.runtime.sessions import open_session, run_session
 from export.storage.agreement import check_batch
-from export.storage.manifest import _digest, read_manifest, write_manifest
+from export.storage.manifest import _hash_content, read_manifest, write_manifest
 
 RAW = export.Preprocessing("uint8", scale=1 / 255, mean=(0.1, 0.2, 0.3), std=0.5)
 ONE_SENTENCE = (export.VerificationError, export.ParityError, export.ExportError)
@@ -57,7 +57,7 @@ def in_this_process(monkeypatch):
 
 
 def seal(folder: Path, manifest: dict) -> Path:
-    manifest["sha256"] = _digest(manifest)
+    manifest["sha256"] = _hash_content(manifest)
     (folder / "artifact.json").write_text(json.dumps(manifest))
     return folder
 

@@ -17,9 +17,9 @@ from onnx import helper, numpy_helper
 import export
 from export.convert import onnx_model
 from export.convert.onnx_model import write_onnx
-from export.model.endpoint import served
+from export.model.endpoint import make_endpoint
 from export.proof.prove import prove
-from export.proof.reference import Reference, checked_reference
+from export.proof.reference import Reference, compute_reference
 from tests.export.models import Function, randomise
 
 SCALES = (1e-8, 1e-4, 1.0, 1e4, 1e8)
@@ -30,10 +30,10 @@ class Converted:
     """A network, what Keras makes of it, and its ONNX file."""
 
     def __init__(self, folder: Path, model: keras.Model, activation: str | None = None, samples: Any = None) -> None:
-        function = served(model, None, activation, None, samples)
-        self.reference: Reference = checked_reference(function, model, samples, batch_sizes=(1, 2, 7))
+        endpoint = make_endpoint(model, None, activation, None, samples)
+        self.reference: Reference = compute_reference(endpoint, model, samples, batch_sizes=(1, 2, 7))
         self.file = folder / "model.onnx"
-        write_onnx(function, self.file, 17)
+        write_onnx(endpoint, self.file, 17)
 
     def damaged(self, change: Change) -> Path:
         model = onnx.load(self.file)
@@ -224,7 +224,7 @@ def cast_to(kind: int, output: int) -> Change:
 
 def test_whole_numbers_booleans_types_and_shapes_are_exact(tmp_path):
     network = Converted(tmp_path, randomise(numbers()))
-    outputs = network.reference.function.outputs
+    outputs = network.reference.endpoint.outputs
     place = {name: outputs.index(name) for name in outputs}
     proof = prove(network.reference, onnx=network.file, device="cpu")
     assert proof["weak"] == {}
@@ -254,7 +254,7 @@ def test_outputs_that_no_input_moves_are_called_weak(kind, tmp_path):
     )(x)
     network = Converted(tmp_path, keras.Model(x, [y, layers.Dense(2)(x)]))
     (weak,) = prove(network.reference, onnx=network.file, device="cpu")["weak"].items()
-    assert weak == (network.reference.function.outputs[0], "It is the same for every input.")
+    assert weak == (network.reference.endpoint.outputs[0], "It is the same for every input.")
 
 
 def test_larger_inputs_are_tried_where_others_move_nothing(tmp_path):
@@ -298,14 +298,14 @@ def test_larger_weights_are_tried_where_larger_inputs_do_not_help(monkeypatch, t
         "artifact.json", "model.onnx", "parity.json", "samples.npz",
     ]  # fmt: skip
     # A conversion that cuts what a layer passes on is not to be seen in the network's own answers.
-    convert = onnx_model.converted
+    convert = onnx_model.convert_endpoint
 
-    def convert_wrongly(function: Any, opset: int) -> Any:
-        model = convert(function, opset)
+    def convert_wrongly(endpoint: Any, opset: int) -> Any:
+        model = convert(endpoint, opset)
         next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "HardSigmoid"
         return model
 
-    monkeypatch.setattr(onnx_model, "converted", convert_wrongly)
+    monkeypatch.setattr(onnx_model, "convert_endpoint", convert_wrongly)
     with pytest.raises(export.ParityError, match="weights|differ by at most"):
         export.export(vanishing(), tmp_path / "b", formats="onnx", batch_sizes=(1, 2, 7))
 
@@ -327,15 +327,15 @@ def test_a_saturated_sigmoid_passes(tmp_path):
     network = Converted(tmp_path, keras.Model(x, layers.Dense(3, "sigmoid", bias_initializer=bias)(x)))
     assert prove(network.reference, onnx=network.file, device="cpu")["weak"] == {}
     # A SavedModel alone does not tell what is before it.
-    own = network.reference.function.numpy
+    own = network.reference.endpoint.numpy
     proof = prove(network.reference, saved_model=lambda x: {name: 0 * y for name, y in own(x).items()})
-    assert list(proof["weak"]) == list(network.reference.function.outputs)
+    assert list(proof["weak"]) == list(network.reference.endpoint.outputs)
     # Behind it nothing is to be seen, before it everything.
     network.refuses(of_weights((4, 3), column(1, lambda w: 1.01 * w)))
 
 
 def test_functions_are_the_same_for_batches_and_their_parts():
-    for function, expected in (
+    for endpoint, expected in (
         (lambda x: 2 * x, True),
         (lambda x: x - ops.mean(x, axis=0, keepdims=True), False),
         (lambda x: ops.mean(x, axis=0), False),
@@ -348,8 +348,8 @@ def test_functions_are_the_same_for_batches_and_their_parts():
         (lambda x: ops.sort(x, axis=1), True),
     ):
         x = keras.Input((4,))
-        model = keras.Model(x, Function(function)(x))
-        assert checked_reference(served(model), model, None).is_batchable() == expected
+        model = keras.Model(x, Function(endpoint)(x))
+        assert compute_reference(make_endpoint(model), model, None).is_batchable() == expected
 
 
 def test_real_inputs_tell_whether_examples_are_independent():
@@ -358,6 +358,6 @@ def test_real_inputs_tell_whether_examples_are_independent():
     mixing = Function(lambda x: x - ops.mean(ops.relu(x - 100), axis=0, keepdims=True))
     model = keras.Model(x, mixing(x))
     samples = np.random.default_rng(0).uniform(200, 300, (6, 4)).astype("float32")
-    function = served(model, samples=samples)
-    assert checked_reference(function, model, None).is_batchable()
-    assert not checked_reference(function, model, samples).is_batchable()
+    endpoint = make_endpoint(model, samples=samples)
+    assert compute_reference(endpoint, model, None).is_batchable()
+    assert not compute_reference(endpoint, model, samples).is_batchable()

@@ -86,7 +86,7 @@ def sums_in_float32(path: Path) -> list[bool]:
 @pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
 def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx", samples=images(9).astype("float32")).onnx
-    count, layers = fp16.halve(exact, half := tmp_path / "half.onnx", share, sums)
+    count, layers = fp16.convert_to_fp16(exact, half := tmp_path / "half.onnx", share, sums)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     found, _ = layers_in_float32(half)
     assert found == [True] * count + [False] * (layers - count)
@@ -103,7 +103,7 @@ def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, shar
 @pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
 def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx").onnx
-    count, layers = fp16.simulate(exact, simulated := tmp_path / "simulated.onnx", share, sums)
+    count, layers = fp16.simulate_fp16(exact, simulated := tmp_path / "simulated.onnx", share, sums)
     assert (count, layers) == (max(1, int(13 * share)), 13)
     onnx.checker.check_model(simulated, full_check=True)
     graph = onnx.load(simulated).graph
@@ -131,7 +131,7 @@ def test_what_a_gpu_would_round_away_counts_where_there_is_none(tmp_path):
     x = keras.layers.Rescaling(1.0, offset=-4096.0)(x)
     net = randomise(keras.Model(inputs, keras.layers.Conv2D(3, 8)(x)))
     exact = export.export(net, tmp_path / "a", formats="onnx").onnx
-    fp16.simulate(exact, tmp_path / "simulated.onnx")
+    fp16.simulate_fp16(exact, tmp_path / "simulated.onnx")
     batch = {"input": images(9).astype("float32") / 255}
     y, simulated = (
         onnxruntime.InferenceSession(path).run(None, batch)[0] for path in (exact, tmp_path / "simulated.onnx")
@@ -146,7 +146,7 @@ def test_a_first_layer_that_has_most_of_the_weights_is_in_half_precision_too(tmp
     exact = export.export(mlp(), tmp_path / "a", formats="onnx").onnx
     for share in (0.0, 0.25):
         # A quarter of two layers is none.
-        assert fp16.halve(exact, half := tmp_path / "half.onnx", share) == (0, 2)
+        assert fp16.convert_to_fp16(exact, half := tmp_path / "half.onnx", share) == (0, 2)
     assert layers_in_float32(half) == ([False, False], {onnx.TensorProto.FLOAT16})
 
 
@@ -259,7 +259,9 @@ def test_int8_is_calibrated_a_few_examples_at_a_time_whatever_the_batches(artifa
 
     monkeypatch.setattr(int8, "_reader", noted)
     for name, batches in (("whole", [x]), ("parts", [x[:33], x[33:]])):
-        int8.quantise(artifact / "model.onnx", tmp_path / name, [{"input": batch} for batch in batches], "uint8", False)
+        int8.quantise_to_int8(
+            artifact / "model.onnx", tmp_path / name, [{"input": batch} for batch in batches], "uint8", False
+        )
     assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
     assert [sum(sizes) for sizes in ran] == [64, 4, 4] * 2 and max(map(max, ran)) == 4
 
@@ -303,7 +305,7 @@ def test_int8_wants_a_test_that_can_tell(count, labels, drop, message, tmp_path)
 
 @pytest.mark.parametrize(("count", "drop"), [(200, 0.5), (200, 0), (34, 3), (3, 100 / 3), (1, 100)])
 def test_as_many_examples_as_the_drop_takes_are_enough(count, drop):
-    quantisation.check_test(np.zeros(count, int), count, 4, drop)
+    quantisation.check_test_data(np.zeros(count, int), count, 4, drop)
 
 
 @needs_sympy
@@ -332,7 +334,7 @@ def test_a_race_times_both_on_each_batch(artifact):
     ],
 )
 def test_the_processor_decides_how_numbers_are_quantised(machine, flags, activations, reduce_range):
-    chosen = quantisation.settings(machine, flags)
+    chosen = quantisation.choose_settings(machine, flags)
     assert (chosen.activations, chosen.reduce_range) == (activations, reduce_range)
 
 

@@ -228,5 +228,5 @@ def test_a_copy_in_float32_is_given_nothing_that_it_has(monkeypatch):
         model = conv_net()
     given: list[str] = []
     monkeypatch.setattr(float32, "setattr", lambda layer, name, value: given.append(name), raising=False)
-    float32.in_float32(model)
+    float32.convert_to_float32(model)
     assert given == []

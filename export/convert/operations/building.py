@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 
-def floats() -> tuple[int, ...]:
+def float_types() -> tuple[int, ...]:
     """ONNX's types of floats."""
     from onnx import TensorProto
 
@@ -19,19 +19,19 @@ def constant(graph: Any, value: Any, dtype: Any) -> str:
     return str(graph.make_const(make_name("keras_skip"), np.array(value, dtype)).output[0])
 
 
-def number(graph: Any, value: Any, like: str) -> str:
+def constant_like(graph: Any, value: Any, like: str) -> str:
     """Makes a constant of the type of another value, and returns its name."""
     from tf2onnx.utils import map_onnx_to_numpy_type
 
     return constant(graph, value, map_onnx_to_numpy_type(graph.get_dtype(like)))
 
 
-def made(graph: Any, operation: str, *inputs: str, **attributes: Any) -> str:
+def apply(graph: Any, operation: str, *inputs: str, **attributes: Any) -> str:
     """Makes an operation, and returns the name of its result."""
     return str(graph.make_node(operation, list(inputs), attributes).output[0])
 
 
-def replace(graph: Any, node: Any, operation: str, *inputs: str, **attributes: Any) -> None:
+def replace_node(graph: Any, node: Any, operation: str, *inputs: str, **attributes: Any) -> None:
     """Replaces a node with an operation of the same name."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .building import constant, made, replace
+from .building import apply, constant, replace_node
 
 
-def transposed_convolution(graph: Any, node: Any) -> None:
+def convert_transposed_convolution(graph: Any, node: Any) -> None:
     """Replaces Conv2DBackpropInput or Conv3DBackpropInputV2 with ConvTranspose."""
     size, kernel, x, *bias = node.input
     rank = graph.get_rank(kernel)
@@ -28,8 +28,8 @@ def transposed_convolution(graph: Any, node: Any) -> None:
     before, sizes = graph.get_shape(x), graph.get_shape(node.output[0])
     fixed = sizes is not None and all(before[axis] >= 0 and sizes[axis] >= 0 for axis in axes)
 
-    first = made(graph, "Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if last else x
-    weights = made(graph, "Transpose", kernel, perm=[rank - 1, rank - 2, *range(rank - 2)])
+    first = apply(graph, "Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if last else x
+    weights = apply(graph, "Transpose", kernel, perm=[rank - 1, rank - 2, *range(rank - 2)])
     attributes = {"strides": strides, "dilations": dilations, "output_padding": [stride - 1 for stride in strides]}
     if fixed:
         full = [(before[axis] - 1) * s + r for axis, s, r in zip(axes, strides, reach, strict=True)]
@@ -37,23 +37,23 @@ def transposed_convolution(graph: Any, node: Any) -> None:
         starts = [max(o, 0) // 2 if same else 0 for o in over]
         attributes["pads"] = [*starts, *(max(o, 0) - start for o, start in zip(over, starts, strict=True))]
         attributes["output_padding"] = [max(-o, 0) for o in over]
-    y = made(graph, "ConvTranspose", first, weights, *bias, **attributes)
+    y = apply(graph, "ConvTranspose", first, weights, *bias, **attributes)
     if not fixed:
-        y = _cut(graph, y, size, list(axes), strides, same)
+        y = _crop(graph, y, size, list(axes), strides, same)
     perm = [0, *range(2, rank), 1] if last else list(range(rank))
-    replace(graph, node, "Transpose", y, perm=perm)
+    replace_node(graph, node, "Transpose", y, perm=perm)
 
 
-def _cut(graph: Any, y: str, size: str, axes: list[int], strides: list[int], same: bool) -> str:
+def _crop(graph: Any, y: str, size: str, axes: list[int], strides: list[int], same: bool) -> str:
     """Cuts the result out of the full map, whose channels come first."""
     from onnx import TensorProto
 
     spatial = constant(graph, [i + 2 for i in range(len(axes))], np.int64)
-    sizes = made(graph, "Gather", made(graph, "Cast", size, to=TensorProto.INT64), constant(graph, axes, np.int64))
+    sizes = apply(graph, "Gather", apply(graph, "Cast", size, to=TensorProto.INT64), constant(graph, axes, np.int64))
     starts = constant(graph, [0] * len(axes), np.int64)
     if same:
-        padded = made(graph, "Gather", made(graph, "Shape", y), spatial)
-        full = made(graph, "Sub", padded, constant(graph, [stride - 1 for stride in strides], np.int64))
-        over = made(graph, "Max", made(graph, "Sub", full, sizes), starts)
-        starts = made(graph, "Div", over, constant(graph, 2, np.int64))
-    return made(graph, "Slice", y, starts, made(graph, "Add", starts, sizes), spatial)
+        padded = apply(graph, "Gather", apply(graph, "Shape", y), spatial)
+        full = apply(graph, "Sub", padded, constant(graph, [stride - 1 for stride in strides], np.int64))
+        over = apply(graph, "Max", apply(graph, "Sub", full, sizes), starts)
+        starts = apply(graph, "Div", over, constant(graph, 2, np.int64))
+    return apply(graph, "Slice", y, starts, apply(graph, "Add", starts, sizes), spatial)

@@ -27,22 +27,22 @@ class Body:
         self.deadline: asyncio.Timeout | None = None
         # When the window began, the bytes that had arrived by then, and the pace of the window before.
         self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, -1.0
-        self._moved = self._since
+        self._last_arrival = self._since
 
     def pace(self) -> float:
         """Bytes a second in the last complete window, or since the beginning if there is none."""
         now = asyncio.get_running_loop().time()
-        if now - self._moved >= _WINDOW:
+        if now - self._last_arrival >= _WINDOW:
             return 0
         if self._last >= 0:
             return self._last
         seconds = now - self._since
         return self.received / seconds if seconds >= _BEGINNING else math.inf
 
-    def moved(self, size: int) -> None:
+    def count_arrived(self, size: int) -> None:
         """Counts bytes that have arrived."""
         self.received += size
-        self._moved = now = asyncio.get_running_loop().time()
+        self._last_arrival = now = asyncio.get_running_loop().time()
         if (seconds := now - self._since) >= _WINDOW:
             self._last = (self.received - self._before) / seconds
             self._since, self._before = now, self.received
@@ -58,11 +58,11 @@ class Bodies:
 
     def __init__(self, limit: int, timeout: int) -> None:
         self._limit, self._timeout = limit, timeout
-        self._held = 0
+        self._reserved_bytes = 0
         self._arriving: set[Body] = set()
 
     @contextmanager
-    def reserved(self, size: int) -> Iterator[Body]:
+    def reserve(self, size: int) -> Iterator[Body]:
         """Reserves memory for a body until its request is answered.
 
         Raises:
@@ -73,9 +73,9 @@ class Bodies:
             self.grow(body, size)
             yield body
         finally:
-            self._held -= body.size
+            self._reserved_bytes -= body.size
 
-    async def received(self, parts: AsyncIterator[bytes], body: Body, largest: int) -> bytes:
+    async def receive(self, parts: AsyncIterator[bytes], body: Body, largest: int) -> bytes:
         """Receives a body up to the largest size.
 
         Raises:
@@ -87,7 +87,7 @@ class Bodies:
             async with asyncio.timeout(None) as body.deadline:
                 self._arriving.add(body)
                 async for part in parts:
-                    body.moved(len(part))
+                    body.count_arrived(len(part))
                     if body.received > largest:
                         raise too_large(largest)
                     self.grow(body, body.received)
@@ -108,8 +108,8 @@ class Bodies:
         """
         if size <= max(SMALL, body.size):
             return
-        self._make_room(self._held + size - body.size - self._limit)
-        self._held += size - body.size
+        self._make_room(self._reserved_bytes + size - body.size - self._limit)
+        self._reserved_bytes += size - body.size
         body.size = size
 
     def _make_room(self, missing: int) -> None:
@@ -126,7 +126,7 @@ class Bodies:
 
     def _evict(self, body: Body) -> None:
         self._arriving.discard(body)
-        self._held -= body.size
+        self._reserved_bytes -= body.size
         body.size = 0
         assert body.deadline is not None
         body.deadline.reschedule(0)

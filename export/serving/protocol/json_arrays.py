@@ -24,7 +24,7 @@ _CHUNK = 2**15
 _TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 
-def parsed(text: bytes) -> Any:
+def parse_json(text: bytes) -> Any:
     """Reads JSON, in which numbers are finite.
 
     Raises:
@@ -41,7 +41,7 @@ def parsed(text: bytes) -> Any:
         raise RequestError(f"Expected the body to be JSON. Received: {error}") from error
 
 
-def array_of(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+def make_array(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """Makes an array of numbers that are flat, or nested like its shape.
 
     Raises:
@@ -52,23 +52,23 @@ def array_of(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) 
     if not whole or len(data) != whole[0]:
         raise RequestError(f"Expected as much data as shape {list(shape)} has. Received: {len(data)} in {name}")
     # Nothing is allocated for a shape before its numbers are there.
-    arrays = [_converted(name, piece, dtype) for piece in _pieces(name, data, whole)]
+    arrays = [_convert(name, piece, dtype) for piece in _split_numbers(name, data, whole)]
     return (np.concatenate(arrays) if arrays else np.empty(0, dtype)).reshape(shape)
 
 
-def _pieces(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterator[list[Any]]:
+def _split_numbers(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterator[list[Any]]:
     """The numbers of nested lists in flat pieces. The outermost list is as long as the shape says."""
     row = math.prod(shape[1:])
     if row > _CHUNK:
         for part in data:
-            yield from _pieces(name, _flat(name, [part], shape[1:2]), shape[1:])
+            yield from _split_numbers(name, _flatten(name, [part], shape[1:2]), shape[1:])
         return
     step = _CHUNK // max(1, row)
     for i in range(0, len(data), step):
-        yield _flat(name, data[i : i + step], shape[1:])
+        yield _flatten(name, data[i : i + step], shape[1:])
 
 
-def _flat(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
+def _flatten(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
     """Flattens lists, level by level, and checks the lists of a level before it opens them."""
     for size in shape:
         if set(map(type, values)) - {list} or set(map(len, values)) - {size}:
@@ -77,7 +77,7 @@ def _flat(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
     return values
 
 
-def _converted(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
+def _convert(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
     """Converts numbers to a type that holds every one of them."""
     types = set(map(type, values))
     if list in types:

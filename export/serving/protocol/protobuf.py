@@ -20,12 +20,12 @@ def check_fields(message: bytes) -> None:
                 count += 1
                 if count > _MOST:
                     raise RequestError(f"Expected at most {_MOST} fields in a message, numbers packed. Received: more")
-                tag, at = _varint(message, at)
+                tag, at = _read_varint(message, at)
                 kind, number = tag & 7, (tag & 0xFFFFFFFF) >> 3
                 if kind == _VARINT:
-                    _, at = _varint(message, at)
+                    _, at = _read_varint(message, at)
                 elif kind == _BYTES:
-                    length, at = _varint(message, at)
+                    length, at = _read_varint(message, at)
                     if number in messages:
                         left.append((at, min(at + length, end), messages[number]))
                     at += length
@@ -36,7 +36,7 @@ def check_fields(message: bytes) -> None:
         return
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while (byte := data[at]) > 127:
         value |= (byte & 127) << shift

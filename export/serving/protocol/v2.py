@@ -17,7 +17,7 @@ import orjson
 from ...storage.arrays import Batch
 from ..errors import RequestError
 from .datatypes import DATATYPES
-from .json_arrays import array_of, parsed
+from .json_arrays import make_array, parse_json
 
 HEADER_LENGTH = "inference-header-content-length"
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
@@ -59,13 +59,13 @@ def parse_request(
     Raises:
         RequestError: If it is not what the protocol says.
     """
-    size = _header_size(body, header_length)
-    content = parsed(body[:size])
+    size = _read_header_size(body, header_length)
+    content = parse_json(body[:size])
     _check(isinstance(content, dict), "the body to be a JSON object", content)
-    return read_request(content, memoryview(body)[size:], check_tensor)
+    return read_content(content, memoryview(body)[size:], check_tensor)
 
 
-def read_request(
+def read_content(
     content: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
 ) -> InferRequest:
     """Reads an inference request from what is in its JSON, and from the binary data behind it.
@@ -89,12 +89,12 @@ def read_request(
         name = tensor.get("name")
         _check(isinstance(name, str), "an input to have a name", name)
         _check(name not in inputs, "each input once", name)
-        inputs[name], raw = _array(name, tensor, raw, check_tensor)
+        inputs[name], raw = _read_array(name, tensor, raw, check_tensor)
     if len(raw):
         raise RequestError(f"Expected no bytes after the data of the inputs. Received: {len(raw)} more")
-    parameters = _parameters(content, "the request")
+    parameters = _read_parameters(content, "the request")
     return InferRequest(
-        identity, inputs, _wanted(content.get("outputs")), _flag(parameters, "binary_data_output", False)
+        identity, inputs, _read_outputs(content.get("outputs")), _read_flag(parameters, "binary_data_output", False)
     )
 
 
@@ -124,7 +124,7 @@ def render_response(request: InferRequest, model: str, version: str, outputs: Ba
             "shape": list(outputs[name].shape),
         }
         if binary:
-            parts.append(_little_endian(array).tobytes())
+            parts.append(_to_little_endian(array).tobytes())
             tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         elif not is_finite(array):
             raise RequestError(f"Expected input for which {name} is finite. Received: NaN or infinity in {name}")
@@ -147,15 +147,15 @@ def is_finite(array: np.ndarray) -> bool:
 
 def _check(holds: Any, expected: str, received: Any) -> None:
     if not holds:
-        raise RequestError(f"Expected {expected}. Received: {_short(received)}")
+        raise RequestError(f"Expected {expected}. Received: {_shorten(received)}")
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = "nothing" if value is None else repr(value) if not isinstance(value, list | dict) else type(value).__name__
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _header_size(body: bytes, header_length: str | None) -> int:
+def _read_header_size(body: bytes, header_length: str | None) -> int:
     if header_length is None:
         return len(body)
     _check(header_length.isascii() and header_length.isdigit(), f"{HEADER_LENGTH} to be a number", header_length)
@@ -166,7 +166,7 @@ def _header_size(body: bytes, header_length: str | None) -> int:
     return int(header_length)
 
 
-def _parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
+def _read_parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
     parameters = owner.get("parameters", {})
     _check(isinstance(parameters, dict), f"the parameters of {of} to be a JSON object", parameters)
     for name in _FOREIGN:
@@ -175,24 +175,24 @@ def _parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
     return parameters
 
 
-def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+def _read_flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
     value = parameters.get(name, default)
     _check(isinstance(value, bool), f"{name} to be true or false", value)
     return value
 
 
-def _wanted(outputs: Any) -> dict[str, bool]:
+def _read_outputs(outputs: Any) -> dict[str, bool]:
     wanted: dict[str, bool] = {}
     _check(outputs is None or isinstance(outputs, list), "outputs to be a list", outputs)
     for output in outputs or ():
         _check(isinstance(output, dict) and isinstance(output.get("name"), str), "an output to have a name", output)
         name = output["name"]
         _check(name not in wanted, "each output once", name)
-        wanted[name] = _flag(_parameters(output, name), "binary_data", False)
+        wanted[name] = _read_flag(_read_parameters(output, name), "binary_data", False)
     return wanted
 
 
-def _array(
+def _read_array(
     name: str, tensor: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
 ) -> tuple[np.ndarray, memoryview]:
     """Reads one input; gives what is left of the binary data."""
@@ -204,11 +204,11 @@ def _array(
     _check(dtype is not None, f"the datatype of {name} to be one of {', '.join(_DTYPES)}", datatype)
     assert dtype is not None and isinstance(datatype, str)
     check_tensor(name, shape, datatype)
-    size = _parameters(tensor, name).get("binary_data_size")
+    size = _read_parameters(tensor, name).get("binary_data_size")
     if size is None:
         data = tensor.get("data")
         _check(isinstance(data, list), f"{name} to have data, a list", data)
-        return array_of(name, data or [], shape, dtype), raw
+        return make_array(name, data or [], shape, dtype), raw
     _check("data" not in tensor, f"{name} to have data or binary_data_size", "both")
     _check(type(size) is int and size >= 0, f"the binary_data_size of {name} to be a number of bytes", size)
     expected = math.prod(shape) * dtype.itemsize
@@ -223,11 +223,11 @@ def _array(
     return values.reshape(shape), raw[size:]
 
 
-def _little_endian(array: np.ndarray) -> np.ndarray:
+def _to_little_endian(array: np.ndarray) -> np.ndarray:
     return array if sys.byteorder == "little" else array.byteswap()
 
 
-def datatypes(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def describe_tensors(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Describes inputs or outputs of artifact.json in the protocol's words."""
     return [
         {
