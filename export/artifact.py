@@ -10,31 +10,32 @@ Both models take raw input and give what `activation` says; preprocessing is par
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .convert.onnx_model import DEFAULT_OPSET, describe_file, write_onnx
+from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
+from .description import describe
 from .errors import ExportError
 from .model.endpoint import Endpoint, add_gates, make_endpoint
 from .model.inputs import count_examples
 from .precision.quantisation import check_test_data, rewrite_in_fp16, rewrite_in_int8
-from .precision.tolerances import FP16, FP32, INT8, PRECISIONS
+from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
 from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
-from .runtime.providers import DEVICES
+from .runtime.providers import Device, check_device
 from .storage import onnx_files
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from .storage.publishing import publish
+from .storage.schema import FORMATS, Activation, Layout
 
-FORMATS = ("saved_model", "onnx")
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class Artifact:
     path: Path
     metadata: dict[str, Any]
     parity: dict[str, Any]
+
+    def __repr__(self) -> str:
+        precision, difference = self.parity["precision"]["name"], self.parity["max_abs_diff"]
+        return (
+            f"Artifact({str(self.path)!r}, formats={self.metadata['formats']}, precision={precision!r}, "
+            f"max_abs_diff={difference:.2g})"
+        )
 
     @property
     def weak(self) -> dict[str, str]:
@@ -68,21 +76,21 @@ class Artifact:
 
 
 def export(
-    model: Any,
+    model: "keras.Model",
     path: str | Path,
     *,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
-    activation: str | None = None,
-    labels: Sequence[Any] | None = None,
+    activation: Activation | None = None,
+    labels: Sequence[str] | None = None,
     samples: Any = None,
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
-    precision: str = FP32,
+    precision: Precision = FP32,
     calibration: Any = None,
     test: tuple[Any, Any] | None = None,
     max_accuracy_drop: float = 0.5,
-    layout: str | None = None,
-    device: str | None = None,
+    layout: Layout | None = None,
+    device: Device | None = None,
     name: str | None = None,
     gates: bool = False,
     overwrite: bool = False,
@@ -145,79 +153,91 @@ def export(
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
-    formats = _resolve_formats(formats, precision, device)
+    formats = _resolve_formats(formats, precision)
+    check_device(device, optional=True)
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
     endpoint = add_gates(endpoint) if gates else endpoint
     calibration = samples if calibration is None else calibration
-    labelled = _int8_data(endpoint, test, calibration, max_accuracy_drop) if precision == INT8 else None
+    data = _check_int8_data(endpoint, calibration, test, max_accuracy_drop) if precision == INT8 else None
     reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
-    _check_labels(labels, endpoint, answers)
-    # What becomes int8 is proven in fp32 first, and then judged by accuracy and time.
-    held = FP32 if precision == INT8 else precision
+    names = _check_labels(labels, endpoint, answers)
+    # int8 is proven in fp32 first, and then judged by its accuracy and its time.
+    proven = FP32 if precision == INT8 else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
-        folder.mkdir()
-        if "saved_model" in formats:
-            write_saved_model(endpoint, folder / SAVED_MODEL)
-        if "onnx" in formats:
-            write_onnx(endpoint, folder / ONNX, opset, labels)
-        parity, narrowed = _prove_forms(reference, folder, formats, opset, held, device)
-        allowed, batchable = reference.allowed(held), reference.is_batchable()
-        if labelled:
-            narrowed = rewrite_in_int8(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
+        _write_forms(endpoint, folder, formats, opset, names)
+        parity, record = _prove_forms(reference, folder, formats, opset, proven, device)
+        allowed, batchable = reference.allowed(proven), reference.is_batchable()
+        if data:
+            record = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
             parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
-        parity |= {"precision": {"name": precision, **narrowed}, "seed": seed}
+        parity |= {"precision": {"name": precision, **record}, "seed": seed}
         parity["recorded"] = record_samples(folder / SAMPLES, reference, allowed)
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
-        about: dict[str, Any] = {"name": name or model.name, "batchable": batchable}
-        about["labels"] = None if labels is None else [str(label) for label in labels]
-        about |= _describe(endpoint, folder, answers, precision)
-        manifest = write_manifest(folder, about)
+        about = {"name": name or model.name, "batchable": batchable, "labels": names}
+        manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
     return Artifact(Path(path), manifest, parity)
 
 
+def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tuple[str, ...]:
+    if precision not in PRECISIONS:
+        raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
+    if formats is None:
+        formats = tuple(FORMATS) if precision == FP32 else ("onnx",)
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    if not formats or not set(formats) <= set(FORMATS):
+        raise ValueError(f"Expected formats to be some of {tuple(FORMATS)}. Received: formats={formats!r}")
+    if precision != FP32 and formats != ("onnx",):
+        raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
+    return formats
+
+
+def _write_forms(
+    endpoint: Endpoint, folder: Path, formats: Sequence[str], opset: int, labels: Sequence[str] | None
+) -> None:
+    folder.mkdir()
+    if "saved_model" in formats:
+        write_saved_model(endpoint, folder / SAVED_MODEL)
+    if "onnx" in formats:
+        write_onnx(endpoint, folder / ONNX, opset, labels)
+
+
 def _prove_forms(
-    reference: Reference, folder: Path, formats: Sequence[str], opset: int, precision: str, device: str | None
+    reference: Reference,
+    folder: Path,
+    formats: Sequence[str],
+    opset: int,
+    precision: Precision,
+    device: Device | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compares the forms in a folder, makes the fp16 file, and returns the proof and the record of the conversion."""
-    narrowed: dict[str, Any] = {}
+    """Compares the forms in a folder with Keras, and rewrites the ONNX file in fp16 for that precision.
+
+    Returns:
+        The proof, and the record of the rewriting.
+    """
+    record: dict[str, Any] = {}
     if precision == FP16:
 
         def judge(file: Path, simulated: Path, last: bool) -> dict[str, Any]:
             return prove(reference, onnx=file, simulated=simulated, precision=precision, device=device, locate=last)
 
-        narrowed, parity = rewrite_in_fp16(folder / ONNX, judge)
+        record, parity = rewrite_in_fp16(folder / ONNX, judge)
     else:
         run = load_saved_model(folder / SAVED_MODEL) if "saved_model" in formats else None
         onnx = folder / ONNX if "onnx" in formats else None
         parity = prove(reference, saved_model=run, onnx=onnx, precision=precision, device=device)
     if "onnx" in formats:
-        parity = strengthen_proof(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
-    return parity, narrowed
+        parity = strengthen_proof(reference, parity, lambda scaled, file: write_onnx(scaled, file, opset), folder)
+    return parity, record
 
 
-def _resolve_formats(formats: Sequence[str] | None, precision: str, device: str | None) -> tuple[str, ...]:
-    if precision not in PRECISIONS:
-        raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
-    if formats is None:
-        formats = FORMATS if precision == FP32 else ("onnx",)
-    formats = (formats,) if isinstance(formats, str) else tuple(formats)
-    if not formats or not set(formats) <= set(FORMATS):
-        raise ValueError(f"Expected formats to be of {FORMATS}. Received: formats={formats!r}")
-    if precision != FP32 and formats != ("onnx",):
-        raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
-    if device is not None and device not in DEVICES:
-        raise ValueError(f"Expected device to be one of {(*DEVICES, None)}. Received: device={device!r}")
-    return formats
-
-
-def _int8_data(
-    endpoint: Endpoint, test: tuple[Any, Any] | None, given: Any, max_accuracy_drop: float
+def _check_int8_data(
+    endpoint: Endpoint, samples: Any, test: tuple[Any, Any] | None, max_accuracy_drop: float
 ) -> tuple[Batch, Batch, np.ndarray]:
-    """The calibration inputs, test inputs and test labels of int8."""
-    calibration = check_samples(endpoint, given)
+    """Returns the calibration inputs, the test inputs and the test labels, or raises an error that says what lacks."""
+    calibration = check_samples(endpoint, samples)
     if test is None or calibration is None:
         missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]
         raise ValueError(
@@ -226,7 +246,7 @@ def _int8_data(
         )
     shapes = endpoint.output_shapes
     if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
+        raise ValueError(f"Expected a classifier for precision='int8'. Received: outputs of the shapes {shapes}")
     inputs, labels = check_samples(endpoint, test[0]), np.asarray(test[1])
     assert inputs is not None
     if (size := 4 * endpoint.model.count_params()) > onnx_files.LARGEST:
@@ -235,57 +255,13 @@ def _int8_data(
     return calibration, inputs, labels
 
 
-def _check_labels(labels: Sequence[Any] | None, endpoint: Endpoint, expected: Batch) -> None:
+def _check_labels(labels: Sequence[str] | None, endpoint: Endpoint, expected: Batch) -> list[str] | None:
     if labels is None:
-        return
-    if len(endpoint.answers) != 1:
-        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(endpoint.answers)}")
-    classes = expected[endpoint.answers[0]].shape[-1]
+        return None
+    if len(endpoint.model_outputs) != 1:
+        outputs = ", ".join(endpoint.model_outputs)
+        raise ValueError(f"Expected a network with one output for labels. Received: the outputs {outputs}")
+    classes = expected[endpoint.model_outputs[0]].shape[-1]
     if len(labels) != classes:
         raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
-
-
-def _describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: str) -> dict[str, Any]:
-    floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
-    exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
-    raw = endpoint.inputs[0].preprocessing
-    about = {
-        "formats": [name for name, file in (("saved_model", SAVED_MODEL), ("onnx", ONNX)) if (folder / file).exists()],
-        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in endpoint.inputs],
-        "outputs": [
-            {"name": name, "shape": [None, *shape[1:]] if shape else [], "dtype": expected[name].dtype.name}
-            for name, shape in zip(endpoint.outputs, endpoint.output_shapes, strict=True)
-        ],
-        "preprocessing": raw.to_dict() if raw else None,
-        "activation": endpoint.activation,
-        "layout": endpoint.layout,
-        "precision": {
-            "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
-            "trained": endpoint.trained_precision or exported,
-        },
-        "versions": _list_versions(),
-    }
-    if endpoint.gates is not None:
-        about["gates"] = endpoint.gates.to_dict()
-    return about | (describe_file(folder / ONNX) if (folder / ONNX).is_file() else {})
-
-
-def _list_versions() -> dict[str, str]:
-    import keras
-    import onnx
-    import onnxruntime
-    import tensorflow as tf
-    import tf2onnx
-
-    modules = {
-        "keras": keras,
-        "numpy": np,
-        "onnx": onnx,
-        "onnxruntime": onnxruntime,
-        "tensorflow": tf,
-        "tf2onnx": tf2onnx,
-    }
-    versions = {name: module.__version__ for name, module in modules.items()}
-    with suppress(metadata.PackageNotFoundError):
-        versions["keras-skip"] = metadata.version("keras-skip")
-    return versions
+    return [str(label) for label in labels]

@@ -1,7 +1,7 @@
 """A Keras model as an ONNX file or a SavedModel, each proven to compute what Keras does."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
@@ -12,16 +12,20 @@ from .proof.prove import prove
 from .proof.reference import compute_reference
 from .storage import onnx_files
 from .storage.publishing import publish
+from .storage.schema import Activation, Layout
+
+if TYPE_CHECKING:
+    import keras
 
 
 def to_onnx(
-    model: Any,
+    model: "keras.Model",
     path: str | Path,
     *,
     opset: int = DEFAULT_OPSET,
     preprocessing: Preprocessing | dict[str, Any] | None = None,
-    activation: str | None = None,
-    layout: str | None = None,
+    activation: Activation | None = None,
+    layout: Layout | None = None,
     samples: Any = None,
     overwrite: bool = False,
     atol: float | None = None,
@@ -75,12 +79,12 @@ def to_onnx(
 
 
 def to_saved_model(
-    model: Any,
+    model: "keras.Model",
     path: str | Path,
     *,
     preprocessing: Preprocessing | dict[str, Any] | None = None,
-    activation: str | None = None,
-    layout: str | None = None,
+    activation: Activation | None = None,
+    layout: Layout | None = None,
     samples: Any = None,
     overwrite: bool = False,
     atol: float | None = None,

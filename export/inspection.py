@@ -11,7 +11,7 @@ from .convert.onnx_model import check_onnx
 from .convert.structure import count_operations
 from .errors import VerificationError
 from .runtime.processes import run_tasks
-from .runtime.providers import CPU, DEVICES
+from .runtime.providers import CPU, DEVICES, Device, check_device
 from .runtime.worker import ANSWER, INPUTS, PROFILE
 from .storage.arrays import Batch, write_batches
 from .storage.manifest import MANIFEST, ONNX, read_manifest
@@ -24,7 +24,7 @@ _ELEMENTS = 2**28
 
 
 def inspect(
-    path: str | Path, *, batch_size: int = 1, runs: int = 20, device: str = "cpu", size: int = _SIZE
+    path: str | Path, *, batch_size: int = 1, runs: int = 20, device: Device = "cpu", size: int = _SIZE
 ) -> dict[str, Any]:
     """Lists the contents of an artifact or an ONNX file, and measures each operation under onnxruntime.
 
@@ -52,8 +52,7 @@ def inspect(
         >>> inspect("classifier")["kernels"][0]
         {'name': 'FusedConv', 'count': 19, 'microseconds': 812.4, 'share': 0.91}
     """
-    if device not in DEVICES:
-        raise ValueError(f"Expected device to be one of {tuple(DEVICES)}. Received: device={device!r}")
+    check_device(device)
     for name, value in (("batch_size", batch_size), ("runs", runs), ("size", size)):
         if value < 1:
             raise ValueError(f"Expected {name} to be at least 1. Received: {name}={value}")

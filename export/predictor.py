@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import ExportError, VerificationError
 from .model.inputs import Raw, check_inputs, count_examples, split_batch
-from .runtime.providers import DEVICES
+from .runtime.providers import DEVICES, Device, check_device
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
 from .storage.arrays import Batch
@@ -32,11 +32,11 @@ class Predictor:
         inputs: What the graph takes.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu", options: Any = None) -> None:
+    def __init__(self, path: str | Path, device: Device = "cpu", options: Any = None) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
-        if device not in DEVICES:
-            raise ValueError(f'Expected device to be "cpu" or "cuda". Received: device={device!r}')
+        check_device(device)
+        self._folder, self._device = folder, device
         file = folder / ONNX
         if "onnx" not in self.metadata["formats"]:
             raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
@@ -51,6 +51,14 @@ class Predictor:
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device], options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
+
+    def __repr__(self) -> str:
+        precision = self.metadata.get("precision", {}).get("exported")
+        inputs = [raw.name for raw in self.inputs]
+        return (
+            f"Predictor({str(self._folder)!r}, device={self._device!r}, precision={precision!r}, {inputs=}, "
+            f"outputs={self._outputs})"
+        )
 
     def _check_hash(self, file: Path) -> None:
         if hash_file(file) != self.metadata["files"].get(file.name):
@@ -153,7 +161,7 @@ def check_outputs(outputs: Batch, count: int) -> Batch:
     return outputs
 
 
-def load(artifact: str | Path, *, device: str = "cpu") -> Predictor:
+def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
     """Loads an artifact for prediction, with onnxruntime alone.
 
     Args:

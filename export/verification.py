@@ -16,11 +16,12 @@ from .convert.onnx_model import check_onnx, describe_model
 from .convert.saved_model import check_saved_model, load_saved_model, saved_model_tensors
 from .errors import ExportError, VerificationError, error_line
 from .model.inputs import Raw, draw_inputs, set_recorded_sizes
-from .proof.parity import compare, count_channels, split_channels
+from .proof.channels import count_channels, split_channels
+from .proof.parity import compare
 from .proof.prove import summarise
 from .proof.recording import read_recorded
 from .runtime.processes import run_everywhere
-from .runtime.providers import DEVICES
+from .runtime.providers import Device, check_device
 from .storage.agreement import check_onnx_agrees, check_tensors
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest, why_not_batchable
@@ -30,7 +31,7 @@ _FRESH_BATCHES = (1, 3, 16)
 _REFERENCE = "Keras, recorded at export"
 
 
-def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]:
+def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, Any]:
     """Verifies an artifact.
 
     Every file is compared with its hash, and artifact.json with the models, and onnx's checker runs. onnxruntime in
@@ -58,8 +59,7 @@ def verify(artifact: str | Path, *, device: str | None = None) -> dict[str, Any]
         >>> verify("classifier")["max_abs_diff"]
         1.1920929e-07
     """
-    if device is not None and device not in DEVICES:
-        raise ValueError(f"Expected device to be one of {(*DEVICES, None)}. Received: device={device!r}")
+    check_device(device, optional=True)
     folder = Path(artifact)
     manifest = read_manifest(folder)
     files = check_files(folder, manifest)
@@ -94,7 +94,7 @@ def _match_scale(raw: Raw, recorded: list[np.ndarray]) -> Raw:
 
 
 def _run_forms(
-    folder: Path, manifest: Mapping[str, Any], batches: dict[str, Batch], device: str | None
+    folder: Path, manifest: Mapping[str, Any], batches: dict[str, Batch], device: Device | None
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
     """What every form gives on every batch, and why some are not there."""
     outputs: dict[str, dict[str, Batch]] = {}

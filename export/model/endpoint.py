@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ExportError, error_line
 from ..preprocessing import Preprocessing
 from ..storage.arrays import Batch
-from ..storage.schema import ACTIVATIONS, LAYOUTS, PROBABILITIES
+from ..storage.schema import ACTIVATIONS, LAYOUTS, PROBABILITIES, Activation, Layout
 from .float32 import convert_to_float32
 from .inputs import Raw, find_bounds, find_sizes, make_zeros
 from .layout import check_layout, is_channels_first, move_array_channels, move_channels, move_shape_channels
@@ -59,7 +59,7 @@ class Endpoint:
     signature: Signature
     inputs: tuple[Raw, ...]
     outputs: tuple[str, ...]
-    activation: str | None
+    activation: Activation | None
     moves_channels: bool
     channels_first: bool
     trained_precision: str | None
@@ -113,7 +113,7 @@ class Endpoint:
         return ops.cast(x, own.dtype)
 
     @property
-    def answers(self) -> tuple[str, ...]:
+    def model_outputs(self) -> tuple[str, ...]:
         """Names of the outputs that are the model's own."""
         return self.outputs if self.gates is None else self.outputs[:-1]
 
@@ -128,7 +128,7 @@ class Endpoint:
         ]
 
     @property
-    def layout(self) -> str | None:
+    def layout(self) -> Layout | None:
         """Where images have their channels at the edge of the graph, if it takes any."""
         if not any(len(raw.shape) > 3 for raw in self.inputs):
             return None
@@ -168,8 +168,8 @@ class Endpoint:
 def make_endpoint(
     model: Any,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
-    activation: str | None = None,
-    layout: str | None = None,
+    activation: Activation | None = None,
+    layout: Layout | None = None,
     samples: Any = None,
 ) -> Endpoint:
     """Surrounds a model with preprocessing and activation.

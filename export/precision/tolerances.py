@@ -16,8 +16,12 @@ The export measures how far it is from Keras, and records that, with some room, 
 """
 
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
-FP32, FP16, INT8 = "fp32", "fp16", "int8"
+Precision = Literal["fp32", "fp16", "int8"]
+FP32: Final = "fp32"
+FP16: Final = "fp16"
+INT8: Final = "int8"
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,14 @@ class Tolerance:
     rtol: float
     agreement: float = 1.0
     roundings: int = 16
-    dtype: str = "float32"
+    dtype: Literal["float32", "float16"] = "float32"
     most: float = 1.0
 
 
-TOLERANCES = {
+TOLERANCES: dict[Precision, Tolerance] = {
     FP32: Tolerance(atol=1e-5, rtol=2e-5),
     FP16: Tolerance(atol=5e-3, rtol=2.5e-3, agreement=0.99, roundings=4, dtype="float16", most=1e-2),
     # Finite and of the right shape; accuracy and time judge the rest.
     INT8: Tolerance(atol=1.0, rtol=1.0, agreement=0.0),
 }
-PRECISIONS = tuple(TOLERANCES)
+PRECISIONS = get_args(Precision)

@@ -11,12 +11,14 @@ import numpy as np
 from ..errors import ParityError
 from ..model.endpoint import Endpoint
 from ..model.inputs import count_examples
-from ..precision.tolerances import FP32, TOLERANCES
+from ..precision.tolerances import FP32, TOLERANCES, Precision
 from ..runtime.processes import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
+from ..runtime.providers import Device
 from ..storage.arrays import Batch, write_batches
-from ..storage.schema import PROBABILITIES
+from ..storage.schema import PROBABILITIES, Activation
 from .first_difference import find_difference_from_keras, find_difference_from_plain
 from .logits import match_layout, run_to_logits
+from .measures import Decision
 from .parity import Parity, compare
 from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, choose_decision
 from .reference import BEFORE, Reference
@@ -25,7 +27,7 @@ _RECORDED_BYTES = 16 * 2**20
 # For int8: how much more than was measured a later verification allows, as a factor and as a difference.
 _ROOM, _MORE = 1.5, 0.01
 # The kind of decision of the logits of an activation.
-_LOGITS = {"softmax": "argmax", "sigmoid": "sign", None: None}
+_LOGITS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "sign", None: None}
 
 
 def prove(
@@ -34,8 +36,8 @@ def prove(
     saved_model: Callable[[Batch], Batch] | None = None,
     onnx: Path | None = None,
     simulated: Path | None = None,
-    precision: str = FP32,
-    device: str | None = None,
+    precision: Precision = FP32,
+    device: Device | None = None,
     locate: bool = True,
 ) -> dict[str, Any]:
     """Compares forms of a model with Keras.
@@ -135,7 +137,7 @@ def _join(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, 
 class _Judge:
     """Compares answers with a reference, by the tolerances of a precision."""
 
-    def __init__(self, reference: Reference, precision: str) -> None:
+    def __init__(self, reference: Reference, precision: Precision) -> None:
         self.reference = reference
         self.activation = reference.endpoint.activation
         self.agreement = TOLERANCES[precision].agreement
@@ -185,7 +187,7 @@ class _Judge:
         )
 
 
-def measure_difference(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
+def measure_difference(reference: Reference, model: Path, device: Device | None) -> dict[str, Any]:
     """Compares an ONNX file with Keras, and takes the measured difference, with some room, as the tolerance."""
     answers, absent = run_everywhere(model, reference.inputs, device)
     expected, gates = reference.expected, reference.endpoint.gates

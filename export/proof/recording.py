@@ -11,14 +11,15 @@ from ..storage.agreement import check_batch
 from ..storage.arrays import Batch, read_batches
 from ..storage.manifest import PARITY, SAMPLES, gates_output
 from ..storage.safety import check_arrays, read_json
-from ..storage.schema import PROBABILITIES
+from ..storage.schema import PROBABILITIES, Activation
+from .measures import Decision
 
 # These prefixes of their names say what the arrays of a recorded batch are.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
-_DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+_DECISIONS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 
 
-def choose_decision(activation: str | None, gates: str | None) -> str | None | dict[str, str | None]:
+def choose_decision(activation: Activation | None, gates: str | None) -> Decision | dict[str, Decision]:
     """What the outputs decide, as `compare` takes it. Gates, in the output of that name, decide nothing."""
     decision = _DECISIONS[activation]
     return decision if gates is None or decision is None else {PROBABILITIES: decision}

@@ -14,9 +14,10 @@ import numpy as np
 from ..errors import ParityError
 from ..model.endpoint import Endpoint, samples_by_input
 from ..model.inputs import check_inputs, count_examples, draw_inputs, split_samples
-from ..precision.tolerances import FP32, TOLERANCES
+from ..precision.tolerances import FP32, TOLERANCES, Precision
 from ..storage.arrays import Batch
-from .parity import compare, largest_value, measure_ranges
+from .channels import largest_value, measure_ranges
+from .parity import compare
 from .rounding import UNITS, Noise, measure_noise
 
 BATCH_SIZES = (1, 2, 7, 32)
@@ -77,7 +78,7 @@ class Reference:
             self._noise[dtype] = measure_noise(self._answer_batch, model, self.inputs, self.answers, unit, self.seed)
         return self._noise[dtype]
 
-    def allowed(self, precision: str = FP32) -> dict[str, np.ndarray]:
+    def allowed(self, precision: Precision = FP32) -> dict[str, np.ndarray]:
         """How far a form may differ in each channel of each answer."""
         chosen, own = TOLERANCES[precision], TOLERANCES[FP32]
         found = {}
@@ -157,7 +158,7 @@ class Reference:
             np.ravel(np.argmax(y, -1) == np.argmax(expected[name][output], -1))
             for name, outputs in given.items()
             for output, y in outputs.items()
-            if output in self.endpoint.answers and y.ndim > 0
+            if output in self.endpoint.model_outputs and y.ndim > 0
         ]
         return {
             "trained_precision": self.endpoint.trained_precision,

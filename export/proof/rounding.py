@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..storage.arrays import Batch
-from .parity import count_channels, split_channels
+from .channels import count_channels, split_channels
 
 # One rounding in each type.
 UNITS = {"float32": 2.0**-23, "float16": 2.0**-11, "bfloat16": 2.0**-8}

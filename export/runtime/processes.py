@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DeviceError, ExportError
 from ..limits import watch_process
 from ..storage.arrays import Batch, read_batches, write_batches
-from .providers import CPU, CUDA
+from .providers import CPU, CUDA, Device
 from .worker import ANSWER, FAILURE, INPUTS, JOB, RUN
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.worker import main; main(sys.argv[2])"
@@ -61,7 +61,7 @@ def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) 
 
 
 def run_everywhere(
-    model: Path, batches: Mapping[str, Batch], device: str | None = None
+    model: Path, batches: Mapping[str, Batch], device: Device | None = None
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
     """Runs an ONNX file in every way it will be run, each provider in a process of its own.
 

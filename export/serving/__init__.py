@@ -23,19 +23,19 @@ that would be replaced, and what remained were the routes, at the price of some 
     _ray.py          the same application in each replica on Ray Serve
 """
 
-import socket
-import ssl
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..errors import error_line
+from ..runtime.providers import Device
 from ..storage.manifest import check_files, read_manifest
+from .startup import listen, missing_extra, read_token
 
-# The most open files that macOS lets a process have, whatever it says.
-_MACOS_FILES = 10240
+if TYPE_CHECKING:
+    from .application import Service
+    from .grpc_server import GrpcServer
+    from .model import Limits
+    from .observation import Metrics
 
 
 def serve(
@@ -43,7 +43,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     grpc_port: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     max_batch_size: int = 32,
     max_delay: float = 0.002,
     queue: int = 256,
@@ -88,59 +88,39 @@ def serve(
         >>> serve("runs/resnet20/export", port=8000)
     """
     try:
-        import uvicorn
-
         from .application import Service
-        from .http_server import Protocol, Server
-        from .model import Limits, Model, index_models, split_name, warm_up
-        from .observation import SERVER, Metrics, format_address, start_logging
+        from .http_server import Server, make_config
+        from .model import Limits, load_models, warm_up
+        from .observation import SERVER, Metrics, announce, start_logging
     except ModuleNotFoundError as error:
-        raise _missing_extra("serve", error) from error
+        raise missing_extra("serve", error) from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
-    token = None if token_file is None else _read_token(Path(token_file))
-    models = index_models([Model(*split_name(artifact), device, limits, metrics) for artifact in artifacts])
+    token = read_token(token_file)
+    models = load_models(artifacts, device, limits, metrics)
     service = Service(models, limits, metrics, token)
-    config = uvicorn.Config(
-        service.application,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=timeout,
-        timeout_graceful_shutdown=timeout,
-        ssl_certfile=tls_cert,
-        ssl_keyfile=tls_key,
-    )
-    _load_tls(config, tls_cert, tls_key)
-    beside = None if grpc_port is None else _make_grpc_server(service, metrics, limits, tls_cert, tls_key)
-    listening = _listen(host, port)
-    _allow_many_connections()
+    config = make_config(service.application, timeout, tls_cert, tls_key)
+    tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
+    grpc_server = None if grpc_port is None else _make_grpc_server(service, metrics, limits, tls)
+    http_socket = listen(host, port)
     log = start_logging(access_log)
 
     async def prepare() -> None:
         scheme = "http://" if tls_cert is None else "https://"
-        SERVER.info("listening on %s", format_address(host, listening.getsockname()[1], scheme))
-        if beside is not None:
-            taken = await beside.start(format_address(host, grpc_port, ""))
-            SERVER.info("listening on %s", format_address(host, taken, "grpc://"))
+        announce(host, http_socket.getsockname()[1], scheme)
+        if grpc_server is not None and grpc_port is not None:
+            announce(host, await grpc_server.start(host, grpc_port), "grpc://")
         await warm_up(list(models.values()))
         SERVER.info("ready: %s", ", ".join(models))
 
     async def close() -> None:
-        if beside is not None:
-            await beside.stop(0 if server.force_exit else timeout)
+        if grpc_server is not None:
+            await grpc_server.stop(0 if server.force_exit else timeout)
 
     server = Server(config, service, prepare, close)
     try:
-        server.run([listening])
-        SERVER.info("ended")
+        server.run([http_socket])
     finally:
         log.stop()
-    if server.failure is not None:
-        raise server.failure
 
 
 def run_on_ray(
@@ -148,7 +128,7 @@ def run_on_ray(
     address: str = "local",
     host: str = "127.0.0.1",
     port: int = 8000,
-    device: str = "cpu",
+    device: Device = "cpu",
     replicas: int = 1,
     max_replicas: int | None = None,
     cpus: float = 1.0,
@@ -197,10 +177,10 @@ def run_on_ray(
         from .model import Limits, split_name
         from .ray_serve import Replication, run
     except ModuleNotFoundError as error:
-        raise _missing_extra("ray", error) from error
+        raise missing_extra("ray", error) from error
     limits = Limits(max_batch_size, max_delay, queue, max_body, timeout)
     replication = Replication(replicas, replicas if max_replicas is None else max_replicas, cpus, device)
-    token = None if token_file is None else _read_token(Path(token_file))
+    token = read_token(token_file)
     if not artifacts:
         raise ValueError("Expected at least one artifact. Received: none")
     found = [(path.resolve(), name) for path, name in map(split_name, artifacts)]
@@ -208,69 +188,19 @@ def run_on_ray(
         check_files(path, read_manifest(path))
     if address == "local":
         # Ray would start, and then never answer on a port that is taken.
-        with _listen(host, port) as free:
+        with listen(host, port) as free:
             port = free.getsockname()[1]
     run(found, address, replication, limits, token, {"host": host, "port": port})
 
 
-def _missing_extra(extra: str, error: Exception) -> ValueError:
-    return ValueError(
-        f'Expected the extra "{extra}": pip install ".[{extra}]" in a checkout of keras-skip. Received: {error}'
-    )
-
-
 def _make_grpc_server(
-    service: Any, metrics: Any, limits: Any, tls_cert: str | Path | None, tls_key: str | Path | None
-) -> Any:
+    service: "Service", metrics: "Metrics", limits: "Limits", tls: tuple[str | Path, str | Path] | None
+) -> "GrpcServer":
     try:
         from .grpc_server import GrpcServer
     except ModuleNotFoundError as error:
-        raise _missing_extra("grpc", error) from error
-    tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
+        raise missing_extra("grpc", error) from error
     return GrpcServer(service, metrics, limits, tls)
-
-
-def _read_token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected a file with a token. Received: {path} ({error_line(error)})") from error
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError(f"Expected a token of ASCII characters without spaces in {path}. Received: something else")
-    return token
-
-
-def _load_tls(config: Any, tls_cert: str | Path | None, tls_key: str | Path | None) -> None:
-    if (tls_cert is None) != (tls_key is None):
-        raise ValueError("Expected a certificate and its key. Received: one of them")
-    try:
-        config.load()
-    except (ssl.SSLError, OSError) as error:
-        raise ValueError(
-            f"Expected a certificate and its key in PEM. Received: {tls_cert}, {tls_key}, and {error}"
-        ) from error
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port < 2**16:
-        raise ValueError(f"Expected a port from 0 to {2**16 - 1}. Received: {port}")
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise OSError(f"Expected an address to listen on. Received: {host}:{port}, and {error}") from error
-
-
-def _allow_many_connections() -> None:
-    """Raises this process's own limit on open files as far as it may; where it may not, the limit stays."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS says that there is no limit, and refuses to have none.
-    wanted = _MACOS_FILES if sys.platform == "darwin" and most > _MACOS_FILES else most
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 __all__: Sequence[str] = ("run_on_ray", "serve")

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..errors import VerificationError
 from ..storage.manifest import ONNX, check_files, gates_output, is_batchable, read_manifest, write_json
@@ -13,7 +13,8 @@ from ..storage.publishing import publish
 from ..storage.safety import check_onnx_file, read_json
 from .protocol.datatypes import DATATYPES
 
-TARGETS = ("triton", "kserve")
+Target = Literal["triton", "kserve"]
+TARGETS = get_args(Target)
 _VERSION, _CONFIG, _LABELS = "1", "config.pbtxt", "labels.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -22,7 +23,7 @@ def deploy(
     artifact: str | Path,
     out: str | Path,
     *,
-    target: str,
+    target: Target,
     name: str | None = None,
     storage_uri: str | None = None,
     max_batch_size: int = 32,
@@ -61,20 +62,7 @@ def deploy(
         >>> deploy("runs/resnet20/export", "models", target="triton")
         PosixPath('models/resnet20')
     """
-    if target not in TARGETS:
-        raise ValueError(f"Expected target to be one of {TARGETS}. Received: target={target!r}")
-    if target == "kserve" and storage_uri is None:
-        raise ValueError(
-            "Expected storage_uri for kserve to say where the model repository is, such as s3://bucket/models. "
-            f"Received: {storage_uri=}"
-        )
-    if target != "kserve" and storage_uri is not None:
-        raise ValueError(f"Expected storage_uri only for kserve. Received: target={target!r}, {storage_uri=}")
-    if max_batch_size < 1 or max_delay < 0 or queue < 1:
-        raise ValueError(
-            "Expected a max_batch_size and a queue of at least 1, and a max_delay of at least 0. "
-            f"Received: {max_batch_size=}, {queue=}, {max_delay=}"
-        )
+    _check_options(target, storage_uri, max_batch_size, max_delay, queue)
     folder = Path(artifact)
     manifest = read_manifest(folder)
     check_files(folder, manifest)
@@ -92,15 +80,36 @@ def deploy(
     config = render_triton_config(name, manifest, max_batch_size, max_delay, queue)
     path = Path(out) / name
     with publish(path, overwrite, lambda target: (target / _CONFIG).is_file()) as entry:
-        (entry / _VERSION).mkdir(parents=True)
-        for part in (folder / ONNX, *check_onnx_file(folder / ONNX)):
-            shutil.copyfile(part, entry / _VERSION / part.name)
-        (entry / _CONFIG).write_text(config, encoding="utf-8")
-        if manifest["labels"]:
-            # A line is a label.
-            lines = [" ".join(label.splitlines()) for label in manifest["labels"]]
-            (entry / _LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_triton_entry(entry, folder, config, manifest["labels"])
     return path
+
+
+def _check_options(target: Target, storage_uri: str | None, max_batch_size: int, max_delay: float, queue: int) -> None:
+    if target not in TARGETS:
+        raise ValueError(f"Expected target to be one of {TARGETS}. Received: target={target!r}")
+    if target == "kserve" and storage_uri is None:
+        raise ValueError(
+            "Expected storage_uri, where the cluster finds the model repository, such as s3://bucket/models. "
+            f"Received: {target=}, {storage_uri=}"
+        )
+    if target != "kserve" and storage_uri is not None:
+        raise ValueError(f"Expected storage_uri only for kserve. Received: {target=}, {storage_uri=}")
+    if max_batch_size < 1 or max_delay < 0 or queue < 1:
+        raise ValueError(
+            "Expected a max_batch_size and a queue of at least 1, and a max_delay of at least 0. "
+            f"Received: {max_batch_size=}, {queue=}, {max_delay=}"
+        )
+
+
+def _write_triton_entry(entry: Path, artifact: Path, config: str, labels: Sequence[str] | None) -> None:
+    (entry / _VERSION).mkdir(parents=True)
+    for part in (artifact / ONNX, *check_onnx_file(artifact / ONNX)):
+        shutil.copyfile(part, entry / _VERSION / part.name)
+    (entry / _CONFIG).write_text(config, encoding="utf-8")
+    if labels:
+        # A line is a label.
+        lines = [" ".join(label.splitlines()) for label in labels]
+        (entry / _LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def render_triton_config(

@@ -25,7 +25,7 @@ from tritonclient.grpc import service_pb2 as messages
 from .application import BUSY, FAILED, Service, describe_server
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits
-from .observation import ACCESS, SERVER, Metrics
+from .observation import ACCESS, SERVER, Metrics, format_address
 from .offloading import offload
 from .protocol.datatypes import DATATYPES
 from .protocol.protobuf import check_fields
@@ -78,15 +78,16 @@ class GrpcServer:
         # Calls that wait for their message, the oldest first.
         self._arriving: dict[asyncio.Timeout, None] = {}
 
-    async def start(self, address: str) -> int:
-        """Listens on HOST:PORT.
+    async def start(self, host: str, port: int) -> int:
+        """Listens on a port of a host, or on a free one for 0.
 
         Returns:
             The port.
 
         Raises:
-            OSError: If it is taken.
+            OSError: If the port is taken.
         """
+        address = format_address(host, port, "")
         patience = min(self._limits.timeout * 1000, _LARGEST_OPTION)
         options = {
             "grpc.max_receive_message_length": min(self._limits.max_body, _LARGEST_OPTION),
@@ -121,7 +122,7 @@ class GrpcServer:
                 certificate, key = (Path(file).read_bytes() for file in self._tls)
                 port = self._server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
         except RuntimeError as error:
-            raise OSError(f"Expected an address to listen on. Received: {address}, and {error}") from error
+            raise OSError(f"The server cannot listen on {address}: {error}") from error
         await self._server.start()
         return int(port)
 

@@ -7,13 +7,22 @@ client has left.
 import asyncio
 import json
 import socket
+import ssl
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from .observation import SERVER
+from .startup import allow_many_connections
+
+if TYPE_CHECKING:
+    from .application import Service
 
 _HEAD_BYTES = 2**16
 
@@ -150,6 +159,45 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
+def make_config(
+    application: Any, timeout: int, tls_cert: str | Path | None, tls_key: str | Path | None
+) -> uvicorn.Config:
+    """Configures uvicorn.
+
+    Args:
+        application: The ASGI application.
+        timeout: How many seconds a request and the client that reads an answer may each take.
+        tls_cert: A certificate, with its chain, in PEM.
+        tls_key: Its private key, in PEM.
+
+    Raises:
+        ValueError: If the certificate or its key is missing or not usable.
+    """
+    config = uvicorn.Config(
+        application,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=timeout,
+        timeout_graceful_shutdown=timeout,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )
+    if (tls_cert is None) != (tls_key is None):
+        raise ValueError(f"Expected a certificate and its key. Received: {tls_cert=}, {tls_key=}")
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(
+            f"Expected a certificate and its key in PEM. Received: {tls_cert}, {tls_key} ({error})"
+        ) from error
+    return config
+
+
 class Server(uvicorn.Server):
     """A server that, on SIGTERM or SIGINT, takes no more work, finishes what is in flight, and ends.
 
@@ -163,10 +211,24 @@ class Server(uvicorn.Server):
         failure: What `prepare` has failed with.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Any, prepare: Any, close: Any) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: "Service",
+        prepare: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
         self._service, self._prepare, self._close = service, prepare, close
         self.failure: Exception | None = None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Runs until a signal, or until `prepare` fails, and then raises its error."""
+        allow_many_connections()
+        super().run(sockets)
+        SERVER.info("ended")
+        if self.failure is not None:
+            raise self.failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts as uvicorn does, except that TLS handshakes have as long as a request."""

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..model.inputs import check_inputs, count_examples
 from ..predictor import Predictor
 from ..proof.parity import compare
 from ..proof.recording import read_recorded
+from ..runtime.providers import Device
 from ..runtime.sessions import memory_saving_options
 from ..storage.arrays import Batch
 from ..storage.manifest import check_files, is_batchable, why_not_batchable
@@ -79,7 +80,7 @@ class Model:
     """
 
     def __init__(
-        self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics, threads: int = 0
+        self, path: Path, name: str | None, device: Device, limits: Limits, metrics: Metrics, threads: int = 0
     ) -> None:
         predictor = Predictor(path, device, _session_options(threads))
         self.artifact: dict[str, Any] = predictor.metadata
@@ -229,14 +230,29 @@ def split_name(artifact: str | Path) -> tuple[Path, str | None]:
     return Path(artifact), None
 
 
-def index_models(models: Sequence[Model]) -> Mapping[str, Model]:
-    """Models by name, each of its own.
+def load_models(
+    artifacts: Sequence[str | Path | tuple[Path, str | None]],
+    device: Device,
+    limits: Limits,
+    metrics: Metrics,
+    threads: int = 0,
+) -> dict[str, Model]:
+    """Loads artifacts as models, by name.
+
+    Args:
+        artifacts: ARTIFACT or NAME=ARTIFACT, or a folder and a name.
+        device: "cpu" or "cuda".
+        limits: What the server takes.
+        metrics: Where runs are counted.
+        threads: Of onnxruntime; 0 is one for each core.
 
     Raises:
-        ValueError: If there is none, or two have the same name.
+        ValueError: If there are no artifacts, or two have the same name; and what `Model` raises.
     """
-    if not models:
+    if not artifacts:
         raise ValueError("Expected at least one artifact. Received: none")
+    given = [each if isinstance(each, tuple) else split_name(each) for each in artifacts]
+    models = [Model(path, name, device, limits, metrics, threads) for path, name in given]
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:

@@ -74,9 +74,14 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-def format_address(host: str, port: int | None, scheme: str = "http://") -> str:
+def format_address(host: str, port: int, scheme: str = "http://") -> str:
     """Where a server listens, as a URL."""
     return f"{scheme}{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def announce(host: str, port: int, scheme: str = "http://") -> None:
+    """Logs where a server listens."""
+    SERVER.info("listening on %s", format_address(host, port, scheme))
 
 
 class _Lines(logging.handlers.QueueHandler):

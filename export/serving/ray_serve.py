@@ -20,11 +20,11 @@ from ray import serve
 from ray._private import ray_constants
 
 from ..errors import ExportError
-from ..runtime.providers import DEVICES
+from ..runtime.providers import Device, check_device
 from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
 from .application import Service
-from .model import Limits, Model, index_models
-from .observation import SERVER, Metrics, format_address, start_logging
+from .model import Limits, load_models
+from .observation import SERVER, Metrics, announce, start_logging
 
 _APPLICATION = "keras-skip"
 # Ray builds a replica that fails this often before it gives up.
@@ -45,11 +45,10 @@ class Replication:
     replicas: int
     max_replicas: int
     cpus: float
-    device: str
+    device: Device
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise ValueError(f'Expected device to be "cpu" or "cuda". Received: device={self.device!r}')
+        check_device(self.device)
         if not (1 <= self.replicas <= self.max_replicas and self.cpus > 0):
             raise ValueError(
                 "Expected at least 1 replica, max_replicas no fewer, and cpus above 0. "
@@ -79,10 +78,10 @@ class Replica:
         if here:
             _bind_replica_to_localhost()
         metrics, threads = Metrics(), math.ceil(replication.cpus)
-        models = [Model(*artifact, replication.device, limits, metrics, threads) for artifact in artifacts]
+        models = load_models(artifacts, replication.device, limits, metrics, threads)
         # Which replica a scraper of its metrics would reach is chance; Ray has metrics of all.
-        self._service = Service(index_models(models), limits, metrics, token, serves_metrics=False)
-        for model in models:
+        self._service = Service(models, limits, metrics, token, serves_metrics=False)
+        for model in models.values():
             model.warm_up()
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -116,7 +115,7 @@ def run(
         _start(serve.start, http_options=http | timeouts)
         if _APPLICATION in serve.status().applications:
             raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
-        SERVER.info("listening on %s", format_address(**http))
+        announce(**http)
         try:
             deployment = _make_deployment(replication, limits, any(map(is_batchable, manifests)))
             application = deployment.bind(artifacts, replication, limits, token, here)

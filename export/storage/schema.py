@@ -4,8 +4,8 @@ Every reader of a manifest relies on it. Older manifests may lack newer fields, 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,11 +14,13 @@ from ..preprocessing import Preprocessing
 FORMATS = {"saved_model": "saved_model/saved_model.pb", "onnx": "model.onnx"}
 # The name of an output to which an activation was added, and the values of "activation" and "layout".
 PROBABILITIES = "probabilities"
-ACTIVATIONS = ("softmax", "sigmoid", None)
-LAYOUTS = ("nhwc", "nchw", None)
+Activation = Literal["softmax", "sigmoid"]
+Layout = Literal["nhwc", "nchw"]
+ACTIVATIONS = (*get_args(Activation), None)
+LAYOUTS = (*get_args(Layout), None)
 _SHOWN = 80
 
-# Each check yields the faults of a value at a place, one sentence each.
+# A check yields a sentence for each fault of a value; the text says where the value is.
 Check = Callable[[Any, str], Iterator[str]]
 
 
@@ -65,11 +67,11 @@ def _fields(required: Mapping[str, Check], optional: Mapping[str, Check] | None 
             yield f"{at or 'contents'}={value!r:.{_SHOWN}}, not values by name"
             return
         for name, of in {**required, **(optional or {})}.items():
-            place = f"{at}.{name}" if at else name
+            field = f"{at}.{name}" if at else name
             if name in value:
-                yield from of(value[name], place)
+                yield from of(value[name], field)
             elif name in required:
-                yield f"no {place}"
+                yield f"no {field}"
 
     return check
 
@@ -82,7 +84,7 @@ def _or_none(of: Check) -> Check:
     return check
 
 
-def _one_of(values: Any) -> Check:
+def _one_of(values: Sequence[str | None]) -> Check:
     return _must(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"of {values}")
 
 

@@ -253,4 +253,4 @@ def test_without_the_extra_the_command_names_it(artifact, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         zoo.cli.main()
     (line,) = capsys.readouterr().err.splitlines()
-    assert (ended.value.code, line.startswith('Error: Expected the extra "ray": pip install')) == (1, True)
+    assert (ended.value.code, line.startswith('Error: The extra "ray" is not installed')) == (1, True)
