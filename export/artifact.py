@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
@@ -22,6 +23,7 @@ from .description import describe
 from .errors import ExportError
 from .model.endpoint import Endpoint, add_gates, make_endpoint
 from .model.inputs import count_examples
+from .model.signature import Samples
 from .precision.quantisation import check_test_data, rewrite_in_fp16, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
@@ -82,12 +84,12 @@ def export(
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     labels: Sequence[str] | None = None,
-    samples: Any = None,
+    samples: Samples | None = None,
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
     precision: Precision = FP32,
-    calibration: Any = None,
-    test: tuple[Any, Any] | None = None,
+    calibration: Samples | None = None,
+    test: tuple[Samples, ArrayLike] | None = None,
     max_accuracy_drop: float = 0.5,
     layout: Layout | None = None,
     device: Device | None = None,
@@ -234,7 +236,7 @@ def _prove_forms(
 
 
 def _check_int8_data(
-    endpoint: Endpoint, samples: Any, test: tuple[Any, Any] | None, max_accuracy_drop: float
+    endpoint: Endpoint, samples: Samples | None, test: tuple[Samples, ArrayLike] | None, max_accuracy_drop: float
 ) -> tuple[Batch, Batch, np.ndarray]:
     """Returns the calibration inputs, the test inputs and the test labels, or raises an error that says what lacks."""
     calibration = check_samples(endpoint, samples)

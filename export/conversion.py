@@ -1,5 +1,6 @@
 """A Keras model as an ONNX file or a SavedModel, each proven to compute what Keras does."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
 from .errors import ExportError
 from .model.endpoint import make_endpoint
+from .model.signature import Samples
 from .preprocessing import Preprocessing
 from .proof.prove import prove
 from .proof.reference import compute_reference
@@ -23,10 +25,10 @@ def to_onnx(
     path: str | Path,
     *,
     opset: int = DEFAULT_OPSET,
-    preprocessing: Preprocessing | dict[str, Any] | None = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     layout: Layout | None = None,
-    samples: Any = None,
+    samples: Samples | None = None,
     overwrite: bool = False,
     atol: float | None = None,
     rtol: float | None = None,
@@ -82,10 +84,10 @@ def to_saved_model(
     model: "keras.Model",
     path: str | Path,
     *,
-    preprocessing: Preprocessing | dict[str, Any] | None = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     layout: Layout | None = None,
-    samples: Any = None,
+    samples: Samples | None = None,
     overwrite: bool = False,
     atol: float | None = None,
     rtol: float | None = None,

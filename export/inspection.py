@@ -3,12 +3,12 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .convert.onnx_model import check_onnx
-from .convert.structure import count_operations
+from .convert.operation_counts import count_operations
 from .errors import VerificationError
 from .runtime.processes import run_tasks
 from .runtime.providers import CPU, DEVICES, Device, check_device
@@ -16,6 +16,9 @@ from .runtime.worker import ANSWER, INPUTS, PROFILE
 from .storage.arrays import Batch, write_batches
 from .storage.manifest import MANIFEST, ONNX, read_manifest
 from .storage.safety import check_onnx_file, check_regular, read_json
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
 
 # The name of the time that onnxruntime spends outside its operations.
 BETWEEN = "(between operations)"
@@ -94,7 +97,7 @@ def _find_file(path: Path) -> Path:
     return path / ONNX
 
 
-def _describe_tensor(value: Any) -> dict[str, Any]:
+def _describe_tensor(value: "ValueInfoProto") -> dict[str, Any]:
     import onnx
 
     kind = value.type.tensor_type

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import ExportError, VerificationError
 from .model.inputs import Raw, check_inputs, count_examples, split_batch
@@ -15,6 +16,11 @@ from .storage.arrays import Batch
 from .storage.manifest import ONNX, gates_output, hash_file, is_batchable, read_manifest, why_not_batchable
 from .storage.safety import check_onnx_file, check_regular
 
+if TYPE_CHECKING:
+    from onnxruntime import RunOptions, SessionOptions
+
+# The one output, or the outputs by name.
+Arrays = np.ndarray | Batch
 _AT_ONCE = 32
 
 
@@ -32,7 +38,7 @@ class Predictor:
         inputs: What the graph takes.
     """
 
-    def __init__(self, path: str | Path, device: Device = "cpu", options: Any = None) -> None:
+    def __init__(self, path: str | Path, device: Device = "cpu", options: "SessionOptions | None" = None) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
         check_device(device)
@@ -64,11 +70,11 @@ class Predictor:
         if hash_file(file) != self.metadata["files"].get(file.name):
             raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Arrays:
         """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
         return self._unwrap(self.run(self._to_batch(x)))
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict(self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None) -> Arrays:
         """Computes the outputs of any number of raw inputs, a batch at a time.
 
         Args:
@@ -99,7 +105,7 @@ class Predictor:
         ]
         return self._unwrap({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
-    def run(self, batch: Batch, options: Any = None) -> Batch:
+    def run(self, batch: Batch, options: "RunOptions | None" = None) -> Batch:
         """Computes the outputs of arrays by name that are known to fit, with onnxruntime's RunOptions if there are any.
 
         Raises:
@@ -107,7 +113,7 @@ class Predictor:
         """
         return run_session(self._session, batch, options)
 
-    def _to_batch(self, x: Any) -> Batch:
+    def _to_batch(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Batch:
         if not isinstance(x, Mapping):
             if len(self.inputs) > 1:
                 names = ", ".join(raw.name for raw in self.inputs)
@@ -117,12 +123,14 @@ class Predictor:
         check_inputs(batch, self.inputs)
         return batch
 
-    def _unwrap(self, outputs: Batch) -> Any:
+    def _unwrap(self, outputs: Batch) -> Arrays:
         if len(self._outputs) == 1:
             return outputs[self._outputs[0]]
         return {name: outputs[name] for name in self._outputs}
 
-    def classify(self, x: Any, batch_size: int | None = None) -> list[tuple[str, float]]:
+    def classify(
+        self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None
+    ) -> list[tuple[str, float]]:
         """Names the most probable class of each input.
 
         Args:
@@ -143,7 +151,7 @@ class Predictor:
                 f"Received: activation={self.metadata['activation']!r}, outputs {declared}"
             )
         predicted = self.predict(x, batch_size)
-        probabilities = predicted if gates is None else predicted[declared[0]["name"]]
+        probabilities = predicted[declared[0]["name"]] if isinstance(predicted, dict) else predicted
         best = np.argmax(probabilities, axis=-1)
         labels = self.labels or [str(i) for i in range(probabilities.shape[-1])]
         return [(labels[i], float(p[i])) for i, p in zip(best, probabilities, strict=True)]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 Numbers = float | tuple[float, ...]
 
@@ -97,9 +98,9 @@ class Preprocessing:
         return array.reshape(shape)
 
 
-def _numeric_dtype(dtype: Any) -> str:
+def _numeric_dtype(dtype: DTypeLike) -> str:
     try:
-        kind = np.dtype(dtype).kind
+        kind: str = np.dtype(dtype).kind
     except TypeError:
         kind = ""
     if kind not in tuple("iuf"):
@@ -107,7 +108,7 @@ def _numeric_dtype(dtype: Any) -> str:
     return np.dtype(dtype).name
 
 
-def _numbers(name: str, value: Any) -> Numbers:
+def _numbers(name: str, value: ArrayLike) -> Numbers:
     array = np.asarray(value)
     if array.ndim > 1 or array.size == 0 or array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
         raise ValueError(f"Expected {name} to be a finite number or a list of them. Received: {name}={value!r}")

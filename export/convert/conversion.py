@@ -4,9 +4,9 @@ Every node of the result must be an operation of the opset, and nothing may have
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import ExportError, error_line
 from ..limits import enforce_limits
@@ -14,13 +14,19 @@ from ..model.endpoint import Endpoint
 from ..model.tracing import ONE_AT_A_TIME, inline_calls, tracing
 from .dimensions import name_dimensions
 from .graph import rename_values, replace_entries, walk_graph
-from .structure import simplify
+from .simplification import simplify
 from .translation import translate
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from onnx import GraphProto, ModelProto
+    from tensorflow.core.framework.graph_pb2 import GraphDef
 
 _INSIDE = "keras_skip_"
 
 
-def convert_endpoint(endpoint: Endpoint, opset: int) -> Any:
+def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     """Converts a served function.
 
     Raises:
@@ -37,7 +43,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> Any:
 
     scope = keras.StatelessScope()
 
-    def call(*tensors: Any) -> dict[str, Any]:
+    def call(*tensors: "tf.Tensor") -> "dict[str, tf.Tensor]":
         # Some layers draw the next seed for what they do in training alone.
         with scope:
             return dict(zip(outside, endpoint(*tensors).values(), strict=True))
@@ -72,7 +78,7 @@ def _refusal(opset: int, received: list[str]) -> str:
     return f"Expected operations that can be converted to ONNX opset {opset}. Received: {'; '.join(received)}"
 
 
-def _find_unknown(graph: Any, versions: dict[str, int]) -> Iterator[str]:
+def _find_unknown(graph: "GraphProto", versions: dict[str, int]) -> Iterator[str]:
     import onnx
 
     for node in walk_graph(graph):
@@ -81,7 +87,7 @@ def _find_unknown(graph: Any, versions: dict[str, int]) -> Iterator[str]:
             yield f"{node.op_type} ({node.name})"
 
 
-def _refuse_state(model: Any, scope: Any) -> None:
+def _refuse_state(model: "keras.Model", scope: "keras.StatelessScope") -> None:
     changed = [weight.path for weight in model.weights if id(weight) in scope.state_mapping]
     if changed:
         raise ExportError(
@@ -89,10 +95,10 @@ def _refuse_state(model: Any, scope: Any) -> None:
         )
 
 
-def _refuse_bfloat16(graph: Any) -> None:
+def _refuse_bfloat16(graph: "GraphDef") -> None:
     from tensorflow.core.framework import types_pb2
 
-    nodes: Iterable[Any] = (*graph.node, *(node for f in graph.library.function for node in f.node_def))
+    nodes = (*graph.node, *(node for f in graph.library.function for node in f.node_def))
     narrow = [f"{n.op} ({n.name})" for n in nodes if any(a.type == types_pb2.DT_BFLOAT16 for a in n.attr.values())]
     if narrow:
         raise ExportError(f"Expected no bfloat16, which would silently become float16. Received: {'; '.join(narrow)}")

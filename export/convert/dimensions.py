@@ -1,17 +1,20 @@
 """Names for the dynamic dimensions of an ONNX graph: "batch", "height" and "width" of images, "length" of sequences."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..model.endpoint import Endpoint
 from ..model.inputs import Raw
 from .graph import infer_shapes
 
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
 BATCH = "batch"
 _SPATIAL = {3: ("length",), 4: ("height", "width"), 5: ("depth", "height", "width")}
 
 
-def name_dimensions(model: Any, endpoint: Endpoint) -> Any:
+def name_dimensions(model: "ModelProto", endpoint: Endpoint) -> "ModelProto":
     """Names the inputs' dynamic dimensions; those of the outputs get the names that onnx infers from them."""
     graph = model.graph
     names = dimension_names(endpoint.inputs, endpoint.channels_first)
@@ -29,7 +32,7 @@ def name_dimensions(model: Any, endpoint: Endpoint) -> Any:
     return model
 
 
-def _set_names(value: Any, names: Sequence[str | None]) -> None:
+def _set_names(value: "ValueInfoProto", names: Sequence[str | None]) -> None:
     """Names the dimensions of a tensor that have no fixed size."""
     for dim, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
         if not dim.HasField("dim_value"):

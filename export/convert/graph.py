@@ -1,13 +1,18 @@
 """Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+    from google.protobuf.message import Message
+    from onnx import GraphProto, ModelProto, NodeProto
 
 # In bytes: what shapes are computed from is smaller.
 _LARGE = 2**16
 
 
-def subgraphs(node: Any) -> Iterator[Any]:
+def subgraphs(node: "NodeProto") -> Iterator["GraphProto"]:
     """Gives the graphs that are attributes of a node."""
     for attribute in node.attribute:
         yield from attribute.graphs
@@ -15,32 +20,32 @@ def subgraphs(node: Any) -> Iterator[Any]:
             yield attribute.g
 
 
-def walk_graph(graph: Any) -> Iterator[Any]:
+def walk_graph(graph: "GraphProto") -> Iterator["NodeProto"]:
     """Gives every node, those of inner graphs after the node that holds them."""
     for node in graph.node:
         yield from walk_node(node)
 
 
-def walk_node(node: Any) -> Iterator[Any]:
+def walk_node(node: "NodeProto") -> Iterator["NodeProto"]:
     """Gives a node and those of the graphs inside it."""
     yield node
     for inner in subgraphs(node):
         yield from walk_graph(inner)
 
 
-def collect_inputs(nodes: Iterable[Any]) -> set[str]:
+def collect_inputs(nodes: Iterable["NodeProto"]) -> set[str]:
     """Names of what nodes and those inside them take."""
     return {name for node in nodes for inner in walk_node(node) for name in inner.input}
 
 
-def replace_entries(field: Any, values: Iterable[Any]) -> None:
+def replace_entries(field: "RepeatedCompositeFieldContainer", values: Iterable["Message"]) -> None:
     """Gives a repeated field other values, of which some may be its own."""
     values = list(values)
     del field[:]
     field.extend(values)
 
 
-def rename_values(graph: Any, names: Mapping[str, str]) -> None:
+def rename_values(graph: "GraphProto", names: Mapping[str, str]) -> None:
     """Renames values everywhere; what already has one of the new names is renamed out of their way."""
     taken = {name for node in walk_graph(graph) for name in (*node.input, *node.output)}
     taken |= {initializer.name for initializer in graph.initializer}
@@ -52,7 +57,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     return next(free for i in range(len(taken) + 1) if (free := f"{name}__{i}") not in taken)
 
 
-def _rename(graph: Any, names: Mapping[str, str]) -> None:
+def _rename(graph: "GraphProto", names: Mapping[str, str]) -> None:
     for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
@@ -62,7 +67,7 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
             _rename(inner, names)
 
 
-def sort_nodes(graph: Any) -> None:
+def sort_nodes(graph: "GraphProto") -> None:
     """Puts every node behind those whose results it takes; beyond that they stay in order."""
     nodes = list(graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output}
@@ -79,7 +84,7 @@ def sort_nodes(graph: Any) -> None:
     replace_entries(graph.node, (nodes[i] for i in order))
 
 
-def infer_shapes(model: Any) -> Any:
+def infer_shapes(model: "ModelProto") -> "GraphProto":
     """The graph of a model with the shapes that onnx infers.
 
     The values of large constants are left out, whose shapes are all that it takes: onnx copies the model that it is

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from ..runtime.processes import PLAIN, run_forms
 from ..storage.onnx_files import save_model
 from ..storage.safety import check_onnx_file
 from .conversion import convert_endpoint
-from .structure import check_operations, count_operations
+from .operation_counts import check_operations, count_operations
+
+if TYPE_CHECKING:
+    import keras
+    from onnx import ModelProto
 
 OPSETS = range(13, 19)
 DEFAULT_OPSET = 17
@@ -27,7 +31,7 @@ DEFAULT_OPSET = 17
 _VERSION = "1"
 
 
-def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[Any] | None = None) -> None:
+def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str] | None = None) -> None:
     """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
     if opset not in OPSETS:
         raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
@@ -41,7 +45,7 @@ def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[Any]
     run_forms(path, {"zeros": make_zeros(endpoint.inputs)}, (PLAIN,))
 
 
-def _add_metadata(model: Any, endpoint: Endpoint, labels: Sequence[Any] | None) -> None:
+def _add_metadata(model: "ModelProto", endpoint: Endpoint, labels: Sequence[str] | None) -> None:
     """Writes into the model what whoever finds the file alone wants to know."""
     raw = endpoint.inputs[0].preprocessing
     about = {
@@ -59,7 +63,7 @@ def _add_metadata(model: Any, endpoint: Endpoint, labels: Sequence[Any] | None) 
             model.metadata_props.add(key=key, value=value)
 
 
-def hash_weights(model: Any) -> str:
+def hash_weights(model: "keras.Model") -> str:
     """Hash of the values of a model's weights, in the model's order, whatever file they are in."""
     digest = hashlib.sha256()
     for weight in model.weights:
@@ -69,7 +73,7 @@ def hash_weights(model: Any) -> str:
     return digest.hexdigest()
 
 
-def check_onnx(path: Path) -> Any:
+def check_onnx(path: Path) -> "ModelProto":
     """Reads an ONNX file and runs onnx's checker, type and shape inference included.
 
     Returns:
@@ -99,12 +103,12 @@ def describe_file(path: Path) -> dict[str, Any]:
     return describe_model(check_onnx(path))
 
 
-def _producer(model: Any) -> str:
+def _producer(model: "ModelProto") -> str:
     # tf2onnx puts the commit it was built from behind its version, which a release does not know.
     return f"{model.producer_name} {model.producer_version}".removesuffix(" None")
 
 
-def describe_model(model: Any) -> dict[str, Any]:
+def describe_model(model: "ModelProto") -> dict[str, Any]:
     """The fields of a manifest that describe an ONNX model."""
     return {
         "operations": count_operations(model),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, VerificationError, error_line
 from ..model.endpoint import Endpoint
@@ -11,6 +11,10 @@ from ..model.tracing import tracing
 from ..storage.arrays import Batch
 from ..storage.manifest import list_files
 from .tensorflow_operations import COMPUTING, STORING
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 # The files of a SavedModel that is written here. TensorFlow would load other forms of the program first, unchecked.
 _FILES = re.compile(r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})")
@@ -49,7 +53,7 @@ def check_saved_model(path: Path) -> None:
         raise VerificationError(f"Expected a SavedModel that only computes. Received: {path}, whose {found}")
 
 
-def _read_program(path: Path) -> Any:
+def _read_program(path: Path) -> "MetaGraphDef":
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -63,7 +67,7 @@ def _read_program(path: Path) -> Any:
     return program.meta_graphs[0]
 
 
-def _find_foreign(program: Any) -> str | None:
+def _find_foreign(program: "MetaGraphDef") -> str | None:
     """The first part of a SavedModel that does more than compute, or None."""
     if program.asset_file_def:
         return f"asset is {program.asset_file_def[0].filename}"
@@ -72,7 +76,7 @@ def _find_foreign(program: Any) -> str | None:
     )
 
 
-def _list_operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
+def _list_operations(program: "MetaGraphDef") -> Iterator[tuple["NodeDef", frozenset[str]]]:
     """Every operation of a SavedModel, with those that are allowed in its place.
 
     That includes operations that only TensorFlow 1 runs, and functions that nothing calls, since TensorFlow computes
@@ -97,7 +101,7 @@ def _list_operations(program: Any) -> Iterator[tuple[Any, frozenset[str]]]:
             yield node, STORING if name in storing else computing
 
 
-def _called_functions(node: Any) -> set[str]:
+def _called_functions(node: "NodeDef") -> set[str]:
     return {node.op, *(f.name for value in node.attr.values() for f in (value.func, *value.list.func))}
 
 

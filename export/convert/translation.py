@@ -8,10 +8,16 @@ twenty copies of what it is given.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .graph import replace_entries
 from .operations import rewrite_operations
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+    from tensorflow.types.experimental import ConcreteFunction
 
 # In bytes. Vectors stay, since what is computed from them alone is to be folded.
 _LARGE, _LARGE_MATRIX = 2**16, 2**20
@@ -27,7 +33,7 @@ _ONLY_FOR = {
 }
 
 
-def translate(concrete: Any, names: dict[str, str], opset: int) -> Any:
+def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -> "ModelProto":
     """Translates a concrete function; what has no translation is logged as an error, and stays in the graph.
 
     Args:
@@ -67,11 +73,11 @@ class _Weights:
     """A large constant of TensorFlow's graph."""
 
     dtype: int
-    shape: Any
+    shape: "TensorShapeProto"
     content: bytes
 
 
-def _extract_weights(graph: Any) -> dict[str, _Weights]:
+def _extract_weights(graph: "GraphDef") -> dict[str, _Weights]:
     """Puts parameters in the place of large constants."""
     values = {}
     for node in graph.node:
@@ -90,7 +96,7 @@ def _extract_weights(graph: Any) -> dict[str, _Weights]:
     return values
 
 
-def _find_matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
+def _find_matrices(graph: "GraphDef", values: dict[str, _Weights]) -> list[str]:
     """Names of the largest constants, of those that every operation takes as they are."""
     present = values.keys() & {node.name for node in graph.node}
     large = {name for name in present if len(values[name].content) > _LARGE_MATRIX}
@@ -100,7 +106,7 @@ def _find_matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
     return sorted(large)
 
 
-def _add_weights(graph: Any, matrices: dict[str, _Weights]) -> None:
+def _add_weights(graph: "GraphProto", matrices: dict[str, _Weights]) -> None:
     """Makes weights of the parameters that are left, one by one so that none is there twice for long."""
     parameters = [value for value in graph.input if value.name in matrices]
     replace_entries(graph.input, [value for value in graph.input if value.name not in matrices])
@@ -111,7 +117,7 @@ def _add_weights(graph: Any, matrices: dict[str, _Weights]) -> None:
         graph.initializer.add(name=value.name, data_type=kind, dims=dims, raw_data=weights.content)
 
 
-def _restore_constants(graph: Any, values: dict[str, _Weights]) -> None:
+def _restore_constants(graph: "GraphDef", values: dict[str, _Weights]) -> None:
     """Makes constants of the other parameters again, without their contents."""
     for node in graph.node:
         if node.name in values:
@@ -123,14 +129,14 @@ def _restore_constants(graph: Any, values: dict[str, _Weights]) -> None:
 
 
 def _to_onnx(
-    frozen: Any,
+    frozen: "GraphDef",
     inputs: list[str],
     outputs: list[str],
     names: dict[str, str],
     opset: int,
     contents: dict[str, bytes],
     careful: bool,
-) -> Any:
+) -> "ModelProto":
     import tensorflow as tf
     from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph

@@ -5,13 +5,17 @@ model casts it to nothing else, as an embedding does.
 """
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 # These operations do not show the type of a tensor: a mask compares it with 0.
 _EITHER_WAY = {"Equal", "Identity", "NotEqual", "Shape"}
 
 
-def infer_dtypes(model: Any, structure: Any) -> Any:
+def infer_dtypes(model: "keras.Model", structure: Any) -> Any:
     """Gives leaves of a structure of float32 KerasTensors the types that a model casts them to."""
     import keras
     import tensorflow as tf
@@ -19,7 +23,7 @@ def infer_dtypes(model: Any, structure: Any) -> Any:
     leaves = keras.tree.flatten(structure)
     specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in leaves]
 
-    def call(*tensors: Any) -> None:
+    def call(*tensors: "tf.Tensor") -> None:
         model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
 
     read = [leaf.dtype for leaf in leaves]
@@ -31,7 +35,7 @@ def infer_dtypes(model: Any, structure: Any) -> Any:
     return keras.tree.pack_sequence_as(structure, typed)
 
 
-def _find_cast(tensor: Any) -> str | None:
+def _find_cast(tensor: "tf.Tensor") -> str | None:
     casts = [user.outputs[0].dtype for user in tensor.consumers() if user.type == "Cast"]
     others = {user.type for user in tensor.consumers()} - {"Cast"} - _EITHER_WAY
     if others or not casts or not all(dtype.is_integer or dtype.is_bool for dtype in casts):

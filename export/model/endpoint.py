@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from .float32 import convert_to_float32
 from .inputs import Raw, find_bounds, find_sizes, make_zeros
 from .layout import check_layout, is_channels_first, move_array_channels, move_channels, move_shape_channels
 from .ranges import find_ranges
-from .signature import Input, Signature, flatten_samples, make_distinct, read_signature
+from .signature import Input, Samples, Signature, flatten_samples, make_distinct, read_signature
 from .tracing import tracing
+
+if TYPE_CHECKING:
+    import keras
+    from tensorflow import Tensor, TensorSpec
 
 CARRY = "carry"
 
@@ -55,7 +59,7 @@ class Endpoint:
         weight_scale: The factor by which matrices and kernels are larger than the model's own when it runs.
     """
 
-    model: Any
+    model: "keras.Model"
     signature: Signature
     inputs: tuple[Raw, ...]
     outputs: tuple[str, ...]
@@ -66,11 +70,11 @@ class Endpoint:
     gates: Gates | None = None
     weight_scale: int = 1
 
-    def __call__(self, *tensors: Any) -> dict[str, Any]:
+    def __call__(self, *tensors: "Tensor") -> "dict[str, Tensor]":
         """Runs on tensors in the order of the inputs, eagerly or traced."""
         return self.call_with_logits(*tensors)[0]
 
-    def call_with_logits(self, *tensors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def call_with_logits(self, *tensors: "Tensor") -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
         """Runs on tensors, and also gives the logits of outputs that end in a softmax or sigmoid."""
         from keras import ops
 
@@ -90,7 +94,7 @@ class Endpoint:
         known = {name: y for name, y in zip(self.outputs, logits, strict=False) if y is not None}
         return dict(zip(self.outputs, [*given, *carried], strict=True)), known
 
-    def _call_model(self, prepared: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _call_model(self, prepared: "list[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
         """What the model gives, and what the gates' output holds, if there is one."""
         if self.gates is None:
             return list(self.signature.call(self.model, prepared).values()), []
@@ -103,7 +107,7 @@ class Endpoint:
         carried = [ops.mean(carry, axis=tuple(range(1, len(carry.shape)))) for _, _, carry in gates]
         return given, [ops.stack(carried, axis=1)]
 
-    def _prepare(self, raw: Raw, own: Input, x: Any) -> Any:
+    def _prepare(self, raw: Raw, own: Input, x: "Tensor") -> "Tensor":
         from keras import ops
 
         if raw.preprocessing is not None and not raw.preprocessing.is_identity:
@@ -134,7 +138,7 @@ class Endpoint:
             return None
         return "nchw" if self.channels_first else "nhwc"
 
-    def tensor_specs(self) -> list[Any]:
+    def tensor_specs(self) -> "list[TensorSpec]":
         """Returns a tf.TensorSpec for each raw input."""
         import tensorflow as tf
 
@@ -166,11 +170,11 @@ class Endpoint:
 
 
 def make_endpoint(
-    model: Any,
+    model: "keras.Model",
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     layout: Layout | None = None,
-    samples: Any = None,
+    samples: Samples | None = None,
 ) -> Endpoint:
     """Surrounds a model with preprocessing and activation.
 
@@ -200,8 +204,10 @@ def make_endpoint(
         preprocessing = Preprocessing.from_dict(preprocessing)
     given = samples
     if preprocessing is not None and samples is not None:
-        named = isinstance(samples, Mapping)
-        samples = {n: preprocessing.apply(x) for n, x in samples.items()} if named else preprocessing.apply(samples)
+        if isinstance(samples, Mapping):
+            samples = {name: preprocessing.apply(x) for name, x in samples.items()}
+        else:
+            samples = preprocessing.apply(samples)
     if samples is not None and layout is not None and is_channels_first(model) != (layout == "nchw"):
         samples = tree.map_structure(
             lambda x: move_array_channels(np.asarray(x), last_to_first=layout == "nhwc"), samples
@@ -241,7 +247,7 @@ def _find_inputs(endpoint: Endpoint, known: Batch | None) -> Endpoint:
 
 
 @contextmanager
-def _scale_weights(model: Any, times: int) -> Iterator[None]:
+def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
     """Runs a model with larger weights; its own stay as they are."""
     import keras
 
@@ -269,7 +275,7 @@ def add_gates(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, outputs=(*endpoint.outputs, output), gates=Gates(output, layers))
 
 
-def samples_by_input(endpoint: Endpoint, samples: Any) -> Batch | None:
+def samples_by_input(endpoint: Endpoint, samples: Samples | None) -> Batch | None:
     """Samples by the name of their input."""
     return flatten_samples(endpoint.signature, samples)
 

@@ -8,16 +8,19 @@ and functions are copied too. Whoever exports compares the copy with the origina
 """
 
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ExportError, error_line
 
+if TYPE_CHECKING:
+    import keras
+
 _HALF = ("bfloat16", "float16")
 
 
-def convert_to_float32(model: Any) -> tuple[Any, str | None]:
+def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]":
     """Returns the model itself, or a float32 copy and the policy's name where a layer computes in half precision.
 
     Raises:
@@ -46,7 +49,7 @@ def convert_to_float32(model: Any) -> tuple[Any, str | None]:
     return copy, policy
 
 
-def _copy_attributes(model: Any, copy: Any) -> None:
+def _copy_attributes(model: "keras.Model", copy: "keras.Model") -> None:
     """Copies plain values that were set on the original's layers, and are in no config or weights."""
     import keras
 
@@ -95,11 +98,11 @@ def _equal(value: Any, other: Any) -> bool:
     return other is not _OTHER and bool(np.array_equal(value, other))
 
 
-def _is_half(layer: Any) -> bool:
+def _is_half(layer: "keras.Layer") -> bool:
     return layer.dtype_policy.compute_dtype in _HALF
 
 
-def _read_config(model: Any) -> dict[str, Any]:
+def _read_config(model: "keras.Model") -> dict[str, Any]:
     import keras
 
     config = keras.saving.serialize_keras_object(model)

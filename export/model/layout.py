@@ -1,17 +1,24 @@
 """The place of the channels of images, in a model and at the edge of the exported graph."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..storage.schema import Layout
+from .signature import Input, Shape
 
-def _find_formats(model: Any) -> set[Any]:
+if TYPE_CHECKING:
+    import keras
+    from tensorflow import Tensor
+
+
+def _find_formats(model: "keras.Model") -> set[str]:
     found = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
-    return found & {"channels_first", "channels_last"}
+    return {"channels_first", "channels_last"} & found
 
 
-def is_channels_first(model: Any) -> bool:
+def is_channels_first(model: "keras.Model") -> bool:
     """Whether a model has the channels of images first."""
     import keras
 
@@ -19,7 +26,7 @@ def is_channels_first(model: Any) -> bool:
     return (formats.pop() if len(formats) == 1 else keras.config.image_data_format()) == "channels_first"
 
 
-def check_layout(model: Any, inputs: Sequence[Any], layout: str | None) -> None:
+def check_layout(model: "keras.Model", inputs: Sequence[Input], layout: Layout | None) -> None:
     """Raises a ValueError if a model cannot be given a layout."""
     if layout is not None and not any(len(own.shape) > 3 for own in inputs):
         raise ValueError(f"Expected a model of images for a layout. Received: {model.name} with {inputs}")
@@ -27,7 +34,7 @@ def check_layout(model: Any, inputs: Sequence[Any], layout: str | None) -> None:
         raise ValueError(f"Expected a model with one data format for a layout. Received: {model.name} with both")
 
 
-def move_channels(x: Any, last_to_first: bool) -> Any:
+def move_channels(x: "Tensor", last_to_first: bool) -> "Tensor":
     """An image or a volume with its channels at the other end; anything else as it is."""
     from keras import ops
 
@@ -45,7 +52,7 @@ def move_array_channels(x: np.ndarray, last_to_first: bool) -> np.ndarray:
     return np.moveaxis(x, -1, 1) if last_to_first else np.moveaxis(x, 1, -1)
 
 
-def move_shape_channels(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
+def move_shape_channels(shape: Shape, last_to_first: bool) -> Shape:
     """`move_channels` for a shape."""
     if len(shape) < 4:
         return shape

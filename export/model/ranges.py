@@ -7,15 +7,25 @@ is standard normal. Ranges that the graph does not show stay unknown.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .inputs import Raw
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.eager.wrap_function import WrappedFunction
+
+    from .endpoint import Endpoint
+
 # Operations that pass values on unchanged.
 _SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
-_AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+# A factor and what is added.
+Affine = tuple[np.ndarray | float, np.ndarray | float]
+Step = tuple["tf.Tensor", Affine]
+_AFFINE: dict[str, Callable[[np.ndarray, bool], Affine]] = {
     "Mul": lambda constant, first: (constant, 0.0),
     "RealDiv": lambda constant, first: (1 / constant, 0.0) if first else (np.nan, np.nan),
     "AddV2": lambda constant, first: (1.0, constant),
@@ -24,7 +34,7 @@ _AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
 _STEPS = 6
 
 
-def find_ranges(endpoint: Any) -> tuple[Raw, ...]:
+def find_ranges(endpoint: "Endpoint") -> tuple[Raw, ...]:
     """The inputs of a served function, with the ranges that its graph shows."""
     inputs = endpoint.inputs
     if not any(_is_open(raw, endpoint.model) for raw in inputs):
@@ -47,7 +57,7 @@ def find_ranges(endpoint: Any) -> tuple[Raw, ...]:
     return tuple(found)
 
 
-def _is_open(raw: Raw, model: Any) -> bool:
+def _is_open(raw: Raw, model: "keras.Model") -> bool:
     """Whether the graph may show more about an input: tracing takes seconds, so it is done only then."""
     import keras
 
@@ -58,7 +68,7 @@ def _is_open(raw: Raw, model: Any) -> bool:
     return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())
 
 
-def _table_size(graph: Any, tensor: Any) -> int | None:
+def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
     """The size of the smallest table in which an input is looked up."""
     import tensorflow as tf
 
@@ -80,14 +90,14 @@ def _table_size(graph: Any, tensor: Any) -> int | None:
     return min(sizes, default=None)
 
 
-def _count_rows(operation: Any) -> int | None:
+def _count_rows(operation: "tf.Operation") -> int | None:
     """The number of rows of a variable that ResourceGather reads."""
     shapes = getattr(operation.inputs[0], "_handle_data", None)
     dims = shapes.shape_and_type[0].shape.dim if shapes is not None and shapes.shape_and_type else ()
     return dims[0].size if dims else None
 
 
-def _integer_sources(tensor: Any) -> Iterator[Any]:
+def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
     """A tensor, and the integers that it is computed from, except those of which it takes only the shape."""
     waiting, seen = [tensor], set()
     while waiting:
@@ -100,9 +110,12 @@ def _integer_sources(tensor: Any) -> Iterator[Any]:
             waiting += list(tensor.op.inputs)
 
 
-def _find_normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
+def _find_normal(
+    wrapped: "WrappedFunction", tensor: "tf.Tensor", given: set[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The mean and standard deviation with which to draw a float input."""
-    slope, shift = 1.0, 0.0
+    slope: np.ndarray | float = 1.0
+    shift: np.ndarray | float = 0.0
     for _ in range(_STEPS):
         step = next(
             (found for found in map(_affine_step(wrapped, tensor, given), _value_consumers(tensor)) if found), None
@@ -116,14 +129,16 @@ def _find_normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray
     return (np.asarray(mean, "float32"), np.asarray(std, "float32")) if known else None
 
 
-def _value_consumers(tensor: Any) -> Sequence[Any]:
+def _value_consumers(tensor: "tf.Tensor") -> Sequence["tf.Operation"]:
     return [operation for operation in tensor.consumers() if operation.type != "Shape"]
 
 
-def _affine_step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
+def _affine_step(
+    wrapped: "WrappedFunction", tensor: "tf.Tensor", given: set[int]
+) -> Callable[["tf.Operation"], Step | None]:
     """For an operation on a tensor: the result, and the constants that scale and shift it; None for any other."""
 
-    def step(operation: Any) -> Any:
+    def step(operation: "tf.Operation") -> Step | None:
         if operation.type in _SAME:
             return operation.outputs[0], (1.0, 0.0)
         if operation.type not in _AFFINE:
@@ -139,7 +154,7 @@ def _affine_step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], 
     return step
 
 
-def _is_constant(tensor: Any, given: set[int]) -> bool:
+def _is_constant(tensor: "tf.Tensor", given: set[int]) -> bool:
     """Whether a tensor depends neither on an input nor on a weight."""
     waiting = [tensor]
     for _ in range(50):

@@ -9,15 +9,22 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
 from .dtypes import infer_dtypes
 
+if TYPE_CHECKING:
+    import keras
+    from tensorflow import Tensor
+
 Shape = tuple[int | None, ...]
+# An array, or arrays by name or in any structure that a model takes.
+Samples = ArrayLike | Mapping[str, Any] | Sequence[Any]
 
 INPUT, OUTPUT = "input", "output"
 _NAMELESS = "keras_tensor"
@@ -58,7 +65,7 @@ class Signature:
     outputs: tuple[str, ...]
     output_shapes: tuple[Shape, ...]
 
-    def call(self, model: Any, tensors: Sequence[Any]) -> dict[str, Any]:
+    def call(self, model: "keras.Model", tensors: "Sequence[Tensor]") -> "dict[str, Tensor]":
         """Calls a model for inference and gives its outputs by name."""
         from keras import tree
 
@@ -67,7 +74,7 @@ class Signature:
         return dict(zip(self.outputs, [leaf for leaf in tree.flatten(given) if leaf is not None], strict=True))
 
 
-def read_signature(model: Any, samples: Any = None) -> Signature:
+def read_signature(model: "keras.Model", samples: Samples | None = None) -> Signature:
     """Reads the signature off a model.
 
     Args:
@@ -91,7 +98,7 @@ def read_signature(model: Any, samples: Any = None) -> Signature:
     )
 
 
-def _find_structure(model: Any, samples: Any) -> tuple[Any, bool]:
+def _find_structure(model: "keras.Model", samples: Samples | None) -> tuple[Any, bool]:
     """The structure whose leaves are KerasTensors, and whether its entries are arguments."""
     import keras
 
@@ -112,7 +119,7 @@ def _find_structure(model: Any, samples: Any) -> tuple[Any, bool]:
     return infer_dtypes(model, _read_build_config(model)), False
 
 
-def _build_on(model: Any, samples: Any, by_keyword: bool) -> None:
+def _build_on(model: "keras.Model", samples: Samples, by_keyword: bool) -> None:
     import keras
 
     few = keras.tree.map_structure(lambda x: np.asarray(x)[:2], samples)
@@ -126,7 +133,7 @@ def _build_on(model: Any, samples: Any, by_keyword: bool) -> None:
         ) from error
 
 
-def _read_build_config(model: Any) -> Any:
+def _read_build_config(model: "keras.Model") -> Any:
     import keras
 
     config = model.get_build_config() or {}
@@ -158,14 +165,14 @@ def _holds_shapes(node: Any) -> bool:
     return len(parts) > 0 and all(map(_holds_shapes, parts))
 
 
-def _to_symbolic(x: Any) -> Any:
+def _to_symbolic(x: ArrayLike) -> "keras.KerasTensor":
     import keras
 
     x = np.asarray(x)
     return keras.KerasTensor((None, *x.shape[1:]), x.dtype.name)
 
 
-def _read_inputs(model: Any, structure: Any) -> tuple[Input, ...]:
+def _read_inputs(model: "keras.Model", structure: Any) -> tuple[Input, ...]:
     import keras
 
     leaves = keras.tree.flatten_with_path(structure)
@@ -185,12 +192,12 @@ def _read_inputs(model: Any, structure: Any) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
-def _layer_name(tensor: Any) -> str:
+def _layer_name(tensor: "keras.KerasTensor") -> str:
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history else _NAMELESS
 
 
-def _output_spec(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
+def _output_spec(model: "keras.Model", structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
     import keras
 
     symbols = [keras.KerasTensor(i.shape, i.dtype) for i in inputs]
@@ -204,7 +211,7 @@ def _output_spec(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Inp
         ) from error
 
 
-def _name_outputs(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
+def _name_outputs(model: "keras.Model", given: Any, taken: set[str]) -> tuple[str, ...]:
     import keras
 
     # A part that a model leaves out is None.
@@ -222,7 +229,7 @@ def _name_outputs(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
     return make_distinct([f"{name}_{OUTPUT}" if _make_valid(name) in taken else name for name in names])
 
 
-def _generated_names(model: Any) -> set[str]:
+def _generated_names(model: "keras.Model") -> set[str]:
     """Names that Keras gave: the class's own, with a number behind it."""
     made_up = {""}
     for layer in getattr(model, "operations", None) or model.layers:
@@ -232,7 +239,7 @@ def _generated_names(model: Any) -> set[str]:
     return made_up
 
 
-def _path_name(path: tuple[Any, ...]) -> str:
+def _path_name(path: tuple[str | int, ...]) -> str:
     """The keys along the way to a leaf; the empty string where there are none."""
     return "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else ""
 
@@ -254,7 +261,7 @@ def _make_valid(name: str) -> str:
     return name if name[0].isalpha() else f"x{name}"
 
 
-def flatten_samples(signature: Signature, samples: Any) -> Batch | None:
+def flatten_samples(signature: Signature, samples: Samples | None) -> Batch | None:
     """Samples by the names of the inputs, from an array, a structure like the model's, or already by name."""
     if samples is None:
         return None

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, error_line
 from ..limits import enforce_limits
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
 
 # Tracing and converting change state of the whole process: the names that tf2onnx counts, its patches of TensorFlow,
 # and its log.
@@ -17,7 +20,7 @@ _inlining = ContextVar("inlining", default=False)
 
 
 @contextmanager
-def tracing(endpoint: Any) -> Iterator[None]:
+def tracing(endpoint: "Endpoint") -> Iterator[None]:
     """Turns a failure to trace a model into an ExportError that names the shapes.
 
     Raises:

@@ -8,12 +8,15 @@ blocks what each addition rounds away adds up.
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..convert.graph import collect_inputs, infer_shapes, replace_entries, sort_nodes, walk_node
 from ..storage.onnx_files import save_model
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 # What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
 _LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), 10
@@ -52,7 +55,9 @@ def simulate_fp16(source: Path, target: Path, share: float = 0.0, sums: bool = F
     return _convert(source, target, share, sums, _round_values)
 
 
-def _convert(source: Path, target: Path, share: float, sums: bool, narrow: Callable[[Any], Any]) -> tuple[int, int]:
+def _convert(
+    source: Path, target: Path, share: float, sums: bool, narrow: Callable[["ModelProto"], "ModelProto"]
+) -> tuple[int, int]:
     import onnx
 
     model = onnx.load(source)
@@ -74,7 +79,7 @@ def _convert(source: Path, target: Path, share: float, sums: bool, narrow: Calla
     return exact, len(layers)
 
 
-def _round_values(model: Any) -> Any:
+def _round_values(model: "ModelProto") -> "ModelProto":
     """Rounds every constant, every input and every result in float32 to fp16."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -86,7 +91,7 @@ def _round_values(model: Any) -> Any:
             constant.CopyFrom(numpy_helper.from_array(half.astype("float32"), constant.name))
     values = (*graph.input, *graph.value_info, *graph.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    nodes: list[Any] = []
+    nodes: list[NodeProto] = []
 
     def rounded(name: str, result: str) -> None:
         half = f"{result}__fp16"
@@ -108,7 +113,7 @@ def _round_values(model: Any) -> Any:
     return model
 
 
-def _remove_nodes(graph: Any, shaped: Any, kept: list[Any]) -> None:
+def _remove_nodes(graph: "GraphProto", shaped: "GraphProto", kept: "list[NodeProto]") -> None:
     """Makes a graph of its own of all other nodes, with its shapes.
 
     What they take of those that are kept are inputs of it, and what those take of them outputs.
@@ -128,7 +133,13 @@ def _remove_nodes(graph: Any, shaped: Any, kept: list[Any]) -> None:
             del graph.initializer[i]
 
 
-def _restore_nodes(graph: Any, kept: list[Any], constants: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+def _restore_nodes(
+    graph: "GraphProto",
+    kept: "list[NodeProto]",
+    constants: "list[TensorProto]",
+    inputs: "list[ValueInfoProto]",
+    outputs: "list[ValueInfoProto]",
+) -> None:
     names = {constant.name: f"{constant.name}__float32" for constant in constants}
     for constant in constants:
         constant.name = names[constant.name]
@@ -143,7 +154,7 @@ def _restore_nodes(graph: Any, kept: list[Any], constants: list[Any], inputs: li
     replace_entries(graph.value_info, [])
 
 
-def _find_first_layers(graph: Any, layers: list[int]) -> list[Any]:
+def _find_first_layers(graph: "GraphProto", layers: list[int]) -> "list[NodeProto]":
     """The nodes that some layers need, and those that need nothing else, until the next layer or the end."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
     outputs = {value.name for value in graph.output}
@@ -161,12 +172,12 @@ def _find_first_layers(graph: Any, layers: list[int]) -> list[Any]:
     return [graph.node[i] for i in sorted(found)]
 
 
-def _find_sums(graph: Any, kept: list[Any]) -> list[Any]:
+def _find_sums(graph: "GraphProto", kept: "list[NodeProto]") -> "list[NodeProto]":
     """The additions of two results, and the activations right behind them, that are not kept already."""
     constants, outputs = ({value.name for value in values} for values in (graph.initializer, graph.output))
     typed = {value.name for value in (*graph.input, *graph.value_info)}
     already = {name for node in kept for name in node.output}
-    found: list[Any] = []
+    found: list[NodeProto] = []
     made: set[str] = set()
     for node in graph.node:
         added = node.op_type == "Add" and not constants.intersection(node.input)
@@ -182,5 +193,5 @@ def _find_sums(graph: Any, kept: list[Any]) -> list[Any]:
     return found
 
 
-def _count_bytes(constants: Iterable[Any]) -> int:
+def _count_bytes(constants: Iterable["TensorProto"]) -> int:
     return sum(len(constant.raw_data) for constant in constants)

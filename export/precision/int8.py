@@ -7,13 +7,16 @@ each output channel.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..convert.graph import replace_entries
 from ..model.inputs import split_batch
 from ..storage.arrays import Batch
+
+if TYPE_CHECKING:
+    from onnxruntime.quantization import CalibrationDataReader
 
 # What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
 _INTEGER = (
@@ -25,7 +28,7 @@ _WORST, _AT_ONCE = 5, 4
 
 
 def quantise_to_int8(
-    source: Path, target: Path, batches: Iterable[Batch], activations: str, reduce_range: bool
+    source: Path, target: Path, batches: Iterable[Batch], activations: Literal["uint8", "int8"], reduce_range: bool
 ) -> list[dict[str, Any]]:
     """Writes an ONNX file that computes in int8.
 
@@ -68,7 +71,7 @@ def quantise_to_int8(
     )
 
 
-def _reader(batches: Iterable[Batch]) -> Any:
+def _reader(batches: Iterable[Batch]) -> "CalibrationDataReader":
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):

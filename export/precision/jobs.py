@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from ..runtime.worker import INPUTS
 from ..storage.arrays import read_batches
@@ -17,7 +18,9 @@ def convert_to_fp16(
     answer.write_text(json.dumps(fp16.convert_to_fp16(Path(source), Path(target), share, sums)), encoding="utf-8")
 
 
-def quantise_to_int8(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:
+def quantise_to_int8(
+    here: Path, answer: Path, source: str, target: str, activations: Literal["uint8", "int8"], reduce_range: bool
+) -> None:
     """Writes a file in int8, with the batches as what it is calibrated on."""
     made = here / "quantised.onnx"
     worst = int8.quantise_to_int8(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)

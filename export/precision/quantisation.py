@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Settings:
         reason: What decided.
     """
 
-    activations: str
+    activations: Literal["uint8", "int8"]
     reduce_range: bool
     reason: str
 

@@ -8,7 +8,6 @@ the names of what it does not fuse.
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -81,7 +80,7 @@ def _trace_tensors(endpoint: Endpoint, batch: Batch, names: Mapping[str, str]) -
 
     with inline_calls(), tf.device("/CPU:0"):
         wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
-        there: dict[str, Any] = {t.name: t for op in wrapped.graph.get_operations() for t in op.outputs}
+        there = {t.name: t for op in wrapped.graph.get_operations() for t in op.outputs}
         fetched = {name: there[name] for name in names if name in there}
         feeds = [there[f"{raw.name}:0"] for raw in endpoint.inputs]
         values = wrapped.prune(feeds, list(fetched.values()))(

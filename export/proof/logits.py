@@ -5,13 +5,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..runtime.processes import Form, run_forms
 from ..storage.arrays import Batch
 from ..storage.onnx_files import data_path
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 _ACTIVATIONS = ("Softmax", "Sigmoid")
 # The operations that may come between an activation and the output.
@@ -66,7 +69,7 @@ def _expose_logits(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, 
         yield probe, tensors
 
 
-def _find_logits(graph: Any, outputs: Iterable[str]) -> dict[str, str]:
+def _find_logits(graph: "GraphProto", outputs: Iterable[str]) -> dict[str, str]:
     made = {name: node for node in graph.node for name in node.output}
     found = {}
     for output in outputs:

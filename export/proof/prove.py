@@ -26,6 +26,8 @@ from .reference import BEFORE, Reference
 _RECORDED_BYTES = 16 * 2**20
 # For int8: how much more than was measured a later verification allows, as a factor and as a difference.
 _ROOM, _MORE = 1.5, 0.01
+# What runs a batch, or what it gave for each input by name.
+Candidate = Callable[[Batch], Batch] | Mapping[str, Batch]
 # The kind of decision of the logits of an activation.
 _LOGITS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "sign", None: None}
 
@@ -57,7 +59,7 @@ def prove(
     Raises:
         ParityError: If one differs; the message names the pair and the input.
     """
-    candidates: dict[str, Any] = {}
+    candidates: dict[str, Candidate] = {}
     absent: dict[str, str] = {}
     if saved_model is not None:
         candidates["SavedModel"] = saved_model
@@ -74,7 +76,7 @@ def prove(
         except ParityError as error:
             if name not in FORMS or not locate:
                 raise
-            assert onnx is not None
+            assert onnx is not None and isinstance(candidate, Mapping)
             where = _locate_difference(judge, onnx, candidate, FORMS[name])
             raise ParityError(f"{error}. {where}") from error
     for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
@@ -123,10 +125,10 @@ def strengthen_proof(
     return _join(proof, again, f"weights {other.endpoint.weight_scale} times as large")
 
 
-def _join(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, Any]:
+def _join(proof: dict[str, Any], again: dict[str, Any], suffix: str) -> dict[str, Any]:
     """Adds what was compared again in another way; weak is what is so in both."""
     compared = [
-        {**pair, "candidate": f"{pair['candidate']}, {told}"}
+        {**pair, "candidate": f"{pair['candidate']}, {suffix}"}
         for pair in again["comparisons"]
         if pair["status"] == "compared"
     ]
@@ -145,7 +147,7 @@ class _Judge:
         self.logits = [name.removesuffix(BEFORE) for name in self.allowed if BEFORE in name]
         self.expected = reference.expected
 
-    def compare_outputs(self, name: str, candidate: Any, inputs: Mapping[str, Batch]) -> Parity:
+    def compare_outputs(self, name: str, candidate: Candidate, inputs: Mapping[str, Batch]) -> Parity:
         """Compares outputs on all inputs or some of them."""
         gates = self.reference.endpoint.gates
         return compare(

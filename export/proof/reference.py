@@ -7,18 +7,22 @@ and for the logits where an output ends in a softmax or sigmoid.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ParityError
 from ..model.endpoint import Endpoint, samples_by_input
 from ..model.inputs import check_inputs, count_examples, draw_inputs, split_samples
+from ..model.signature import Samples
 from ..precision.tolerances import FP32, TOLERANCES, Precision
 from ..storage.arrays import Batch
 from .channels import largest_value, measure_ranges
 from .parity import compare
 from .rounding import UNITS, Noise, measure_noise
+
+if TYPE_CHECKING:
+    import keras
 
 BATCH_SIZES = (1, 2, 7, 32)
 # This suffix of an output's name stands for its logits, the input of its activation.
@@ -133,7 +137,7 @@ class Reference:
             pairs.append(({k: x[:half] for k, x in real.items()}, {k: x[half : 2 * half] for k, x in real.items()}))
         return all(self._are_independent(*pair) for pair in pairs)
 
-    def compare_with_original(self, original: Any) -> dict[str, Any] | None:
+    def compare_with_original(self, original: "keras.Model") -> dict[str, Any] | None:
         """Compares the float32 copy with the half-precision model it was made from, if there is one.
 
         Raises:
@@ -204,8 +208,8 @@ class Reference:
 
 def compute_reference(
     endpoint: Endpoint,
-    model: Any,
-    samples: Any,
+    model: "keras.Model",
+    samples: Samples | None,
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     seed: int = 0,
@@ -246,7 +250,7 @@ def compute_reference(
     return replace(reference, change=reference.compare_with_original(model))
 
 
-def check_samples(endpoint: Endpoint, samples: Any) -> Batch | None:
+def check_samples(endpoint: Endpoint, samples: Samples | None) -> Batch | None:
     """Checks samples, and returns them as raw inputs by name."""
     batch = samples_by_input(endpoint, samples)
     if batch is not None:

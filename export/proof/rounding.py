@@ -11,12 +11,15 @@ has to agree with it.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..storage.arrays import Batch
 from .channels import count_channels, split_channels
+
+if TYPE_CHECKING:
+    import keras
 
 # One rounding in each type.
 UNITS = {"float32": 2.0**-23, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -38,7 +41,7 @@ class Noise:
 
 def measure_noise(
     run: Callable[[Batch], Batch],
-    model: Any,
+    model: "keras.Model",
     inputs: Mapping[str, Batch],
     expected: Mapping[str, Batch],
     unit: float,
@@ -96,7 +99,7 @@ def _perturb(values: np.ndarray, unit: float, generator: np.random.Generator) ->
 
 
 @contextmanager
-def _perturb_weights(model: Any, unit: float, generator: np.random.Generator) -> Iterator[None]:
+def _perturb_weights(model: "keras.Model", unit: float, generator: np.random.Generator) -> Iterator[None]:
     """Runs a model with rounded weights, and leaves its variables unchanged."""
     import keras
 

@@ -6,12 +6,15 @@ import math
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..storage.arrays import Batch, read_batches, write_batches
 from ..storage.onnx_files import data_path, save_model
 from .sessions import open_session, run_session
 from .worker import INPUTS
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 _WARM_UP, _LEAST_ROUNDS, _MOST_ROUNDS, _RACE_SECONDS = 2, 5, 50, 5
 
@@ -67,10 +70,10 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
     nodes: dict[str, set[str]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            kernel, place = event["args"]["op_name"], bisect.bisect(wholes, (event["ts"], math.inf)) - 1
+            kernel, index = event["args"]["op_name"], bisect.bisect(wholes, (event["ts"], math.inf)) - 1
             nodes.setdefault(kernel, set()).add(event["name"])
-            if place >= 0:
-                spent.setdefault(kernel, [0.0] * runs)[place] += event["dur"]
+            if index >= 0:
+                spent.setdefault(kernel, [0.0] * runs)[index] += event["dur"]
     measured = {
         "milliseconds": statistics.median(seconds) * 1000,
         "profiled": statistics.median(end - start for start, end in wholes),
@@ -100,7 +103,7 @@ def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
     answer.write_text(json.dumps(seconds), encoding="utf-8")
 
 
-def _time_run(session: Any, batch: Batch) -> float:
+def _time_run(session: "InferenceSession", batch: Batch) -> float:
     start = time.perf_counter()
     run_session(session, batch)
     return time.perf_counter() - start

@@ -1,7 +1,6 @@
 """onnxruntime, quiet and without silent fallbacks."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -16,7 +15,9 @@ _ERRORS, NOTHING = 3, 4
 onnxruntime.set_default_logger_severity(_ERRORS)
 
 
-def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, options: Any = None) -> Any:
+def open_session(
+    path: Path, *, optimise: bool = True, provider: str = CPU, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
     """Opens an ONNX file on one execution provider.
 
     Raises:
@@ -43,14 +44,16 @@ def open_session(path: Path, *, optimise: bool = True, provider: str = CPU, opti
     return session
 
 
-def memory_saving_options() -> Any:
+def memory_saving_options() -> onnxruntime.RunOptions:
     """Options of a run on the CPU after which onnxruntime does not keep the memory that it took."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 
-def run_session(session: Any, batch: Batch, options: Any = None) -> Batch:
+def run_session(
+    session: onnxruntime.InferenceSession, batch: Batch, options: onnxruntime.RunOptions | None = None
+) -> Batch:
     """Runs a batch, with onnxruntime's RunOptions if there are any; its errors become ExportErrors."""
     names = [value.name for value in session.get_outputs()]
     try:
@@ -60,7 +63,9 @@ def run_session(session: Any, batch: Batch, options: Any = None) -> Batch:
         raise ExportError(f"Expected onnxruntime to run on shape {shapes}. Received: {error}") from error
 
 
-def session_tensors(session: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
+def session_tensors(
+    session: onnxruntime.InferenceSession,
+) -> dict[str, list[tuple[str, str, tuple[int | str | None, ...]]]]:
     """Name, type and shape of a session's inputs and outputs."""
     return {
         kind: [(value.name, _numpy_name(value.type), tuple(value.shape)) for value in values]

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits, Model
@@ -84,7 +85,7 @@ class Service:
         """Whether every model answers."""
         return not self.draining and all(model.ready for model in self.models.values())
 
-    def _make_application(self) -> Any:
+    def _make_application(self) -> ASGIApp:
         model = "/v2/models/{model}"
         routes = [
             Route("/", self._page),
@@ -101,7 +102,7 @@ class Service:
                 Route(f"{path}/ready", self._model_ready),
                 Route(f"{path}/infer", self._infer, methods=["POST"]),
             ]
-        handlers = {
+        handlers: dict[Any, Any] = {
             RequestError: _answer_request_error,
             QueueFull: _answer_queue_full,
             NotReady: _answer_not_ready,
@@ -182,10 +183,10 @@ class Service:
 class _TokenGuard:
     """An application that answers those who send a token."""
 
-    def __init__(self, application: Any, token: str) -> None:
+    def __init__(self, application: ASGIApp, token: str) -> None:
         self._application, self._expected = application, f"Bearer {token}".encode()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = next((value for name, value in scope.get("headers", ()) if name == b"authorization"), b"")
         if scope["type"] != "http" or scope["path"] in _OPEN or hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
@@ -198,7 +199,7 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, {**(headers or {}), "content-type": "application/json"})
 
 
-def _answer_request_error(request: Request, error: Any) -> Response:
+def _answer_request_error(request: Request, error: RequestError) -> Response:
     return _json({"error": str(error)}, error.status)
 
 
@@ -210,7 +211,7 @@ def _answer_not_ready(request: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 503, _RETRY)
 
 
-def _answer_http_error(request: Request, error: Any) -> Response:
+def _answer_http_error(request: Request, error: HTTPException) -> Response:
     received = f"{request.method} {request.url.path}"[:120]
     return _json({"error": f"{error.detail}. Received: {received}"}, error.status_code, error.headers)
 

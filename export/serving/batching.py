@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +36,7 @@ class _Job:
     since: float
     examples: int = field(init=False)
     elements: int = field(init=False)
-    shapes: tuple[Any, ...] = field(init=False)
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.examples = count_examples(self.batch)

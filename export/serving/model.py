@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError
 from ..model.inputs import check_inputs, count_examples
@@ -22,6 +22,9 @@ from .errors import RequestError
 from .observation import SERVER, Metrics
 from .protocol.datatypes import DATATYPES
 from .protocol.v2 import InferRequest, describe_tensors, is_finite
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -208,7 +211,7 @@ class Model:
         await self._batcher.close()
 
 
-def _session_options(threads: int) -> Any:
+def _session_options(threads: int) -> "SessionOptions":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

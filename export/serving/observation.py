@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ACCESS = logging.getLogger("keras_skip.access")
 SERVER = logging.getLogger("keras_skip.server")
@@ -130,7 +130,7 @@ def start_logging(access_log: bool) -> Log:
     Returns:
         What to stop at the end; it then writes what is left.
     """
-    lines: queue.Queue[Any] = queue.Queue(_LINES)
+    lines: queue.Queue[logging.LogRecord | None] = queue.Queue(_LINES)
     # Without a handler, libraries write to standard error from any thread, which then waits for a reader.
     libraries = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio", "grpc")]
     for logger in (ACCESS, SERVER, *libraries):
@@ -155,17 +155,17 @@ class Observer:
         draining: Whether the server is about to end: what comes then is not waited for.
     """
 
-    def __init__(self, application: Any, metrics: Metrics) -> None:
+    def __init__(self, application: ASGIApp, metrics: Metrics) -> None:
         self._application, self._metrics = application, metrics
         self.in_flight, self.draining = 0, False
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
 
-        async def watched(message: Any) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
@@ -173,7 +173,7 @@ class Observer:
         waited_for = not self.draining
         self.in_flight += waited_for
         try:
-            await self._application(scope, receive, watched)
+            await self._application(scope, receive, note_status)
         finally:
             self.in_flight -= waited_for
             seconds = time.perf_counter() - start

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,14 @@ from ..storage.arrays import Batch
 from .manifest import MANIFEST, ONNX, PARITY
 from .safety import read_json
 
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
 _SHOWN = 200
 _QUANTISED = {"QuantizeLinear", "DynamicQuantizeLinear"}
 _PRECISIONS = {"fp16": "float16", "int8": "int8"}
-Tensors = Iterable[tuple[str, str, tuple[Any, ...]]]
+# Name, type and shape of each tensor; a dimension that is no number is dynamic.
+Tensors = Iterable[tuple[str, str, tuple[int | str | None, ...]]]
 
 
 def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], file: Path, exact: bool = True) -> None:
@@ -46,7 +50,9 @@ def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> No
         _refuse(file, "inputs", "of one batch", f"the shapes {[shape for _, _, shape in inputs]}")
 
 
-def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, described: Mapping[str, Any]) -> None:
+def check_onnx_agrees(
+    folder: Path, manifest: Mapping[str, Any], model: "ModelProto", described: Mapping[str, Any]
+) -> None:
     """Raises a VerificationError unless an ONNX file's entries, operations and tensors are those of the manifest.
 
     Args:
@@ -69,7 +75,7 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
     _check_precision(folder, manifest, model)
 
 
-def _check_precision(folder: Path, manifest: Mapping[str, Any], model: Any) -> None:
+def _check_precision(folder: Path, manifest: Mapping[str, Any], model: "ModelProto") -> None:
     declared = manifest.get("precision")
     parity = read_json(folder / PARITY)
     if declared is None or not isinstance(parity, dict):
@@ -90,13 +96,13 @@ def _check_precision(folder: Path, manifest: Mapping[str, Any], model: Any) -> N
         _refuse(folder / ONNX, "numbers in", declared["exported"], "none")
 
 
-def _describe_tensors(model: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
+def _describe_tensors(model: "ModelProto") -> dict[str, Tensors]:
     fixed = {initializer.name for initializer in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in fixed]
     return {"inputs": list(map(_describe_tensor, inputs)), "outputs": list(map(_describe_tensor, model.graph.output))}
 
 
-def _describe_tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
+def _describe_tensor(value: "ValueInfoProto") -> tuple[str, str, tuple[int | None, ...]]:
     import onnx
 
     kind = value.type.tensor_type

@@ -2,13 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 # A message ends at 2 GB; the graph itself takes some of that.
 LARGEST, DATA = 2**31 - 2**24, ".data"
 
 
-def save_model(model: Any, path: Path) -> None:
+def save_model(model: "ModelProto", path: Path) -> None:
     """Writes a model; what is too large for one message keeps its weights in a file beside it, NAME.data."""
     import onnx
 

@@ -41,8 +41,8 @@ def test_an_artifact_is_a_folder_that_says_everything_about_itself(artifact):
 
 def test_an_artifact_says_in_a_line_what_it_is(artifact):
     metadata, parity = (json.loads((artifact / name).read_text()) for name in ("artifact.json", "parity.json"))
-    shown = repr(export.Artifact(artifact, metadata, parity | {"max_abs_diff": 1.25e-7}))
-    about = "formats=['saved_model', 'onnx'], precision='fp32', max_abs_diff=1.3e-07"
+    shown = repr(export.Artifact(artifact, metadata, parity | {"max_abs_diff": 1.5432e-7}))
+    about = "formats=['saved_model', 'onnx'], precision='fp32', max_abs_diff=1.5e-07"
     assert shown == f"Artifact({str(artifact)!r}, {about})"
 
 

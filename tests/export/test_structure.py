@@ -10,7 +10,7 @@ import pytest
 
 import export
 import zoo
-from export.convert.structure import check_operations, count_operations
+from export.convert.operation_counts import check_operations, count_operations
 from tests.export.models import conv_net, randomise
 from tests.export.structure import left_over, optimised
 

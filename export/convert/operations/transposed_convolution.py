@@ -9,14 +9,17 @@ Along each axis, with n elements to begin with:
 Zeros appear where a stride is longer than its kernel, and get the bias too; tf2onnx would pad with them after the bias.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .building import apply, constant, replace_node
+from .building import Rewrite, apply, constant, replace_node
+
+if TYPE_CHECKING:
+    from tf2onnx.graph import Graph, Node
 
 
-def convert_transposed_convolution(graph: Any, node: Any) -> None:
+def convert_transposed_convolution(graph: "Graph", node: "Node") -> None:
     """Replaces Conv2DBackpropInput or Conv3DBackpropInputV2 with ConvTranspose."""
     size, kernel, x, *bias = node.input
     rank = graph.get_rank(kernel)
@@ -30,7 +33,11 @@ def convert_transposed_convolution(graph: Any, node: Any) -> None:
 
     first = apply(graph, "Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)]) if last else x
     weights = apply(graph, "Transpose", kernel, perm=[rank - 1, rank - 2, *range(rank - 2)])
-    attributes = {"strides": strides, "dilations": dilations, "output_padding": [stride - 1 for stride in strides]}
+    attributes: dict[str, Any] = {
+        "strides": strides,
+        "dilations": dilations,
+        "output_padding": [stride - 1 for stride in strides],
+    }
     if fixed:
         full = [(before[axis] - 1) * s + r for axis, s, r in zip(axes, strides, reach, strict=True)]
         over = [f - sizes[axis] for f, axis in zip(full, axes, strict=True)]
@@ -44,7 +51,7 @@ def convert_transposed_convolution(graph: Any, node: Any) -> None:
     replace_node(graph, node, "Transpose", y, perm=perm)
 
 
-def _crop(graph: Any, y: str, size: str, axes: list[int], strides: list[int], same: bool) -> str:
+def _crop(graph: "Graph", y: str, size: str, axes: list[int], strides: list[int], same: bool) -> str:
     """Cuts the result out of the full map, whose channels come first."""
     from onnx import TensorProto
 
@@ -57,3 +64,9 @@ def _crop(graph: Any, y: str, size: str, axes: list[int], strides: list[int], sa
         over = apply(graph, "Max", apply(graph, "Sub", full, sizes), starts)
         starts = apply(graph, "Div", over, constant(graph, 2, np.int64))
     return apply(graph, "Slice", y, starts, apply(graph, "Add", starts, sizes), spatial)
+
+
+REWRITES: dict[str, Rewrite] = {
+    "Conv2DBackpropInput": convert_transposed_convolution,
+    "Conv3DBackpropInputV2": convert_transposed_convolution,
+}
