@@ -1,12 +1,12 @@
-"""The artifact: a folder that holds a trained network for serving, and the proof that its forms compute the same thing.
+"""Exports an artifact: a folder with a trained network to serve, and the proof that its forms compute the same thing.
 
-    saved_model/    TensorFlow's form
-    model.onnx      ONNX; above 2 GB its weights are in model.onnx.data
+    saved_model/    the SavedModel
+    model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, preprocessing, opset, versions, and the hash of every file
-    parity.json     what was compared with what, on which inputs, and every figure
-    samples.npz     inputs, and Keras's answers to them: anyone who has the artifact can check it without Keras
+    parity.json     the comparisons, with their inputs and every figure
+    samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras
 
-Both models take raw input and give what `activation` says; preprocessing is part of the graph.
+Both models take raw input and end with `activation`. Preprocessing is part of the graph.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Artifact:
 
     @property
     def weak(self) -> dict[str, str]:
-        """The outputs for which the proof shows little, and why: for example because no input moves them."""
+        """The outputs for which the proof shows little, and why, such as that no input moves them."""
         return dict(self.parity.get("weak", {}))
 
     @property
@@ -101,56 +101,54 @@ def export(
     rtol: float | None = None,
     seed: int = 0,
 ) -> Artifact:
-    """Exports a model as an artifact, which appears at its path only after it has been proven.
+    """Exports a model as an artifact, which appears at its path only once it is proven.
 
-    The reloaded SavedModel and onnxruntime (not optimised, optimised, on CUDA where there is one, each provider in a
-    process of its own; in "fp16" also with every result rounded, as a GPU does) are each compared with Keras. Inputs
-    and outputs have the model's names; where Keras made a name up, a single one is called "input" or "output".
+    Keras is compared with the reloaded SavedModel and with onnxruntime: not optimised, optimised, and on CUDA if there
+    is a GPU, each provider in a process of its own; in "fp16" also with every result rounded, as a GPU does. Inputs and
+    outputs have the model's names. If Keras generated the name of a single one, it is called "input" or "output".
 
     Args:
         model: A Keras model of any kind, with any number of inputs and outputs.
         path: The folder to make.
-        preprocessing: From raw input to the model's, where it has one input; None leaves its input as it is.
-        activation: From the model's output to the artifact's, where it has one output, which is then called
-            "probabilities": "softmax", "sigmoid" or None.
+        preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
+        activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
+            "probabilities"; None adds nothing.
         labels: A name for each element along the last axis of a single output.
         samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
             takes them. They build a model that has never seen an input, and give the first sizes to try.
-        formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
-            a SavedModel does not have.
+        formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
+            which a SavedModel does not have.
         opset: The version of ONNX's operations.
-        precision: "fp32"; "fp16", for GPUs, which keeps as many of the first layers in float32 as it takes to stay
-            within the tolerances: mostly only the first, and at most half of them and the sums of skip connections; or
-            "int8", which is published only if it is measured to be faster under onnxruntime on this machine's
-            processor, and costs little accuracy.
-        calibration: For "int8": a few hundred raw inputs that the network was trained on, to measure the ranges of its
-            activations; by default `samples`.
-        test: For "int8": raw inputs, and the class of each. There have to be enough to measure the drop that is
-            allowed: 200 for 0.5 points.
+        precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
+            mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
+            if it is faster under onnxruntime on this machine's processor and costs little accuracy.
+        calibration: For "int8": a few hundred raw inputs that the network was trained on, which measure the ranges of
+            its activations; `samples` by default.
+        test: For "int8": raw inputs, and the class of each, enough to measure the allowed drop: 200 for 0.5 points.
         max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
-        layout: Where images have their channels, at inputs and outputs: "nhwc", "nchw" or None, as the model has them.
-        device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
-        name: What to call the model; its own name by default.
-        gates: Whether to add an output "carry": for each example and highway block the mean of its carry gate.
-        overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
-        batch_sizes: Sizes of the batches that are compared.
-        atol: Absolute difference allowed in addition to roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for outputs
-            that end in a softmax or sigmoid. "int8" itself is not held to it.
-        rtol: Difference allowed as a share of the range of each channel, in addition to roundings; by default 2e-5, in
-            "fp16" 2.5e-3, and 0 for outputs that end in a softmax or sigmoid. In "fp16" a value given here also
-            replaces the four roundings to fp16.
-        seed: Seeds the random inputs.
+        layout: The axis of the channels of images at inputs and outputs: "nhwc", "nchw" or None, as in the model.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
+        name: The name of the artifact; the model's name by default.
+        gates: Whether to add an output "carry", with the mean carry gate of each example and highway block.
+        overwrite: Whether to replace an earlier artifact, which stays as it is if the export fails.
+        batch_sizes: The sizes of the compared batches.
+        atol: The absolute difference that is allowed in addition to roundings. The default is 0, and 1e-5 (5e-3 in
+            "fp16") for outputs that end in a softmax or sigmoid. "int8" itself is not held to it.
+        rtol: The difference that is allowed in addition to roundings, as a share of the range of each channel. The
+            default is 2e-5 (2.5e-3 in "fp16"), and 0 for outputs that end in a softmax or sigmoid. In "fp16" a value
+            also replaces the four roundings to fp16.
+        seed: The seed of the random inputs.
 
     Returns:
         The artifact.
 
     Raises:
-        FileExistsError: If something is there already.
-        DeviceError: If CUDA was asked for and is not there.
+        FileExistsError: If the path exists.
+        DeviceError: If the requested device is not there.
         ExportError: If the model cannot be converted, onnxruntime crashes, or a step takes too much time or memory.
         ParityError: If an exported form computes something else.
-        PrecisionError: If "int8" costs too much accuracy, or is not faster; the message has the figures.
-        ValueError: If an argument is not usable.
+        PrecisionError: If "int8" costs too much accuracy or is not faster; the message has the figures.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])

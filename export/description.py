@@ -1,4 +1,4 @@
-"""What `artifact.json` says of an export."""
+"""Describes an export for `artifact.json`."""
 
 from contextlib import suppress
 from importlib import metadata

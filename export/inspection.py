@@ -1,4 +1,4 @@
-"""What is in an ONNX file and where its time goes."""
+"""Lists the contents of an ONNX file, and measures how long each operation takes."""
 
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from .storage.safety import check_onnx_file, check_regular, read_json
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
 
-# The name of the time that onnxruntime spends outside its operations.
+# onnxruntime spends time outside of its operations too.
 BETWEEN = "(between operations)"
 _SIZE = 32
 _ELEMENTS = 2**28
@@ -31,15 +31,15 @@ def inspect(
 ) -> dict[str, Any]:
     """Lists the contents of an artifact or an ONNX file, and measures each operation under onnxruntime.
 
-    Times are medians over warm runs. Those of the operations come from onnxruntime's profiler, which costs time itself:
-    they are scaled to a run without it, so that they add up to the whole.
+    Times are medians over warm runs. onnxruntime's profiler measures the operations and takes time itself, so their
+    times are scaled to add up to a run without it.
 
     Args:
         path: The artifact's folder, or the file.
         batch_size: How many examples to run at once.
-        runs: How often.
+        runs: How many runs to measure.
         device: "cpu" or "cuda".
-        size: What to take for dynamic dimensions other than the batch.
+        size: The size of dynamic dimensions other than the batch.
 
     Returns:
         `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (the
@@ -48,7 +48,7 @@ def inspect(
 
     Raises:
         FileNotFoundError: If there is neither.
-        VerificationError: If the file is broken or leads elsewhere.
+        VerificationError: If the file is broken, or refers to files elsewhere.
         DeviceError: If the device is not there.
 
     Example:
@@ -92,7 +92,9 @@ def _find_file(path: Path) -> Path:
         return path
     manifest = read_manifest(path)
     if ONNX not in manifest["files"] or not (path / ONNX).exists():
-        raise VerificationError(f"Expected an artifact with an ONNX file. Received: {path}, whose {MANIFEST} has none")
+        raise VerificationError(
+            f"Expected an artifact with an ONNX file. Received: {path}, whose {MANIFEST} lists none"
+        )
     check_regular(path / ONNX)
     return path / ONNX
 
@@ -114,7 +116,7 @@ def _draw(tensor: Mapping[str, Any], batch_size: int, size: int) -> np.ndarray:
         raise VerificationError(f"Expected an input of at most {_ELEMENTS} elements. Received: {shape}")
     if np.dtype(tensor["dtype"]).kind == "f":
         return np.random.default_rng(0).standard_normal(shape).astype(tensor["dtype"])
-    # Zero is a byte, a token and False alike.
+    # Zero is valid as a byte, as a token and as False.
     return np.zeros(shape, tensor["dtype"])
 
 
@@ -131,9 +133,9 @@ def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[
 
 
 def _scale_times(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
-    """Kernels measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
+    """Scales the times of kernels, and of the rest, from a run of `profiled` microseconds to one of `milliseconds`."""
     spent = sum(kernel["microseconds"] for kernel in kernels)
-    # An operation that contains a graph is measured, and so are the operations in that graph.
+    # The profiler counts the operations inside a graph, and also the operation that contains it.
     between = {"name": BETWEEN, "count": 0, "microseconds": max(0.0, profiled - spent)}
     whole = max(profiled, spent) or 1.0
     shares = [(part, part["microseconds"] / whole) for part in (*kernels, between)]

@@ -1,10 +1,10 @@
-"""Limits on the time and the memory of each step of an export, so that an endless one does not take the caller along.
+"""Limits the time and the memory of each step of an export, so that an endless step does not block the caller.
 
-    KERAS_SKIP_MAX_SECONDS      by default two hours
-    KERAS_SKIP_MAX_GIGABYTES    by default nine tenths of the memory that is free when the step begins
+    KERAS_SKIP_MAX_SECONDS      two hours by default
+    KERAS_SKIP_MAX_GIGABYTES    nine tenths of the memory that is free when the step begins, by default
 
-A step in a process of its own is killed. Tracing and converting need the caller's model, and so run in the caller's
-process: they are interrupted, which takes effect between two operations of Python. Memory is watched only on Linux.
+A step in a process of its own is killed. Tracing and converting need the caller's model, so they run in the caller's
+process and are interrupted, which takes effect between two operations of Python. Only on Linux is memory limited.
 """
 
 import ctypes
@@ -21,12 +21,12 @@ from .errors import ExportError
 SECONDS, GIGABYTES = "KERAS_SKIP_MAX_SECONDS", "KERAS_SKIP_MAX_GIGABYTES"
 _TWO_HOURS, _SHARE, _GB = 7200.0, 0.9, 1e9
 _PERIOD = 0.1
-# Linux says here how much memory the machine has free, and how much a container may use.
+# On Linux these files hold the free memory of the machine and the memory that a container may use.
 _FREE, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 
 
 class _Interrupted(BaseException):
-    """Not an Exception, since the converter catches those and continues."""
+    """Ends a step. It is no Exception, because the converter catches those and continues."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         seconds: The time.
-        gigabytes: The memory; infinite if the free memory is not known.
+        gigabytes: The memory; infinite if the free memory is unknown.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class Limits:
 
     @classmethod
     def now(cls) -> "Limits":
-        """Reads them from the environment."""
+        """Reads the limits from the environment."""
         return cls(_read_environment(SECONDS, _TWO_HOURS), _read_environment(GIGABYTES, _SHARE * _free_memory()))
 
 
@@ -59,7 +59,7 @@ def _read_environment(name: str, default: float) -> float:
 
 
 def _free_memory() -> float:
-    """Free memory in gigabytes."""
+    """Returns the free memory in gigabytes."""
     found = [float("inf")]
     if _FREE.is_file():
         lines = dict(line.split(":", 1) for line in _FREE.read_text().splitlines())
@@ -70,7 +70,7 @@ def _free_memory() -> float:
 
 
 def _used_memory(pid: int) -> float:
-    """The gigabytes of memory that a process holds; 0 if that is not known, or the process has ended."""
+    """Returns the gigabytes of memory that a process holds; 0 if that is unknown, or the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _GB
     except (OSError, ValueError, IndexError):
@@ -83,11 +83,11 @@ def watch_process(pid: int, stop: Callable[[], object], before: float = 0.0) -> 
 
     Args:
         pid: The process.
-        stop: Is called once it exceeds a limit, again and again until it ends.
+        stop: Called when it exceeds a limit, repeatedly until the process ends.
         before: Gigabytes that do not count.
 
     Yields:
-        A list, to which the limits that it exceeded are added.
+        A list to which every exceeded limit is added.
     """
     limits, start, over = Limits.now(), time.monotonic(), threading.Event()
     exceeded: list[str] = []
@@ -112,13 +112,13 @@ def watch_process(pid: int, stop: Callable[[], object], before: float = 0.0) -> 
 
 @contextmanager
 def enforce_limits(doing: str) -> Iterator[None]:
-    """Interrupts this thread once it exceeds a limit.
+    """Interrupts this thread if it exceeds a limit.
 
     Args:
         doing: The name of the step, for the message.
 
     Raises:
-        ExportError: If it exceeds a limit, which the message names.
+        ExportError: If it exceeds a limit; the message names the limit.
     """
     thread, pid = threading.get_ident(), os.getpid()
     raise_there = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -129,6 +129,6 @@ def enforce_limits(doing: str) -> Iterator[None]:
         ) as exceeded:
             yield
     except _Interrupted:
-        raise ExportError(f"Expected {doing} to end. Received: it took {exceeded[0]}") from None
+        raise ExportError(f"Stopped {doing}: it took {exceeded[0]}.") from None
     finally:
         raise_there(ctypes.c_ulong(thread), None)

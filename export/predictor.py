@@ -1,4 +1,4 @@
-"""Predicting with an artifact: onnxruntime and NumPy, nothing else."""
+"""Predicts with an artifact. This needs only onnxruntime and NumPy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,17 +25,17 @@ _AT_ONCE = 32
 
 
 class Predictor:
-    """An exported network, ready to be called.
+    """An exported network that can be called.
 
     Args:
         path: The artifact's folder.
         device: "cpu" or "cuda".
-        options: onnxruntime's SessionOptions, if not its defaults.
+        options: onnxruntime's SessionOptions; None takes the defaults.
 
     Attributes:
         metadata: The contents of artifact.json.
-        labels: A name for each output, or None.
-        inputs: What the graph takes.
+        labels: A name for each class, or None.
+        inputs: The inputs of the graph.
     """
 
     def __init__(self, path: str | Path, device: Device = "cpu", options: "SessionOptions | None" = None) -> None:
@@ -71,22 +71,22 @@ class Predictor:
             raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
 
     def __call__(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Arrays:
-        """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
+        """Computes the outputs of one batch of raw inputs: an array, or arrays by name if there are several outputs."""
         return self._unwrap(self.run(self._to_batch(x)))
 
     def predict(self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None) -> Arrays:
         """Computes the outputs of any number of raw inputs, a batch at a time.
 
         Args:
-            x: Raw inputs of the artifact's shape and type, by name where there are several.
-            batch_size: How many to compute at once; by default 32, or all of them unless the export has proven that
-                examples are independent.
+            x: Raw inputs of the artifact's shape and type, by name if there are several.
+            batch_size: How many examples to compute at once. The default is 32, or all of them unless the export has
+                proven that examples are independent.
 
         Returns:
-            The outputs, probabilities where the artifact has an activation; by name where there are several.
+            The outputs, by name if there are several; probabilities if the artifact has an activation.
 
         Raises:
-            ValueError: If names, shapes or types are not the artifact's, or the batch may not be split.
+            ValueError: If names, shapes or types differ from the artifact's, or the batch may not be split.
             ExportError: If onnxruntime fails, or does not give an answer for each example.
         """
         if batch_size is not None and batch_size < 1:
@@ -106,7 +106,7 @@ class Predictor:
         return self._unwrap({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
     def run(self, batch: Batch, options: "RunOptions | None" = None) -> Batch:
-        """Computes the outputs of arrays by name that are known to fit, with onnxruntime's RunOptions if there are any.
+        """Computes the outputs of arrays by name without checking them, with onnxruntime's RunOptions if there are any.
 
         Raises:
             ExportError: If onnxruntime fails.
@@ -138,10 +138,10 @@ class Predictor:
             batch_size: As in `predict`.
 
         Returns:
-            A label and its probability for each input; without labels the class's number stands for it.
+            A label and its probability for each input; the number of the class if there are no labels.
 
         Raises:
-            ValueError: If the artifact does not give the probabilities of classes, or the input is not usable.
+            ValueError: If the artifact does not give the probabilities of classes, or the input does not fit.
         """
         gates = gates_output(self.metadata)
         declared = [output for output in self.metadata["outputs"] if output["name"] != gates]
@@ -158,7 +158,7 @@ class Predictor:
 
 
 def check_outputs(outputs: Batch, count: int) -> Batch:
-    """Returns the outputs of independent examples if there is an answer for each.
+    """Returns outputs if there is an answer for each example.
 
     Raises:
         ExportError: If there are more or fewer.
@@ -170,7 +170,7 @@ def check_outputs(outputs: Batch, count: int) -> Batch:
 
 
 def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
-    """Loads an artifact for prediction, with onnxruntime alone.
+    """Loads an artifact for prediction with onnxruntime.
 
     Args:
         artifact: The folder.
@@ -181,7 +181,7 @@ def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If its manifest or its ONNX file is not what was exported.
+        VerificationError: If its manifest or its ONNX file was changed since the export.
         DeviceError: If the device is not there.
 
     Example:

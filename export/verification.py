@@ -1,6 +1,6 @@
-"""Checks an artifact on disk again: its files, its models, and that they compute what Keras did at export.
+"""Verifies an artifact on disk: its files, its models, and that they compute the same as Keras did at export.
 
-Keras is not needed, and TensorFlow only for the SavedModel: the reference is what was recorded at export.
+The reference is recorded at export, so Keras is not needed, and TensorFlow only for the SavedModel.
 """
 
 import secrets
@@ -34,26 +34,26 @@ _REFERENCE = "Keras, recorded at export"
 def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, Any]:
     """Verifies an artifact.
 
-    Every file is compared with its hash, and artifact.json with the models, and onnx's checker runs. onnxruntime in
-    every form this machine has, and the SavedModel if TensorFlow is installed, must agree with the outputs recorded at
-    export, and with each other on fresh random inputs.
+    Every file is compared with its hash, artifact.json with the models, and onnx's checker runs. The SavedModel, if
+    TensorFlow is installed, and onnxruntime in every form that this machine has must agree with the outputs recorded at
+    export, and with each other on new random inputs.
 
     Args:
         artifact: The folder.
-        device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
 
     Returns:
-        The comparisons, in the form of parity.json, with the number of `files`, the `seed` of the fresh inputs, `weak`
+        The comparisons, in the form of parity.json, with the number of `files`, the `seed` of the new inputs, `weak`
         (the outputs for which the proof at export shows little, and why), and `not_batched` (why the server and
-        `Predictor.predict` do not batch it; None if they do).
+        `Predictor.predict` do not batch the artifact; None if they do).
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If a file is missing, changed, unexpected or not valid, or if artifact.json contradicts a
-            model; the message names it.
-        ParityError: If something is computed differently.
-        DeviceError: If CUDA was asked for and is not there.
-        ValueError: If the device is not one of those above.
+        VerificationError: If a file is missing, changed, unexpected or invalid, or artifact.json contradicts a model;
+            the message names the file.
+        ParityError: If a form computes something else.
+        DeviceError: If the requested device is not there.
+        ValueError: If the device is unknown.
 
     Example:
         >>> verify("classifier")["max_abs_diff"]
@@ -86,7 +86,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
 
 
 def _match_scale(raw: Raw, recorded: list[np.ndarray]) -> Raw:
-    """An input whose floats are drawn as large as recorded ones: what may differ was measured on those."""
+    """Returns an input whose floats are drawn as large as the recorded ones, on which tolerances were measured."""
     if raw.preprocessing is not None or np.dtype(raw.dtype).kind != "f":
         return raw
     rows = np.concatenate([split_channels(x, count_channels(recorded)) for x in recorded]).astype("float64")
@@ -96,7 +96,7 @@ def _match_scale(raw: Raw, recorded: list[np.ndarray]) -> Raw:
 def _run_forms(
     folder: Path, manifest: Mapping[str, Any], batches: dict[str, Batch], device: Device | None
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
-    """What every form gives on every batch, and why some are not there."""
+    """Returns the outputs of every form for every batch, and why some forms are not there."""
     outputs: dict[str, dict[str, Batch]] = {}
     absent: dict[str, str] = {}
     if "onnx" in manifest["formats"]:
@@ -113,7 +113,7 @@ def _run_forms(
             check_saved_model(folder / SAVED_MODEL)
             outputs["SavedModel"] = _run_saved_model(folder / SAVED_MODEL, manifest, batches)
     if not outputs:
-        raise VerificationError(f"Expected a form that can run here. Received: {folder}, {absent}")
+        raise VerificationError(f"Expected an artifact that can run here. Received: {folder}, {absent}")
     return outputs, absent
 
 
@@ -124,5 +124,5 @@ def _run_saved_model(path: Path, manifest: Mapping[str, Any], batches: dict[str,
         return {name: run(batch) for name, batch in batches.items()}
     except VerificationError:
         raise
-    except Exception as error:  # Whatever TensorFlow raises for a program that does not fit together.
+    except Exception as error:  # TensorFlow raises errors of many kinds for an inconsistent program.
         raise VerificationError(f"Expected a SavedModel that runs. Received: {path} ({error_line(error)})") from error

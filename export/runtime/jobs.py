@@ -1,4 +1,4 @@
-"""Tasks that onnxruntime does in a process of its own: running, showing every tensor, profiling, racing."""
+"""The tasks of a process of its own: running a model, showing every tensor, profiling and racing."""
 
 import bisect
 import json
@@ -27,7 +27,7 @@ def run(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> 
 
 
 def show_tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
-    """Runs the first batch and gives every tensor that the graph, or what onnxruntime made of it, has a name for."""
+    """Runs the first batch and writes every named tensor of the graph, or of the optimised graph."""
     import onnx
     import onnxruntime
 
@@ -83,7 +83,7 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
 
 
 def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
-    """Times several files on each batch, one after the other in rounds; the first one changes from round to round."""
+    """Times several files on each batch in rounds, in which each runs once; every round starts with another file."""
     sessions = [open_session(Path(model), provider=provider) for model in models]
     seconds: dict[str, list[list[float]]] = {}
     for name, batch in read_batches(here / INPUTS).items():

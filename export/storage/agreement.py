@@ -1,4 +1,4 @@
-"""Checks `artifact.json` against the models: servers believe what it says."""
+"""Checks `artifact.json` against the models, because servers rely on it."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -27,9 +27,9 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
 
     Args:
         manifest: The contents of artifact.json.
-        given: For "inputs" and "outputs" the name, type and shape of each; a dimension that is no number is dynamic.
+        given: The tensors by "inputs" and "outputs".
         file: The model.
-        exact: Whether the shapes of inputs have to be equal, or only to fit.
+        exact: Whether the shapes of inputs must be equal, or only fit.
     """
     for kind, tensors in given.items():
         found = {name: (dtype, [n if isinstance(n, int) else None for n in shape]) for name, dtype, shape in tensors}
@@ -53,7 +53,7 @@ def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> No
 def check_onnx_agrees(
     folder: Path, manifest: Mapping[str, Any], model: "ModelProto", described: Mapping[str, Any]
 ) -> None:
-    """Raises a VerificationError unless an ONNX file's entries, operations and tensors are those of the manifest.
+    """Raises a VerificationError unless the entries, operations and tensors of an ONNX file are those of the manifest.
 
     Args:
         folder: The artifact.
@@ -111,7 +111,7 @@ def _describe_tensor(value: "ValueInfoProto") -> tuple[str, str, tuple[int | Non
 
 
 def _shapes_agree(declared: list[int | None], found: list[int | None], exact: bool) -> bool:
-    """Whether shapes agree; for outputs either side may know more than the other."""
+    """Whether shapes agree; a dimension that only one side knows agrees too, unless they must be exact."""
     if exact or len(declared) != len(found):
         return declared == found
     return all(a == b or a is None or b is None for a, b in zip(declared, found, strict=True))

@@ -1,4 +1,4 @@
-"""`artifact.json`: what an artifact is, and the hash of every file in it, its own contents included."""
+"""Reads and writes `artifact.json`, which describes an artifact and holds the hash of every file and of itself."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from .safety import check_folder, read_json
 from .schema import find_faults
 
 FORMAT = 1
-# A message names this many faults.
+# An error message names at most this many faults.
 _SHOWN = 5
 MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
     "artifact.json",
@@ -23,15 +23,15 @@ MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON as a person would like to read it."""
+    """Writes JSON that people can read."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Seals a folder: adds the format, the hash of every file, and that of the manifest without it.
+    """Writes the manifest of a folder with the format, the hash of every file, and the hash of its own contents.
 
     Returns:
-        What was written.
+        The manifest.
     """
     files = {name: hash_file(folder / name) for name in list_files(folder) if name != MANIFEST}
     manifest = {"format": FORMAT, **content, "files": files}
@@ -46,7 +46,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is none.
-        VerificationError: If it is not what was written, or of another format.
+        VerificationError: If it was changed since the export, or has another format.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -76,7 +76,7 @@ def _check_fields(manifest: Any, path: Path) -> None:
 
 
 def gates_output(manifest: Mapping[str, Any]) -> str | None:
-    """The name of the output that tells how much each highway block carried, if there is one."""
+    """Returns the name of the output with the gates of each highway block, if there is one."""
     gates = manifest.get("gates")
     return gates["output"] if gates else None
 
@@ -84,19 +84,21 @@ def gates_output(manifest: Mapping[str, Any]) -> str | None:
 def is_batchable(manifest: Mapping[str, Any]) -> bool:
     """Whether the export has proven that no answer depends on the other examples of its batch.
 
-    Only then may requests run together, or a batch be split. Artifacts from before that proof are not batched.
+    Otherwise requests do not run together and batches are not split, as for artifacts older than that proof.
     """
     return manifest.get("batchable") is True
 
 
 def why_not_batchable(manifest: Mapping[str, Any]) -> str | None:
-    """A sentence that says why batches are neither merged nor split; None if they may be."""
+    """Returns a sentence that says why batches are neither merged nor split; None if they may be."""
     if is_batchable(manifest):
         return None
     name = manifest["name"]
     if manifest.get("batchable") is False:
         return f"{name} is not batched: an answer depends on the other examples of its batch."
-    return f"{name} is not batched: its export did not prove that examples are independent. Exporting again proves it."
+    return (
+        f"{name} is not batched: its export did not prove that examples are independent. Export it again to prove it."
+    )
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> int:
@@ -127,7 +129,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 def hash_file(path: Path) -> str:
-    """Returns the hash of a file's contents."""
+    """Returns the SHA-256 hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Writing ONNX models, those that are too large for one message of protobuf included."""
+"""Writes ONNX models, including those that are too large for one message of protobuf."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-# A message ends at 2 GB; the graph itself takes some of that.
+# A message has at most 2 GB, and the graph itself takes some of that.
 LARGEST, DATA = 2**31 - 2**24, ".data"
 
 
 def save_model(model: "ModelProto", path: Path) -> None:
-    """Writes a model; what is too large for one message keeps its weights in a file beside it, NAME.data."""
+    """Writes a model; one that is too large for a message has its weights in a file beside it, NAME.data."""
     import onnx
 
     weights = sum(len(initializer.raw_data) for initializer in model.graph.initializer)
@@ -23,15 +23,15 @@ def save_model(model: "ModelProto", path: Path) -> None:
 
 
 def data_path(path: Path) -> Path:
-    """Where the weights of a file are that are not inside it."""
+    """Returns the path of the weights that are not inside of an ONNX file."""
     return path.with_name(f"{path.name}{DATA}")
 
 
 def replace_model(path: Path, narrower: Path) -> tuple[int, int]:
-    """Puts one file in the place of another, which has the same name in another folder; with their weights.
+    """Replaces an ONNX file and its weights with one of the same name from another folder.
 
     Returns:
-        The bytes of what was there, and of what is.
+        The bytes before and after.
     """
     before, after = (sum(f.stat().st_size for f in (p, data_path(p)) if f.exists()) for p in (path, narrower))
     data_path(path).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""The structure of `artifact.json`: every field, its values, and which fields must fit together.
+"""Checks the structure of `artifact.json`: every field, its values, and which fields must fit together.
 
-Every reader of a manifest relies on it. Older manifests may lack newer fields, and unknown fields are ignored.
+Every reader of a manifest relies on this. Older manifests may lack newer fields, and unknown fields are ignored.
 """
 
 import re

@@ -141,7 +141,7 @@ def test_who_verifies_an_artifact_from_before_the_proof_is_told(mixed, tmp_path,
     from shutil import copytree
 
     old = marked(copytree(mixed[1]["centred"], tmp_path / "old"), None)
-    assert export.verify(old, device="cpu")["not_batched"].endswith("Exporting again proves it.")
+    assert export.verify(old, device="cpu")["not_batched"].endswith("Export it again to prove it.")
     assert "depends on the other examples" in export.verify(mixed[1]["centred"], device="cpu")["not_batched"]
     assert export.verify(marked(old, True), device="cpu")["not_batched"] is None
 
