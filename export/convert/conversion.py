@@ -1,6 +1,6 @@
-"""From a served function to an ONNX model, through tf2onnx, which is not trusted: it logs errors and goes on.
+"""Converts an endpoint to an ONNX model with tf2onnx, which logs errors and continues.
 
-Every node of the result must be an operation of the opset, and nothing may have been logged as an error.
+So every node of the result must be an operation of the opset, and nothing may be logged as an error.
 """
 
 import logging
@@ -27,16 +27,16 @@ _INSIDE = "keras_skip_"
 
 
 def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
-    """Converts a served function.
+    """Converts an endpoint to an ONNX model.
 
     Raises:
-        ExportError: If an operation cannot be converted, which the message names, or if a weight changes when the model
-            is called.
+        ExportError: If an operation cannot be converted, which the message names, or if a call of the model changes a
+            weight.
     """
     import keras
     import tensorflow as tf
 
-    # Names of our own on the way, since the converter confuses what is named alike; the model's come last.
+    # The converter confuses values of similar names, so the model's names replace other ones at the end.
     inside = {f"{_INSIDE}x{i}": raw.name for i, raw in enumerate(endpoint.inputs)}
     outside = {f"{_INSIDE}y{i}": name for i, name in enumerate(endpoint.outputs)}
     specs = [tf.TensorSpec(raw.shape, raw.dtype, name) for name, raw in zip(inside, endpoint.inputs, strict=True)]
@@ -44,7 +44,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     scope = keras.StatelessScope()
 
     def call(*tensors: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        # Some layers draw the next seed for what they do in training alone.
+        # Some layers draw the next seed even outside of training.
         with scope:
             return dict(zip(outside, endpoint(*tensors).values(), strict=True))
 
@@ -91,7 +91,8 @@ def _refuse_state(model: "keras.Model", scope: "keras.StatelessScope") -> None:
     changed = [weight.path for weight in model.weights if id(weight) in scope.state_mapping]
     if changed:
         raise ExportError(
-            f"Expected a model that changes no weight of its own. Received: {model.name}, changing {', '.join(changed)}"
+            f"Expected a model whose calls change no weights. Received: {model.name}, "
+            f"which changes {', '.join(changed)}"
         )
 
 
@@ -101,7 +102,9 @@ def _refuse_bfloat16(graph: "GraphDef") -> None:
     nodes = (*graph.node, *(node for f in graph.library.function for node in f.node_def))
     narrow = [f"{n.op} ({n.name})" for n in nodes if any(a.type == types_pb2.DT_BFLOAT16 for a in n.attr.values())]
     if narrow:
-        raise ExportError(f"Expected no bfloat16, which would silently become float16. Received: {'; '.join(narrow)}")
+        raise ExportError(
+            f"Expected no bfloat16, which the converter would turn into float16. Received: {'; '.join(narrow)}"
+        )
 
 
 @contextmanager

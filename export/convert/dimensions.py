@@ -1,4 +1,4 @@
-"""Names for the dynamic dimensions of an ONNX graph: "batch", "height" and "width" of images, "length" of sequences."""
+"""Names the dynamic dimensions of an ONNX graph: "batch", "height" and "width" of images, "length" of sequences."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,14 +15,14 @@ _SPATIAL = {3: ("length",), 4: ("height", "width"), 5: ("depth", "height", "widt
 
 
 def name_dimensions(model: "ModelProto", endpoint: Endpoint) -> "ModelProto":
-    """Names the inputs' dynamic dimensions; those of the outputs get the names that onnx infers from them."""
+    """Names the dynamic dimensions of the inputs, and gives the outputs the names that onnx infers from them."""
     graph = model.graph
     names = dimension_names(endpoint.inputs, endpoint.channels_first)
     by_name = {value.name: value for value in graph.input}
     for raw, own in zip(endpoint.inputs, names, strict=True):
         _set_names(by_name[raw.name], own)
     for value in graph.output:
-        # What stands there is a name of the converter's.
+        # The converter has set names of its own.
         _set_names(value, [None] * len(value.type.tensor_type.shape.dim))
     del graph.value_info[:]
     known = {name for own in names for name in own}
@@ -42,9 +42,9 @@ def _set_names(value: "ValueInfoProto", names: Sequence[str | None]) -> None:
 
 
 def dimension_names(inputs: Sequence[Raw], channels_first: bool) -> list[list[str | None]]:
-    """A name for each dynamic dimension of each input, None for the others.
+    """Returns a name for each dynamic dimension of each input, and None for the others.
 
-    Where several inputs have dynamic sizes, each has names of its own: onnxruntime takes equal names for equal sizes.
+    If several inputs have dynamic sizes, each gets its own names, since equal names mean equal sizes to onnxruntime.
     """
     several = sum(None in raw.shape[1:] for raw in inputs) > 1
     return [_name_axes(raw, channels_first, f"{raw.name}_" if several else "") for raw in inputs]
@@ -56,7 +56,7 @@ def _name_axes(raw: Raw, channels_first: bool, prefix: str) -> list[str | None]:
     first = 2 if channels_first and rank > 3 else 1
     names: list[str | None] = [BATCH]
     for axis, size in enumerate(raw.shape[1:], start=1):
-        place = axis - first
-        own = spatial[place] if 0 <= place < len(spatial) else f"dim_{axis}"
+        index = axis - first
+        own = spatial[index] if 0 <= index < len(spatial) else f"dim_{axis}"
         names.append(f"{prefix}{own}" if size is None else None)
     return names

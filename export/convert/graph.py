@@ -1,4 +1,4 @@
-"""Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
+"""Walks and edits ONNX graphs, including those inside Loop, Scan and If."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from onnx import GraphProto, ModelProto, NodeProto
 
-# In bytes: what shapes are computed from is smaller.
+# In bytes. Constants from which shapes are computed are smaller.
 _LARGE = 2**16
 
 
 def subgraphs(node: "NodeProto") -> Iterator["GraphProto"]:
-    """Gives the graphs that are attributes of a node."""
+    """Yields the graphs that are attributes of a node."""
     for attribute in node.attribute:
         yield from attribute.graphs
         if attribute.HasField("g"):
@@ -21,32 +21,32 @@ def subgraphs(node: "NodeProto") -> Iterator["GraphProto"]:
 
 
 def walk_graph(graph: "GraphProto") -> Iterator["NodeProto"]:
-    """Gives every node, those of inner graphs after the node that holds them."""
+    """Yields every node, and the nodes of inner graphs after the node that holds them."""
     for node in graph.node:
         yield from walk_node(node)
 
 
 def walk_node(node: "NodeProto") -> Iterator["NodeProto"]:
-    """Gives a node and those of the graphs inside it."""
+    """Yields a node and the nodes of the graphs inside it."""
     yield node
     for inner in subgraphs(node):
         yield from walk_graph(inner)
 
 
 def collect_inputs(nodes: Iterable["NodeProto"]) -> set[str]:
-    """Names of what nodes and those inside them take."""
+    """Returns the names of the inputs of nodes and of the nodes inside them."""
     return {name for node in nodes for inner in walk_node(node) for name in inner.input}
 
 
 def replace_entries(field: "RepeatedCompositeFieldContainer", values: Iterable["Message"]) -> None:
-    """Gives a repeated field other values, of which some may be its own."""
+    """Replaces the entries of a repeated field, which may keep some of them."""
     values = list(values)
     del field[:]
     field.extend(values)
 
 
 def rename_values(graph: "GraphProto", names: Mapping[str, str]) -> None:
-    """Renames values everywhere; what already has one of the new names is renamed out of their way."""
+    """Renames values everywhere; other values that have one of the new names get another name."""
     taken = {name for node in walk_graph(graph) for name in (*node.input, *node.output)}
     taken |= {initializer.name for initializer in graph.initializer}
     moved = {new: _free_name(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
@@ -68,7 +68,7 @@ def _rename(graph: "GraphProto", names: Mapping[str, str]) -> None:
 
 
 def sort_nodes(graph: "GraphProto") -> None:
-    """Puts every node behind those whose results it takes; beyond that they stay in order."""
+    """Sorts nodes so that each follows those whose results it takes; otherwise the order stays."""
     nodes = list(graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output}
     order: dict[int, None] = {}
@@ -85,10 +85,10 @@ def sort_nodes(graph: "GraphProto") -> None:
 
 
 def infer_shapes(model: "ModelProto") -> "GraphProto":
-    """The graph of a model with the shapes that onnx infers.
+    """Returns the graph of a model with the shapes that onnx infers.
 
-    The values of large constants are left out, whose shapes are all that it takes: onnx copies the model that it is
-    given twice, and takes none above 2 GB.
+    Large constants go without their values, since only their shapes matter: onnx copies the model twice, and refuses
+    models above 2 GB.
     """
     from onnx import TensorProto, helper, shape_inference
 

@@ -1,7 +1,6 @@
-"""A Keras model as an ONNX file that onnx's checker accepts and onnxruntime runs.
+"""Writes an ONNX file that onnx's checker accepts and onnxruntime runs.
 
-The default opset is 17: up to it global average pooling stays one operation, at 18 it falls apart, and the converter
-goes no further.
+The default opset is 17, up to which global average pooling is one operation. 18 is the last that the converter knows.
 """
 
 import hashlib
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
 
 OPSETS = range(13, 19)
 DEFAULT_OPSET = 17
-# The version of what these entries mean.
+# The version of the entries in the file's metadata.
 _VERSION = "1"
 
 
 def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str] | None = None) -> None:
-    """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
+    """Writes an endpoint to a new file, checks the file with onnx, and runs it once with onnxruntime."""
     if opset not in OPSETS:
         raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
     model = convert_endpoint(endpoint, opset)
@@ -41,12 +40,12 @@ def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str]
     save_model(model, path)
     del model
     check_onnx(path)
-    # The checker lets pass what only shows when it runs, such as the wrong number of groups.
+    # Some faults show only in a run, such as a wrong number of groups.
     run_forms(path, {"zeros": make_zeros(endpoint.inputs)}, (PLAIN,))
 
 
 def _add_metadata(model: "ModelProto", endpoint: Endpoint, labels: Sequence[str] | None) -> None:
-    """Writes into the model what whoever finds the file alone wants to know."""
+    """Adds the metadata with which the file can be used without its artifact."""
     raw = endpoint.inputs[0].preprocessing
     about = {
         "producer": f"keras-skip, {_producer(model)}",
@@ -64,7 +63,7 @@ def _add_metadata(model: "ModelProto", endpoint: Endpoint, labels: Sequence[str]
 
 
 def hash_weights(model: "keras.Model") -> str:
-    """Hash of the values of a model's weights, in the model's order, whatever file they are in."""
+    """Returns the hash of a model's weights in their order, which does not depend on a file format."""
     digest = hashlib.sha256()
     for weight in model.weights:
         values = np.ascontiguousarray(weight.numpy())
@@ -74,14 +73,14 @@ def hash_weights(model: "keras.Model") -> str:
 
 
 def check_onnx(path: Path) -> "ModelProto":
-    """Reads an ONNX file and runs onnx's checker, type and shape inference included.
+    """Reads an ONNX file and runs onnx's checker with type and shape inference.
 
     Returns:
         The model.
 
     Raises:
         ExportError: If the file is not a valid model.
-        VerificationError: If it is none at all, or leads elsewhere.
+        VerificationError: If it is no ONNX file, or refers to files elsewhere.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -89,7 +88,7 @@ def check_onnx(path: Path) -> "ModelProto":
     check_onnx_file(path)
     try:
         model = onnx.load(path)
-        # By its path the file can be larger than what fits one message.
+        # The checker takes files above 2 GB only by their path.
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError) as error:
         raise ExportError(
@@ -99,17 +98,17 @@ def check_onnx(path: Path) -> "ModelProto":
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """What an artifact says of its ONNX file."""
+    """Returns the fields of a manifest that describe an ONNX file."""
     return describe_model(check_onnx(path))
 
 
 def _producer(model: "ModelProto") -> str:
-    # tf2onnx puts the commit it was built from behind its version, which a release does not know.
+    # tf2onnx adds its commit to the version, which releases do not know.
     return f"{model.producer_name} {model.producer_version}".removesuffix(" None")
 
 
 def describe_model(model: "ModelProto") -> dict[str, Any]:
-    """The fields of a manifest that describe an ONNX model."""
+    """Returns the fields of a manifest that describe an ONNX model."""
     return {
         "operations": count_operations(model),
         "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),

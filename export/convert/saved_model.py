@@ -1,4 +1,4 @@
-"""A Keras model as a TensorFlow SavedModel: one endpoint, `serve`, with the model's inputs and outputs by name."""
+"""Writes, checks and loads a SavedModel with one endpoint, `serve`, which takes and gives tensors by name."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _FILES = re.compile(r"saved_model\.pb|fingerprint\.pb|variables/variables\.(inde
 
 
 def write_saved_model(endpoint: Endpoint, path: Path) -> None:
-    """Writes a served function to a path where nothing is."""
+    """Writes an endpoint to a new folder."""
     from keras.export import ExportArchive
 
     archive = ExportArchive()
@@ -43,8 +43,8 @@ def write_saved_model(endpoint: Endpoint, path: Path) -> None:
 def check_saved_model(path: Path) -> None:
     """Raises a VerificationError unless a SavedModel only computes when it is loaded and called.
 
-    A SavedModel is a program: its operations may read and write files, and some run when it is loaded. So it may hold
-    only listed operations, whether they are called or not, and only listed files.
+    A SavedModel is a program whose operations may read and write files, and some run when it is loaded. So it may hold
+    only known files and known operations, whether they are called or not.
     """
     unknown = [name for name in list_files(path) if not _FILES.fullmatch(name)]
     if unknown:
@@ -68,7 +68,7 @@ def _read_program(path: Path) -> "MetaGraphDef":
 
 
 def _find_foreign(program: "MetaGraphDef") -> str | None:
-    """The first part of a SavedModel that does more than compute, or None."""
+    """Returns the first part of a SavedModel that does more than compute, or None."""
     if program.asset_file_def:
         return f"asset is {program.asset_file_def[0].filename}"
     return next(
@@ -77,7 +77,7 @@ def _find_foreign(program: "MetaGraphDef") -> str | None:
 
 
 def _list_operations(program: "MetaGraphDef") -> Iterator[tuple["NodeDef", frozenset[str]]]:
-    """Every operation of a SavedModel, with those that are allowed in its place.
+    """Yields every operation of a SavedModel, with the operations that are allowed there.
 
     That includes operations that only TensorFlow 1 runs, and functions that nothing calls, since TensorFlow computes
     constants when it builds them.
@@ -92,7 +92,7 @@ def _list_operations(program: "MetaGraphDef") -> Iterator[tuple["NodeDef", froze
     called |= {name for nodes in functions.values() for node in nodes for name in _called_functions(node)}
     called |= set(program.object_graph_def.concrete_functions)
     storing = {name for node in main if node.name in saver for name in _called_functions(node)} - called
-    # A function may be called as if it were an operation, but not be taken for one.
+    # A function may be called like an operation, but may not have the name of one.
     computing = COMPUTING | {name for name in functions if op_def_registry.get(name) is None}
     for node in main:
         yield node, computing
@@ -106,10 +106,10 @@ def _called_functions(node: "NodeDef") -> set[str]:
 
 
 def load_saved_model(path: Path) -> Callable[[Batch], Batch]:
-    """Loads a SavedModel written here, as a callable from batch to batch."""
+    """Loads a SavedModel that was written here, as a function from batch to batch."""
     import tensorflow as tf
 
-    # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
+    # On a GPU TensorFlow may use TF32, which is coarser than the tolerances.
     with tf.device("/CPU:0"):
         loaded = tf.saved_model.load(str(path))
     endpoint = loaded.signatures["serving_default"]
@@ -119,13 +119,13 @@ def load_saved_model(path: Path) -> Callable[[Batch], Batch]:
             given = endpoint(**{name: tf.constant(x) for name, x in batch.items()})
             return {name: y.numpy() for name, y in given.items()}
 
-    # A signature is only borrowed from the object it belongs to.
+    # A signature does not keep the object alive that it belongs to.
     run.loaded, run.endpoint = loaded, endpoint  # type: ignore[attr-defined]
     return run
 
 
 def saved_model_tensors(run: Any) -> dict[str, list[tuple[str, str, tuple[int | None, ...]]]]:
-    """Name, type and shape of the inputs and outputs of a result of `load_saved_model`."""
+    """Returns the name, type and shape of the inputs and outputs of a function of `load_saved_model`."""
     sides = {"inputs": run.endpoint.structured_input_signature[1], "outputs": run.endpoint.structured_outputs}
     return {
         kind: [(name, spec.dtype.name, tuple(spec.shape.as_list())) for name, spec in specs.items()]

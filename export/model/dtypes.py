@@ -1,7 +1,7 @@
-"""Finds the types of the inputs of a subclassed model.
+"""Infers the types of the inputs of a subclassed model.
 
-Keras remembers the shapes on which it was built, but not the types. An input is taken for integers or booleans if the
-model casts it to nothing else, as an embedding does.
+Keras remembers the shapes on which the model was built, but not the types. An input holds integers or booleans if the
+model casts it to them and to nothing else, as an embedding does.
 """
 
 from contextlib import suppress
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# These operations do not show the type of a tensor: a mask compares it with 0.
+# These operations take a tensor of any type; a mask compares it with 0.
 _EITHER_WAY = {"Equal", "Identity", "NotEqual", "Shape"}
 
 
 def infer_dtypes(model: "keras.Model", structure: Any) -> Any:
-    """Gives leaves of a structure of float32 KerasTensors the types that a model casts them to."""
+    """Returns a structure of float32 KerasTensors with the types that a model casts them to."""
     import keras
     import tensorflow as tf
 
@@ -27,7 +27,7 @@ def infer_dtypes(model: "keras.Model", structure: Any) -> Any:
         model(keras.tree.pack_sequence_as(structure, list(tensors)), training=False)
 
     read = [leaf.dtype for leaf in leaves]
-    # An error of the model's own code appears again where it is called, and is reported there.
+    # The next call of the model raises and reports the same error.
     with suppress(Exception), keras.StatelessScope():
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function().graph
         read = [_find_cast(tensor) or leaf.dtype for tensor, leaf in zip(graph.inputs, leaves, strict=False)]

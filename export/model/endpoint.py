@@ -1,4 +1,4 @@
-"""The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
+"""Makes the function that is exported: raw input -> preprocessing -> model -> activation."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,11 +27,11 @@ CARRY = "carry"
 
 @dataclass(frozen=True)
 class Gates:
-    """The output that tells how much each highway block carried: the mean of C(x) for each example and block.
+    """The output with the gates of highway blocks: the mean of C(x) for each example and block.
 
     Attributes:
         output: Its name.
-        layers: The names of the blocks in the order of their calls; a block called twice is named twice.
+        layers: The names of the blocks in the order of their calls; a block that is called twice is named twice.
     """
 
     output: str
@@ -44,19 +44,19 @@ class Gates:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model together with what surrounds it in the exported graph.
+    """A model with the preprocessing and the activation around it in the exported graph.
 
     Attributes:
         model: The Keras model, computing in float32 (or wider).
         signature: How the model is called.
-        inputs: What the graph takes.
-        outputs: Names of what it gives, that of the gates last.
-        activation: From the model's output to the graph's.
-        moves_channels: Whether images at the edge of the graph have their channels where the model has not.
-        channels_first: Whether they come first at the edge of the graph.
-        trained_precision: The dtype policy the model had, where its computation was narrower than float32.
-        gates: How much the highway blocks carry, where the graph tells it.
-        weight_scale: The factor by which matrices and kernels are larger than the model's own when it runs.
+        inputs: The inputs of the graph.
+        outputs: The names of the outputs of the graph; the gates come last.
+        activation: The activation after the model, if there is one.
+        moves_channels: Whether the channels of images move at the edge of the graph.
+        channels_first: Whether the channels come first at the edge of the graph.
+        trained_precision: The dtype policy of a model that was trained in less than float32.
+        gates: The output with the gates of highway blocks, if there is one.
+        weight_scale: The factor by which matrices and kernels are larger than the model's own during a run.
     """
 
     model: "keras.Model"
@@ -71,11 +71,11 @@ class Endpoint:
     weight_scale: int = 1
 
     def __call__(self, *tensors: "Tensor") -> "dict[str, Tensor]":
-        """Runs on tensors in the order of the inputs, eagerly or traced."""
+        """Runs on tensors in the order of the inputs, eagerly or in a trace."""
         return self.call_with_logits(*tensors)[0]
 
     def call_with_logits(self, *tensors: "Tensor") -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
-        """Runs on tensors, and also gives the logits of outputs that end in a softmax or sigmoid."""
+        """Runs on tensors, and also returns the logits of outputs that end in a softmax or sigmoid."""
         from keras import ops
 
         prepared = [
@@ -87,7 +87,7 @@ class Endpoint:
             logits = given
             given = [getattr(ops, self.activation)(y) for y in given]
         else:
-            # Keras's own activations keep them for the losses.
+            # Keras's activations keep the logits for the losses.
             logits = [getattr(y, "_keras_logits", None) for y in given]
         if self.moves_channels:
             given = [move_channels(y, last_to_first=self.channels_first) for y in given]
@@ -95,7 +95,7 @@ class Endpoint:
         return dict(zip(self.outputs, [*given, *carried], strict=True)), known
 
     def _call_model(self, prepared: "list[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
-        """What the model gives, and what the gates' output holds, if there is one."""
+        """Returns the outputs of the model, and that of the gates if there is one."""
         if self.gates is None:
             return list(self.signature.call(self.model, prepared).values()), []
         from keras import ops
@@ -118,12 +118,12 @@ class Endpoint:
 
     @property
     def model_outputs(self) -> tuple[str, ...]:
-        """Names of the outputs that are the model's own."""
+        """The names of the outputs without the gates."""
         return self.outputs if self.gates is None else self.outputs[:-1]
 
     @property
     def output_shapes(self) -> list[tuple[int | None, ...]]:
-        """Shapes of the outputs, None where they are dynamic."""
+        """The shapes of the outputs; dynamic sizes are None."""
         own = self.signature.output_shapes
         carried = [] if self.gates is None else [(None, len(self.gates.layers))]
         return [
@@ -133,7 +133,7 @@ class Endpoint:
 
     @property
     def layout(self) -> Layout | None:
-        """Where images have their channels at the edge of the graph, if it takes any."""
+        """The axis of the channels at the edge of the graph; None if it takes no images."""
         if not any(len(raw.shape) > 3 for raw in self.inputs):
             return None
         return "nchw" if self.channels_first else "nhwc"
@@ -145,24 +145,24 @@ class Endpoint:
         return [tf.TensorSpec(raw.shape, raw.dtype, name=raw.name) for raw in self.inputs]
 
     def numpy(self, batch: Batch) -> Batch:
-        """Runs on a batch, layer by layer and without tracing: what every other form is compared with."""
+        """Runs on a batch, layer by layer and without tracing; every other form is compared with this."""
         return self.run_with_logits(batch)[0]
 
     def run_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Runs on a batch likewise, and also gives the logits that are known."""
+        """Runs on a batch likewise, and also returns the known logits."""
         try:
             return self.compute(batch)
-        except Exception as error:  # Whatever the model's own code raises.
+        except Exception as error:  # The model's own code may raise anything.
             shapes = ", ".join(f"{name} {x.shape}" for name, x in batch.items())
             raise ExportError(
                 f"Expected a model that runs on {shapes}. Received: {self.model.name}, which raised {error_line(error)}"
             ) from error
 
     def compute(self, batch: Batch) -> tuple[Batch, Batch]:
-        """The same, without turning errors of the model's own code into an ExportError."""
+        """Runs on a batch likewise, but does not turn errors of the model's own code into an ExportError."""
         import tensorflow as tf
 
-        # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
+        # On a GPU TensorFlow may use TF32, which is coarser than the tolerances.
         with tf.device("/CPU:0"):
             given = self.call_with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
             outputs, logits = ({name: y.numpy() for name, y in side.items()} for side in given)
@@ -176,19 +176,18 @@ def make_endpoint(
     layout: Layout | None = None,
     samples: Samples | None = None,
 ) -> Endpoint:
-    """Surrounds a model with preprocessing and activation.
+    """Puts preprocessing and an activation around a model.
 
     Args:
         model: A Keras model.
-        preprocessing: Put before a model with one input.
-        activation: Put after a model with one output.
-        layout: Where the channels of images are at the edge of the graph.
-        samples: Raw inputs; a model that does not say what it takes is built on them, and where dimensions are dynamic
-            they give the size that is tried.
+        preprocessing: Turns raw input into the input of a model that has one.
+        activation: Added to the output of a model that has one.
+        layout: The axis of the channels of images at the edge of the graph.
+        samples: Raw inputs, which build a model that has never seen an input, and give dynamic dimensions their size.
 
     Raises:
-        ExportError: If it is not known what the model takes, or it does not run on TensorFlow.
-        ValueError: If an argument is not usable, or no size is found that the model takes.
+        ExportError: If the inputs of the model are unknown, or it does not run on TensorFlow.
+        ValueError: If an argument is invalid, or the model takes none of the sizes that are tried.
     """
     import keras
     from keras import tree
@@ -215,11 +214,15 @@ def make_endpoint(
     signature = read_signature(model, samples)
     counts = len(signature.inputs), len(signature.outputs)
     if preprocessing is not None and counts[0] != 1:
-        raise ValueError(f"Expected one input to preprocess. Received: {model.name} with {counts[0]} inputs")
+        raise ValueError(
+            f"Expected a model with one input for preprocessing. Received: {model.name} with {counts[0]} inputs"
+        )
     if activation is not None and counts[1] != 1:
-        raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
+        raise ValueError(
+            f"Expected a model with one output for an activation. Received: {model.name} with {counts[1]} outputs"
+        )
     check_layout(model, signature.inputs, layout)
-    # Once it is built, a model may show more than before.
+    # A model may show more once it is built.
     own_first = is_channels_first(model)
     first = own_first if layout is None else layout == "nchw"
     moves = first != own_first
@@ -238,7 +241,7 @@ def make_endpoint(
 
 
 def _find_inputs(endpoint: Endpoint, known: Batch | None) -> Endpoint:
-    """Adds the sizes and ranges that the model takes, with which inputs are drawn."""
+    """Finds the sizes and ranges of inputs that the model takes, from which inputs are drawn."""
     endpoint = replace(endpoint, inputs=find_sizes(endpoint.inputs, known, endpoint.compute))
     _check_any_batch(endpoint)
     with tracing(endpoint):
@@ -248,7 +251,7 @@ def _find_inputs(endpoint: Endpoint, known: Batch | None) -> Endpoint:
 
 @contextmanager
 def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
-    """Runs a model with larger weights; its own stay as they are."""
+    """Runs a model with larger weights, and leaves its own as they are."""
     import keras
 
     if times == 1:
@@ -260,7 +263,7 @@ def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
 
 
 def add_gates(endpoint: Endpoint) -> Endpoint:
-    """Adds the output that tells how much each highway block carried.
+    """Adds the output with the gates of highway blocks.
 
     Raises:
         ValueError: If the model runs no highway block.
@@ -276,7 +279,7 @@ def add_gates(endpoint: Endpoint) -> Endpoint:
 
 
 def samples_by_input(endpoint: Endpoint, samples: Samples | None) -> Batch | None:
-    """Samples by the name of their input."""
+    """Returns samples by the name of their input."""
     return flatten_samples(endpoint.signature, samples)
 
 
@@ -286,12 +289,12 @@ def _raw_input(own: Input, preprocessing: Preprocessing | None, moves: bool, fir
 
 
 def _check_any_batch(endpoint: Endpoint) -> None:
-    """Raises an ExportError for a model that keeps a state, or takes only batches of one size."""
+    """Raises an ExportError if a model keeps a state, or takes only batches of one size."""
     model = endpoint.model
     stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False) is True]
     if stateful:
         raise ExportError(
-            f"Expected a model that keeps nothing from one batch for the next. Received: {model.name}, whose "
+            f"Expected a model that keeps no state between batches. Received: {model.name}, whose "
             f"{', '.join(stateful)} is stateful"
         )
     sizes = {tensor.shape[0] for tensor in getattr(model, "inputs", None) or [] if tensor.shape} - {None}
@@ -299,7 +302,7 @@ def _check_any_batch(endpoint: Endpoint) -> None:
         batch = {name: np.zeros((size + 1, *x.shape[1:]), x.dtype) for name, x in make_zeros(endpoint.inputs).items()}
         try:
             endpoint.compute(batch)
-        except Exception as error:  # Whatever the model's own code raises.
+        except Exception as error:  # The model's own code may raise anything.
             raise ExportError(
                 f"Expected a model that takes batches of any size. Received: {model.name}, made for batches of {size} "
                 f"({error_line(error)})"

@@ -1,10 +1,10 @@
-"""A model that computes in half precision, made again in float32 with the same weights.
+"""Copies a model that computes in half precision to float32, with the same weights.
 
-Under a mixed policy the weights are float32 already, so that nothing is rounded here. ONNX could not hold the original:
-the converter silently writes bfloat16 as float16, which has another range.
+The weights of a mixed policy are float32 already, so nothing is rounded. ONNX cannot hold the original: the converter
+silently writes bfloat16 as float16, which has another range.
 
-What was set on a layer after it was made is in neither its config nor its weights; plain values of attributes, tensors
-and functions are copied too. Whoever exports compares the copy with the original: an object of another kind may differ.
+Neither the config nor the weights hold attributes that were set on a layer later, so plain values, tensors and
+functions are copied too. The export compares the copy with the original, because objects of other kinds may differ.
 """
 
 from types import FunctionType
@@ -21,7 +21,7 @@ _HALF = ("bfloat16", "float16")
 
 
 def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]":
-    """Returns the model itself, or a float32 copy and the policy's name where a layer computes in half precision.
+    """Returns a model as it is, or a float32 copy and the policy's name if a layer computes in half precision.
 
     Raises:
         ExportError: If the copy cannot be made from the model's config.
@@ -39,7 +39,7 @@ def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]"
         _copy_attributes(model, copy)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ExportError(
-            "Expected a model that can be made again in float32 from its config. "
+            "Expected a model that its config can copy to float32. "
             f"Received: {model.name} with policy {policy} ({error_line(error)})"
         ) from error
     finally:
@@ -50,10 +50,10 @@ def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]"
 
 
 def _copy_attributes(model: "keras.Model", copy: "keras.Model") -> None:
-    """Copies plain values that were set on the original's layers, and are in no config or weights."""
+    """Copies plain values that were set on the original's layers and are in neither config nor weights."""
     import keras
 
-    # Attributes of every layer are Keras's own.
+    # Keras itself sets the attributes that every layer has.
     own = {*vars(keras.layers.Layer()), *vars(keras.Model())}
     layers, copies = model._flatten_layers(), copy._flatten_layers()
     for layer, other in zip(layers, copies, strict=True):
@@ -67,7 +67,7 @@ _OTHER = object()
 
 
 def _widen(value: Any) -> Any:
-    """A value that can be copied, in float32 where it is of half precision; a mark for any other."""
+    """Returns a value that can be copied, with half precision as float32; a mark for any other value."""
     import tensorflow as tf
 
     if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):

@@ -1,7 +1,4 @@
-"""Inputs to compare on: random ones in several batch sizes, and real ones cut into such batches.
-
-A batch is a dict from the name of an input to its array; the first axis counts examples.
-"""
+"""Makes inputs for comparisons: random ones in several batch sizes, and real ones split into such batches."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,15 +15,14 @@ from ..storage.arrays import Batch
 
 Shape = tuple[int | None, ...]
 
-# The sizes of dynamic dimensions that are tried until the model takes one.
+# These sizes of dynamic dimensions are tried until the model takes one.
 _FIRST_SIZES = (32, 64, 128, 256, 8)
-# The bounds that are tried likewise for integers of unknown range, on this many examples.
+# These bounds are tried likewise for integers of unknown range, on this many examples.
 _BOUNDS, _TRIED = ((-9, 9), (0, 9), (0, 1)), 8
-# The second size, from the first one and the place of the dimension: odd sizes and different dimensions, if the model
-# takes them.
+# The second size of a dimension depends on the first one and its index, so that sizes are odd and differ.
 Growth = Callable[[int, int], int]
-_ODD: Growth = lambda size, place: size + 9 + 4 * place  # noqa: E731
-_MULTIPLE: Growth = lambda size, place: size * (2, 1, 3, 4)[place % 4]  # noqa: E731
+_ODD: Growth = lambda size, index: size + 9 + 4 * index  # noqa: E731
+_MULTIPLE: Growth = lambda size, index: size * (2, 1, 3, 4)[index % 4]  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -35,14 +31,13 @@ class Raw:
 
     Attributes:
         name: Its name.
-        shape: None where it is dynamic; the batch always is.
+        shape: Its shape; dynamic sizes are None, as that of the batch always is.
         dtype: Its type.
-        preprocessing: What its values mean, if the graph begins with it.
-        bounds: The smallest and the largest integer that are drawn, if that is known.
+        preprocessing: The preprocessing of its values, if there is any.
+        bounds: The smallest and the largest integer to draw, if they are known.
         is_index: Whether integers are looked up in a table, which gave the bounds.
-        normal: The mean and standard deviation with which to draw floats, if they are known: arrays that fit the input.
-        sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
-            is any.
+        normal: The mean and standard deviation with which to draw floats, if they are known; both fit the input.
+        sizes: The shapes of one or two examples that the model takes, if dimensions are dynamic.
     """
 
     name: str
@@ -55,7 +50,7 @@ class Raw:
     sizes: tuple[tuple[int, ...], ...] = ()
 
     def example(self, which: int = 0) -> tuple[int, ...]:
-        """The shape of one example; of a larger one for -1."""
+        """Returns the shape of an example; -1 gives a larger one."""
         return self.sizes[which] if self.sizes else tuple(size for size in self.shape[1:] if size is not None)
 
     @classmethod
@@ -71,28 +66,28 @@ def count_examples(batch: Batch) -> int:
 
 
 def split_batch(batch: Batch, size: int) -> list[Batch]:
-    """Cuts a batch into smaller ones; the last may be smaller still."""
+    """Splits a batch into parts of a size; the last may be smaller."""
     return [{name: x[i : i + size] for name, x in batch.items()} for i in range(0, count_examples(batch), size)]
 
 
 def draw_inputs(
     inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
 ) -> dict[str, Batch]:
-    """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of its tables.
+    """Draws raw inputs: floats that are standard normal for the network, and integers within the size of its tables.
 
-    Other integers are drawn from the range of real ones, and without those bytes from all 256 values.
+    Other integers are drawn from the range of real inputs. Without those, bytes are drawn from all 256 values.
 
     Args:
-        inputs: What the graph takes.
-        batch_sizes: One batch of each.
-        seed: Of the generator.
+        inputs: The inputs of the graph.
+        batch_sizes: The sizes of the batches.
+        seed: The seed of the generator.
         like: Real inputs, which give integers their range.
 
     Returns:
         Batches by name.
 
     Raises:
-        ValueError: If the range of integers wider than a byte is not known.
+        ValueError: If the range of integers wider than a byte is unknown.
     """
     generator = np.random.default_rng(seed)
     known = like or {}
@@ -108,7 +103,7 @@ def draw_inputs(
 
 
 def split_samples(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, Batch]:
-    """Cuts samples into consecutive batches, the sizes taking turns until every sample has its place."""
+    """Splits samples into consecutive batches, whose sizes take turns until no sample is left."""
     batches: dict[str, Batch] = {}
     if samples is None:
         return batches
@@ -122,20 +117,20 @@ def split_samples(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str
 
 
 def make_zeros(inputs: Sequence[Raw]) -> Batch:
-    """Makes a batch that is valid whatever its values mean."""
+    """Makes a batch of zeros, which are valid for every kind of input."""
     return {raw.name: np.zeros((2, *raw.example()), raw.dtype) for raw in inputs}
 
 
 def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
-    """Finds sizes for dynamic dimensions that a model takes: not every size fits one that halves and doubles images.
+    """Finds sizes of dynamic dimensions that a model takes: one that halves images does not take every size.
 
     Args:
-        inputs: What the graph takes.
+        inputs: The inputs of the graph.
         known: Real inputs, which give the first size.
         run: Runs the model on a batch.
 
     Raises:
-        ValueError: If the model takes none of those that are tried.
+        ValueError: If the model takes none of the sizes that are tried.
     """
     inputs = tuple(inputs)
     if not any(None in raw.shape[1:] for raw in inputs):
@@ -145,7 +140,7 @@ def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch]
     for first in tried:
         try:
             run(make_zeros(found := _set_sizes(inputs, first)))
-        except Exception as error:  # Whatever the model's own code raises.
+        except Exception as error:  # The model's own code may raise anything.
             failures.append(error)
             continue
         for second in _second_shapes(inputs, first):
@@ -160,14 +155,14 @@ def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch]
 
 
 def find_bounds(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
-    """Finds bounds that the model takes for integers whose range neither real inputs nor the graph show."""
+    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range."""
     inputs = tuple(inputs)
-    open_ones = [
+    unknown = [
         raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide_integer(np.dtype(raw.dtype))
     ]
-    for bounds in _BOUNDS if open_ones else ():
-        found = tuple(replace(raw, bounds=bounds) if raw.name in open_ones else raw for raw in inputs)
-        with suppress(Exception):  # Whatever the model's own code raises.
+    for bounds in _BOUNDS if unknown else ():
+        found = tuple(replace(raw, bounds=bounds) if raw.name in unknown else raw for raw in inputs)
+        with suppress(Exception):  # The model's own code may raise anything.
             for batch in draw_inputs(found, (_TRIED,), 0).values():
                 run(batch)
             return found
@@ -179,19 +174,19 @@ def _is_wide_integer(dtype: np.dtype) -> bool:
 
 
 def set_recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
-    """Gives inputs the sizes that batches of them have: the first, and one that is different."""
+    """Gives inputs the sizes that batches of them have: the first size, and one that differs."""
     shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
     return _set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
 def check_inputs(batch: Batch, inputs: Sequence[Raw]) -> None:
-    """Raises a ValueError unless a batch is raw input: names, shapes and types, at least one example, equally many."""
+    """Raises a ValueError unless a batch has the names, shapes and types of inputs, and at least one example."""
     names = [raw.name for raw in inputs]
     if sorted(batch) != sorted(names):
         raise ValueError(f"Expected the inputs {', '.join(names)}. Received: {', '.join(batch) or 'none'}")
     for raw in inputs:
         x = batch[raw.name]
-        # With a single input there is nothing to tell apart.
+        # A single input needs no name in the message.
         of = f" {raw.name}" if len(names) > 1 else ""
         fits = x.ndim == len(raw.shape) and all(
             n is None or n == size for n, size in zip(raw.shape, x.shape, strict=True)
@@ -203,42 +198,42 @@ def check_inputs(batch: Batch, inputs: Sequence[Raw]) -> None:
             raise ValueError(f"Expected input{of} of dtype {raw.dtype}. Received: dtype {x.dtype}")
     counts = {name: len(x) for name, x in batch.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError(f"Expected as many examples of each input. Received: {counts}")
+        raise ValueError(f"Expected the same number of examples of each input. Received: {counts}")
 
 
 def _first_shapes(inputs: Sequence[Raw], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
-    """The shapes of an example that are tried, by the name of the input."""
+    """Returns the shapes of an example to try, by the name of the input."""
     if known and all(known[raw.name].ndim == len(raw.shape) for raw in inputs):
         return [{raw.name: known[raw.name].shape[1:] for raw in inputs}]
     return [{raw.name: _example_shape(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
 
 
 def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Larger shapes: all dynamic dimensions of different sizes, then those of each input, then of equal ones."""
+    """Yields larger shapes: dimensions that all differ, then that differ within an input, then that are equal."""
     dynamic = [(raw.name, axis) for raw in inputs for axis, n in enumerate(raw.shape[1:]) if n is None]
-    apart = {dimension: place for place, dimension in enumerate(dynamic)}
+    apart = {dimension: index for index, dimension in enumerate(dynamic)}
     within = {(name, axis): [d for d in dynamic if d[0] == name].index((name, axis)) for name, axis in dynamic}
     alike = dict.fromkeys(dynamic, 0)
     tried: list[dict[str, tuple[int, ...]]] = []
-    for grown in (_ODD, _MULTIPLE):
-        for places in (apart, within):
-            tried.append(_grow(inputs, first, grown, places))
-    for grown in (_ODD, _MULTIPLE):
-        tried.append(_grow(inputs, first, grown, alike))
+    for growth in (_ODD, _MULTIPLE):
+        for indices in (apart, within):
+            tried.append(_grow(inputs, first, growth, indices))
+    for growth in (_ODD, _MULTIPLE):
+        tried.append(_grow(inputs, first, growth, alike))
     yield from (shape for i, shape in enumerate(tried) if shape not in tried[:i] and shape != first)
 
 
 def _grow(
-    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], grown: Growth, places: Mapping[tuple[str, int], int]
+    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], growth: Growth, indices: Mapping[tuple[str, int], int]
 ) -> dict[str, tuple[int, ...]]:
     def size(name: str, axis: int, before: int) -> int:
-        return grown(before, places[name, axis]) if (name, axis) in places else before
+        return growth(before, indices[name, axis]) if (name, axis) in indices else before
 
     return {raw.name: tuple(size(raw.name, axis, n) for axis, n in enumerate(first[raw.name])) for raw in inputs}
 
 
 def _example_shape(raw: Raw, sizes: Sequence[int]) -> tuple[int, ...]:
-    """The shape of an example whose dynamic dimensions are of these sizes."""
+    """Returns the shape of an example whose dynamic dimensions have these sizes."""
     return tuple(size if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
 
 
@@ -261,13 +256,13 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
         return _draw_indices(generator, low, high, shape).astype(dtype)
     drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
     if (low, high) == (0, 1) and not raw.is_index and shape[-1] > 1:
-        # Models are not made for a mask that leaves nothing.
+        # Models are not made for a mask that hides everything.
         drawn[..., 0] = 1
     return drawn.astype(dtype)
 
 
 def _draw_indices(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Integers spread evenly between bounds, and including both bounds if there is room."""
+    """Draws integers evenly between bounds, and includes both bounds if there is room."""
     count = math.prod(shape)
     edges = low + np.arange(count) * (high - low + 1) / count
     drawn = np.floor(edges + generator.random(count) * (high - low + 1) / count).astype("int64")
@@ -276,7 +271,7 @@ def _draw_indices(generator: np.random.Generator, low: int, high: int, shape: tu
 
 
 def _integer_bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
-    """The smallest and the largest integer of an input."""
+    """Returns the smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds
     if like is not None:
@@ -288,5 +283,5 @@ def _integer_bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple
     if dtype.itemsize == 1:
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     raise ValueError(
-        f"Expected samples=, which show the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
+        f"Expected samples= that show the range of integers. Received: {raw.name} of dtype {raw.dtype}, and no samples"
     )

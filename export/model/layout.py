@@ -1,4 +1,4 @@
-"""The place of the channels of images, in a model and at the edge of the exported graph."""
+"""Finds and moves the channels of images, in a model and at the edge of the exported graph."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ def _find_formats(model: "keras.Model") -> set[str]:
 
 
 def is_channels_first(model: "keras.Model") -> bool:
-    """Whether a model has the channels of images first."""
+    """Whether the channels of images come first in a model."""
     import keras
 
     formats = _find_formats(model)
@@ -35,7 +35,7 @@ def check_layout(model: "keras.Model", inputs: Sequence[Input], layout: Layout |
 
 
 def move_channels(x: "Tensor", last_to_first: bool) -> "Tensor":
-    """An image or a volume with its channels at the other end; anything else as it is."""
+    """Moves the channels of images and volumes to the other end; other tensors stay as they are."""
     from keras import ops
 
     rank = len(x.shape)
@@ -46,14 +46,14 @@ def move_channels(x: "Tensor", last_to_first: bool) -> "Tensor":
 
 
 def move_array_channels(x: np.ndarray, last_to_first: bool) -> np.ndarray:
-    """`move_channels` for an array."""
+    """Moves the channels of an array likewise."""
     if x.ndim < 4:
         return x
     return np.moveaxis(x, -1, 1) if last_to_first else np.moveaxis(x, 1, -1)
 
 
 def move_shape_channels(shape: Shape, last_to_first: bool) -> Shape:
-    """`move_channels` for a shape."""
+    """Moves the channels of a shape likewise."""
     if len(shape) < 4:
         return shape
     return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])

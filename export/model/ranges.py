@@ -1,8 +1,8 @@
-"""Reads the values that a model's inputs are made for off its traced graph.
+"""Finds the ranges of a model's inputs in its traced graph.
 
-Integers that pick rows of a table, or become one-hot, stay below its size: each input below the smallest of its own
-tables. If constants scale and shift floats first, as in Rescaling and Normalization, these are drawn so that the result
-is standard normal. Ranges that the graph does not show stay unknown.
+Integers that pick rows of tables, or become one-hot, stay below the size of the smallest table. If constants first
+scale and shift floats, as in Rescaling and Normalization, the floats are drawn so that the result is standard normal.
+Ranges that the graph does not show stay unknown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ _STEPS = 6
 
 
 def find_ranges(endpoint: "Endpoint") -> tuple[Raw, ...]:
-    """The inputs of a served function, with the ranges that its graph shows."""
+    """Returns the inputs of an endpoint with the ranges that its graph shows."""
     inputs = endpoint.inputs
     if not any(_is_open(raw, endpoint.model) for raw in inputs):
         return inputs
@@ -58,7 +58,7 @@ def find_ranges(endpoint: "Endpoint") -> tuple[Raw, ...]:
 
 
 def _is_open(raw: Raw, model: "keras.Model") -> bool:
-    """Whether the graph may show more about an input: tracing takes seconds, so it is done only then."""
+    """Whether the graph may show more about an input; otherwise it is not traced, which takes seconds."""
     import keras
 
     dtype = np.dtype(raw.dtype)
@@ -69,7 +69,7 @@ def _is_open(raw: Raw, model: "keras.Model") -> bool:
 
 
 def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
-    """The size of the smallest table in which an input is looked up."""
+    """Returns the size of the smallest table in which an input is looked up."""
     import tensorflow as tf
 
     sizes = []
@@ -91,14 +91,14 @@ def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
 
 
 def _count_rows(operation: "tf.Operation") -> int | None:
-    """The number of rows of a variable that ResourceGather reads."""
+    """Returns the number of rows of a variable that ResourceGather reads."""
     shapes = getattr(operation.inputs[0], "_handle_data", None)
     dims = shapes.shape_and_type[0].shape.dim if shapes is not None and shapes.shape_and_type else ()
     return dims[0].size if dims else None
 
 
 def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
-    """A tensor, and the integers that it is computed from, except those of which it takes only the shape."""
+    """Yields a tensor and the integers that it is computed from, except those of which it takes only the shape."""
     waiting, seen = [tensor], set()
     while waiting:
         tensor = waiting.pop()
@@ -113,7 +113,7 @@ def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
 def _find_normal(
     wrapped: "WrappedFunction", tensor: "tf.Tensor", given: set[int]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The mean and standard deviation with which to draw a float input."""
+    """Returns the mean and standard deviation with which to draw a float input."""
     slope: np.ndarray | float = 1.0
     shift: np.ndarray | float = 0.0
     for _ in range(_STEPS):
@@ -136,7 +136,7 @@ def _value_consumers(tensor: "tf.Tensor") -> Sequence["tf.Operation"]:
 def _affine_step(
     wrapped: "WrappedFunction", tensor: "tf.Tensor", given: set[int]
 ) -> Callable[["tf.Operation"], Step | None]:
-    """For an operation on a tensor: the result, and the constants that scale and shift it; None for any other."""
+    """Returns a function that gives the result of an operation and the constants that scale and shift it, or None."""
 
     def step(operation: "tf.Operation") -> Step | None:
         if operation.type in _SAME:

@@ -1,7 +1,7 @@
-"""What a model takes and gives: the names, shapes and types at the edge of the exported graph.
+"""Reads the signature of a model: the names, shapes and types at the edge of the exported graph.
 
-The names are the model's own: of its inputs, of the layers or the keys that its outputs come from. Only where Keras
-made a name up, and there is nothing to tell apart, it is called "input" or "output".
+The names are those of the model's inputs, and of the layers or keys of its outputs. A single input or output whose name
+Keras generated is called "input" or "output".
 """
 
 import inspect
@@ -38,8 +38,8 @@ class Input:
 
     Attributes:
         name: Its name.
-        shape: None where it is dynamic; the batch always is.
-        dtype: Its type, float32 for half precision: that is part of how a model was trained, not of its interface.
+        shape: Its shape; dynamic sizes are None, as that of the batch always is.
+        dtype: Its type; float32 for half precision, which belongs to the training and not to the interface.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """How a model is called with tensors that come one by one, and what it gives.
+    """The way to call a model with tensors that come one by one, and the outputs it gives.
 
     Attributes:
         inputs: The model's inputs, flat.
-        structure: What the model is called with: its leaves are replaced by the inputs, in their order.
-        by_keyword: Whether the structure's entries are arguments of their own.
-        outputs: Names of the outputs, flat.
-        output_shapes: Their shapes.
+        structure: The argument of the model, whose leaves stand for the inputs in their order.
+        by_keyword: Whether the structure's entries are separate arguments.
+        outputs: The names of the outputs, flat.
+        output_shapes: The shapes of the outputs.
     """
 
     inputs: tuple[Input, ...]
@@ -66,7 +66,7 @@ class Signature:
     output_shapes: tuple[Shape, ...]
 
     def call(self, model: "keras.Model", tensors: "Sequence[Tensor]") -> "dict[str, Tensor]":
-        """Calls a model for inference and gives its outputs by name."""
+        """Calls a model for inference, and returns its outputs by name."""
         from keras import tree
 
         packed = tree.pack_sequence_as(self.structure, list(tensors))
@@ -75,14 +75,14 @@ class Signature:
 
 
 def read_signature(model: "keras.Model", samples: Samples | None = None) -> Signature:
-    """Reads the signature off a model.
+    """Reads the signature of a model.
 
     Args:
         model: A Keras model. One that has never seen an input is built on the samples.
-        samples: What the model is called with; needed where it does not say itself what it takes.
+        samples: Inputs of the model, which it needs if it does not know its inputs itself.
 
     Raises:
-        ExportError: If it is not known what the model takes, or what it gives has no names.
+        ExportError: If the inputs of the model are unknown, or its outputs have no names.
     """
     import keras
 
@@ -99,7 +99,7 @@ def read_signature(model: "keras.Model", samples: Samples | None = None) -> Sign
 
 
 def _find_structure(model: "keras.Model", samples: Samples | None) -> tuple[Any, bool]:
-    """The structure whose leaves are KerasTensors, and whether its entries are arguments."""
+    """Returns the structure, whose leaves are KerasTensors, and whether its entries are separate arguments."""
     import keras
 
     if getattr(model, "inputs", None):
@@ -114,7 +114,7 @@ def _find_structure(model: "keras.Model", samples: Samples | None) -> tuple[Any,
         return structure, by_keyword
     if not model.built:
         raise ExportError(
-            f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input."
+            f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input"
         )
     return infer_dtypes(model, _read_build_config(model)), False
 
@@ -125,7 +125,7 @@ def _build_on(model: "keras.Model", samples: Samples, by_keyword: bool) -> None:
     few = keras.tree.map_structure(lambda x: np.asarray(x)[:2], samples)
     try:
         _ = model(**few, training=False) if by_keyword else model(few, training=False)
-    except Exception as error:  # Whatever the model's own code raises.
+    except Exception as error:  # The model's own code may raise anything.
         shapes = ", ".join(str(np.shape(x)) for x in keras.tree.flatten(samples))
         raise ExportError(
             "Expected samples= that the model takes. "
@@ -186,7 +186,7 @@ def _read_inputs(model: "keras.Model", structure: Any) -> tuple[Input, ...]:
         if not leaf.shape or leaf.dtype == "string":
             kind = f"a {leaf.dtype} of shape {leaf.shape}"
             raise ExportError(
-                f"Expected inputs that are numbers, batch first. Received: {name} of {model.name}, {kind}"
+                f"Expected inputs of numbers whose first axis is the batch. Received: {name} of {model.name}, {kind}"
             )
         inputs.append(Input(name, (None, *leaf.shape[1:]), "float32" if leaf.dtype in _HALF else leaf.dtype))
     return tuple(inputs)
@@ -204,7 +204,7 @@ def _output_spec(model: "keras.Model", structure: Any, by_keyword: bool, inputs:
     packed = keras.tree.pack_sequence_as(structure, symbols)
     try:
         return model.compute_output_spec(**packed) if by_keyword else model.compute_output_spec(packed)
-    except Exception as error:  # Whatever the model's own code raises.
+    except Exception as error:  # The model's own code may raise anything.
         raise ExportError(
             f"Expected a model that runs on {', '.join(f'{i.name} {i.shape}' for i in inputs)}. "
             f"Received: {model.name}, which raised {error_line(error)}"
@@ -214,11 +214,11 @@ def _output_spec(model: "keras.Model", structure: Any, by_keyword: bool, inputs:
 def _name_outputs(model: "keras.Model", given: Any, taken: set[str]) -> tuple[str, ...]:
     import keras
 
-    # A part that a model leaves out is None.
+    # A model may leave out a part, which is then None.
     leaves = [(path, leaf) for path, leaf in keras.tree.flatten_with_path(given) if leaf is not None]
     if not leaves or not all(isinstance(leaf, keras.KerasTensor) for _, leaf in leaves):
         raise ExportError(f"Expected a model whose outputs are tensors. Received: {model.name}, which gives {given!r}")
-    # A Sequential gives what its last layer gives.
+    # The output of a Sequential is that of its last layer.
     last = model.layers[-1].name if getattr(model, "outputs", None) and len(leaves) == 1 else ""
     layers = getattr(model, "output_names", None) or [last] * len(leaves)
     names = [_path_name(path) or layer for (path, _), layer in zip(leaves, layers, strict=True)]
@@ -230,7 +230,7 @@ def _name_outputs(model: "keras.Model", given: Any, taken: set[str]) -> tuple[st
 
 
 def _generated_names(model: "keras.Model") -> set[str]:
-    """Names that Keras gave: the class's own, with a number behind it."""
+    """Returns the names that Keras generated: that of the class, with a number behind it."""
     made_up = {""}
     for layer in getattr(model, "operations", None) or model.layers:
         stem = re.sub(r"_\d+$", "", layer.name)
@@ -240,12 +240,12 @@ def _generated_names(model: "keras.Model") -> set[str]:
 
 
 def _path_name(path: tuple[str | int, ...]) -> str:
-    """The keys along the way to a leaf; the empty string where there are none."""
+    """Joins the keys on the way to a leaf; the empty string if there are none."""
     return "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else ""
 
 
 def make_distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
-    """Names that TensorFlow and ONNX both accept, and whose values of `key` all differ."""
+    """Makes names that TensorFlow and ONNX both accept, and whose values of `key` all differ."""
     found: dict[str, str] = {}
     for name in map(_make_valid, names):
         count, candidate = 0, name
@@ -262,7 +262,7 @@ def _make_valid(name: str) -> str:
 
 
 def flatten_samples(signature: Signature, samples: Samples | None) -> Batch | None:
-    """Samples by the names of the inputs, from an array, a structure like the model's, or already by name."""
+    """Returns samples by the names of the inputs, from an array, a structure like the model's, or arrays by name."""
     if samples is None:
         return None
     names = [i.name for i in signature.inputs]

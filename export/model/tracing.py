@@ -1,4 +1,4 @@
-"""Traces a model: changes what TensorFlow and Keras do meanwhile, and reports a failure in one sentence."""
+"""Adapts TensorFlow and Keras while a model is traced, and reports a failure in one sentence."""
 
 import threading
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from ..limits import enforce_limits
 if TYPE_CHECKING:
     from .endpoint import Endpoint
 
-# Tracing and converting change state of the whole process: the names that tf2onnx counts, its patches of TensorFlow,
-# and its log.
+# Tracing and converting change the state of the whole process: the names that tf2onnx counts, its patches of
+# TensorFlow, and its log.
 ONE_AT_A_TIME = threading.RLock()
 _inlining = ContextVar("inlining", default=False)
 
@@ -32,7 +32,7 @@ def tracing(endpoint: "Endpoint") -> Iterator[None]:
             yield
     except ExportError:
         raise
-    except Exception as error:  # Whatever the model's own code raises.
+    except Exception as error:  # The model's own code may raise anything.
         shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in endpoint.inputs)
         raise ExportError(
             f"Expected a model that TensorFlow can trace for {shapes}. "
@@ -42,9 +42,9 @@ def tracing(endpoint: "Endpoint") -> Iterator[None]:
 
 @contextmanager
 def _keep_scopes() -> Iterator[None]:
-    """Leaves Keras's scopes of names as they were: it forgets to, if TensorFlow refuses the name of a layer.
+    """Restores Keras's name scopes, which Keras does not if TensorFlow refuses the name of a layer.
 
-    The names of all variables that are made later would begin with what was left.
+    The names of all later variables would begin with the remaining scopes.
     """
     from keras.src.backend.common import global_state
 
@@ -58,7 +58,7 @@ def _keep_scopes() -> Iterator[None]:
 
 @contextmanager
 def _allow_dynamic_resize() -> Iterator[None]:
-    """Lets images be resized to a size that is not known yet: Keras would compare it with 0."""
+    """Lets images be resized to a dynamic size, which Keras would compare with 0."""
     import keras
     from keras.src.ops import image
     from tensorflow import is_tensor
@@ -69,22 +69,21 @@ def _allow_dynamic_resize() -> Iterator[None]:
         unknown = not isinstance(images, keras.KerasTensor) and any(map(is_tensor, size))
         return (image._resize if unknown else original)(images, size, **options)
 
-    places = (image, keras.ops.image)
-    for place in places:
-        place.resize = resize
+    modules = (image, keras.ops.image)
+    for module in modules:
+        module.resize = resize
     try:
         yield
     finally:
-        for place in places:
-            place.resize = original
+        for module in modules:
+            module.resize = original
 
 
 @contextmanager
 def inline_calls() -> Iterator[None]:
     """Inlines the functions that a function calls while this thread traces it.
 
-    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
-    look into such calls.
+    Keras compiles grouped convolutions, and volumes with channels first, as functions that tf2onnx cannot look into.
     """
     _allow_inlining()
     token = _inlining.set(True)
@@ -96,7 +95,7 @@ def inline_calls() -> Iterator[None]:
 
 @cache
 def _allow_inlining() -> None:
-    """TensorFlow's own switch, `run_functions_eagerly`, holds for all threads, and others may be training."""
+    """Gives each thread its own switch, because `run_functions_eagerly` would also affect threads that train."""
     import tensorflow as tf
 
     function = type(tf.function(lambda: None))

@@ -1,1 +1,1 @@
-"""fp16 and int8: how files become them, and how close to Keras each has to stay."""
+"""Rewrites ONNX files in fp16 and int8, and says how close to Keras each must stay."""

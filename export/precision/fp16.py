@@ -1,8 +1,8 @@
-"""From float32 to fp16 with onnxruntime's tool, which logs and changes sys.path: for the worker alone.
+"""Converts an ONNX file to fp16 with onnxruntime's tool. Only the worker imports it: it logs and changes sys.path.
 
-Two files are made of one: that which is published, and one that computes anywhere what a GPU makes of it. In both the
-first layers, on which all others build, stay in float32, and so may the sums of skip connections: through hundreds of
-blocks what each addition rounds away adds up.
+The result is two files: one to publish, and one that computes the same on a CPU as a GPU does with the first. In both
+the first layers, on which all others build, stay in float32, and so may the sums of skip connections: through hundreds
+of blocks the rounding of each addition adds up.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from ..storage.onnx_files import save_model
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-# What has weights, and the share of all weights, one in so many, that a first layer may have and stay in float32.
+# The operations with weights, and the share, one in so many, of all weights that a first layer in float32 may have.
 _LAYERS, _SMALL = ("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), 10
 _HALF = np.finfo("float16")
 
@@ -26,14 +26,14 @@ _HALF = np.finfo("float16")
 def convert_to_fp16(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
     """Writes an ONNX file with weights and activations in fp16; inputs and outputs keep their types.
 
-    What every later layer amplifies is computed exactly: preprocessing and the first layer stay in float32, where the
-    layer is small, as the first convolution of an image is.
+    Later layers amplify the errors of preprocessing and of the first layer, so both stay in float32 if the layer is
+    small, as the first convolution of an image is.
 
     Args:
         source: The file in float32.
         target: The file to write.
-        share: Of all layers with weights, how many of the first stay in float32, whatever their size, rounded down.
-        sums: Whether what skip connections add up stays in float32.
+        share: The share of all layers with weights that stays in float32, the first ones, rounded down.
+        sums: Whether the sums of skip connections stay in float32.
 
     Returns:
         How many layers stayed in float32, and how many there are.
@@ -46,11 +46,11 @@ def convert_to_fp16(source: Path, target: Path, share: float = 0.0, sums: bool =
 
 
 def simulate_fp16(source: Path, target: Path, share: float = 0.0, sums: bool = False) -> tuple[int, int]:
-    """Writes an ONNX file that computes on any processor what `convert_to_fp16` makes a GPU compute.
+    """Writes an ONNX file that computes the same on any processor as a file of `convert_to_fp16` on a GPU.
 
-    A GPU adds up in float32 and rounds every result to fp16. A CPU has few operations in fp16: onnxruntime runs the
-    others in float32 and rounds nothing between them. Here all is in float32, and every weight and every result is
-    rounded, but for those of graphs inside Loop, Scan and If.
+    A GPU adds up in float32 and rounds every result to fp16. A CPU has few operations in fp16, and onnxruntime runs the
+    others in float32 without rounding. In this file all is in float32, and every weight and result is rounded, except
+    in graphs inside Loop, Scan and If.
     """
     return _convert(source, target, share, sums, _round_values)
 
@@ -80,7 +80,7 @@ def _convert(
 
 
 def _round_values(model: "ModelProto") -> "ModelProto":
-    """Rounds every constant, every input and every result in float32 to fp16."""
+    """Rounds every constant, input and result in float32 to fp16."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -114,9 +114,9 @@ def _round_values(model: "ModelProto") -> "ModelProto":
 
 
 def _remove_nodes(graph: "GraphProto", shaped: "GraphProto", kept: "list[NodeProto]") -> None:
-    """Makes a graph of its own of all other nodes, with its shapes.
+    """Removes nodes from a graph, whose shapes are known.
 
-    What they take of those that are kept are inputs of it, and what those take of them outputs.
+    Results of removed nodes become inputs of the graph, and results that removed nodes take become outputs.
     """
     made = {name for node in kept for name in node.output}
     rest = [node for node in shaped.node if not made.intersection(node.output)]
@@ -149,13 +149,13 @@ def _restore_nodes(
     graph.node.extend(kept)
     replace_entries(graph.input, inputs)
     replace_entries(graph.output, outputs)
-    # The casts at the edge have been put last.
+    # The tool appends the casts at the edge.
     sort_nodes(graph)
     replace_entries(graph.value_info, [])
 
 
 def _find_first_layers(graph: "GraphProto", layers: list[int]) -> "list[NodeProto]":
-    """The nodes that some layers need, and those that need nothing else, until the next layer or the end."""
+    """Returns the nodes that the first layers need, and those that need only them, up to the next layer or the end."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output}
     outputs = {value.name for value in graph.output}
     found: set[int] = set()
@@ -173,7 +173,7 @@ def _find_first_layers(graph: "GraphProto", layers: list[int]) -> "list[NodeProt
 
 
 def _find_sums(graph: "GraphProto", kept: "list[NodeProto]") -> "list[NodeProto]":
-    """The additions of two results, and the activations right behind them, that are not kept already."""
+    """Returns the additions of two results and the activations right after them, except those that are kept already."""
     constants, outputs = ({value.name for value in values} for values in (graph.initializer, graph.output))
     typed = {value.name for value in (*graph.input, *graph.value_info)}
     already = {name for node in kept for name in node.output}

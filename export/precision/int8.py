@@ -1,6 +1,6 @@
-"""From float32 to int8 with onnxruntime's tools, which log and change sys.path: for the worker alone.
+"""Quantises an ONNX file to int8 with onnxruntime's tools. Only the worker imports it: they log and change sys.path.
 
-It is static: the ranges of all activations are measured on real inputs, and scales stand in the file as pairs of
+The quantisation is static: real inputs measure the ranges of all activations, and the file holds scales as pairs of
 QuantizeLinear and DequantizeLinear, which onnxruntime fuses into operations on integers. A convolution has a scale for
 each output channel.
 """
@@ -18,12 +18,12 @@ from ..storage.arrays import Batch
 if TYPE_CHECKING:
     from onnxruntime.quantization import CalibrationDataReader
 
-# What is computed in integers. Preprocessing, softmax, gates and normalisation that was not absorbed stay in float32.
+# These operations compute in integers. Preprocessing, softmax, gates and remaining normalisation stay in float32.
 _INTEGER = (
     *("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"),
     *("Pad", "Slice", "Reshape", "Transpose", "Squeeze", "Unsqueeze"),
 )
-# Examples that run at once: ranges do not depend on it, and memory does, as the tools keep most activations.
+# Few examples run at once, since the tools keep most activations in memory; ranges do not depend on it.
 _WORST, _AT_ONCE = 5, 4
 
 
@@ -34,13 +34,13 @@ def quantise_to_int8(
 
     Args:
         source: The file in float32.
-        target: The file to write; others appear beside it.
+        target: The file to write; temporary files appear beside it.
         batches: Real inputs.
         activations: "uint8" or "int8".
         reduce_range: Whether weights use seven bits.
 
     Returns:
-        The activations in which most is lost: tensor, operation and ratio of signal to noise in decibels.
+        The activations with the largest errors: tensor, operation and ratio of signal to noise in decibels.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
@@ -50,7 +50,7 @@ def quantise_to_int8(
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     graph = onnx.load(prepared).graph
     constants = {initializer.name for initializer in graph.initializer}
-    # What is left of a normalisation is an addition of a constant; in eight bits it would lose most of all.
+    # A normalisation leaves the addition of a constant, which would have the largest error in eight bits.
     kept = [node.name for node in graph.node if node.op_type == "Add" and constants & set(node.input)]
     quantize_static(
         str(prepared),
@@ -85,7 +85,7 @@ def _reader(batches: Iterable[Batch]) -> "CalibrationDataReader":
 
 
 def _restore(source: Path, target: Path) -> None:
-    """Gives a file what the tools have changed or added beside the graph's nodes."""
+    """Restores the parts of a file beside its nodes that the tools have changed."""
     import onnx
 
     before, model = onnx.load(source, load_external_data=False), onnx.load(target)

@@ -1,4 +1,4 @@
-"""Tasks that write a file in another precision, with onnxruntime's tools: these log and change sys.path."""
+"""The tasks of the worker that write a file in another precision with onnxruntime's tools."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from . import fp16, int8
 def convert_to_fp16(
     here: Path, answer: Path, source: str, target: str, simulated: str, share: float, sums: bool
 ) -> None:
-    """Writes a file in fp16, but for a share of the layers and the sums, and one that rounds as it does on a GPU."""
+    """Writes a file in fp16, except a share of the layers and the sums, and one that rounds as a GPU does."""
     fp16.simulate_fp16(Path(source), Path(simulated), share, sums)
     answer.write_text(json.dumps(fp16.convert_to_fp16(Path(source), Path(target), share, sums)), encoding="utf-8")
 
@@ -21,7 +21,7 @@ def convert_to_fp16(
 def quantise_to_int8(
     here: Path, answer: Path, source: str, target: str, activations: Literal["uint8", "int8"], reduce_range: bool
 ) -> None:
-    """Writes a file in int8, with the batches as what it is calibrated on."""
+    """Writes a file in int8, calibrated on the batches of the job."""
     made = here / "quantised.onnx"
     worst = int8.quantise_to_int8(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)
     shutil.move(made, target)

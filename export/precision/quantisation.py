@@ -1,10 +1,10 @@
-"""fp16, which has to stay close to Keras; int8, quantised on real data, which has to be accurate and faster.
+"""Rewrites ONNX files in fp16, which must stay close to Keras, and in int8, which must be accurate and faster.
 
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
     median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
 
-Both sides run under onnxruntime with all optimisations, in a process of their own. The first rule needs at
-least 100 / max_accuracy_drop examples: with fewer, a single additional error costs more than is allowed.
+Both sides run under onnxruntime with all optimisations, in a process of their own. The first rule needs at least
+100 / max_accuracy_drop examples: with fewer, one more error costs more than is allowed.
 """
 
 import json
@@ -29,21 +29,21 @@ from ..storage.arrays import Batch
 from ..storage.onnx_files import replace_model
 
 _BATCH, _RACED = 32, (1, 32)
-# In percentage points: how finely accuracy is measured where it may not drop at all.
+# In percentage points. Accuracy is measured this finely if it may not drop at all.
 _FINEST = 0.5
-# What fp16 leaves in float32, as little as it takes: a share of the layers, which for 0 may be the first one; and the
-# sums of skip connections.
+# fp16 leaves as little in float32 as possible: a share of the layers, where 0 keeps at most the first one, and whether
+# the sums of skip connections stay too.
 IN_FLOAT32 = ((0.0, False), (1 / 8, False), (1 / 4, False), (1 / 2, False), (1 / 2, True))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How numbers are quantised; the processor that the file is made for decides.
+    """The settings of a quantisation, which depend on the processor.
 
     Attributes:
-        activations: "uint8" or "int8"; weights always are int8.
-        reduce_range: Whether weights use seven bits of the eight.
-        reason: What decided.
+        activations: "uint8" or "int8"; weights are always int8.
+        reduce_range: Whether weights use only seven bits.
+        reason: The property of the processor that decided.
     """
 
     activations: Literal["uint8", "int8"]
@@ -52,13 +52,13 @@ class Settings:
 
 
 def choose_settings(machine: str | None = None, flags: Sequence[str] | None = None) -> Settings:
-    """Chooses the settings for a processor, by default this one.
+    """Chooses the settings for a processor, which is this machine's by default.
 
     An x86 without VNNI adds pairs of products in 16 bits, which overflow unless weights have seven bits.
 
     Args:
-        machine: As `platform.machine()` names it.
-        flags: What it can do, as in /proc/cpuinfo.
+        machine: The name of the processor, as in `platform.machine()`.
+        flags: The features of the processor, as in /proc/cpuinfo.
     """
     machine = (machine or platform.machine()).lower()
     if machine in ("aarch64", "arm64"):
@@ -80,19 +80,19 @@ Judge = Callable[[Path, Path, bool], dict[str, Any]]
 
 
 def rewrite_in_fp16(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rewrites an ONNX file in fp16, with as many of its first layers in float32 as it takes to stay near enough.
+    """Rewrites an ONNX file in fp16, with as few of its first layers in float32 as the tolerances need.
 
     Args:
         model: The file.
-        judge: Is given a file, one that computes what a GPU makes of it, and whether these are the last; raises a
-            ParityError where they are not near.
+        judge: Takes a file, one that rounds as a GPU does, and whether they are the last candidates; it raises a
+            ParityError if they are too far from Keras.
 
     Returns:
-        The bytes of both, how many layers are in float32, of how many, and whether sums are, ready for JSON; and what
-        the judge gave.
+        The record, ready for JSON: the bytes of both files, the numbers of layers in float32 and in all, and whether
+        sums are in float32; and the result of the judge.
 
     Raises:
-        ParityError: If it is not near with half of the layers and all sums in float32 either.
+        ParityError: If the file is too far from Keras even with half of the layers and all sums in float32.
         ExportError: If it cannot be rewritten.
     """
     for share, sums in IN_FLOAT32[:-1]:
@@ -119,12 +119,12 @@ def _try_fp16(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict
 
 
 def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
-    """Raises a ValueError unless labelled examples can show whether accuracy drops by more than is allowed.
+    """Raises a ValueError unless labelled examples can measure the allowed drop of accuracy.
 
     Args:
         labels: The class of each example.
         count: How many examples there are.
-        classes: How many classes there are, if it is known.
+        classes: How many classes there are, if that is known.
         max_accuracy_drop: In percentage points.
     """
     if not -100 <= max_accuracy_drop <= 100:
@@ -133,7 +133,7 @@ def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_acc
         )
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"Expected the class of each of {count} test inputs, a whole number. "
+            f"Expected a class for each of {count} test inputs, as a whole number. "
             f"Received: labels of shape {labels.shape} and dtype {labels.dtype}"
         )
     if classes is not None and not (labels.min() >= 0 and labels.max() < classes):
@@ -151,22 +151,22 @@ def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_acc
 def rewrite_in_int8(
     model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float, *, batchable: bool
 ) -> dict[str, Any]:
-    """Rewrites an ONNX file in int8, if it is worth it.
+    """Rewrites an ONNX file in int8 if that is accurate and faster.
 
     Args:
-        model: The file in fp32, with one output, a row of which decides for the class with the largest value.
-        calibration: Raw inputs on which the ranges of activations are measured.
-        test: Raw inputs.
-        labels: Their classes.
+        model: The file in fp32, whose one output has a value for each class.
+        calibration: Raw inputs, which measure the ranges of activations.
+        test: Raw inputs, which measure the accuracy.
+        labels: The classes of the test inputs.
         max_accuracy_drop: In percentage points.
         batchable: Whether examples are independent, so that they can be split into batches.
 
     Returns:
-        Settings, bytes, accuracy, time and the activations in which most is lost, ready for JSON.
+        The settings, bytes, accuracy, time and the activations with the largest errors, ready for JSON.
 
     Raises:
-        PrecisionError: If it costs more accuracy, or is not faster, or answers depend on the batch.
-        ExportError: If it cannot be quantised.
+        PrecisionError: If int8 costs more accuracy or is not faster, or answers depend on the batch.
+        ExportError: If the file cannot be quantised.
     """
     if not batchable:
         raise PrecisionError(
@@ -214,7 +214,7 @@ def _replace_model(model: Path, target: Path, name: str) -> dict[str, int]:
 
 @contextmanager
 def _temporary_file(model: Path) -> Iterator[Path]:
-    """A file of the same name, on the same disk; who does not move it away loses it."""
+    """Gives a path of the same name on the same disk, whose file is deleted unless it is moved."""
     with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
         yield Path(folder) / model.name
 
@@ -239,11 +239,11 @@ def _split(batch: Batch) -> dict[str, Batch]:
 
 
 def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
-    """Times two files, in rounds in which each runs once.
+    """Times two files in rounds, in which each runs once.
 
     Returns:
-        For each size of the batch: milliseconds of either (medians), and how many times as fast int8 is (the median of
-        the rounds' ratios).
+        For each batch size the median milliseconds of both files, and the speedup of int8, which is the median ratio of
+        the rounds.
     """
     sized = {str(size): {name: np.resize(x, (size, *x.shape[1:])) for name, x in batch.items()} for size in _RACED}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:

@@ -186,7 +186,7 @@ def test_what_half_precision_cannot_hold_is_not_published(tmp_path):
         ({"precision": "int8", "test": (np.ones((3, 6), "float32"), [0, 1, 2])}, "Received: no calibration=$"),
         (
             {"precision": "int8", "samples": np.ones((3, 6), "float32"), "test": (np.ones((3, 6), "float32"), [0, 1])},
-            r"each of 3 test inputs.* shape \(2,\)",
+            r"for each of 3 test inputs.* shape \(2,\)",
         ),
     ],
 )

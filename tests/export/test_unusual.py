@@ -99,7 +99,7 @@ def of_one_example(kind: str) -> keras.Model:
     ("kind", "sentence"),
     [
         ("batch", "Expected a model that takes batches of any size. Received: .*, made for batches of 1 "),
-        ("state", "Expected a model that keeps nothing from one batch for the next. Received: .* memory is stateful"),
+        ("state", "Expected a model that keeps no state between batches. Received: .* memory is stateful"),
         ("inside", "Expected "),
     ],
 )

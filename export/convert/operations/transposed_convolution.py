@@ -1,12 +1,12 @@
-"""Converts transposed convolutions, to which TensorFlow gives the size of the result, to operations of ONNX.
+"""Converts transposed convolutions, to which TensorFlow passes the size of the result.
 
-Along each axis, with n elements to begin with:
+Along each axis with n elements:
 
     full = (n - 1) * stride + (kernel - 1) * dilation + 1
     start = max(full - size, 0) // 2 for padding "SAME", 0 for "VALID"
-    result = the full map, and zeros behind it up to n * stride, from start to start + size
+    result = the full map with zeros behind it up to n * stride, from start to start + size
 
-Zeros appear where a stride is longer than its kernel, and get the bias too; tf2onnx would pad with them after the bias.
+Zeros appear if a stride is longer than its kernel. The bias is added to them too; tf2onnx would pad after the bias.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def convert_transposed_convolution(graph: "Graph", node: "Node") -> None:
 
 
 def _crop(graph: "Graph", y: str, size: str, axes: list[int], strides: list[int], same: bool) -> str:
-    """Cuts the result out of the full map, whose channels come first."""
+    """Crops the result from the full map, whose channels come first."""
     from onnx import TensorProto
 
     spatial = constant(graph, [i + 2 for i in range(len(axes))], np.int64)
