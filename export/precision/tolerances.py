@@ -7,8 +7,8 @@
 
 An element may differ by a share of its channel's range plus a number of roundings. One rounding is the distance by
 which Keras's own answers move in that channel when every weight and input is rounded once more. fp16 adds its roundings
-to the 16 of float32; they allow at most 1e-2 of the output's largest range, since the network itself does not make them.
-An output that ends in a softmax or sigmoid is compared twice: before it by that rule, and after it by the column
+to the 16 of float32. They allow at most 1e-2 of the output's largest range, since the network itself makes none of
+them. An output that ends in a softmax or sigmoid is compared twice: before it by that rule, and after it by the column
 "probabilities" plus the 16 roundings of float32.
 
 An int8 file is not close to its network in every output, so its accuracy and its speed decide whether it is published.

@@ -6,18 +6,18 @@ import numpy as np
 
 
 def split_channels(values: np.ndarray, channels: int) -> np.ndarray:
-    """Values as rows of channels; all of them in one column where there is one channel."""
+    """Returns values as rows of channels, or as one column if there is one channel."""
     return np.reshape(values, (-1, channels))
 
 
 def count_channels(arrays: Iterable[np.ndarray]) -> int:
-    """How many channels arrays of one output have: the size of their last axis, or 1 where that is not the same."""
+    """Counts the channels of arrays of one output: the size of their last axis, or 1 if the sizes differ."""
     sizes = {y.shape[-1] if y.ndim > 1 else 1 for y in arrays}
     return max(sizes.pop(), 1) if len(sizes) == 1 else 1
 
 
 def measure_ranges(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Largest minus smallest finite value in each channel, over arrays of one output."""
+    """Returns the largest minus the smallest finite value of each channel, over arrays of one output."""
     arrays = [np.asarray(y) for y in arrays]
     channels = count_channels(arrays)
     rows = np.concatenate([split_channels(y, channels) for y in arrays]).astype("float64")
@@ -28,7 +28,7 @@ def measure_ranges(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def largest_value(arrays: Iterable[np.ndarray]) -> float:
-    """The largest finite absolute value of arrays."""
+    """Returns the largest finite absolute value of arrays."""
     values = (np.abs(y.astype("float64")) for y in arrays)
     return max(float(np.max(y, where=np.isfinite(y), initial=0.0)) for y in values)
 

@@ -1,8 +1,8 @@
-"""Where two computations of a graph part: the first tensor, in the graph's order, that both have and that differs.
+"""Finds the first tensor, in the order of the graph, that two computations have in common and that differs.
 
-The converter keeps the names of TensorFlow's tensors, so that those of the traced Keras model can be matched with those
-of the ONNX graph; what is laid out differently, channels first and channels last, counts as equal. onnxruntime keeps
-the names of what it does not fuse.
+The converter keeps the names of TensorFlow's tensors, so the tensors of the traced Keras model match those of the ONNX
+graph. Equal tensors may have their channels first or last. onnxruntime keeps the names of tensors that it does not
+fuse.
 """
 
 import tempfile
@@ -16,18 +16,18 @@ from ..runtime.processes import PLAIN, Form, run_tasks
 from ..runtime.worker import ANSWER, TENSORS
 from ..storage.arrays import Batch, read_batches
 
-# Relative to the largest value of a tensor: far above rounding, far below a fault.
+# As a share of the largest value of a tensor: far above rounding, and far below a fault.
 _RELATIVE = 1e-3
 
 
 def find_difference_from_keras(endpoint: Endpoint, model: Path, batch: Batch) -> str:
-    """Names the first tensor of an ONNX file, not optimised, that differs from the traced Keras model's."""
+    """Names the first tensor of an ONNX file, not optimised, that differs from that of the traced Keras model."""
     order, (received,) = _run_with_tensors(model, batch, [PLAIN])
     return _describe_first(order, _trace_tensors(endpoint, batch, order), received, "Keras")
 
 
 def find_difference_from_plain(model: Path, batch: Batch, form: Form) -> str:
-    """Names the first tensor that onnxruntime computes differently in some form than without optimisation."""
+    """Names the first tensor that onnxruntime computes differently in a form than without optimisation."""
     order, (expected, received) = _run_with_tensors(model, batch, [PLAIN, form])
     return _describe_first(order, expected, received, PLAIN.name)
 
@@ -53,7 +53,7 @@ def _describe_first(order: Mapping[str, str], expected: Batch, received: Batch, 
 
 
 def _measure_difference(expected: np.ndarray, received: np.ndarray) -> float | None:
-    """The largest difference in the layout that fits best; None where none fits, such as behind a pooled axis kept."""
+    """Returns the largest difference in the layout that fits best; None if no layout fits."""
     layouts = [expected]
     if expected.ndim > 2:
         layouts += [np.moveaxis(expected, -1, 1), np.moveaxis(expected, 1, -1)]
@@ -62,7 +62,7 @@ def _measure_difference(expected: np.ndarray, received: np.ndarray) -> float | N
 
 
 def _run_with_tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str, str], list[Batch]]:
-    """The operation behind each tensor in the graph's order, and its value in each form."""
+    """Returns the operation of each tensor in the order of the graph, and the values of the tensors in each form."""
     import onnx
 
     graph = onnx.load(model, load_external_data=False).graph

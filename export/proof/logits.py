@@ -1,4 +1,4 @@
-"""The logits of an ONNX file that ends in a softmax or sigmoid: where that saturates, only they show differences."""
+"""Computes the logits of an ONNX file that ends in a softmax or sigmoid, whose saturation would hide differences."""
 
 import os
 import tempfile
@@ -28,12 +28,12 @@ def run_to_logits(
 
     Args:
         model: The file.
-        outputs: Names of those that end in an activation.
+        outputs: The names of the outputs that end in an activation.
         inputs: Batches by name.
-        form: How to run it.
+        form: The way to run the file.
 
     Returns:
-        For each batch the logits by the name of their output, or None if the file does not end in an activation.
+        The logits of each batch by the name of their output, or None if the file does not end in an activation.
     """
     with _expose_logits(model, outputs) as (probe, tensors):
         if not tensors:
@@ -43,7 +43,7 @@ def run_to_logits(
 
 
 def match_layout(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Gives logits the layout and the type of the reference: in fp16 the last cast comes after them."""
+    """Converts logits to the layout and the type of the reference; in fp16 the last cast comes after them."""
     layouts = [received]
     if received.ndim > 2:
         layouts += [np.moveaxis(received, 1, -1), np.moveaxis(received, -1, 1)]
@@ -52,7 +52,7 @@ def match_layout(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _expose_logits(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Writes a copy of a file that also outputs the logits, and yields it with their names by output."""
+    """Writes a copy of a file that also outputs the logits, and yields it with the name of each output's logits."""
     import onnx
 
     opened = onnx.load(model, load_external_data=False)
@@ -76,7 +76,7 @@ def _find_logits(graph: "GraphProto", outputs: Iterable[str]) -> dict[str, str]:
         node = made.get(output)
         while node is not None and node.op_type in _BETWEEN:
             node = made.get(node.input[0])
-        # Inputs and weights of the graph have no node, and cannot be requested as outputs.
+        # Inputs and weights have no node, and a session cannot output them.
         if node is not None and node.op_type in _ACTIVATIONS and node.input[0] in made:
             found[output] = node.input[0]
     return found

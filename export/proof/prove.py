@@ -24,11 +24,11 @@ from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, choose_decision
 from .reference import BEFORE, Reference
 
 _RECORDED_BYTES = 16 * 2**20
-# For int8: how much more than was measured a later verification allows, as a factor and as a difference.
+# For int8 a later verification allows more than the measured difference: this factor, and this addition.
 _ROOM, _MORE = 1.5, 0.01
 # What runs a batch, or what it gave for each input by name.
 Candidate = Callable[[Batch], Batch] | Mapping[str, Batch]
-# The kind of decision of the logits of an activation.
+# Logits decide by these rules, by their activation.
 _LOGITS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "sign", None: None}
 
 
@@ -42,22 +42,22 @@ def prove(
     device: Device | None = None,
     locate: bool = True,
 ) -> dict[str, Any]:
-    """Compares forms of a model with Keras.
+    """Compares the exported forms of a model with Keras.
 
     Args:
         reference: Keras's answers.
         saved_model: Runs a SavedModel on a batch.
         onnx: An ONNX file.
         simulated: An ONNX file that rounds as a GPU does in fp16.
-        precision: Whose tolerances hold.
-        device: As `run_everywhere` takes it.
+        precision: The precision whose tolerances hold.
+        device: As in `run_everywhere`.
         locate: Whether the error message names the first tensor that differs.
 
     Returns:
         The contents of parity.json: the comparisons, their worst figures, the tolerance and the weak outputs.
 
     Raises:
-        ParityError: If one differs; the message names the pair and the input.
+        ParityError: If a form differs; the message names the pair and the input.
     """
     candidates: dict[str, Candidate] = {}
     absent: dict[str, str] = {}
@@ -107,11 +107,11 @@ def strengthen_proof(
     Args:
         reference: Keras's answers.
         proof: The result of `prove`.
-        write: Writes a served function as an ONNX file.
+        write: Writes an endpoint as an ONNX file.
         folder: A folder for temporary files.
 
     Returns:
-        The proof, with these comparisons if there are any.
+        The proof, with the comparisons of the larger network if there are any.
 
     Raises:
         ParityError: If the larger network is not converted correctly.
@@ -126,7 +126,7 @@ def strengthen_proof(
 
 
 def _join(proof: dict[str, Any], again: dict[str, Any], suffix: str) -> dict[str, Any]:
-    """Adds what was compared again in another way; weak is what is so in both."""
+    """Adds the comparisons of another proof; an output is weak if it is weak in both."""
     compared = [
         {**pair, "candidate": f"{pair['candidate']}, {suffix}"}
         for pair in again["comparisons"]
@@ -137,7 +137,7 @@ def _join(proof: dict[str, Any], again: dict[str, Any], suffix: str) -> dict[str
 
 
 class _Judge:
-    """Compares answers with a reference, by the tolerances of a precision."""
+    """Compares answers with a reference by the tolerances of a precision."""
 
     def __init__(self, reference: Reference, precision: Precision) -> None:
         self.reference = reference
@@ -148,7 +148,7 @@ class _Judge:
         self.expected = reference.expected
 
     def compare_outputs(self, name: str, candidate: Candidate, inputs: Mapping[str, Batch]) -> Parity:
-        """Compares outputs on all inputs or some of them."""
+        """Compares outputs on some or all inputs."""
         gates = self.reference.endpoint.gates
         return compare(
             {key: self.expected[key] for key in inputs},
@@ -163,15 +163,15 @@ class _Judge:
         )
 
     def find_hidden(self) -> dict[str, str]:
-        """Outputs that move less than they may differ by, where nothing is compared before their activation."""
+        """Finds outputs that move less than the allowed difference, if their logits are not compared."""
         return {
-            name: "Its activation saturates, and what it is taken of is not compared."
+            name: "Its activation saturates, and its logits are not compared."
             for name in self.logits
             if not (self.reference.ranges(name) > self.allowed[name]).any()
         }
 
     def compare_logits(self, file: Path, form: Form) -> Parity | None:
-        """Compares the logits, if an ONNX file shows them."""
+        """Compares the logits if an ONNX file shows them."""
         expected = self.reference.logits
         received = run_to_logits(file, self.logits, self.reference.inputs, form)
         if received is None:
@@ -190,7 +190,7 @@ class _Judge:
 
 
 def measure_difference(reference: Reference, model: Path, device: Device | None) -> dict[str, Any]:
-    """Compares an ONNX file with Keras, and takes the measured difference, with some room, as the tolerance."""
+    """Compares an ONNX file with Keras, and takes the measured difference with some room as the tolerance."""
     answers, absent = run_everywhere(model, reference.inputs, device)
     expected, gates = reference.expected, reference.endpoint.gates
     worst = max(
@@ -209,7 +209,7 @@ def measure_difference(reference: Reference, model: Path, device: Device | None)
 
 
 def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: str) -> dict[str, Any]:
-    """Puts records together with the worst of their figures, and names what could not be compared."""
+    """Joins comparisons with their worst figures and with the forms that are not available."""
     agreements = [c.argmax_agreement for c in comparisons if c.argmax_agreement is not None]
     return {
         "max_abs_diff": max(c.max_abs_diff for c in comparisons),
@@ -226,12 +226,12 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
 
 
 def _locate_difference(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
-    """Names the tensor at which an ONNX file departs from Keras, on the first input where it does."""
+    """Names the first tensor of an ONNX file that differs from Keras, on the first input that shows it."""
     for name, batch in judge.reference.inputs.items():
         try:
             judge.compare_outputs(form.name, {name: candidate[name]}, {name: batch})
         except ParityError:
-            # The form without optimisation is judged first: where another one fails, that one has passed.
+            # The form without optimisation is compared first, so it has passed if another one fails.
             if form == PLAIN:
                 return find_difference_from_keras(judge.reference.endpoint, model, batch)
             return find_difference_from_plain(model, batch, form)
@@ -239,7 +239,7 @@ def _locate_difference(judge: _Judge, model: Path, candidate: Mapping[str, Batch
 
 
 def record_samples(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
-    """Stores the smallest inputs, at least one, Keras's outputs and the allowed differences; returns their names."""
+    """Stores the smallest inputs, Keras's outputs and the allowed differences, and returns the names of the inputs."""
     recorded: dict[str, Batch] = {}
     size, unsettled = 0, reference.noise().unsettled
     for name in sorted(reference.inputs, key=lambda name: count_examples(reference.inputs[name])):

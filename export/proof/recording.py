@@ -1,4 +1,4 @@
-"""Reads what an artifact recorded at export: inputs, Keras's outputs, and how close to them others must be."""
+"""Reads the record of an export: inputs, Keras's outputs, and the differences that are allowed from them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,13 @@ from ..storage.safety import check_arrays, read_json
 from ..storage.schema import PROBABILITIES, Activation
 from .measures import Decision
 
-# These prefixes of their names say what the arrays of a recorded batch are.
+# The name of an array in a recorded batch begins with its kind.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
 _DECISIONS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 
 
 def choose_decision(activation: Activation | None, gates: str | None) -> Decision | dict[str, Decision]:
-    """What the outputs decide, as `compare` takes it. Gates, in the output of that name, decide nothing."""
+    """Returns the decision of the outputs, as `compare` takes it; an output of gates decides nothing."""
     decision = _DECISIONS[activation]
     return decision if gates is None or decision is None else {PROBABILITIES: decision}
 
@@ -28,17 +28,17 @@ def choose_decision(activation: Activation | None, gates: str | None) -> Decisio
 def read_recorded(
     folder: Path, manifest: Mapping[str, Any]
 ) -> tuple[dict[str, Batch], dict[str, Batch], dict[str, Any]]:
-    """Reads what was recorded at export.
+    """Reads the record of an export.
 
     Returns:
-        Inputs and outputs, by the name of their batch, and the tolerances as `compare` takes them.
+        The inputs and outputs by the name of their batch, and the tolerances as `compare` takes them.
 
     Raises:
-        VerificationError: If a file is not what is written at export.
+        VerificationError: If a file is not as an export writes it.
     """
     try:
         parity = read_json(folder / PARITY)
-        # Artifacts from before there were precisions agree in every decision.
+        # Artifacts that are older than precisions agree in every decision.
         first = {"agreement": 1.0, **parity["comparisons"][0]}
         atol, rtol, agreement = (float(first[key]) for key in ("atol", "rtol", "agreement"))
         if not all(0 <= value < float("inf") for value in (atol, rtol, agreement)):
@@ -54,7 +54,7 @@ def read_recorded(
 
 
 def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Batch]]:
-    """By the name of the batch: inputs, outputs, masks of outputs that depend on rounding, and allowed differences."""
+    """Returns inputs, outputs, masks of outputs that depend on rounding, and allowed differences, by batch."""
     check_arrays(path)
     try:
         batches = read_batches(path)
@@ -68,7 +68,7 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
         for kind in (INPUT, OUTPUT, UNSETTLED, ALLOWED)
     ]
     if not batches or not all(len(x) for batch in read[0].values() for x in batch.values() if x.ndim):
-        raise VerificationError(f"Expected {path} to hold batches. Received: none, or an empty one")
+        raise VerificationError(f"Expected {path} to hold batches. Received: no batches, or an empty one")
     for inputs, outputs, unsettled, allowed in zip(*(kind.values() for kind in read), strict=True):
         check_batch(manifest, path, inputs=inputs, outputs=outputs)
         ties = all(
@@ -81,7 +81,7 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
 
 
 def _old_tolerance(outputs: Mapping[str, Batch], rtol: float) -> Batch:
-    """The differences that older artifacts allow: a share of the largest value of an output."""
+    """Returns the differences that older artifacts allow: a share of the largest value of an output."""
     floors: Batch = {}
     for batch in outputs.values():
         for name, y in batch.items():

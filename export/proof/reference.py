@@ -1,8 +1,8 @@
-"""The reference for every exported form: the caller's model, its answers, and how precisely they are known.
+"""Computes the reference for every exported form: the answers of the caller's model, and their precision.
 
-Inputs are random and real. An output that they do not move proves little: then larger inputs are tried, and an output
-that still does not move is called weak. `tolerances.py` has the tolerances, which hold for each channel of each output,
-and for the logits where an output ends in a softmax or sigmoid.
+Inputs are random and real. An output that they do not move proves little. Larger inputs are tried for it, and an output
+that still does not move is called weak. The tolerances of `tolerances.py` hold for each channel of each output, and for
+the logits of an output that ends in a softmax or sigmoid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,31 +25,32 @@ if TYPE_CHECKING:
     import keras
 
 BATCH_SIZES = (1, 2, 7, 32)
-# This suffix of an output's name stands for its logits, the input of its activation.
+# The name of an output with this suffix stands for its logits, which are the input of its activation.
 BEFORE = ", before its activation"
-# The factors of the larger inputs that are tried where others move nothing.
+# The factors of the larger inputs and weights.
 _LARGER = (10, 1000)
-# How far a half-precision model may be from its float32 copy: in roundings of its own type, measured and of the range.
+# A half-precision model may differ from its float32 copy by this many measured roundings, and by this many units of
+# rounding of the range.
 _HALF_ROUNDINGS, _HALF_SHARE, _HALF_EXAMPLES = 8, 16, 8
 _TOGETHER = (2, 3)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The answers of a served function.
+    """The answers of an endpoint.
 
     Attributes:
-        function: The function.
+        endpoint: The function that is exported.
         inputs: Batches by name.
-        answers: The function's answers to each batch: its outputs, and under their names plus `BEFORE` the logits, if
-            they are known.
-        seed: Seeds the random inputs.
-        atol: The absolute difference that the caller allows, in place of the precision's own for probabilities.
-        rtol: The difference that the caller allows as a share of ranges, in place of the precision's own and of its
-            roundings to fp16.
-        change: How far a model of half precision is from its float32 copy.
-        larger: The same on larger inputs, if they move an output that these do not. It is a reference of its own: what
-            large values round to must not excuse anything at small ones.
+        answers: The answers to each batch: the outputs, and the known logits under the name of their output plus
+            `BEFORE`.
+        seed: The seed of the random inputs.
+        atol: The caller's absolute tolerance, which replaces that of the precision for probabilities.
+        rtol: The caller's tolerance as a share of ranges, which replaces that of the precision and its roundings to
+            fp16.
+        change: The difference between a model of half precision and its float32 copy.
+        larger: The reference for larger inputs, if they move an output that these do not. It is separate, because the
+            roundings of large values must not excuse differences of small ones.
     """
 
     endpoint: Endpoint
@@ -69,21 +70,21 @@ class Reference:
 
     @property
     def logits(self) -> dict[str, Batch]:
-        """The logits, by the name of their output."""
+        """The logits by the name of their output."""
         return {
             name: {key.removesuffix(BEFORE): y for key, y in batch.items() if BEFORE in key}
             for name, batch in self.answers.items()
         }
 
     def noise(self, dtype: str = "float32") -> Noise:
-        """How far roundings of a type move the answers."""
+        """Returns the distance by which roundings of a type move the answers."""
         if dtype not in self._noise:
             unit, model = UNITS[dtype], self.endpoint.model
             self._noise[dtype] = measure_noise(self._answer_batch, model, self.inputs, self.answers, unit, self.seed)
         return self._noise[dtype]
 
     def allowed(self, precision: Precision = FP32) -> dict[str, np.ndarray]:
-        """How far a form may differ in each channel of each answer."""
+        """Returns the allowed difference in each channel of each answer."""
         chosen, own = TOLERANCES[precision], TOLERANCES[FP32]
         found = {}
         for name, moved in self.noise(own.dtype).floats.items():
@@ -95,18 +96,18 @@ class Reference:
             found[name] = own.roundings * moved + (rtol if self.rtol is None else self.rtol) * ranges
             found[name] = found[name] + ((self.atol or 0.0) if before is None or self.atol is not None else chosen.atol)
             if chosen.dtype != own.dtype and before is None and self.rtol is None:
-                # An output that nothing moves has no range: its values serve instead.
+                # An output that nothing moves has no range, so its values replace the range.
                 reach = float(ranges.max(initial=0.0)) or largest_value(self._answers_of(name))
                 roundings = chosen.roundings * self.noise(chosen.dtype).floats[name]
                 found[name] = found[name] + np.minimum(roundings, chosen.most * reach)
         return found
 
     def ranges(self, name: str) -> np.ndarray:
-        """How far apart the values of each channel of an answer are."""
+        """Returns the range of each channel of an answer."""
         return measure_ranges(self._answers_of(name))
 
     def find_weak(self) -> dict[str, str]:
-        """The outputs of which a comparison proves little, and why."""
+        """Finds outputs for which a comparison proves little, and says why."""
         found, own = {}, TOLERANCES[FP32]
         for name in self.endpoint.outputs:
             ranges = self.ranges(name)
@@ -116,7 +117,7 @@ class Reference:
         return found
 
     def scale_weights(self) -> "Reference | None":
-        """The same network with larger weights, if inputs then move an output that they do not move here; else None."""
+        """Returns the reference with larger weights if inputs then move more outputs, and None otherwise."""
         weak = self.find_weak()
         for times in _LARGER if weak else ():
             endpoint = replace(self.endpoint, weight_scale=times)
@@ -128,7 +129,7 @@ class Reference:
         return None
 
     def is_batchable(self) -> bool:
-        """Whether f(a, b) = f(a), f(b): examples are independent, and the first axis of every output counts them."""
+        """Whether examples are independent, f(a, b) = f(a), f(b), and the first axis of every output counts them."""
         parts = [draw_inputs(self.endpoint.inputs, (n,), self.seed + n, self._real_inputs()) for n in _TOGETHER]
         one, other = (batches[next(iter(batches))] for batches in parts)
         pairs = [(one, other)]
@@ -138,7 +139,7 @@ class Reference:
         return all(self._are_independent(*pair) for pair in pairs)
 
     def compare_with_original(self, original: "keras.Model") -> dict[str, Any] | None:
-        """Compares the float32 copy with the half-precision model it was made from, if there is one.
+        """Compares the float32 copy of a half-precision model, if there is one, with the original.
 
         Raises:
             ParityError: If they differ by more than that precision explains.
@@ -174,16 +175,16 @@ class Reference:
         return _answer(self.endpoint, batch)
 
     def _answers_of(self, name: str) -> list[np.ndarray]:
-        """An answer to all inputs."""
+        """Returns an answer to all inputs."""
         return [batch[name] for batch in self.answers.values()]
 
     def _real_inputs(self) -> Batch | None:
-        """All real inputs, if there are any."""
+        """Returns all real inputs, if there are any."""
         real = [batch for name, batch in self.inputs.items() if name.startswith("real")]
         return {name: np.concatenate([batch[name] for batch in real]) for name in real[0]} if real else None
 
     def small_batches(self) -> dict[str, Batch]:
-        """Some small batches."""
+        """Returns the small batches, or the first batch if there are none."""
         small = {name: batch for name, batch in self.inputs.items() if count_examples(batch) <= _HALF_EXAMPLES}
         return small or dict([next(iter(self.inputs.items()))])
 
@@ -216,20 +217,20 @@ def compute_reference(
     atol: float | None = None,
     rtol: float | None = None,
 ) -> Reference:
-    """Runs a served function on random and real inputs, and on larger ones if those leave an output unmoved.
+    """Runs an endpoint on random and real inputs, and on larger ones if those do not move every output.
 
     Args:
-        function: The function.
-        model: The caller's model; one of half precision has to agree with the function's float32 copy.
-        samples: Real raw inputs, or None.
-        batch_sizes: Sizes of the batches.
-        seed: Seeds the random inputs.
-        atol: See `Reference`.
-        rtol: See `Reference`.
+        endpoint: The function that is exported.
+        model: The caller's model; if it has half precision, the float32 copy must agree with it.
+        samples: Real raw inputs, if there are any.
+        batch_sizes: The sizes of the batches.
+        seed: The seed of the random inputs.
+        atol: As in `Reference`.
+        rtol: As in `Reference`.
 
     Raises:
         ParityError: If the float32 copy computes something else.
-        ValueError: If samples do not fit, or are needed to draw inputs.
+        ValueError: If samples do not fit, or are missing and needed to draw inputs.
     """
     real = check_samples(endpoint, samples)
     inputs = {**draw_inputs(endpoint.inputs, batch_sizes, seed, real), **split_samples(real, batch_sizes)}
@@ -272,5 +273,5 @@ def _scale_batch(batch: Batch, times: int) -> Batch:
 
 
 def _to_float32(batch: Batch) -> Batch:
-    """Floats of any precision as float32."""
+    """Converts floats of any precision to float32."""
     return {name: y if y.dtype.kind in "biu" else y.astype("float32") for name, y in batch.items()}

@@ -1,11 +1,11 @@
-"""How far a model's own answers move when every number in it is rounded once more.
+"""Measures how far a model's own answers move when every number in it is rounded once more.
 
     noise = max |f(x (1 ± u), w (1 ± u)) - f(x, w)|        signs drawn for each number, u one unit of rounding
 
-Two programs that compute the same network in a different order differ by as much, since rounding an intermediate result
+Two programs that compute the same network in different orders differ by as much, since rounding an intermediate result
 has the same effect as a small change of the inputs. The noise is measured for each output and channel, so it finds the
-scale of values that cancel, saturate or are tiny. An integer or boolean that moves depends on rounding, and no program
-has to agree with it.
+scale of values that cancel, saturate or are tiny. An integer or boolean that moves depends on rounding, and other
+programs need not agree with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +28,11 @@ _DRAWS = 2
 
 @dataclass(frozen=True)
 class Noise:
-    """How far answers move.
+    """The noise of answers.
 
     Attributes:
-        floats: For each output of floats, the largest change in each channel.
-        unsettled: By batch and output, masks of the integers and booleans that changed.
+        floats: The largest change in each channel, by output of floats.
+        unsettled: Masks of the integers and booleans that changed, by batch and output.
     """
 
     floats: dict[str, np.ndarray]
@@ -55,7 +55,7 @@ def measure_noise(
         inputs: Batches by name.
         expected: The answers without additional rounding.
         unit: One unit of rounding.
-        seed: Seeds the signs.
+        seed: The seed of the signs.
 
     Returns:
         The noise.
@@ -81,7 +81,7 @@ def measure_noise(
 
 
 def _largest_change(before: np.ndarray, after: np.ndarray, channels: int) -> np.ndarray:
-    """The largest finite change in each channel."""
+    """Returns the largest finite change in each channel."""
     if before.shape != after.shape:
         return np.zeros(channels)
     with np.errstate(invalid="ignore"):

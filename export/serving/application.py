@@ -1,4 +1,4 @@
-"""The routes of a server, as an ASGI application: the Open Inference Protocol, metrics, and a page.
+"""Answers the routes of a server as an ASGI application: the Open Inference Protocol, metrics, and a page.
 
 Every error is an HTTP status with {"error": text}. No route loads, unloads or changes anything.
 """
@@ -24,30 +24,30 @@ from .page import PAGE, PAGE_HEADERS, describe_model
 from .protocol.bodies import Bodies, too_large
 from .protocol.v2 import HEADER_LENGTH, InferRequest, parse_request, render_response
 
-BUSY = "Expected a request when fewer others wait. Try again later."
+BUSY = "The server is busy. Try again later."
 FAILED = "The server has failed on this request."
 _RETRY = {"retry-after": "1"}
 # All bodies may together hold this many of the largest.
 _LARGEST_BODIES = 16
-# What a load balancer, and a browser that has no token yet, may ask for.
+# A load balancer, and a browser that has no token yet, may ask for these.
 _OPEN = ("/", "/v2/health/live", "/v2/health/ready")
 
 
 class Service:
-    """What the routes share.
+    """The models, limits, metrics and memory that the routes share.
 
     Args:
-        models: By name.
-        limits: What the server takes.
-        metrics: What it tells.
-        token: What every client has to send, if anything.
+        models: The models by name.
+        limits: The limits of the server.
+        metrics: The metrics of the server.
+        token: The token that every client must send, if there is one.
         serves_metrics: Whether there is a route for the metrics.
 
     Attributes:
-        models: By name.
-        token: What every client has to send, if anything.
+        models: The models by name.
+        token: The token that every client must send, if there is one.
         bodies: The memory of requests.
-        others_in_flight: How many requests are being answered by another way than the application.
+        others_in_flight: How many requests in flight are not those of the application.
         application: The ASGI application.
     """
 
@@ -62,27 +62,26 @@ class Service:
         self.models, self._limits, self._metrics, self.token = models, limits, metrics, token
         self._serves_metrics = serves_metrics
         self.bodies = Bodies(_LARGEST_BODIES * limits.max_body, limits.timeout)
-        # Requests that are not HTTP's.
         self.others_in_flight = 0
         self.application = Observer(self._make_application(), metrics)
 
     @property
     def draining(self) -> bool:
-        """Whether the server is about to end and takes no more work."""
+        """Whether the server is about to end and takes no more requests."""
         return self.application.draining
 
     def drain(self) -> None:
-        """Takes no more work: what is in flight is finished, what comes now is refused and not waited for."""
+        """Finishes the requests in flight, and refuses new ones without waiting for them."""
         self.application.draining = True
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered, of those that came before the drain."""
+        """How many requests from before the drain are in flight."""
         return self.application.in_flight + self.others_in_flight
 
     @property
     def ready(self) -> bool:
-        """Whether every model answers."""
+        """Whether every model is ready."""
         return not self.draining and all(model.ready for model in self.models.values())
 
     def _make_application(self) -> ASGIApp:
@@ -164,7 +163,7 @@ class Service:
         return self.model(request.path_params["model"], request.path_params.get("version", VERSION))
 
     def model(self, name: str, version: str) -> Model:
-        """The model of a name and a version, or a RequestError."""
+        """Returns the model of a name and a version, or raises a RequestError."""
         model = self.models.get(name)
         if model is None:
             raise RequestError(f"Expected one of the models {', '.join(self.models)}. Received: {name[:80]}", 404)
@@ -173,7 +172,7 @@ class Service:
         return model
 
     def admit(self, model: Model) -> None:
-        """Raises a NotReady or a QueueFull where a model takes no request now."""
+        """Raises NotReady or QueueFull if a model takes no request now."""
         if self.draining or not model.ready:
             raise NotReady(f"{model.name} is not ready.")
         if model.full:
@@ -181,7 +180,7 @@ class Service:
 
 
 class _TokenGuard:
-    """An application that answers those who send a token."""
+    """An application that answers only clients that send the token."""
 
     def __init__(self, application: ASGIApp, token: str) -> None:
         self._application, self._expected = application, f"Bearer {token}".encode()
@@ -191,7 +190,7 @@ class _TokenGuard:
         if scope["type"] != "http" or scope["path"] in _OPEN or hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
             return
-        error = "Expected the header Authorization with a bearer token that is valid here."
+        error = "Expected the header Authorization with a valid bearer token."
         await _json({"error": error}, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
 
 
@@ -225,7 +224,7 @@ def _answer_failure(request: Request, error: Exception) -> Response:
 
 
 def describe_server() -> dict[str, Any]:
-    """What the protocol tells of the server."""
+    """Returns the metadata of the server, as the protocol defines it."""
     try:
         version = metadata.version("keras-skip")
     except metadata.PackageNotFoundError:

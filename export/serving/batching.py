@@ -1,12 +1,12 @@
 """Runs waiting requests together.
 
-One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
-takes the first request and all that fit into one batch with it. It waits for more only if others are about to come:
-most clients ask again when they have their answer, so it waits until there are as many requests as at the end of one of
-the last runs, and no longer than the delay. A full queue refuses requests at once. A request whose client has left is
-not run.
+One thread runs the model, so that the event loop never waits for it. Requests queue while it runs. When it is free, it
+takes the first request and all others that fit into one batch with it. It waits for more only if they are about to
+come: most clients ask again when they have their answer, so it waits until there are as many requests as at the end of
+one of the last runs, but no longer than the delay. A full queue refuses requests at once, and requests of clients that
+have left do not run.
 
-If an answer depends on the other examples of its batch, each request is a run of its own.
+If an answer depends on the other examples of its batch, every request runs alone.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from ..predictor import check_outputs
 from ..storage.arrays import Batch
 from .errors import QueueFull
 
-# Some clients that ask again are still on their way when a run ends: the most of this many runs are expected.
+# Some clients are still on their way when a run ends, so the most requests of this many runs are expected.
 _RUNS = 4
 
 
@@ -46,17 +46,17 @@ class _Job:
 
 
 class Batcher:
-    """Runs batches of what is submitted.
+    """Runs submitted batches together.
 
     Args:
-        run: Computes a batch. It is called in one thread.
+        run: Computes a batch, in one thread.
         max_batch_size: How many examples to run at once.
-        max_elements: How many elements all inputs may have together in one run. A larger request runs in pieces,
-            down to one example at a time.
+        max_elements: How many elements all inputs of a run may have together. A larger request runs in parts, down to
+            one example at a time.
         max_delay: How many seconds a request may wait for others.
         queue: How many requests may wait.
-        batchable: Whether requests may be run together, and in pieces.
-        observe: Gets the number of examples in each run, and its seconds, in the thread that runs.
+        batchable: Whether requests may run together, and in parts.
+        observe: Takes the number of examples and the seconds of each run, in the thread of the run.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Batcher:
         self._max_delay, self._queue = max_delay, queue
         self._jobs: deque[_Job] = deque()
         self._changed = asyncio.Event()
-        # How many requests there were when each of the last runs ended, and when the last run ended.
+        # The number of requests at the end of each of the last runs, and the time of the last end.
         self._recent_counts: deque[int] = deque(maxlen=_RUNS)
         self._last_end = 0.0
         self._thread = ThreadPoolExecutor(1, "inference")
@@ -88,15 +88,15 @@ class Batcher:
 
     @property
     def full(self) -> bool:
-        """Whether the next one is refused."""
+        """Whether the next request is refused."""
         return len(self._jobs) >= self._queue
 
     async def submit(self, batch: Batch) -> Batch:
-        """Waits for the outputs of a batch; if the wait is cancelled, the batch is not run.
+        """Waits for the outputs of a batch, which does not run if the wait is cancelled.
 
         Raises:
             QueueFull: If too many others wait.
-            Exception: What `run` raises on this batch alone.
+            Exception: Whatever `run` raises on this batch alone.
         """
         if self.full:
             raise QueueFull
@@ -114,7 +114,7 @@ class Batcher:
             raise
 
     async def close(self) -> None:
-        """Stops. Nothing may be waiting."""
+        """Stops the thread. No request may be waiting."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -126,7 +126,7 @@ class Batcher:
         while True:
             jobs = await self._next_jobs()
             if len(jobs) == 1 or not await self._answer(jobs):
-                # Requests that failed together are run one by one, so that none suffers from another.
+                # Requests that fail together run again one by one, so that each fails only by itself.
                 for job in jobs:
                     await self._answer([job])
             self._recent_counts.append(len(jobs) + len(self._jobs))
@@ -141,10 +141,10 @@ class Batcher:
         return self._take_jobs()
 
     def _remaining_wait(self) -> float:
-        """The seconds for which the first job still waits for others."""
+        """Returns the seconds for which the first job still waits for others."""
         first = self._jobs[0]
         is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
-        # Clients that had their answers longer ago than the delay will not come back within it.
+        # Clients whose answers are older than the delay will not come back within it.
         all_are_here = (
             len(self._jobs) >= max(self._recent_counts, default=0) or first.since - self._last_end > self._max_delay
         )
@@ -153,7 +153,7 @@ class Batcher:
         return first.since + self._max_delay - asyncio.get_running_loop().time()
 
     def _take_jobs(self) -> list[_Job]:
-        """Takes the first job and those that fit to it; the others keep their order."""
+        """Takes the first job and others that fit with it; the rest keep their order."""
         first = self._jobs.popleft()
         taken, left, size, elements = [first], deque[_Job](), first.examples, first.elements
         for job in self._jobs:
@@ -167,11 +167,11 @@ class Batcher:
         return taken
 
     async def _answer(self, jobs: list[_Job]) -> bool:
-        """Runs jobs together and answers them; False, and no answer, where several have failed together."""
+        """Runs jobs together and answers them; returns False without an answer if several fail together."""
         loop = asyncio.get_running_loop()
         try:
             outputs = await loop.run_in_executor(self._thread, partial(self._compute, jobs))
-        except Exception as error:  # Whatever a runtime raises belongs to the request, not to the server.
+        except Exception as error:  # An error of the runtime belongs to the request, not to the server.
             if len(jobs) > 1:
                 return False
             if not jobs[0].answer.done():
@@ -191,7 +191,7 @@ class Batcher:
         parts: list[Batch] = []
         for part in split_batch(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
             if all(job.answer.done() for job in jobs):
-                # Nobody waits for the remaining pieces.
+                # Nobody waits for the remaining parts.
                 return [{} for _ in jobs]
             parts.append(check_outputs(self._time_run(part), count_examples(part)))
         outputs = parts[0]

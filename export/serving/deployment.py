@@ -1,4 +1,4 @@
-"""The same artifact where one machine is not enough: a model repository for Triton, a manifest for KServe."""
+"""Writes the files that serve an artifact elsewhere: a model repository for Triton, a manifest for KServe."""
 
 import json
 import re
@@ -34,29 +34,29 @@ def deploy(
     """Writes the files that other servers need to serve an artifact as `serve` does, with its ONNX file unchanged.
 
     For "triton" that is a folder OUT/NAME, an entry of a Triton model repository: the ONNX file, a file of labels, and
-    its configuration, with dynamic batching where examples are proven to be independent. For "kserve" it is a file
+    a configuration, with dynamic batching if examples are proven to be independent. For "kserve" it is a file
     OUT/NAME.json, an InferenceService for `kubectl apply -f`, which runs Triton on such a repository.
 
     Args:
         artifact: The folder of the artifact.
         out: The model repository, or the folder of the manifest.
         target: "triton" or "kserve".
-        name: What clients call the model; by default the artifact's own name.
-        storage_uri: Where the cluster finds the model repository, such as "s3://bucket/models"; "kserve" needs it, and
-            only "kserve" takes it.
+        name: The name of the model for clients; the artifact's name by default.
+        storage_uri: The address where the cluster finds the model repository, such as "s3://bucket/models"; only for
+            "kserve", which needs it.
         max_batch_size: How many examples to run at once; for "triton".
-        max_delay: How many seconds a request may wait for others to be run with; for "triton".
+        max_delay: How many seconds a request may wait for others to run with; for "triton".
         queue: How many requests may wait; for "triton".
-        overwrite: Whether an earlier deployment of that name may be replaced.
+        overwrite: Whether to replace an earlier deployment of that name.
 
     Returns:
-        What was written.
+        The folder or the file.
 
     Raises:
-        FileExistsError: If something is there already.
+        FileExistsError: If the path exists.
         FileNotFoundError: If there is no artifact.
-        VerificationError: If the artifact is not what was exported.
-        ValueError: If an argument is not usable.
+        VerificationError: If the artifact was changed since its export.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> deploy("runs/resnet20/export", "models", target="triton")
@@ -107,7 +107,7 @@ def _write_triton_entry(entry: Path, artifact: Path, config: str, labels: Sequen
         shutil.copyfile(part, entry / _VERSION / part.name)
     (entry / _CONFIG).write_text(config, encoding="utf-8")
     if labels:
-        # A line is a label.
+        # Every line is a label.
         lines = [" ".join(label.splitlines()) for label in labels]
         (entry / _LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -115,10 +115,10 @@ def _write_triton_entry(entry: Path, artifact: Path, config: str, labels: Sequen
 def render_triton_config(
     name: str, manifest: Mapping[str, Any], max_batch_size: int, max_delay: float, queue: int
 ) -> str:
-    """Writes a Triton `ModelConfig` in protobuf's text format.
+    """Renders a Triton `ModelConfig` in protobuf's text format.
 
     Args:
-        name: The model's name, that of its folder too.
+        name: The name of the model and of its folder.
         manifest: The contents of artifact.json.
         max_batch_size: How many examples to run at once.
         max_delay: How many seconds a request may wait for others.
@@ -126,7 +126,7 @@ def render_triton_config(
     """
     gates = gates_output(manifest)
     labelled = [output["name"] for output in manifest["outputs"] if manifest["labels"] and output["name"] != gates]
-    # Where requests may not be merged, the axis of the batch is one like the others.
+    # If requests may not be merged, the axis of the batch is like any other.
     batches = is_batchable(manifest)
     batching = f"""\
 dynamic_batching {{
@@ -149,7 +149,7 @@ def _render_tensors(
     blocks = []
     for tensor in declared:
         dims = [-1 if n is None else n for n in tensor["shape"][batches:]]
-        # Triton wants at least one dimension beside the batch.
+        # Triton needs at least one dimension beside the batch.
         shape = f"dims: {dims}" if dims else "dims: [1]\n  reshape { shape: [] }"
         labels = f"\n  label_filename: {_quote(_LABELS)}" if tensor["name"] in labelled else ""
         data_type = f"TYPE_{DATATYPES[tensor['dtype']]}"
@@ -166,11 +166,11 @@ def make_inference_service(name: str, storage_uri: str) -> dict[str, Any]:
     """Describes a KServe `InferenceService` that runs Triton on a model repository.
 
     Args:
-        name: The model's name; the service's is made of it, in lower case, with dashes.
-        storage_uri: Where the cluster finds the repository.
+        name: The model's name, whose form in lower case and with dashes is the service's name.
+        storage_uri: The address where the cluster finds the repository.
 
     Raises:
-        ValueError: If no name of a service can be made of the model's.
+        ValueError: If the model's name gives no valid name of a service.
     """
     service = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", service):

@@ -1,11 +1,11 @@
-"""The Open Inference Protocol over gRPC, beside HTTP: the same models, checks and queue.
+"""Answers the Open Inference Protocol over gRPC, beside HTTP, with the same models, checks and queue.
 
-The messages are those that NVIDIA's tritonclient ships. A request is taken apart into what HTTP's JSON would hold, and
-from there on it is the same request. Answers are always binary. What is wrong is a status with the same text:
-INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE where HTTP has 503, UNAUTHENTICATED, DEADLINE_EXCEEDED, INTERNAL.
+The messages are those of NVIDIA's tritonclient. A request is converted to the content of HTTP's JSON, and is then the
+same request. Answers are always binary. Errors have the texts of HTTP, and a status: INVALID_ARGUMENT, NOT_FOUND,
+UNAVAILABLE for 503, UNAUTHENTICATED, DEADLINE_EXCEEDED or INTERNAL.
 
-A method is called before its one message has arrived, as if it were a stream, so that the token is asked for first and
-the message has as long to arrive as in HTTP. Messages come as bytes, and are read like HTTP's bodies.
+gRPC calls a method before its one message has arrived, as if it were a stream, so that the token is checked first and
+the message has as much time to arrive as in HTTP. Messages come as bytes, and are read like HTTP's bodies.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from .protocol.protobuf import check_fields
 from .protocol.v2 import InferRequest, read_content
 
 _SERVICE = "inference.GRPCInferenceService"
-# What a load balancer may ask for without a token.
+# A load balancer may call these without a token.
 _OPEN = ("ServerLive", "ServerReady")
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -44,11 +44,11 @@ _CODES = {
 }
 # This many calls may wait for their message.
 _ARRIVING = 256
-# gRPC's options are of this size.
+# gRPC's options have at most this size.
 _LARGEST_OPTION = 2**31 - 1
-# Bit by bit which compressions are allowed: none. A message is unpacked before anything can ask how large it becomes.
+# The bit of no compression. gRPC would unpack a message before anything can ask for its size.
 _UNCOMPRESSED = 1
-# The field that holds numbers of a type. Half precision has none.
+# The fields that hold the numbers of a type. Half precision has none.
 _FIELDS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -61,13 +61,13 @@ _FIELDS = {
 
 
 class GrpcServer:
-    """Answers over gRPC, in the event loop that starts it.
+    """Answers over gRPC in the event loop that starts it.
 
     Args:
-        service: What the routes of HTTP share.
-        metrics: Where answers are counted.
-        limits: What the server takes.
-        tls: Files of a certificate and its key, in PEM.
+        service: The service that HTTP uses too.
+        metrics: The metrics that count answers.
+        limits: The limits of the server.
+        tls: The files of a certificate and its key, in PEM.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class GrpcServer:
     ) -> None:
         self._service, self._metrics, self._limits, self._tls = service, metrics, limits, tls
         self._server: Any = None
-        # Calls that wait for their message, the oldest first.
+        # Calls that wait for their message; the oldest comes first.
         self._arriving: dict[asyncio.Timeout, None] = {}
 
     async def start(self, host: str, port: int) -> int:
@@ -99,7 +99,7 @@ class GrpcServer:
             "grpc.compression_enabled_algorithms_bitset": _UNCOMPRESSED,
             "grpc.per_message_decompression": 0,
         }
-        # A request that a queue refuses is one of them too, for a moment.
+        # Requests that a queue refuses count too, for a moment.
         most = 2 * len(self._service.models) * (self._limits.queue + self._limits.max_batch_size) + _ARRIVING
         self._server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=most)
         methods = {
@@ -127,16 +127,16 @@ class GrpcServer:
         return int(port)
 
     async def stop(self, patience: float) -> None:
-        """Stops; answers that are on their way have so many seconds to arrive."""
+        """Stops after at most so many seconds, in which answers on their way may arrive."""
         if self._server is not None:
             await self._server.stop(patience)
 
     def _wrap_method(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        """A method as gRPC calls it: errors become a status, and what is answered is counted and logged."""
+        """Wraps a method for gRPC: turns errors into a status, and counts and logs answers."""
         kind = getattr(messages, f"{name}Request")
 
         async def call(requests: Any, context: Any) -> Any:
-            # Whoever goes before the answer leaves 499, as in HTTP.
+            # 499 stands for a client that leaves before the answer, as in HTTP.
             start, status, error, request, answer = time.perf_counter(), 499, "", None, None
             waited_for = not self._service.draining
             self._service.others_in_flight += waited_for
@@ -154,7 +154,7 @@ class GrpcServer:
                 status, error = 503, BUSY
             except NotReady as refused:
                 status, error = 503, str(refused)
-            except Exception:  # As in HTTP, whatever fails belongs to the request.
+            except Exception:  # As in HTTP, an error belongs to the request.
                 SERVER.exception("failed on a request")
                 status, error = 500, FAILED
             finally:
@@ -167,7 +167,7 @@ class GrpcServer:
         return call
 
     async def _receive_message(self, requests: Any) -> bytes:
-        """The one message of a request."""
+        """Waits for the one message of a request."""
         seconds = self._limits.timeout
         try:
             async with asyncio.timeout(seconds) as deadline:
@@ -192,7 +192,7 @@ class GrpcServer:
             return
         given = dict(context.invocation_metadata()).get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RequestError("Expected authorization with a bearer token that is valid here.", 401)
+            raise RequestError("Expected authorization with a valid bearer token.", 401)
 
     def _observe(self, name: str, request: Any, peer: str, status: int, seconds: float) -> None:
         if name == "ModelInfer" and request is not None and request.model_name in self._service.models:

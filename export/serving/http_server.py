@@ -1,7 +1,7 @@
-"""HTTP by uvicorn, plus what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain.
+"""Serves HTTP with uvicorn, and adds what uvicorn leaves to a proxy: deadlines, a limit on headers, and a drain.
 
-The server declines offers of another protocol, which some clients make with each request, and cancels a request whose
-client has left.
+The server declines offers of another protocol, which some clients make with each request, and cancels requests of
+clients that have left.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _HEAD_BYTES = 2**16
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. A request has the time of `timeout_keep_alive` to arrive, an answer the same to be taken."""
+    """One connection. A request has `timeout_keep_alive` seconds to arrive, and an answer as many to be read."""
 
     _arrival_timer: asyncio.TimerHandle | None = None
     _departure_timer: asyncio.TimerHandle | None = None
-    # Bytes of a request whose headers are not complete.
+    # The bytes of a request whose headers are incomplete.
     _head_size = 0
     _task: asyncio.Task[None] | None = None
 
@@ -60,7 +60,7 @@ class Protocol(HttpToolsProtocol):
             if self._head_size > _HEAD_BYTES:
                 self._refuse(431, f"Expected headers of at most {_HEAD_BYTES} bytes. Received: more")
         elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
-            # Bytes that begin no request have stopped uvicorn's own timer.
+            # Bytes that begin no request stop uvicorn's own timer.
             self._start_arrival_timer()
 
     def on_message_begin(self) -> None:
@@ -79,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._stop_arrival_timer()
         if not self.pipeline:
-            # A paused connection would not notice that the client leaves.
+            # A paused connection would not notice that the client has left.
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:
@@ -93,7 +93,7 @@ class Protocol(HttpToolsProtocol):
             self._departure_timer = None
 
     def _parse(self, data: bytes) -> None:
-        """Parses bytes. The parser ends at headers that offer another protocol; a new one then continues."""
+        """Parses bytes. The parser stops at headers that offer another protocol, and a new parser continues."""
         left = memoryview(data)
         while len(left):
             try:
@@ -150,7 +150,7 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            # To the application the client has gone.
+            # For the application the client has left.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         body = json.dumps({"error": message}).encode()
@@ -199,16 +199,16 @@ def make_config(
 
 
 class Server(uvicorn.Server):
-    """A server that, on SIGTERM or SIGINT, takes no more work, finishes what is in flight, and ends.
+    """A server that takes no more requests on SIGTERM or SIGINT, finishes those in flight, and ends.
 
     Args:
-        config: uvicorn's.
-        service: What says whether it is draining and what is in flight.
-        prepare: Is awaited while the server already answers; if it fails, the server ends.
-        close: Is awaited when nothing is in flight any more.
+        config: The configuration of uvicorn.
+        service: The service, which knows whether it drains and what is in flight.
+        prepare: Awaited while the server already answers; the server ends if it fails.
+        close: Awaited when no request is in flight any more.
 
     Attributes:
-        failure: What `prepare` has failed with.
+        failure: The error of `prepare`, if it has failed.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class Server(uvicorn.Server):
             raise self.failure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts as uvicorn does, except that TLS handshakes have as long as a request."""
+        """Starts as uvicorn does, but gives TLS handshakes as much time as a request."""
         await self.lifespan.startup()
         config = self.config
         seconds: dict[str, Any] = {}

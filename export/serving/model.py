@@ -1,4 +1,4 @@
-"""A model behind the server: an artifact that onnxruntime runs, in batches, once it has proven itself."""
+"""Serves a model: onnxruntime runs an artifact in batches, once it reproduces the outputs recorded at export."""
 
 import asyncio
 import math
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A run may always have this many elements of inputs, about seven images of 224 x 224.
+# A run may always have this many input elements, which are about seven images of 224 x 224.
 _ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes.
+    """The limits of a server.
 
     Attributes:
-        max_batch_size: Examples in one run, and so in one request.
-        max_delay: Seconds that a request may wait for others to be run with.
-        queue: Requests of a model that may wait.
-        max_body: Bytes of a request.
-        timeout: Seconds in which a request must have arrived.
+        max_batch_size: How many examples one run, and so one request, may have.
+        max_delay: How many seconds a request may wait for others to run with.
+        queue: How many requests of a model may wait.
+        max_body: How many bytes a request may have.
+        timeout: How many seconds a request may take to arrive.
     """
 
     max_batch_size: int = 32
@@ -63,21 +63,21 @@ class Model:
 
     Args:
         path: The artifact's folder.
-        name: What clients call it; by default the artifact's own name.
+        name: The name for clients; the artifact's name by default.
         device: "cpu" or "cuda".
-        limits: What the server takes.
-        metrics: Where runs are counted.
-        threads: Of onnxruntime; 0 is one for each core.
+        limits: The limits of the server.
+        metrics: The metrics that count runs.
+        threads: The threads of onnxruntime; 0 takes one for each core.
 
     Attributes:
-        name: What clients call it.
+        name: The name for clients.
         artifact: The contents of artifact.json.
-        samples: Recorded inputs by name of their batch.
-        ready: Whether it has computed, here, what was recorded at export.
+        samples: Recorded inputs by the name of their batch.
+        ready: Whether it has reproduced here the outputs recorded at export.
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If the artifact is not what was exported.
+        VerificationError: If the artifact was changed since its export.
         DeviceError: If the device is not there.
         ValueError: If its name or its types cannot be served.
     """
@@ -99,7 +99,7 @@ class Model:
         self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
         self.ready = False
         self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
-        # With dynamic sizes an example may be of any size: a run holds no more than a full batch of recorded ones.
+        # An example of dynamic size may be large, so a run has at most the elements of a full batch of recorded ones.
         recorded = (sum(x.size for x in batch.values()) // count_examples(batch) for batch in self.samples.values())
         self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
         self._large = memory_saving_options() if device == "cpu" else None
@@ -122,12 +122,12 @@ class Model:
 
     @property
     def full(self) -> bool:
-        """Whether as many requests wait as may."""
+        """Whether the queue is full."""
         return self._batcher.full
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the protocol tells of a model."""
+        """The metadata of the model, as the protocol defines it."""
         return {
             "name": self.name,
             "versions": [VERSION],
@@ -137,10 +137,10 @@ class Model:
         }
 
     def warm_up(self) -> None:
-        """Computes what was recorded at export, and is ready if it comes out the same.
+        """Compares with the outputs recorded at export, and is ready if they agree.
 
         Raises:
-            ParityError: If it does not.
+            ParityError: If they do not.
             ExportError: If onnxruntime fails.
         """
         names = ("Keras, recorded at export", f"{self.name}, served here")
@@ -150,7 +150,7 @@ class Model:
         self.ready = True
 
     def check_tensor(self, name: str, shape: Sequence[int], datatype: str) -> None:
-        """Raises a RequestError unless a tensor that is announced fits, before its data is looked at."""
+        """Raises a RequestError unless an announced tensor fits, before its data is read."""
         raw = self._inputs.get(name)
         if raw is None:
             raise RequestError(f"Expected the inputs {', '.join(self._inputs)}. Received: {name[:80]}")
@@ -171,7 +171,7 @@ class Model:
             )
 
     def check(self, request: InferRequest) -> None:
-        """Raises a RequestError unless a request is one that the model can answer."""
+        """Raises a RequestError unless the model can answer a request."""
         try:
             check_inputs(request.inputs, list(self._inputs.values()))
         except ValueError as error:
@@ -184,12 +184,12 @@ class Model:
             raise RequestError(f"Expected the outputs {', '.join(self._outputs)}. Received: {unknown[0][:80]}")
 
     async def infer(self, request: InferRequest) -> Batch:
-        """Computes the outputs of a request that was checked.
+        """Computes the outputs of a checked request.
 
         Raises:
             QueueFull: If too many others wait.
-            RequestError: If onnxruntime fails on these inputs and on the recorded ones does not.
-            ExportError: If it fails on those too: then the model is not ready any more.
+            RequestError: If onnxruntime fails on these inputs, but not on the recorded ones.
+            ExportError: If it fails on the recorded ones too; then the model is no longer ready.
         """
         try:
             return await self._batcher.submit(request.inputs)
@@ -216,7 +216,7 @@ def _session_options(threads: int) -> "SessionOptions":
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait for the next run by spinning take the cores from those that bring it.
+    # Threads that spin while they wait take the cores from threads that bring the next run.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
@@ -226,7 +226,7 @@ def _describe_inputs(request: InferRequest) -> str:
 
 
 def split_name(artifact: str | Path) -> tuple[Path, str | None]:
-    """Takes ARTIFACT or NAME=ARTIFACT apart."""
+    """Splits ARTIFACT or NAME=ARTIFACT into the folder and the name."""
     name, separator, path = str(artifact).partition("=")
     if separator and not Path(artifact).exists():
         return Path(path), name
@@ -245,12 +245,12 @@ def load_models(
     Args:
         artifacts: ARTIFACT or NAME=ARTIFACT, or a folder and a name.
         device: "cpu" or "cuda".
-        limits: What the server takes.
-        metrics: Where runs are counted.
-        threads: Of onnxruntime; 0 is one for each core.
+        limits: The limits of the server.
+        metrics: The metrics that count runs.
+        threads: The threads of onnxruntime; 0 takes one for each core.
 
     Raises:
-        ValueError: If there are no artifacts, or two have the same name; and what `Model` raises.
+        ValueError: If there are no artifacts, or two have the same name; see also `Model`.
     """
     if not artifacts:
         raise ValueError("Expected at least one artifact. Received: none")
@@ -264,6 +264,6 @@ def load_models(
 
 
 async def warm_up(models: Sequence[Model]) -> None:
-    """Warms every model up, one after the other, in a thread of its own."""
+    """Warms up every model, one after the other, in a thread."""
     for model in models:
         await asyncio.to_thread(model.warm_up)

@@ -1,8 +1,8 @@
-"""What runs on Ray: a replica is an actor that answers with the application that `serve` runs.
+"""Runs replicas on Ray: each is an actor that answers with the application that `serve` runs.
 
-Ray's proxy speaks HTTP and hands each request to the replica with the fewest. Parsing, checks, batches and refusals are
-the replica's own, as in a server. A replica takes requests once it has computed what was recorded at export; Ray
-replaces one that dies, or whose model fails on what was recorded.
+Ray's proxy speaks HTTP and hands each request to the replica with the fewest. The replica parses, checks, batches and
+refuses requests, as a server does. It takes requests once it has reproduced the outputs recorded at export. Ray
+replaces a replica that dies, or whose model fails on the recorded inputs.
 """
 
 import math
@@ -27,18 +27,18 @@ from .model import Limits, load_models
 from .observation import SERVER, Metrics, announce, start_logging
 
 _APPLICATION = "keras-skip"
-# Ray builds a replica that fails this often before it gives up.
+# Ray gives up on a replica after this many failed attempts to build it.
 _ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
 class Replication:
-    """How many copies there are, and what each may use.
+    """The number of replicas, and the resources of each.
 
     Attributes:
-        replicas: The number of replicas, the least where it varies.
-        max_replicas: The most; the number follows the load between the two.
-        cpus: Cores that are reserved for a replica; so many threads has its onnxruntime.
+        replicas: The number of replicas, or the least if it varies.
+        max_replicas: The most replicas; their number follows the load between the two.
+        cpus: The cores that are reserved for a replica, whose onnxruntime has as many threads.
         device: "cpu" or "cuda", which reserves a GPU for each replica.
     """
 
@@ -60,10 +60,10 @@ class Replica:
     """One copy of the models, each with a queue of its own.
 
     Args:
-        artifacts: Folders of artifacts, each with the name that clients call it by; None leaves it its own.
-        replication: What it may use.
-        limits: What it takes.
-        token: What every client has to send, if anything.
+        artifacts: Folders of artifacts, each with its name for clients; None is the artifact's name.
+        replication: The resources of the replica.
+        limits: The limits of the replica.
+        token: The token that every client must send, if there is one.
         here: Whether all of Ray is on this machine.
     """
 
@@ -79,7 +79,7 @@ class Replica:
             _bind_replica_to_localhost()
         metrics, threads = Metrics(), math.ceil(replication.cpus)
         models = load_models(artifacts, replication.device, limits, metrics, threads)
-        # Which replica a scraper of its metrics would reach is chance; Ray has metrics of all.
+        # A scraper would reach a random replica; Ray has metrics of all.
         self._service = Service(models, limits, metrics, token, serves_metrics=False)
         for model in models.values():
             model.warm_up()
@@ -88,9 +88,9 @@ class Replica:
         return self._service.application
 
     def check_health(self) -> None:
-        """Raises where the model has failed on what was recorded."""
+        """Raises an ExportError if a model has failed on the recorded inputs."""
         if not self._service.ready:
-            raise ExportError("Expected a model that computes what was recorded at export. Received: a failure")
+            raise ExportError("A model fails on the inputs recorded at export.")
 
 
 def run(
@@ -103,7 +103,7 @@ def run(
 ) -> None:
     """Runs replicas until SIGTERM or SIGINT; see `run_on_ray`."""
     log = start_logging(access_log=False)
-    # Ray reports no usage, unless the user says so.
+    # Ray reports usage only if the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
     for reason in filter(None, map(why_not_batchable, manifests)):
@@ -114,7 +114,7 @@ def run(
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
         _start(serve.start, http_options=http | timeouts)
         if _APPLICATION in serve.status().applications:
-            raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
+            raise ExportError(f"The cluster {address} already runs keras-skip.")
         announce(**http)
         try:
             deployment = _make_deployment(replication, limits, any(map(is_batchable, manifests)))
@@ -123,7 +123,7 @@ def run(
             SERVER.info("ready: %d replicas", replication.replicas)
             _wait_for_signal()
         finally:
-            # Replicas finish what is in flight.
+            # Replicas finish the requests in flight.
             serve.delete(_APPLICATION)
         SERVER.info("ended")
     finally:
@@ -138,7 +138,7 @@ def _start(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     try:
         start(*arguments, **options)
     except Exception as error:  # Ray's exceptions have no common base.
-        raise ExportError(f"Expected Ray and every replica to start. Received: {error}") from error
+        raise ExportError(f"Ray or a replica does not start: {error}") from error
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _bind_to_localhost() -> Iterator[None]:
 
 
 def _bind_replica_to_localhost() -> None:
-    """Makes a replica listen only to this machine: it would listen to other replicas on all interfaces."""
+    """Makes a replica listen only to this machine; it would listen to other replicas on all interfaces."""
     from ray.serve._private import replica
 
     listen = replica.add_port_to_grpc_server
@@ -165,7 +165,7 @@ def _bind_replica_to_localhost() -> None:
 
 
 def _make_deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
-    # A replica refuses by itself what its queue does not hold. Ray only bounds what waits for a replica to exist.
+    # A replica itself refuses requests beyond its queue. Ray only limits those that wait for a replica to exist.
     size = limits.queue + limits.max_batch_size
     options: dict[str, Any] = {
         "name": "Replica",
@@ -183,7 +183,7 @@ def _make_deployment(replication: Replication, limits: Limits, batches: bool = T
         options["autoscaling_config"] = {
             "min_replicas": replication.replicas,
             "max_replicas": replication.max_replicas,
-            # This many fill one batch while another runs; without batches one runs, and one waits.
+            # This many fill one batch while another runs; without batches, one runs and one waits.
             "target_ongoing_requests": limits.max_batch_size if batches else 2,
         }
     return serve.deployment(serve.ingress()(Replica)).options(**options)

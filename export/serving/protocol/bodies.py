@@ -2,8 +2,8 @@
 
     sum of the reserved memory <= the limit
 
-Small bodies do not count. A body that does not fit takes the place of bodies that arrive too slowly to be complete in
-time, the slowest first. If there are none, it is refused.
+Small bodies do not count. A body that does not fit replaces bodies that arrive too slowly to be complete in time, the
+slowest first. If there are none, it is refused.
 """
 
 import asyncio
@@ -15,22 +15,22 @@ from ..errors import QueueFull, RequestError
 
 # A body of at most this many bytes does not count, and is read and written in the event loop.
 SMALL = 2**16
-# A body's pace is measured over a window of this many seconds, and not before it has had this many to begin.
+# The pace of a body is measured over a window of this many seconds, and only after this many.
 _WINDOW, _BEGINNING = 1.0, 0.1
 
 
 class Body:
-    """One body: the memory that is reserved for it, and how fast it arrives."""
+    """One body, with its reserved memory and the pace of its arrival."""
 
     def __init__(self) -> None:
         self.size = self.received = 0
         self.deadline: asyncio.Timeout | None = None
-        # When the window began, the bytes that had arrived by then, and the pace of the window before.
+        # The start of the window, the bytes that had arrived by then, and the pace of the window before.
         self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, -1.0
         self._last_arrival = self._since
 
     def pace(self) -> float:
-        """Bytes a second in the last complete window, or since the beginning if there is none."""
+        """Returns the bytes a second in the last complete window, or since the beginning if there is none."""
         now = asyncio.get_running_loop().time()
         if now - self._last_arrival >= _WINDOW:
             return 0
@@ -40,7 +40,7 @@ class Body:
         return self.received / seconds if seconds >= _BEGINNING else math.inf
 
     def count_arrived(self, size: int) -> None:
-        """Counts bytes that have arrived."""
+        """Counts arrived bytes."""
         self.received += size
         self._last_arrival = now = asyncio.get_running_loop().time()
         if (seconds := now - self._since) >= _WINDOW:
@@ -49,7 +49,7 @@ class Body:
 
 
 class Bodies:
-    """All bodies that are being received, or whose requests are not answered yet.
+    """All bodies that are arriving, or whose requests are not answered yet.
 
     Args:
         limit: How many bytes they may have together.
@@ -66,7 +66,7 @@ class Bodies:
         """Reserves memory for a body until its request is answered.
 
         Raises:
-            QueueFull: If there is none.
+            QueueFull: If there is not enough memory.
         """
         body = Body()
         try:
@@ -79,8 +79,8 @@ class Bodies:
         """Receives a body up to the largest size.
 
         Raises:
-            QueueFull: If it grows, and there is no memory for it.
-            RequestError: If it is too large, or so slow that another body has taken its place.
+            QueueFull: If it grows, and there is not enough memory.
+            RequestError: If it is too large, or so slow that another body has replaced it.
         """
         held: list[bytes] = []
         try:
@@ -104,7 +104,7 @@ class Bodies:
         """Reserves more memory for a body.
 
         Raises:
-            QueueFull: If there is none.
+            QueueFull: If there is not enough memory.
         """
         if size <= max(SMALL, body.size):
             return
@@ -133,5 +133,5 @@ class Bodies:
 
 
 def too_large(largest: int) -> RequestError:
-    """The error for a larger body."""
+    """Returns the error for a larger body."""
     return RequestError(f"Expected a body of at most {largest} bytes. Received: more", 413)

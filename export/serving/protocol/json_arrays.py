@@ -1,8 +1,8 @@
-"""Reads the JSON of a request, and makes arrays of its numbers, within limits on memory and time.
+"""Reads the JSON of a request and makes arrays of its numbers, within limits on memory and time.
 
-The parser holds the interpreter's lock from the first byte to the last, and a list or an object takes many times the
-memory of the two bytes that make it. So lists, objects and strings are counted first, and JSON with more than any
-request needs is not parsed. Conversions hold the lock for one piece at a time.
+The parser holds the interpreter's lock from the first byte to the last, and a list or an object of two bytes takes many
+times their memory. So lists, objects and strings are counted first, and JSON with more than any request needs is not
+parsed. Conversions hold the lock for one part at a time.
 """
 
 import math
@@ -16,7 +16,7 @@ import orjson
 from ..errors import RequestError
 from .datatypes import DATATYPES
 
-# How often a character may occur: 16 MiB of JSON with nested image data stays well below.
+# A character may occur this often; 16 MiB of JSON with nested image data has far fewer.
 _MOST = {b"[": ("lists", 2**21), b"{": ("objects", 2**14), b'"': ("quotes", 2**16)}
 # This many numbers are converted at once.
 _CHUNK = 2**15
@@ -25,10 +25,10 @@ _TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, 
 
 
 def parse_json(text: bytes) -> Any:
-    """Reads JSON, in which numbers are finite.
+    """Parses JSON, whose numbers are finite.
 
     Raises:
-        RequestError: If it is not JSON, or holds more lists, objects or strings than a request needs.
+        RequestError: If it is not JSON, or has more lists, objects or strings than a request needs.
     """
     for character, (name, most) in _MOST.items():
         if (count := text.count(character)) > most:
@@ -42,7 +42,7 @@ def parse_json(text: bytes) -> Any:
 
 
 def make_array(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """Makes an array of numbers that are flat, or nested like its shape.
+    """Makes an array of numbers that are flat or nested like its shape.
 
     Raises:
         RequestError: If they are neither, or a number does not fit the type.
@@ -57,7 +57,7 @@ def make_array(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype
 
 
 def _split_numbers(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterator[list[Any]]:
-    """The numbers of nested lists in flat pieces. The outermost list is as long as the shape says."""
+    """Yields the numbers of nested lists in flat parts. The outermost list has the length of the shape."""
     row = math.prod(shape[1:])
     if row > _CHUNK:
         for part in data:
@@ -69,7 +69,7 @@ def _split_numbers(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterat
 
 
 def _flatten(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    """Flattens lists, level by level, and checks the lists of a level before it opens them."""
+    """Flattens lists level by level, and checks the lists of a level before it opens them."""
     for size in shape:
         if set(map(type, values)) - {list} or set(map(len, values)) - {size}:
             raise RequestError(f"Expected data of {name} flat, or nested as its shape. Received: something else")

@@ -1,10 +1,10 @@
-"""Counts the fields of a gRPC message in its wire format: a field of two bytes can take a hundred in memory."""
+"""Counts the fields of a gRPC message in its wire format, since a field of two bytes can take a hundred in memory."""
 
 from ..errors import RequestError
 
 # No request needs more; numbers are packed into one field.
 _MOST = 2**14
-# The fields of a ModelInferRequest that are messages with fields to repeat: inputs, their contents, and outputs.
+# The fields of a ModelInferRequest that are messages and can repeat: inputs, their contents, and outputs.
 _MESSAGES: dict[int, dict] = {5: {5: {}}, 6: {}}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -32,7 +32,7 @@ def check_fields(message: bytes) -> None:
                 else:
                     at += {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)
     except IndexError:
-        # It ends too early, as the parser will say.
+        # The message ends too early, which the parser will refuse.
         return
 
 

@@ -1,8 +1,8 @@
-"""The Open Inference Protocol, version 2, over HTTP: a body becomes arrays, arrays become a body.
+"""Reads and writes the Open Inference Protocol, version 2, over HTTP: from a body to arrays, and back.
 
-https://github.com/kserve/open-inference-protocol, with the extension for binary tensors: where the header
-`Inference-Header-Content-Length` is sent, the body is that many bytes of JSON, followed by the data of each input that
-says `binary_data_size`, in their order, little-endian. Nothing here knows of a server, a model or a runtime.
+https://github.com/kserve/open-inference-protocol, with the extension for binary tensors: with the header
+`Inference-Header-Content-Length`, the body is that many bytes of JSON, followed by the data of each input that has
+`binary_data_size`, in their order and little-endian. Nothing here depends on a server, a model or a runtime.
 """
 
 import math
@@ -21,19 +21,19 @@ from .json_arrays import make_array, parse_json
 
 HEADER_LENGTH = "inference-header-content-length"
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
-# Parameters that would change what a request means, of extensions that are not spoken here.
+# Parameters of other extensions, which would change the meaning of a request.
 _FOREIGN = ("shared_memory_region", "classification")
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a client asks for.
+    """The request of a client.
 
     Attributes:
         id: The client's name for the request, which the answer repeats.
         inputs: Arrays by name.
-        outputs: For each output that is asked for, whether its data is to be binary; empty means all outputs.
-        binary: Whether data is to be binary where `outputs` does not say.
+        outputs: Whether the data of each requested output is binary; empty requests all outputs.
+        binary: Whether data is binary if `outputs` is empty.
     """
 
     id: str | None
@@ -50,14 +50,14 @@ def parse_request(
     Args:
         body: The whole body.
         header_length: The header of the binary extension, if it was sent.
-        check_tensor: Is called with the name, the shape and the datatype of each input before its data is read, and
-            raises a RequestError if that is not what the model takes.
+        check_tensor: Takes the name, the shape and the datatype of each input before its data is read, and raises a
+            RequestError if the model does not take them.
 
     Returns:
         The request; its arrays have the shapes and types that it declares.
 
     Raises:
-        RequestError: If it is not what the protocol says.
+        RequestError: If it does not follow the protocol.
     """
     size = _read_header_size(body, header_length)
     content = parse_json(body[:size])
@@ -68,15 +68,15 @@ def parse_request(
 def read_content(
     content: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
 ) -> InferRequest:
-    """Reads an inference request from what is in its JSON, and from the binary data behind it.
+    """Reads an inference request from its JSON and the binary data behind it.
 
     Args:
         content: The JSON object.
-        raw: The data of the inputs that say `binary_data_size`, in their order.
+        raw: The data of the inputs that have `binary_data_size`, in their order.
         check_tensor: As in `parse_request`.
 
     Raises:
-        RequestError: If it is not what the protocol says.
+        RequestError: If it does not follow the protocol.
     """
     identity = content.get("id")
     _check(identity is None or isinstance(identity, str), "id to be a string", identity)
@@ -99,19 +99,19 @@ def read_content(
 
 
 def render_response(request: InferRequest, model: str, version: str, outputs: Batch) -> tuple[bytes, dict[str, str]]:
-    """Makes the body that answers a request.
+    """Renders the body that answers a request.
 
     Args:
-        request: What was asked for; its outputs are among those given.
+        request: The request, whose outputs are among those of the model.
         model: The model's name.
-        version: Its version.
+        version: The model's version.
         outputs: Every output of the model.
 
     Returns:
-        The body, and headers.
+        The body and the headers.
 
     Raises:
-        RequestError: If a number is not finite and was not asked for in binary: JSON does not have it.
+        RequestError: If a number in JSON is not finite, which JSON cannot hold.
     """
     wanted = request.outputs or dict.fromkeys(outputs, request.binary)
     tensors: list[dict[str, Any]] = []
@@ -195,7 +195,7 @@ def _read_outputs(outputs: Any) -> dict[str, bool]:
 def _read_array(
     name: str, tensor: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
 ) -> tuple[np.ndarray, memoryview]:
-    """Reads one input; gives what is left of the binary data."""
+    """Reads one input, and returns it with the rest of the binary data."""
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     fits = isinstance(shape, list) and len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**31 for n in shape)
     _check(fits, f"the shape of {name} to be a list of sizes", shape if not isinstance(shape, list) else str(shape))
@@ -228,7 +228,7 @@ def _to_little_endian(array: np.ndarray) -> np.ndarray:
 
 
 def describe_tensors(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Describes inputs or outputs of artifact.json in the protocol's words."""
+    """Describes inputs or outputs of artifact.json as the protocol does."""
     return [
         {
             "name": tensor["name"],
