@@ -139,8 +139,8 @@ def run_on_ray(
     """Runs replicas on Ray Serve until SIGTERM or SIGINT, and then lets them finish.
 
     Each replica answers as `serve` does, with its routes, checks, micro-batches and queue. Answers of Ray's proxy
-    itself are not JSON. Ray replaces a replica that dies. Its requests fail with 500 or 503, and clients can repeat them
-    safely, since an inference changes nothing.
+    itself are not JSON. Ray replaces a replica that dies. Its requests fail with 500 or 503, and clients can repeat
+    them safely, since an inference changes nothing.
 
     Args:
         artifacts: Folders of artifacts, or "NAME=FOLDER" to serve one under another name. Every machine of the cluster
