@@ -33,14 +33,14 @@ def describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: Preci
             "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
             "trained": endpoint.trained_precision or exported,
         },
-        "versions": list_versions(),
+        "versions": _list_versions(),
     }
     if endpoint.gates is not None:
         about["gates"] = endpoint.gates.to_dict()
     return about | (describe_file(folder / ONNX) if (folder / ONNX).is_file() else {})
 
 
-def list_versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     import keras
     import onnx
     import onnxruntime

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import ExportError, VerificationError
-from .model.inputs import Raw, check_inputs, count_examples, split_batch
+from .model.inputs import RawInput, check_inputs, count_examples, split_batch
 from .runtime.providers import DEVICES, Device, check_device
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
@@ -53,7 +53,7 @@ class Predictor:
         for weights in check_onnx_file(file):
             self._check_hash(weights)
         self.labels: list[str] | None = self.metadata["labels"]
-        self.inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device], options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)

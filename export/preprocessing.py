@@ -39,9 +39,9 @@ class Preprocessing:
     channel_axis: int = -1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", _numeric_dtype(self.dtype))
+        object.__setattr__(self, "dtype", _numeric_dtype_name(self.dtype))
         for name in ("scale", "mean", "std"):
-            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+            object.__setattr__(self, name, _to_numbers(name, getattr(self, name)))
         if not isinstance(self.scale, float) or self.scale == 0:
             raise ValueError(f"Expected scale to be one number other than zero. Received: scale={self.scale!r}")
         if not np.all(self.std):
@@ -98,7 +98,7 @@ class Preprocessing:
         return array.reshape(shape)
 
 
-def _numeric_dtype(dtype: DTypeLike) -> str:
+def _numeric_dtype_name(dtype: DTypeLike) -> str:
     try:
         kind: str = np.dtype(dtype).kind
     except TypeError:
@@ -108,7 +108,7 @@ def _numeric_dtype(dtype: DTypeLike) -> str:
     return np.dtype(dtype).name
 
 
-def _numbers(name: str, value: ArrayLike) -> Numbers:
+def _to_numbers(name: str, value: ArrayLike) -> Numbers:
     array = np.asarray(value)
     if array.ndim > 1 or array.size == 0 or array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
         raise ValueError(f"Expected {name} to be a finite number or a list of them. Received: {name}={value!r}")

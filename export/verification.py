@@ -15,7 +15,7 @@ import numpy as np
 from .convert.onnx_model import check_onnx, describe_model
 from .convert.saved_model import check_saved_model, load_saved_model, saved_model_tensors
 from .errors import ExportError, VerificationError, error_line
-from .model.inputs import Raw, draw_inputs, set_recorded_sizes
+from .model.inputs import RawInput, draw_inputs, set_recorded_sizes
 from .proof.channels import count_channels, split_channels
 from .proof.parity import compare
 from .proof.prove import summarise
@@ -65,7 +65,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     files = check_files(folder, manifest)
     inputs, recorded, tolerance = read_recorded(folder, manifest)
     seed = secrets.randbits(32)
-    declared = [Raw.from_manifest(one, manifest["preprocessing"]) for one in manifest["inputs"]]
+    declared = [RawInput.from_manifest(one, manifest["preprocessing"]) for one in manifest["inputs"]]
     raw = [_match_scale(one, [batch[one.name] for batch in inputs.values()]) for one in declared]
     seen = {name: np.concatenate([batch[name].ravel() for batch in inputs.values()]) for name in (r.name for r in raw)}
     drawn = draw_inputs(set_recorded_sizes(raw, inputs.values()), _FRESH_BATCHES, seed, like=seen)
@@ -85,7 +85,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     return {"files": files, "seed": seed, **about, **summarise(records, absent, _REFERENCE)}
 
 
-def _match_scale(raw: Raw, recorded: list[np.ndarray]) -> Raw:
+def _match_scale(raw: RawInput, recorded: list[np.ndarray]) -> RawInput:
     """Returns an input whose floats are drawn as large as the recorded ones, on which tolerances were measured."""
     if raw.preprocessing is not None or np.dtype(raw.dtype).kind != "f":
         return raw

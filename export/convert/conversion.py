@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ExportError, error_line
 from ..limits import enforce_limits
 from ..model.endpoint import Endpoint
-from ..model.tracing import ONE_AT_A_TIME, inline_calls, tracing
+from ..model.tracing import ONE_AT_A_TIME, guard_tracing, inline_calls
 from .dimensions import name_dimensions
 from .graph import rename_values, replace_entries, walk_graph
 from .simplification import simplify
@@ -50,7 +50,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
 
     traced = tf.function(call, input_signature=specs)
     with ONE_AT_A_TIME, _collect_errors() as errors:
-        with inline_calls(), tracing(endpoint):
+        with inline_calls(), guard_tracing(endpoint):
             concrete = traced.get_concrete_function()
         _refuse_state(endpoint.model, scope)
         _refuse_bfloat16(concrete.graph.as_graph_def())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..model.endpoint import Endpoint
-from ..model.inputs import Raw
+from ..model.inputs import RawInput
 from .graph import infer_shapes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _set_names(value: "ValueInfoProto", names: Sequence[str | None]) -> None:
                 dim.dim_param = name
 
 
-def dimension_names(inputs: Sequence[Raw], channels_first: bool) -> list[list[str | None]]:
+def dimension_names(inputs: Sequence[RawInput], channels_first: bool) -> list[list[str | None]]:
     """Returns a name for each dynamic dimension of each input, and None for the others.
 
     If several inputs have dynamic sizes, each gets its own names, since equal names mean equal sizes to onnxruntime.
@@ -50,7 +50,7 @@ def dimension_names(inputs: Sequence[Raw], channels_first: bool) -> list[list[st
     return [_name_axes(raw, channels_first, f"{raw.name}_" if several else "") for raw in inputs]
 
 
-def _name_axes(raw: Raw, channels_first: bool, prefix: str) -> list[str | None]:
+def _name_axes(raw: RawInput, channels_first: bool, prefix: str) -> list[str | None]:
     rank = len(raw.shape)
     spatial = _SPATIAL.get(rank, ("length",) if rank == 2 else ())
     first = 2 if channels_first and rank > 3 else 1

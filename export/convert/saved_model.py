@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, VerificationError, error_line
 from ..model.endpoint import Endpoint
-from ..model.tracing import tracing
+from ..model.tracing import guard_tracing
 from ..storage.arrays import Batch
 from ..storage.manifest import list_files
 from .tensorflow_operations import COMPUTING, STORING
@@ -26,7 +26,7 @@ def write_saved_model(endpoint: Endpoint, path: Path) -> None:
 
     archive = ExportArchive()
     archive.track(endpoint.model)
-    with tracing(endpoint):
+    with guard_tracing(endpoint):
         serve = archive.add_endpoint("serve", endpoint.__call__, input_signature=endpoint.tensor_specs())
         serve.get_concrete_function()
     try:

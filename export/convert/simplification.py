@@ -26,7 +26,7 @@ def simplify(model: "ModelProto") -> "ModelProto":
     import onnx
 
     changed = False
-    shapes = _shapes(infer_shapes(model))
+    shapes = _list_shapes(infer_shapes(model))
     consumers = Counter(name for node in walk_graph(model.graph) for name in node.input)
     consumers.update(value.name for value in model.graph.output)
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -69,7 +69,7 @@ def _set_groups(graph: "GraphProto", shapes: dict[str, Shape], constants: "dict[
                     attribute.i = groups
 
 
-def _shapes(graph: "GraphProto") -> dict[str, Shape]:
+def _list_shapes(graph: "GraphProto") -> dict[str, Shape]:
     return {
         value.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
         for value in (*graph.input, *graph.value_info)

@@ -12,11 +12,11 @@ from ..preprocessing import Preprocessing
 from ..storage.arrays import Batch
 from ..storage.schema import ACTIVATIONS, LAYOUTS, PROBABILITIES, Activation, Layout
 from .float32 import convert_to_float32
-from .inputs import Raw, find_bounds, find_sizes, make_zeros
+from .inputs import RawInput, find_bounds, find_sizes, make_zeros
 from .layout import check_layout, is_channels_first, move_array_channels, move_channels, move_shape_channels
 from .ranges import find_ranges
 from .signature import Input, Samples, Signature, flatten_samples, make_distinct, read_signature
-from .tracing import tracing
+from .tracing import guard_tracing
 
 if TYPE_CHECKING:
     import keras
@@ -61,7 +61,7 @@ class Endpoint:
 
     model: "keras.Model"
     signature: Signature
-    inputs: tuple[Raw, ...]
+    inputs: tuple[RawInput, ...]
     outputs: tuple[str, ...]
     activation: Activation | None
     moves_channels: bool
@@ -107,7 +107,7 @@ class Endpoint:
         carried = [ops.mean(carry, axis=tuple(range(1, len(carry.shape)))) for _, _, carry in gates]
         return given, [ops.stack(carried, axis=1)]
 
-    def _prepare(self, raw: Raw, own: Input, x: "Tensor") -> "Tensor":
+    def _prepare(self, raw: RawInput, own: Input, x: "Tensor") -> "Tensor":
         from keras import ops
 
         if raw.preprocessing is not None and not raw.preprocessing.is_identity:
@@ -144,7 +144,7 @@ class Endpoint:
 
         return [tf.TensorSpec(raw.shape, raw.dtype, name=raw.name) for raw in self.inputs]
 
-    def numpy(self, batch: Batch) -> Batch:
+    def run(self, batch: Batch) -> Batch:
         """Runs on a batch, layer by layer and without tracing; every other form is compared with this."""
         return self.run_with_logits(batch)[0]
 
@@ -244,7 +244,7 @@ def _find_inputs(endpoint: Endpoint, known: Batch | None) -> Endpoint:
     """Finds the sizes and ranges of inputs that the model takes, from which inputs are drawn."""
     endpoint = replace(endpoint, inputs=find_sizes(endpoint.inputs, known, endpoint.compute))
     _check_any_batch(endpoint)
-    with tracing(endpoint):
+    with guard_tracing(endpoint):
         endpoint = replace(endpoint, inputs=find_ranges(endpoint))
     return replace(endpoint, inputs=find_bounds(endpoint.inputs, known, endpoint.compute))
 
@@ -271,7 +271,7 @@ def add_gates(endpoint: Endpoint) -> Endpoint:
     from keras_skip.highway import recorded_gates
 
     with recorded_gates() as gates:
-        endpoint.numpy(make_zeros(endpoint.inputs))
+        endpoint.run(make_zeros(endpoint.inputs))
     names = (*(raw.name for raw in endpoint.inputs), *endpoint.outputs)
     output = make_distinct([*names, CARRY])[-1]
     layers = tuple(block.name for block, _, _ in gates)
@@ -283,9 +283,9 @@ def samples_by_input(endpoint: Endpoint, samples: Samples | None) -> Batch | Non
     return flatten_samples(endpoint.signature, samples)
 
 
-def _raw_input(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> Raw:
+def _raw_input(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> RawInput:
     shape = move_shape_channels(own.shape, first) if moves else own.shape
-    return Raw(own.name, shape, own.dtype if preprocessing is None else preprocessing.dtype, preprocessing)
+    return RawInput(own.name, shape, own.dtype if preprocessing is None else preprocessing.dtype, preprocessing)
 
 
 def _check_any_batch(endpoint: Endpoint) -> None:

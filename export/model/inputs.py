@@ -26,7 +26,7 @@ _MULTIPLE: Growth = lambda size, index: size * (2, 1, 3, 4)[index % 4]  # noqa: 
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawInput:
     """One input of the exported graph.
 
     Attributes:
@@ -54,7 +54,7 @@ class Raw:
         return self.sizes[which] if self.sizes else tuple(size for size in self.shape[1:] if size is not None)
 
     @classmethod
-    def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "Raw":
+    def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "RawInput":
         """Reads an input of artifact.json."""
         raw = None if preprocessing is None else Preprocessing.from_dict(preprocessing)
         return cls(declared["name"], tuple(declared["shape"]), declared["dtype"], raw)
@@ -71,7 +71,7 @@ def split_batch(batch: Batch, size: int) -> list[Batch]:
 
 
 def draw_inputs(
-    inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
+    inputs: Sequence[RawInput], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
 ) -> dict[str, Batch]:
     """Draws raw inputs: floats that are standard normal for the network, and integers within the size of its tables.
 
@@ -116,12 +116,12 @@ def split_samples(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str
     return batches
 
 
-def make_zeros(inputs: Sequence[Raw]) -> Batch:
+def make_zeros(inputs: Sequence[RawInput]) -> Batch:
     """Makes a batch of zeros, which are valid for every kind of input."""
     return {raw.name: np.zeros((2, *raw.example()), raw.dtype) for raw in inputs}
 
 
-def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
+def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
     """Finds sizes of dynamic dimensions that a model takes: one that halves images does not take every size.
 
     Args:
@@ -136,14 +136,14 @@ def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch]
     if not any(None in raw.shape[1:] for raw in inputs):
         return inputs
     failures: list[Exception] = []
-    tried = _first_shapes(inputs, known)
+    tried = _list_first_shapes(inputs, known)
     for first in tried:
         try:
             run(make_zeros(found := _set_sizes(inputs, first)))
         except Exception as error:  # The model's own code may raise anything.
             failures.append(error)
             continue
-        for second in _second_shapes(inputs, first):
+        for second in _list_second_shapes(inputs, first):
             with suppress(Exception):
                 run(make_zeros(_set_sizes(inputs, second)))
                 return _set_sizes(inputs, first, second)
@@ -154,7 +154,7 @@ def find_sizes(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch]
     ) from failures[0]
 
 
-def find_bounds(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
+def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
     """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range."""
     inputs = tuple(inputs)
     unknown = [
@@ -173,13 +173,13 @@ def _is_wide_integer(dtype: np.dtype) -> bool:
     return dtype.kind in "iu" and dtype.itemsize > 1
 
 
-def set_recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
+def set_recorded_sizes(inputs: Sequence[RawInput], batches: Iterable[Batch]) -> tuple[RawInput, ...]:
     """Gives inputs the sizes that batches of them have: the first size, and one that differs."""
     shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
     return _set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
-def check_inputs(batch: Batch, inputs: Sequence[Raw]) -> None:
+def check_inputs(batch: Batch, inputs: Sequence[RawInput]) -> None:
     """Raises a ValueError unless a batch has the names, shapes and types of inputs, and at least one example."""
     names = [raw.name for raw in inputs]
     if sorted(batch) != sorted(names):
@@ -201,14 +201,16 @@ def check_inputs(batch: Batch, inputs: Sequence[Raw]) -> None:
         raise ValueError(f"Expected the same number of examples of each input. Received: {counts}")
 
 
-def _first_shapes(inputs: Sequence[Raw], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
+def _list_first_shapes(inputs: Sequence[RawInput], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
     """Returns the shapes of an example to try, by the name of the input."""
     if known and all(known[raw.name].ndim == len(raw.shape) for raw in inputs):
         return [{raw.name: known[raw.name].shape[1:] for raw in inputs}]
     return [{raw.name: _example_shape(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
 
 
-def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
+def _list_second_shapes(
+    inputs: Sequence[RawInput], first: Mapping[str, tuple[int, ...]]
+) -> Iterator[dict[str, tuple[int, ...]]]:
     """Yields larger shapes: dimensions that all differ, then that differ within an input, then that are equal."""
     dynamic = [(raw.name, axis) for raw in inputs for axis, n in enumerate(raw.shape[1:]) if n is None]
     apart = {dimension: index for index, dimension in enumerate(dynamic)}
@@ -224,7 +226,10 @@ def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) 
 
 
 def _grow(
-    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], growth: Growth, indices: Mapping[tuple[str, int], int]
+    inputs: Sequence[RawInput],
+    first: Mapping[str, tuple[int, ...]],
+    growth: Growth,
+    indices: Mapping[tuple[str, int], int],
 ) -> dict[str, tuple[int, ...]]:
     def size(name: str, axis: int, before: int) -> int:
         return growth(before, indices[name, axis]) if (name, axis) in indices else before
@@ -232,16 +237,16 @@ def _grow(
     return {raw.name: tuple(size(raw.name, axis, n) for axis, n in enumerate(first[raw.name])) for raw in inputs}
 
 
-def _example_shape(raw: Raw, sizes: Sequence[int]) -> tuple[int, ...]:
+def _example_shape(raw: RawInput, sizes: Sequence[int]) -> tuple[int, ...]:
     """Returns the shape of an example whose dynamic dimensions have these sizes."""
     return tuple(size if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
 
 
-def _set_sizes(inputs: Sequence[Raw], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[Raw, ...]:
+def _set_sizes(inputs: Sequence[RawInput], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[RawInput, ...]:
     return tuple(replace(raw, sizes=tuple(shape[raw.name] for shape in shapes)) for raw in inputs)
 
 
-def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like: np.ndarray | None) -> np.ndarray:
+def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: RawInput, like: np.ndarray | None) -> np.ndarray:
     dtype = np.dtype(raw.dtype)
     if dtype.kind == "f":
         drawn = generator.standard_normal(shape)
@@ -270,7 +275,7 @@ def _draw_indices(generator: np.random.Generator, low: int, high: int, shape: tu
     return generator.permutation(np.clip(drawn, low, high)).reshape(shape)
 
 
-def _integer_bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
+def _integer_bounds(raw: RawInput, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
     """Returns the smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .inputs import Raw
+from .inputs import RawInput
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +34,7 @@ _AFFINE: dict[str, Callable[[np.ndarray, bool], Affine]] = {
 _STEPS = 6
 
 
-def find_ranges(endpoint: "Endpoint") -> tuple[Raw, ...]:
+def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
     """Returns the inputs of an endpoint with the ranges that its graph shows."""
     inputs = endpoint.inputs
     if not any(_is_open(raw, endpoint.model) for raw in inputs):
@@ -57,7 +57,7 @@ def find_ranges(endpoint: "Endpoint") -> tuple[Raw, ...]:
     return tuple(found)
 
 
-def _is_open(raw: Raw, model: "keras.Model") -> bool:
+def _is_open(raw: RawInput, model: "keras.Model") -> bool:
     """Whether the graph may show more about an input; otherwise it is not traced, which takes seconds."""
     import keras
 

@@ -20,7 +20,7 @@ _inlining = ContextVar("inlining", default=False)
 
 
 @contextmanager
-def tracing(endpoint: "Endpoint") -> Iterator[None]:
+def guard_tracing(endpoint: "Endpoint") -> Iterator[None]:
     """Turns a failure to trace a model into an ExportError that names the shapes.
 
     Raises:

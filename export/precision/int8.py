@@ -55,7 +55,7 @@ def quantise_to_int8(
     quantize_static(
         str(prepared),
         str(target),
-        _reader(calibration),
+        _make_reader(calibration),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(_INTEGER),
         per_channel=True,
@@ -71,7 +71,7 @@ def quantise_to_int8(
     )
 
 
-def _reader(batches: Iterable[Batch]) -> "CalibrationDataReader":
+def _make_reader(batches: Iterable[Batch]) -> "CalibrationDataReader":
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
@@ -107,7 +107,7 @@ def _find_worst(exact: Path, quantised: Path, batch: Batch, operations: dict[str
     for path in (exact, quantised):
         opened = path.with_suffix(".open.onnx")
         debug.modify_model_output_intermediate_tensors(path, opened)
-        activations.append(debug.collect_activations(str(opened), _reader([batch])))
+        activations.append(debug.collect_activations(str(opened), _make_reader([batch])))
     matched = debug.create_activation_matching(activations[1], activations[0])
     errors = debug.compute_activation_error({name: pair for name, pair in matched.items() if "float" in pair})
     worst = sorted((float(np.round(error["xmodel_err"], 2)), name) for name, error in errors.items())[:_WORST]

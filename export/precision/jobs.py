@@ -22,7 +22,7 @@ def quantise_to_int8(
     here: Path, answer: Path, source: str, target: str, activations: Literal["uint8", "int8"], reduce_range: bool
 ) -> None:
     """Writes a file in int8, calibrated on the batches of the job."""
-    made = here / "quantised.onnx"
-    worst = int8.quantise_to_int8(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)
-    shutil.move(made, target)
+    file = here / "quantised.onnx"
+    worst = int8.quantise_to_int8(Path(source), file, read_batches(here / INPUTS).values(), activations, reduce_range)
+    shutil.move(file, target)
     answer.write_text(json.dumps(worst), encoding="utf-8")

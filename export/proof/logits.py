@@ -70,13 +70,13 @@ def _expose_logits(model: Path, outputs: Iterable[str]) -> Iterator[tuple[Path, 
 
 
 def _find_logits(graph: "GraphProto", outputs: Iterable[str]) -> dict[str, str]:
-    made = {name: node for node in graph.node for name in node.output}
+    makers = {name: node for node in graph.node for name in node.output}
     found = {}
     for output in outputs:
-        node = made.get(output)
+        node = makers.get(output)
         while node is not None and node.op_type in _BETWEEN:
-            node = made.get(node.input[0])
+            node = makers.get(node.input[0])
         # Inputs and weights have no node, and a session cannot output them.
-        if node is not None and node.op_type in _ACTIVATIONS and node.input[0] in made:
+        if node is not None and node.op_type in _ACTIVATIONS and node.input[0] in makers:
             found[output] = node.input[0]
     return found

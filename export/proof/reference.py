@@ -148,7 +148,7 @@ class Reference:
             return None
         trained, few = replace(self.endpoint, model=original), self.small_batches()
         dtype = self.endpoint.trained_precision.removeprefix("mixed_")
-        given = {name: _to_float32(trained.numpy(batch)) for name, batch in few.items()}
+        given = {name: _to_float32(trained.run(batch)) for name, batch in few.items()}
         expected = {name: _to_float32({k: self.answers[name][k] for k in given[name]}) for name in few}
         floor = {
             name: _HALF_ROUNDINGS * moved + _HALF_SHARE * UNITS[dtype] * self.ranges(name)
@@ -190,9 +190,9 @@ class Reference:
 
     def _are_independent(self, one: Batch, other: Batch) -> bool:
         apart = {"first": one, "second": other}
-        alone = {name: self.endpoint.numpy(batch) for name, batch in apart.items()}
+        alone = {name: self.endpoint.run(batch) for name, batch in apart.items()}
         both = {name: np.concatenate([one[name], other[name]]) for name in one}
-        together, count = self.endpoint.numpy(both), count_examples(one)
+        together, count = self.endpoint.run(both), count_examples(one)
         for batch, given in ((one, alone["first"]), (other, alone["second"]), (both, together)):
             if any(y.ndim == 0 or len(y) != count_examples(batch) for y in given.values()):
                 return False

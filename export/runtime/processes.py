@@ -107,7 +107,12 @@ def run_tasks(
     code = _START.format(package=__package__)
     command = [sys.executable, "-c", code, json.dumps(sys.path), str(folder)]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=_environment()
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=_worker_environment(),
     )
     with process, watch_process(process.pid, process.kill) as exceeded:
         try:
@@ -126,7 +131,7 @@ def run_tasks(
         raise ExportError(f"The process for {doing} {_describe_exit(process.returncode, said)}")
 
 
-def _environment() -> dict[str, str]:
+def _worker_environment() -> dict[str, str]:
     # The caller may turn warnings into errors; the libraries of the worker may warn.
     return {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
 

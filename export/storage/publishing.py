@@ -53,10 +53,10 @@ def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], boo
         new.parent.mkdir()
         yield new
         _flush_to_disk(new)
-        asides = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
+        backups = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
         while not _take_name(new, target):
             _check_target(target, overwrite, replaceable)
-            if _replace(new, target, next(asides)):
+            if _replace(new, target, next(backups)):
                 break
 
 
@@ -134,7 +134,7 @@ def _take_name(new: Path, target: Path) -> bool:
     return True
 
 
-def _replace(new: Path, target: Path, aside: Path) -> bool:
+def _replace(new: Path, target: Path, backup: Path) -> bool:
     """Replaces the target; returns False if another process has changed the target meanwhile."""
     if _exchange(new, target):
         return True
@@ -143,13 +143,13 @@ def _replace(new: Path, target: Path, aside: Path) -> bool:
         if not (new.is_dir() or target.is_dir()):
             new.replace(target)
             return True
-        target.rename(aside)
+        target.rename(backup)
     except FileNotFoundError:
         return False
     try:
         return _take_name(new, target)
     except OSError:
-        _take_name(aside, target)
+        _take_name(backup, target)
         raise
 
 

@@ -85,9 +85,9 @@ def check_arrays(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            held = sum(entry.file_size for entry in entries)
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or held > path.stat().st_size:
-                raise VerificationError(f"Expected {path} to be uncompressed. Received: {held} bytes when decompressed")
+            size = sum(entry.file_size for entry in entries)
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or size > path.stat().st_size:
+                raise VerificationError(f"Expected {path} to be uncompressed. Received: {size} bytes when decompressed")
             for entry in entries:
                 with archive.open(entry) as file:
                     shape, dtype = _read_header(file)

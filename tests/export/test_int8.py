@@ -80,13 +80,13 @@ def test_int8_says_what_it_costs_and_saves(quantised):
 
 @needs_sympy
 def test_int8_is_calibrated_a_few_examples_at_a_time_whatever_the_batches(artifact, tmp_path, monkeypatch):
-    ran, reader, x = [], int8._reader, pictures(64, seed=1)
+    ran, reader, x = [], int8._make_reader, pictures(64, seed=1)
 
     def noted(batches):
         ran.append([len(batch["input"]) for batch in batches])
         return reader(batches)
 
-    monkeypatch.setattr(int8, "_reader", noted)
+    monkeypatch.setattr(int8, "_make_reader", noted)
     for name, batches in (("whole", [x]), ("parts", [x[:33], x[33:]])):
         int8.quantise_to_int8(
             artifact / "model.onnx", tmp_path / name, [{"input": batch} for batch in batches], "uint8", False

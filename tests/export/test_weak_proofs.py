@@ -85,7 +85,7 @@ def test_a_saturated_sigmoid_passes(tmp_path):
     network = Converted(tmp_path, keras.Model(x, layers.Dense(3, "sigmoid", bias_initializer=bias)(x)))
     assert prove(network.reference, onnx=network.file, device="cpu")["weak"] == {}
     # A SavedModel alone does not tell what is before it.
-    own = network.reference.endpoint.numpy
+    own = network.reference.endpoint.run
     proof = prove(network.reference, saved_model=lambda x: {name: 0 * y for name, y in own(x).items()})
     assert list(proof["weak"]) == list(network.reference.endpoint.outputs)
     # Behind it nothing is to be seen, before it everything.

@@ -82,7 +82,7 @@ class Bodies:
             QueueFull: If it grows, and there is not enough memory.
             RequestError: If it is too large, or so slow that another body has replaced it.
         """
-        held: list[bytes] = []
+        received: list[bytes] = []
         try:
             async with asyncio.timeout(None) as body.deadline:
                 self._arriving.add(body)
@@ -91,14 +91,14 @@ class Bodies:
                     if body.received > largest:
                         raise too_large(largest)
                     self.grow(body, body.received)
-                    held.append(part)
+                    received.append(part)
         except TimeoutError:
             raise RequestError(
                 "Expected a body to keep arriving while others wait. Received: a part of it", 408
             ) from None
         finally:
             self._arriving.discard(body)
-        return held[0] if len(held) == 1 else b"".join(held)
+        return received[0] if len(received) == 1 else b"".join(received)
 
     def grow(self, body: Body, size: int) -> None:
         """Reserves more memory for a body.

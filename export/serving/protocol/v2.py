@@ -61,7 +61,7 @@ def parse_request(
     """
     size = _read_header_size(body, header_length)
     content = parse_json(body[:size])
-    _check(isinstance(content, dict), "the body to be a JSON object", content)
+    _require(isinstance(content, dict), "the body to be a JSON object", content)
     return read_content(content, memoryview(body)[size:], check_tensor)
 
 
@@ -79,16 +79,16 @@ def read_content(
         RequestError: If it does not follow the protocol.
     """
     identity = content.get("id")
-    _check(identity is None or isinstance(identity, str), "id to be a string", identity)
+    _require(identity is None or isinstance(identity, str), "id to be a string", identity)
     tensors = content.get("inputs")
-    _check(isinstance(tensors, list) and tensors, "inputs to be a list of at least one tensor", tensors)
+    _require(isinstance(tensors, list) and tensors, "inputs to be a list of at least one tensor", tensors)
     assert isinstance(tensors, list)
     inputs: Batch = {}
     for tensor in tensors:
-        _check(isinstance(tensor, dict), "an input to be a JSON object", tensor)
+        _require(isinstance(tensor, dict), "an input to be a JSON object", tensor)
         name = tensor.get("name")
-        _check(isinstance(name, str), "an input to have a name", name)
-        _check(name not in inputs, "each input once", name)
+        _require(isinstance(name, str), "an input to have a name", name)
+        _require(name not in inputs, "each input once", name)
         inputs[name], raw = _read_array(name, tensor, raw, check_tensor)
     if len(raw):
         raise RequestError(f"Expected no bytes after the data of the inputs. Received: {len(raw)} more")
@@ -145,7 +145,7 @@ def is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _check(holds: Any, expected: str, received: Any) -> None:
+def _require(holds: Any, expected: str, received: Any) -> None:
     if not holds:
         raise RequestError(f"Expected {expected}. Received: {_shorten(received)}")
 
@@ -158,7 +158,7 @@ def _shorten(value: Any) -> str:
 def _read_header_size(body: bytes, header_length: str | None) -> int:
     if header_length is None:
         return len(body)
-    _check(header_length.isascii() and header_length.isdigit(), f"{HEADER_LENGTH} to be a number", header_length)
+    _require(header_length.isascii() and header_length.isdigit(), f"{HEADER_LENGTH} to be a number", header_length)
     if len(header_length) > 12 or int(header_length) > len(body):
         raise RequestError(
             f"Expected {HEADER_LENGTH} of at most the body's {len(body)} bytes. Received: {header_length[:20]}"
@@ -168,7 +168,7 @@ def _read_header_size(body: bytes, header_length: str | None) -> int:
 
 def _read_parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
     parameters = owner.get("parameters", {})
-    _check(isinstance(parameters, dict), f"the parameters of {of} to be a JSON object", parameters)
+    _require(isinstance(parameters, dict), f"the parameters of {of} to be a JSON object", parameters)
     for name in _FOREIGN:
         if name in parameters:
             raise RequestError(f"Expected no extension but binary_tensor_data. Received: {name} in {of}")
@@ -177,17 +177,17 @@ def _read_parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
 
 def _read_flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
     value = parameters.get(name, default)
-    _check(isinstance(value, bool), f"{name} to be true or false", value)
+    _require(isinstance(value, bool), f"{name} to be true or false", value)
     return value
 
 
 def _read_outputs(outputs: Any) -> dict[str, bool]:
     wanted: dict[str, bool] = {}
-    _check(outputs is None or isinstance(outputs, list), "outputs to be a list", outputs)
+    _require(outputs is None or isinstance(outputs, list), "outputs to be a list", outputs)
     for output in outputs or ():
-        _check(isinstance(output, dict) and isinstance(output.get("name"), str), "an output to have a name", output)
+        _require(isinstance(output, dict) and isinstance(output.get("name"), str), "an output to have a name", output)
         name = output["name"]
-        _check(name not in wanted, "each output once", name)
+        _require(name not in wanted, "each output once", name)
         wanted[name] = _read_flag(_read_parameters(output, name), "binary_data", False)
     return wanted
 
@@ -198,19 +198,19 @@ def _read_array(
     """Reads one input, and returns it with the rest of the binary data."""
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     fits = isinstance(shape, list) and len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**31 for n in shape)
-    _check(fits, f"the shape of {name} to be a list of sizes", shape if not isinstance(shape, list) else str(shape))
+    _require(fits, f"the shape of {name} to be a list of sizes", shape if not isinstance(shape, list) else str(shape))
     assert isinstance(shape, list)
     dtype = _DTYPES.get(datatype) if isinstance(datatype, str) else None
-    _check(dtype is not None, f"the datatype of {name} to be one of {', '.join(_DTYPES)}", datatype)
+    _require(dtype is not None, f"the datatype of {name} to be one of {', '.join(_DTYPES)}", datatype)
     assert dtype is not None and isinstance(datatype, str)
     check_tensor(name, shape, datatype)
     size = _read_parameters(tensor, name).get("binary_data_size")
     if size is None:
         data = tensor.get("data")
-        _check(isinstance(data, list), f"{name} to have data, a list", data)
+        _require(isinstance(data, list), f"{name} to have data, a list", data)
         return make_array(name, data or [], shape, dtype), raw
-    _check("data" not in tensor, f"{name} to have data or binary_data_size", "both")
-    _check(type(size) is int and size >= 0, f"the binary_data_size of {name} to be a number of bytes", size)
+    _require("data" not in tensor, f"{name} to have data or binary_data_size", "both")
+    _require(type(size) is int and size >= 0, f"the binary_data_size of {name} to be a number of bytes", size)
     expected = math.prod(shape) * dtype.itemsize
     if size != expected or size > len(raw):
         raise RequestError(
