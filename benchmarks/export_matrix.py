@@ -34,7 +34,7 @@ import numpy as np
 import zoo
 from export.convert.onnx_model import write_onnx
 from export.errors import ParityError
-from export.model.endpoint import make_endpoint
+from export.model.wrapping import make_endpoint
 from export.precision.fp16 import convert_to_fp16, simulate_fp16
 from export.precision.int8 import quantise_to_int8
 from export.precision.quantisation import IN_FLOAT32, choose_settings

@@ -33,7 +33,7 @@ def conversions(name):
     import export
     import zoo
     from export.convert.conversion import convert_endpoint
-    from export.model.endpoint import make_endpoint
+    from export.model.wrapping import make_endpoint
 
     model = zoo.build(name)
     signature = (tf.TensorSpec((None, *model.input_shape[1:]), "float32", name="x"),)

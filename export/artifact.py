@@ -21,9 +21,10 @@ from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
 from .description import describe
 from .errors import ExportError
-from .model.endpoint import Endpoint, add_gates, make_endpoint
+from .model.endpoint import Endpoint
 from .model.inputs import count_examples
 from .model.signature import Samples
+from .model.wrapping import add_gates, make_endpoint
 from .precision.quantisation import check_test_data, rewrite_in_fp16, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
 from .errors import ExportError
-from .model.endpoint import make_endpoint
 from .model.signature import Samples
+from .model.wrapping import make_endpoint
 from .preprocessing import Preprocessing
 from .proof.prove import prove
 from .proof.reference import compute_reference

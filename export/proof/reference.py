@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ParityError
-from ..model.endpoint import Endpoint, samples_by_input
+from ..model.endpoint import Endpoint
 from ..model.inputs import check_inputs, count_examples, draw_inputs, split_samples
-from ..model.signature import Samples
+from ..model.signature import Samples, flatten_samples
 from ..precision.tolerances import FP32, TOLERANCES, Precision
 from ..storage.arrays import Batch
 from .channels import largest_value, measure_ranges
@@ -253,7 +253,7 @@ def compute_reference(
 
 def check_samples(endpoint: Endpoint, samples: Samples | None) -> Batch | None:
     """Checks samples, and returns them as raw inputs by name."""
-    batch = samples_by_input(endpoint, samples)
+    batch = flatten_samples(endpoint.signature, samples)
     if batch is not None:
         check_inputs(batch, endpoint.inputs)
     return batch

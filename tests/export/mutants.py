@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 import export
 from export.convert.onnx_model import write_onnx
-from export.model.endpoint import make_endpoint
+from export.model.wrapping import make_endpoint
 from export.proof.prove import prove
 from export.proof.reference import Reference, compute_reference
 

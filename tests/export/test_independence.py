@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from export.model.endpoint import make_endpoint
+from export.model.wrapping import make_endpoint
 from export.proof.reference import compute_reference
 from tests.export.models import Function
 

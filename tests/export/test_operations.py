@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
+from export.convert.operations import REWRITES, arithmetic, selection, transposed_convolution
 from tests.export.models import Function
 
 INF, NAN = np.inf, np.nan

@@ -6,8 +6,8 @@ import pytest
 from keras import layers, ops
 
 import export
-from export.model.endpoint import make_endpoint
 from export.model.inputs import draw_inputs
+from export.model.wrapping import make_endpoint
 from tests.export.models import Function
 
 
