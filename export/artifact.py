@@ -237,7 +237,7 @@ def _prove_forms(
 def _check_int8_data(
     endpoint: Endpoint, samples: Samples | None, test: tuple[Samples, ArrayLike] | None, max_accuracy_drop: float
 ) -> tuple[Batch, Batch, np.ndarray]:
-    """Returns the calibration inputs, the test inputs and the test labels, or raises an error that says what lacks."""
+    """Returns the calibration inputs, the test inputs and the test labels, or raises an error if they do not fit."""
     calibration = check_samples(endpoint, samples)
     if test is None or calibration is None:
         missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Operations that pass values on unchanged.
 _SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
-# A factor and what is added.
+# A factor and an addend.
 Affine = tuple[np.ndarray | float, np.ndarray | float]
 Step = tuple["tf.Tensor", Affine]
 _AFFINE: dict[str, Callable[[np.ndarray, bool], Affine]] = {

@@ -1,4 +1,4 @@
-"""Measures how far one output of a candidate is from the reference's, and refuses what is too far."""
+"""Measures how far one output of a candidate is from the reference's, and refuses one that is too far."""
 
 from typing import Literal, NamedTuple
 
@@ -22,7 +22,7 @@ class Measure(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What one output is held to: the difference allowed in each channel, the largest value, and what it decides."""
+    """The rule for one output: the allowed difference in each channel, the largest value, and the decision."""
 
     allowed: np.ndarray
     scale: float
@@ -38,7 +38,7 @@ def measure_output(
         expected: The reference's output.
         received: The candidate's output.
         where: The pair, the input and the output, for error messages.
-        rule: What the output is held to.
+        rule: The rule for the output.
         unsettled: A mask of the integers and booleans that depend on rounding.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Compares what two callables compute, with explicit tolerances, and keeps every figure.
+"""Compares the results of two callables with explicit tolerances, and keeps every figure.
 
 A candidate passes if, at every element of every output,
 
@@ -43,7 +43,7 @@ class Parity:
         candidate: Name of the candidate.
         max_abs_diff: Largest absolute difference of all outputs on all inputs.
         max_rel_diff: Largest, over the outputs, of the absolute difference relative to max |reference|.
-        share: Largest share that a difference took of what was allowed at its element, at most 1.
+        share: Largest difference as a share of the allowed difference at its element, at most 1.
         argmax_agreement: Share of the decisions, without ties, that are equal; None if there are no decisions.
         decisions: How many decisions were compared.
         ties: How many were left out.
@@ -88,20 +88,20 @@ def compare(
     agreement: float = 1.0,
     names: tuple[str, str] = ("reference", "candidate"),
 ) -> Parity:
-    """Runs two callables on the same inputs and compares what they give.
+    """Runs two callables on the same inputs and compares their answers.
 
     Args:
-        reference: The callable to agree with, or what it gave for each input, by the input's name.
-        candidate: The callable to judge, or what it gave.
+        reference: The callable to agree with, or its answers by the name of the input.
+        candidate: The callable to judge, or its answers.
         inputs: Batches by name, each an array or several by name; the first axis counts examples.
         atol: Absolute tolerance.
         rtol: Tolerance relative to the range of the reference in each channel.
-        floor: The difference that is allowed in addition, by the output's name: one number for each channel, or one
-            for all of them.
-        unsettled: Masks by input and output: where they are true, an integer or boolean depends on rounding, and
-            counts as a tie.
-        decision: "argmax", "threshold" (sigmoids), "sign" (logits of sigmoids) or None; or one of these for each
-            output by name, and None for outputs that are not named.
+        floor: The difference that is allowed in addition, by the output's name: a number for each channel, or one for
+            all of them.
+        unsettled: Masks by input and output of the integers and booleans that depend on rounding, which count as
+            ties.
+        decision: "argmax", "threshold" (for sigmoids), "sign" (for logits of sigmoids) or None; or one of these for
+            each output by name, with None for the others.
         agreement: The share of decisions that must be equal.
         names: The names of the two in the record and in error messages.
 
@@ -110,7 +110,7 @@ def compare(
 
     Raises:
         ParityError: If they disagree; the message names the pair, the input and the measured difference.
-        ValueError: If there is nothing to compare or an argument is not usable.
+        ValueError: If there is nothing to compare, or an argument is invalid.
 
     Example:
         >>> compare(np.tanh, lambda x: np.sinh(x) / np.cosh(x), {"ramp": ramp}, atol=1e-6).max_abs_diff

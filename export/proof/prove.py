@@ -26,7 +26,7 @@ from .reference import BEFORE, Reference
 _RECORDED_BYTES = 16 * 2**20
 # For int8 a later verification allows more than the measured difference: this factor, and this addition.
 _ROOM, _MORE = 1.5, 0.01
-# What runs a batch, or what it gave for each input by name.
+# A function that runs a batch, or its answers to each input by name.
 Candidate = Callable[[Batch], Batch] | Mapping[str, Batch]
 # Logits decide by these rules, by their activation.
 _LOGITS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "sign", None: None}

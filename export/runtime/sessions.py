@@ -74,6 +74,6 @@ def session_tensors(
 
 
 def _numpy_name(kind: str) -> str:
-    # Such as tensor(float) and tensor(int64).
+    # onnxruntime names types such as tensor(float) and tensor(int64).
     name = kind.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(name, name)

@@ -5,7 +5,7 @@ class RequestError(ValueError):
     """A request cannot be answered because of a mistake of the client.
 
     Args:
-        message: What was expected, and what was received.
+        message: The message, which says what was expected and received.
         status: The HTTP status of the answer.
     """
 

@@ -203,7 +203,7 @@ class Server(uvicorn.Server):
 
     Args:
         config: The configuration of uvicorn.
-        service: The service, which knows whether it drains and what is in flight.
+        service: The service, which knows whether it drains and which requests are in flight.
         prepare: Awaited while the server already answers; the server ends if it fails.
         close: Awaited when no request is in flight any more.
 

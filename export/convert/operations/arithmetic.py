@@ -25,7 +25,7 @@ _SIGN_BIT = -(2**31)
 
 def convert_erf(graph: "Graph", node: "Node") -> None:
     """Converts Erf so that NaN stays NaN."""
-    # 1 + erf(x) is GELU's, which onnxruntime knows as one operation, and multiplies by x.
+    # 1 + erf(x) belongs to GELU, which onnxruntime knows as one operation and multiplies by x.
     if not any(user.type in ("Add", "AddV2") for user in graph.find_output_consumers(node.output[0])):
         (x,) = node.input
         replace_node(graph, node, "Where", apply(graph, "IsNaN", x), x, apply(graph, "Erf", x))
@@ -33,7 +33,7 @@ def convert_erf(graph: "Graph", node: "Node") -> None:
 
 def convert_erfc(graph: "Graph", node: "Node") -> None:
     """Converts Erfc by `erfc(x) = 1 - erf(x)`."""
-    # erfc(-y * c) = 1 + erf(y / (1 / c)): GELU comes like the one, and onnxruntime knows it by the other.
+    # erfc(-y * c) = 1 + erf(y / (1 / c)): Keras writes GELU as the left side, and onnxruntime knows the right one.
     (scaled,), (x,) = node.inputs, node.input
     factors = sorted(scaled.inputs, key=lambda factor: factor.type) if scaled.type == "Mul" else []
     one = constant_like(graph, 1, x)
@@ -60,7 +60,7 @@ def convert_log1p(graph: "Graph", node: "Node") -> None:
     one = constant_like(graph, 1, x)
     more = apply(graph, "Add", x, one)
     difference = apply(graph, "Sub", more, one)
-    # Infinity, too, is itself plus one.
+    # Infinity, too, equals itself plus one.
     ratio = apply(graph, "Where", apply(graph, "Equal", more, x), one, apply(graph, "Div", x, difference))
     product = apply(graph, "Mul", apply(graph, "Log", more), ratio)
     replace_node(graph, node, "Where", apply(graph, "Equal", difference, constant_like(graph, 0, x)), x, product)
@@ -80,7 +80,7 @@ def convert_floor_mod(graph: "Graph", node: "Node") -> None:
 
 def convert_floor_div(graph: "Graph", node: "Node") -> None:
     """Converts FloorDiv of integers, which rounds down and not towards 0."""
-    # That of floats is right.
+    # tf2onnx converts that of floats correctly.
     if gives_floats(graph, node):
         return
     x, y = node.input

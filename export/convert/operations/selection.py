@@ -41,14 +41,14 @@ def convert_one_hot(graph: "Graph", node: "Node") -> None:
 
 def convert_select(graph: "Graph", node: "Node") -> None:
     """Converts SelectV2 of floats to Where."""
-    # By default it becomes c * x + (1 - c) * y, in which infinity times 0 is NaN.
+    # tf2onnx converts it to c * x + (1 - c) * y, where infinity times 0 is NaN.
     if gives_floats(graph, node) and node.type == "SelectV2":
         replace_node(graph, node, "Where", *node.input)
 
 
 def convert_top_k(graph: "Graph", node: "Node") -> None:
     """Converts TopKV2 of integers and doubles without a detour through float32."""
-    # By default all numbers become float32, which holds no more than 24 bits.
+    # tf2onnx converts all numbers to float32, which holds only 24 bits.
     from onnx import TensorProto
 
     if graph.get_dtype(node.input[0]) not in (TensorProto.INT32, TensorProto.INT64, TensorProto.DOUBLE):
@@ -109,7 +109,7 @@ def convert_bucketize(graph: "Graph", node: "Node") -> None:
     wide = graph.get_dtype(node.input[0]) == TensorProto.DOUBLE
     x = apply(graph, "Cast", node.input[0], to=TensorProto.DOUBLE if wide else TensorProto.FLOAT)
     x = builder.make_unsqueeze({"data": x, "axes": [-1]})
-    # They are float32 in TensorFlow, whatever x is.
+    # TensorFlow holds the boundaries in float32, whatever the type of x.
     boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
     below = apply(graph, "Less", x, constant(graph, boundaries, np.float64 if wide else np.float32))
     passed = apply(graph, "Cast", apply(graph, "Not", below), to=TensorProto.INT32)
