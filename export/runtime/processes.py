@@ -126,9 +126,9 @@ def run_tasks(
     # A process may die after its last answer, when its libraries shut down.
     doing = next((name for i, name in enumerate(names) if not (folder / f"{ANSWER}-{i}").exists()), None)
     if exceeded and doing is not None:
-        raise ExportError(f"Stopped the process for {doing}: it took {exceeded[0]}.")
+        raise ExportError(f'Stopped the process for "{doing}": it took {exceeded[0]}.')
     if process.returncode != 0 and doing is not None:
-        raise ExportError(f"The process for {doing} {_describe_exit(process.returncode, said)}")
+        raise ExportError(f'The process for "{doing}" {_describe_exit(process.returncode, said)}')
 
 
 def _worker_environment() -> dict[str, str]:

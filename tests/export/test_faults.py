@@ -65,8 +65,8 @@ def test_where_nothing_differs_inside_that_is_said(beside, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("crash", "message"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "The process for onnxruntime, not optimised died of SIGSEGV"),
-        ("os._exit(3)", "Received: its process ended with exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 'The process for "onnxruntime, not optimised" died of SIGSEGV'),
+        ("os._exit(3)", 'The process for "onnxruntime, not optimised" ended with exit code 3'),
     ],
     ids=["segfault", "exit"],
 )

@@ -47,12 +47,12 @@ def test_a_conversion_without_end_is_interrupted(name, limit, runs, sentence, tm
 @pytest.mark.parametrize(
     ("name", "limit", "runs", "sentence"),
     [
-        (limits.SECONDS, "2", "time.sleep(1000)", "Stopped the process for .*: it took more than 2 seconds"),
+        (limits.SECONDS, "2", "time.sleep(1000)", "it took more than 2 seconds"),
         (
             limits.GIGABYTES,
             "0.7",
             "numpy.ones(2**27) + (time.sleep(1000) or 0)",
-            "Stopped the process for .*: it took more than 0.7 GB",
+            "it took more than 0.7 GB",
         ),
     ],
     ids=["time", "memory"],
@@ -66,7 +66,7 @@ def test_a_process_without_end_is_killed(name, limit, runs, sentence, artifact, 
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv(name, limit)
-    with pytest.raises(export.ExportError, match=f"not optimised to run. Received: {sentence}"):
+    with pytest.raises(export.ExportError, match=f'Stopped the process for "onnxruntime, not optimised": {sentence}'):
         export.verify(artifact)
 
 
