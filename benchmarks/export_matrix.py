@@ -36,8 +36,9 @@ from export.convert.onnx_model import write_onnx
 from export.errors import ParityError
 from export.model.wrapping import make_endpoint
 from export.precision.fp16 import convert_to_fp16, simulate_fp16
+from export.precision.fp16_search import IN_FLOAT32
 from export.precision.int8 import quantise_to_int8
-from export.precision.quantisation import IN_FLOAT32, choose_settings
+from export.precision.quantisation import choose_settings
 from export.precision.tolerances import TOLERANCES
 from export.proof.parity import compare
 from export.runtime.sessions import open_session, run_session

@@ -25,7 +25,8 @@ from .model.endpoint import Endpoint
 from .model.inputs import count_examples
 from .model.signature import Samples
 from .model.wrapping import add_gates, make_endpoint
-from .precision.quantisation import check_test_data, rewrite_in_fp16, rewrite_in_int8
+from .precision.fp16_search import rewrite_in_fp16
+from .precision.quantisation import check_test_data, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof

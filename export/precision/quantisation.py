@@ -1,4 +1,4 @@
-"""Rewrites ONNX files in fp16, which must stay close to Keras, and in int8, which must be accurate and faster.
+"""Rewrites ONNX files in int8, which must be accurate and faster.
 
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
     median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
@@ -12,28 +12,24 @@ import math
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ParityError, PrecisionError
+from ..errors import PrecisionError
 from ..model.inputs import count_examples, split_batch
 from ..runtime.processes import OPTIMISED, run_forms, run_tasks
 from ..runtime.providers import CPU
-from ..runtime.worker import ANSWER, RACE, TO_FP16, TO_INT8
+from ..runtime.worker import ANSWER, RACE, TO_INT8
 from ..storage.arrays import Batch
-from ..storage.onnx_files import replace_model
+from .files import open_beside, replace_file
 
 _BATCH, _RACED = 32, (1, 32)
 # In percentage points. Accuracy is measured this finely if it may not drop at all.
 _FINEST = 0.5
-# fp16 leaves as little in float32 as possible: a share of the layers, where 0 keeps at most the first one, and whether
-# the sums of skip connections stay too.
-IN_FLOAT32 = ((0.0, False), (1 / 8, False), (1 / 4, False), (1 / 2, False), (1 / 2, True))
 
 
 @dataclass(frozen=True)
@@ -74,48 +70,6 @@ def _read_cpu_flags() -> list[str]:
     except OSError:
         return []
     return next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
-
-
-Judge = Callable[[Path, Path, bool], dict[str, Any]]
-
-
-def rewrite_in_fp16(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rewrites an ONNX file in fp16, with as few of its first layers in float32 as the tolerances need.
-
-    Args:
-        model: The file.
-        judge: Takes a file, one that rounds as a GPU does, and whether they are the last candidates; it raises a
-            ParityError if they are too far from Keras.
-
-    Returns:
-        The record, ready for JSON: the bytes of both files, the numbers of layers in float32 and in all, and whether
-        sums are in float32; and the result of the judge.
-
-    Raises:
-        ParityError: If the file is too far from Keras even with half of the layers and all sums in float32.
-        ExportError: If it cannot be rewritten.
-    """
-    for share, sums in IN_FLOAT32[:-1]:
-        with suppress(ParityError):
-            return _try_fp16(model, share, sums, judge)
-    return _try_fp16(model, *IN_FLOAT32[-1], judge)
-
-
-def _try_fp16(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
-    with _temporary_file(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
-        simulated = target.with_stem("simulated")
-        arguments = {
-            "source": str(model),
-            "target": str(target),
-            "simulated": str(simulated),
-            "share": share,
-            "sums": sums,
-        }
-        run_tasks(Path(name), [(TO_FP16, arguments)], ["the conversion to fp16"])
-        exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
-        judged = judge(target, simulated, (share, sums) == IN_FLOAT32[-1])
-        record = {"bytes": _replace_model(model, target, "fp16"), "float32_layers": exact, "layers": layers}
-        return record | {"float32_sums": sums}, judged
 
 
 def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
@@ -173,9 +127,9 @@ def rewrite_in_int8(
             "Expected a network whose examples are independent for precision='int8'. Received: one whose answers "
             "depend on the other examples of their batch"
         )
-    with _temporary_file(model) as target:
+    with open_beside(model) as target:
         record = _try_int8(model, target, calibration, test, labels, max_accuracy_drop)
-        return record | {"bytes": _replace_model(model, target, "int8")}
+        return record | {"bytes": replace_file(model, target, "int8")}
 
 
 def _try_int8(
@@ -205,18 +159,6 @@ def _try_int8(
         "latency": latency,
         "worst_layers": worst,
     }
-
-
-def _replace_model(model: Path, target: Path, name: str) -> dict[str, int]:
-    before, after = replace_model(model, target)
-    return {"fp32": before, name: after}
-
-
-@contextmanager
-def _temporary_file(model: Path) -> Iterator[Path]:
-    """Gives a path of the same name on the same disk, whose file is deleted unless it is moved."""
-    with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
-        yield Path(folder) / model.name
 
 
 def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -> list[dict[str, Any]]:

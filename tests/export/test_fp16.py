@@ -10,7 +10,7 @@ import pytest
 
 import export
 from export.convert.graph import sort_nodes
-from export.precision import fp16, quantisation
+from export.precision import fp16, fp16_search
 from tests.export.models import RAW, conv_net, expected, images, mlp, randomise
 
 
@@ -62,7 +62,7 @@ def sums_in_float32(path: Path) -> list[bool]:
     return [kinds[node.output[0]] == onnx.TensorProto.FLOAT for node in sums]
 
 
-@pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
+@pytest.mark.parametrize(("share", "sums"), fp16_search.IN_FLOAT32)
 def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx", samples=images(9).astype("float32")).onnx
     count, layers = fp16.convert_to_fp16(exact, half := tmp_path / "half.onnx", share, sums)
@@ -79,7 +79,7 @@ def test_as_many_of_the_first_layers_as_asked_for_stay_in_float32(tmp_path, shar
         assert 0 < np.max(np.abs(y - z)) <= 5e-3 * np.max(np.abs(y))
 
 
-@pytest.mark.parametrize(("share", "sums"), quantisation.IN_FLOAT32)
+@pytest.mark.parametrize(("share", "sums"), fp16_search.IN_FLOAT32)
 def test_a_simulated_gpu_rounds_every_weight_and_every_result(tmp_path, share, sums):
     exact = export.export(deep_net(), tmp_path / "a", formats="onnx").onnx
     count, layers = fp16.simulate_fp16(exact, simulated := tmp_path / "simulated.onnx", share, sums)
