@@ -57,11 +57,9 @@ class Artifact:
     parity: dict[str, Any]
 
     def __repr__(self) -> str:
-        precision, difference = self.parity["precision"]["name"], self.parity["max_abs_diff"]
-        return (
-            f"Artifact({str(self.path)!r}, formats={self.metadata['formats']}, precision={precision!r}, "
-            f"max_abs_diff={difference:.2g})"
-        )
+        formats, precision = self.metadata.get("formats"), self.parity.get("precision", {}).get("name")
+        difference = self.parity.get("max_abs_diff", float("nan"))
+        return f"Artifact({str(self.path)!r}, {formats=}, {precision=}, max_abs_diff={difference:.2g})"
 
     @property
     def weak(self) -> dict[str, str]:

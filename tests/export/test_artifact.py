@@ -44,6 +44,7 @@ def test_an_artifact_says_in_a_line_what_it_is(artifact):
     shown = repr(export.Artifact(artifact, metadata, parity | {"max_abs_diff": 1.5432e-7}))
     about = "formats=['saved_model', 'onnx'], precision='fp32', max_abs_diff=1.5e-07"
     assert shown == f"Artifact({str(artifact)!r}, {about})"
+    assert repr(export.Artifact(artifact, {}, {})).endswith("formats=None, precision=None, max_abs_diff=nan)")
 
 
 def test_parity_compares_every_form_on_random_and_real_inputs(artifact):
