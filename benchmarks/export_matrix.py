@@ -34,10 +34,11 @@ import numpy as np
 import zoo
 from export.convert.onnx_model import write_onnx
 from export.errors import ParityError
-from export.model.endpoint import served
-from export.precision.fp16 import halve, simulate
-from export.precision.int8 import quantise
-from export.precision.quantisation import IN_FLOAT32, settings
+from export.model.wrapping import make_endpoint
+from export.precision.fp16 import convert_to_fp16, simulate_fp16
+from export.precision.fp16_search import IN_FLOAT32
+from export.precision.int8 import quantise_to_int8
+from export.precision.quantisation import choose_settings
 from export.precision.tolerances import TOLERANCES
 from export.proof.parity import compare
 from export.runtime.sessions import open_session, run_session
@@ -86,7 +87,7 @@ class Subject:
         inputs = keras.Input(case.shape()[1:])
         model = randomise(keras.Model(inputs, case.make()(inputs)))
         self.images, self.calibration, self.labels = case.data(IMAGES), case.data(IMAGES, seed=1), None
-        self.function = served(model)
+        self.function = make_endpoint(model)
 
     def _open_network(self, sources):
         if self.weights:
@@ -103,7 +104,7 @@ class Subject:
         self.images, self.calibration = (
             resized(picked(images, IMAGES), shape) for images in (source.test_images, source.train_images)
         )
-        self.function = served(model, {"dtype": "uint8", **preprocessing}, "softmax")
+        self.function = make_endpoint(model, {"dtype": "uint8", **preprocessing}, "softmax")
         self.labels = None
         if self.weights:
             self.test, self.labels = np.asarray(source.test_images), np.asarray(source.test_labels)
@@ -198,7 +199,7 @@ def cells(subject, opset, wanted, folder):
                 session = open_session(files[precision], options=session_options())
                 rows = [cell(subject, answers(subject, session, batch), precision) for batch in BATCHES]
                 if precision == "fp16":
-                    simulate(files["fp32"], simulated := folder / "simulated.onnx", share, sums)
+                    simulate_fp16(files["fp32"], simulated := folder / "simulated.onnx", share, sums)
                     rounding = answers(subject, open_session(simulated, options=session_options()), BATCHES[-1])
                     rows = [max(row, cell(subject, rounding, precision), key=badness) for row in rows]
                 if all(row["result"] == "passed" for row in rows):
@@ -223,12 +224,12 @@ def write(subject, opset, precision, files, share=0.0, sums=False):
     if precision == "fp32":
         write_onnx(subject.function, files["fp32"], opset)
     elif precision == "fp16":
-        exact, _ = halve(files["fp32"], files["fp16"], share, sums)
+        exact, _ = convert_to_fp16(files["fp32"], files["fp16"], share, sums)
         return {"float32_layers": exact, "float32_sums": sums or ""}
     else:
-        chosen = settings()
+        chosen = choose_settings()
         calibration = [{subject.input: subject.calibration}]
-        quantise(files["fp32"], files["int8"], calibration, chosen.activations, chosen.reduce_range)
+        quantise_to_int8(files["fp32"], files["int8"], calibration, chosen.activations, chosen.reduce_range)
     return {}
 
 

@@ -32,8 +32,8 @@ def conversions(name):
 
     import export
     import zoo
-    from export.convert.driver import converted
-    from export.model.endpoint import served
+    from export.convert.conversion import convert_endpoint
+    from export.model.wrapping import make_endpoint
 
     model = zoo.build(name)
     signature = (tf.TensorSpec((None, *model.input_shape[1:]), "float32", name="x"),)
@@ -44,7 +44,7 @@ def conversions(name):
 
     return {
         PLAIN: lambda: convert.from_keras(model, input_signature=signature, opset=OPSET),
-        OURS: lambda: converted(served(model), OPSET),
+        OURS: lambda: convert_endpoint(make_endpoint(model), OPSET),
         WHOLE: whole,
     }
 

@@ -143,16 +143,16 @@ def files(name, folder, torch_python):
     """The ONNX files, by what to call them, and pixels to run them on."""
     import export
     import zoo
-    from export.precision.int8 import quantise
-    from export.precision.quantisation import settings
+    from export.precision.int8 import quantise_to_int8
+    from export.precision.quantisation import choose_settings
 
     model = zoo.build(name)
     pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *model.input_shape[1:]), dtype="uint8")
     raw = export.Preprocessing("uint8", scale=SCALE, mean=MEAN, std=STD)
     ours = export.to_onnx(model, folder / "ours.onnx", preprocessing=raw, activation="softmax")
     found = {"ours": ours, "int8": folder / "int8.onnx"}
-    chosen = settings()
-    quantise(ours, found["int8"], [{"image": pixels}], chosen.activations, chosen.reduce_range)
+    chosen = choose_settings()
+    quantise_to_int8(ours, found["int8"], [{"image": pixels}], chosen.activations, chosen.reduce_range)
     if torch_python:
         np.savez(folder / "weights.npz", *in_order(model))
         np.save(folder / "pixels.npy", pixels[:2])
@@ -205,9 +205,9 @@ def main():
     if options.export:
         export_torch(options.export[0], Path(options.export[1]))
         return
-    from export.precision.quantisation import settings
+    from export.precision.quantisation import choose_settings
 
-    print(f"{os.cpu_count()} cores, {settings()}", flush=True)
+    print(f"{os.cpu_count()} cores, {choose_settings()}", flush=True)
     for name in options.networks:
         race(name, options.torch, options.rounds)
 

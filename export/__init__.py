@@ -1,16 +1,16 @@
-"""A trained Keras model becomes a SavedModel and an ONNX file that are proven to compute the same thing.
+"""Turns a trained Keras model into a SavedModel and an ONNX file, and proves that they compute the same thing.
 
-    storage/    files: artifact.json, arrays, publishing in one step, what is refused unread
-    model/      what a model takes and gives
-    runtime/    onnxruntime, in a process of its own
-    convert/    Keras to SavedModel and ONNX
-    precision/  fp16, int8, and how close each has to stay
+    storage/    artifact.json, arrays, publishing in one step, checks of untrusted files
+    model/      the inputs and outputs of a model, and the function that is exported
+    runtime/    onnxruntime in a process of its own
+    convert/    from Keras to SavedModel and ONNX
+    precision/  fp16 and int8
     proof/      the comparison with Keras
-    serving/    the server, and what others serve
+    serving/    the server, and files for other servers
 
-Each imports from those above it alone. Converting needs Keras and TensorFlow; checking an artifact and predicting with
-it need only NumPy, onnx and onnxruntime. `__init__.pyi` lists the public names, which load on first use, so that
-importing this package imports none of those.
+Each folder imports only from those above it. Converting needs Keras and TensorFlow. Checking an artifact and predicting
+with it need only NumPy, onnx and onnxruntime. `__init__.pyi` lists the public names. They load on first use, so
+importing this package imports none of those libraries.
 """
 
 import lazy_loader

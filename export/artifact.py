@@ -1,40 +1,45 @@
-"""The artifact: a folder that holds a trained network for serving, and the proof that its forms compute the same thing.
+"""Exports an artifact: a folder with a trained network to serve, and the proof that its forms compute the same thing.
 
-    saved_model/    TensorFlow's form
-    model.onnx      ONNX; above 2 GB its weights are in model.onnx.data
+    saved_model/    the SavedModel
+    model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, preprocessing, opset, versions, and the hash of every file
-    parity.json     what was compared with what, on which inputs, and every figure
-    samples.npz     inputs, and Keras's answers to them: anyone who has the artifact can check it without Keras
+    parity.json     the comparisons, with their inputs and every figure
+    samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras
 
-Both models take raw input and give what `activation` says; preprocessing is part of the graph.
+Both models take raw input and end with `activation`. Preprocessing is part of the graph.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .convert.onnx_model import DEFAULT_OPSET, describe_onnx, write_onnx
-from .convert.saved_model import saved_model_runner, write_saved_model
+from .convert.onnx_model import DEFAULT_OPSET, write_onnx
+from .convert.saved_model import load_saved_model, write_saved_model
+from .description import describe
 from .errors import ExportError
-from .model.endpoint import Served, served, with_gates
-from .model.inputs import examples
-from .precision.quantisation import check_test, halved, quantised
-from .precision.tolerances import FP16, FP32, INT8, PRECISIONS
+from .model.endpoint import Endpoint
+from .model.inputs import count_examples
+from .model.signature import Samples
+from .model.wrapping import add_gates, make_endpoint
+from .precision.fp16_search import rewrite_in_fp16
+from .precision.quantisation import check_test_data, rewrite_in_int8
+from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
-from .proof.proof import measure, prove, record, with_larger_weights
-from .proof.reference import BATCH_SIZES, Reference, checked_reference, real_batch
-from .runtime.providers import DEVICES
+from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
+from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
+from .runtime.providers import Device, check_device
 from .storage import onnx_files
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
-from .storage.publishing import published
+from .storage.publishing import publish
+from .storage.schema import FORMATS, Activation, Layout
 
-FORMATS = ("saved_model", "onnx")
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,14 @@ class Artifact:
     metadata: dict[str, Any]
     parity: dict[str, Any]
 
+    def __repr__(self) -> str:
+        formats, precision = self.metadata.get("formats"), self.parity.get("precision", {}).get("name")
+        difference = self.parity.get("max_abs_diff", float("nan"))
+        return f"Artifact({str(self.path)!r}, {formats=}, {precision=}, max_abs_diff={difference:.2g})"
+
     @property
     def weak(self) -> dict[str, str]:
-        """The outputs for which the proof shows little, and why: for example because no input moves them."""
+        """The outputs for which the proof shows little, and why, such as that no input moves them."""
         return dict(self.parity.get("weak", {}))
 
     @property
@@ -68,21 +78,21 @@ class Artifact:
 
 
 def export(
-    model: Any,
+    model: "keras.Model",
     path: str | Path,
     *,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
-    activation: str | None = None,
-    labels: Sequence[Any] | None = None,
-    samples: Any = None,
+    activation: Activation | None = None,
+    labels: Sequence[str] | None = None,
+    samples: Samples | None = None,
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
-    precision: str = FP32,
-    calibration: Any = None,
-    test: tuple[Any, Any] | None = None,
+    precision: Precision = FP32,
+    calibration: Samples | None = None,
+    test: tuple[Samples, ArrayLike] | None = None,
     max_accuracy_drop: float = 0.5,
-    layout: str | None = None,
-    device: str | None = None,
+    layout: Layout | None = None,
+    device: Device | None = None,
     name: str | None = None,
     gates: bool = False,
     overwrite: bool = False,
@@ -91,201 +101,167 @@ def export(
     rtol: float | None = None,
     seed: int = 0,
 ) -> Artifact:
-    """Exports a model as an artifact, which appears at its path only after it has been proven.
+    """Exports a model as an artifact, which appears at its path only once it is proven.
 
-    The reloaded SavedModel and onnxruntime (not optimised, optimised, on CUDA where there is one, each provider in a
-    process of its own; in "fp16" also with every result rounded, as a GPU does) are each compared with Keras. Inputs
-    and outputs have the model's names; where Keras made a name up, a single one is called "input" or "output".
+    Keras is compared with the reloaded SavedModel and with onnxruntime: not optimised, optimised, and on CUDA if there
+    is a GPU, each provider in a process of its own; in "fp16" also with every result rounded, as a GPU does. Inputs and
+    outputs have the model's names. If Keras generated the name of a single one, it is called "input" or "output".
 
     Args:
         model: A Keras model of any kind, with any number of inputs and outputs.
         path: The folder to make.
-        preprocessing: From raw input to the model's, where it has one input; None leaves its input as it is.
-        activation: From the model's output to the artifact's, where it has one output, which is then called
-            "probabilities": "softmax", "sigmoid" or None.
+        preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
+        activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
+            "probabilities"; None adds nothing.
         labels: A name for each element along the last axis of a single output.
         samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
             takes them. They build a model that has never seen an input, and give the first sizes to try.
-        formats: "saved_model", "onnx" or both; by default both, and ONNX alone in another precision than "fp32", which
-            a SavedModel does not have.
+        formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
+            which a SavedModel does not have.
         opset: The version of ONNX's operations.
-        precision: "fp32"; "fp16", for GPUs, which keeps as many of the first layers in float32 as it takes to stay
-            within the tolerances: mostly only the first, and at most half of them and the sums of skip connections; or
-            "int8", which is published only if it is measured to be faster under onnxruntime on this machine's
-            processor, and costs little accuracy.
-        calibration: For "int8": a few hundred raw inputs that the network was trained on, to measure the ranges of its
-            activations; by default `samples`.
-        test: For "int8": raw inputs, and the class of each. There have to be enough to measure the drop that is
-            allowed: 200 for 0.5 points.
+        precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
+            mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
+            if it is faster under onnxruntime on this machine's processor and costs little accuracy.
+        calibration: For "int8": a few hundred raw inputs that the network was trained on, which measure the ranges of
+            its activations; `samples` by default.
+        test: For "int8": raw inputs, and the class of each, enough to measure the allowed drop: 200 for 0.5 points.
         max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
-        layout: Where images have their channels, at inputs and outputs: "nhwc", "nchw" or None, as the model has them.
-        device: "cuda" makes it an error if onnxruntime has no CUDA here, "cpu" leaves it out; None uses it where it is.
-        name: What to call the model; its own name by default.
-        gates: Whether to add an output "carry": for each example and highway block the mean of its carry gate.
-        overwrite: Whether an artifact already there may be replaced. It stays as it is if the export fails.
-        batch_sizes: Sizes of the batches that are compared.
-        atol: Absolute difference allowed in addition to roundings; by default 0, and 1e-5 (in "fp16" 5e-3) for outputs
-            that end in a softmax or sigmoid. "int8" itself is not held to it.
-        rtol: Difference allowed as a share of the range of each channel, in addition to roundings; by default 2e-5, in
-            "fp16" 2.5e-3, and 0 for outputs that end in a softmax or sigmoid. In "fp16" a value given here also
-            replaces the four roundings to fp16.
-        seed: Seeds the random inputs.
+        layout: The axis of the channels of images at inputs and outputs: "nhwc", "nchw" or None, as in the model.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
+        name: The name of the artifact; the model's name by default.
+        gates: Whether to add an output "carry", with the mean carry gate of each example and highway block.
+        overwrite: Whether to replace an earlier artifact, which stays as it is if the export fails.
+        batch_sizes: The sizes of the compared batches.
+        atol: The absolute difference that is allowed in addition to roundings. The default is 0, and 1e-5 (5e-3 in
+            "fp16") for outputs that end in a softmax or sigmoid. "int8" itself is not held to it.
+        rtol: The difference that is allowed in addition to roundings, as a share of the range of each channel. The
+            default is 2e-5 (2.5e-3 in "fp16"), and 0 for outputs that end in a softmax or sigmoid. In "fp16" a value
+            also replaces the four roundings to fp16.
+        seed: The seed of the random inputs.
 
     Returns:
         The artifact.
 
     Raises:
-        FileExistsError: If something is there already.
-        DeviceError: If CUDA was asked for and is not there.
+        FileExistsError: If the path exists.
+        DeviceError: If the requested device is not there.
         ExportError: If the model cannot be converted, onnxruntime crashes, or a step takes too much time or memory.
         ParityError: If an exported form computes something else.
-        PrecisionError: If "int8" costs too much accuracy, or is not faster; the message has the figures.
-        ValueError: If an argument is not usable.
+        PrecisionError: If "int8" costs too much accuracy or is not faster; the message has the figures.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
-    formats = _checked(formats, precision, device)
-    function = served(model, preprocessing, activation, layout, samples)
-    function = with_gates(function) if gates else function
+    formats = _resolve_formats(formats, precision)
+    check_device(device, optional=True)
+    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    endpoint = add_gates(endpoint) if gates else endpoint
     calibration = samples if calibration is None else calibration
-    labelled = _labelled(function, test, calibration, max_accuracy_drop) if precision == INT8 else None
-    reference = checked_reference(function, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
+    data = _check_int8_data(endpoint, calibration, test, max_accuracy_drop) if precision == INT8 else None
+    reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
-    _check_labels(labels, function, answers)
-    # What becomes int8 is proven in fp32 first, and then judged by accuracy and time.
-    held = FP32 if precision == INT8 else precision
-    with published(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
-        folder.mkdir()
-        if "saved_model" in formats:
-            write_saved_model(function, folder / SAVED_MODEL)
-        if "onnx" in formats:
-            write_onnx(function, folder / ONNX, opset, labels)
-        parity, narrowed = _proven(reference, folder, formats, opset, held, device)
-        allowed, batchable = reference.allowed(held), reference.is_batchable()
-        if labelled:
-            narrowed = quantised(folder / ONNX, *labelled, max_accuracy_drop, batchable=batchable)
-            parity, allowed = measure(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
-        parity |= {"precision": {"name": precision, **narrowed}, "seed": seed}
-        parity["recorded"] = record(folder / SAMPLES, reference, allowed)
+    names = _check_labels(labels, endpoint, answers)
+    # int8 is proven in fp32 first, and then judged by its accuracy and its time.
+    proven = FP32 if precision == INT8 else precision
+    with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
+        _write_forms(endpoint, folder, formats, opset, names)
+        parity, record = _prove_forms(reference, folder, formats, opset, proven, device)
+        allowed, batchable = reference.allowed(proven), reference.is_batchable()
+        if data:
+            record = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
+            parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
+        parity |= {"precision": {"name": precision, **record}, "seed": seed}
+        parity["recorded"] = record_samples(folder / SAMPLES, reference, allowed)
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
-        about: dict[str, Any] = {"name": name or model.name, "batchable": batchable}
-        about["labels"] = None if labels is None else [str(label) for label in labels]
-        about |= _describe(function, folder, answers, precision)
-        manifest = write_manifest(folder, about)
+        about = {"name": name or model.name, "batchable": batchable, "labels": names}
+        manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
     return Artifact(Path(path), manifest, parity)
 
 
-def _proven(
-    reference: Reference, folder: Path, formats: Sequence[str], opset: int, precision: str, device: str | None
+def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tuple[str, ...]:
+    if precision not in PRECISIONS:
+        raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
+    if formats is None:
+        formats = tuple(FORMATS) if precision == FP32 else ("onnx",)
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    if not formats or not set(formats) <= set(FORMATS):
+        raise ValueError(f"Expected formats to be some of {tuple(FORMATS)}. Received: formats={formats!r}")
+    if precision != FP32 and formats != ("onnx",):
+        raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
+    return formats
+
+
+def _write_forms(
+    endpoint: Endpoint, folder: Path, formats: Sequence[str], opset: int, labels: Sequence[str] | None
+) -> None:
+    folder.mkdir()
+    if "saved_model" in formats:
+        write_saved_model(endpoint, folder / SAVED_MODEL)
+    if "onnx" in formats:
+        write_onnx(endpoint, folder / ONNX, opset, labels)
+
+
+def _prove_forms(
+    reference: Reference,
+    folder: Path,
+    formats: Sequence[str],
+    opset: int,
+    precision: Precision,
+    device: Device | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compares the forms in a folder, makes the fp16 file, and returns the proof and the record of the conversion."""
-    narrowed: dict[str, Any] = {}
+    """Compares the forms in a folder with Keras, and rewrites the ONNX file in fp16 for that precision.
+
+    Returns:
+        The proof, and the record of the rewriting.
+    """
+    record: dict[str, Any] = {}
     if precision == FP16:
 
         def judge(file: Path, simulated: Path, last: bool) -> dict[str, Any]:
             return prove(reference, onnx=file, simulated=simulated, precision=precision, device=device, locate=last)
 
-        narrowed, parity = halved(folder / ONNX, judge)
+        record, parity = rewrite_in_fp16(folder / ONNX, judge)
     else:
-        run = saved_model_runner(folder / SAVED_MODEL) if "saved_model" in formats else None
+        run = load_saved_model(folder / SAVED_MODEL) if "saved_model" in formats else None
         onnx = folder / ONNX if "onnx" in formats else None
         parity = prove(reference, saved_model=run, onnx=onnx, precision=precision, device=device)
     if "onnx" in formats:
-        parity = with_larger_weights(reference, parity, lambda f, file: write_onnx(f, file, opset), folder)
-    return parity, narrowed
+        parity = strengthen_proof(reference, parity, lambda scaled, file: write_onnx(scaled, file, opset), folder)
+    return parity, record
 
 
-def _checked(formats: Sequence[str] | None, precision: str, device: str | None) -> tuple[str, ...]:
-    if precision not in PRECISIONS:
-        raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
-    if formats is None:
-        formats = FORMATS if precision == FP32 else ("onnx",)
-    formats = (formats,) if isinstance(formats, str) else tuple(formats)
-    if not formats or not set(formats) <= set(FORMATS):
-        raise ValueError(f"Expected formats to be of {FORMATS}. Received: formats={formats!r}")
-    if precision != FP32 and formats != ("onnx",):
-        raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
-    if device is not None and device not in DEVICES:
-        raise ValueError(f"Expected device to be one of {(*DEVICES, None)}. Received: device={device!r}")
-    return formats
-
-
-def _labelled(
-    function: Served, test: tuple[Any, Any] | None, given: Any, max_accuracy_drop: float
+def _check_int8_data(
+    endpoint: Endpoint, samples: Samples | None, test: tuple[Samples, ArrayLike] | None, max_accuracy_drop: float
 ) -> tuple[Batch, Batch, np.ndarray]:
-    """The calibration inputs, test inputs and test labels of int8."""
-    calibration = real_batch(function, given)
+    """Returns the calibration inputs, the test inputs and the test labels, or raises an error if they do not fit."""
+    calibration = check_samples(endpoint, samples)
     if test is None or calibration is None:
         missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]
         raise ValueError(
             "Expected calibration= (or samples=) and test= with labels for precision='int8'. "
             f"Received: no {' and no '.join(missing)}"
         )
-    shapes = function.output_shapes
+    shapes = endpoint.output_shapes
     if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise ValueError(f"Expected a network that tells classes apart for precision='int8'. Received: {shapes}")
-    inputs, labels = real_batch(function, test[0]), np.asarray(test[1])
+        raise ValueError(f"Expected a classifier for precision='int8'. Received: outputs of the shapes {shapes}")
+    inputs, labels = check_samples(endpoint, test[0]), np.asarray(test[1])
     assert inputs is not None
-    if (size := 4 * function.model.count_params()) > onnx_files.LARGEST:
+    if (size := 4 * endpoint.model.count_params()) > onnx_files.LARGEST:
         raise ExportError(f"Expected at most 2 GB of weights for precision='int8'. Received: {size / 1e9:.1f} GB")
-    check_test(labels, examples(inputs), shapes[0][-1], max_accuracy_drop)
+    check_test_data(labels, count_examples(inputs), shapes[0][-1], max_accuracy_drop)
     return calibration, inputs, labels
 
 
-def _check_labels(labels: Sequence[Any] | None, function: Served, expected: Batch) -> None:
+def _check_labels(labels: Sequence[str] | None, endpoint: Endpoint, expected: Batch) -> list[str] | None:
     if labels is None:
-        return
-    if len(function.answers) != 1:
-        raise ValueError(f"Expected one output for labels. Received: the outputs {', '.join(function.answers)}")
-    classes = expected[function.answers[0]].shape[-1]
+        return None
+    if len(endpoint.model_outputs) != 1:
+        outputs = ", ".join(endpoint.model_outputs)
+        raise ValueError(f"Expected a network with one output for labels. Received: the outputs {outputs}")
+    classes = expected[endpoint.model_outputs[0]].shape[-1]
     if len(labels) != classes:
         raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
-
-
-def _describe(function: Served, folder: Path, expected: Batch, precision: str) -> dict[str, Any]:
-    floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
-    exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
-    raw = function.inputs[0].preprocessing
-    about = {
-        "formats": [name for name, file in (("saved_model", SAVED_MODEL), ("onnx", ONNX)) if (folder / file).exists()],
-        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in function.inputs],
-        "outputs": [
-            {"name": name, "shape": [None, *shape[1:]] if shape else [], "dtype": expected[name].dtype.name}
-            for name, shape in zip(function.outputs, function.output_shapes, strict=True)
-        ],
-        "preprocessing": raw.to_dict() if raw else None,
-        "activation": function.activation,
-        "layout": function.layout,
-        "precision": {
-            "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
-            "trained": function.trained_precision or exported,
-        },
-        "versions": _versions(),
-    }
-    if function.gates is not None:
-        about["gates"] = function.gates.to_dict()
-    return about | (describe_onnx(folder / ONNX) if (folder / ONNX).is_file() else {})
-
-
-def _versions() -> dict[str, str]:
-    import keras
-    import onnx
-    import onnxruntime
-    import tensorflow as tf
-    import tf2onnx
-
-    modules = {
-        "keras": keras,
-        "numpy": np,
-        "onnx": onnx,
-        "onnxruntime": onnxruntime,
-        "tensorflow": tf,
-        "tf2onnx": tf2onnx,
-    }
-    versions = {name: module.__version__ for name, module in modules.items()}
-    with suppress(metadata.PackageNotFoundError):
-        versions["keras-skip"] = metadata.version("keras-skip")
-    return versions
+    return [str(label) for label in labels]

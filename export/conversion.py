@@ -1,119 +1,125 @@
-"""A Keras model as an ONNX file or a SavedModel, each proven to compute what Keras does."""
+"""Converts a Keras model to an ONNX file or a SavedModel, and proves that it computes the same as Keras."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .convert.onnx_model import DEFAULT_OPSET, write_onnx
-from .convert.saved_model import saved_model_runner, write_saved_model
-from .model.endpoint import served
+from .convert.saved_model import load_saved_model, write_saved_model
+from .model.signature import Samples
+from .model.wrapping import make_endpoint
 from .preprocessing import Preprocessing
-from .proof.proof import prove
-from .proof.reference import checked_reference
-from .storage.onnx_publishing import published_onnx
-from .storage.publishing import published
+from .proof.prove import prove
+from .proof.reference import compute_reference
+from .storage.onnx_publishing import publish_onnx
+from .storage.publishing import publish
+from .storage.schema import Activation, Layout
+
+if TYPE_CHECKING:
+    import keras
 
 
 def to_onnx(
-    model: Any,
+    model: "keras.Model",
     path: str | Path,
     *,
     opset: int = DEFAULT_OPSET,
-    preprocessing: Preprocessing | dict[str, Any] | None = None,
-    activation: str | None = None,
-    layout: str | None = None,
-    samples: Any = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    activation: Activation | None = None,
+    layout: Layout | None = None,
+    samples: Samples | None = None,
     overwrite: bool = False,
     atol: float | None = None,
     rtol: float | None = None,
 ) -> Path:
-    """Writes the model, for inference, as an ONNX file with a dynamic batch, and proves the file against Keras.
+    """Writes a model as an ONNX file for inference with a dynamic batch, and compares the file with Keras.
 
-    A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
-    model's names; where Keras made a name up, a single one is called "input" or "output". Dynamic dimensions are named:
-    "batch", "height" and "width" of images, "length" of sequences. Weights above 2 GB are in a file beside it,
-    PATH.data, without which it cannot be opened.
+    A model with a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
+    model's names. If Keras generated the name of a single one, it is called "input" or "output". Dynamic dimensions are
+    called "batch", "height" and "width" for images, and "length" for sequences. Weights above 2 GB go into a second
+    file, PATH.data, which the first one needs.
 
     Args:
         model: A Keras model.
         path: The file to write.
         opset: The version of ONNX's operations, 13 to 18.
-        preprocessing: Put before a model with one input; None leaves its input as it is.
-        activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
-            None.
-        layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: Real raw inputs, compared in addition to random ones; needed if the model has never seen an input, or
-            takes only sizes or integers that the export does not find by trying.
-        overwrite: Whether a file already there may be replaced, and its weights with it.
-        atol: Absolute difference from Keras allowed in addition to roundings, as in `export`.
-        rtol: Difference allowed as a share of the range of each channel, as in `export`.
+        preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
+        activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
+            "probabilities"; None adds nothing.
+        layout: The axis of the channels of images: "nhwc", "nchw" or None, as in the model.
+        samples: Real raw inputs to compare in addition to random ones. A model needs them if it has never seen an
+            input, or takes only sizes or integers that the export does not find.
+        overwrite: Whether to replace an existing file, and its weights with it.
+        atol: The absolute difference that is allowed in addition to roundings, as in `export`.
+        rtol: The difference that is allowed as a share of the range of each channel, as in `export`.
 
     Returns:
         The file.
 
     Raises:
-        FileExistsError: If something is there already.
-        ExportError: If an operation cannot be converted, which the message names; no file is left.
+        FileExistsError: If the path exists.
+        ExportError: If an operation cannot be converted; no file is left.
         ParityError: If onnxruntime computes something else.
-        ValueError: If an argument is not usable.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> to_onnx(model, "classifier.onnx")
         >>> onnxruntime.InferenceSession("classifier.onnx").run(["output"], {"input": images})
     """
-    function = served(model, preprocessing, activation, layout, samples)
-    reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
-    with published_onnx(path, overwrite) as building:
-        write_onnx(function, building, opset)
+    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
+    with publish_onnx(path, overwrite) as building:
+        write_onnx(endpoint, building, opset)
         prove(reference, onnx=building)
     return Path(path)
 
 
 def to_saved_model(
-    model: Any,
+    model: "keras.Model",
     path: str | Path,
     *,
-    preprocessing: Preprocessing | dict[str, Any] | None = None,
-    activation: str | None = None,
-    layout: str | None = None,
-    samples: Any = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+    activation: Activation | None = None,
+    layout: Layout | None = None,
+    samples: Samples | None = None,
     overwrite: bool = False,
     atol: float | None = None,
     rtol: float | None = None,
 ) -> Path:
-    """Writes the model, for inference, as a SavedModel, and proves that it computes what Keras does.
+    """Writes a model as a SavedModel for inference, and compares it with Keras.
 
-    A model under a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
-    model's names; where Keras made a name up, a single one is called "input" or "output".
+    A model with a half-precision policy is written in float32, with the same weights. Inputs and outputs have the
+    model's names. If Keras generated the name of a single one, it is called "input" or "output".
 
     Args:
         model: A Keras model.
         path: The folder to make.
-        preprocessing: Put before a model with one input; None leaves its input as it is.
-        activation: Put after a model with one output, which is then called "probabilities": "softmax", "sigmoid" or
-            None.
-        layout: Where images have their channels: "nhwc", "nchw" or None, as the model has them.
-        samples: Real raw inputs, compared in addition to random ones; needed if the model has never seen an input, or
-            takes only sizes or integers that the export does not find by trying.
-        overwrite: Whether a SavedModel already there may be replaced.
-        atol: Absolute difference from Keras allowed in addition to roundings, as in `export`.
-        rtol: Difference allowed as a share of the range of each channel, as in `export`.
+        preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
+        activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
+            "probabilities"; None adds nothing.
+        layout: The axis of the channels of images: "nhwc", "nchw" or None, as in the model.
+        samples: Real raw inputs to compare in addition to random ones. A model needs them if it has never seen an
+            input, or takes only sizes or integers that the export does not find.
+        overwrite: Whether to replace an existing SavedModel.
+        atol: The absolute difference that is allowed in addition to roundings, as in `export`.
+        rtol: The difference that is allowed as a share of the range of each channel, as in `export`.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: If something is there already.
+        FileExistsError: If the path exists.
         ExportError: If the model cannot be exported.
         ParityError: If the SavedModel computes something else.
-        ValueError: If an argument is not usable.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> to_saved_model(model, "classifier")
         >>> tf.saved_model.load("classifier").serve(images)["output"]
     """
-    function = served(model, preprocessing, activation, layout, samples)
-    reference = checked_reference(function, model, samples, atol=atol, rtol=rtol)
-    with published(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
-        write_saved_model(function, building)
-        prove(reference, saved_model=saved_model_runner(building))
+    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
+    with publish(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
+        write_saved_model(endpoint, building)
+        prove(reference, saved_model=load_saved_model(building))
     return Path(path)

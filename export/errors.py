@@ -1,8 +1,8 @@
-"""What can go wrong, by name. All are ValueErrors whose message is a sentence."""
+"""The errors of an export. All are ValueErrors whose message is a sentence."""
 
 import re
 
-# In messages of Keras and TensorFlow: colours, names inside a graph, source lines on the way, what was passed.
+# Keras and TensorFlow add these to their messages: colours, names inside a graph, source lines, and arguments.
 _AROUND = re.compile(
     r"""\x1b\[\d*m|\{\{[^}]*\}\}|\[Op:.*|^in user code:|^ *File ".*", line \d+, in .*\n.*"""
     r"""|Arguments received by (?s:.*)""",
@@ -10,18 +10,18 @@ _AROUND = re.compile(
 )
 
 
-def in_one_line(error: BaseException) -> str:
-    """The type of an error of a model's own code and what it says, without what Keras and TensorFlow put around it."""
+def error_line(error: BaseException) -> str:
+    """Returns the type and the message of an error in one line, without the additions of Keras and TensorFlow."""
     kind = f"{type(error).__name__}: "
     return kind + " ".join(_AROUND.sub("", str(error)).split()).removeprefix(kind)
 
 
 class ExportError(ValueError):
-    """The model cannot be converted as it is, or what it was converted to does not run."""
+    """The model cannot be converted as it is, or the converted model does not run."""
 
 
 class DeviceError(ExportError, RuntimeError):
-    """onnxruntime does not run on what was asked for."""
+    """onnxruntime does not run on the requested device."""
 
 
 class ParityError(ValueError):
@@ -33,4 +33,4 @@ class PrecisionError(ValueError):
 
 
 class VerificationError(ValueError):
-    """An artifact on disk is not what was exported."""
+    """An artifact on disk differs from the one that was exported."""

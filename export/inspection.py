@@ -1,42 +1,45 @@
-"""What is in an ONNX file and where its time goes."""
+"""Lists the contents of an ONNX file, and measures how long each operation takes."""
 
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .convert.onnx_model import check_onnx
-from .convert.structure import operations
+from .convert.operation_counts import count_operations
 from .errors import VerificationError
-from .runtime.isolated import work
-from .runtime.providers import CPU, DEVICES
+from .runtime.processes import run_tasks
+from .runtime.providers import CPU, DEVICES, Device, check_device
 from .runtime.worker import ANSWER, INPUTS, PROFILE
 from .storage.arrays import Batch, write_batches
 from .storage.manifest import MANIFEST, ONNX, read_manifest
 from .storage.safety import check_onnx_file, check_regular, read_json
 
-# The name of the time that onnxruntime spends outside its operations.
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
+
+# onnxruntime spends time outside of its operations too.
 BETWEEN = "(between operations)"
 _SIZE = 32
 _ELEMENTS = 2**28
 
 
 def inspect(
-    path: str | Path, *, batch_size: int = 1, runs: int = 20, device: str = "cpu", size: int = _SIZE
+    path: str | Path, *, batch_size: int = 1, runs: int = 20, device: Device = "cpu", size: int = _SIZE
 ) -> dict[str, Any]:
     """Lists the contents of an artifact or an ONNX file, and measures each operation under onnxruntime.
 
-    Times are medians over warm runs. Those of the operations come from onnxruntime's profiler, which costs time itself:
-    they are scaled to a run without it, so that they add up to the whole.
+    Times are medians over warm runs. onnxruntime's profiler measures the operations and takes time itself, so their
+    times are scaled to add up to a run without it.
 
     Args:
         path: The artifact's folder, or the file.
         batch_size: How many examples to run at once.
-        runs: How often.
+        runs: How many runs to measure.
         device: "cpu" or "cuda".
-        size: What to take for dynamic dimensions other than the batch.
+        size: The size of dynamic dimensions other than the batch.
 
     Returns:
         `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (the
@@ -45,33 +48,32 @@ def inspect(
 
     Raises:
         FileNotFoundError: If there is neither.
-        VerificationError: If the file is broken or leads elsewhere.
+        VerificationError: If the file is broken, or refers to files elsewhere.
         DeviceError: If the device is not there.
 
     Example:
         >>> inspect("classifier")["kernels"][0]
         {'name': 'FusedConv', 'count': 19, 'microseconds': 812.4, 'share': 0.91}
     """
-    if device not in DEVICES:
-        raise ValueError(f"Expected device to be one of {tuple(DEVICES)}. Received: device={device!r}")
+    check_device(device)
     for name, value in (("batch_size", batch_size), ("runs", runs), ("size", size)):
         if value < 1:
             raise ValueError(f"Expected {name} to be at least 1. Received: {name}={value}")
-    file = _file(Path(path))
+    file = _find_file(Path(path))
     parts = [file, *check_onnx_file(file)]
     model = check_onnx(file)
     fixed = {initializer.name for initializer in model.graph.initializer}
-    inputs = [_tensor(value) for value in model.graph.input if value.name not in fixed]
+    inputs = [_describe_tensor(value) for value in model.graph.input if value.name not in fixed]
     batch = {tensor["name"]: _draw(tensor, batch_size, size) for tensor in inputs}
     milliseconds, kernels = _profile(file, batch, runs, DEVICES[device])
     return {
         "file": str(file),
         "bytes": sum(part.stat().st_size for part in parts),
         "inputs": inputs,
-        "outputs": [_tensor(value) for value in model.graph.output],
+        "outputs": [_describe_tensor(value) for value in model.graph.output],
         "operations": [
             {"name": name, "domain": domain, "count": count}
-            for domain, counts in operations(model).items()
+            for domain, counts in count_operations(model).items()
             for name, count in counts.items()
         ],
         "batch": {name: list(x.shape) for name, x in batch.items()},
@@ -83,19 +85,21 @@ def inspect(
     }
 
 
-def _file(path: Path) -> Path:
+def _find_file(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"Expected an artifact or an ONNX file. Received: {path}")
     if not path.is_dir():
         return path
     manifest = read_manifest(path)
     if ONNX not in manifest["files"] or not (path / ONNX).exists():
-        raise VerificationError(f"Expected an artifact with an ONNX file. Received: {path}, whose {MANIFEST} has none")
+        raise VerificationError(
+            f"Expected an artifact with an ONNX file. Received: {path}, whose {MANIFEST} lists none"
+        )
     check_regular(path / ONNX)
     return path / ONNX
 
 
-def _tensor(value: Any) -> dict[str, Any]:
+def _describe_tensor(value: "ValueInfoProto") -> dict[str, Any]:
     import onnx
 
     kind = value.type.tensor_type
@@ -112,7 +116,7 @@ def _draw(tensor: Mapping[str, Any], batch_size: int, size: int) -> np.ndarray:
         raise VerificationError(f"Expected an input of at most {_ELEMENTS} elements. Received: {shape}")
     if np.dtype(tensor["dtype"]).kind == "f":
         return np.random.default_rng(0).standard_normal(shape).astype(tensor["dtype"])
-    # Zero is a byte, a token and False alike.
+    # Zero is valid as a byte, as a token and as False.
     return np.zeros(shape, tensor["dtype"])
 
 
@@ -120,16 +124,18 @@ def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
         write_batches(folder / INPUTS, {"": batch})
-        work(folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"])
+        run_tasks(
+            folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"]
+        )
         answer = read_json(folder / f"{ANSWER}-0")
-    kernels = _parts(answer["kernels"], answer["profiled"], answer["milliseconds"])
+    kernels = _scale_times(answer["kernels"], answer["profiled"], answer["milliseconds"])
     return answer["milliseconds"], sorted(kernels, key=lambda kernel: -kernel["microseconds"])
 
 
-def _parts(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
-    """Kernels measured in a run of `profiled` microseconds, and the rest, as parts of one of `milliseconds`."""
+def _scale_times(kernels: list[dict[str, Any]], profiled: float, milliseconds: float) -> list[dict[str, Any]]:
+    """Scales the times of kernels, and of the rest, from a run of `profiled` microseconds to one of `milliseconds`."""
     spent = sum(kernel["microseconds"] for kernel in kernels)
-    # An operation that contains a graph is measured, and so are the operations in that graph.
+    # The profiler counts the operations inside a graph, and also the operation that contains it.
     between = {"name": BETWEEN, "count": 0, "microseconds": max(0.0, profiled - spent)}
     whole = max(profiled, spent) or 1.0
     shares = [(part, part["microseconds"] / whole) for part in (*kernels, between)]

@@ -1,10 +1,10 @@
-"""Limits on the time and the memory of each step of an export, so that an endless one does not take the caller along.
+"""Limits the time and the memory of each step of an export, so that an endless step does not block the caller.
 
-    KERAS_SKIP_MAX_SECONDS      by default two hours
-    KERAS_SKIP_MAX_GIGABYTES    by default nine tenths of the memory that is free when the step begins
+    KERAS_SKIP_MAX_SECONDS      two hours by default
+    KERAS_SKIP_MAX_GIGABYTES    nine tenths of the memory that is free when the step begins, by default
 
-A step in a process of its own is killed. Tracing and converting need the caller's model, and so run in the caller's
-process: they are interrupted, which takes effect between two operations of Python. Memory is watched only on Linux.
+A step in a process of its own is killed. Tracing and converting need the caller's model, so they run in the caller's
+process and are interrupted, which takes effect between two operations of Python. Only on Linux is memory limited.
 """
 
 import ctypes
@@ -21,12 +21,12 @@ from .errors import ExportError
 SECONDS, GIGABYTES = "KERAS_SKIP_MAX_SECONDS", "KERAS_SKIP_MAX_GIGABYTES"
 _TWO_HOURS, _SHARE, _GB = 7200.0, 0.9, 1e9
 _PERIOD = 0.1
-# Linux says here how much memory the machine has free, and how much a container may use.
+# On Linux these files hold the free memory of the machine and the memory that a container may use.
 _FREE, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 
 
 class _Interrupted(BaseException):
-    """Not an Exception, since the converter catches those and continues."""
+    """Ends a step. It is no Exception, because the converter catches those and continues."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         seconds: The time.
-        gigabytes: The memory; infinite if the free memory is not known.
+        gigabytes: The memory; infinite if the free memory is unknown.
     """
 
     seconds: float
@@ -43,11 +43,11 @@ class Limits:
 
     @classmethod
     def now(cls) -> "Limits":
-        """Reads them from the environment."""
-        return cls(_from_environment(SECONDS, _TWO_HOURS), _from_environment(GIGABYTES, _SHARE * _free()))
+        """Reads the limits from the environment."""
+        return cls(_read_environment(SECONDS, _TWO_HOURS), _read_environment(GIGABYTES, _SHARE * _free_memory()))
 
 
-def _from_environment(name: str, default: float) -> float:
+def _read_environment(name: str, default: float) -> float:
     given = os.environ.get(name, str(default))
     try:
         value = float(given)
@@ -58,8 +58,8 @@ def _from_environment(name: str, default: float) -> float:
     return value
 
 
-def _free() -> float:
-    """Free memory in gigabytes."""
+def _free_memory() -> float:
+    """Returns the free memory in gigabytes."""
     found = [float("inf")]
     if _FREE.is_file():
         lines = dict(line.split(":", 1) for line in _FREE.read_text().splitlines())
@@ -69,8 +69,8 @@ def _free() -> float:
     return min(found)
 
 
-def _used(pid: int) -> float:
-    """The gigabytes of memory that a process holds; 0 if that is not known, or the process has ended."""
+def _used_memory(pid: int) -> float:
+    """Returns the gigabytes of memory that a process holds; 0 if that is unknown, or the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _GB
     except (OSError, ValueError, IndexError):
@@ -78,16 +78,16 @@ def _used(pid: int) -> float:
 
 
 @contextmanager
-def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterator[list[str]]:
+def watch_process(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterator[list[str]]:
     """Watches a process while something runs in it.
 
     Args:
         pid: The process.
-        stop: Is called once it exceeds a limit, again and again until it ends.
+        stop: Called when it exceeds a limit, repeatedly until the process ends.
         before: Gigabytes that do not count.
 
     Yields:
-        A list, to which the limits that it exceeded are added.
+        A list to which every exceeded limit is added.
     """
     limits, start, over = Limits.now(), time.monotonic(), threading.Event()
     exceeded: list[str] = []
@@ -96,7 +96,7 @@ def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterat
         while not over.wait(_PERIOD):
             if time.monotonic() - start > limits.seconds:
                 exceeded.append(f"more than {limits.seconds:g} seconds ({SECONDS})")
-            elif _used(pid) - before > limits.gigabytes:
+            elif _used_memory(pid) - before > limits.gigabytes:
                 exceeded.append(f"more than {limits.gigabytes:.3g} GB of memory ({GIGABYTES})")
             if exceeded:
                 stop()
@@ -111,24 +111,24 @@ def watched(pid: int, stop: Callable[[], object], before: float = 0.0) -> Iterat
 
 
 @contextmanager
-def within_limits(doing: str) -> Iterator[None]:
-    """Interrupts this thread once it exceeds a limit.
+def enforce_limits(doing: str) -> Iterator[None]:
+    """Interrupts this thread if it exceeds a limit.
 
     Args:
         doing: The name of the step, for the message.
 
     Raises:
-        ExportError: If it exceeds a limit, which the message names.
+        ExportError: If it exceeds a limit; the message names the limit.
     """
     thread, pid = threading.get_ident(), os.getpid()
     raise_there = ctypes.pythonapi.PyThreadState_SetAsyncExc
     exceeded: list[str] = []
     try:
-        with watched(
-            pid, lambda: raise_there(ctypes.c_ulong(thread), ctypes.py_object(_Interrupted)), _used(pid)
+        with watch_process(
+            pid, lambda: raise_there(ctypes.c_ulong(thread), ctypes.py_object(_Interrupted)), _used_memory(pid)
         ) as exceeded:
             yield
     except _Interrupted:
-        raise ExportError(f"Expected {doing} to end. Received: it took {exceeded[0]}") from None
+        raise ExportError(f"Stopped {doing}: it took {exceeded[0]}.") from None
     finally:
         raise_there(ctypes.c_ulong(thread), None)

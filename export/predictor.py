@@ -1,42 +1,48 @@
-"""Predicting with an artifact: onnxruntime and NumPy, nothing else."""
+"""Predicts with an artifact. This needs only onnxruntime and NumPy."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import ExportError, VerificationError
-from .model.inputs import Raw, check_raw, cut, examples
-from .runtime.providers import DEVICES
+from .model.inputs import RawInput, check_inputs, count_examples, split_batch
+from .runtime.providers import DEVICES, Device, check_device
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
 from .storage.arrays import Batch
-from .storage.manifest import ONNX, gates_output, is_batchable, read_manifest, sha256, why_not_batchable
+from .storage.manifest import ONNX, gates_output, hash_file, is_batchable, read_manifest, why_not_batchable
 from .storage.safety import check_onnx_file, check_regular
 
+if TYPE_CHECKING:
+    from onnxruntime import RunOptions, SessionOptions
+
+# The one output, or the outputs by name.
+Arrays = np.ndarray | Batch
 _AT_ONCE = 32
 
 
 class Predictor:
-    """An exported network, ready to be called.
+    """An exported network that can be called.
 
     Args:
         path: The artifact's folder.
         device: "cpu" or "cuda".
-        options: onnxruntime's SessionOptions, if not its defaults.
+        options: onnxruntime's SessionOptions; None takes the defaults.
 
     Attributes:
         metadata: The contents of artifact.json.
-        labels: A name for each output, or None.
-        inputs: What the graph takes.
+        labels: A name for each class, or None.
+        inputs: The inputs of the graph.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu", options: Any = None) -> None:
+    def __init__(self, path: str | Path, device: Device = "cpu", options: "SessionOptions | None" = None) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
-        if device not in DEVICES:
-            raise ValueError(f'Expected device to be "cpu" or "cuda". Received: device={device!r}')
+        check_device(device)
+        self._folder, self._device = folder, device
         file = folder / ONNX
         if "onnx" not in self.metadata["formats"]:
             raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
@@ -47,72 +53,84 @@ class Predictor:
         for weights in check_onnx_file(file):
             self._check_hash(weights)
         self.labels: list[str] | None = self.metadata["labels"]
-        self.inputs = [Raw.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device], options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
 
+    def __repr__(self) -> str:
+        precision = self.metadata.get("precision", {}).get("exported")
+        inputs = [raw.name for raw in self.inputs]
+        return (
+            f"Predictor({str(self._folder)!r}, device={self._device!r}, precision={precision!r}, {inputs=}, "
+            f"outputs={self._outputs})"
+        )
+
     def _check_hash(self, file: Path) -> None:
-        if sha256(file) != self.metadata["files"].get(file.name):
+        if hash_file(file) != self.metadata["files"].get(file.name):
             raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
 
-    def __call__(self, x: Any) -> Any:
-        """Computes the outputs of one batch of raw inputs: arrays by name where there are several, else one array."""
-        return self._unwrapped(self.run(self._batch(x)))
+    def __call__(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Arrays:
+        """Computes the outputs of one batch of raw inputs: an array, or arrays by name if there are several outputs."""
+        return self._unwrap(self.run(self._to_batch(x)))
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict(self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None) -> Arrays:
         """Computes the outputs of any number of raw inputs, a batch at a time.
 
         Args:
-            x: Raw inputs of the artifact's shape and type, by name where there are several.
-            batch_size: How many to compute at once; by default 32, or all of them unless the export has proven that
-                examples are independent.
+            x: Raw inputs of the artifact's shape and type, by name if there are several.
+            batch_size: How many examples to compute at once. The default is 32, or all of them unless the export has
+                proven that examples are independent.
 
         Returns:
-            The outputs, probabilities where the artifact has an activation; by name where there are several.
+            The outputs, by name if there are several; probabilities if the artifact has an activation.
 
         Raises:
-            ValueError: If names, shapes or types are not the artifact's, or the batch may not be split.
+            ValueError: If names, shapes or types differ from the artifact's, or the batch may not be split.
             ExportError: If onnxruntime fails, or does not give an answer for each example.
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
-        batch = self._batch(x)
-        count = examples(batch)
+        batch = self._to_batch(x)
+        count = count_examples(batch)
         if not is_batchable(self.metadata):
             if batch_size is not None and batch_size < count:
                 raise ValueError(
                     f"Expected batch_size to be None or at least {count}, since {why_not_batchable(self.metadata)} "
                     f"Received: batch_size={batch_size}"
                 )
-            return self._unwrapped(self.run(batch))
-        parts = [checked(self.run(part), examples(part)) for part in cut(batch, batch_size or _AT_ONCE)]
-        return self._unwrapped({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
+            return self._unwrap(self.run(batch))
+        parts = [
+            check_outputs(self.run(part), count_examples(part)) for part in split_batch(batch, batch_size or _AT_ONCE)
+        ]
+        return self._unwrap({name: np.concatenate([part[name] for part in parts]) for name in self._outputs})
 
-    def run(self, batch: Batch, options: Any = None) -> Batch:
-        """Computes the outputs of arrays by name that are known to fit, with onnxruntime's RunOptions if there are any.
+    def run(self, batch: Batch, options: "RunOptions | None" = None) -> Batch:
+        """Computes the outputs of arrays by name without checking them, with onnxruntime's RunOptions if there are any.
 
         Raises:
             ExportError: If onnxruntime fails.
         """
         return run_session(self._session, batch, options)
 
-    def _batch(self, x: Any) -> Batch:
+    def _to_batch(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Batch:
         if not isinstance(x, Mapping):
             if len(self.inputs) > 1:
                 names = ", ".join(raw.name for raw in self.inputs)
                 raise ValueError(f"Expected a dict with the inputs {names}. Received: {type(x).__name__}")
             x = {self.inputs[0].name: x}
         batch = {name: np.asarray(values) for name, values in x.items()}
-        check_raw(batch, self.inputs)
+        check_inputs(batch, self.inputs)
         return batch
 
-    def _unwrapped(self, outputs: Batch) -> Any:
+    def _unwrap(self, outputs: Batch) -> Arrays:
         if len(self._outputs) == 1:
             return outputs[self._outputs[0]]
         return {name: outputs[name] for name in self._outputs}
 
-    def classify(self, x: Any, batch_size: int | None = None) -> list[tuple[str, float]]:
+    def classify(
+        self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None
+    ) -> list[tuple[str, float]]:
         """Names the most probable class of each input.
 
         Args:
@@ -120,10 +138,10 @@ class Predictor:
             batch_size: As in `predict`.
 
         Returns:
-            A label and its probability for each input; without labels the class's number stands for it.
+            A label and its probability for each input; the number of the class if there are no labels.
 
         Raises:
-            ValueError: If the artifact does not give the probabilities of classes, or the input is not usable.
+            ValueError: If the artifact does not give the probabilities of classes, or the input does not fit.
         """
         gates = gates_output(self.metadata)
         declared = [output for output in self.metadata["outputs"] if output["name"] != gates]
@@ -133,14 +151,14 @@ class Predictor:
                 f"Received: activation={self.metadata['activation']!r}, outputs {declared}"
             )
         predicted = self.predict(x, batch_size)
-        probabilities = predicted if gates is None else predicted[declared[0]["name"]]
+        probabilities = predicted[declared[0]["name"]] if isinstance(predicted, dict) else predicted
         best = np.argmax(probabilities, axis=-1)
         labels = self.labels or [str(i) for i in range(probabilities.shape[-1])]
         return [(labels[i], float(p[i])) for i, p in zip(best, probabilities, strict=True)]
 
 
-def checked(outputs: Batch, count: int) -> Batch:
-    """Returns the outputs of independent examples if there is an answer for each.
+def check_outputs(outputs: Batch, count: int) -> Batch:
+    """Returns outputs if there is an answer for each example.
 
     Raises:
         ExportError: If there are more or fewer.
@@ -151,8 +169,8 @@ def checked(outputs: Batch, count: int) -> Batch:
     return outputs
 
 
-def load(artifact: str | Path, *, device: str = "cpu") -> Predictor:
-    """Loads an artifact for prediction, with onnxruntime alone.
+def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
+    """Loads an artifact for prediction with onnxruntime.
 
     Args:
         artifact: The folder.
@@ -163,7 +181,7 @@ def load(artifact: str | Path, *, device: str = "cpu") -> Predictor:
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If its manifest or its ONNX file is not what was exported.
+        VerificationError: If its manifest or its ONNX file was changed since the export.
         DeviceError: If the device is not there.
 
     Example:

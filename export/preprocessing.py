@@ -1,6 +1,6 @@
-"""What stands between the caller's raw data and the network: y = (x * scale - mean) / std.
+"""The preprocessing of raw data for a network: y = (x * scale - mean) / std.
 
-Pure data. The exported graph holds the operations, `artifact.json` holds the numbers.
+The exported graph holds the operations, and `artifact.json` holds the numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,23 +8,24 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 Numbers = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Turns raw input of a given type into what the network was trained on.
+    """Turns raw data of a given type into the input that a network was trained on.
 
     Args:
-        dtype: Type of the raw data, an integer or floating type of NumPy by name.
-        scale: Factor, applied first.
-        mean: Subtracted after scaling: a number, or one per channel.
-        std: Divided by last: a number, or one per channel. Never zero.
+        dtype: The type of the raw data: the name of an integer or floating type of NumPy.
+        scale: The factor, which is applied first.
+        mean: The number, or one per channel, that is subtracted after scaling.
+        std: The number, or one per channel, that divides last. It may not be zero.
         channel_axis: The axis along which `mean` and `std` differ.
 
     Raises:
-        ValueError: If a value is not usable.
+        ValueError: If a value is invalid.
 
     Example:
         >>> Preprocessing("uint8", scale=1 / 255).apply(np.array([[0, 255]], "uint8"))
@@ -38,9 +39,9 @@ class Preprocessing:
     channel_axis: int = -1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dtype", _numeric_dtype(self.dtype))
+        object.__setattr__(self, "dtype", _numeric_dtype_name(self.dtype))
         for name in ("scale", "mean", "std"):
-            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+            object.__setattr__(self, name, _to_numbers(name, getattr(self, name)))
         if not isinstance(self.scale, float) or self.scale == 0:
             raise ValueError(f"Expected scale to be one number other than zero. Received: scale={self.scale!r}")
         if not np.all(self.std):
@@ -48,15 +49,15 @@ class Preprocessing:
 
     @property
     def is_identity(self) -> bool:
-        """Whether values pass unchanged."""
+        """Whether values stay as they are."""
         return self.scale == 1 and not np.any(self.mean) and bool(np.all(np.equal(self.std, 1)))
 
     def apply(self, x: Any, cast: Callable[[Any, str], Any] = lambda x, dtype: np.asarray(x).astype(dtype)) -> Any:
-        """Computes in float32 what the exported graph computes.
+        """Computes the input of the network in float32, as the exported graph does.
 
         Args:
-            x: Raw data, batch first.
-            cast: Changes the type of an array; with that of another library the same operations run on its tensors.
+            x: Raw data; its first axis is the batch.
+            cast: A function that changes the type of an array; with another library's function, `x` may be its tensor.
 
         Returns:
             The network's input.
@@ -71,7 +72,7 @@ class Preprocessing:
         return x
 
     def invert(self, y: np.ndarray) -> np.ndarray:
-        """Computes the raw data that `apply` turns into a given network input."""
+        """Computes the raw data from the input of the network."""
         rank = y.ndim
         return (y * self._along_channels(self.std, rank) + self._along_channels(self.mean, rank)) / self.scale
 
@@ -81,11 +82,11 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Makes one from `to_dict`'s result; unknown names are an error."""
+        """Makes preprocessing from the result of `to_dict`; unknown names are an error."""
         known = [f.name for f in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ValueError(f"Expected preprocessing to name only {known}. Received: {unknown}")
+            raise ValueError(f"Expected preprocessing with the fields {known}. Received: {unknown}")
         return cls(**values)
 
     def _along_channels(self, value: Numbers, rank: int) -> np.ndarray:
@@ -97,9 +98,9 @@ class Preprocessing:
         return array.reshape(shape)
 
 
-def _numeric_dtype(dtype: Any) -> str:
+def _numeric_dtype_name(dtype: DTypeLike) -> str:
     try:
-        kind = np.dtype(dtype).kind
+        kind: str = np.dtype(dtype).kind
     except TypeError:
         kind = ""
     if kind not in tuple("iuf"):
@@ -107,7 +108,7 @@ def _numeric_dtype(dtype: Any) -> str:
     return np.dtype(dtype).name
 
 
-def _numbers(name: str, value: Any) -> Numbers:
+def _to_numbers(name: str, value: ArrayLike) -> Numbers:
     array = np.asarray(value)
     if array.ndim > 1 or array.size == 0 or array.dtype.kind not in "iuf" or not np.all(np.isfinite(array)):
         raise ValueError(f"Expected {name} to be a finite number or a list of them. Received: {name}={value!r}")

@@ -1,58 +1,63 @@
-"""Walking and renaming ONNX graphs, those inside Loop, Scan and If included."""
+"""Walks and edits ONNX graphs, including those inside Loop, Scan and If."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-# In bytes: what shapes are computed from is smaller.
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+    from google.protobuf.message import Message
+    from onnx import GraphProto, ModelProto, NodeProto
+
+# In bytes. Constants from which shapes are computed are smaller.
 _LARGE = 2**16
 
 
-def subgraphs(node: Any) -> Iterator[Any]:
-    """Gives the graphs that are attributes of a node."""
+def subgraphs(node: "NodeProto") -> Iterator["GraphProto"]:
+    """Yields the graphs that are attributes of a node."""
     for attribute in node.attribute:
         yield from attribute.graphs
         if attribute.HasField("g"):
             yield attribute.g
 
 
-def all_nodes(graph: Any) -> Iterator[Any]:
-    """Gives every node, those of inner graphs after the node that holds them."""
+def walk_graph(graph: "GraphProto") -> Iterator["NodeProto"]:
+    """Yields every node, and the nodes of inner graphs after the node that holds them."""
     for node in graph.node:
-        yield from with_inner(node)
+        yield from walk_node(node)
 
 
-def with_inner(node: Any) -> Iterator[Any]:
-    """Gives a node and those of the graphs inside it."""
+def walk_node(node: "NodeProto") -> Iterator["NodeProto"]:
+    """Yields a node and the nodes of the graphs inside it."""
     yield node
     for inner in subgraphs(node):
-        yield from all_nodes(inner)
+        yield from walk_graph(inner)
 
 
-def inputs_of(nodes: Iterable[Any]) -> set[str]:
-    """Names of what nodes and those inside them take."""
-    return {name for node in nodes for inner in with_inner(node) for name in inner.input}
+def collect_inputs(nodes: Iterable["NodeProto"]) -> set[str]:
+    """Returns the names of the inputs of nodes and of the nodes inside them."""
+    return {name for node in nodes for inner in walk_node(node) for name in inner.input}
 
 
-def fill(field: Any, values: Iterable[Any]) -> None:
-    """Gives a repeated field other values, of which some may be its own."""
+def replace_entries(field: "RepeatedCompositeFieldContainer", values: Iterable["Message"]) -> None:
+    """Replaces the entries of a repeated field, which may keep some of them."""
     values = list(values)
     del field[:]
     field.extend(values)
 
 
-def rename_values(graph: Any, names: Mapping[str, str]) -> None:
-    """Renames values everywhere; what already has one of the new names is renamed out of their way."""
-    taken = {name for node in all_nodes(graph) for name in (*node.input, *node.output)}
+def rename_values(graph: "GraphProto", names: Mapping[str, str]) -> None:
+    """Renames values everywhere; other values that have one of the new names get another name."""
+    taken = {name for node in walk_graph(graph) for name in (*node.input, *node.output)}
     taken |= {initializer.name for initializer in graph.initializer}
-    moved = {new: _free(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
+    moved = {new: _free_name(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
     _rename(graph, {**moved, **names})
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free_name(name: str, taken: set[str]) -> str:
     return next(free for i in range(len(taken) + 1) if (free := f"{name}__{i}") not in taken)
 
 
-def _rename(graph: Any, names: Mapping[str, str]) -> None:
+def _rename(graph: "GraphProto", names: Mapping[str, str]) -> None:
     for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
@@ -62,28 +67,28 @@ def _rename(graph: Any, names: Mapping[str, str]) -> None:
             _rename(inner, names)
 
 
-def sort_nodes(graph: Any) -> None:
-    """Puts every node behind those whose results it takes; beyond that they stay in order."""
+def sort_nodes(graph: "GraphProto") -> None:
+    """Sorts nodes so that each follows those whose results it takes; otherwise the order stays."""
     nodes = list(graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output}
     order: dict[int, None] = {}
     waiting = list(range(len(nodes)))[::-1]
     while waiting:
         at = waiting[-1]
-        needed = {makers[name] for name in inputs_of([nodes[at]]) if name in makers} - {at}
+        needed = {makers[name] for name in collect_inputs([nodes[at]]) if name in makers} - {at}
         missing = [i for i in sorted(needed, reverse=True) if i not in order]
         if missing and at not in order:
             waiting.extend(missing)
         else:
             order.setdefault(waiting.pop())
-    fill(graph.node, (nodes[i] for i in order))
+    replace_entries(graph.node, (nodes[i] for i in order))
 
 
-def inferred(model: Any) -> Any:
-    """The graph of a model with the shapes that onnx infers.
+def infer_shapes(model: "ModelProto") -> "GraphProto":
+    """Returns the graph of a model with the shapes that onnx infers.
 
-    The values of large constants are left out, whose shapes are all that it takes: onnx copies the model that it is
-    given twice, and takes none above 2 GB.
+    Large constants go without their values, since only their shapes matter: onnx copies the model twice, and refuses
+    models above 2 GB.
     """
     from onnx import TensorProto, helper, shape_inference
 

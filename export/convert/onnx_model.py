@@ -1,57 +1,60 @@
-"""A Keras model as an ONNX file that onnx's checker accepts and onnxruntime runs.
+"""Writes an ONNX file that onnx's checker accepts and onnxruntime runs.
 
-The default opset is 17: up to it global average pooling stays one operation, at 18 it falls apart, and the converter
-goes no further.
+The default opset is 17, up to which global average pooling is one operation. 18 is the last that the converter knows.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ExportError, in_one_line
-from ..model.endpoint import Served
-from ..model.inputs import zeros
-from ..runtime.isolated import PLAIN, run_forms
-from ..storage.onnx_files import save
+from ..errors import ExportError, error_line
+from ..model.endpoint import Endpoint
+from ..model.inputs import make_zeros
+from ..runtime.processes import PLAIN, run_forms
+from ..storage.onnx_files import save_model
 from ..storage.safety import check_onnx_file
-from .driver import converted
-from .structure import check_operations, operations
+from .conversion import convert_endpoint
+from .operation_counts import check_operations, count_operations
+
+if TYPE_CHECKING:
+    import keras
+    from onnx import ModelProto
 
 OPSETS = range(13, 19)
 DEFAULT_OPSET = 17
-# The version of what these entries mean.
+# The version of the entries in the file's metadata.
 _VERSION = "1"
 
 
-def write_onnx(function: Served, path: Path, opset: int, labels: Sequence[Any] | None = None) -> None:
-    """Writes a served function to a path where nothing is; the checker has seen it and onnxruntime has run it."""
+def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str] | None = None) -> None:
+    """Writes an endpoint to a new file, checks the file with onnx, and runs it once with onnxruntime."""
     if opset not in OPSETS:
         raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
-    model = converted(function, opset)
-    check_operations(operations(model))
-    _describe(model, function, labels)
-    save(model, path)
+    model = convert_endpoint(endpoint, opset)
+    check_operations(count_operations(model))
+    _add_metadata(model, endpoint, labels)
+    save_model(model, path)
     del model
     check_onnx(path)
-    # The checker lets pass what only shows when it runs, such as the wrong number of groups.
-    run_forms(path, {"zeros": zeros(function.inputs)}, (PLAIN,))
+    # Some faults show only in a run, such as a wrong number of groups.
+    run_forms(path, {"zeros": make_zeros(endpoint.inputs)}, (PLAIN,))
 
 
-def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> None:
-    """Writes into the model what whoever finds the file alone wants to know."""
-    raw = function.inputs[0].preprocessing
+def _add_metadata(model: "ModelProto", endpoint: Endpoint, labels: Sequence[str] | None) -> None:
+    """Adds the metadata with which the file can be used without its artifact."""
+    raw = endpoint.inputs[0].preprocessing
     about = {
         "producer": f"keras-skip, {_producer(model)}",
         "version": _VERSION,
         "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
         "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
-        "activation": function.activation,
-        "layout": function.layout,
-        "weights_sha256": weights_hash(function.model),
+        "activation": endpoint.activation,
+        "layout": endpoint.layout,
+        "weights_sha256": hash_weights(endpoint.model),
     }
     model.doc_string = ""
     for key, value in about.items():
@@ -59,8 +62,8 @@ def _describe(model: Any, function: Served, labels: Sequence[Any] | None) -> Non
             model.metadata_props.add(key=key, value=value)
 
 
-def weights_hash(model: Any) -> str:
-    """Hash of the values of a model's weights, in the model's order, whatever file they are in."""
+def hash_weights(model: "keras.Model") -> str:
+    """Returns the hash of a model's weights in their order, which does not depend on a file format."""
     digest = hashlib.sha256()
     for weight in model.weights:
         values = np.ascontiguousarray(weight.numpy())
@@ -69,15 +72,15 @@ def weights_hash(model: Any) -> str:
     return digest.hexdigest()
 
 
-def check_onnx(path: Path) -> Any:
-    """Reads an ONNX file and runs onnx's checker, type and shape inference included.
+def check_onnx(path: Path) -> "ModelProto":
+    """Reads an ONNX file and runs onnx's checker with type and shape inference.
 
     Returns:
         The model.
 
     Raises:
         ExportError: If the file is not a valid model.
-        VerificationError: If it is none at all, or leads elsewhere.
+        VerificationError: If it is no ONNX file, or refers to files elsewhere.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -85,29 +88,29 @@ def check_onnx(path: Path) -> Any:
     check_onnx_file(path)
     try:
         model = onnx.load(path)
-        # By its path the file can be larger than what fits one message.
+        # The checker takes files above 2 GB only by their path.
         onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, DecodeError) as error:
         raise ExportError(
-            f"Expected a model that onnx's checker accepts. Received: {path.name} ({in_one_line(error)})"
+            f"Expected a model that onnx's checker accepts. Received: {path.name} ({error_line(error)})"
         ) from error
     return model
 
 
-def describe_onnx(path: Path) -> dict[str, Any]:
-    """What an artifact says of its ONNX file."""
-    return describe(check_onnx(path))
+def describe_file(path: Path) -> dict[str, Any]:
+    """Returns the fields of a manifest that describe an ONNX file."""
+    return describe_model(check_onnx(path))
 
 
-def _producer(model: Any) -> str:
-    # tf2onnx puts the commit it was built from behind its version, which a release does not know.
+def _producer(model: "ModelProto") -> str:
+    # tf2onnx adds its commit to the version, which releases do not know.
     return f"{model.producer_name} {model.producer_version}".removesuffix(" None")
 
 
-def describe(model: Any) -> dict[str, Any]:
-    """The fields of a manifest that describe an ONNX model."""
+def describe_model(model: "ModelProto") -> dict[str, Any]:
+    """Returns the fields of a manifest that describe an ONNX model."""
     return {
-        "operations": operations(model),
+        "operations": count_operations(model),
         "weights_sha256": {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256"),
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,

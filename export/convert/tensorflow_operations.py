@@ -1,7 +1,7 @@
-"""TensorFlow's operations that only compute: they take and give tensors, variables and tables of the model.
+"""Lists TensorFlow's operations that only compute: they take and give tensors, variables and tables of the model.
 
-The others read, write or map files, use a network, call Python, print, keep queues and data sets, decode formats, or
-end the process. Operations of later versions of TensorFlow are not on the list.
+Other operations read, write or map files, use a network, call Python, print, keep queues and data sets, decode formats,
+or end the process. Operations of later versions of TensorFlow are not on the list.
 """
 
 COMPUTING = frozenset(
@@ -102,5 +102,5 @@ COMPUTING = frozenset(
     if not line.lstrip().startswith("#")
     for name in line.split()
 )
-# In the functions that write and read a checkpoint, which loading a SavedModel does not call.
+# These functions write and read a checkpoint; loading a SavedModel does not call them.
 STORING = COMPUTING | {"DisableCopyOnRead", "MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"}

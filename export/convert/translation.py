@@ -1,23 +1,29 @@
-"""From a traced function to an ONNX model with the parts of tf2onnx, past which the large weights are led.
+"""Translates a traced function to an ONNX model with tf2onnx, and leads large weights past it.
 
-tf2onnx freezes weights into TensorFlow's graph, and copies, serialises and parses that a dozen times before it becomes
-ONNX. Here large weights leave the graph when it is frozen: TensorFlow's optimiser sees parameters in their place, and
-the values come back when constants become ONNX's. That saves half the time, and the limit of 2 GB for one message.
-The matrices of dense layers and embeddings, which nobody folds, stay parameters until the very end: tf2onnx keeps up to
-twenty copies of what it is given.
+tf2onnx freezes weights into TensorFlow's graph, and copies, serialises and parses the graph a dozen times on the way to
+ONNX. Here large weights leave the frozen graph: TensorFlow's optimiser sees parameters instead, and the values come
+back when constants become ONNX's. That saves half of the time, and avoids the limit of 2 GB for one message. The
+matrices of dense layers and embeddings, which no optimisation folds, stay parameters until the end, since tf2onnx keeps
+up to twenty copies of a graph.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .graph import fill
-from .operations import rewritten
+from .graph import replace_entries
+from .operations import rewrite_operations
 
-# In bytes. Vectors stay, since what is computed from them alone is to be folded.
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+    from tensorflow.types.experimental import ConcreteFunction
+
+# In bytes. Vectors are smaller and stay, so that expressions of them can be folded.
 _LARGE, _LARGE_MATRIX = 2**16, 2**20
-# Where a matrix is used as it is: the operations, and which of their inputs it is.
+# These inputs of operations take a matrix as it is.
 _UNCHANGED = {("MatMul", 1), ("GatherV2", 0), ("ResourceGather", 0)}
-# Optimisations of tf2onnx, and the operations without which they find nothing.
+# Some optimisations of tf2onnx find nothing without these operations.
 _ONLY_FOR = {
     "remove_redundant_upsample": ("Upsample", "Resize"),
     "const_dequantize_optimizer": ("DequantizeLinear",),
@@ -27,38 +33,38 @@ _ONLY_FOR = {
 }
 
 
-def translated(concrete: Any, names: dict[str, str], opset: int) -> Any:
-    """Translates a concrete function; what has no translation is logged as an error, and stays in the graph.
+def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -> "ModelProto":
+    """Translates a concrete function; operations without a translation stay in the graph, and an error is logged.
 
     Args:
         concrete: The function.
-        names: What its inputs and outputs are to be called, by the name of the tensor.
+        names: The new names of its inputs and outputs, by the names of the tensors.
         opset: The version of ONNX's operations.
     """
     import tensorflow as tf
     from tf2onnx import tf_loader
 
-    # What was captured comes last: variables, and tensors that a layer holds, which freezing makes constants.
+    # Captured variables and tensors of layers come last; freezing makes them constants.
     given = concrete.inputs[: len(concrete.inputs) - len(concrete.captured_inputs)]
     inputs, outputs = ([tensor.name for tensor in side] for side in (given, concrete.outputs))
     with tf.device("/CPU:0"):
         frozen = tf_loader.convert_variables_to_constants_large_model(concrete)
         frozen = tf_loader.fix_freezing_errors_part2(frozen)
-        values = _take_out(frozen)
-        # What is deleted in a message is freed with the message.
+        values = _extract_weights(frozen)
+        # Deleted parts of a message are freed only with the message.
         frozen = type(frozen).FromString(frozen.SerializeToString())
         with tf.Graph().as_default():
             graph = tf_loader.tf_optimize(inputs, outputs, frozen)
-        matrices = {name: values.pop(name) for name in _matrices(graph, values)}
-        _put_constants_back(graph, values)
+        matrices = {name: values.pop(name) for name in _find_matrices(graph, values)}
+        _restore_constants(graph, values)
         contents = {name: weights.content for name, weights in values.items()}
         inputs = [*inputs, *(f"{name}:0" for name in matrices)]
         try:
             model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=False)
         except Exception:
-            # One of tf2onnx's optimisations failed: with a copy before each, it is left out.
+            # An optimisation of tf2onnx failed; with a copy of the graph before each, it can be left out.
             model = _to_onnx(graph, inputs, outputs, names, opset, contents, careful=True)
-    _give_values(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
+    _add_weights(model.graph, {f"{name}:0": weights for name, weights in matrices.items()})
     return model
 
 
@@ -67,12 +73,12 @@ class _Weights:
     """A large constant of TensorFlow's graph."""
 
     dtype: int
-    shape: Any
+    shape: "TensorShapeProto"
     content: bytes
 
 
-def _take_out(graph: Any) -> dict[str, _Weights]:
-    """Puts parameters in the place of large constants."""
+def _extract_weights(graph: "GraphDef") -> dict[str, _Weights]:
+    """Replaces large constants with parameters, and returns them by name."""
     values = {}
     for node in graph.node:
         if node.op == "Const" and len(content := node.attr["value"].tensor.tensor_content) > _LARGE:
@@ -83,15 +89,15 @@ def _take_out(graph: Any) -> dict[str, _Weights]:
             node.op = "Placeholder"
             del node.attr["value"]
             node.attr["shape"].shape.CopyFrom(shape)
-    # Reading a variable is passing on a constant now; each that stays would be computed in a session of its own.
+    # These nodes only pass constants on, and tf2onnx would compute each in a session of its own.
     passed = {n.name: n.input[0] for n in graph.node if n.op == "Identity" and n.input[0] in values}
     for node in graph.node:
         node.input[:] = [passed.get(name, name) for name in node.input]
     return values
 
 
-def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
-    """Names of the largest constants, of those that every operation takes as they are."""
+def _find_matrices(graph: "GraphDef", values: dict[str, _Weights]) -> list[str]:
+    """Returns the names of the largest constants that every operation takes as they are."""
     present = values.keys() & {node.name for node in graph.node}
     large = {name for name in present if len(values[name].content) > _LARGE_MATRIX}
     for node in graph.node:
@@ -100,10 +106,10 @@ def _matrices(graph: Any, values: dict[str, _Weights]) -> list[str]:
     return sorted(large)
 
 
-def _give_values(graph: Any, matrices: dict[str, _Weights]) -> None:
-    """Makes weights of the parameters that are left, one by one so that none is there twice for long."""
+def _add_weights(graph: "GraphProto", matrices: dict[str, _Weights]) -> None:
+    """Turns the remaining parameters into weights, one by one so that few are in memory twice."""
     parameters = [value for value in graph.input if value.name in matrices]
-    fill(graph.input, [value for value in graph.input if value.name not in matrices])
+    replace_entries(graph.input, [value for value in graph.input if value.name not in matrices])
     for value in parameters:
         weights = matrices.pop(value.name)
         dims = [dim.size for dim in weights.shape.dim]
@@ -111,8 +117,8 @@ def _give_values(graph: Any, matrices: dict[str, _Weights]) -> None:
         graph.initializer.add(name=value.name, data_type=kind, dims=dims, raw_data=weights.content)
 
 
-def _put_constants_back(graph: Any, values: dict[str, _Weights]) -> None:
-    """Makes constants of the other parameters again, without their contents."""
+def _restore_constants(graph: "GraphDef", values: dict[str, _Weights]) -> None:
+    """Turns the other parameters back into constants, without their contents."""
     for node in graph.node:
         if node.name in values:
             node.op = "Const"
@@ -123,14 +129,14 @@ def _put_constants_back(graph: Any, values: dict[str, _Weights]) -> None:
 
 
 def _to_onnx(
-    frozen: Any,
+    frozen: "GraphDef",
     inputs: list[str],
     outputs: list[str],
     names: dict[str, str],
     opset: int,
     contents: dict[str, bytes],
     careful: bool,
-) -> Any:
+) -> "ModelProto":
     import tensorflow as tf
     from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph
@@ -145,9 +151,9 @@ def _to_onnx(
             output_names=outputs,
             const_node_values=contents,
             tensors_to_rename=names,
-            custom_rewriter=[rewritten],
+            custom_rewriter=[rewrite_operations],
         )
-        # Each optimisation copies all weights, also one that finds nothing to do.
+        # Each optimisation copies all weights, even if it finds nothing.
         present = graph.dump_node_statistics()
         needed = {
             name: made

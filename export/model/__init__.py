@@ -1,1 +1,1 @@
-"""What a model takes and gives: its function, signature and example inputs."""
+"""The inputs and outputs of a model: its signature, example inputs, and the function that is exported."""

@@ -1,33 +1,29 @@
-"""The function that is exported: raw input -> preprocessing -> model -> activation, a callable with a signature."""
+"""The function that is exported: raw input -> preprocessing -> model -> activation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import ExportError, in_one_line
-from ..preprocessing import Preprocessing
+from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
-from ..storage.schema import ACTIVATIONS, LAYOUTS, PROBABILITIES
-from .float32 import in_float32
-from .inputs import Raw, bounded, sized, zeros
-from .layout import channels_come_first, check_layout, moved, moved_array, moved_shape
-from .ranges import with_ranges
-from .signature import Input, Signature, distinct, flat_samples, signature_of
-from .tracing import tracing
+from ..storage.schema import Activation, Layout
+from .inputs import RawInput
+from .layout import move_channels, move_shape_channels
+from .signature import Input, Signature
 
-CARRY = "carry"
+if TYPE_CHECKING:
+    import keras
+    from tensorflow import Tensor, TensorSpec
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The output that tells how much each highway block carried: the mean of C(x) for each example and block.
+    """The output with the gates of highway blocks: the mean of C(x) for each example and block.
 
     Attributes:
         output: Its name.
-        layers: The names of the blocks in the order of their calls; a block called twice is named twice.
+        layers: The names of the blocks in the order of their calls; a block that is called twice is named twice.
     """
 
     output: str
@@ -39,59 +35,59 @@ class Gates:
 
 
 @dataclass(frozen=True)
-class Served:
-    """A model together with what surrounds it in the exported graph.
+class Endpoint:
+    """A model with the preprocessing and the activation around it in the exported graph.
 
     Attributes:
         model: The Keras model, computing in float32 (or wider).
         signature: How the model is called.
-        inputs: What the graph takes.
-        outputs: Names of what it gives, that of the gates last.
-        activation: From the model's output to the graph's.
-        channels_move: Whether images at the edge of the graph have their channels where the model has not.
-        channels_first: Whether they come first at the edge of the graph.
-        trained_precision: The dtype policy the model had, where its computation was narrower than float32.
-        gates: How much the highway blocks carry, where the graph tells it.
-        weights_times: The factor by which matrices and kernels are larger than the model's own when it runs.
+        inputs: The inputs of the graph.
+        outputs: The names of the outputs of the graph; the gates come last.
+        activation: The activation after the model, if there is one.
+        moves_channels: Whether the channels of images move at the edge of the graph.
+        channels_first: Whether the channels come first at the edge of the graph.
+        trained_precision: The dtype policy of a model that was trained in less than float32.
+        gates: The output with the gates of highway blocks, if there is one.
+        weight_scale: The factor by which matrices and kernels are larger than the model's own during a run.
     """
 
-    model: Any
+    model: "keras.Model"
     signature: Signature
-    inputs: tuple[Raw, ...]
+    inputs: tuple[RawInput, ...]
     outputs: tuple[str, ...]
-    activation: str | None
-    channels_move: bool
+    activation: Activation | None
+    moves_channels: bool
     channels_first: bool
     trained_precision: str | None
     gates: Gates | None = None
-    weights_times: int = 1
+    weight_scale: int = 1
 
-    def __call__(self, *tensors: Any) -> dict[str, Any]:
-        """Runs on tensors in the order of the inputs, eagerly or traced."""
-        return self.with_logits(*tensors)[0]
+    def __call__(self, *tensors: "Tensor") -> "dict[str, Tensor]":
+        """Runs on tensors in the order of the inputs, eagerly or in a trace."""
+        return self.call_with_logits(*tensors)[0]
 
-    def with_logits(self, *tensors: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Runs on tensors, and also gives the logits of outputs that end in a softmax or sigmoid."""
+    def call_with_logits(self, *tensors: "Tensor") -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+        """Runs on tensors, and also returns the logits of outputs that end in a softmax or sigmoid."""
         from keras import ops
 
         prepared = [
-            self._prepared(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
+            self._prepare(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        with _larger_weights(self.model, self.weights_times):
-            given, carried = self._called(prepared)
+        with _scale_weights(self.model, self.weight_scale):
+            given, carried = self._call_model(prepared)
         if self.activation is not None:
             logits = given
             given = [getattr(ops, self.activation)(y) for y in given]
         else:
-            # Keras's own activations keep them for the losses.
+            # Keras's activations keep the logits for the losses.
             logits = [getattr(y, "_keras_logits", None) for y in given]
-        if self.channels_move:
-            given = [moved(y, last_to_first=self.channels_first) for y in given]
+        if self.moves_channels:
+            given = [move_channels(y, last_to_first=self.channels_first) for y in given]
         known = {name: y for name, y in zip(self.outputs, logits, strict=False) if y is not None}
         return dict(zip(self.outputs, [*given, *carried], strict=True)), known
 
-    def _called(self, prepared: list[Any]) -> tuple[list[Any], list[Any]]:
-        """What the model gives, and what the gates' output holds, if there is one."""
+    def _call_model(self, prepared: "list[Tensor]") -> "tuple[list[Tensor], list[Tensor]]":
+        """Returns the outputs of the model, and that of the gates if there is one."""
         if self.gates is None:
             return list(self.signature.call(self.model, prepared).values()), []
         from keras import ops
@@ -103,142 +99,71 @@ class Served:
         carried = [ops.mean(carry, axis=tuple(range(1, len(carry.shape)))) for _, _, carry in gates]
         return given, [ops.stack(carried, axis=1)]
 
-    def _prepared(self, raw: Raw, own: Input, x: Any) -> Any:
+    def _prepare(self, raw: RawInput, own: Input, x: "Tensor") -> "Tensor":
         from keras import ops
 
         if raw.preprocessing is not None and not raw.preprocessing.is_identity:
             x = raw.preprocessing.apply(x, ops.cast)
-        if self.channels_move:
-            x = moved(x, last_to_first=not self.channels_first)
+        if self.moves_channels:
+            x = move_channels(x, last_to_first=not self.channels_first)
         return ops.cast(x, own.dtype)
 
     @property
-    def answers(self) -> tuple[str, ...]:
-        """Names of the outputs that are the model's own."""
+    def model_outputs(self) -> tuple[str, ...]:
+        """The names of the outputs without the gates."""
         return self.outputs if self.gates is None else self.outputs[:-1]
 
     @property
     def output_shapes(self) -> list[tuple[int | None, ...]]:
-        """Shapes of the outputs, None where they are dynamic."""
+        """The shapes of the outputs; dynamic sizes are None."""
         own = self.signature.output_shapes
         carried = [] if self.gates is None else [(None, len(self.gates.layers))]
-        return [*(moved_shape(shape, self.channels_first) if self.channels_move else shape for shape in own), *carried]
+        return [
+            *(move_shape_channels(shape, self.channels_first) if self.moves_channels else shape for shape in own),
+            *carried,
+        ]
 
     @property
-    def layout(self) -> str | None:
-        """Where images have their channels at the edge of the graph, if it takes any."""
+    def layout(self) -> Layout | None:
+        """The axis of the channels at the edge of the graph; None if it takes no images."""
         if not any(len(raw.shape) > 3 for raw in self.inputs):
             return None
         return "nchw" if self.channels_first else "nhwc"
 
-    def tensor_specs(self) -> list[Any]:
+    def tensor_specs(self) -> "list[TensorSpec]":
         """Returns a tf.TensorSpec for each raw input."""
         import tensorflow as tf
 
         return [tf.TensorSpec(raw.shape, raw.dtype, name=raw.name) for raw in self.inputs]
 
-    def numpy(self, batch: Batch) -> Batch:
-        """Runs on a batch, layer by layer and without tracing: what every other form is compared with."""
-        return self.numpy_with_logits(batch)[0]
+    def run(self, batch: Batch) -> Batch:
+        """Runs on a batch, layer by layer and without tracing; every other form is compared with this."""
+        return self.run_with_logits(batch)[0]
 
-    def numpy_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
-        """Runs on a batch likewise, and also gives the logits that are known."""
+    def run_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Runs on a batch likewise, and also returns the known logits."""
         try:
-            return self.computed(batch)
-        except Exception as error:  # Whatever the model's own code raises.
+            return self.compute(batch)
+        except Exception as error:  # The model's own code may raise anything.
             shapes = ", ".join(f"{name} {x.shape}" for name, x in batch.items())
             raise ExportError(
-                f"Expected a model that runs on {shapes}. "
-                f"Received: {self.model.name}, which raised {in_one_line(error)}"
+                f"Expected a model that runs on {shapes}. Received: {self.model.name}, which raised {error_line(error)}"
             ) from error
 
-    def computed(self, batch: Batch) -> tuple[Batch, Batch]:
-        """The same, without turning errors of the model's own code into an ExportError."""
+    def compute(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Runs on a batch likewise, but does not turn errors of the model's own code into an ExportError."""
         import tensorflow as tf
 
-        # On a GPU TensorFlow may use TF32, which is coarser than what is to be proven.
+        # On a GPU TensorFlow may use TF32, which is coarser than the tolerances.
         with tf.device("/CPU:0"):
-            given = self.with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
+            given = self.call_with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
             outputs, logits = ({name: y.numpy() for name, y in side.items()} for side in given)
             return outputs, logits
 
 
-def served(
-    model: Any,
-    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
-    activation: str | None = None,
-    layout: str | None = None,
-    samples: Any = None,
-) -> Served:
-    """Surrounds a model with preprocessing and activation.
-
-    Args:
-        model: A Keras model.
-        preprocessing: Put before a model with one input.
-        activation: Put after a model with one output.
-        layout: Where the channels of images are at the edge of the graph.
-        samples: Raw inputs; a model that does not say what it takes is built on them, and where dimensions are dynamic
-            they give the size that is tried.
-
-    Raises:
-        ExportError: If it is not known what the model takes, or it does not run on TensorFlow.
-        ValueError: If an argument is not usable, or no size is found that the model takes.
-    """
-    import keras
-    from keras import tree
-
-    if keras.config.backend() != "tensorflow":
-        raise ExportError(f"Expected Keras to run on the TensorFlow backend. Received: {keras.config.backend()}")
-    if not isinstance(model, keras.Model):
-        raise ExportError(f"Expected a keras.Model. Received: {type(model).__name__}")
-    for name, value, known in (("activation", activation, ACTIVATIONS), ("layout", layout, LAYOUTS)):
-        if value not in known:
-            raise ValueError(f"Expected {name} to be one of {known}. Received: {name}={value!r}")
-    if not (preprocessing is None or isinstance(preprocessing, Preprocessing)):
-        preprocessing = Preprocessing.from_dict(preprocessing)
-    given = samples
-    if preprocessing is not None and samples is not None:
-        named = isinstance(samples, Mapping)
-        samples = {n: preprocessing.apply(x) for n, x in samples.items()} if named else preprocessing.apply(samples)
-    if samples is not None and layout is not None and channels_come_first(model) != (layout == "nchw"):
-        samples = tree.map_structure(lambda x: moved_array(np.asarray(x), last_to_first=layout == "nhwc"), samples)
-    signature = signature_of(model, samples)
-    counts = len(signature.inputs), len(signature.outputs)
-    if preprocessing is not None and counts[0] != 1:
-        raise ValueError(f"Expected one input to preprocess. Received: {model.name} with {counts[0]} inputs")
-    if activation is not None and counts[1] != 1:
-        raise ValueError(f"Expected one output for an activation. Received: {model.name} with {counts[1]} outputs")
-    check_layout(model, signature.inputs, layout)
-    # Once it is built, a model may show more than before.
-    own_first = channels_come_first(model)
-    first = own_first if layout is None else layout == "nchw"
-    moves = first != own_first
-    float_model, trained_precision = in_float32(model)
-    function = Served(
-        model=float_model,
-        signature=signature,
-        inputs=tuple(_raw(own, preprocessing, moves, first) for own in signature.inputs),
-        outputs=(PROBABILITIES,) if activation else signature.outputs,
-        activation=activation,
-        channels_move=moves,
-        channels_first=first,
-        trained_precision=trained_precision,
-    )
-    return _with_inputs_to_try(function, flat_samples(signature, given))
-
-
-def _with_inputs_to_try(function: Served, known: Batch | None) -> Served:
-    """Adds the sizes and ranges that the model takes, with which inputs are drawn."""
-    function = replace(function, inputs=sized(function.inputs, known, function.computed))
-    _check_any_batch(function)
-    with tracing(function):
-        function = replace(function, inputs=with_ranges(function))
-    return replace(function, inputs=bounded(function.inputs, known, function.computed))
-
-
 @contextmanager
-def _larger_weights(model: Any, times: int) -> Iterator[None]:
-    """Runs a model with larger weights; its own stay as they are."""
+def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
+    """Runs a model with larger weights, and leaves its own as they are."""
     import keras
 
     if times == 1:
@@ -247,50 +172,3 @@ def _larger_weights(model: Any, times: int) -> Iterator[None]:
     large = [w for w in model.variables if keras.backend.is_float_dtype(w.dtype) and len(w.shape) > 1]
     with keras.StatelessScope(state_mapping=[(w, keras.ops.multiply(w.value, times)) for w in large]):
         yield
-
-
-def with_gates(function: Served) -> Served:
-    """Adds the output that tells how much each highway block carried.
-
-    Raises:
-        ValueError: If the model runs no highway block.
-    """
-    from keras_skip.highway import recorded_gates
-
-    with recorded_gates() as gates:
-        function.numpy(zeros(function.inputs))
-    names = (*(raw.name for raw in function.inputs), *function.outputs)
-    output = distinct([*names, CARRY])[-1]
-    layers = tuple(block.name for block, _, _ in gates)
-    return replace(function, outputs=(*function.outputs, output), gates=Gates(output, layers))
-
-
-def raw_samples(function: Served, samples: Any) -> Batch | None:
-    """Samples by the name of their input."""
-    return flat_samples(function.signature, samples)
-
-
-def _raw(own: Input, preprocessing: Preprocessing | None, moves: bool, first: bool) -> Raw:
-    shape = moved_shape(own.shape, first) if moves else own.shape
-    return Raw(own.name, shape, own.dtype if preprocessing is None else preprocessing.dtype, preprocessing)
-
-
-def _check_any_batch(function: Served) -> None:
-    """Raises an ExportError for a model that keeps a state, or takes only batches of one size."""
-    model = function.model
-    stateful = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False) is True]
-    if stateful:
-        raise ExportError(
-            f"Expected a model that keeps nothing from one batch for the next. Received: {model.name}, whose "
-            f"{', '.join(stateful)} is stateful"
-        )
-    sizes = {tensor.shape[0] for tensor in getattr(model, "inputs", None) or [] if tensor.shape} - {None}
-    for size in sizes:
-        batch = {name: np.zeros((size + 1, *x.shape[1:]), x.dtype) for name, x in zeros(function.inputs).items()}
-        try:
-            function.computed(batch)
-        except Exception as error:  # Whatever the model's own code raises.
-            raise ExportError(
-                f"Expected a model that takes batches of any size. Received: {model.name}, made for batches of {size} "
-                f"({in_one_line(error)})"
-            ) from error

@@ -1,24 +1,27 @@
-"""A model that computes in half precision, made again in float32 with the same weights.
+"""Copies a model that computes in half precision to float32, with the same weights.
 
-Under a mixed policy the weights are float32 already, so that nothing is rounded here. ONNX could not hold the original:
-the converter silently writes bfloat16 as float16, which has another range.
+The weights of a mixed policy are float32 already, so nothing is rounded. ONNX cannot hold the original: the converter
+silently writes bfloat16 as float16, which has another range.
 
-What was set on a layer after it was made is in neither its config nor its weights; plain values of attributes, tensors
-and functions are copied too. Whoever exports compares the copy with the original: an object of another kind may differ.
+Neither the config nor the weights hold attributes that were set on a layer later, so plain values, tensors and
+functions are copied too. The export compares the copy with the original, because objects of other kinds may differ.
 """
 
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ExportError, in_one_line
+from ..errors import ExportError, error_line
+
+if TYPE_CHECKING:
+    import keras
 
 _HALF = ("bfloat16", "float16")
 
 
-def in_float32(model: Any) -> tuple[Any, str | None]:
-    """Returns the model itself, or a float32 copy and the policy's name where a layer computes in half precision.
+def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]":
+    """Returns a model as it is, or a float32 copy and the policy's name if a layer computes in half precision.
 
     Raises:
         ExportError: If the copy cannot be made from the model's config.
@@ -31,13 +34,13 @@ def in_float32(model: Any) -> tuple[Any, str | None]:
     default = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("float32")
-        copy = keras.saving.deserialize_keras_object(_widened(_config(model)), safe_mode=False)
+        copy = keras.saving.deserialize_keras_object(_widen_config(_read_config(model)), safe_mode=False)
         copy.set_weights(model.get_weights())
         _copy_attributes(model, copy)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ExportError(
-            "Expected a model that can be made again in float32 from its config. "
-            f"Received: {model.name} with policy {policy} ({in_one_line(error)})"
+            "Expected a model that its config can copy to float32. "
+            f"Received: {model.name} with policy {policy} ({error_line(error)})"
         ) from error
     finally:
         keras.config.set_dtype_policy(default)
@@ -46,25 +49,25 @@ def in_float32(model: Any) -> tuple[Any, str | None]:
     return copy, policy
 
 
-def _copy_attributes(model: Any, copy: Any) -> None:
-    """Copies plain values that were set on the original's layers, and are in no config or weights."""
+def _copy_attributes(model: "keras.Model", copy: "keras.Model") -> None:
+    """Copies plain values that were set on the original's layers and are in neither config nor weights."""
     import keras
 
-    # Attributes of every layer are Keras's own.
+    # Keras itself sets the attributes that every layer has.
     own = {*vars(keras.layers.Layer()), *vars(keras.Model())}
     layers, copies = model._flatten_layers(), copy._flatten_layers()
     for layer, other in zip(layers, copies, strict=True):
         for name in vars(layer).keys() - own:
-            value = _wide(vars(layer)[name])
-            if value is not _OTHER and not _equal(value, _wide(vars(other).get(name, _OTHER))):
+            value = _widen(vars(layer)[name])
+            if value is not _OTHER and not _equal(value, _widen(vars(other).get(name, _OTHER))):
                 setattr(other, name, value)
 
 
 _OTHER = object()
 
 
-def _wide(value: Any) -> Any:
-    """A value that can be copied, in float32 where it is of half precision; a mark for any other."""
+def _widen(value: Any) -> Any:
+    """Returns a value that can be copied, with half precision as float32; a mark for any other value."""
     import tensorflow as tf
 
     if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):
@@ -72,17 +75,17 @@ def _wide(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.astype("float32") if value.dtype.name in _HALF else value
     if isinstance(value, (list, tuple)):
-        parts = [_wide(part) for part in value]
+        parts = [_widen(part) for part in value]
         return _OTHER if any(part is _OTHER for part in parts) else tuple(parts) if isinstance(value, tuple) else parts
     if isinstance(value, dict):
-        entries = {key: _wide(part) for key, part in value.items()}
+        entries = {key: _widen(part) for key, part in value.items()}
         return _OTHER if any(part is _OTHER for part in entries.values()) else entries
     if isinstance(value, FunctionType):
         # A function's closure may hold a layer of the original.
         return value if value.__closure__ is None else _OTHER
     # A name of half precision belongs to the policy.
     plain = value is None or isinstance(value, (bool, int, float, complex, str))
-    return value if plain and not _narrow(value) else _OTHER
+    return value if plain and not _is_half_name(value) else _OTHER
 
 
 def _equal(value: Any, other: Any) -> bool:
@@ -95,11 +98,11 @@ def _equal(value: Any, other: Any) -> bool:
     return other is not _OTHER and bool(np.array_equal(value, other))
 
 
-def _is_half(layer: Any) -> bool:
+def _is_half(layer: "keras.Layer") -> bool:
     return layer.dtype_policy.compute_dtype in _HALF
 
 
-def _config(model: Any) -> dict[str, Any]:
+def _read_config(model: "keras.Model") -> dict[str, Any]:
     import keras
 
     config = keras.saving.serialize_keras_object(model)
@@ -108,15 +111,15 @@ def _config(model: Any) -> dict[str, Any]:
     return config
 
 
-def _widened(config: Any) -> Any:
+def _widen_config(config: Any) -> Any:
     if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and _narrow(config["config"]["name"]):
+        if config.get("class_name") == "DTypePolicy" and _is_half_name(config["config"]["name"]):
             return {**config, "config": {**config["config"], "name": "float32"}}
-        return {k: "float32" if k == "dtype" and _narrow(v) else _widened(v) for k, v in config.items()}
+        return {k: "float32" if k == "dtype" and _is_half_name(v) else _widen_config(v) for k, v in config.items()}
     if isinstance(config, (list, tuple)):
-        return type(config)(_widened(v) for v in config)
+        return type(config)(_widen_config(v) for v in config)
     return config
 
 
-def _narrow(name: Any) -> bool:
+def _is_half_name(name: Any) -> bool:
     return isinstance(name, str) and name.removeprefix("mixed_") in _HALF

@@ -1,7 +1,4 @@
-"""Inputs to compare on: random ones in several batch sizes, and real ones cut into such batches.
-
-A batch is a dict from the name of an input to its array; the first axis counts examples.
-"""
+"""Makes inputs for comparisons: random ones in several batch sizes, and real ones split into such batches."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,37 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import in_one_line
+from ..errors import error_line
 from ..preprocessing import Preprocessing
 from ..storage.arrays import Batch
 
 Shape = tuple[int | None, ...]
 
-# The sizes of dynamic dimensions that are tried until the model takes one.
+# These sizes of dynamic dimensions are tried until the model takes one.
 _FIRST_SIZES = (32, 64, 128, 256, 8)
-# The bounds that are tried likewise for integers of unknown range, on this many examples.
+# These bounds are tried likewise for integers of unknown range, on this many examples.
 _BOUNDS, _TRIED = ((-9, 9), (0, 9), (0, 1)), 8
-# The second size, from the first one and the place of the dimension: odd sizes and different dimensions, if the model
-# takes them.
-Grown = Callable[[int, int], int]
-_ODD: Grown = lambda size, place: size + 9 + 4 * place  # noqa: E731
-_MULTIPLE: Grown = lambda size, place: size * (2, 1, 3, 4)[place % 4]  # noqa: E731
+# The second size of a dimension depends on the first one and its index, so that sizes are odd and differ.
+Growth = Callable[[int, int], int]
+_ODD: Growth = lambda size, index: size + 9 + 4 * index  # noqa: E731
+_MULTIPLE: Growth = lambda size, index: size * (2, 1, 3, 4)[index % 4]  # noqa: E731
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawInput:
     """One input of the exported graph.
 
     Attributes:
         name: Its name.
-        shape: None where it is dynamic; the batch always is.
+        shape: Its shape; dynamic sizes are None, as that of the batch always is.
         dtype: Its type.
-        preprocessing: What its values mean, if the graph begins with it.
-        bounds: The smallest and the largest integer that are drawn, if that is known.
+        preprocessing: The preprocessing of its values, if there is any.
+        bounds: The smallest and the largest integer to draw, if they are known.
         is_index: Whether integers are looked up in a table, which gave the bounds.
-        normal: The mean and standard deviation with which to draw floats, if they are known: arrays that fit the input.
-        sizes: Where dimensions are dynamic, the shape of an example that the model takes, and of a second one if there
-            is any.
+        normal: The mean and standard deviation with which to draw floats, if they are known; both fit the input.
+        sizes: The shapes of one or two examples that the model takes, if dimensions are dynamic.
     """
 
     name: str
@@ -55,44 +50,44 @@ class Raw:
     sizes: tuple[tuple[int, ...], ...] = ()
 
     def example(self, which: int = 0) -> tuple[int, ...]:
-        """The shape of one example; of a larger one for -1."""
+        """Returns the shape of an example; -1 gives a larger one."""
         return self.sizes[which] if self.sizes else tuple(size for size in self.shape[1:] if size is not None)
 
     @classmethod
-    def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "Raw":
+    def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "RawInput":
         """Reads an input of artifact.json."""
         raw = None if preprocessing is None else Preprocessing.from_dict(preprocessing)
         return cls(declared["name"], tuple(declared["shape"]), declared["dtype"], raw)
 
 
-def examples(batch: Batch) -> int:
+def count_examples(batch: Batch) -> int:
     """Counts the examples of a batch."""
     return len(next(iter(batch.values())))
 
 
-def cut(batch: Batch, size: int) -> list[Batch]:
-    """Cuts a batch into smaller ones; the last may be smaller still."""
-    return [{name: x[i : i + size] for name, x in batch.items()} for i in range(0, examples(batch), size)]
+def split_batch(batch: Batch, size: int) -> list[Batch]:
+    """Splits a batch into parts of a size; the last may be smaller."""
+    return [{name: x[i : i + size] for name, x in batch.items()} for i in range(0, count_examples(batch), size)]
 
 
-def random_inputs(
-    inputs: Sequence[Raw], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
+def draw_inputs(
+    inputs: Sequence[RawInput], batch_sizes: Sequence[int], seed: int, like: Batch | None = None
 ) -> dict[str, Batch]:
-    """Draws raw inputs: floats so that the network sees a standard normal, integers from the range of its tables.
+    """Draws raw inputs: floats that are standard normal for the network, and integers within the size of its tables.
 
-    Other integers are drawn from the range of real ones, and without those bytes from all 256 values.
+    Other integers are drawn from the range of real inputs. Without those, bytes are drawn from all 256 values.
 
     Args:
-        inputs: What the graph takes.
-        batch_sizes: One batch of each.
-        seed: Of the generator.
+        inputs: The inputs of the graph.
+        batch_sizes: The sizes of the batches.
+        seed: The seed of the generator.
         like: Real inputs, which give integers their range.
 
     Returns:
         Batches by name.
 
     Raises:
-        ValueError: If the range of integers wider than a byte is not known.
+        ValueError: If the range of integers wider than a byte is unknown.
     """
     generator = np.random.default_rng(seed)
     known = like or {}
@@ -107,89 +102,91 @@ def random_inputs(
     return batches
 
 
-def real_inputs(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, Batch]:
-    """Cuts samples into consecutive batches, the sizes taking turns until every sample has its place."""
+def split_samples(samples: Batch | None, batch_sizes: Sequence[int]) -> dict[str, Batch]:
+    """Splits samples into consecutive batches, whose sizes take turns until no sample is left."""
     batches: dict[str, Batch] = {}
     if samples is None:
         return batches
     start, sizes = 0, cycle(batch_sizes)
-    while start < examples(samples):
+    while start < count_examples(samples):
         size = next(sizes)
         batch = {name: x[start : start + size] for name, x in samples.items()}
-        batches[f"real {start} to {start + examples(batch) - 1}, batch {examples(batch)}"] = batch
-        start += examples(batch)
+        batches[f"real {start} to {start + count_examples(batch) - 1}, batch {count_examples(batch)}"] = batch
+        start += count_examples(batch)
     return batches
 
 
-def zeros(inputs: Sequence[Raw]) -> Batch:
-    """Makes a batch that is valid whatever its values mean."""
+def make_zeros(inputs: Sequence[RawInput]) -> Batch:
+    """Makes a batch of zeros, which are valid for every kind of input."""
     return {raw.name: np.zeros((2, *raw.example()), raw.dtype) for raw in inputs}
 
 
-def sized(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
-    """Finds sizes for dynamic dimensions that a model takes: not every size fits one that halves and doubles images.
+def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
+    """Finds sizes of dynamic dimensions that a model takes: one that halves images does not take every size.
 
     Args:
-        inputs: What the graph takes.
+        inputs: The inputs of the graph.
         known: Real inputs, which give the first size.
         run: Runs the model on a batch.
 
     Raises:
-        ValueError: If the model takes none of those that are tried.
+        ValueError: If the model takes none of the sizes that are tried.
     """
     inputs = tuple(inputs)
     if not any(None in raw.shape[1:] for raw in inputs):
         return inputs
     failures: list[Exception] = []
-    tried = _first_shapes(inputs, known)
+    tried = _list_first_shapes(inputs, known)
     for first in tried:
         try:
-            run(zeros(found := _of_sizes(inputs, first)))
-        except Exception as error:  # Whatever the model's own code raises.
+            run(make_zeros(found := _set_sizes(inputs, first)))
+        except Exception as error:  # The model's own code may raise anything.
             failures.append(error)
             continue
-        for second in _second_shapes(inputs, first):
+        for second in _list_second_shapes(inputs, first):
             with suppress(Exception):
-                run(zeros(_of_sizes(inputs, second)))
-                return _of_sizes(inputs, first, second)
+                run(make_zeros(_set_sizes(inputs, second)))
+                return _set_sizes(inputs, first, second)
         return found
     shapes = "; ".join(", ".join(map(str, shape.values())) for shape in tried)
     raise ValueError(
-        f"Expected samples= of a size that the model takes. Received: {shapes} ({in_one_line(failures[0])})"
+        f"Expected samples= of a size that the model takes. Received: {shapes} ({error_line(failures[0])})"
     ) from failures[0]
 
 
-def bounded(inputs: Sequence[Raw], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[Raw, ...]:
-    """Finds bounds that the model takes for integers whose range neither real inputs nor the graph show."""
+def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
+    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range."""
     inputs = tuple(inputs)
-    open_ones = [raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide(np.dtype(raw.dtype))]
-    for bounds in _BOUNDS if open_ones else ():
-        found = tuple(replace(raw, bounds=bounds) if raw.name in open_ones else raw for raw in inputs)
-        with suppress(Exception):  # Whatever the model's own code raises.
-            for batch in random_inputs(found, (_TRIED,), 0).values():
+    unknown = [
+        raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide_integer(np.dtype(raw.dtype))
+    ]
+    for bounds in _BOUNDS if unknown else ():
+        found = tuple(replace(raw, bounds=bounds) if raw.name in unknown else raw for raw in inputs)
+        with suppress(Exception):  # The model's own code may raise anything.
+            for batch in draw_inputs(found, (_TRIED,), 0).values():
                 run(batch)
             return found
     return inputs
 
 
-def _is_wide(dtype: np.dtype) -> bool:
+def _is_wide_integer(dtype: np.dtype) -> bool:
     return dtype.kind in "iu" and dtype.itemsize > 1
 
 
-def recorded_sizes(inputs: Sequence[Raw], batches: Iterable[Batch]) -> tuple[Raw, ...]:
-    """Gives inputs the sizes that batches of them have: the first, and one that is different."""
+def set_recorded_sizes(inputs: Sequence[RawInput], batches: Iterable[Batch]) -> tuple[RawInput, ...]:
+    """Gives inputs the sizes that batches of them have: the first size, and one that differs."""
     shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
-    return _of_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
+    return _set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
-def check_raw(batch: Batch, inputs: Sequence[Raw]) -> None:
-    """Raises a ValueError unless a batch is raw input: names, shapes and types, at least one example, equally many."""
+def check_inputs(batch: Batch, inputs: Sequence[RawInput]) -> None:
+    """Raises a ValueError unless a batch has the names, shapes and types of inputs, and at least one example."""
     names = [raw.name for raw in inputs]
     if sorted(batch) != sorted(names):
         raise ValueError(f"Expected the inputs {', '.join(names)}. Received: {', '.join(batch) or 'none'}")
     for raw in inputs:
         x = batch[raw.name]
-        # With a single input there is nothing to tell apart.
+        # A single input needs no name in the message.
         of = f" {raw.name}" if len(names) > 1 else ""
         fits = x.ndim == len(raw.shape) and all(
             n is None or n == size for n, size in zip(raw.shape, x.shape, strict=True)
@@ -201,50 +198,55 @@ def check_raw(batch: Batch, inputs: Sequence[Raw]) -> None:
             raise ValueError(f"Expected input{of} of dtype {raw.dtype}. Received: dtype {x.dtype}")
     counts = {name: len(x) for name, x in batch.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError(f"Expected as many examples of each input. Received: {counts}")
+        raise ValueError(f"Expected the same number of examples of each input. Received: {counts}")
 
 
-def _first_shapes(inputs: Sequence[Raw], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
-    """The shapes of an example that are tried, by the name of the input."""
+def _list_first_shapes(inputs: Sequence[RawInput], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
+    """Returns the shapes of an example to try, by the name of the input."""
     if known and all(known[raw.name].ndim == len(raw.shape) for raw in inputs):
         return [{raw.name: known[raw.name].shape[1:] for raw in inputs}]
-    return [{raw.name: _at(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
+    return [{raw.name: _example_shape(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
 
 
-def _second_shapes(inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Larger shapes: all dynamic dimensions of different sizes, then those of each input, then of equal ones."""
+def _list_second_shapes(
+    inputs: Sequence[RawInput], first: Mapping[str, tuple[int, ...]]
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Yields larger shapes: dimensions that all differ, then that differ within an input, then that are equal."""
     dynamic = [(raw.name, axis) for raw in inputs for axis, n in enumerate(raw.shape[1:]) if n is None]
-    apart = {dimension: place for place, dimension in enumerate(dynamic)}
+    apart = {dimension: index for index, dimension in enumerate(dynamic)}
     within = {(name, axis): [d for d in dynamic if d[0] == name].index((name, axis)) for name, axis in dynamic}
     alike = dict.fromkeys(dynamic, 0)
     tried: list[dict[str, tuple[int, ...]]] = []
-    for grown in (_ODD, _MULTIPLE):
-        for places in (apart, within):
-            tried.append(_grown(inputs, first, grown, places))
-    for grown in (_ODD, _MULTIPLE):
-        tried.append(_grown(inputs, first, grown, alike))
+    for growth in (_ODD, _MULTIPLE):
+        for indices in (apart, within):
+            tried.append(_grow(inputs, first, growth, indices))
+    for growth in (_ODD, _MULTIPLE):
+        tried.append(_grow(inputs, first, growth, alike))
     yield from (shape for i, shape in enumerate(tried) if shape not in tried[:i] and shape != first)
 
 
-def _grown(
-    inputs: Sequence[Raw], first: Mapping[str, tuple[int, ...]], grown: Grown, places: Mapping[tuple[str, int], int]
+def _grow(
+    inputs: Sequence[RawInput],
+    first: Mapping[str, tuple[int, ...]],
+    growth: Growth,
+    indices: Mapping[tuple[str, int], int],
 ) -> dict[str, tuple[int, ...]]:
     def size(name: str, axis: int, before: int) -> int:
-        return grown(before, places[name, axis]) if (name, axis) in places else before
+        return growth(before, indices[name, axis]) if (name, axis) in indices else before
 
     return {raw.name: tuple(size(raw.name, axis, n) for axis, n in enumerate(first[raw.name])) for raw in inputs}
 
 
-def _at(raw: Raw, sizes: Sequence[int]) -> tuple[int, ...]:
-    """The shape of an example whose dynamic dimensions are of these sizes."""
+def _example_shape(raw: RawInput, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape of an example whose dynamic dimensions have these sizes."""
     return tuple(size if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
 
 
-def _of_sizes(inputs: Sequence[Raw], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[Raw, ...]:
+def _set_sizes(inputs: Sequence[RawInput], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[RawInput, ...]:
     return tuple(replace(raw, sizes=tuple(shape[raw.name] for shape in shapes)) for raw in inputs)
 
 
-def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like: np.ndarray | None) -> np.ndarray:
+def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: RawInput, like: np.ndarray | None) -> np.ndarray:
     dtype = np.dtype(raw.dtype)
     if dtype.kind == "f":
         drawn = generator.standard_normal(shape)
@@ -254,18 +256,18 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: Raw, like
             mean, std = raw.normal
             drawn = mean + std * drawn
         return drawn.astype(dtype)
-    low, high = (0, 1) if dtype.kind == "b" else _bounds(raw, dtype, like)
+    low, high = (0, 1) if dtype.kind == "b" else _integer_bounds(raw, dtype, like)
     if raw.is_index:
-        return _spread(generator, low, high, shape).astype(dtype)
+        return _draw_indices(generator, low, high, shape).astype(dtype)
     drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
     if (low, high) == (0, 1) and not raw.is_index and shape[-1] > 1:
-        # Models are not made for a mask that leaves nothing.
+        # Models are not made for a mask that hides everything.
         drawn[..., 0] = 1
     return drawn.astype(dtype)
 
 
-def _spread(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Integers spread evenly between bounds, and including both bounds if there is room."""
+def _draw_indices(generator: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Draws integers evenly between bounds, and includes both bounds if there is room."""
     count = math.prod(shape)
     edges = low + np.arange(count) * (high - low + 1) / count
     drawn = np.floor(edges + generator.random(count) * (high - low + 1) / count).astype("int64")
@@ -273,8 +275,8 @@ def _spread(generator: np.random.Generator, low: int, high: int, shape: tuple[in
     return generator.permutation(np.clip(drawn, low, high)).reshape(shape)
 
 
-def _bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
-    """The smallest and the largest integer of an input."""
+def _integer_bounds(raw: RawInput, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
+    """Returns the smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds
     if like is not None:
@@ -286,5 +288,5 @@ def _bounds(raw: Raw, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, in
     if dtype.itemsize == 1:
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     raise ValueError(
-        f"Expected samples=, which show the range of integers. Received: {raw.name} of dtype {raw.dtype}, no samples"
+        f"Expected samples= that show the range of integers. Received: {raw.name} of dtype {raw.dtype}, and no samples"
     )

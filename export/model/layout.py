@@ -1,34 +1,41 @@
-"""The place of the channels of images, in a model and at the edge of the exported graph."""
+"""Finds and moves the channels of images, in a model and at the edge of the exported graph."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..storage.schema import Layout
+from .signature import Input, Shape
 
-def _formats(model: Any) -> set[Any]:
+if TYPE_CHECKING:
+    import keras
+    from tensorflow import Tensor
+
+
+def _find_formats(model: "keras.Model") -> set[str]:
     found = {getattr(layer, "data_format", None) for layer in model._flatten_layers()}
-    return found & {"channels_first", "channels_last"}
+    return {"channels_first", "channels_last"} & found
 
 
-def channels_come_first(model: Any) -> bool:
-    """Whether a model has the channels of images first."""
+def is_channels_first(model: "keras.Model") -> bool:
+    """Whether the channels of images come first in a model."""
     import keras
 
-    formats = _formats(model)
+    formats = _find_formats(model)
     return (formats.pop() if len(formats) == 1 else keras.config.image_data_format()) == "channels_first"
 
 
-def check_layout(model: Any, inputs: Sequence[Any], layout: str | None) -> None:
+def check_layout(model: "keras.Model", inputs: Sequence[Input], layout: Layout | None) -> None:
     """Raises a ValueError if a model cannot be given a layout."""
     if layout is not None and not any(len(own.shape) > 3 for own in inputs):
         raise ValueError(f"Expected a model of images for a layout. Received: {model.name} with {inputs}")
-    if layout is not None and len(_formats(model)) > 1:
+    if layout is not None and len(_find_formats(model)) > 1:
         raise ValueError(f"Expected a model with one data format for a layout. Received: {model.name} with both")
 
 
-def moved(x: Any, last_to_first: bool) -> Any:
-    """An image or a volume with its channels at the other end; anything else as it is."""
+def move_channels(x: "Tensor", last_to_first: bool) -> "Tensor":
+    """Moves the channels of images and volumes to the other end; other tensors stay as they are."""
     from keras import ops
 
     rank = len(x.shape)
@@ -38,15 +45,15 @@ def moved(x: Any, last_to_first: bool) -> Any:
     return ops.transpose(x, (0, rank - 1, *spatial) if last_to_first else (0, *spatial, 1))
 
 
-def moved_array(x: np.ndarray, last_to_first: bool) -> np.ndarray:
-    """`moved` for an array."""
+def move_array_channels(x: np.ndarray, last_to_first: bool) -> np.ndarray:
+    """Moves the channels of an array likewise."""
     if x.ndim < 4:
         return x
     return np.moveaxis(x, -1, 1) if last_to_first else np.moveaxis(x, 1, -1)
 
 
-def moved_shape(shape: Any, last_to_first: bool) -> tuple[int | None, ...]:
-    """`moved` for a shape."""
+def move_shape_channels(shape: Shape, last_to_first: bool) -> Shape:
+    """Moves the channels of a shape likewise."""
     if len(shape) < 4:
         return shape
     return (shape[0], shape[-1], *shape[1:-1]) if last_to_first else (shape[0], *shape[2:], shape[1])

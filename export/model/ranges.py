@@ -1,21 +1,31 @@
-"""Reads the values that a model's inputs are made for off its traced graph.
+"""Finds the ranges of a model's inputs in its traced graph.
 
-Integers that pick rows of a table, or become one-hot, stay below its size: each input below the smallest of its own
-tables. If constants scale and shift floats first, as in Rescaling and Normalization, these are drawn so that the result
-is standard normal. Ranges that the graph does not show stay unknown.
+Integers that pick rows of tables, or become one-hot, stay below the size of the smallest table. If constants first
+scale and shift floats, as in Rescaling and Normalization, the floats are drawn so that the result is standard normal.
+Ranges that the graph does not show stay unknown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .inputs import Raw
+from .inputs import RawInput
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.eager.wrap_function import WrappedFunction
+
+    from .endpoint import Endpoint
 
 # Operations that pass values on unchanged.
 _SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
-_AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+# A factor and an addend.
+Affine = tuple[np.ndarray | float, np.ndarray | float]
+Step = tuple["tf.Tensor", Affine]
+_AFFINE: dict[str, Callable[[np.ndarray, bool], Affine]] = {
     "Mul": lambda constant, first: (constant, 0.0),
     "RealDiv": lambda constant, first: (1 / constant, 0.0) if first else (np.nan, np.nan),
     "AddV2": lambda constant, first: (1.0, constant),
@@ -24,31 +34,31 @@ _AFFINE: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
 _STEPS = 6
 
 
-def with_ranges(function: Any) -> tuple[Raw, ...]:
-    """The inputs of a served function, with the ranges that its graph shows."""
-    inputs = function.inputs
-    if not any(_is_open(raw, function.model) for raw in inputs):
+def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
+    """Returns the inputs of an endpoint with the ranges that its graph shows."""
+    inputs = endpoint.inputs
+    if not any(_is_open(raw, endpoint.model) for raw in inputs):
         return inputs
     import tensorflow as tf
 
     with tf.device("/CPU:0"):
-        wrapped = tf.compat.v1.wrap_function(function.__call__, function.tensor_specs())
+        wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
     graph = wrapped.graph
     tensors = {raw.name: graph.get_tensor_by_name(f"{raw.name}:0") for raw in inputs}
     found = []
     for raw in inputs:
-        if not _is_open(raw, function.model):
+        if not _is_open(raw, endpoint.model):
             found.append(raw)
         elif np.dtype(raw.dtype).kind in "iu":
-            below = _below(graph, tensors[raw.name])
+            below = _table_size(graph, tensors[raw.name])
             found.append(raw if below is None else replace(raw, bounds=(0, below - 1), is_index=True))
         else:
-            found.append(replace(raw, normal=_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
+            found.append(replace(raw, normal=_find_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
     return tuple(found)
 
 
-def _is_open(raw: Raw, model: Any) -> bool:
-    """Whether the graph may show more about an input: tracing takes seconds, so it is done only then."""
+def _is_open(raw: RawInput, model: "keras.Model") -> bool:
+    """Whether the graph may show more about an input; otherwise it is not traced, which takes seconds."""
     import keras
 
     dtype = np.dtype(raw.dtype)
@@ -58,8 +68,8 @@ def _is_open(raw: Raw, model: Any) -> bool:
     return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())
 
 
-def _below(graph: Any, tensor: Any) -> int | None:
-    """The size of the smallest table in which an input is looked up."""
+def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
+    """Returns the size of the smallest table in which an input is looked up."""
     import tensorflow as tf
 
     sizes = []
@@ -70,25 +80,25 @@ def _below(graph: Any, tensor: Any) -> int | None:
             size = None if shape.rank is None or axis is None else shape[int(axis)]
             wanted = operation.inputs[1]
         elif operation.type == "ResourceGather":
-            size, wanted = _rows(operation), operation.inputs[1]
+            size, wanted = _count_rows(operation), operation.inputs[1]
         elif operation.type == "OneHot":
             size, wanted = tf.get_static_value(operation.inputs[1]), operation.inputs[0]
         else:
             continue
-        if size is not None and any(found is tensor for found in _integers_behind(wanted)):
+        if size is not None and any(found is tensor for found in _integer_sources(wanted)):
             sizes.append(int(size))
     return min(sizes, default=None)
 
 
-def _rows(operation: Any) -> int | None:
-    """The number of rows of a variable that ResourceGather reads."""
+def _count_rows(operation: "tf.Operation") -> int | None:
+    """Returns the number of rows of a variable that ResourceGather reads."""
     shapes = getattr(operation.inputs[0], "_handle_data", None)
     dims = shapes.shape_and_type[0].shape.dim if shapes is not None and shapes.shape_and_type else ()
     return dims[0].size if dims else None
 
 
-def _integers_behind(tensor: Any) -> Iterator[Any]:
-    """A tensor, and the integers that it is computed from, except those of which it takes only the shape."""
+def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
+    """Yields a tensor and the integers that it is computed from, except those of which it takes only the shape."""
     waiting, seen = [tensor], set()
     while waiting:
         tensor = waiting.pop()
@@ -100,11 +110,16 @@ def _integers_behind(tensor: Any) -> Iterator[Any]:
             waiting += list(tensor.op.inputs)
 
 
-def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.ndarray] | None:
-    """The mean and standard deviation with which to draw a float input."""
-    slope, shift = 1.0, 0.0
+def _find_normal(
+    wrapped: "WrappedFunction", tensor: "tf.Tensor", given: set[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the mean and standard deviation with which to draw a float input."""
+    slope: np.ndarray | float = 1.0
+    shift: np.ndarray | float = 0.0
     for _ in range(_STEPS):
-        step = next((found for found in map(_step(wrapped, tensor, given), _consumers(tensor)) if found), None)
+        step = next(
+            (found for found in map(_affine_step(wrapped, tensor, given), _value_consumers(tensor)) if found), None
+        )
         if step is None:
             break
         tensor, (by, plus) = step
@@ -114,14 +129,16 @@ def _normal(wrapped: Any, tensor: Any, given: set[int]) -> tuple[np.ndarray, np.
     return (np.asarray(mean, "float32"), np.asarray(std, "float32")) if known else None
 
 
-def _consumers(tensor: Any) -> Sequence[Any]:
+def _value_consumers(tensor: "tf.Tensor") -> Sequence["tf.Operation"]:
     return [operation for operation in tensor.consumers() if operation.type != "Shape"]
 
 
-def _step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
-    """For an operation on a tensor: the result, and the constants that scale and shift it; None for any other."""
+def _affine_step(
+    wrapped: "WrappedFunction", tensor: "tf.Tensor", given: set[int]
+) -> Callable[["tf.Operation"], Step | None]:
+    """Returns a function that gives the result of an operation and the constants that scale and shift it, or None."""
 
-    def step(operation: Any) -> Any:
+    def step(operation: "tf.Operation") -> Step | None:
         if operation.type in _SAME:
             return operation.outputs[0], (1.0, 0.0)
         if operation.type not in _AFFINE:
@@ -137,7 +154,7 @@ def _step(wrapped: Any, tensor: Any, given: set[int]) -> Callable[[Any], Any]:
     return step
 
 
-def _is_constant(tensor: Any, given: set[int]) -> bool:
+def _is_constant(tensor: "tf.Tensor", given: set[int]) -> bool:
     """Whether a tensor depends neither on an input nor on a weight."""
     waiting = [tensor]
     for _ in range(50):

@@ -1,7 +1,7 @@
-"""What a model takes and gives: the names, shapes and types at the edge of the exported graph.
+"""Reads the signature of a model: the names, shapes and types at the edge of the exported graph.
 
-The names are the model's own: of its inputs, of the layers or the keys that its outputs come from. Only where Keras
-made a name up, and there is nothing to tell apart, it is called "input" or "output".
+The names are those of the model's inputs, and of the layers or keys of its outputs. A single input or output whose name
+Keras generated is called "input" or "output".
 """
 
 import inspect
@@ -9,19 +9,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from keyword import iskeyword
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..errors import ExportError, in_one_line
+from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
-from .subclassed import as_it_reads
+from .dtypes import infer_dtypes
+
+if TYPE_CHECKING:
+    import keras
+    from tensorflow import Tensor
 
 Shape = tuple[int | None, ...]
+# An array, or arrays by name or in any structure that a model takes.
+Samples = ArrayLike | Mapping[str, Any] | Sequence[Any]
 
 INPUT, OUTPUT = "input", "output"
 _NAMELESS = "keras_tensor"
-_MADE_UP = re.compile(rf"({_NAMELESS}|input_layer)(_\d+)?")
+_GENERATED = re.compile(rf"({_NAMELESS}|input_layer)(_\d+)?")
 _HALF = ("bfloat16", "float16")
 
 
@@ -31,8 +38,8 @@ class Input:
 
     Attributes:
         name: Its name.
-        shape: None where it is dynamic; the batch always is.
-        dtype: Its type, float32 for half precision: that is part of how a model was trained, not of its interface.
+        shape: Its shape; dynamic sizes are None, as that of the batch always is.
+        dtype: Its type; float32 for half precision, which belongs to the training and not to the interface.
     """
 
     name: str
@@ -42,14 +49,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Signature:
-    """How a model is called with tensors that come one by one, and what it gives.
+    """The way to call a model with tensors that come one by one, and the outputs it gives.
 
     Attributes:
         inputs: The model's inputs, flat.
-        structure: What the model is called with: its leaves are replaced by the inputs, in their order.
-        by_keyword: Whether the structure's entries are arguments of their own.
-        outputs: Names of the outputs, flat.
-        output_shapes: Their shapes.
+        structure: The argument of the model, whose leaves stand for the inputs in their order.
+        by_keyword: Whether the structure's entries are separate arguments.
+        outputs: The names of the outputs, flat.
+        output_shapes: The shapes of the outputs.
     """
 
     inputs: tuple[Input, ...]
@@ -58,8 +65,8 @@ class Signature:
     outputs: tuple[str, ...]
     output_shapes: tuple[Shape, ...]
 
-    def call(self, model: Any, tensors: Sequence[Any]) -> dict[str, Any]:
-        """Calls a model for inference and gives its outputs by name."""
+    def call(self, model: "keras.Model", tensors: "Sequence[Tensor]") -> "dict[str, Tensor]":
+        """Calls a model for inference, and returns its outputs by name."""
         from keras import tree
 
         packed = tree.pack_sequence_as(self.structure, list(tensors))
@@ -67,71 +74,71 @@ class Signature:
         return dict(zip(self.outputs, [leaf for leaf in tree.flatten(given) if leaf is not None], strict=True))
 
 
-def signature_of(model: Any, samples: Any = None) -> Signature:
-    """Reads the signature off a model.
+def read_signature(model: "keras.Model", samples: Samples | None = None) -> Signature:
+    """Reads the signature of a model.
 
     Args:
         model: A Keras model. One that has never seen an input is built on the samples.
-        samples: What the model is called with; needed where it does not say itself what it takes.
+        samples: Inputs of the model, which it needs if it does not know its inputs itself.
 
     Raises:
-        ExportError: If it is not known what the model takes, or what it gives has no names.
+        ExportError: If the inputs of the model are unknown, or its outputs have no names.
     """
     import keras
 
-    structure, by_keyword = _structure(model, samples)
-    inputs = _inputs(model, structure)
-    given = _given(model, structure, by_keyword, inputs)
+    structure, by_keyword = _find_structure(model, samples)
+    inputs = _read_inputs(model, structure)
+    given = _output_spec(model, structure, by_keyword, inputs)
     return Signature(
         inputs,
         structure,
         by_keyword,
-        _output_names(model, given, {i.name for i in inputs}),
+        _name_outputs(model, given, {i.name for i in inputs}),
         tuple(tuple(leaf.shape) for leaf in keras.tree.flatten(given) if leaf is not None),
     )
 
 
-def _structure(model: Any, samples: Any) -> tuple[Any, bool]:
-    """The structure whose leaves are KerasTensors, and whether its entries are arguments."""
+def _find_structure(model: "keras.Model", samples: Samples | None) -> tuple[Any, bool]:
+    """Returns the structure, whose leaves are KerasTensors, and whether its entries are separate arguments."""
     import keras
 
     if getattr(model, "inputs", None):
         # A Sequential has no structure of its own.
         return (model.input if hasattr(model, "output_names") else model.inputs[0]), False
     if samples is not None:
-        structure = keras.tree.map_structure(_symbolic, samples)
+        structure = keras.tree.map_structure(_to_symbolic, samples)
         arguments = inspect.signature(model.call).parameters
         by_keyword = isinstance(structure, Mapping) and set(structure) <= set(arguments)
         if not model.built:
-            _build(model, samples, by_keyword)
+            _build_on(model, samples, by_keyword)
         return structure, by_keyword
     if not model.built:
         raise ExportError(
-            f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input."
+            f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input"
         )
-    return as_it_reads(model, _from_build_config(model)), False
+    return infer_dtypes(model, _read_build_config(model)), False
 
 
-def _build(model: Any, samples: Any, by_keyword: bool) -> None:
+def _build_on(model: "keras.Model", samples: Samples, by_keyword: bool) -> None:
     import keras
 
     few = keras.tree.map_structure(lambda x: np.asarray(x)[:2], samples)
     try:
         _ = model(**few, training=False) if by_keyword else model(few, training=False)
-    except Exception as error:  # Whatever the model's own code raises.
+    except Exception as error:  # The model's own code may raise anything.
         shapes = ", ".join(str(np.shape(x)) for x in keras.tree.flatten(samples))
         raise ExportError(
             "Expected samples= that the model takes. "
-            f"Received: shape {shapes}, on which {model.name} raised {in_one_line(error)}"
+            f"Received: shape {shapes}, on which {model.name} raised {error_line(error)}"
         ) from error
 
 
-def _from_build_config(model: Any) -> Any:
+def _read_build_config(model: "keras.Model") -> Any:
     import keras
 
     config = model.get_build_config() or {}
     shape = config.get("input_shape")
-    if shape is None or not _only_shapes(shape):
+    if shape is None or not _holds_shapes(shape):
         raise ExportError(
             "Expected a model that was built on the shapes of its inputs, or samples of them. "
             f"Received: {model.name}, built with {config}"
@@ -151,79 +158,79 @@ def _is_shape(node: Any) -> bool:
     return isinstance(node, (tuple, list)) and len(node) > 0 and all(n is None or isinstance(n, int) for n in node)
 
 
-def _only_shapes(node: Any) -> bool:
+def _holds_shapes(node: Any) -> bool:
     if _is_shape(node):
         return True
     parts = list(node.values()) if isinstance(node, Mapping) else node if isinstance(node, (tuple, list)) else []
-    return len(parts) > 0 and all(map(_only_shapes, parts))
+    return len(parts) > 0 and all(map(_holds_shapes, parts))
 
 
-def _symbolic(x: Any) -> Any:
+def _to_symbolic(x: ArrayLike) -> "keras.KerasTensor":
     import keras
 
     x = np.asarray(x)
     return keras.KerasTensor((None, *x.shape[1:]), x.dtype.name)
 
 
-def _inputs(model: Any, structure: Any) -> tuple[Input, ...]:
+def _read_inputs(model: "keras.Model", structure: Any) -> tuple[Input, ...]:
     import keras
 
     leaves = keras.tree.flatten_with_path(structure)
-    names = [_of_path(path) or _layer_name(leaf) for path, leaf in leaves]
-    names = [INPUT] if len(names) == 1 and _MADE_UP.fullmatch(names[0]) else names
+    names = [_path_name(path) or _layer_name(leaf) for path, leaf in leaves]
+    names = [INPUT] if len(names) == 1 and _GENERATED.fullmatch(names[0]) else names
     names = [name if name != _NAMELESS else f"{INPUT}_{i}" for i, name in enumerate(names)]
     # Names become arguments of a Python function, and TensorFlow ignores their case.
     names = [f"{name}_{INPUT}" if name == "self" or iskeyword(name) else name for name in names]
     inputs = []
-    for name, (_, leaf) in zip(distinct(names, str.lower), leaves, strict=True):
+    for name, (_, leaf) in zip(make_distinct(names, str.lower), leaves, strict=True):
         if not leaf.shape or leaf.dtype == "string":
             kind = f"a {leaf.dtype} of shape {leaf.shape}"
             raise ExportError(
-                f"Expected inputs that are numbers, batch first. Received: {name} of {model.name}, {kind}"
+                f"Expected inputs of numbers whose first axis is the batch. Received: {name} of {model.name}, {kind}"
             )
         inputs.append(Input(name, (None, *leaf.shape[1:]), "float32" if leaf.dtype in _HALF else leaf.dtype))
     return tuple(inputs)
 
 
-def _layer_name(tensor: Any) -> str:
+def _layer_name(tensor: "keras.KerasTensor") -> str:
     history = getattr(tensor, "_keras_history", None)
     return history.operation.name if history else _NAMELESS
 
 
-def _given(model: Any, structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
+def _output_spec(model: "keras.Model", structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
     import keras
 
     symbols = [keras.KerasTensor(i.shape, i.dtype) for i in inputs]
     packed = keras.tree.pack_sequence_as(structure, symbols)
     try:
         return model.compute_output_spec(**packed) if by_keyword else model.compute_output_spec(packed)
-    except Exception as error:  # Whatever the model's own code raises.
+    except Exception as error:  # The model's own code may raise anything.
         raise ExportError(
             f"Expected a model that runs on {', '.join(f'{i.name} {i.shape}' for i in inputs)}. "
-            f"Received: {model.name}, which raised {in_one_line(error)}"
+            f"Received: {model.name}, which raised {error_line(error)}"
         ) from error
 
 
-def _output_names(model: Any, given: Any, taken: set[str]) -> tuple[str, ...]:
+def _name_outputs(model: "keras.Model", given: Any, taken: set[str]) -> tuple[str, ...]:
     import keras
 
-    # A part that a model leaves out is None.
+    # A model may leave out a part, which is then None.
     leaves = [(path, leaf) for path, leaf in keras.tree.flatten_with_path(given) if leaf is not None]
     if not leaves or not all(isinstance(leaf, keras.KerasTensor) for _, leaf in leaves):
         raise ExportError(f"Expected a model whose outputs are tensors. Received: {model.name}, which gives {given!r}")
-    # A Sequential gives what its last layer gives.
+    # The output of a Sequential is that of its last layer.
     last = model.layers[-1].name if getattr(model, "outputs", None) and len(leaves) == 1 else ""
     layers = getattr(model, "output_names", None) or [last] * len(leaves)
-    names = [_of_path(path) or layer for (path, _), layer in zip(leaves, layers, strict=True)]
-    made_up = _made_up_layer_names(model)
+    names = [_path_name(path) or layer for (path, _), layer in zip(leaves, layers, strict=True)]
+    made_up = _generated_names(model)
     if len(names) == 1:
         names = [OUTPUT if names[0] in made_up else names[0]]
     names = [name or f"{OUTPUT}_{i}" for i, name in enumerate(names)]
-    return distinct([f"{name}_{OUTPUT}" if _accepted(name) in taken else name for name in names])
+    return make_distinct([f"{name}_{OUTPUT}" if _make_valid(name) in taken else name for name in names])
 
 
-def _made_up_layer_names(model: Any) -> set[str]:
-    """Names that Keras gave: the class's own, with a number behind it."""
+def _generated_names(model: "keras.Model") -> set[str]:
+    """Returns the names that Keras generated: that of the class, with a number behind it."""
     made_up = {""}
     for layer in getattr(model, "operations", None) or model.layers:
         stem = re.sub(r"_\d+$", "", layer.name)
@@ -232,15 +239,15 @@ def _made_up_layer_names(model: Any) -> set[str]:
     return made_up
 
 
-def _of_path(path: tuple[Any, ...]) -> str:
-    """The keys along the way to a leaf; the empty string where there are none."""
+def _path_name(path: tuple[str | int, ...]) -> str:
+    """Joins the keys on the way to a leaf; the empty string if there are none."""
     return "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else ""
 
 
-def distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
-    """Names that TensorFlow and ONNX both accept, and whose values of `key` all differ."""
+def make_distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Makes names that TensorFlow and ONNX both accept, and whose values of `key` all differ."""
     found: dict[str, str] = {}
-    for name in map(_accepted, names):
+    for name in map(_make_valid, names):
         count, candidate = 0, name
         while key(candidate) in found:
             count += 1
@@ -249,13 +256,13 @@ def distinct(names: Sequence[str], key: Callable[[str], str] = str) -> tuple[str
     return tuple(found.values())
 
 
-def _accepted(name: str) -> str:
+def _make_valid(name: str) -> str:
     name = re.sub(r"\W", "_", name, flags=re.ASCII)
     return name if name[0].isalpha() else f"x{name}"
 
 
-def flat_samples(signature: Signature, samples: Any) -> Batch | None:
-    """Samples by the names of the inputs, from an array, a structure like the model's, or already by name."""
+def flatten_samples(signature: Signature, samples: Samples | None) -> Batch | None:
+    """Returns samples by the names of the inputs, from an array, a structure like the model's, or arrays by name."""
     if samples is None:
         return None
     names = [i.name for i in signature.inputs]

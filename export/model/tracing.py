@@ -1,47 +1,50 @@
-"""Traces a model: changes what TensorFlow and Keras do meanwhile, and reports a failure in one sentence."""
+"""Adapts TensorFlow and Keras while a model is traced, and reports a failure in one sentence."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ExportError, in_one_line
-from ..limits import within_limits
+from ..errors import ExportError, error_line
+from ..limits import enforce_limits
 
-# Tracing and converting change state of the whole process: the names that tf2onnx counts, its patches of TensorFlow,
-# and its log.
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+# Tracing and converting change the state of the whole process: the names that tf2onnx counts, its patches of
+# TensorFlow, and its log.
 ONE_AT_A_TIME = threading.RLock()
 _inlining = ContextVar("inlining", default=False)
 
 
 @contextmanager
-def tracing(function: Any) -> Iterator[None]:
+def guard_tracing(endpoint: "Endpoint") -> Iterator[None]:
     """Turns a failure to trace a model into an ExportError that names the shapes.
 
     Raises:
         ExportError: If the model cannot be traced, or exceeds a limit.
     """
-    doing = f"the tracing of {function.model.name}"
+    doing = f"the tracing of {endpoint.model.name}"
     try:
-        with ONE_AT_A_TIME, _scopes_kept(), _resizing_to_any_size(), within_limits(doing):
+        with ONE_AT_A_TIME, _keep_scopes(), _allow_dynamic_resize(), enforce_limits(doing):
             yield
     except ExportError:
         raise
-    except Exception as error:  # Whatever the model's own code raises.
-        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in function.inputs)
+    except Exception as error:  # The model's own code may raise anything.
+        shapes = ", ".join(f"{raw.name} {raw.shape}" for raw in endpoint.inputs)
         raise ExportError(
             f"Expected a model that TensorFlow can trace for {shapes}. "
-            f"Received: {function.model.name}, which raised {in_one_line(error)}"
+            f"Received: {endpoint.model.name}, which raised {error_line(error)}"
         ) from error
 
 
 @contextmanager
-def _scopes_kept() -> Iterator[None]:
-    """Leaves Keras's scopes of names as they were: it forgets to, if TensorFlow refuses the name of a layer.
+def _keep_scopes() -> Iterator[None]:
+    """Restores Keras's name scopes, which Keras does not if TensorFlow refuses the name of a layer.
 
-    The names of all variables that are made later would begin with what was left.
+    The names of all later variables would begin with the remaining scopes.
     """
     from keras.src.backend.common import global_state
 
@@ -54,8 +57,8 @@ def _scopes_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _resizing_to_any_size() -> Iterator[None]:
-    """Lets images be resized to a size that is not known yet: Keras would compare it with 0."""
+def _allow_dynamic_resize() -> Iterator[None]:
+    """Lets images be resized to a dynamic size, which Keras would compare with 0."""
     import keras
     from keras.src.ops import image
     from tensorflow import is_tensor
@@ -66,24 +69,23 @@ def _resizing_to_any_size() -> Iterator[None]:
         unknown = not isinstance(images, keras.KerasTensor) and any(map(is_tensor, size))
         return (image._resize if unknown else original)(images, size, **options)
 
-    places = (image, keras.ops.image)
-    for place in places:
-        place.resize = resize
+    modules = (image, keras.ops.image)
+    for module in modules:
+        module.resize = resize
     try:
         yield
     finally:
-        for place in places:
-            place.resize = original
+        for module in modules:
+            module.resize = original
 
 
 @contextmanager
-def inlined() -> Iterator[None]:
+def inline_calls() -> Iterator[None]:
     """Inlines the functions that a function calls while this thread traces it.
 
-    Keras compiles some convolutions by themselves, grouped ones and volumes with channels first, and tf2onnx cannot
-    look into such calls.
+    Keras compiles grouped convolutions, and volumes with channels first, as functions that tf2onnx cannot look into.
     """
-    _let_threads_inline()
+    _allow_inlining()
     token = _inlining.set(True)
     try:
         yield
@@ -92,8 +94,8 @@ def inlined() -> Iterator[None]:
 
 
 @cache
-def _let_threads_inline() -> None:
-    """TensorFlow's own switch, `run_functions_eagerly`, holds for all threads, and others may be training."""
+def _allow_inlining() -> None:
+    """Gives each thread its own switch, because `run_functions_eagerly` would also affect threads that train."""
     import tensorflow as tf
 
     function = type(tf.function(lambda: None))

@@ -1,25 +1,28 @@
-"""Tasks that write a file in another precision, with onnxruntime's tools: these log and change sys.path."""
+"""The tasks of the worker that write a file in another precision with onnxruntime's tools."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from ..runtime.worker import INPUTS
 from ..storage.arrays import read_batches
-from .fp16 import halve as _halve
-from .fp16 import simulate
-from .int8 import quantise as _quantise
+from . import fp16, int8
 
 
-def halve(here: Path, answer: Path, source: str, target: str, simulated: str, share: float, sums: bool) -> None:
-    """Writes a file in fp16, but for a share of the layers and the sums, and one that rounds as it does on a GPU."""
-    simulate(Path(source), Path(simulated), share, sums)
-    answer.write_text(json.dumps(_halve(Path(source), Path(target), share, sums)), encoding="utf-8")
+def convert_to_fp16(
+    here: Path, answer: Path, source: str, target: str, simulated: str, share: float, sums: bool
+) -> None:
+    """Writes a file in fp16, except a share of the layers and the sums, and one that rounds as a GPU does."""
+    fp16.simulate_fp16(Path(source), Path(simulated), share, sums)
+    answer.write_text(json.dumps(fp16.convert_to_fp16(Path(source), Path(target), share, sums)), encoding="utf-8")
 
 
-def quantise(here: Path, answer: Path, source: str, target: str, activations: str, reduce_range: bool) -> None:
-    """Writes a file in int8, with the batches as what it is calibrated on."""
-    made = here / "quantised.onnx"
-    worst = _quantise(Path(source), made, read_batches(here / INPUTS).values(), activations, reduce_range)
-    shutil.move(made, target)
+def quantise_to_int8(
+    here: Path, answer: Path, source: str, target: str, activations: Literal["uint8", "int8"], reduce_range: bool
+) -> None:
+    """Writes a file in int8, calibrated on the batches of the job."""
+    file = here / "quantised.onnx"
+    worst = int8.quantise_to_int8(Path(source), file, read_batches(here / INPUTS).values(), activations, reduce_range)
+    shutil.move(file, target)
     answer.write_text(json.dumps(worst), encoding="utf-8")

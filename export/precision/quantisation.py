@@ -1,10 +1,10 @@
-"""fp16, which has to stay close to Keras; int8, quantised on real data, which has to be accurate and faster.
+"""Rewrites ONNX files in int8, which must be accurate and faster.
 
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
     median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
 
-Both sides run under onnxruntime with all optimisations, in a process of their own. The first rule needs at
-least 100 / max_accuracy_drop examples: with fewer, a single additional error costs more than is allowed.
+Both sides run under onnxruntime with all optimisations, in a process of their own. The first rule needs at least
+100 / max_accuracy_drop examples: with fewer, one more error costs more than is allowed.
 """
 
 import json
@@ -12,63 +12,59 @@ import math
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ParityError, PrecisionError
-from ..model.inputs import cut, examples
-from ..runtime.isolated import OPTIMISED, run_forms, work
+from ..errors import PrecisionError
+from ..model.inputs import count_examples, split_batch
+from ..runtime.processes import OPTIMISED, run_forms, run_tasks
 from ..runtime.providers import CPU
-from ..runtime.worker import ANSWER, HALVE, QUANTISE, RACE
+from ..runtime.worker import ANSWER, RACE, TO_INT8
 from ..storage.arrays import Batch
-from ..storage.onnx_files import replaced
+from .files import open_beside, replace_file
 
 _BATCH, _RACED = 32, (1, 32)
-# In percentage points: how finely accuracy is measured where it may not drop at all.
+# In percentage points. Accuracy is measured this finely if it may not drop at all.
 _FINEST = 0.5
-# What fp16 leaves in float32, as little as it takes: a share of the layers, which for 0 may be the first one; and the
-# sums of skip connections.
-IN_FLOAT32 = ((0.0, False), (1 / 8, False), (1 / 4, False), (1 / 2, False), (1 / 2, True))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How numbers are quantised; the processor that the file is made for decides.
+    """The settings of a quantisation, which depend on the processor.
 
     Attributes:
-        activations: "uint8" or "int8"; weights always are int8.
-        reduce_range: Whether weights use seven bits of the eight.
-        reason: What decided.
+        activations: "uint8" or "int8"; weights are always int8.
+        reduce_range: Whether weights use only seven bits.
+        reason: The property of the processor that decided.
     """
 
-    activations: str
+    activations: Literal["uint8", "int8"]
     reduce_range: bool
     reason: str
 
 
-def settings(machine: str | None = None, flags: Sequence[str] | None = None) -> Settings:
-    """Chooses the settings for a processor, by default this one.
+def choose_settings(machine: str | None = None, flags: Sequence[str] | None = None) -> Settings:
+    """Chooses the settings for a processor, which is this machine's by default.
 
     An x86 without VNNI adds pairs of products in 16 bits, which overflow unless weights have seven bits.
 
     Args:
-        machine: As `platform.machine()` names it.
-        flags: What it can do, as in /proc/cpuinfo.
+        machine: The name of the processor, as in `platform.machine()`.
+        flags: The features of the processor, as in /proc/cpuinfo.
     """
     machine = (machine or platform.machine()).lower()
     if machine in ("aarch64", "arm64"):
         return Settings("int8", reduce_range=False, reason="ARM")
-    if {"avx512_vnni", "avx_vnni"} & set(_flags() if flags is None else flags):
+    if {"avx512_vnni", "avx_vnni"} & set(_read_cpu_flags() if flags is None else flags):
         return Settings("uint8", reduce_range=False, reason="VNNI")
     return Settings("uint8", reduce_range=True, reason="no VNNI that is known of")
 
 
-def _flags() -> list[str]:
+def _read_cpu_flags() -> list[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -76,55 +72,13 @@ def _flags() -> list[str]:
     return next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
 
 
-Judge = Callable[[Path, Path, bool], dict[str, Any]]
-
-
-def halved(model: Path, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rewrites an ONNX file in fp16, with as many of its first layers in float32 as it takes to stay near enough.
-
-    Args:
-        model: The file.
-        judge: Is given a file, one that computes what a GPU makes of it, and whether these are the last; raises a
-            ParityError where they are not near.
-
-    Returns:
-        The bytes of both, how many layers are in float32, of how many, and whether sums are, ready for JSON; and what
-        the judge gave.
-
-    Raises:
-        ParityError: If it is not near with half of the layers and all sums in float32 either.
-        ExportError: If it cannot be rewritten.
-    """
-    for share, sums in IN_FLOAT32[:-1]:
-        with suppress(ParityError):
-            return _halved(model, share, sums, judge)
-    return _halved(model, *IN_FLOAT32[-1], judge)
-
-
-def _halved(model: Path, share: float, sums: bool, judge: Judge) -> tuple[dict[str, Any], dict[str, Any]]:
-    with _beside(model) as target, tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
-        simulated = target.with_stem("simulated")
-        arguments = {
-            "source": str(model),
-            "target": str(target),
-            "simulated": str(simulated),
-            "share": share,
-            "sums": sums,
-        }
-        work(Path(name), [(HALVE, arguments)], ["the conversion to fp16"])
-        exact, layers = json.loads((Path(name) / f"{ANSWER}-0").read_text(encoding="utf-8"))
-        judged = judge(target, simulated, (share, sums) == IN_FLOAT32[-1])
-        record = {"bytes": _replaced(model, target, "fp16"), "float32_layers": exact, "layers": layers}
-        return record | {"float32_sums": sums}, judged
-
-
-def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
-    """Raises a ValueError unless labelled examples can show whether accuracy drops by more than is allowed.
+def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_accuracy_drop: float) -> None:
+    """Raises a ValueError unless labelled examples can measure the allowed drop of accuracy.
 
     Args:
         labels: The class of each example.
         count: How many examples there are.
-        classes: How many classes there are, if it is known.
+        classes: How many classes there are, if that is known.
         max_accuracy_drop: In percentage points.
     """
     if not -100 <= max_accuracy_drop <= 100:
@@ -133,7 +87,7 @@ def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy
         )
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"Expected the class of each of {count} test inputs, a whole number. "
+            f"Expected a class for each of {count} test inputs, as a whole number. "
             f"Received: labels of shape {labels.shape} and dtype {labels.dtype}"
         )
     if classes is not None and not (labels.min() >= 0 and labels.max() < classes):
@@ -148,42 +102,42 @@ def check_test(labels: np.ndarray, count: int, classes: int | None, max_accuracy
         )
 
 
-def quantised(
+def rewrite_in_int8(
     model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float, *, batchable: bool
 ) -> dict[str, Any]:
-    """Rewrites an ONNX file in int8, if it is worth it.
+    """Rewrites an ONNX file in int8 if that is accurate and faster.
 
     Args:
-        model: The file in fp32, with one output, a row of which decides for the class with the largest value.
-        calibration: Raw inputs on which the ranges of activations are measured.
-        test: Raw inputs.
-        labels: Their classes.
+        model: The file in fp32, whose one output has a value for each class.
+        calibration: Raw inputs, which measure the ranges of activations.
+        test: Raw inputs, which measure the accuracy.
+        labels: The classes of the test inputs.
         max_accuracy_drop: In percentage points.
         batchable: Whether examples are independent, so that they can be split into batches.
 
     Returns:
-        Settings, bytes, accuracy, time and the activations in which most is lost, ready for JSON.
+        The settings, bytes, accuracy, time and the activations with the largest errors, ready for JSON.
 
     Raises:
-        PrecisionError: If it costs more accuracy, or is not faster, or answers depend on the batch.
-        ExportError: If it cannot be quantised.
+        PrecisionError: If int8 costs more accuracy or is not faster, or answers depend on the batch.
+        ExportError: If the file cannot be quantised.
     """
     if not batchable:
         raise PrecisionError(
             "Expected a network whose examples are independent for precision='int8'. Received: one whose answers "
             "depend on the other examples of their batch"
         )
-    with _beside(model) as target:
-        record = _judged(model, target, calibration, test, labels, max_accuracy_drop)
-        return record | {"bytes": _replaced(model, target, "int8")}
+    with open_beside(model) as target:
+        record = _try_int8(model, target, calibration, test, labels, max_accuracy_drop)
+        return record | {"bytes": replace_file(model, target, "int8")}
 
 
-def _judged(
+def _try_int8(
     model: Path, target: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
 ) -> dict[str, Any]:
-    chosen = settings()
+    chosen = choose_settings()
     worst = _quantise(model, target, calibration, chosen)
-    accuracy = {name: _accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
+    accuracy = {name: _measure_accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
     drop = 100 * (accuracy["fp32"] - accuracy["int8"])
     # Accuracies are multiples of one example.
     if drop > max_accuracy_drop + 1e-9:
@@ -200,23 +154,11 @@ def _judged(
         )
     return {
         "settings": {**asdict(chosen), "weights": "int8", "per_channel": True},
-        "calibration_examples": examples(calibration),
+        "calibration_examples": count_examples(calibration),
         "accuracy": {**accuracy, "drop": drop, "max_drop": max_accuracy_drop, "examples": len(labels)},
         "latency": latency,
         "worst_layers": worst,
     }
-
-
-def _replaced(model: Path, target: Path, name: str) -> dict[str, int]:
-    before, after = replaced(model, target)
-    return {"fp32": before, name: after}
-
-
-@contextmanager
-def _beside(model: Path) -> Iterator[Path]:
-    """A file of the same name, on the same disk; who does not move it away loses it."""
-    with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=model.parent) as folder:
-        yield Path(folder) / model.name
 
 
 def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -> list[dict[str, Any]]:
@@ -224,31 +166,31 @@ def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -
     arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        work(folder, [(QUANTISE, arguments)], ["quantisation"], _cut(calibration))
+        run_tasks(folder, [(TO_INT8, arguments)], ["quantisation"], _split(calibration))
         return list(json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8")))
 
 
-def _accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
-    (outputs,) = run_forms(model, _cut(test), (OPTIMISED,)).values()
+def _measure_accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
+    (outputs,) = run_forms(model, _split(test), (OPTIMISED,)).values()
     decided = np.concatenate([np.argmax(next(iter(batch.values())), axis=-1) for batch in outputs.values()])
     return float(np.mean(decided == labels))
 
 
-def _cut(batch: Batch) -> dict[str, Batch]:
-    return {str(i): part for i, part in enumerate(cut(batch, _BATCH))}
+def _split(batch: Batch) -> dict[str, Batch]:
+    return {str(i): part for i, part in enumerate(split_batch(batch, _BATCH))}
 
 
 def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
-    """Times two files, in rounds in which each runs once.
+    """Times two files in rounds, in which each runs once.
 
     Returns:
-        For each size of the batch: milliseconds of either (medians), and how many times as fast int8 is (the median of
-        the rounds' ratios).
+        For each batch size the median milliseconds of both files, and the speedup of int8, which is the median ratio of
+        the rounds.
     """
     sized = {str(size): {name: np.resize(x, (size, *x.shape[1:])) for name, x in batch.items()} for size in _RACED}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        work(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
+        run_tasks(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
         seconds = json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8"))
     found = []
     for size, rounds in seconds.items():

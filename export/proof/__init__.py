@@ -1,1 +1,1 @@
-"""Whether an exported form computes what Keras does."""
+"""Proves that an exported form computes the same as Keras."""

@@ -1,1 +1,1 @@
-"""onnxruntime, in a process of its own where a crash must not end the caller."""
+"""onnxruntime: its sessions, and the process of its own that it runs in."""

@@ -1,4 +1,4 @@
-"""Tasks that onnxruntime does in a process of its own: running, showing every tensor, profiling, racing."""
+"""The tasks of a process of its own: running a model, showing every tensor, profiling and racing."""
 
 import bisect
 import json
@@ -6,12 +6,15 @@ import math
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..storage.arrays import Batch, read_batches, write_batches
-from ..storage.onnx_files import data_of, save
+from ..storage.onnx_files import data_path, save_model
 from .sessions import open_session, run_session
 from .worker import INPUTS
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 _WARM_UP, _LEAST_ROUNDS, _MOST_ROUNDS, _RACE_SECONDS = 2, 5, 50, 5
 
@@ -23,8 +26,8 @@ def run(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> 
     write_batches(answer, {name: run_session(session, batch) for name, batch in batches.items()})
 
 
-def tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
-    """Runs the first batch and gives every tensor that the graph, or what onnxruntime made of it, has a name for."""
+def show_tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
+    """Runs the first batch and writes every named tensor of the graph, or of the optimised graph."""
     import onnx
     import onnxruntime
 
@@ -32,9 +35,9 @@ def tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool)
     if optimise:
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(here / "optimised.onnx")
-        if data_of(source).exists():
+        if data_path(source).exists():
             options.add_session_config_entry(
-                "session.optimized_model_external_initializers_file_name", data_of(here / "optimised.onnx").name
+                "session.optimized_model_external_initializers_file_name", data_path(here / "optimised.onnx").name
             )
         open_session(source, provider=provider, options=options)
         source = here / "optimised.onnx"
@@ -42,7 +45,7 @@ def tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool)
     names = {value.name for value in graph.graph.output}
     made = [name for node in graph.graph.node for name in node.output if name and name not in names]
     graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made)
-    save(graph, here / "open.onnx")
+    save_model(graph, here / "open.onnx")
     session = open_session(here / "open.onnx", optimise=False, provider=provider)
     (batch,) = read_batches(here / INPUTS).values()
     write_batches(answer, {"": run_session(session, batch)})
@@ -54,7 +57,7 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
 
     (batch,) = read_batches(here / INPUTS).values()
     session = open_session(Path(model), provider=provider)
-    seconds = [_timed(session, batch) for _ in range(_WARM_UP + runs)][_WARM_UP:]
+    seconds = [_time_run(session, batch) for _ in range(_WARM_UP + runs)][_WARM_UP:]
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(here / "profile")
@@ -67,10 +70,10 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
     nodes: dict[str, set[str]] = {}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            kernel, place = event["args"]["op_name"], bisect.bisect(wholes, (event["ts"], math.inf)) - 1
+            kernel, index = event["args"]["op_name"], bisect.bisect(wholes, (event["ts"], math.inf)) - 1
             nodes.setdefault(kernel, set()).add(event["name"])
-            if place >= 0:
-                spent.setdefault(kernel, [0.0] * runs)[place] += event["dur"]
+            if index >= 0:
+                spent.setdefault(kernel, [0.0] * runs)[index] += event["dur"]
     measured = {
         "milliseconds": statistics.median(seconds) * 1000,
         "profiled": statistics.median(end - start for start, end in wholes),
@@ -80,12 +83,12 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
 
 
 def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
-    """Times several files on each batch, one after the other in rounds; the first one changes from round to round."""
+    """Times several files on each batch in rounds, in which each runs once; every round starts with another file."""
     sessions = [open_session(Path(model), provider=provider) for model in models]
     seconds: dict[str, list[list[float]]] = {}
     for name, batch in read_batches(here / INPUTS).items():
         for session in sessions * _WARM_UP:
-            _timed(session, batch)
+            _time_run(session, batch)
         rounds: list[list[float]] = []
         start = time.perf_counter()
         while len(rounds) < _LEAST_ROUNDS or (
@@ -94,13 +97,13 @@ def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
             times = [0.0] * len(sessions)
             for i in range(len(sessions)):
                 at = (i + len(rounds)) % len(sessions)
-                times[at] = _timed(sessions[at], batch)
+                times[at] = _time_run(sessions[at], batch)
             rounds.append(times)
         seconds[name] = rounds
     answer.write_text(json.dumps(seconds), encoding="utf-8")
 
 
-def _timed(session: Any, batch: Batch) -> float:
+def _time_run(session: "InferenceSession", batch: Batch) -> float:
     start = time.perf_counter()
     run_session(session, batch)
     return time.perf_counter() - start

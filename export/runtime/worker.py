@@ -1,10 +1,10 @@
-"""What runs in a process of its own; `isolated.py` is the other side.
+"""The code that runs in a process of its own, which `processes.py` starts.
 
-A job is a folder with `job.json` and arrays. Each answer appears whole, under its own name, or not at all, so that the
-other side knows what had been done when the process died.
+A job is a folder with `job.json` and arrays. Each answer appears whole, under its own name, or not at all, so that
+`processes.py` knows which tasks were done when the process died.
 
-The function of a task takes the folder, the path of its answer, and its own arguments. Its module is imported there and
-not here: tasks import onnxruntime and its tools, which log and change sys.path.
+The function of a task takes the folder, the path of its answer, and its own arguments. Only this process imports its
+module, because onnxruntime and its tools log and change sys.path.
 """
 
 import json
@@ -14,14 +14,14 @@ from pathlib import Path
 from ..errors import ExportError
 
 ANSWER, JOB, INPUTS, FAILURE = "answer", "job.json", "inputs", "failure.json"
-# The tasks, by their modules in this package and their functions.
-RUN, TENSORS, PROFILE, RACE = (f"runtime.jobs:{name}" for name in ("run", "tensors", "profile", "race"))
-HALVE, QUANTISE = "precision.jobs:halve", "precision.jobs:quantise"
+# Each task is a module in this package and a function in it.
+RUN, TENSORS, PROFILE, RACE = (f"runtime.jobs:{name}" for name in ("run", "show_tensors", "profile", "race"))
+TO_FP16, TO_INT8 = "precision.jobs:convert_to_fp16", "precision.jobs:quantise_to_int8"
 _PACKAGE = __package__.rpartition(".")[0]
 
 
 def main(folder: str) -> None:
-    """Does the job of a folder; an error that has a sentence is an answer too."""
+    """Does the tasks in a folder, and writes an ExportError as the answer."""
     here = Path(folder)
     job = json.loads((here / JOB).read_text(encoding="utf-8"))
     try:

@@ -1,4 +1,4 @@
-"""The routes of a server, as an ASGI application: the Open Inference Protocol, metrics, and a page.
+"""Answers the routes of a server as an ASGI application: the Open Inference Protocol, metrics, and a page.
 
 Every error is an HTTP status with {"error": text}. No route loads, unloads or changes anything.
 """
@@ -14,39 +14,40 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .aside import aside
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits, Model
-from .observation import Metrics, Observed
-from .page import PAGE, PAGE_HEADERS, description
+from .observation import Metrics, Observer
+from .offloading import offload
+from .page import PAGE, PAGE_HEADERS, describe_model
 from .protocol.bodies import Bodies, too_large
 from .protocol.v2 import HEADER_LENGTH, InferRequest, parse_request, render_response
 
-BUSY = "Expected a request when fewer others wait. Try again later."
+BUSY = "The server is busy. Try again later."
 FAILED = "The server has failed on this request."
 _RETRY = {"retry-after": "1"}
 # All bodies may together hold this many of the largest.
 _LARGEST_BODIES = 16
-# What a load balancer, and a browser that has no token yet, may ask for.
+# A load balancer, and a browser that has no token yet, may ask for these.
 _OPEN = ("/", "/v2/health/live", "/v2/health/ready")
 
 
 class Service:
-    """What the routes share.
+    """The models, limits, metrics and memory that the routes share.
 
     Args:
-        models: By name.
-        limits: What the server takes.
-        metrics: What it tells.
-        token: What every client has to send, if anything.
-        tells_metrics: Whether there is a route for the metrics.
+        models: The models by name.
+        limits: The limits of the server.
+        metrics: The metrics of the server.
+        token: The token that every client must send, if there is one.
+        serves_metrics: Whether there is a route for the metrics.
 
     Attributes:
-        models: By name.
-        token: What every client has to send, if anything.
+        models: The models by name.
+        token: The token that every client must send, if there is one.
         bodies: The memory of requests.
-        others_in_flight: How many requests are being answered by another way than the application.
+        others_in_flight: How many requests in flight are not those of the application.
         application: The ASGI application.
     """
 
@@ -56,44 +57,43 @@ class Service:
         limits: Limits,
         metrics: Metrics,
         token: str | None = None,
-        tells_metrics: bool = True,
+        serves_metrics: bool = True,
     ) -> None:
         self.models, self._limits, self._metrics, self.token = models, limits, metrics, token
-        self._tells_metrics = tells_metrics
+        self._serves_metrics = serves_metrics
         self.bodies = Bodies(_LARGEST_BODIES * limits.max_body, limits.timeout)
-        # Requests that are not HTTP's.
         self.others_in_flight = 0
-        self.application = Observed(self._routed(), metrics)
+        self.application = Observer(self._make_application(), metrics)
 
     @property
     def draining(self) -> bool:
-        """Whether the server is about to end and takes no more work."""
+        """Whether the server is about to end and takes no more requests."""
         return self.application.draining
 
     def drain(self) -> None:
-        """Takes no more work: what is in flight is finished, what comes now is refused and not waited for."""
+        """Finishes the requests in flight, and refuses new ones without waiting for them."""
         self.application.draining = True
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered, of those that came before the drain."""
+        """How many requests from before the drain are in flight."""
         return self.application.in_flight + self.others_in_flight
 
     @property
     def ready(self) -> bool:
-        """Whether every model answers."""
+        """Whether every model is ready."""
         return not self.draining and all(model.ready for model in self.models.values())
 
-    def _routed(self) -> Any:
+    def _make_application(self) -> ASGIApp:
         model = "/v2/models/{model}"
         routes = [
             Route("/", self._page),
-            Route("/models", self._described),
+            Route("/models", self._describe_models),
             Route("/v2", self._server_metadata),
             Route("/v2/health/live", self._live),
             Route("/v2/health/ready", self._ready),
         ]
-        if self._tells_metrics:
+        if self._serves_metrics:
             routes.append(Route("/metrics", self._metrics_page))
         for path in (model, f"{model}/versions/{{version}}"):
             routes += [
@@ -101,17 +101,17 @@ class Service:
                 Route(f"{path}/ready", self._model_ready),
                 Route(f"{path}/infer", self._infer, methods=["POST"]),
             ]
-        handlers = {
-            RequestError: _refused,
-            QueueFull: _busy,
-            NotReady: _not_ready,
-            HTTPException: _http_error,
-            ClientDisconnect: _gone,
-            Exception: _failed,
+        handlers: dict[Any, Any] = {
+            RequestError: _answer_request_error,
+            QueueFull: _answer_queue_full,
+            NotReady: _answer_not_ready,
+            HTTPException: _answer_http_error,
+            ClientDisconnect: _answer_disconnect,
+            Exception: _answer_failure,
         }
         application = Starlette(routes=routes, exception_handlers=handlers)
         application.router.redirect_slashes = False
-        return application if self.token is None else _Guarded(application, self.token)
+        return application if self.token is None else _TokenGuard(application, self.token)
 
     async def _live(self, request: Request) -> Response:
         return _json({"live": True})
@@ -120,7 +120,7 @@ class Service:
         return _json({"ready": self.ready}, 200 if self.ready else 503)
 
     async def _server_metadata(self, request: Request) -> Response:
-        return _json(server_metadata())
+        return _json(describe_server())
 
     async def _model_metadata(self, request: Request) -> Response:
         return _json(self._model(request).metadata)
@@ -136,8 +136,8 @@ class Service:
     async def _page(self, request: Request) -> Response:
         return Response(PAGE, headers=PAGE_HEADERS)
 
-    async def _described(self, request: Request) -> Response:
-        return _json({"models": [description(model) for model in self.models.values()]})
+    async def _describe_models(self, request: Request) -> Response:
+        return _json({"models": [describe_model(model) for model in self.models.values()]})
 
     async def _infer(self, request: Request) -> Response:
         model = self._model(request)
@@ -149,21 +149,21 @@ class Service:
         largest, declared = self._limits.max_body, request.headers.get("content-length", "0")
         if len(declared) > 18 or int(declared) > largest:
             raise too_large(largest)
-        with self.bodies.reserved(int(declared)) as body:
-            content = await self.bodies.received(request.stream(), body, largest)
+        with self.bodies.reserve(int(declared)) as body:
+            content = await self.bodies.receive(request.stream(), body, largest)
             arguments = content, request.headers.get(HEADER_LENGTH), model.check_tensor
-            parsed: InferRequest = await aside(len(content), parse_request, *arguments)
-            await aside(len(content), model.check, parsed)
+            parsed: InferRequest = await offload(len(content), parse_request, *arguments)
+            await offload(len(content), model.check, parsed)
             outputs = await model.infer(parsed)
             size = sum(y.nbytes for y in outputs.values())
-            answer, headers = await aside(size, render_response, parsed, model.name, VERSION, outputs)
+            answer, headers = await offload(size, render_response, parsed, model.name, VERSION, outputs)
         return Response(answer, headers=headers)
 
     def _model(self, request: Request) -> Model:
         return self.model(request.path_params["model"], request.path_params.get("version", VERSION))
 
     def model(self, name: str, version: str) -> Model:
-        """The model of a name and a version, or a RequestError."""
+        """Returns the model of a name and a version, or raises a RequestError."""
         model = self.models.get(name)
         if model is None:
             raise RequestError(f"Expected one of the models {', '.join(self.models)}. Received: {name[:80]}", 404)
@@ -172,25 +172,25 @@ class Service:
         return model
 
     def admit(self, model: Model) -> None:
-        """Raises a NotReady or a QueueFull where a model takes no request now."""
+        """Raises NotReady or QueueFull if a model takes no request now."""
         if self.draining or not model.ready:
             raise NotReady(f"{model.name} is not ready.")
         if model.full:
             raise QueueFull
 
 
-class _Guarded:
-    """An application that answers those who send a token."""
+class _TokenGuard:
+    """An application that answers only clients that send the token."""
 
-    def __init__(self, application: Any, token: str) -> None:
+    def __init__(self, application: ASGIApp, token: str) -> None:
         self._application, self._expected = application, f"Bearer {token}".encode()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = next((value for name, value in scope.get("headers", ()) if name == b"authorization"), b"")
         if scope["type"] != "http" or scope["path"] in _OPEN or hmac.compare_digest(given, self._expected):
             await self._application(scope, receive, send)
             return
-        error = "Expected the header Authorization with a bearer token that is valid here."
+        error = "Expected the header Authorization with a valid bearer token."
         await _json({"error": error}, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
 
 
@@ -198,33 +198,33 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, {**(headers or {}), "content-type": "application/json"})
 
 
-def _refused(request: Request, error: Any) -> Response:
+def _answer_request_error(request: Request, error: RequestError) -> Response:
     return _json({"error": str(error)}, error.status)
 
 
-def _busy(request: Request, error: Exception) -> Response:
+def _answer_queue_full(request: Request, error: Exception) -> Response:
     return _json({"error": BUSY}, 503, _RETRY)
 
 
-def _not_ready(request: Request, error: Exception) -> Response:
+def _answer_not_ready(request: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 503, _RETRY)
 
 
-def _http_error(request: Request, error: Any) -> Response:
+def _answer_http_error(request: Request, error: HTTPException) -> Response:
     received = f"{request.method} {request.url.path}"[:120]
     return _json({"error": f"{error.detail}. Received: {received}"}, error.status_code, error.headers)
 
 
-def _gone(request: Request, error: Exception) -> Response:
+def _answer_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def _failed(request: Request, error: Exception) -> Response:
+def _answer_failure(request: Request, error: Exception) -> Response:
     return _json({"error": FAILED}, 500)
 
 
-def server_metadata() -> dict[str, Any]:
-    """What the protocol tells of the server."""
+def describe_server() -> dict[str, Any]:
+    """Returns the metadata of the server, as the protocol defines it."""
     try:
         version = metadata.version("keras-skip")
     except metadata.PackageNotFoundError:

@@ -1,12 +1,12 @@
 """Runs waiting requests together.
 
-One thread runs the model, so that the event loop never waits for it. While it runs, requests queue; when it is free it
-takes the first request and all that fit into one batch with it. It waits for more only if others are about to come:
-most clients ask again when they have their answer, so it waits until there are as many requests as at the end of one of
-the last runs, and no longer than the delay. A full queue refuses requests at once. A request whose client has left is
-not run.
+One thread runs the model, so that the event loop never waits for it. Requests queue while it runs. When it is free, it
+takes the first request and all others that fit into one batch with it. It waits for more only if they are about to
+come: most clients ask again when they have their answer, so it waits until there are as many requests as at the end of
+one of the last runs, but no longer than the delay. A full queue refuses requests at once, and requests of clients that
+have left do not run.
 
-If an answer depends on the other examples of its batch, each request is a run of its own.
+If an answer depends on the other examples of its batch, every request runs alone.
 """
 
 import asyncio
@@ -17,16 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
-from ..model.inputs import cut, examples
-from ..predictor import checked
+from ..model.inputs import count_examples, split_batch
+from ..predictor import check_outputs
 from ..storage.arrays import Batch
 from .errors import QueueFull
 
-# Some clients that ask again are still on their way when a run ends: the most of this many runs are expected.
+# Some clients are still on their way when a run ends, so the most requests of this many runs are expected.
 _RUNS = 4
 
 
@@ -37,27 +36,27 @@ class _Job:
     since: float
     examples: int = field(init=False)
     elements: int = field(init=False)
-    shapes: tuple[Any, ...] = field(init=False)
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.examples = examples(self.batch)
+        self.examples = count_examples(self.batch)
         self.elements = sum(x.size for x in self.batch.values())
         # Only examples of equal shape can be one batch.
         self.shapes = tuple((name, x.shape[1:]) for name, x in sorted(self.batch.items()))
 
 
 class Batcher:
-    """Runs batches of what is submitted.
+    """Runs submitted batches together.
 
     Args:
-        run: Computes a batch. It is called in one thread.
+        run: Computes a batch, in one thread.
         max_batch_size: How many examples to run at once.
-        max_elements: How many elements all inputs may have together in one run. A larger request runs in pieces,
-            down to one example at a time.
+        max_elements: How many elements all inputs of a run may have together. A larger request runs in parts, down to
+            one example at a time.
         max_delay: How many seconds a request may wait for others.
         queue: How many requests may wait.
-        batchable: Whether requests may be run together, and in pieces.
-        observe: Gets the number of examples in each run, and its seconds, in the thread that runs.
+        batchable: Whether requests may run together, and in parts.
+        observe: Takes the number of examples and the seconds of each run, in the thread of the run.
     """
 
     def __init__(
@@ -76,9 +75,9 @@ class Batcher:
         self._max_delay, self._queue = max_delay, queue
         self._jobs: deque[_Job] = deque()
         self._changed = asyncio.Event()
-        # How many requests there were when each of the last runs ended, and when the last run ended.
-        self._company: deque[int] = deque(maxlen=_RUNS)
-        self._ended = 0.0
+        # The number of requests at the end of each of the last runs, and the time of the last end.
+        self._recent_counts: deque[int] = deque(maxlen=_RUNS)
+        self._last_end = 0.0
         self._thread = ThreadPoolExecutor(1, "inference")
         self._task: asyncio.Task[None] | None = None
 
@@ -89,15 +88,15 @@ class Batcher:
 
     @property
     def full(self) -> bool:
-        """Whether the next one is refused."""
+        """Whether the next request is refused."""
         return len(self._jobs) >= self._queue
 
     async def submit(self, batch: Batch) -> Batch:
-        """Waits for the outputs of a batch; if the wait is cancelled, the batch is not run.
+        """Waits for the outputs of a batch, which does not run if the wait is cancelled.
 
         Raises:
             QueueFull: If too many others wait.
-            Exception: What `run` raises on this batch alone.
+            Exception: Whatever `run` raises on this batch alone.
         """
         if self.full:
             raise QueueFull
@@ -115,7 +114,7 @@ class Batcher:
             raise
 
     async def close(self) -> None:
-        """Stops. Nothing may be waiting."""
+        """Stops the thread. No request may be waiting."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -125,34 +124,36 @@ class Batcher:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            jobs = await self._next()
+            jobs = await self._next_jobs()
             if len(jobs) == 1 or not await self._answer(jobs):
-                # Requests that failed together are run one by one, so that none suffers from another.
+                # Requests that fail together run again one by one, so that each fails only by itself.
                 for job in jobs:
                     await self._answer([job])
-            self._company.append(len(jobs) + len(self._jobs))
-            self._ended = loop.time()
+            self._recent_counts.append(len(jobs) + len(self._jobs))
+            self._last_end = loop.time()
 
-    async def _next(self) -> list[_Job]:
-        while not self._jobs or self._patience() > 0:
+    async def _next_jobs(self) -> list[_Job]:
+        while not self._jobs or self._remaining_wait() > 0:
             self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience() if self._jobs else None):
+                async with asyncio.timeout(self._remaining_wait() if self._jobs else None):
                     await self._changed.wait()
-        return self._taken()
+        return self._take_jobs()
 
-    def _patience(self) -> float:
-        """The seconds for which the first job still waits for others."""
+    def _remaining_wait(self) -> float:
+        """Returns the seconds for which the first job still waits for others."""
         first = self._jobs[0]
         is_full = sum(job.examples for job in self._jobs) >= self._max_batch_size
-        # Clients that had their answers longer ago than the delay will not come back within it.
-        all_are_here = len(self._jobs) >= max(self._company, default=0) or first.since - self._ended > self._max_delay
+        # Clients whose answers are older than the delay will not come back within it.
+        all_are_here = (
+            len(self._jobs) >= max(self._recent_counts, default=0) or first.since - self._last_end > self._max_delay
+        )
         if is_full or all_are_here or not self._batchable:
             return 0
         return first.since + self._max_delay - asyncio.get_running_loop().time()
 
-    def _taken(self) -> list[_Job]:
-        """Takes the first job and those that fit to it; the others keep their order."""
+    def _take_jobs(self) -> list[_Job]:
+        """Takes the first job and others that fit with it; the rest keep their order."""
         first = self._jobs.popleft()
         taken, left, size, elements = [first], deque[_Job](), first.examples, first.elements
         for job in self._jobs:
@@ -166,11 +167,11 @@ class Batcher:
         return taken
 
     async def _answer(self, jobs: list[_Job]) -> bool:
-        """Runs jobs together and answers them; False, and no answer, where several have failed together."""
+        """Runs jobs together and answers them; returns False without an answer if several fail together."""
         loop = asyncio.get_running_loop()
         try:
-            outputs = await loop.run_in_executor(self._thread, partial(self._computed, jobs))
-        except Exception as error:  # Whatever a runtime raises belongs to the request, not to the server.
+            outputs = await loop.run_in_executor(self._thread, partial(self._compute, jobs))
+        except Exception as error:  # An error of the runtime belongs to the request, not to the server.
             if len(jobs) > 1:
                 return False
             if not jobs[0].answer.done():
@@ -181,18 +182,18 @@ class Batcher:
                 job.answer.set_result(output)
         return True
 
-    def _computed(self, jobs: list[_Job]) -> list[Batch]:
+    def _compute(self, jobs: list[_Job]) -> list[Batch]:
         batch = jobs[0].batch
         if not self._batchable:
-            return [self._timed(batch)]
+            return [self._time_run(batch)]
         if len(jobs) > 1:
             batch = {name: np.concatenate([job.batch[name] for job in jobs]) for name in batch}
         parts: list[Batch] = []
-        for part in cut(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
+        for part in split_batch(batch, max(1, self._max_elements * jobs[0].examples // jobs[0].elements)):
             if all(job.answer.done() for job in jobs):
-                # Nobody waits for the remaining pieces.
+                # Nobody waits for the remaining parts.
                 return [{} for _ in jobs]
-            parts.append(checked(self._timed(part), examples(part)))
+            parts.append(check_outputs(self._time_run(part), count_examples(part)))
         outputs = parts[0]
         if len(parts) > 1:
             outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
@@ -202,8 +203,8 @@ class Batcher:
             for job, end in zip(jobs, ends, strict=True)
         ]
 
-    def _timed(self, batch: Batch) -> Batch:
+    def _time_run(self, batch: Batch) -> Batch:
         start = perf_counter()
         outputs = self._run(batch)
-        self._observe(examples(batch), perf_counter() - start)
+        self._observe(count_examples(batch), perf_counter() - start)
         return outputs

@@ -1,19 +1,20 @@
-"""The same artifact where one machine is not enough: a model repository for Triton, a manifest for KServe."""
+"""Writes the files that serve an artifact elsewhere: a model repository for Triton, a manifest for KServe."""
 
 import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..errors import VerificationError
 from ..storage.manifest import ONNX, check_files, gates_output, is_batchable, read_manifest, write_json
-from ..storage.publishing import published
+from ..storage.publishing import publish
 from ..storage.safety import check_onnx_file, read_json
 from .protocol.datatypes import DATATYPES
 
-TARGETS = ("triton", "kserve")
+Target = Literal["triton", "kserve"]
+TARGETS = get_args(Target)
 _VERSION, _CONFIG, _LABELS = "1", "config.pbtxt", "labels.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -22,7 +23,7 @@ def deploy(
     artifact: str | Path,
     out: str | Path,
     *,
-    target: str,
+    target: Target,
     name: str | None = None,
     storage_uri: str | None = None,
     max_batch_size: int = 32,
@@ -33,48 +34,35 @@ def deploy(
     """Writes the files that other servers need to serve an artifact as `serve` does, with its ONNX file unchanged.
 
     For "triton" that is a folder OUT/NAME, an entry of a Triton model repository: the ONNX file, a file of labels, and
-    its configuration, with dynamic batching where examples are proven to be independent. For "kserve" it is a file
+    a configuration, with dynamic batching if examples are proven to be independent. For "kserve" it is a file
     OUT/NAME.json, an InferenceService for `kubectl apply -f`, which runs Triton on such a repository.
 
     Args:
         artifact: The folder of the artifact.
         out: The model repository, or the folder of the manifest.
         target: "triton" or "kserve".
-        name: What clients call the model; by default the artifact's own name.
-        storage_uri: Where the cluster finds the model repository, such as "s3://bucket/models"; "kserve" needs it, and
-            only "kserve" takes it.
+        name: The name of the model for clients; the artifact's name by default.
+        storage_uri: The address where the cluster finds the model repository, such as "s3://bucket/models"; only for
+            "kserve", which needs it.
         max_batch_size: How many examples to run at once; for "triton".
-        max_delay: How many seconds a request may wait for others to be run with; for "triton".
+        max_delay: How many seconds a request may wait for others to run with; for "triton".
         queue: How many requests may wait; for "triton".
-        overwrite: Whether an earlier deployment of that name may be replaced.
+        overwrite: Whether to replace an earlier deployment of that name.
 
     Returns:
-        What was written.
+        The folder or the file.
 
     Raises:
-        FileExistsError: If something is there already.
+        FileExistsError: If the path exists.
         FileNotFoundError: If there is no artifact.
-        VerificationError: If the artifact is not what was exported.
-        ValueError: If an argument is not usable.
+        VerificationError: If the artifact was changed since its export.
+        ValueError: If an argument is invalid.
 
     Example:
         >>> deploy("runs/resnet20/export", "models", target="triton")
         PosixPath('models/resnet20')
     """
-    if target not in TARGETS:
-        raise ValueError(f"Expected target to be one of {TARGETS}. Received: target={target!r}")
-    if target == "kserve" and storage_uri is None:
-        raise ValueError(
-            "Expected storage_uri for kserve to say where the model repository is, such as s3://bucket/models. "
-            f"Received: {storage_uri=}"
-        )
-    if target != "kserve" and storage_uri is not None:
-        raise ValueError(f"Expected storage_uri only for kserve. Received: target={target!r}, {storage_uri=}")
-    if max_batch_size < 1 or max_delay < 0 or queue < 1:
-        raise ValueError(
-            "Expected a max_batch_size and a queue of at least 1, and a max_delay of at least 0. "
-            f"Received: {max_batch_size=}, {queue=}, {max_delay=}"
-        )
+    _check_options(target, storage_uri, max_batch_size, max_delay, queue)
     folder = Path(artifact)
     manifest = read_manifest(folder)
     check_files(folder, manifest)
@@ -84,30 +72,53 @@ def deploy(
     if not _NAME.fullmatch(name):
         raise ValueError(f"Expected a name of letters, digits, '.', '_' and '-'. Received: name={name!r}")
     if storage_uri is not None:
-        service = inference_service(name, storage_uri)
+        service = make_inference_service(name, storage_uri)
         path = Path(out) / f"{service['metadata']['name']}.json"
-        with published(path, overwrite, _is_service) as file:
+        with publish(path, overwrite, _is_service) as file:
             write_json(file, service)
         return path
-    config = triton_config(name, manifest, max_batch_size, max_delay, queue)
+    config = render_triton_config(name, manifest, max_batch_size, max_delay, queue)
     path = Path(out) / name
-    with published(path, overwrite, lambda target: (target / _CONFIG).is_file()) as entry:
-        (entry / _VERSION).mkdir(parents=True)
-        for part in (folder / ONNX, *check_onnx_file(folder / ONNX)):
-            shutil.copyfile(part, entry / _VERSION / part.name)
-        (entry / _CONFIG).write_text(config, encoding="utf-8")
-        if manifest["labels"]:
-            # A line is a label.
-            lines = [" ".join(label.splitlines()) for label in manifest["labels"]]
-            (entry / _LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with publish(path, overwrite, lambda target: (target / _CONFIG).is_file()) as entry:
+        _write_triton_entry(entry, folder, config, manifest["labels"])
     return path
 
 
-def triton_config(name: str, manifest: Mapping[str, Any], max_batch_size: int, max_delay: float, queue: int) -> str:
-    """Writes a Triton `ModelConfig` in protobuf's text format.
+def _check_options(target: Target, storage_uri: str | None, max_batch_size: int, max_delay: float, queue: int) -> None:
+    if target not in TARGETS:
+        raise ValueError(f"Expected target to be one of {TARGETS}. Received: target={target!r}")
+    if target == "kserve" and storage_uri is None:
+        raise ValueError(
+            "Expected storage_uri, where the cluster finds the model repository, such as s3://bucket/models. "
+            f"Received: {target=}, {storage_uri=}"
+        )
+    if target != "kserve" and storage_uri is not None:
+        raise ValueError(f"Expected storage_uri only for kserve. Received: {target=}, {storage_uri=}")
+    if max_batch_size < 1 or max_delay < 0 or queue < 1:
+        raise ValueError(
+            "Expected a max_batch_size and a queue of at least 1, and a max_delay of at least 0. "
+            f"Received: {max_batch_size=}, {queue=}, {max_delay=}"
+        )
+
+
+def _write_triton_entry(entry: Path, artifact: Path, config: str, labels: Sequence[str] | None) -> None:
+    (entry / _VERSION).mkdir(parents=True)
+    for part in (artifact / ONNX, *check_onnx_file(artifact / ONNX)):
+        shutil.copyfile(part, entry / _VERSION / part.name)
+    (entry / _CONFIG).write_text(config, encoding="utf-8")
+    if labels:
+        # Every line is a label.
+        lines = [" ".join(label.splitlines()) for label in labels]
+        (entry / _LABELS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def render_triton_config(
+    name: str, manifest: Mapping[str, Any], max_batch_size: int, max_delay: float, queue: int
+) -> str:
+    """Renders a Triton `ModelConfig` in protobuf's text format.
 
     Args:
-        name: The model's name, that of its folder too.
+        name: The name of the model and of its folder.
         manifest: The contents of artifact.json.
         max_batch_size: How many examples to run at once.
         max_delay: How many seconds a request may wait for others.
@@ -115,7 +126,7 @@ def triton_config(name: str, manifest: Mapping[str, Any], max_batch_size: int, m
     """
     gates = gates_output(manifest)
     labelled = [output["name"] for output in manifest["outputs"] if manifest["labels"] and output["name"] != gates]
-    # Where requests may not be merged, the axis of the batch is one like the others.
+    # If requests may not be merged, the axis of the batch is like any other.
     batches = is_batchable(manifest)
     batching = f"""\
 dynamic_batching {{
@@ -124,40 +135,42 @@ dynamic_batching {{
 }}
 """
     return f"""\
-name: {_text(name)}
+name: {_quote(name)}
 platform: "onnxruntime_onnx"
 max_batch_size: {max_batch_size if batches else 0}
-{_tensors("input", manifest["inputs"], batches)}
-{_tensors("output", manifest["outputs"], batches, labelled)}
+{_render_tensors("input", manifest["inputs"], batches)}
+{_render_tensors("output", manifest["outputs"], batches, labelled)}
 {batching if batches else ""}"""
 
 
-def _tensors(kind: str, declared: Sequence[Mapping[str, Any]], batches: bool, labelled: Sequence[str] = ()) -> str:
+def _render_tensors(
+    kind: str, declared: Sequence[Mapping[str, Any]], batches: bool, labelled: Sequence[str] = ()
+) -> str:
     blocks = []
     for tensor in declared:
         dims = [-1 if n is None else n for n in tensor["shape"][batches:]]
-        # Triton wants at least one dimension beside the batch.
+        # Triton needs at least one dimension beside the batch.
         shape = f"dims: {dims}" if dims else "dims: [1]\n  reshape { shape: [] }"
-        labels = f"\n  label_filename: {_text(_LABELS)}" if tensor["name"] in labelled else ""
+        labels = f"\n  label_filename: {_quote(_LABELS)}" if tensor["name"] in labelled else ""
         data_type = f"TYPE_{DATATYPES[tensor['dtype']]}"
-        blocks.append(f"{kind} {{\n  name: {_text(tensor['name'])}\n  data_type: {data_type}\n  {shape}{labels}\n}}")
+        blocks.append(f"{kind} {{\n  name: {_quote(tensor['name'])}\n  data_type: {data_type}\n  {shape}{labels}\n}}")
     return "\n".join(blocks)
 
 
-def _text(value: str) -> str:
+def _quote(value: str) -> str:
     # JSON's escapes for ASCII are among those of protobuf's text format.
     return json.dumps(value)
 
 
-def inference_service(name: str, storage_uri: str) -> dict[str, Any]:
+def make_inference_service(name: str, storage_uri: str) -> dict[str, Any]:
     """Describes a KServe `InferenceService` that runs Triton on a model repository.
 
     Args:
-        name: The model's name; the service's is made of it, in lower case, with dashes.
-        storage_uri: Where the cluster finds the repository.
+        name: The model's name, whose form in lower case and with dashes is the service's name.
+        storage_uri: The address where the cluster finds the repository.
 
     Raises:
-        ValueError: If no name of a service can be made of the model's.
+        ValueError: If the model's name gives no valid name of a service.
     """
     service = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", service):

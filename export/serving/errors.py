@@ -2,10 +2,10 @@
 
 
 class RequestError(ValueError):
-    """The client's mistake: a request that cannot be answered.
+    """A request cannot be answered because of a mistake of the client.
 
     Args:
-        message: What was expected, and what was received.
+        message: The message, which says what was expected and received.
         status: The HTTP status of the answer.
     """
 
@@ -19,4 +19,4 @@ class QueueFull(Exception):
 
 
 class NotReady(Exception):
-    """A model has not proven itself yet or no longer computes, or the server is about to end."""
+    """A model is not ready yet or no longer computes, or the server is about to end."""

@@ -1,11 +1,11 @@
-"""The Open Inference Protocol over gRPC, beside HTTP: the same models, checks and queue.
+"""Answers the Open Inference Protocol over gRPC, beside HTTP, with the same models, checks and queue.
 
-The messages are those that NVIDIA's tritonclient ships. A request is taken apart into what HTTP's JSON would hold, and
-from there on it is the same request. Answers are always binary. What is wrong is a status with the same text:
-INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE where HTTP has 503, UNAUTHENTICATED, DEADLINE_EXCEEDED, INTERNAL.
+The messages are those of NVIDIA's tritonclient. A request is converted to the content of HTTP's JSON, and is then the
+same request. Answers are always binary. Errors have the texts of HTTP, and a status: INVALID_ARGUMENT, NOT_FOUND,
+UNAVAILABLE for 503, UNAUTHENTICATED, DEADLINE_EXCEEDED or INTERNAL.
 
-A method is called before its one message has arrived, as if it were a stream, so that the token is asked for first and
-the message has as long to arrive as in HTTP. Messages come as bytes, and are read like HTTP's bodies.
+gRPC calls a method before its one message has arrived, as if it were a stream, so that the token is checked first and
+the message has as much time to arrive as in HTTP. Messages come as bytes, and are read like HTTP's bodies.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as messages
 
-from .application import BUSY, FAILED, Service, server_metadata
-from .aside import aside
+from .application import BUSY, FAILED, Service, describe_server
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits
-from .observation import ACCESS, SERVER, Metrics
+from .observation import ACCESS, SERVER, Metrics, format_address
+from .offloading import offload
 from .protocol.datatypes import DATATYPES
 from .protocol.protobuf import check_fields
-from .protocol.v2 import InferRequest, read_request
+from .protocol.v2 import InferRequest, read_content
 
 _SERVICE = "inference.GRPCInferenceService"
-# What a load balancer may ask for without a token.
+# A load balancer may call these without a token.
 _OPEN = ("ServerLive", "ServerReady")
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -44,11 +44,11 @@ _CODES = {
 }
 # This many calls may wait for their message.
 _ARRIVING = 256
-# gRPC's options are of this size.
+# gRPC's options have at most this size.
 _LARGEST_OPTION = 2**31 - 1
-# Bit by bit which compressions are allowed: none. A message is unpacked before anything can ask how large it becomes.
+# The bit of no compression. gRPC would unpack a message before anything can ask for its size.
 _UNCOMPRESSED = 1
-# The field that holds numbers of a type. Half precision has none.
+# The fields that hold the numbers of a type. Half precision has none.
 _FIELDS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -61,13 +61,13 @@ _FIELDS = {
 
 
 class GrpcServer:
-    """Answers over gRPC, in the event loop that starts it.
+    """Answers over gRPC in the event loop that starts it.
 
     Args:
-        service: What the routes of HTTP share.
-        metrics: Where answers are counted.
-        limits: What the server takes.
-        tls: Files of a certificate and its key, in PEM.
+        service: The service that HTTP uses too.
+        metrics: The metrics that count answers.
+        limits: The limits of the server.
+        tls: The files of a certificate and its key, in PEM.
     """
 
     def __init__(
@@ -75,18 +75,19 @@ class GrpcServer:
     ) -> None:
         self._service, self._metrics, self._limits, self._tls = service, metrics, limits, tls
         self._server: Any = None
-        # Calls that wait for their message, the oldest first.
+        # Calls that wait for their message; the oldest comes first.
         self._arriving: dict[asyncio.Timeout, None] = {}
 
-    async def start(self, address: str) -> int:
-        """Listens on HOST:PORT.
+    async def start(self, host: str, port: int) -> int:
+        """Listens on a port of a host, or on a free one for 0.
 
         Returns:
             The port.
 
         Raises:
-            OSError: If it is taken.
+            OSError: If the port is taken.
         """
+        address = format_address(host, port, "")
         patience = min(self._limits.timeout * 1000, _LARGEST_OPTION)
         options = {
             "grpc.max_receive_message_length": min(self._limits.max_body, _LARGEST_OPTION),
@@ -98,7 +99,7 @@ class GrpcServer:
             "grpc.compression_enabled_algorithms_bitset": _UNCOMPRESSED,
             "grpc.per_message_decompression": 0,
         }
-        # A request that a queue refuses is one of them too, for a moment.
+        # Requests that a queue refuses count too, for a moment.
         most = 2 * len(self._service.models) * (self._limits.queue + self._limits.max_batch_size) + _ARRIVING
         self._server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=most)
         methods = {
@@ -110,7 +111,8 @@ class GrpcServer:
             "ModelInfer": self._infer,
         }
         handlers = {
-            name: grpc.stream_unary_rpc_method_handler(self._answered(name, method)) for name, method in methods.items()
+            name: grpc.stream_unary_rpc_method_handler(self._wrap_method(name, method))
+            for name, method in methods.items()
         }
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, handlers)])
         try:
@@ -120,31 +122,31 @@ class GrpcServer:
                 certificate, key = (Path(file).read_bytes() for file in self._tls)
                 port = self._server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
         except RuntimeError as error:
-            raise OSError(f"Expected an address to listen on. Received: {address}, and {error}") from error
+            raise OSError(f"The server cannot listen on {address}: {error}") from error
         await self._server.start()
         return int(port)
 
     async def stop(self, patience: float) -> None:
-        """Stops; answers that are on their way have so many seconds to arrive."""
+        """Stops after at most so many seconds, in which answers on their way may arrive."""
         if self._server is not None:
             await self._server.stop(patience)
 
-    def _answered(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-        """A method as gRPC calls it: errors become a status, and what is answered is counted and logged."""
+    def _wrap_method(self, name: str, method: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        """Wraps a method for gRPC: turns errors into a status, and counts and logs answers."""
         kind = getattr(messages, f"{name}Request")
 
         async def call(requests: Any, context: Any) -> Any:
-            # Whoever goes before the answer leaves 499, as in HTTP.
+            # 499 stands for a client that leaves before the answer, as in HTTP.
             start, status, error, request, answer = time.perf_counter(), 499, "", None, None
             waited_for = not self._service.draining
             self._service.others_in_flight += waited_for
             try:
                 self._check_token(name, context)
-                message = await self._arrived(requests)
-                with self._service.bodies.reserved(len(message)):
-                    request = await aside(len(message), _read, kind, message)
+                message = await self._receive_message(requests)
+                with self._service.bodies.reserve(len(message)):
+                    request = await offload(len(message), _decode, kind, message)
                     response = await method(request)
-                    answer = await aside(response.ByteSize(), response.SerializeToString)
+                    answer = await offload(response.ByteSize(), response.SerializeToString)
                 status = 200
             except RequestError as refused:
                 status, error = refused.status, str(refused)
@@ -152,7 +154,7 @@ class GrpcServer:
                 status, error = 503, BUSY
             except NotReady as refused:
                 status, error = 503, str(refused)
-            except Exception:  # As in HTTP, whatever fails belongs to the request.
+            except Exception:  # As in HTTP, an error belongs to the request.
                 SERVER.exception("failed on a request")
                 status, error = 500, FAILED
             finally:
@@ -164,8 +166,8 @@ class GrpcServer:
 
         return call
 
-    async def _arrived(self, requests: Any) -> bytes:
-        """The one message of a request."""
+    async def _receive_message(self, requests: Any) -> bytes:
+        """Waits for the one message of a request."""
         seconds = self._limits.timeout
         try:
             async with asyncio.timeout(seconds) as deadline:
@@ -190,11 +192,11 @@ class GrpcServer:
             return
         given = dict(context.invocation_metadata()).get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RequestError("Expected authorization with a bearer token that is valid here.", 401)
+            raise RequestError("Expected authorization with a valid bearer token.", 401)
 
     def _observe(self, name: str, request: Any, peer: str, status: int, seconds: float) -> None:
         if name == "ModelInfer" and request is not None and request.model_name in self._service.models:
-            self._metrics.answered(request.model_name, status, seconds)
+            self._metrics.count_answer(request.model_name, status, seconds)
         if ACCESS.isEnabledFor(logging.INFO):
             ACCESS.info('%s "gRPC %s" %d %.1f ms', unquote(peer).partition(":")[2], name, status, seconds * 1e3)
 
@@ -205,7 +207,7 @@ class GrpcServer:
         return messages.ServerReadyResponse(ready=self._service.ready)
 
     async def _server_metadata(self, request: Any) -> Any:
-        return messages.ServerMetadataResponse(**server_metadata())
+        return messages.ServerMetadataResponse(**describe_server())
 
     async def _model_ready(self, request: Any) -> Any:
         model = self._service.model(request.name, request.version or VERSION)
@@ -217,14 +219,14 @@ class GrpcServer:
     async def _infer(self, request: Any) -> Any:
         model = self._service.model(request.model_name, request.model_version or VERSION)
         self._service.admit(model)
-        parsed = await aside(request.ByteSize(), _parsed, request, model.check_tensor)
-        await aside(request.ByteSize(), model.check, parsed)
+        parsed = await offload(request.ByteSize(), _parse_request, request, model.check_tensor)
+        await offload(request.ByteSize(), model.check, parsed)
         outputs = await model.infer(parsed)
         wanted = {name: outputs[name] for name in parsed.outputs or outputs}
-        return await aside(sum(y.nbytes for y in wanted.values()), _response, parsed, model.name, wanted)
+        return await offload(sum(y.nbytes for y in wanted.values()), _make_response, parsed, model.name, wanted)
 
 
-def _read(kind: Any, message: bytes) -> Any:
+def _decode(kind: Any, message: bytes) -> Any:
     check_fields(message)
     try:
         return kind.FromString(message)
@@ -232,22 +234,22 @@ def _read(kind: Any, message: bytes) -> Any:
         raise RequestError(f"Expected a message of {kind.DESCRIPTOR.name}. Received: something else") from error
 
 
-def _parsed(request: Any, check_tensor: Callable[[str, list[int], str], None]) -> InferRequest:
+def _parse_request(request: Any, check_tensor: Callable[[str, list[int], str], None]) -> InferRequest:
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise RequestError(f"Expected raw contents of each of {len(request.inputs)} inputs. Received: {len(raw)}")
     content = {
-        "inputs": [_tensor(tensor, raw[i] if raw else None) for i, tensor in enumerate(request.inputs)],
-        "outputs": [{"name": o.name, "parameters": _parameters(o.parameters)} for o in request.outputs],
-        "parameters": _parameters(request.parameters),
+        "inputs": [_read_tensor(tensor, raw[i] if raw else None) for i, tensor in enumerate(request.inputs)],
+        "outputs": [{"name": o.name, "parameters": _read_parameters(o.parameters)} for o in request.outputs],
+        "parameters": _read_parameters(request.parameters),
         **({"id": request.id} if request.id else {}),
     }
-    return read_request(content, memoryview(raw[0] if len(raw) == 1 else b"".join(raw)), check_tensor)
+    return read_content(content, memoryview(raw[0] if len(raw) == 1 else b"".join(raw)), check_tensor)
 
 
-def _tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
+def _read_tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
     content = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
-    parameters = _parameters(tensor.parameters)
+    parameters = _read_parameters(tensor.parameters)
     if raw is None:
         field = _FIELDS.get(tensor.datatype)
         return content | {"parameters": parameters, "data": list(getattr(tensor.contents, field)) if field else None}
@@ -256,13 +258,13 @@ def _tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
     return content | {"parameters": parameters | {"binary_data_size": len(raw)}}
 
 
-def _parameters(parameters: Any) -> dict[str, Any]:
+def _read_parameters(parameters: Any) -> dict[str, Any]:
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "", None) for name, value in parameters.items()
     }
 
 
-def _response(request: InferRequest, model: str, outputs: dict[str, np.ndarray]) -> Any:
+def _make_response(request: InferRequest, model: str, outputs: dict[str, np.ndarray]) -> Any:
     tensors: Sequence[Any] = [
         messages.ModelInferResponse.InferOutputTensor(name=name, datatype=DATATYPES[y.dtype.name], shape=y.shape)
         for name, y in outputs.items()

@@ -1,38 +1,47 @@
-"""HTTP by uvicorn, plus what it leaves to a proxy in front of it: deadlines, a limit on headers, and a drain.
+"""Serves HTTP with uvicorn, and adds what uvicorn leaves to a proxy: deadlines, a limit on headers, and a drain.
 
-The server declines offers of another protocol, which some clients make with each request, and cancels a request whose
-client has left.
+The server declines offers of another protocol, which some clients make with each request, and cancels requests of
+clients that have left.
 """
 
 import asyncio
 import json
 import socket
+import ssl
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from .observation import SERVER
+from .startup import allow_many_connections
+
+if TYPE_CHECKING:
+    from .application import Service
+
 _HEAD_BYTES = 2**16
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. A request has the time of `timeout_keep_alive` to arrive, an answer the same to be taken."""
+    """One connection. A request has `timeout_keep_alive` seconds to arrive, and an answer as many to be read."""
 
-    _arrival: asyncio.TimerHandle | None = None
-    _departure: asyncio.TimerHandle | None = None
-    # Bytes of a request whose headers are not complete.
-    _head = 0
+    _arrival_timer: asyncio.TimerHandle | None = None
+    _departure_timer: asyncio.TimerHandle | None = None
+    # The bytes of a request whose headers are incomplete.
+    _head_size = 0
     _task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._begin()
+        self._start_arrival_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end()
+        self._stop_arrival_timer()
         self.resume_writing()
         super().connection_lost(exc)
         if self._task is not None:
@@ -46,21 +55,21 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
         if self.transport.is_closing():
             return
-        if self._head:
-            self._head += len(data)
-            if self._head > _HEAD_BYTES:
+        if self._head_size:
+            self._head_size += len(data)
+            if self._head_size > _HEAD_BYTES:
                 self._refuse(431, f"Expected headers of at most {_HEAD_BYTES} bytes. Received: more")
         elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
-            # Bytes that begin no request have stopped uvicorn's own timer.
-            self._begin()
+            # Bytes that begin no request stop uvicorn's own timer.
+            self._start_arrival_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 1
-        self._begin()
+        self._head_size = 1
+        self._start_arrival_timer()
 
     def on_headers_complete(self) -> None:
-        self._head = 0
+        self._head_size = 0
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -68,23 +77,23 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
-        self._end()
+        self._stop_arrival_timer()
         if not self.pipeline:
-            # A paused connection would not notice that the client leaves.
+            # A paused connection would not notice that the client has left.
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._departure = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+        self._departure_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._departure is not None:
-            self._departure.cancel()
-            self._departure = None
+        if self._departure_timer is not None:
+            self._departure_timer.cancel()
+            self._departure_timer = None
 
     def _parse(self, data: bytes) -> None:
-        """Parses bytes. The parser ends at headers that offer another protocol; a new one then continues."""
+        """Parses bytes. The parser stops at headers that offer another protocol, and a new parser continues."""
         left = memoryview(data)
         while len(left):
             try:
@@ -120,28 +129,28 @@ class Protocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, f"Expected HTTP/1.1. Received: {msg}")
 
-    def _begin(self) -> None:
-        if self._arrival is None:
-            self._arrival = self.loop.call_later(self.timeout_keep_alive, self._too_late)
+    def _start_arrival_timer(self) -> None:
+        if self._arrival_timer is None:
+            self._arrival_timer = self.loop.call_later(self.timeout_keep_alive, self._on_late_arrival)
 
-    def _end(self) -> None:
-        if self._arrival is not None:
-            self._arrival.cancel()
-            self._arrival = None
+    def _stop_arrival_timer(self) -> None:
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
 
-    def _too_late(self) -> None:
-        self._arrival = None
+    def _on_late_arrival(self) -> None:
+        self._arrival_timer = None
         waits = self.cycle is not None and not self.cycle.response_complete
         if self.transport.is_closing():
             return
-        if self._head or (waits and not self.cycle.response_started):
+        if self._head_size or (waits and not self.cycle.response_started):
             self._refuse(408, f"Expected a request within {self.timeout_keep_alive} seconds. Received: a part of it")
         else:
             self.transport.close()
 
     def _refuse(self, status: int, message: str) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            # To the application the client has gone.
+            # For the application the client has left.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         body = json.dumps({"error": message}).encode()
@@ -150,26 +159,79 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class Server(uvicorn.Server):
-    """A server that, on SIGTERM or SIGINT, takes no more work, finishes what is in flight, and ends.
+def make_config(
+    application: Any, timeout: int, tls_cert: str | Path | None, tls_key: str | Path | None
+) -> uvicorn.Config:
+    """Configures uvicorn.
 
     Args:
-        config: uvicorn's.
-        service: What says whether it is draining and what is in flight.
-        prepare: Is awaited while the server already answers; if it fails, the server ends.
-        close: Is awaited when nothing is in flight any more.
+        application: The ASGI application.
+        timeout: How many seconds a request and the client that reads an answer may each take.
+        tls_cert: A certificate, with its chain, in PEM.
+        tls_key: Its private key, in PEM.
+
+    Raises:
+        ValueError: If the certificate or its key is missing or not usable.
+    """
+    config = uvicorn.Config(
+        application,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=timeout,
+        timeout_graceful_shutdown=timeout,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )
+    if (tls_cert is None) != (tls_key is None):
+        raise ValueError(f"Expected a certificate and its key. Received: {tls_cert=}, {tls_key=}")
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(
+            f"Expected a certificate and its key in PEM. Received: {tls_cert}, {tls_key} ({error})"
+        ) from error
+    return config
+
+
+class Server(uvicorn.Server):
+    """A server that takes no more requests on SIGTERM or SIGINT, finishes those in flight, and ends.
+
+    Args:
+        config: The configuration of uvicorn.
+        service: The service, which knows whether it drains and which requests are in flight.
+        prepare: Awaited while the server already answers; the server ends if it fails.
+        close: Awaited when no request is in flight any more.
 
     Attributes:
-        failure: What `prepare` has failed with.
+        failure: The error of `prepare`, if it has failed.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Any, prepare: Any, close: Any) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: "Service",
+        prepare: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
         self._service, self._prepare, self._close = service, prepare, close
         self.failure: Exception | None = None
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Runs until a signal, or until `prepare` fails, and then raises its error."""
+        allow_many_connections()
+        super().run(sockets)
+        SERVER.info("ended")
+        if self.failure is not None:
+            raise self.failure
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts as uvicorn does, except that TLS handshakes have as long as a request."""
+        """Starts as uvicorn does, but gives TLS handshakes as much time as a request."""
         await self.lifespan.startup()
         config = self.config
         seconds: dict[str, Any] = {}
@@ -184,7 +246,7 @@ class Server(uvicorn.Server):
         self.started = True
 
     async def main_loop(self) -> None:
-        preparing = asyncio.create_task(self._prepared())
+        preparing = asyncio.create_task(self._run_prepare())
         await super().main_loop()
         preparing.cancel()
         await self._close()
@@ -198,7 +260,7 @@ class Server(uvicorn.Server):
         self.should_exit = self.force_exit = self._service.draining
         self._service.drain()
 
-    async def _prepared(self) -> None:
+    async def _run_prepare(self) -> None:
         try:
             await self._prepare()
         except Exception as error:

@@ -1,43 +1,47 @@
-"""A model behind the server: an artifact that onnxruntime runs, in batches, once it has proven itself."""
+"""Serves a model: onnxruntime runs an artifact in batches, once it reproduces the outputs recorded at export."""
 
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError
-from ..model.inputs import check_raw, examples
+from ..model.inputs import check_inputs, count_examples
 from ..predictor import Predictor
 from ..proof.parity import compare
-from ..proof.recorded import read_recorded
-from ..runtime.sessions import giving_memory_back
+from ..proof.recording import read_recorded
+from ..runtime.providers import Device
+from ..runtime.sessions import memory_saving_options
 from ..storage.arrays import Batch
 from ..storage.manifest import check_files, is_batchable, why_not_batchable
 from .batching import Batcher
 from .errors import RequestError
 from .observation import SERVER, Metrics
 from .protocol.datatypes import DATATYPES
-from .protocol.v2 import InferRequest, datatypes, is_finite
+from .protocol.v2 import InferRequest, describe_tensors, is_finite
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
 
 VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A run may always have this many elements of inputs, about seven images of 224 x 224.
+# A run may always have this many input elements, which are about seven images of 224 x 224.
 _ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server takes.
+    """The limits of a server.
 
     Attributes:
-        max_batch_size: Examples in one run, and so in one request.
-        max_delay: Seconds that a request may wait for others to be run with.
-        queue: Requests of a model that may wait.
-        max_body: Bytes of a request.
-        timeout: Seconds in which a request must have arrived.
+        max_batch_size: How many examples one run, and so one request, may have.
+        max_delay: How many seconds a request may wait for others to run with.
+        queue: How many requests of a model may wait.
+        max_body: How many bytes a request may have.
+        timeout: How many seconds a request may take to arrive.
     """
 
     max_batch_size: int = 32
@@ -59,29 +63,29 @@ class Model:
 
     Args:
         path: The artifact's folder.
-        name: What clients call it; by default the artifact's own name.
+        name: The name for clients; the artifact's name by default.
         device: "cpu" or "cuda".
-        limits: What the server takes.
-        metrics: Where runs are counted.
-        threads: Of onnxruntime; 0 is one for each core.
+        limits: The limits of the server.
+        metrics: The metrics that count runs.
+        threads: The threads of onnxruntime; 0 takes one for each core.
 
     Attributes:
-        name: What clients call it.
+        name: The name for clients.
         artifact: The contents of artifact.json.
-        samples: Recorded inputs by name of their batch.
-        ready: Whether it has computed, here, what was recorded at export.
+        samples: Recorded inputs by the name of their batch.
+        ready: Whether it has reproduced here the outputs recorded at export.
 
     Raises:
         FileNotFoundError: If there is no artifact.
-        VerificationError: If the artifact is not what was exported.
+        VerificationError: If the artifact was changed since its export.
         DeviceError: If the device is not there.
         ValueError: If its name or its types cannot be served.
     """
 
     def __init__(
-        self, path: Path, name: str | None, device: str, limits: Limits, metrics: Metrics, threads: int = 0
+        self, path: Path, name: str | None, device: Device, limits: Limits, metrics: Metrics, threads: int = 0
     ) -> None:
-        predictor = Predictor(path, device, _options(threads))
+        predictor = Predictor(path, device, _session_options(threads))
         self.artifact: dict[str, Any] = predictor.metadata
         check_files(path, self.artifact)
         self.name: str = self.artifact["name"] if name is None else name
@@ -95,10 +99,10 @@ class Model:
         self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
         self.ready = False
         self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
-        # With dynamic sizes an example may be of any size: a run holds no more than a full batch of recorded ones.
-        recorded = (sum(x.size for x in batch.values()) // examples(batch) for batch in self.samples.values())
+        # An example of dynamic size may be large, so a run has at most the elements of a full batch of recorded ones.
+        recorded = (sum(x.size for x in batch.values()) // count_examples(batch) for batch in self.samples.values())
         self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
-        self._large = giving_memory_back() if device == "cpu" else None
+        self._large = memory_saving_options() if device == "cpu" else None
         self._inputs = {raw.name: raw for raw in predictor.inputs}
         self._outputs = [tensor["name"] for tensor in self.artifact["outputs"]]
         self._batcher = Batcher(
@@ -108,7 +112,7 @@ class Model:
             max_delay=limits.max_delay,
             queue=limits.queue,
             batchable=self._batchable,
-            observe=metrics.of_runs(self.name),
+            observe=metrics.run_observer(self.name),
         )
         metrics.watch_queue(self.name, lambda: self._batcher.waiting)
 
@@ -118,25 +122,25 @@ class Model:
 
     @property
     def full(self) -> bool:
-        """Whether as many requests wait as may."""
+        """Whether the queue is full."""
         return self._batcher.full
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the protocol tells of a model."""
+        """The metadata of the model, as the protocol defines it."""
         return {
             "name": self.name,
             "versions": [VERSION],
             "platform": "onnxruntime_onnx",
-            "inputs": datatypes(self.artifact["inputs"]),
-            "outputs": datatypes(self.artifact["outputs"]),
+            "inputs": describe_tensors(self.artifact["inputs"]),
+            "outputs": describe_tensors(self.artifact["outputs"]),
         }
 
     def warm_up(self) -> None:
-        """Computes what was recorded at export, and is ready if it comes out the same.
+        """Compares with the outputs recorded at export, and is ready if they agree.
 
         Raises:
-            ParityError: If it does not.
+            ParityError: If they do not.
             ExportError: If onnxruntime fails.
         """
         names = ("Keras, recorded at export", f"{self.name}, served here")
@@ -146,7 +150,7 @@ class Model:
         self.ready = True
 
     def check_tensor(self, name: str, shape: Sequence[int], datatype: str) -> None:
-        """Raises a RequestError unless a tensor that is announced fits, before its data is looked at."""
+        """Raises a RequestError unless an announced tensor fits, before its data is read."""
         raw = self._inputs.get(name)
         if raw is None:
             raise RequestError(f"Expected the inputs {', '.join(self._inputs)}. Received: {name[:80]}")
@@ -167,9 +171,9 @@ class Model:
             )
 
     def check(self, request: InferRequest) -> None:
-        """Raises a RequestError unless a request is one that the model can answer."""
+        """Raises a RequestError unless the model can answer a request."""
         try:
-            check_raw(request.inputs, list(self._inputs.values()))
+            check_inputs(request.inputs, list(self._inputs.values()))
         except ValueError as error:
             raise RequestError(str(error)) from error
         for name, x in request.inputs.items():
@@ -180,22 +184,24 @@ class Model:
             raise RequestError(f"Expected the outputs {', '.join(self._outputs)}. Received: {unknown[0][:80]}")
 
     async def infer(self, request: InferRequest) -> Batch:
-        """Computes the outputs of a request that was checked.
+        """Computes the outputs of a checked request.
 
         Raises:
             QueueFull: If too many others wait.
-            RequestError: If onnxruntime fails on these inputs and on the recorded ones does not.
-            ExportError: If it fails on those too: then the model is not ready any more.
+            RequestError: If onnxruntime fails on these inputs, but not on the recorded ones.
+            ExportError: If it fails on the recorded ones too; then the model is no longer ready.
         """
         try:
             return await self._batcher.submit(request.inputs)
         except ExportError as error:
             await self._check_health()
-            raise RequestError(f"Expected input that {self.name} can compute. Received: {_kinds(request)}") from error
+            raise RequestError(
+                f"Expected input that {self.name} can compute. Received: {_describe_inputs(request)}"
+            ) from error
 
     async def _check_health(self) -> None:
         try:
-            await self._batcher.submit(min(self.samples.values(), key=examples))
+            await self._batcher.submit(min(self.samples.values(), key=count_examples))
         except ExportError:
             self.ready = False
             raise
@@ -205,36 +211,51 @@ class Model:
         await self._batcher.close()
 
 
-def _options(threads: int) -> Any:
+def _session_options(threads: int) -> "SessionOptions":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait for the next run by spinning take the cores from those that bring it.
+    # Threads that spin while they wait take the cores from threads that bring the next run.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
-def _kinds(request: InferRequest) -> str:
+def _describe_inputs(request: InferRequest) -> str:
     return ", ".join(f"{name} of shape {list(x.shape)}" for name, x in request.inputs.items())
 
 
-def named(artifact: str | Path) -> tuple[Path, str | None]:
-    """Takes ARTIFACT or NAME=ARTIFACT apart."""
+def split_name(artifact: str | Path) -> tuple[Path, str | None]:
+    """Splits ARTIFACT or NAME=ARTIFACT into the folder and the name."""
     name, separator, path = str(artifact).partition("=")
     if separator and not Path(artifact).exists():
         return Path(path), name
     return Path(artifact), None
 
 
-def by_name(models: Sequence[Model]) -> Mapping[str, Model]:
-    """Models by name, each of its own.
+def load_models(
+    artifacts: Sequence[str | Path | tuple[Path, str | None]],
+    device: Device,
+    limits: Limits,
+    metrics: Metrics,
+    threads: int = 0,
+) -> dict[str, Model]:
+    """Loads artifacts as models, by name.
+
+    Args:
+        artifacts: ARTIFACT or NAME=ARTIFACT, or a folder and a name.
+        device: "cpu" or "cuda".
+        limits: The limits of the server.
+        metrics: The metrics that count runs.
+        threads: The threads of onnxruntime; 0 takes one for each core.
 
     Raises:
-        ValueError: If there is none, or two have the same name.
+        ValueError: If there are no artifacts, or two have the same name; see also `Model`.
     """
-    if not models:
+    if not artifacts:
         raise ValueError("Expected at least one artifact. Received: none")
+    given = [each if isinstance(each, tuple) else split_name(each) for each in artifacts]
+    models = [Model(path, name, device, limits, metrics, threads) for path, name in given]
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
@@ -243,6 +264,6 @@ def by_name(models: Sequence[Model]) -> Mapping[str, Model]:
 
 
 async def warm_up(models: Sequence[Model]) -> None:
-    """Warms every model up, one after the other, in a thread of its own."""
+    """Warms up every model, one after the other, in a thread."""
     for model in models:
         await asyncio.to_thread(model.warm_up)

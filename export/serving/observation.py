@@ -1,4 +1,4 @@
-"""What a server tells of itself: metrics for Prometheus, and an access log."""
+"""Observes a server: metrics for Prometheus, and an access log."""
 
 import logging
 import logging.handlers
@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ACCESS = logging.getLogger("keras_skip.access")
 SERVER = logging.getLogger("keras_skip.server")
@@ -21,12 +21,12 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _EXAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _LINES = 10_000
 _STANDARD_ERROR = 2
-# Readers of the log have this many seconds at the end to take the remaining lines.
+# At the end, readers of the log have this many seconds to take the remaining lines.
 _PATIENCE = 2
 
 
 class Metrics:
-    """Counts requests, runs and what waits, in a registry of its own."""
+    """Counts requests, runs and waiting requests, in a registry of its own."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -50,8 +50,8 @@ class Metrics:
         )
         self._waiting = Gauge("keras_skip_queue", "Requests that wait.", ("model",), registry=registry)
 
-    def of_runs(self, model: str) -> Callable[[int, float], None]:
-        """A function that takes the examples and the seconds of each run of a model."""
+    def run_observer(self, model: str) -> Callable[[int, float], None]:
+        """Returns a function that takes the examples and the seconds of each run of a model."""
         examples, seconds = self._examples.labels(model), self._runs.labels(model)
 
         def observe(count: int, duration: float) -> None:
@@ -64,23 +64,28 @@ class Metrics:
         """Asks for the length of a queue whenever the metrics are read."""
         self._waiting.labels(model).set_function(waiting)
 
-    def answered(self, model: str, status: int, seconds: float) -> None:
+    def count_answer(self, model: str, status: int, seconds: float) -> None:
         """Counts an answer."""
         self._requests.labels(model, str(status)).inc()
         self._seconds.labels(model).observe(seconds)
 
     def render(self) -> bytes:
-        """The metrics in Prometheus's text format."""
+        """Returns the metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
-def address_of(host: str, port: int | None, scheme: str = "http://") -> str:
-    """Where a server listens, as a URL."""
+def format_address(host: str, port: int, scheme: str = "http://") -> str:
+    """Returns the URL where a server listens."""
     return f"{scheme}{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def announce(host: str, port: int, scheme: str = "http://") -> None:
+    """Logs where a server listens."""
+    SERVER.info("listening on %s", format_address(host, port, scheme))
+
+
 class _Lines(logging.handlers.QueueHandler):
-    """Hands lines to a thread. Where nobody reads them they are dropped, and the event loop does not wait."""
+    """Hands lines to a thread, and drops them if nobody reads them, so that the event loop does not wait."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -97,7 +102,7 @@ class Log:
         try:
             self._file = sys.stderr.fileno()
         except (AttributeError, ValueError, OSError):
-            # Standard error may have been replaced by an object that is no file, as in a notebook.
+            # Standard error may be an object that is no file, as in a notebook.
             self._file = _STANDARD_ERROR
         self._lines = lines
         self._format = logging.Formatter("%(asctime)s %(message)s").format
@@ -107,26 +112,26 @@ class Log:
     def _write(self) -> None:
         while (record := self._lines.get()) is not None:
             left = f"{self._format(record)}\n".encode(errors="backslashreplace")
-            # The reader may have gone.
+            # The reader may have left.
             with suppress(OSError):
                 while left:
                     left = left[os.write(self._file, left) :]
 
     def stop(self) -> None:
-        """Ends when the remaining lines are written, or nobody has read them in time."""
+        """Waits until the remaining lines are written, or nobody has read them in time."""
         with suppress(queue.Full):
             self._lines.put(None, timeout=_PATIENCE)
         self._thread.join(_PATIENCE)
 
 
 def start_logging(access_log: bool) -> Log:
-    """Writes log lines to standard error, from a thread.
+    """Starts to write log lines to standard error from a thread.
 
     Returns:
-        What to stop at the end; it then writes what is left.
+        The log, which must be stopped at the end and then writes the remaining lines.
     """
-    lines: queue.Queue[Any] = queue.Queue(_LINES)
-    # Without a handler, libraries write to standard error from any thread, which then waits for a reader.
+    lines: queue.Queue[logging.LogRecord | None] = queue.Queue(_LINES)
+    # Libraries without a handler write to standard error from any thread, which then waits for a reader.
     libraries = [logging.getLogger(name) for name in ("uvicorn.error", "asyncio", "grpc")]
     for logger in (ACCESS, SERVER, *libraries):
         logger.handlers, logger.propagate = [_Lines(lines)], False
@@ -138,29 +143,29 @@ def start_logging(access_log: bool) -> Log:
     return Log(lines)
 
 
-class Observed:
-    """An ASGI application whose answers are logged, and counted where they are those of a model.
+class Observer:
+    """An ASGI application that logs the answers of another, and counts those of models.
 
     Args:
-        application: The application. It names the model of an inference in `scope["keras_skip.model"]`.
-        metrics: Where answers are counted.
+        application: The other application, which names the model of an inference in `scope["keras_skip.model"]`.
+        metrics: The metrics that count answers.
 
     Attributes:
-        in_flight: How many requests are being answered.
-        draining: Whether the server is about to end: what comes then is not waited for.
+        in_flight: How many requests are in flight.
+        draining: Whether the server is about to end, and does not wait for new requests.
     """
 
-    def __init__(self, application: Any, metrics: Metrics) -> None:
+    def __init__(self, application: ASGIApp, metrics: Metrics) -> None:
         self._application, self._metrics = application, metrics
         self.in_flight, self.draining = 0, False
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
 
-        async def watched(message: Any) -> None:
+        async def note_status(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
@@ -168,14 +173,14 @@ class Observed:
         waited_for = not self.draining
         self.in_flight += waited_for
         try:
-            await self._application(scope, receive, watched)
+            await self._application(scope, receive, note_status)
         finally:
             self.in_flight -= waited_for
             seconds = time.perf_counter() - start
             model = scope.get("keras_skip.model")
-            # Without an answer the client has gone: 499, as nginx says.
+            # 499 stands for a client that leaves before the answer, as in nginx.
             if model is not None:
-                self._metrics.answered(model, status or 499, seconds)
+                self._metrics.count_answer(model, status or 499, seconds)
             if ACCESS.isEnabledFor(logging.INFO):
                 host, port = scope["client"] or ("-", 0)
                 path = quote(scope["path"], safe="/:=@-._~")

@@ -1,4 +1,4 @@
-"""What the page for a browser needs to know of a model; the page itself is page.html."""
+"""Describes models for the page for a browser, which is page.html."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ _SAMPLES, _REAL = 12, "real"
 _BYTE = 255
 
 
-def description(model: Model) -> dict[str, Any]:
-    """What the page shows of a model.
+def describe_model(model: Model) -> dict[str, Any]:
+    """Describes a model for the page.
 
     Returns:
-        Its name, `labels`, `activation`, `gates` (the output that tells how much each highway block carried, and the
-        names of the blocks, where the artifact has that), and where it takes one image: `image` with the input's name,
-        height, width (None where any will do), channels, layout, datatype and the value of white, `output`, the name of
-        the one with the classes, and `samples`, images in base64 as they are sent.
+        Its name, `labels`, `activation` and `gates` (the output with the gates of highway blocks, and the names of the
+        blocks, if the artifact has them). For a model of one image also `image` (the name, height, width, channels,
+        layout and datatype of the input, and the value of white; a dynamic size is None), `output` (the name of the
+        output with the classes) and `samples` (images in base64, as they are sent).
     """
     about: dict[str, Any] = {
         "name": model.name,
@@ -60,7 +60,7 @@ def description(model: Model) -> dict[str, Any]:
     }
     batches = [batch for name, batch in model.samples.items() if name.startswith(_REAL)]
     images = [image for batch in batches for image in batch[declared["name"]]][:_SAMPLES]
-    about["image"]["white"] = _white(model.artifact["preprocessing"], images)
+    about["image"]["white"] = _find_white(model.artifact["preprocessing"], images)
     about["samples"] = [
         {"shape": list(image.shape), "data": base64.b64encode(np.ascontiguousarray(image).tobytes()).decode()}
         for image in images
@@ -68,10 +68,10 @@ def description(model: Model) -> dict[str, Any]:
     return about
 
 
-def _white(preprocessing: Mapping[str, Any] | None, images: Sequence[np.ndarray] = ()) -> int:
-    """The brightest value of a pixel: what the preprocessing scales to one, unless an image has brighter ones.
+def _find_white(preprocessing: Mapping[str, Any] | None, images: Sequence[np.ndarray] = ()) -> int:
+    """Returns the brightest value of a pixel, which the preprocessing scales to one unless an image is brighter.
 
-    Some preprocessing goes from -1 to 1, and scales what is in the middle to one.
+    Preprocessing from -1 to 1 scales the middle to one.
     """
     scale = 1.0 if preprocessing is None else preprocessing["scale"]
     white = round(1 / scale) if 1 / _BYTE <= scale < 1 else _BYTE

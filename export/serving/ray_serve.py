@@ -1,8 +1,8 @@
-"""What runs on Ray: a replica is an actor that answers with the application that `serve` runs.
+"""Runs replicas on Ray: each is an actor that answers with the application that `serve` runs.
 
-Ray's proxy speaks HTTP and hands each request to the replica with the fewest. Parsing, checks, batches and refusals are
-the replica's own, as in a server. A replica takes requests once it has computed what was recorded at export; Ray
-replaces one that dies, or whose model fails on what was recorded.
+Ray's proxy speaks HTTP and hands each request to the replica with the fewest. The replica parses, checks, batches and
+refuses requests, as a server does. It takes requests once it has reproduced the outputs recorded at export. Ray
+replaces a replica that dies, or whose model fails on the recorded inputs.
 """
 
 import math
@@ -20,36 +20,35 @@ from ray import serve
 from ray._private import ray_constants
 
 from ..errors import ExportError
-from ..runtime.providers import DEVICES
+from ..runtime.providers import Device, check_device
 from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
 from .application import Service
-from .model import Limits, Model, by_name
-from .observation import SERVER, Metrics, address_of, start_logging
+from .model import Limits, load_models
+from .observation import SERVER, Metrics, announce, start_logging
 
 _APPLICATION = "keras-skip"
-# Ray builds a replica that fails this often before it gives up.
+# Ray gives up on a replica after this many failed attempts to build it.
 _ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
 class Replication:
-    """How many copies there are, and what each may use.
+    """The number of replicas, and the resources of each.
 
     Attributes:
-        replicas: The number of replicas, the least where it varies.
-        max_replicas: The most; the number follows the load between the two.
-        cpus: Cores that are reserved for a replica; so many threads has its onnxruntime.
+        replicas: The number of replicas, or the least if it varies.
+        max_replicas: The most replicas; their number follows the load between the two.
+        cpus: The cores that are reserved for a replica, whose onnxruntime has as many threads.
         device: "cpu" or "cuda", which reserves a GPU for each replica.
     """
 
     replicas: int
     max_replicas: int
     cpus: float
-    device: str
+    device: Device
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise ValueError(f'Expected device to be "cpu" or "cuda". Received: device={self.device!r}')
+        check_device(self.device)
         if not (1 <= self.replicas <= self.max_replicas and self.cpus > 0):
             raise ValueError(
                 "Expected at least 1 replica, max_replicas no fewer, and cpus above 0. "
@@ -61,10 +60,10 @@ class Replica:
     """One copy of the models, each with a queue of its own.
 
     Args:
-        artifacts: Folders of artifacts, each with the name that clients call it by; None leaves it its own.
-        replication: What it may use.
-        limits: What it takes.
-        token: What every client has to send, if anything.
+        artifacts: Folders of artifacts, each with its name for clients; None is the artifact's name.
+        replication: The resources of the replica.
+        limits: The limits of the replica.
+        token: The token that every client must send, if there is one.
         here: Whether all of Ray is on this machine.
     """
 
@@ -77,21 +76,21 @@ class Replica:
         here: bool,
     ) -> None:
         if here:
-            _close_replica()
+            _bind_replica_to_localhost()
         metrics, threads = Metrics(), math.ceil(replication.cpus)
-        models = [Model(*artifact, replication.device, limits, metrics, threads) for artifact in artifacts]
-        # Which replica a scraper of its metrics would reach is chance; Ray has metrics of all.
-        self._service = Service(by_name(models), limits, metrics, token, tells_metrics=False)
-        for model in models:
+        models = load_models(artifacts, replication.device, limits, metrics, threads)
+        # A scraper would reach a random replica; Ray has metrics of all.
+        self._service = Service(models, limits, metrics, token, serves_metrics=False)
+        for model in models.values():
             model.warm_up()
 
     def __serve_build_asgi_app__(self) -> Any:
         return self._service.application
 
     def check_health(self) -> None:
-        """Raises where the model has failed on what was recorded."""
+        """Raises an ExportError if a model has failed on the recorded inputs."""
         if not self._service.ready:
-            raise ExportError("Expected a model that computes what was recorded at export. Received: a failure")
+            raise ExportError("A model fails on the inputs recorded at export.")
 
 
 def run(
@@ -104,27 +103,27 @@ def run(
 ) -> None:
     """Runs replicas until SIGTERM or SIGINT; see `run_on_ray`."""
     log = start_logging(access_log=False)
-    # Ray reports no usage, unless the user says so.
+    # Ray reports usage only if the user says so.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
     for reason in filter(None, map(why_not_batchable, manifests)):
         SERVER.info("%s", reason)
-    with _on_this_machine() if here else nullcontext():
-        _come_up(ray.init, address, log_to_driver=False)
+    with _bind_to_localhost() if here else nullcontext():
+        _start(ray.init, address, log_to_driver=False)
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
-        _come_up(serve.start, http_options=http | timeouts)
+        _start(serve.start, http_options=http | timeouts)
         if _APPLICATION in serve.status().applications:
-            raise ExportError(f"Expected a cluster without a server of ours. Received: {address}, which has one")
-        SERVER.info("listening on %s", address_of(**http))
+            raise ExportError(f"The cluster {address} already runs keras-skip.")
+        announce(**http)
         try:
-            deployment = _deployment(replication, limits, any(map(is_batchable, manifests)))
+            deployment = _make_deployment(replication, limits, any(map(is_batchable, manifests)))
             application = deployment.bind(artifacts, replication, limits, token, here)
-            _come_up(serve.run, application, name=_APPLICATION)
+            _start(serve.run, application, name=_APPLICATION)
             SERVER.info("ready: %d replicas", replication.replicas)
             _wait_for_signal()
         finally:
-            # Replicas finish what is in flight.
+            # Replicas finish the requests in flight.
             serve.delete(_APPLICATION)
         SERVER.info("ended")
     finally:
@@ -135,15 +134,15 @@ def run(
         log.stop()
 
 
-def _come_up(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+def _start(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     try:
         start(*arguments, **options)
     except Exception as error:  # Ray's exceptions have no common base.
-        raise ExportError(f"Expected Ray and every replica to start. Received: {error}") from error
+        raise ExportError(f"Ray or a replica does not start: {error}") from error
 
 
 @contextmanager
-def _on_this_machine() -> Iterator[None]:
+def _bind_to_localhost() -> Iterator[None]:
     """Makes a cluster that starts meanwhile listen only to this machine, as it always does on macOS and Windows."""
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
@@ -157,16 +156,16 @@ def _on_this_machine() -> Iterator[None]:
             os.environ[name] = before[1]
 
 
-def _close_replica() -> None:
-    """Makes a replica listen only to this machine: it would listen to other replicas on all interfaces."""
+def _bind_replica_to_localhost() -> None:
+    """Makes a replica listen only to this machine; it would listen to other replicas on all interfaces."""
     from ray.serve._private import replica
 
     listen = replica.add_port_to_grpc_server
     replica.add_port_to_grpc_server = lambda server, address: listen(server, address.replace("[::]", "127.0.0.1"))
 
 
-def _deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
-    # A replica refuses by itself what its queue does not hold. Ray only bounds what waits for a replica to exist.
+def _make_deployment(replication: Replication, limits: Limits, batches: bool = True) -> Any:
+    # A replica itself refuses requests beyond its queue. Ray only limits those that wait for a replica to exist.
     size = limits.queue + limits.max_batch_size
     options: dict[str, Any] = {
         "name": "Replica",
@@ -184,7 +183,7 @@ def _deployment(replication: Replication, limits: Limits, batches: bool = True) 
         options["autoscaling_config"] = {
             "min_replicas": replication.replicas,
             "max_replicas": replication.max_replicas,
-            # This many fill one batch while another runs; without batches one runs, and one waits.
+            # This many fill one batch while another runs; without batches, one runs and one waits.
             "target_ongoing_requests": limits.max_batch_size if batches else 2,
         }
     return serve.deployment(serve.ingress()(Replica)).options(**options)

@@ -1,1 +1,1 @@
-"""Files: artifact.json, arrays, publishing in one step, and what is refused before a library reads it."""
+"""Files: artifact.json, arrays, publishing in one step, and checks before a library reads them."""

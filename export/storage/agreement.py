@@ -1,9 +1,9 @@
-"""Checks `artifact.json` against the models: servers believe what it says."""
+"""Checks `artifact.json` against the models, because servers rely on it."""
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,14 @@ from ..storage.arrays import Batch
 from .manifest import MANIFEST, ONNX, PARITY
 from .safety import read_json
 
+if TYPE_CHECKING:
+    from onnx import ModelProto, ValueInfoProto
+
 _SHOWN = 200
 _QUANTISED = {"QuantizeLinear", "DynamicQuantizeLinear"}
 _PRECISIONS = {"fp16": "float16", "int8": "int8"}
-Tensors = Iterable[tuple[str, str, tuple[Any, ...]]]
+# Name, type and shape of each tensor; a dimension that is no number is dynamic.
+Tensors = Iterable[tuple[str, str, tuple[int | str | None, ...]]]
 
 
 def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], file: Path, exact: bool = True) -> None:
@@ -23,9 +27,9 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
 
     Args:
         manifest: The contents of artifact.json.
-        given: For "inputs" and "outputs" the name, type and shape of each; a dimension that is no number is dynamic.
+        given: The tensors by "inputs" and "outputs".
         file: The model.
-        exact: Whether the shapes of inputs have to be equal, or only to fit.
+        exact: Whether the shapes of inputs must be equal, or only fit.
     """
     for kind, tensors in given.items():
         found = {name: (dtype, [n if isinstance(n, int) else None for n in shape]) for name, dtype, shape in tensors}
@@ -33,7 +37,7 @@ def check_tensors(manifest: Mapping[str, Any], given: Mapping[str, Tensors], fil
         if sorted(found) != sorted(declared):
             _refuse(file, f"the {kind}", ", ".join(declared), ", ".join(found))
         for name, (dtype, shape) in declared.items():
-            if found[name][0] != dtype or not _fit(shape, found[name][1], exact and kind == "inputs"):
+            if found[name][0] != dtype or not _shapes_agree(shape, found[name][1], exact and kind == "inputs"):
                 _refuse(file, name, f"of {dtype} and shape {shape}", f"{found[name][0]} and shape {found[name][1]}")
 
 
@@ -46,8 +50,10 @@ def check_batch(manifest: Mapping[str, Any], file: Path, **batches: Batch) -> No
         _refuse(file, "inputs", "of one batch", f"the shapes {[shape for _, _, shape in inputs]}")
 
 
-def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, described: Mapping[str, Any]) -> None:
-    """Raises a VerificationError unless an ONNX file's entries, operations and tensors are those of the manifest.
+def check_onnx_agrees(
+    folder: Path, manifest: Mapping[str, Any], model: "ModelProto", described: Mapping[str, Any]
+) -> None:
+    """Raises a VerificationError unless the entries, operations and tensors of an ONNX file are those of the manifest.
 
     Args:
         folder: The artifact.
@@ -56,7 +62,7 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
         described: The fields of a manifest that describe the model.
     """
     file = folder / ONNX
-    check_tensors(manifest, _tensors(model), file)
+    check_tensors(manifest, _describe_tensors(model), file)
     for name, value in described.items():
         if manifest.get(name, value) != value:
             _refuse(file, name, manifest[name], value)
@@ -64,12 +70,12 @@ def check_onnx_agrees(folder: Path, manifest: Mapping[str, Any], model: Any, des
     for name, is_text in (("labels", False), ("preprocessing", False), ("activation", True), ("layout", True)):
         value = entries.get(name)
         # Older files have no layout.
-        if (name != "layout" or name in entries) and not _same(value, manifest.get(name), is_text):
+        if (name != "layout" or name in entries) and not _entry_equals(value, manifest.get(name), is_text):
             _refuse(file, name, manifest.get(name), value)
     _check_precision(folder, manifest, model)
 
 
-def _check_precision(folder: Path, manifest: Mapping[str, Any], model: Any) -> None:
+def _check_precision(folder: Path, manifest: Mapping[str, Any], model: "ModelProto") -> None:
     declared = manifest.get("precision")
     parity = read_json(folder / PARITY)
     if declared is None or not isinstance(parity, dict):
@@ -90,13 +96,13 @@ def _check_precision(folder: Path, manifest: Mapping[str, Any], model: Any) -> N
         _refuse(folder / ONNX, "numbers in", declared["exported"], "none")
 
 
-def _tensors(model: Any) -> dict[str, list[tuple[str, str, tuple[Any, ...]]]]:
+def _describe_tensors(model: "ModelProto") -> dict[str, Tensors]:
     fixed = {initializer.name for initializer in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in fixed]
-    return {"inputs": list(map(_tensor, inputs)), "outputs": list(map(_tensor, model.graph.output))}
+    return {"inputs": list(map(_describe_tensor, inputs)), "outputs": list(map(_describe_tensor, model.graph.output))}
 
 
-def _tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
+def _describe_tensor(value: "ValueInfoProto") -> tuple[str, str, tuple[int | None, ...]]:
     import onnx
 
     kind = value.type.tensor_type
@@ -104,14 +110,14 @@ def _tensor(value: Any) -> tuple[str, str, tuple[Any, ...]]:
     return value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name, dims
 
 
-def _fit(declared: list[int | None], found: list[int | None], exact: bool) -> bool:
-    """Whether shapes agree; for outputs either side may know more than the other."""
+def _shapes_agree(declared: list[int | None], found: list[int | None], exact: bool) -> bool:
+    """Whether shapes agree; a dimension that only one side knows agrees too, unless they must be exact."""
     if exact or len(declared) != len(found):
         return declared == found
     return all(a == b or a is None or b is None for a, b in zip(declared, found, strict=True))
 
 
-def _same(entry: str | None, value: Any, is_text: bool) -> bool:
+def _entry_equals(entry: str | None, value: Any, is_text: bool) -> bool:
     if entry is None or is_text:
         return bool(entry == value)
     try:

@@ -1,4 +1,4 @@
-"""Named batches of named arrays in one `.npz`, stored and not compressed, so that no file is larger than it looks."""
+"""Reads and writes batches of arrays by name in one `.npz`, which is not compressed, so its size shows its content."""
 
 import os
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-# From the name of an input or output to its array; the first axis counts examples.
+# The array of each input or output by name; the first axis counts examples.
 Batch = dict[str, np.ndarray]
 
 
 def write_batches(path: Path, batches: Mapping[str, Batch]) -> None:
-    """Writes batches; the file appears whole."""
+    """Writes batches to a file that appears whole or not at all."""
     arrays = {f"{i}/{name}": x for i, batch in enumerate(batches.values()) for name, x in batch.items()}
     beside = path.with_name(f"{path.name}.part")
     with beside.open("wb") as file:
@@ -20,7 +20,7 @@ def write_batches(path: Path, batches: Mapping[str, Batch]) -> None:
 
 
 def read_batches(path: Path) -> dict[str, Batch]:
-    """Reads what `write_batches` wrote."""
+    """Reads batches from a file of `write_batches`."""
     batches: dict[str, Batch] = {}
     with np.load(path, allow_pickle=False) as arrays:
         names = [str(name) for name in arrays["names"]]

@@ -1,4 +1,4 @@
-"""`artifact.json`: what an artifact is, and the hash of every file in it, its own contents included."""
+"""Reads and writes `artifact.json`, which describes an artifact and holds the hash of every file and of itself."""
 
 import hashlib
 import json
@@ -8,10 +8,10 @@ from typing import Any
 
 from ..errors import VerificationError
 from .safety import check_folder, read_json
-from .schema import faults
+from .schema import find_faults
 
 FORMAT = 1
-# A message names this many faults.
+# An error message names at most this many faults.
 _SHOWN = 5
 MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
     "artifact.json",
@@ -23,20 +23,20 @@ MANIFEST, PARITY, SAMPLES, ONNX, SAVED_MODEL = (
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON as a person would like to read it."""
+    """Writes JSON that people can read."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Seals a folder: adds the format, the hash of every file, and that of the manifest without it.
+    """Writes the manifest of a folder with the format, the hash of every file, and the hash of its own contents.
 
     Returns:
-        What was written.
+        The manifest.
     """
-    files = {name: sha256(folder / name) for name in files_of(folder) if name != MANIFEST}
+    files = {name: hash_file(folder / name) for name in list_files(folder) if name != MANIFEST}
     manifest = {"format": FORMAT, **content, "files": files}
-    manifest["sha256"] = _digest(manifest)
-    _check(manifest, folder / MANIFEST)
+    manifest["sha256"] = _hash_content(manifest)
+    _check_fields(manifest, folder / MANIFEST)
     write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -46,37 +46,37 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is none.
-        VerificationError: If it is not what was written, or of another format.
+        VerificationError: If it was changed since the export, or has another format.
     """
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}")
     try:
-        return _checked(read_json(path), path)
+        return _validate(read_json(path), path)
     except VerificationError:
         raise
     except (ValueError, RecursionError) as error:
         raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {error}") from error
 
 
-def _checked(manifest: Any, path: Path) -> dict[str, Any]:
+def _validate(manifest: Any, path: Path) -> dict[str, Any]:
     if isinstance(manifest, dict) and manifest.get("format") != FORMAT:
         raise VerificationError(
             f"Expected {path} to be of format {FORMAT}. Received: format {manifest.get('format')!r}"
         )
-    _check(manifest, path)
-    if _digest(manifest) != manifest["sha256"]:
+    _check_fields(manifest, path)
+    if _hash_content(manifest) != manifest["sha256"]:
         raise VerificationError(f"Expected {path} as it was exported. Received: changed contents")
     return dict(manifest)
 
 
-def _check(manifest: Any, path: Path) -> None:
-    if found := list(faults(manifest)):
+def _check_fields(manifest: Any, path: Path) -> None:
+    if found := list(find_faults(manifest)):
         raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {'; '.join(found[:_SHOWN])}")
 
 
 def gates_output(manifest: Mapping[str, Any]) -> str | None:
-    """The name of the output that tells how much each highway block carried, if there is one."""
+    """Returns the name of the output with the gates of each highway block, if there is one."""
     gates = manifest.get("gates")
     return gates["output"] if gates else None
 
@@ -84,19 +84,21 @@ def gates_output(manifest: Mapping[str, Any]) -> str | None:
 def is_batchable(manifest: Mapping[str, Any]) -> bool:
     """Whether the export has proven that no answer depends on the other examples of its batch.
 
-    Only then may requests run together, or a batch be split. Artifacts from before that proof are not batched.
+    Otherwise requests do not run together and batches are not split, as for artifacts older than that proof.
     """
     return manifest.get("batchable") is True
 
 
 def why_not_batchable(manifest: Mapping[str, Any]) -> str | None:
-    """A sentence that says why batches are neither merged nor split; None if they may be."""
+    """Returns a sentence that says why batches are neither merged nor split; None if they may be."""
     if is_batchable(manifest):
         return None
     name = manifest["name"]
     if manifest.get("batchable") is False:
         return f"{name} is not batched: an answer depends on the other examples of its batch."
-    return f"{name} is not batched: its export did not prove that examples are independent. Exporting again proves it."
+    return (
+        f"{name} is not batched: its export did not prove that examples are independent. Export it again to prove it."
+    )
 
 
 def check_files(folder: Path, manifest: dict[str, Any]) -> int:
@@ -109,10 +111,10 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> int:
         VerificationError: If files are missing, changed, unexpected or links; the message names each.
     """
     check_folder(folder)
-    listed, present = manifest["files"], set(files_of(folder)) - {MANIFEST}
+    listed, present = manifest["files"], set(list_files(folder)) - {MANIFEST}
     problems = {
         "missing": sorted(set(listed) - present),
-        "changed": sorted(name for name in set(listed) & present if sha256(folder / name) != listed[name]),
+        "changed": sorted(name for name in set(listed) & present if hash_file(folder / name) != listed[name]),
         "unexpected": sorted(present - set(listed)),
     }
     if any(problems.values()):
@@ -121,17 +123,17 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> int:
     return len(listed) + 1
 
 
-def files_of(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """Names every file below a folder, sorted, with forward slashes."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def sha256(path: Path) -> str:
-    """Returns the hash of a file's contents."""
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 hash of a file's contents."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(manifest: dict[str, Any]) -> str:
+def _hash_content(manifest: dict[str, Any]) -> str:
     content = {k: v for k, v in manifest.items() if k != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,38 +1,41 @@
-"""Writing ONNX models, those that are too large for one message of protobuf included."""
+"""Writes ONNX models, including those that are too large for one message of protobuf."""
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-# A message ends at 2 GB; the graph itself takes some of that.
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+# A message has at most 2 GB, and the graph itself takes some of that.
 LARGEST, DATA = 2**31 - 2**24, ".data"
 
 
-def save(model: Any, path: Path) -> None:
-    """Writes a model; what is too large for one message keeps its weights in a file beside it, NAME.data."""
+def save_model(model: "ModelProto", path: Path) -> None:
+    """Writes a model; one that is too large for a message has its weights in a file beside it, NAME.data."""
     import onnx
 
     weights = sum(len(initializer.raw_data) for initializer in model.graph.initializer)
     if weights <= LARGEST:
         onnx.save(model, path)
     else:
-        onnx.save_model(model, path, save_as_external_data=True, location=data_of(path).name, size_threshold=1024)
+        onnx.save_model(model, path, save_as_external_data=True, location=data_path(path).name, size_threshold=1024)
 
 
-def data_of(path: Path) -> Path:
-    """Where the weights of a file are that are not inside it."""
+def data_path(path: Path) -> Path:
+    """Returns the path of the weights that are not inside of an ONNX file."""
     return path.with_name(f"{path.name}{DATA}")
 
 
-def replaced(path: Path, narrower: Path) -> tuple[int, int]:
-    """Puts one file in the place of another, which has the same name in another folder; with their weights.
+def replace_model(path: Path, narrower: Path) -> tuple[int, int]:
+    """Replaces an ONNX file and its weights with one of the same name from another folder.
 
     Returns:
-        The bytes of what was there, and of what is.
+        The bytes before and after.
     """
-    before, after = (sum(f.stat().st_size for f in (p, data_of(p)) if f.exists()) for p in (path, narrower))
-    data_of(path).unlink(missing_ok=True)
-    for file in (narrower, data_of(narrower)):
+    before, after = (sum(f.stat().st_size for f in (p, data_path(p)) if f.exists()) for p in (path, narrower))
+    data_path(path).unlink(missing_ok=True)
+    for file in (narrower, data_path(narrower)):
         if file.exists():
             os.replace(file, path.with_name(file.name))
     return before, after

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import VerificationError
-from .onnx_files import DATA, data_of
-from .publishing import published
+from .onnx_files import DATA, data_path
+from .publishing import publish
 from .safety import check_onnx_file
 
 
 @contextmanager
-def published_onnx(path: str | Path, overwrite: bool) -> Iterator[Path]:
+def publish_onnx(path: str | Path, overwrite: bool) -> Iterator[Path]:
     """Gives a path to build an ONNX file at; when the block ends without an exception, it and its weights are there.
 
     The weights are called NAME.data. Where something else has that name, they get a longer one.
@@ -38,18 +38,18 @@ def published_onnx(path: str | Path, overwrite: bool) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     weights, model, before = None, None, set()
     try:
-        with published(target, overwrite, Path.is_file) as building:
+        with publish(target, overwrite, Path.is_file) as building:
             yield building
             before = _weights_of(target)
-            if data_of(building).exists():
-                weights = _place(data_of(building), target)
+            if data_path(building).exists():
+                weights = _place(data_path(building), target)
                 model = _with_weights(building, weights)
     except BaseException:
         if weights is not None:
             weights.unlink(missing_ok=True)
         raise
     _remove(before, target)
-    if weights is not None and weights != data_of(target):
+    if weights is not None and weights != data_path(target):
         _shorten(weights, model, target)
 
 
@@ -57,7 +57,7 @@ def _place(built: Path, target: Path) -> Path:
     """Moves weights beside the target, under the first name that is free."""
     with built.open("rb+") as file:
         os.fsync(file.fileno())
-    for name in (data_of(target), target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{DATA}")):
+    for name in (data_path(target), target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{DATA}")):
         with suppress(FileExistsError):
             _take_name(built, name)
             return name
@@ -81,13 +81,13 @@ def _take_name(file: Path, name: Path) -> None:
 
 def _shorten(weights: Path, model: Any, target: Path) -> None:
     """Gives weights the name NAME.data if those that they replaced have left it."""
-    if data_of(target).exists():
+    if data_path(target).exists():
         # Something else has it.
         return
-    with published_onnx(target, overwrite=True) as building:
+    with publish_onnx(target, overwrite=True) as building:
         # A hard link would cost nothing, but onnx reads no weights that have two names.
-        shutil.copyfile(weights, data_of(building))
-        _write(model, building, data_of(building))
+        shutil.copyfile(weights, data_path(building))
+        _write(model, building, data_path(building))
 
 
 def _weights_of(path: Path) -> set[Path]:
@@ -107,7 +107,7 @@ def _with_weights(path: Path, weights: Path) -> Any:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    if weights.name != data_of(path).name:
+    if weights.name != data_path(path).name:
         _write(model, path, weights)
     return model
 

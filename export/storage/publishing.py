@@ -1,10 +1,9 @@
-"""Nothing half-written: what is published is built in a folder beside its target and moved into place in one step.
+"""Publishes files and folders whole: each is built beside its target and takes the target's name in one step.
 
-That step decides, not a check beforehand: a new name is taken only if nothing has it, and an earlier export is
-replaced by an exchange of the two names. On Linux and macOS each is one operation, so exports that publish at once
-leave one of them complete, and without `overwrite` only the first succeeds. If the file system has no exchange, two
-renames replace it; if the process is killed between them, the next export to that path finds the earlier one and puts
-it back.
+That step decides, and not a check before it: a new name is taken only if it is free, and an earlier export exchanges
+its name with the new one. On Linux and macOS each is one operation, so that one of several exports at the same time
+is left complete, and without `overwrite` only the first succeeds. A file system without the exchange needs two renames.
+If the process is killed between them, the next export to that path finds the earlier one and restores it.
 """
 
 import ctypes
@@ -25,69 +24,69 @@ _NEW, _PREVIOUS = "new", "previous"
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 _RENAME_SWAP, _RENAME_EXCL = 2, 4
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
-# How many bytes of the target's name appear in the name of the folder that is built, before machine and process.
+# A longer name of a target is hashed in the name of the folder where it is built.
 _LONGEST = 100
 
 
 @contextmanager
-def published(path: str | Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
-    """Gives a path to build at; when the block ends without an exception, what is there takes the target's place.
+def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], bool]) -> Iterator[Path]:
+    """Gives a path to build at; if the block ends without an exception, the result takes the target's place.
 
     Args:
-        path: The target, a file or a folder. If it is a link, the target is what it points to.
-        overwrite: Whether an existing target may be replaced.
-        replaceable: Says whether an existing target is of the kind about to be written; nothing else is ever deleted.
+        path: The target, a file or a folder; the target of a link is the path that it points to.
+        overwrite: Whether to replace an existing target.
+        replaceable: Says whether an existing target is of the kind that is written; nothing else is ever deleted.
 
     Yields:
         A path that does not exist yet, on the target's file system and with its name.
 
     Raises:
-        FileExistsError: If the target exists and may not be replaced. Raised before the block runs, or after it if the
-            target appeared meanwhile.
+        FileExistsError: If the target exists and may not be replaced: before the block runs, or after it if the target
+            appeared meanwhile.
     """
     target = Path(os.path.realpath(path))
-    _clear_up(target)
+    _recover(target)
     _check_target(target, overwrite, replaceable)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=_prefix(target), dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=_process_prefix(target), dir=target.parent) as folder:
         new = Path(folder, _NEW, target.name)
         new.parent.mkdir()
         yield new
-        _to_disk(new)
-        asides = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
-        while not _placed(new, target):
+        _flush_to_disk(new)
+        backups = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
+        while not _take_name(new, target):
             _check_target(target, overwrite, replaceable)
-            if _replaced(new, target, next(asides)):
+            if _replace(new, target, next(backups)):
                 break
 
 
-def _prefix(target: Path) -> str:
-    return f"{_of_this_machine(target)}{os.getpid()}-"
+def _process_prefix(target: Path) -> str:
+    return f"{_machine_prefix(target)}{os.getpid()}-"
 
 
-def _of_this_machine(target: Path) -> str:
-    # The name holds the machine and the process, which tells leftovers of killed processes from work in progress.
+def _machine_prefix(target: Path) -> str:
+    # With the machine and the process in the name, leftovers of killed processes differ from work in progress.
     # No machine has a plus in its name.
     encoded = os.fsencode(target.name)
     name = target.name if len(encoded) <= _LONGEST else hashlib.sha256(encoded).hexdigest()
     return f".{name}-{socket.gethostname()}+"
 
 
-def _clear_up(target: Path) -> None:
-    """Puts back or removes what a killed process has left beside a target."""
-    prefix = _of_this_machine(target)
+def _recover(target: Path) -> None:
+    """Restores or removes the leftovers of killed processes beside a target."""
+    prefix = _machine_prefix(target)
     for left in target.parent.glob(f"{glob.escape(prefix)}*-*"):
         process = left.name.removeprefix(prefix).partition("-")[0]
-        if left.is_symlink() or not process.isdigit() or _runs(int(process)):
+        if left.is_symlink() or not process.isdigit() or _is_running(int(process)):
             continue
         for previous in left.glob(f"{_PREVIOUS}*"):
-            _placed(previous, target)
+            _take_name(previous, target)
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     if sys.platform == "win32":
-        # There is no harmless signal to ask with.
+        # Windows has no harmless signal that shows whether a process runs.
         return True
     try:
         os.kill(process, 0)
@@ -102,22 +101,22 @@ def _check_target(target: Path, overwrite: bool, replaceable: Callable[[Path], b
     if not os.path.lexists(target):
         return
     if not overwrite:
-        raise FileExistsError(f"Expected a path where nothing is, or overwrite=True. Received: {target}")
+        raise FileExistsError(f"{target} exists. Choose another path, or overwrite=True.")
     if not replaceable(target) and os.path.lexists(target):
-        raise FileExistsError(f"Expected an earlier export to overwrite. Received: {target}, which is something else.")
+        raise FileExistsError(f"Expected an earlier export to overwrite. Received: {target}, which is something else")
 
 
-def _to_disk(new: Path) -> None:
-    """What is to take the target's place is whole, even if the power fails right after."""
+def _flush_to_disk(new: Path) -> None:
+    """Writes a file or folder to the disk, so that it is whole even if the power fails right after."""
     for path in (new, *new.rglob("*")):
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
 
 
-def _placed(new: Path, target: Path) -> bool:
-    """Gives the target's name to something; False, and nothing done, where something has that name."""
-    if _renamed(new, target, _RENAME_NOREPLACE if sys.platform == "linux" else _RENAME_EXCL):
+def _take_name(new: Path, target: Path) -> bool:
+    """Gives the target's name to a path; returns False, and does nothing, if the name is taken."""
+    if _rename(new, target, _RENAME_NOREPLACE if sys.platform == "linux" else _RENAME_EXCL):
         return True
     if os.path.lexists(target):
         return False
@@ -125,7 +124,7 @@ def _placed(new: Path, target: Path) -> bool:
         if new.is_dir() or sys.platform == "win32":
             new.rename(target)
         else:
-            # Other systems would rename a file over another.
+            # Other systems would replace an existing file.
             os.link(new, target)
             new.unlink()
     except OSError as error:
@@ -135,31 +134,31 @@ def _placed(new: Path, target: Path) -> bool:
     return True
 
 
-def _replaced(new: Path, target: Path, aside: Path) -> bool:
-    """Puts something in the target's place; False if that is gone or another's by now: it has to be looked at again."""
-    if _exchanged(new, target):
+def _replace(new: Path, target: Path, backup: Path) -> bool:
+    """Replaces the target; returns False if another process has changed the target meanwhile."""
+    if _exchange(new, target):
         return True
     try:
         # A folder cannot be renamed over another that holds files.
         if not (new.is_dir() or target.is_dir()):
             new.replace(target)
             return True
-        target.rename(aside)
+        target.rename(backup)
     except FileNotFoundError:
         return False
     try:
-        return _placed(new, target)
+        return _take_name(new, target)
     except OSError:
-        _placed(aside, target)
+        _take_name(backup, target)
         raise
 
 
-def _exchanged(one: Path, other: Path) -> bool:
-    """Exchanges two names in one step; False, and nothing done, where that is not to be had."""
-    return _renamed(one, other, _RENAME_EXCHANGE if sys.platform == "linux" else _RENAME_SWAP)
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two names in one step; returns False, and does nothing, if the system cannot."""
+    return _rename(one, other, _RENAME_EXCHANGE if sys.platform == "linux" else _RENAME_SWAP)
 
 
-def _renamed(one: Path, other: Path, how: int) -> bool:
+def _rename(one: Path, other: Path, how: int) -> bool:
     names = os.fsencode(one), os.fsencode(other)
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None, use_errno=True)

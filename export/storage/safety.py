@@ -1,8 +1,8 @@
-"""What is refused before any library reads it: files come from elsewhere, and an artifact is data.
+"""Checks files before any library reads them: they may come from anyone.
 
-A link leads out of the artifact, an ONNX file can name any file as the place of its weights, an archive can hold more
-than it seems to, and what nests deeply enough ends the process that reads it. Hashes do not help against whoever wrote
-them. The ONNX file is walked here in its wire format, where only lengths are followed and nothing is built.
+A link leads out of the artifact, an ONNX file can name any file as its weights, an archive can hold more than its size
+shows, and deep nesting can crash the process that reads it. Hashes do not protect from whoever wrote them. The ONNX
+file is walked in its wire format: only lengths are followed, and nothing is built.
 """
 
 import json
@@ -13,7 +13,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -36,12 +36,12 @@ _FIELDS: dict[str, dict[int, str]] = {
 }
 _KEY, _VALUE, _LOCATION = 1, 2, b"location"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-# The bits of numbers in the wire format. Parsers differ in what they do with more: some drop bits, some refuse.
+# The most bits of numbers in the wire format. Parsers disagree on more bits: some drop them, some refuse the number.
 _TAG_BITS, _LENGTH_BITS, _VALUE_BITS = 32, 31, 70
 
 
 def check_regular(path: Path) -> None:
-    """Raises a VerificationError unless a path is a file of its own: no link, no device, no second name elsewhere."""
+    """Raises a VerificationError unless a path is a regular file with one name: no link and no device."""
     status = path.lstat()
     kind = {stat.S_IFLNK: "a symbolic link", stat.S_IFREG: "", stat.S_IFDIR: "a folder"}.get(
         stat.S_IFMT(status.st_mode), "neither a file nor a folder"
@@ -49,13 +49,13 @@ def check_regular(path: Path) -> None:
     if not kind and status.st_nlink > 1:
         kind = "a hard link"
     if kind:
-        raise VerificationError(f"Expected {path} to be a file of its own. Received: {kind}")
+        raise VerificationError(f"Expected {path} to be a regular file. Received: {kind}")
 
 
 def check_folder(folder: Path, depth: int = 0) -> None:
-    """Raises a VerificationError if a folder holds anything but files of its own and folders, not too deep."""
+    """Raises a VerificationError unless a folder holds only regular files and folders, nested a few levels."""
     if depth > _FOLDER_DEPTH:
-        raise VerificationError(f"Expected at most {_FOLDER_DEPTH} folders in each other. Received: {folder}")
+        raise VerificationError(f"Expected at most {_FOLDER_DEPTH} nested folders. Received: {folder}")
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             check_folder(path, depth + 1)
@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
     """Reads JSON of a sensible size and depth.
 
     Raises:
-        VerificationError: If it is neither.
+        VerificationError: If it is too large or too deep.
         ValueError: If it is no JSON.
     """
     check_regular(path)
@@ -76,21 +76,21 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise VerificationError(f"Expected {path} to be JSON. Received: lists too deep in each other") from error
+        raise VerificationError(f"Expected {path} to be JSON. Received: lists that are nested too deeply") from error
 
 
 def check_arrays(path: Path) -> None:
-    """Raises a VerificationError unless an `.npz` holds plain arrays, stored, each as large as its entry."""
+    """Raises a VerificationError unless an `.npz` holds plain arrays, uncompressed, each as large as its entry."""
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            held = sum(entry.file_size for entry in entries)
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or held > path.stat().st_size:
-                raise VerificationError(f"Expected {path} to be stored. Received: {held} bytes when decompressed")
+            size = sum(entry.file_size for entry in entries)
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or size > path.stat().st_size:
+                raise VerificationError(f"Expected {path} to be uncompressed. Received: {size} bytes when decompressed")
             for entry in entries:
                 with archive.open(entry) as file:
-                    shape, dtype = _header(file)
+                    shape, dtype = _read_header(file)
                     expected = math.prod(shape) * dtype.itemsize
                     if dtype.hasobject or expected != entry.file_size - file.tell():
                         raise VerificationError(f"Expected plain arrays in {path}. Received: {entry.filename}")
@@ -100,7 +100,7 @@ def check_arrays(path: Path) -> None:
         raise VerificationError(f"Expected {path} to hold arrays. Received: {error}") from error
 
 
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -111,10 +111,11 @@ def check_onnx_file(path: Path) -> list[Path]:
     """Walks an ONNX file, and checks the files beside it that hold its weights.
 
     Returns:
-        Those files.
+        The files with weights.
 
     Raises:
-        VerificationError: If it is no ONNX file, nests too deeply, or names a file elsewhere, a link or none.
+        VerificationError: If it is no ONNX file, nests too deeply, or names weights that are elsewhere, a link or
+            missing.
     """
     status = path.stat()
     if status.st_size == 0:
@@ -122,34 +123,34 @@ def check_onnx_file(path: Path) -> list[Path]:
     found: set[str] = set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            found.update(_locations(data, 0, len(data), "model", 0))
+            found.update(_find_locations(data, 0, len(data), "model", 0))
         except _Malformed as error:
             raise VerificationError(f"Expected {path} to be an ONNX file. Received: {error}") from error
-    return [_beside(path, location) for location in sorted(found)]
+    return [_weights_file(path, location) for location in sorted(found)]
 
 
 class _Malformed(Exception):
     pass
 
 
-def _beside(model: Path, location: str) -> Path:
+def _weights_file(model: Path, location: str) -> Path:
     path = model.parent / location
     if location in ("", ".", "..") or path.name != location or os.sep in location or "\\" in location:
         raise VerificationError(f"Expected {model} to keep its weights beside it. Received: {location!r}")
     if not os.path.lexists(path):
-        raise VerificationError(f"Expected {path}, the weights of {model.name}. Received: no such file")
+        raise VerificationError(f"The weights of {model.name} are missing: {path}")
     check_regular(path)
     return path
 
 
-def _locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[str]:
+def _find_locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> Iterator[str]:
     if depth > _MESSAGE_DEPTH:
-        raise _Malformed("graphs too deep in each other")
+        raise _Malformed("graphs that are nested too deeply")
     entry: dict[int, bytes] = {}
-    for field, first, last in _fields(data, start, end):
+    for field, first, last in _walk_fields(data, start, end):
         inner = _FIELDS[kind].get(field)
         if inner:
-            yield from _locations(data, first, last, inner, depth + 1)
+            yield from _find_locations(data, first, last, inner, depth + 1)
         elif kind == "entry":
             entry[field] = data[first:last]
     if entry.get(_KEY) == _LOCATION:
@@ -159,19 +160,19 @@ def _locations(data: mmap.mmap, start: int, end: int, kind: str, depth: int) -> 
             raise _Malformed("a file name that is no text") from error
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Gives number, start and end of every field with a length; the others are stepped over."""
+def _walk_fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yields the number, start and end of every field with a length, and skips the others."""
     while at < end:
-        tag, at = _varint(data, at, end, _TAG_BITS)
+        tag, at = _read_varint(data, at, end, _TAG_BITS)
         number, kind = tag >> 3, tag & 7
         if number == 0:
             raise _Malformed("bytes that are no message")
         if kind == _VARINT:
-            _, at = _varint(data, at, end, _VALUE_BITS)
+            _, at = _read_varint(data, at, end, _VALUE_BITS)
         elif kind in (_FIXED64, _FIXED32):
             at += 8 if kind == _FIXED64 else 4
         elif kind == _BYTES:
-            length, at = _varint(data, at, end, _LENGTH_BITS)
+            length, at = _read_varint(data, at, end, _LENGTH_BITS)
             if at + length <= end:
                 yield number, at, at + length
             at += length
@@ -181,8 +182,8 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
             raise _Malformed("bytes that are no message")
 
 
-def _varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
-    """A number of at most this many bits: parsers disagree on larger ones."""
+def _read_varint(data: mmap.mmap, at: int, end: int, bits: int) -> tuple[int, int]:
+    """Reads a number of at most this many bits, and returns it with the position after it."""
     value = 0
     for shift in range(0, bits, 7):
         if at >= end:

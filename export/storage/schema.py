@@ -1,11 +1,11 @@
-"""The structure of `artifact.json`: every field, its values, and which fields must fit together.
+"""Checks the structure of `artifact.json`: every field, its values, and which fields must fit together.
 
-Every reader of a manifest relies on it. Older manifests may lack newer fields, and unknown fields are ignored.
+Every reader of a manifest relies on this. Older manifests may lack newer fields, and unknown fields are ignored.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,22 +14,24 @@ from ..preprocessing import Preprocessing
 FORMATS = {"saved_model": "saved_model/saved_model.pb", "onnx": "model.onnx"}
 # The name of an output to which an activation was added, and the values of "activation" and "layout".
 PROBABILITIES = "probabilities"
-ACTIVATIONS = ("softmax", "sigmoid", None)
-LAYOUTS = ("nhwc", "nchw", None)
+Activation = Literal["softmax", "sigmoid"]
+Layout = Literal["nhwc", "nchw"]
+ACTIVATIONS = (*get_args(Activation), None)
+LAYOUTS = (*get_args(Layout), None)
 _SHOWN = 80
 
-# Each check yields the faults of a value at a place, one sentence each.
+# A check yields a sentence for each fault of a value; the text says where the value is.
 Check = Callable[[Any, str], Iterator[str]]
 
 
-def faults(manifest: Any) -> Iterator[str]:
+def find_faults(manifest: Any) -> Iterator[str]:
     """Yields a sentence for each fault of a manifest."""
     found = list(_MANIFEST(manifest, ""))
     # Fields can only be compared with each other if each of them is valid.
     yield from found or _contradictions(manifest)
 
 
-def _that(fits: Callable[[Any], bool], wanted: str) -> Check:
+def _must(fits: Callable[[Any], bool], wanted: str) -> Check:
     def check(value: Any, at: str) -> Iterator[str]:
         if not fits(value):
             yield f"{at}={value!r:.{_SHOWN}}, not {wanted}"
@@ -65,11 +67,11 @@ def _fields(required: Mapping[str, Check], optional: Mapping[str, Check] | None 
             yield f"{at or 'contents'}={value!r:.{_SHOWN}}, not values by name"
             return
         for name, of in {**required, **(optional or {})}.items():
-            place = f"{at}.{name}" if at else name
+            field = f"{at}.{name}" if at else name
             if name in value:
-                yield from of(value[name], place)
+                yield from of(value[name], field)
             elif name in required:
-                yield f"no {place}"
+                yield f"no {field}"
 
     return check
 
@@ -82,8 +84,8 @@ def _or_none(of: Check) -> Check:
     return check
 
 
-def _one_of(values: Any) -> Check:
-    return _that(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"of {values}")
+def _one_of(values: Sequence[str | None]) -> Check:
+    return _must(lambda value: any(value is v or (isinstance(v, str) and value == v) for v in values), f"of {values}")
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -106,12 +108,12 @@ def _preprocessing(value: Any, at: str) -> Iterator[str]:
         yield f"{at}={value!r:.{_SHOWN}}, not preprocessing ({error})"
 
 
-_TEXT = _that(lambda value: isinstance(value, str), "text")
-_NAME = _that(lambda value: isinstance(value, str) and value != "", "a name")
-_COUNT = _that(lambda value: _is_whole(value, 1), "a whole number of at least 1")
-_HASH = _that(lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), "a hash")
-_SIZE = _that(lambda value: value is None or _is_whole(value, 0), "a size or null")
-_TYPE = _that(_is_type, "a type of NumPy")
+_TEXT = _must(lambda value: isinstance(value, str), "text")
+_NAME = _must(lambda value: isinstance(value, str) and value != "", "a name")
+_COUNT = _must(lambda value: _is_whole(value, 1), "a whole number of at least 1")
+_HASH = _must(lambda value: isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), "a hash")
+_SIZE = _must(lambda value: value is None or _is_whole(value, 0), "a size or null")
+_TYPE = _must(_is_type, "a type of NumPy")
 
 
 def _tensors(least_rank: int) -> Check:
@@ -136,7 +138,7 @@ _MANIFEST = _fields(
         "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
-        "batchable": _that(lambda value: isinstance(value, bool), "true or false"),
+        "batchable": _must(lambda value: isinstance(value, bool), "true or false"),
         "operations": _by_name(_by_name(_COUNT)),
         "weights_sha256": _HASH,
         "opset": _by_name(_COUNT),
@@ -168,14 +170,14 @@ def _contradictions(manifest: Mapping[str, Any]) -> Iterator[str]:
     if "layout" in manifest and images != (manifest["layout"] is not None):
         yield f"layout={manifest['layout']!r}, {'with' if images else 'without'} images"
     if manifest["preprocessing"] is not None:
-        yield from _misfits(manifest["preprocessing"], manifest["inputs"])
+        yield from _preprocessing_contradictions(manifest["preprocessing"], manifest["inputs"])
 
 
 def _ends_with(tensor: Mapping[str, Any], size: int) -> bool:
     return bool(tensor["shape"]) and tensor["shape"][-1] in (None, size)
 
 
-def _misfits(preprocessing: Mapping[str, Any], inputs: list[Mapping[str, Any]]) -> Iterator[str]:
+def _preprocessing_contradictions(preprocessing: Mapping[str, Any], inputs: list[Mapping[str, Any]]) -> Iterator[str]:
     shape, axis = inputs[0]["shape"], preprocessing["channel_axis"]
     if len(inputs) > 1 or inputs[0]["dtype"] != preprocessing["dtype"]:
         yield f"preprocessing.dtype={preprocessing['dtype']!r}, not that of a single input"

@@ -1,4 +1,4 @@
-"""One artifact, exported once; tests that spoil it get a copy."""
+"""Artifacts, each exported once; tests that spoil one get a copy."""
 
 import shutil
 from collections.abc import Iterator
@@ -44,6 +44,33 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         gates=True,
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def small_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.export.small_artifact import small
+
+    return small(tmp_path_factory.mktemp("small") / "artifact", formats="onnx")
+
+
+@pytest.fixture
+def here(small_artifact: Path, tmp_path: Path) -> Path:
+    """A copy of the small artifact, to edit."""
+    return Path(shutil.copytree(small_artifact, tmp_path / "here"))
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifies without a process of its own."""
+    from export import verification
+    from export.runtime.processes import PLAIN
+    from export.runtime.sessions import open_session, run_session
+
+    def run(file, batches, device):
+        session = open_session(file)
+        return {PLAIN.name: {name: run_session(session, batch) for name, batch in batches.items()}}, {}
+
+    monkeypatch.setattr(verification, "run_everywhere", run)
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from export import Preprocessing
 from keras_skip import HighwayBlock
+
+RAW = Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
 class Function(layers.Layer):
@@ -81,3 +84,8 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
 
 def images(count: int, size: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype="uint8")
+
+
+def expected(x: np.ndarray) -> np.ndarray:
+    """The probabilities of `conv_net` for raw images."""
+    return np.asarray(ops.softmax(conv_net()(RAW.apply(x))))

@@ -147,3 +147,18 @@ def http_post(path, body, headers="", declared=None):
     """The bytes of a request, whose body may be declared longer than it is."""
     length = len(body) if declared is None else declared
     return f"POST {path} HTTP/1.1\r\nHost: here\r\n{headers}Content-Length: {length}\r\n\r\n".encode() + body
+
+
+def status_of(connection):
+    """The status of the next answer, or None where the connection is closed without one."""
+    with contextlib.closing(http.client.HTTPResponse(connection)) as response:
+        try:
+            response.begin()
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            return None
+        response.read()
+        return response.status
+
+
+INFER = "/v2/models/classifier/infer"
+VALID = json.dumps(content(images(1))).encode()

@@ -39,6 +39,14 @@ def test_an_artifact_is_a_folder_that_says_everything_about_itself(artifact):
     assert set(about["files"]) == set(contents(artifact)) - {"artifact.json"}
 
 
+def test_an_artifact_says_in_a_line_what_it_is(artifact):
+    metadata, parity = (json.loads((artifact / name).read_text()) for name in ("artifact.json", "parity.json"))
+    shown = repr(export.Artifact(artifact, metadata, parity | {"max_abs_diff": 1.5432e-7}))
+    about = "formats=['saved_model', 'onnx'], precision='fp32', max_abs_diff=1.5e-07"
+    assert shown == f"Artifact({str(artifact)!r}, {about})"
+    assert repr(export.Artifact(artifact, {}, {})).endswith("formats=None, precision=None, max_abs_diff=nan)")
+
+
 def test_parity_compares_every_form_on_random_and_real_inputs(artifact):
     parity = json.loads((artifact / "parity.json").read_text())
     compared = {c["candidate"]: c for c in parity["comparisons"] if c["status"] == "compared"}
@@ -260,8 +268,8 @@ def test_weights_too_large_for_one_message_in_fp16_are_kept_beside_it(tmp_path, 
     wide = keras.Sequential([keras.Input((6,)), layers.Dense(300), layers.Dense(3)])
     there = export.export(wide, tmp_path / "a", formats="onnx").onnx
     (tmp_path / "b").mkdir()
-    fp16.halve(there, narrower := tmp_path / "b" / there.name)
-    before, after = onnx_files.replaced(there, narrower)
+    fp16.convert_to_fp16(there, narrower := tmp_path / "b" / there.name)
+    before, after = onnx_files.replace_model(there, narrower)
     assert after == sum((there.parent / name).stat().st_size for name in ("model.onnx", "model.onnx.data")) < before
     assert list((tmp_path / "b").iterdir()) == []
     x = np.ones((2, 6), "float32")

@@ -19,9 +19,9 @@ def draw(seed, count=3):
     return np.random.default_rng(seed).normal(size=(count, 4)).astype("float32")
 
 
-def mixing(function):
+def mixing(endpoint):
     x = keras.Input((4,), name="x")
-    return randomise(keras.Model(x, Function(function, name="y")(layers.Dense(3)(x))))
+    return randomise(keras.Model(x, Function(endpoint, name="y")(layers.Dense(3)(x))))
 
 
 MODELS = {
@@ -41,7 +41,7 @@ def marked(folder, batchable):
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     """Models, and the folders of their artifacts."""
-    models = {name: mixing(function) for name, function in MODELS.items()}
+    models = {name: mixing(endpoint) for name, endpoint in MODELS.items()}
     out = tmp_path_factory.mktemp("mixed")
     folders = {
         name: export.export(model, out / name, formats="onnx", name=name, batch_sizes=(1, 3)).path
@@ -141,7 +141,7 @@ def test_who_verifies_an_artifact_from_before_the_proof_is_told(mixed, tmp_path,
     from shutil import copytree
 
     old = marked(copytree(mixed[1]["centred"], tmp_path / "old"), None)
-    assert export.verify(old, device="cpu")["not_batched"].endswith("Exporting again proves it.")
+    assert export.verify(old, device="cpu")["not_batched"].endswith("Export it again to prove it.")
     assert "depends on the other examples" in export.verify(mixed[1]["centred"], device="cpu")["not_batched"]
     assert export.verify(marked(old, True), device="cpu")["not_batched"] is None
 
@@ -154,8 +154,8 @@ def test_triton_is_not_told_to_batch_and_gets_whole_shapes(mixed, tmp_path):
 
 
 def test_int8_is_not_judged_on_batches_that_were_cut(tmp_path):
-    from export.precision.quantisation import quantised
+    from export.precision.quantisation import rewrite_in_int8
 
     x, labels = {"x": draw(0)}, np.zeros(3, "int64")
     with pytest.raises(export.PrecisionError, match="examples are independent for precision='int8'"):
-        quantised(tmp_path / "model.onnx", x, x, labels, 0.5, batchable=False)
+        rewrite_in_int8(tmp_path / "model.onnx", x, x, labels, 0.5, batchable=False)

@@ -9,8 +9,8 @@ import pytest
 
 import export
 from export.convert import onnx_model
-from export.proof.bisect import differs_from_plain
-from export.runtime.isolated import OPTIMISED
+from export.proof.first_difference import find_difference_from_plain
+from export.runtime.processes import OPTIMISED
 from export.storage import onnx_files
 from tests.export.models import conv_net, randomise
 
@@ -33,7 +33,7 @@ def two_blocks() -> keras.Model:
     [("Conv", "second_1?/"), ("MatMul", "logits_1?/MatMul")],
 )
 def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path, monkeypatch):
-    converted = onnx_model.converted
+    converted = onnx_model.convert_endpoint
 
     def damaged(*arguments):
         model = converted(*arguments)
@@ -44,7 +44,7 @@ def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path
         weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
         return model
 
-    monkeypatch.setattr(onnx_model, "converted", damaged)
+    monkeypatch.setattr(onnx_model, "convert_endpoint", damaged)
     message = rf"onnxruntime, not optimised against Keras .* The first tensor that differs from Keras is \S*{reported}"
     with pytest.raises(export.ParityError, match=message) as caught:
         export.export(two_blocks(), tmp_path / "a", formats="onnx")
@@ -56,17 +56,17 @@ def test_where_nothing_differs_inside_that_is_said(beside, tmp_path, monkeypatch
     path = export.to_onnx(two_blocks(), tmp_path / "m.onnx")
     if beside:
         monkeypatch.setattr(onnx_files, "LARGEST", 100)
-        onnx_files.save(onnx.load(path), path)
-        assert onnx_files.data_of(path).exists()
+        onnx_files.save_model(onnx.load(path), path)
+        assert onnx_files.data_path(path).exists()
     batch = {"input": np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")}
-    assert differs_from_plain(path, batch, OPTIMISED).startswith("None of the ")
+    assert find_difference_from_plain(path, batch, OPTIMISED).startswith("None of the ")
 
 
 @pytest.mark.parametrize(
     ("crash", "message"),
     [
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "not optimised to run. Received: its process died of SIGSEGV"),
-        ("os._exit(3)", "Received: its process ended with exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 'The process for "onnxruntime, not optimised" died of SIGSEGV'),
+        ("os._exit(3)", 'The process for "onnxruntime, not optimised" ended with exit code 3'),
     ],
     ids=["segfault", "exit"],
 )

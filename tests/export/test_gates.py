@@ -9,8 +9,8 @@ import pytest
 
 import export
 from export.proof.parity import compare
-from export.proof.recorded import read_recorded
-from export.runtime.isolated import run_everywhere
+from export.proof.recording import read_recorded
+from export.runtime.processes import run_everywhere
 from export.storage.manifest import read_manifest
 from keras_skip import HighwayBlock
 from tests.export.models import conv_net, highway_net, images, randomise

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 import export
-from export.inspection import BETWEEN, _parts
+from export.inspection import BETWEEN, _scale_times
 from tests.export.models import conv_net
 
 
@@ -56,7 +56,7 @@ def test_times_are_medians_of_warm_runs(monkeypatch, tmp_path):
     measured = json.loads((tmp_path / "answer").read_text())
     assert measured["milliseconds"] == pytest.approx(0.004) and measured["profiled"] == 4
     assert [k["microseconds"] for k in measured["kernels"]] == [2, 1]
-    kernels = _parts(measured["kernels"], measured["profiled"], 0.008)
+    kernels = _scale_times(measured["kernels"], measured["profiled"], 0.008)
     assert [(k["name"], k["microseconds"], k["share"]) for k in kernels] == [
         ("MatMul", pytest.approx(4), 0.5),
         ("Relu", pytest.approx(2), 0.25),
@@ -65,7 +65,7 @@ def test_times_are_medians_of_warm_runs(monkeypatch, tmp_path):
 
 
 def test_parts_never_exceed_the_whole():
-    kernels = _parts(
+    kernels = _scale_times(
         [{"name": "If", "count": 1, "microseconds": 6}, {"name": "Add", "count": 1, "microseconds": 4}], 8, 1
     )
     assert [k["share"] for k in kernels] == [0.6, 0.4, 0]

@@ -81,8 +81,8 @@ def used_twice():
 )
 def test_large_matrices_stay_out_of_the_converter_and_come_back(make, apart, tmp_path, monkeypatch):
     seen = []
-    matrices = translation._matrices
-    monkeypatch.setattr(translation, "_matrices", lambda *given: seen.extend(found := matrices(*given)) or found)
+    matrices = translation._find_matrices
+    monkeypatch.setattr(translation, "_find_matrices", lambda *given: seen.extend(found := matrices(*given)) or found)
     made = export.export(randomise(make()), tmp_path / "a", formats="onnx")
     assert apart is None or len(seen) == apart
     graph = onnx.load(made.onnx).graph

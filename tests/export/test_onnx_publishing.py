@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.storage import onnx_files, onnx_publishing
-from export.storage.onnx_publishing import published_onnx
+from export.storage.onnx_publishing import publish_onnx
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def small_messages(monkeypatch):
 
 def write(path: Path, value: float, large: bool, overwrite: bool = False) -> None:
     """Publishes a model with one array of weights."""
-    with published_onnx(path, overwrite) as building:
+    with publish_onnx(path, overwrite) as building:
         array = np.full(2_000 if large else 2, value, "float32")
         tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
         node = helper.make_node("Add", ["x", "w"], ["y"])

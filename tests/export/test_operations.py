@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
+from export.convert.operations import REWRITES, arithmetic, selection, transposed_convolution
 from tests.export.models import Function
 
 INF, NAN = np.inf, np.nan
@@ -41,6 +42,11 @@ def assert_equal(functions: dict[str, Any], x: np.ndarray, path: Any, opset: int
 
 
 WHOLE = np.array([[-4, 4, -5, -7, 1], [-9, 9, 3, -3, 2], [0, -1, 1, 2, 4], [5, 2**24 + 1, 1 - 2**31, 2**31 - 1, -6]])
+
+
+def test_every_operation_is_in_the_table_of_one_kind():
+    tables = (arithmetic.REWRITES, selection.REWRITES, transposed_convolution.REWRITES)
+    assert sum(map(len, tables)) == len(REWRITES) > 15
 
 
 @pytest.mark.parametrize(("dtype", "opset"), [*product(("int32", "int64"), OPSETS), ("int16", 17)])

@@ -79,7 +79,7 @@ def test_a_floor_is_allowed_to_each_channel_or_to_all_of_them():
 def test_integers_and_booleans_are_equal_unless_they_hang_on_rounding(dtype):
     values = np.array([[0, 1, 1]], dtype)
     other = np.array([[0, 1, 0]], dtype)
-    with pytest.raises(ParityError, match=r"to be equal. Received: 1 of 3 are not, at \(0, 2\)"):
+    with pytest.raises(ParityError, match=r"to be equal. Received: 1 of 3 values differ, at \(0, 2\)"):
         compare({"x": values}, {"x": other}, {"x": values}, atol=10.0)
     unsettled = {"x": {"": np.array([[False, False, True]])}}
     record = compare({"x": values}, {"x": other}, {"x": values}, atol=0.0, unsettled=unsettled)

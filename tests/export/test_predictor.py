@@ -22,6 +22,11 @@ def test_it_computes_what_keras_does(artifact):
         np.testing.assert_allclose(predictor.predict(images(9), batch_size=batch_size), expected, atol=1e-5)
 
 
+def test_it_says_in_a_line_what_it_is(artifact):
+    about = "device='cpu', precision='float32', inputs=['input'], outputs=['probabilities']"
+    assert repr(export.load(artifact)) == f"Predictor({str(artifact)!r}, {about})"
+
+
 def test_it_names_the_most_probable_class(artifact):
     predictor = export.load(artifact)
     assert predictor.labels == ["ant", "bee", "cat", "dog"]

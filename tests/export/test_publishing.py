@@ -13,7 +13,7 @@ import pytest
 
 import export
 from export.storage import publishing
-from export.storage.publishing import published
+from export.storage.publishing import publish
 
 ROOT = Path(export.__file__).parents[1]
 
@@ -23,10 +23,10 @@ import itertools, sys
 sys.path.insert(0, {root!r})
 from export.storage import publishing
 if {renames}:
-    publishing._exchanged = lambda *_: False
+    publishing._exchange = lambda *_: False
 print("ready", flush=True)
 for number in itertools.count():
-    with publishing.published({target!r}, True, lambda target: True) as folder:
+    with publishing.publish({target!r}, True, lambda target: True) as folder:
         folder.mkdir()
         for name in "abc":
             (folder / name).write_text(str(number))
@@ -54,9 +54,9 @@ def test_a_killed_process_leaves_the_old_artifact_or_the_new_one(renames, tmp_pa
             writer.send_signal(signal.SIGKILL)
             writer.communicate()
         if renames:
-            publishing._clear_up(target)
+            publishing._recover(target)
         assert len(content(target)) == 1
-    with published(target, True, lambda target: True) as folder:
+    with publish(target, True, lambda target: True) as folder:
         folder.mkdir()
     # What the killed processes were building is gone too.
     assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
@@ -67,9 +67,9 @@ def test_the_exchange_is_to_be_had_here(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "file").touch()
-    assert publishing._exchanged(tmp_path / "a", tmp_path / "b")
+    assert publishing._exchange(tmp_path / "a", tmp_path / "b")
     assert [p.name for p in (tmp_path / "b").iterdir()] == ["file"]
-    assert not publishing._exchanged(tmp_path / "a", tmp_path / "missing")
+    assert not publishing._exchange(tmp_path / "a", tmp_path / "missing")
 
 
 def test_an_artifact_left_between_two_renames_is_put_back(tmp_path):
@@ -80,7 +80,7 @@ def test_an_artifact_left_between_two_renames_is_put_back(tmp_path):
     (left / "previous0" / "file").write_text("precious")
     with (
         pytest.raises(FileExistsError, match="overwrite=True"),
-        published(tmp_path / "artifact", False, lambda target: True),
+        publish(tmp_path / "artifact", False, lambda target: True),
     ):
         pass
     assert (tmp_path / "artifact" / "file").read_text() == "precious" and not left.exists()
@@ -89,7 +89,7 @@ def test_an_artifact_left_between_two_renames_is_put_back(tmp_path):
 def test_what_another_process_is_building_is_left_alone(tmp_path):
     building = tmp_path / f".artifact-{socket.gethostname()}+{os.getpid()}-x"
     building.mkdir()
-    with published(tmp_path / "artifact", False, lambda target: True) as file:
+    with publish(tmp_path / "artifact", False, lambda target: True) as file:
         file.write_text("new")
     assert building.exists()
 
@@ -100,12 +100,12 @@ def test_a_half_built_artifact_called_previous_is_not_put_back(tmp_path):
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from export.storage import publishing
-with publishing.published({str(target)!r}, False, lambda target: True) as folder:
+with publishing.publish({str(target)!r}, False, lambda target: True) as folder:
     folder.mkdir()
     os._exit(0)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    publishing._clear_up(target)
+    publishing._recover(target)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,7 +140,7 @@ def build(path: Path, kind: str, number: int) -> None:
 def steps(request, monkeypatch):
     """A file system where names can be exchanged, and taken if they are free, in one step; and one where not."""
     if request.param == "two":
-        monkeypatch.setattr(publishing, "_renamed", lambda *_: False)
+        monkeypatch.setattr(publishing, "_rename", lambda *_: False)
 
 
 @pytest.mark.usefixtures("steps")
@@ -148,12 +148,12 @@ def steps(request, monkeypatch):
 def test_only_the_first_of_several_is_published(kind, tmp_path):
     target, built = tmp_path / "target", threading.Barrier(4, timeout=10)
 
-    def publish(i):
-        with published(target, False, lambda target: True) as path:
+    def attempt(i):
+        with publish(target, False, lambda target: True) as path:
             build(path, kind, i)
             built.wait()
 
-    assert in_threads(publish, 4) == ["", *["FileExistsError"] * 3]
+    assert in_threads(attempt, 4) == ["", *["FileExistsError"] * 3]
     assert len(content(target) if kind == "folder" else {target.read_text()}) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
@@ -163,13 +163,13 @@ def test_only_the_first_of_several_is_published(kind, tmp_path):
 def test_several_that_overwrite_leave_one_of_them_whole(kind, tmp_path):
     target, built = tmp_path / "target", threading.Barrier(6, timeout=10)
 
-    def publish(i):
+    def attempt(i):
         for _ in range(20):
-            with published(target, True, lambda target: True) as path:
+            with publish(target, True, lambda target: True) as path:
                 build(path, kind, i)
                 built.wait()
 
-    assert in_threads(publish, 6) == [""] * 6
+    assert in_threads(attempt, 6) == [""] * 6
     assert len(content(target) if kind == "folder" else {target.read_text()}) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["target"]
 
@@ -180,7 +180,7 @@ def test_what_comes_to_be_in_the_meantime_stays(kind, tmp_path):
     target = tmp_path / "target"
     with (
         pytest.raises(FileExistsError, match="which is something else"),
-        published(target, True, lambda target: False) as path,
+        publish(target, True, lambda target: False) as path,
     ):
         build(path, kind, 0)
         target.mkdir()
@@ -193,11 +193,11 @@ def test_a_link_stays_and_what_it_leads_to_is_written(kind, tmp_path):
     link, target = tmp_path / "link", tmp_path / "deeper" / "target"
     link.symlink_to(target)
     for number, overwrite in ((1, False), (2, True)):
-        with published(link, overwrite, lambda target: True) as path:
+        with publish(link, overwrite, lambda target: True) as path:
             build(path, kind, number)
         assert link.is_symlink() and not target.is_symlink()
         assert (content(link) if kind == "folder" else {link.read_text()}) == {str(number)}
-    with pytest.raises(FileExistsError, match="overwrite=True"), published(link, False, lambda target: True):
+    with pytest.raises(FileExistsError, match="overwrite=True"), publish(link, False, lambda target: True):
         pass
 
 
@@ -208,7 +208,7 @@ def test_a_name_that_another_takes_at_that_moment_is_not_taken_from_it(kind, mon
         build(tmp_path / name, kind, number)
     # As if the target had come to be right after it was looked for.
     monkeypatch.setattr("os.path.lexists", lambda path: False)
-    assert not publishing._placed(tmp_path / "new", tmp_path / "target")
+    assert not publishing._take_name(tmp_path / "new", tmp_path / "target")
     for number, name in enumerate(("new", "target")):
         path = tmp_path / name
         assert (content(path) if kind == "folder" else {path.read_text()}) == {str(number)}
@@ -216,13 +216,13 @@ def test_a_name_that_another_takes_at_that_moment_is_not_taken_from_it(kind, mon
 
 def test_a_link_to_itself_is_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "link")
-    with pytest.raises(FileExistsError), published(tmp_path / "link", False, lambda target: True):
+    with pytest.raises(FileExistsError), publish(tmp_path / "link", False, lambda target: True):
         pass
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "\u00e4" * 127], ids=["ASCII", "umlauts"])
 def test_a_name_may_be_as_long_as_the_file_system_takes_it(name, tmp_path):
     for number, overwrite in ((1, False), (2, True)):
-        with published(tmp_path / name, overwrite, lambda target: True) as path:
+        with publish(tmp_path / name, overwrite, lambda target: True) as path:
             build(path, "folder", number)
     assert content(tmp_path / name) == {"2"} and len(list(tmp_path.iterdir())) == 1

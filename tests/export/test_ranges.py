@@ -6,16 +6,16 @@ import pytest
 from keras import layers, ops
 
 import export
-from export.model.endpoint import served
-from export.model.inputs import random_inputs
+from export.model.inputs import draw_inputs
+from export.model.wrapping import make_endpoint
 from tests.export.models import Function
 
 
 def drawn(model, samples=None):
     """All random values of each input."""
-    inputs = served(model, samples=samples).inputs
+    inputs = make_endpoint(model, samples=samples).inputs
     known = None if samples is None else {raw.name: samples[raw.name] for raw in inputs}
-    batches = random_inputs(inputs, (1, 2, 7, 32), 0, known).values()
+    batches = draw_inputs(inputs, (1, 2, 7, 32), 0, known).values()
     return {raw.name: np.concatenate([batch[raw.name].ravel() for batch in batches]) for raw in inputs}
 
 
@@ -105,14 +105,14 @@ def test_two_sequences_and_both_sides_of_images_have_different_sizes():
     one, two = keras.Input((None, 4), name="one"), keras.Input((None, 4), name="two")
     image = keras.Input((None, None, 3), name="image")
     pooled = [layers.GlobalAveragePooling1D()(x) for x in (one, two)] + [layers.GlobalAveragePooling2D()(image)]
-    inputs = served(of([one, two, image], *pooled)).inputs
+    inputs = make_endpoint(of([one, two, image], *pooled)).inputs
     sizes = [n for raw in inputs for n, dynamic in zip(raw.example(-1), raw.shape[1:], strict=True) if dynamic is None]
     assert len(set(sizes)) == 4
 
 
 def test_sizes_that_have_to_be_equal_are():
     one, two = keras.Input((None, 4), name="one"), keras.Input((None, 4), name="two")
-    inputs = served(of([one, two], layers.Dense(2)(one + two))).inputs
+    inputs = make_endpoint(of([one, two], layers.Dense(2)(one + two))).inputs
     assert inputs[0].example(-1) == inputs[1].example(-1) != inputs[0].example()
 
 

@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
-from export.serving import aside as aside_module
-from export.serving.aside import aside  # noqa: E402
+from export.serving import offloading
 from export.serving.errors import QueueFull, RequestError  # noqa: E402
+from export.serving.offloading import offload  # noqa: E402
 from export.serving.protocol import bodies as bodies_module  # noqa: E402
 from export.serving.protocol.bodies import Bodies  # noqa: E402
-from export.serving.protocol.json_arrays import array_of, parsed  # noqa: E402
+from export.serving.protocol.json_arrays import make_array, parse_json  # noqa: E402
 from export.serving.protocol.protobuf import check_fields  # noqa: E402
 from export.serving.protocol.v2 import parse_request  # noqa: E402
 
@@ -39,8 +39,8 @@ def bodies(monkeypatch):
 
 async def receive(bodies, parts, declared=LARGE, worked_on=None):
     """Receives a body, and works on its request until an event."""
-    with bodies.reserved(declared) as body:
-        content = await bodies.received(parts, body, LARGE)
+    with bodies.reserve(declared) as body:
+        content = await bodies.receive(parts, body, LARGE)
         if worked_on is not None:
             await worked_on.wait()
         return len(content)
@@ -167,14 +167,14 @@ def test_json_that_takes_far_more_memory_than_its_bytes_is_not_parsed(text, said
 
     monkeypatch.setattr(orjson, "loads", None)
     with pytest.raises(RequestError, match=f"Expected at most .* {said} in JSON.* Received: .* {said}"):
-        parsed(text)
+        parse_json(text)
 
 
 def test_nested_images_of_the_largest_body_are_parsed():
     x = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 3), dtype="uint8")
     text = json.dumps(x.tolist(), separators=(",", ":")).encode()
-    np.testing.assert_array_equal(array_of("x", parsed(text), x.shape, x.dtype), x)
-    np.testing.assert_array_equal(array_of("x", x.ravel().tolist(), x.shape, x.dtype), x)
+    np.testing.assert_array_equal(make_array("x", parse_json(text), x.shape, x.dtype), x)
+    np.testing.assert_array_equal(make_array("x", x.ravel().tolist(), x.shape, x.dtype), x)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_nested_images_of_the_largest_body_are_parsed():
 )
 def test_data_is_looked_at_before_it_is_converted(data, shape, said):
     with pytest.raises(RequestError, match=said):
-        array_of("x", data, shape, np.dtype("float32"))
+        make_array("x", data, shape, np.dtype("float32"))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint64", "float16", "float64", "bool"])
@@ -203,19 +203,19 @@ def test_data_is_looked_at_before_it_is_converted(data, shape, said):
 def test_numbers_of_every_type_and_shape_are_converted(dtype, shape):
     x = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 100, shape).astype(dtype)
     for data in (x.tolist(), x.ravel().tolist()):
-        given = array_of("x", data, shape, x.dtype)
+        given = make_array("x", data, shape, x.dtype)
         assert given.dtype == x.dtype
         np.testing.assert_array_equal(given, x)
 
 
 def test_a_large_body_is_read_without_the_collector_and_leaves_it_as_it_was():
     async def test():
-        assert await aside(bodies_module.SMALL + 1, gc.isenabled) is False
-        assert await aside(bodies_module.SMALL, gc.isenabled) is True
+        assert await offload(bodies_module.SMALL + 1, gc.isenabled) is False
+        assert await offload(bodies_module.SMALL, gc.isenabled) is True
         assert gc.isenabled()
         gc.disable()
         try:
-            await aside(LARGE, len, b"")
+            await offload(LARGE, len, b"")
             assert not gc.isenabled()
         finally:
             gc.enable()
@@ -227,7 +227,7 @@ def test_a_refusal_does_not_hold_what_was_parsed():
     async def test():
         body = json.dumps({"inputs": [[1.0, 2.0]] * 20_000}).encode()
         with pytest.raises(RequestError, match="input to be a JSON object") as caught:
-            await aside(len(body), parse_request, body, None, None)
+            await offload(len(body), parse_request, body, None, None)
         held, error = [], caught.value
         while error is not None:
             trace = error.__traceback__
@@ -236,7 +236,7 @@ def test_a_refusal_does_not_hold_what_was_parsed():
                 trace = trace.tb_next
             error = error.__cause__ or error.__context__
         assert "parse_request" not in held and "read_request" not in held
-        assert aside_module._uncollected.__name__ in held
+        assert offloading._call_without_gc.__name__ in held
 
     run(test)
 

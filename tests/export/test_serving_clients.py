@@ -248,3 +248,15 @@ def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monk
         RequestError, match=f"at most {4 * largest} elements of input, since m computes a request as a whole"
     ):
         whole_only.check_tensor("input", [2, 100, 100, 3], "UINT8")
+
+
+def test_models_are_at_least_one_and_have_different_names(artifact):
+    from export.serving.model import Limits, load_models
+    from export.serving.observation import Metrics
+
+    with pytest.raises(ValueError, match="at least one artifact. Received: none"):
+        load_models([], "cpu", Limits(), Metrics())
+    with pytest.raises(ValueError, match="different names.* Received: classifier twice"):
+        load_models([artifact, artifact], "cpu", Limits(), Metrics())
+    both = load_models([artifact, (artifact, "second")], "cpu", Limits(), Metrics())
+    assert [(name, model.name) for name, model in both.items()] == [("classifier",) * 2, ("second",) * 2]

@@ -62,17 +62,17 @@ def test_the_page_is_told_which_output_has_the_classes_and_which_the_gates(serve
     [(None, 255), ({"scale": 1.0}, 255), ({"scale": 1 / 255}, 255), ({"scale": 1 / 16}, 16), ({"scale": 1e-4}, 255)],
 )
 def test_the_page_knows_what_is_white(preprocessing, white):
-    from export.serving.page import _white
+    from export.serving.page import _find_white
 
-    assert _white(preprocessing) == white
+    assert _find_white(preprocessing) == white
 
 
 def test_white_is_not_darker_than_an_image():
-    from export.serving.page import _white
+    from export.serving.page import _find_white
 
     dark, bright = np.full((8, 8, 3), 120, "uint8"), np.full((8, 8, 3), 240, "uint8")
-    assert _white({"scale": 1 / 127.5}, [dark, bright]) == 255
-    assert _white({"scale": 1 / 16}, [dark // 8]) == 16
+    assert _find_white({"scale": 1 / 127.5}, [dark, bright]) == 255
+    assert _find_white({"scale": 1 / 16}, [dark // 8]) == 16
 
 
 def test_what_the_page_sends_is_answered(server):

@@ -206,14 +206,14 @@ def test_sigterm_drains_the_replicas(on_ray, artifact):
 @needs_ray
 def test_the_number_of_replicas_follows_the_load_where_it_may():
     from export.serving.model import Limits
-    from export.serving.ray_serve import Replication, _deployment
+    from export.serving.ray_serve import Replication, _make_deployment
 
-    fixed = _deployment(Replication(3, 3, 1, "cpu"), Limits())
+    fixed = _make_deployment(Replication(3, 3, 1, "cpu"), Limits())
     assert (fixed.num_replicas, fixed._deployment_config.autoscaling_config) == (3, None)
-    varying = _deployment(Replication(1, 4, 2, "cuda"), Limits(max_batch_size=16))
+    varying = _make_deployment(Replication(1, 4, 2, "cuda"), Limits(max_batch_size=16))
     scaling = varying._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 4, 16)
-    alone = _deployment(Replication(1, 4, 2, "cpu"), Limits(max_batch_size=16), batches=False)
+    alone = _make_deployment(Replication(1, 4, 2, "cpu"), Limits(max_batch_size=16), batches=False)
     assert alone._deployment_config.autoscaling_config.target_ongoing_requests == 2
     assert varying.ray_actor_options == {"num_cpus": 2, "num_gpus": 1}
 
@@ -253,4 +253,4 @@ def test_without_the_extra_the_command_names_it(artifact, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         zoo.cli.main()
     (line,) = capsys.readouterr().err.splitlines()
-    assert (ended.value.code, line.startswith('Error: Expected the extra "ray": pip install')) == (1, True)
+    assert (ended.value.code, line.startswith('Error: The extra "ray" is not installed')) == (1, True)

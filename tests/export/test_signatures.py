@@ -100,7 +100,7 @@ def test_one_output_of_several_that_is_wrong_is_named(tmp_path):
     [
         (normal(2, 8, 8, 3), "a dict with the inputs image, about. Received: ndarray"),
         ({"image": normal(2, 8, 8, 3)}, "inputs image, about. Received: image"),
-        ({"image": normal(2, 8, 8, 3), "about": normal(3, 4)}, "as many examples of each input"),
+        ({"image": normal(2, 8, 8, 3), "about": normal(3, 4)}, "the same number of examples of each input"),
         ({"image": normal(2, 8, 8, 3), "about": normal(2, 5)}, r"input about of shape \(any, 4\)"),
     ],
     ids=["array", "missing", "batches", "shape"],

@@ -10,7 +10,7 @@ import pytest
 
 import export
 import zoo
-from export.convert.structure import check_operations, operations
+from export.convert.operation_counts import check_operations, count_operations
 from tests.export.models import conv_net, randomise
 from tests.export.structure import left_over, optimised
 
@@ -65,7 +65,7 @@ def test_a_leftover_is_found(tmp_path):
 
 def test_operations_are_counted_recorded_and_checked(artifact):
     about = json.loads((artifact / "artifact.json").read_text())
-    assert about["operations"] == operations(onnx.load(artifact / "model.onnx"))
+    assert about["operations"] == count_operations(onnx.load(artifact / "model.onnx"))
     assert about["operations"]["ai.onnx"]["Conv"] == 1 and set(about["operations"]) == {"ai.onnx"}
     with pytest.raises(export.ExportError, match="Received: my.domain.Magic, RandomNormal"):
         check_operations({"ai.onnx": {"Conv": 1, "RandomNormal": 1}, "my.domain": {"Magic": 2}})

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
 import export
-from export.convert.driver import inlined
+from export.model.tracing import inline_calls
 from tests.export.models import mlp
 
 
@@ -37,7 +37,7 @@ def test_functions_are_inlined_in_the_thread_that_converts_alone():
     def other(i):
         return float(traced(0.0))
 
-    with inlined():
+    with inline_calls():
         assert float(traced(0.0)) == 1.0
         assert in_threads(other, 2) == [0.0, 0.0]
         assert not tf.config.functions_run_eagerly()
@@ -46,7 +46,7 @@ def test_functions_are_inlined_in_the_thread_that_converts_alone():
 
 def test_the_callers_own_switch_still_counts():
     traced = tf.function(lambda: float(tf.executing_eagerly()))
-    with inlined():
+    with inline_calls():
         pass
     tf.config.run_functions_eagerly(True)
     try:

@@ -99,7 +99,7 @@ def of_one_example(kind: str) -> keras.Model:
     ("kind", "sentence"),
     [
         ("batch", "Expected a model that takes batches of any size. Received: .*, made for batches of 1 "),
-        ("state", "Expected a model that keeps nothing from one batch for the next. Received: .* memory is stateful"),
+        ("state", "Expected a model that keeps no state between batches. Received: .* memory is stateful"),
         ("inside", "Expected "),
     ],
 )
@@ -228,5 +228,5 @@ def test_a_copy_in_float32_is_given_nothing_that_it_has(monkeypatch):
         model = conv_net()
     given: list[str] = []
     monkeypatch.setattr(float32, "setattr", lambda layer, name, value: given.append(name), raising=False)
-    float32.in_float32(model)
+    float32.convert_to_float32(model)
     assert given == []

@@ -35,6 +35,12 @@ def test_an_untouched_artifact_passes_and_every_form_is_compared(artifact):
     assert {(plain, "onnxruntime, optimised"), (plain, "SavedModel")} <= pairs
 
 
+@pytest.mark.parametrize("use", [export.verify, export.inspect, export.load], ids=lambda use: use.__name__)
+def test_an_unknown_device_is_refused(use, artifact):
+    with pytest.raises(ValueError, match=r"Expected device to be one of \('cpu', 'cuda'.* Received: device='tpu'"):
+        use(artifact, device="tpu")
+
+
 def test_fresh_inputs_differ_each_time(artifact):
     assert export.verify(artifact)["seed"] != export.verify(artifact)["seed"]
 

@@ -20,6 +20,7 @@ FLOORS = (
     {"convert"},
     {"precision"},
     {"proof"},
+    {"description"},
     {"artifact", "conversion", "inspection", "predictor", "verification"},
     {"serving"},
 )

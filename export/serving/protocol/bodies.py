@@ -2,8 +2,8 @@
 
     sum of the reserved memory <= the limit
 
-Small bodies do not count. A body that does not fit takes the place of bodies that arrive too slowly to be complete in
-time, the slowest first. If there are none, it is refused.
+Small bodies do not count. A body that does not fit replaces bodies that arrive too slowly to be complete in time, the
+slowest first. If there are none, it is refused.
 """
 
 import asyncio
@@ -15,41 +15,41 @@ from ..errors import QueueFull, RequestError
 
 # A body of at most this many bytes does not count, and is read and written in the event loop.
 SMALL = 2**16
-# A body's pace is measured over a window of this many seconds, and not before it has had this many to begin.
+# The pace of a body is measured over a window of this many seconds, and only after this many.
 _WINDOW, _BEGINNING = 1.0, 0.1
 
 
 class Body:
-    """One body: the memory that is reserved for it, and how fast it arrives."""
+    """One body, with its reserved memory and the pace of its arrival."""
 
     def __init__(self) -> None:
         self.size = self.received = 0
         self.deadline: asyncio.Timeout | None = None
-        # When the window began, the bytes that had arrived by then, and the pace of the window before.
+        # The start of the window, the bytes that had arrived by then, and the pace of the window before.
         self._since, self._before, self._last = asyncio.get_running_loop().time(), 0, -1.0
-        self._moved = self._since
+        self._last_arrival = self._since
 
     def pace(self) -> float:
-        """Bytes a second in the last complete window, or since the beginning if there is none."""
+        """Returns the bytes a second in the last complete window, or since the beginning if there is none."""
         now = asyncio.get_running_loop().time()
-        if now - self._moved >= _WINDOW:
+        if now - self._last_arrival >= _WINDOW:
             return 0
         if self._last >= 0:
             return self._last
         seconds = now - self._since
         return self.received / seconds if seconds >= _BEGINNING else math.inf
 
-    def moved(self, size: int) -> None:
-        """Counts bytes that have arrived."""
+    def count_arrived(self, size: int) -> None:
+        """Counts arrived bytes."""
         self.received += size
-        self._moved = now = asyncio.get_running_loop().time()
+        self._last_arrival = now = asyncio.get_running_loop().time()
         if (seconds := now - self._since) >= _WINDOW:
             self._last = (self.received - self._before) / seconds
             self._since, self._before = now, self.received
 
 
 class Bodies:
-    """All bodies that are being received, or whose requests are not answered yet.
+    """All bodies that are arriving, or whose requests are not answered yet.
 
     Args:
         limit: How many bytes they may have together.
@@ -58,58 +58,58 @@ class Bodies:
 
     def __init__(self, limit: int, timeout: int) -> None:
         self._limit, self._timeout = limit, timeout
-        self._held = 0
+        self._reserved_bytes = 0
         self._arriving: set[Body] = set()
 
     @contextmanager
-    def reserved(self, size: int) -> Iterator[Body]:
+    def reserve(self, size: int) -> Iterator[Body]:
         """Reserves memory for a body until its request is answered.
 
         Raises:
-            QueueFull: If there is none.
+            QueueFull: If there is not enough memory.
         """
         body = Body()
         try:
             self.grow(body, size)
             yield body
         finally:
-            self._held -= body.size
+            self._reserved_bytes -= body.size
 
-    async def received(self, parts: AsyncIterator[bytes], body: Body, largest: int) -> bytes:
+    async def receive(self, parts: AsyncIterator[bytes], body: Body, largest: int) -> bytes:
         """Receives a body up to the largest size.
 
         Raises:
-            QueueFull: If it grows, and there is no memory for it.
-            RequestError: If it is too large, or so slow that another body has taken its place.
+            QueueFull: If it grows, and there is not enough memory.
+            RequestError: If it is too large, or so slow that another body has replaced it.
         """
-        held: list[bytes] = []
+        received: list[bytes] = []
         try:
             async with asyncio.timeout(None) as body.deadline:
                 self._arriving.add(body)
                 async for part in parts:
-                    body.moved(len(part))
+                    body.count_arrived(len(part))
                     if body.received > largest:
                         raise too_large(largest)
                     self.grow(body, body.received)
-                    held.append(part)
+                    received.append(part)
         except TimeoutError:
             raise RequestError(
                 "Expected a body to keep arriving while others wait. Received: a part of it", 408
             ) from None
         finally:
             self._arriving.discard(body)
-        return held[0] if len(held) == 1 else b"".join(held)
+        return received[0] if len(received) == 1 else b"".join(received)
 
     def grow(self, body: Body, size: int) -> None:
         """Reserves more memory for a body.
 
         Raises:
-            QueueFull: If there is none.
+            QueueFull: If there is not enough memory.
         """
         if size <= max(SMALL, body.size):
             return
-        self._make_room(self._held + size - body.size - self._limit)
-        self._held += size - body.size
+        self._make_room(self._reserved_bytes + size - body.size - self._limit)
+        self._reserved_bytes += size - body.size
         body.size = size
 
     def _make_room(self, missing: int) -> None:
@@ -126,12 +126,12 @@ class Bodies:
 
     def _evict(self, body: Body) -> None:
         self._arriving.discard(body)
-        self._held -= body.size
+        self._reserved_bytes -= body.size
         body.size = 0
         assert body.deadline is not None
         body.deadline.reschedule(0)
 
 
 def too_large(largest: int) -> RequestError:
-    """The error for a larger body."""
+    """Returns the error for a larger body."""
     return RequestError(f"Expected a body of at most {largest} bytes. Received: more", 413)

@@ -1,4 +1,4 @@
-"""The protocol's names of types, which are Triton's too."""
+"""The names of types in the protocol, which Triton uses too."""
 
 DATATYPES = {
     "bool": "BOOL",

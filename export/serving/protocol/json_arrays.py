@@ -1,8 +1,8 @@
-"""Reads the JSON of a request, and makes arrays of its numbers, within limits on memory and time.
+"""Reads the JSON of a request and makes arrays of its numbers, within limits on memory and time.
 
-The parser holds the interpreter's lock from the first byte to the last, and a list or an object takes many times the
-memory of the two bytes that make it. So lists, objects and strings are counted first, and JSON with more than any
-request needs is not parsed. Conversions hold the lock for one piece at a time.
+The parser holds the interpreter's lock from the first byte to the last, and a list or an object of two bytes takes many
+times their memory. So lists, objects and strings are counted first, and JSON with more than any request needs is not
+parsed. Conversions hold the lock for one part at a time.
 """
 
 import math
@@ -16,7 +16,7 @@ import orjson
 from ..errors import RequestError
 from .datatypes import DATATYPES
 
-# How often a character may occur: 16 MiB of JSON with nested image data stays well below.
+# A character may occur this often; 16 MiB of JSON with nested image data has far fewer.
 _MOST = {b"[": ("lists", 2**21), b"{": ("objects", 2**14), b'"': ("quotes", 2**16)}
 # This many numbers are converted at once.
 _CHUNK = 2**15
@@ -24,11 +24,11 @@ _CHUNK = 2**15
 _TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 
-def parsed(text: bytes) -> Any:
-    """Reads JSON, in which numbers are finite.
+def parse_json(text: bytes) -> Any:
+    """Parses JSON, whose numbers are finite.
 
     Raises:
-        RequestError: If it is not JSON, or holds more lists, objects or strings than a request needs.
+        RequestError: If it is not JSON, or has more lists, objects or strings than a request needs.
     """
     for character, (name, most) in _MOST.items():
         if (count := text.count(character)) > most:
@@ -41,8 +41,8 @@ def parsed(text: bytes) -> Any:
         raise RequestError(f"Expected the body to be JSON. Received: {error}") from error
 
 
-def array_of(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """Makes an array of numbers that are flat, or nested like its shape.
+def make_array(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """Makes an array of numbers that are flat or nested like its shape.
 
     Raises:
         RequestError: If they are neither, or a number does not fit the type.
@@ -52,24 +52,24 @@ def array_of(name: str, data: list[Any], shape: Sequence[int], dtype: np.dtype) 
     if not whole or len(data) != whole[0]:
         raise RequestError(f"Expected as much data as shape {list(shape)} has. Received: {len(data)} in {name}")
     # Nothing is allocated for a shape before its numbers are there.
-    arrays = [_converted(name, piece, dtype) for piece in _pieces(name, data, whole)]
+    arrays = [_convert(name, piece, dtype) for piece in _split_numbers(name, data, whole)]
     return (np.concatenate(arrays) if arrays else np.empty(0, dtype)).reshape(shape)
 
 
-def _pieces(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterator[list[Any]]:
-    """The numbers of nested lists in flat pieces. The outermost list is as long as the shape says."""
+def _split_numbers(name: str, data: list[Any], shape: tuple[int, ...]) -> Iterator[list[Any]]:
+    """Yields the numbers of nested lists in flat parts. The outermost list has the length of the shape."""
     row = math.prod(shape[1:])
     if row > _CHUNK:
         for part in data:
-            yield from _pieces(name, _flat(name, [part], shape[1:2]), shape[1:])
+            yield from _split_numbers(name, _flatten(name, [part], shape[1:2]), shape[1:])
         return
     step = _CHUNK // max(1, row)
     for i in range(0, len(data), step):
-        yield _flat(name, data[i : i + step], shape[1:])
+        yield _flatten(name, data[i : i + step], shape[1:])
 
 
-def _flat(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    """Flattens lists, level by level, and checks the lists of a level before it opens them."""
+def _flatten(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """Flattens lists level by level, and checks the lists of a level before it opens them."""
     for size in shape:
         if set(map(type, values)) - {list} or set(map(len, values)) - {size}:
             raise RequestError(f"Expected data of {name} flat, or nested as its shape. Received: something else")
@@ -77,7 +77,7 @@ def _flat(name: str, values: list[Any], shape: tuple[int, ...]) -> list[Any]:
     return values
 
 
-def _converted(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
+def _convert(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
     """Converts numbers to a type that holds every one of them."""
     types = set(map(type, values))
     if list in types:

@@ -1,8 +1,8 @@
-"""The Open Inference Protocol, version 2, over HTTP: a body becomes arrays, arrays become a body.
+"""Reads and writes the Open Inference Protocol, version 2, over HTTP: from a body to arrays, and back.
 
-https://github.com/kserve/open-inference-protocol, with the extension for binary tensors: where the header
-`Inference-Header-Content-Length` is sent, the body is that many bytes of JSON, followed by the data of each input that
-says `binary_data_size`, in their order, little-endian. Nothing here knows of a server, a model or a runtime.
+https://github.com/kserve/open-inference-protocol, with the extension for binary tensors: with the header
+`Inference-Header-Content-Length`, the body is that many bytes of JSON, followed by the data of each input that has
+`binary_data_size`, in their order and little-endian. Nothing here depends on a server, a model or a runtime.
 """
 
 import math
@@ -17,23 +17,23 @@ import orjson
 from ...storage.arrays import Batch
 from ..errors import RequestError
 from .datatypes import DATATYPES
-from .json_arrays import array_of, parsed
+from .json_arrays import make_array, parse_json
 
 HEADER_LENGTH = "inference-header-content-length"
 _DTYPES = {datatype: np.dtype(dtype) for dtype, datatype in DATATYPES.items()}
-# Parameters that would change what a request means, of extensions that are not spoken here.
+# Parameters of other extensions, which would change the meaning of a request.
 _FOREIGN = ("shared_memory_region", "classification")
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a client asks for.
+    """The request of a client.
 
     Attributes:
         id: The client's name for the request, which the answer repeats.
         inputs: Arrays by name.
-        outputs: For each output that is asked for, whether its data is to be binary; empty means all outputs.
-        binary: Whether data is to be binary where `outputs` does not say.
+        outputs: Whether the data of each requested output is binary; empty requests all outputs.
+        binary: Whether data is binary if `outputs` is empty.
     """
 
     id: str | None
@@ -50,68 +50,68 @@ def parse_request(
     Args:
         body: The whole body.
         header_length: The header of the binary extension, if it was sent.
-        check_tensor: Is called with the name, the shape and the datatype of each input before its data is read, and
-            raises a RequestError if that is not what the model takes.
+        check_tensor: Takes the name, the shape and the datatype of each input before its data is read, and raises a
+            RequestError if the model does not take them.
 
     Returns:
         The request; its arrays have the shapes and types that it declares.
 
     Raises:
-        RequestError: If it is not what the protocol says.
+        RequestError: If it does not follow the protocol.
     """
-    size = _header_size(body, header_length)
-    content = parsed(body[:size])
-    _check(isinstance(content, dict), "the body to be a JSON object", content)
-    return read_request(content, memoryview(body)[size:], check_tensor)
+    size = _read_header_size(body, header_length)
+    content = parse_json(body[:size])
+    _require(isinstance(content, dict), "the body to be a JSON object", content)
+    return read_content(content, memoryview(body)[size:], check_tensor)
 
 
-def read_request(
+def read_content(
     content: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
 ) -> InferRequest:
-    """Reads an inference request from what is in its JSON, and from the binary data behind it.
+    """Reads an inference request from its JSON and the binary data behind it.
 
     Args:
         content: The JSON object.
-        raw: The data of the inputs that say `binary_data_size`, in their order.
+        raw: The data of the inputs that have `binary_data_size`, in their order.
         check_tensor: As in `parse_request`.
 
     Raises:
-        RequestError: If it is not what the protocol says.
+        RequestError: If it does not follow the protocol.
     """
     identity = content.get("id")
-    _check(identity is None or isinstance(identity, str), "id to be a string", identity)
+    _require(identity is None or isinstance(identity, str), "id to be a string", identity)
     tensors = content.get("inputs")
-    _check(isinstance(tensors, list) and tensors, "inputs to be a list of at least one tensor", tensors)
+    _require(isinstance(tensors, list) and tensors, "inputs to be a list of at least one tensor", tensors)
     assert isinstance(tensors, list)
     inputs: Batch = {}
     for tensor in tensors:
-        _check(isinstance(tensor, dict), "an input to be a JSON object", tensor)
+        _require(isinstance(tensor, dict), "an input to be a JSON object", tensor)
         name = tensor.get("name")
-        _check(isinstance(name, str), "an input to have a name", name)
-        _check(name not in inputs, "each input once", name)
-        inputs[name], raw = _array(name, tensor, raw, check_tensor)
+        _require(isinstance(name, str), "an input to have a name", name)
+        _require(name not in inputs, "each input once", name)
+        inputs[name], raw = _read_array(name, tensor, raw, check_tensor)
     if len(raw):
         raise RequestError(f"Expected no bytes after the data of the inputs. Received: {len(raw)} more")
-    parameters = _parameters(content, "the request")
+    parameters = _read_parameters(content, "the request")
     return InferRequest(
-        identity, inputs, _wanted(content.get("outputs")), _flag(parameters, "binary_data_output", False)
+        identity, inputs, _read_outputs(content.get("outputs")), _read_flag(parameters, "binary_data_output", False)
     )
 
 
 def render_response(request: InferRequest, model: str, version: str, outputs: Batch) -> tuple[bytes, dict[str, str]]:
-    """Makes the body that answers a request.
+    """Renders the body that answers a request.
 
     Args:
-        request: What was asked for; its outputs are among those given.
+        request: The request, whose outputs are among those of the model.
         model: The model's name.
-        version: Its version.
+        version: The model's version.
         outputs: Every output of the model.
 
     Returns:
-        The body, and headers.
+        The body and the headers.
 
     Raises:
-        RequestError: If a number is not finite and was not asked for in binary: JSON does not have it.
+        RequestError: If a number in JSON is not finite, which JSON cannot hold.
     """
     wanted = request.outputs or dict.fromkeys(outputs, request.binary)
     tensors: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ def render_response(request: InferRequest, model: str, version: str, outputs: Ba
             "shape": list(outputs[name].shape),
         }
         if binary:
-            parts.append(_little_endian(array).tobytes())
+            parts.append(_to_little_endian(array).tobytes())
             tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         elif not is_finite(array):
             raise RequestError(f"Expected input for which {name} is finite. Received: NaN or infinity in {name}")
@@ -145,20 +145,20 @@ def is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _check(holds: Any, expected: str, received: Any) -> None:
+def _require(holds: Any, expected: str, received: Any) -> None:
     if not holds:
-        raise RequestError(f"Expected {expected}. Received: {_short(received)}")
+        raise RequestError(f"Expected {expected}. Received: {_shorten(received)}")
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = "nothing" if value is None else repr(value) if not isinstance(value, list | dict) else type(value).__name__
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _header_size(body: bytes, header_length: str | None) -> int:
+def _read_header_size(body: bytes, header_length: str | None) -> int:
     if header_length is None:
         return len(body)
-    _check(header_length.isascii() and header_length.isdigit(), f"{HEADER_LENGTH} to be a number", header_length)
+    _require(header_length.isascii() and header_length.isdigit(), f"{HEADER_LENGTH} to be a number", header_length)
     if len(header_length) > 12 or int(header_length) > len(body):
         raise RequestError(
             f"Expected {HEADER_LENGTH} of at most the body's {len(body)} bytes. Received: {header_length[:20]}"
@@ -166,51 +166,51 @@ def _header_size(body: bytes, header_length: str | None) -> int:
     return int(header_length)
 
 
-def _parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
+def _read_parameters(owner: Mapping[str, Any], of: str) -> Mapping[str, Any]:
     parameters = owner.get("parameters", {})
-    _check(isinstance(parameters, dict), f"the parameters of {of} to be a JSON object", parameters)
+    _require(isinstance(parameters, dict), f"the parameters of {of} to be a JSON object", parameters)
     for name in _FOREIGN:
         if name in parameters:
             raise RequestError(f"Expected no extension but binary_tensor_data. Received: {name} in {of}")
     return parameters
 
 
-def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+def _read_flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
     value = parameters.get(name, default)
-    _check(isinstance(value, bool), f"{name} to be true or false", value)
+    _require(isinstance(value, bool), f"{name} to be true or false", value)
     return value
 
 
-def _wanted(outputs: Any) -> dict[str, bool]:
+def _read_outputs(outputs: Any) -> dict[str, bool]:
     wanted: dict[str, bool] = {}
-    _check(outputs is None or isinstance(outputs, list), "outputs to be a list", outputs)
+    _require(outputs is None or isinstance(outputs, list), "outputs to be a list", outputs)
     for output in outputs or ():
-        _check(isinstance(output, dict) and isinstance(output.get("name"), str), "an output to have a name", output)
+        _require(isinstance(output, dict) and isinstance(output.get("name"), str), "an output to have a name", output)
         name = output["name"]
-        _check(name not in wanted, "each output once", name)
-        wanted[name] = _flag(_parameters(output, name), "binary_data", False)
+        _require(name not in wanted, "each output once", name)
+        wanted[name] = _read_flag(_read_parameters(output, name), "binary_data", False)
     return wanted
 
 
-def _array(
+def _read_array(
     name: str, tensor: Mapping[str, Any], raw: memoryview, check_tensor: Callable[[str, list[int], str], None]
 ) -> tuple[np.ndarray, memoryview]:
-    """Reads one input; gives what is left of the binary data."""
+    """Reads one input, and returns it with the rest of the binary data."""
     shape, datatype = tensor.get("shape"), tensor.get("datatype")
     fits = isinstance(shape, list) and len(shape) <= 32 and all(type(n) is int and 0 <= n < 2**31 for n in shape)
-    _check(fits, f"the shape of {name} to be a list of sizes", shape if not isinstance(shape, list) else str(shape))
+    _require(fits, f"the shape of {name} to be a list of sizes", shape if not isinstance(shape, list) else str(shape))
     assert isinstance(shape, list)
     dtype = _DTYPES.get(datatype) if isinstance(datatype, str) else None
-    _check(dtype is not None, f"the datatype of {name} to be one of {', '.join(_DTYPES)}", datatype)
+    _require(dtype is not None, f"the datatype of {name} to be one of {', '.join(_DTYPES)}", datatype)
     assert dtype is not None and isinstance(datatype, str)
     check_tensor(name, shape, datatype)
-    size = _parameters(tensor, name).get("binary_data_size")
+    size = _read_parameters(tensor, name).get("binary_data_size")
     if size is None:
         data = tensor.get("data")
-        _check(isinstance(data, list), f"{name} to have data, a list", data)
-        return array_of(name, data or [], shape, dtype), raw
-    _check("data" not in tensor, f"{name} to have data or binary_data_size", "both")
-    _check(type(size) is int and size >= 0, f"the binary_data_size of {name} to be a number of bytes", size)
+        _require(isinstance(data, list), f"{name} to have data, a list", data)
+        return make_array(name, data or [], shape, dtype), raw
+    _require("data" not in tensor, f"{name} to have data or binary_data_size", "both")
+    _require(type(size) is int and size >= 0, f"the binary_data_size of {name} to be a number of bytes", size)
     expected = math.prod(shape) * dtype.itemsize
     if size != expected or size > len(raw):
         raise RequestError(
@@ -223,12 +223,12 @@ def _array(
     return values.reshape(shape), raw[size:]
 
 
-def _little_endian(array: np.ndarray) -> np.ndarray:
+def _to_little_endian(array: np.ndarray) -> np.ndarray:
     return array if sys.byteorder == "little" else array.byteswap()
 
 
-def datatypes(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Describes inputs or outputs of artifact.json in the protocol's words."""
+def describe_tensors(tensors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Describes inputs or outputs of artifact.json as the protocol does."""
     return [
         {
             "name": tensor["name"],

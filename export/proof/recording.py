@@ -1,4 +1,4 @@
-"""Reads what an artifact recorded at export: inputs, Keras's outputs, and how close to them others must be."""
+"""Reads the record of an export: inputs, Keras's outputs, and the differences that are allowed from them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import VerificationError, in_one_line
+from ..errors import VerificationError, error_line
 from ..storage.agreement import check_batch
 from ..storage.arrays import Batch, read_batches
 from ..storage.manifest import PARITY, SAMPLES, gates_output
 from ..storage.safety import check_arrays, read_json
-from ..storage.schema import PROBABILITIES
+from ..storage.schema import PROBABILITIES, Activation
+from .measures import Decision
 
-# These prefixes of their names say what the arrays of a recorded batch are.
+# The name of an array in a recorded batch begins with its kind.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
-_DECISIONS = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+_DECISIONS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "threshold", None: None}
 
 
-def decision_of(activation: str | None, gates: str | None) -> str | None | dict[str, str | None]:
-    """What the outputs decide, as `compare` takes it. Gates, in the output of that name, decide nothing."""
+def choose_decision(activation: Activation | None, gates: str | None) -> Decision | dict[str, Decision]:
+    """Returns the decision of the outputs, as `compare` takes it; an output of gates decides nothing."""
     decision = _DECISIONS[activation]
     return decision if gates is None or decision is None else {PROBABILITIES: decision}
 
@@ -27,17 +28,17 @@ def decision_of(activation: str | None, gates: str | None) -> str | None | dict[
 def read_recorded(
     folder: Path, manifest: Mapping[str, Any]
 ) -> tuple[dict[str, Batch], dict[str, Batch], dict[str, Any]]:
-    """Reads what was recorded at export.
+    """Reads the record of an export.
 
     Returns:
-        Inputs and outputs, by the name of their batch, and the tolerances as `compare` takes them.
+        The inputs and outputs by the name of their batch, and the tolerances as `compare` takes them.
 
     Raises:
-        VerificationError: If a file is not what is written at export.
+        VerificationError: If a file is not as an export writes it.
     """
     try:
         parity = read_json(folder / PARITY)
-        # Artifacts from before there were precisions agree in every decision.
+        # Artifacts that are older than precisions agree in every decision.
         first = {"agreement": 1.0, **parity["comparisons"][0]}
         atol, rtol, agreement = (float(first[key]) for key in ("atol", "rtol", "agreement"))
         if not all(0 <= value < float("inf") for value in (atol, rtol, agreement)):
@@ -45,20 +46,20 @@ def read_recorded(
     except VerificationError:
         raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {in_one_line(error)}") from error
+        raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {error_line(error)}") from error
     inputs, outputs, unsettled, allowed = _read_samples(folder / SAMPLES, manifest)
     tolerance: dict[str, Any] = {"atol": atol, "agreement": agreement, "unsettled": unsettled}
-    tolerance["floor"] = next(iter(allowed.values())) or _of_scale(outputs, rtol)
-    return inputs, outputs, tolerance | {"decision": decision_of(manifest["activation"], gates_output(manifest))}
+    tolerance["floor"] = next(iter(allowed.values())) or _old_tolerance(outputs, rtol)
+    return inputs, outputs, tolerance | {"decision": choose_decision(manifest["activation"], gates_output(manifest))}
 
 
 def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Batch]]:
-    """By the name of the batch: inputs, outputs, masks of outputs that depend on rounding, and allowed differences."""
+    """Returns inputs, outputs, masks of outputs that depend on rounding, and allowed differences, by batch."""
     check_arrays(path)
     try:
         batches = read_batches(path)
     except (KeyError, IndexError, ValueError) as error:
-        raise VerificationError(f"Expected {path} to hold batches. Received: {in_one_line(error)}") from error
+        raise VerificationError(f"Expected {path} to hold batches. Received: {error_line(error)}") from error
     read = [
         {
             name: {key.removeprefix(kind): x for key, x in arrays.items() if key.startswith(kind)}
@@ -67,7 +68,7 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
         for kind in (INPUT, OUTPUT, UNSETTLED, ALLOWED)
     ]
     if not batches or not all(len(x) for batch in read[0].values() for x in batch.values() if x.ndim):
-        raise VerificationError(f"Expected {path} to hold batches. Received: none, or an empty one")
+        raise VerificationError(f"Expected {path} to hold batches. Received: no batches, or an empty one")
     for inputs, outputs, unsettled, allowed in zip(*(kind.values() for kind in read), strict=True):
         check_batch(manifest, path, inputs=inputs, outputs=outputs)
         ties = all(
@@ -79,8 +80,8 @@ def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Bat
     return read
 
 
-def _of_scale(outputs: Mapping[str, Batch], rtol: float) -> Batch:
-    """The differences that older artifacts allow: a share of the largest value of an output."""
+def _old_tolerance(outputs: Mapping[str, Batch], rtol: float) -> Batch:
+    """Returns the differences that older artifacts allow: a share of the largest value of an output."""
     floors: Batch = {}
     for batch in outputs.values():
         for name, y in batch.items():

@@ -1,7 +1,7 @@
-"""What may be in a graph, and what need not be: operations counted and checked, leftovers of the conversion removed.
+"""Removes leftovers of the conversion from an ONNX graph.
 
-Grouped convolutions over volumes get their groups, which the converter forgets. Before a dense layer it puts the
-channels of a map last again, since that is how Keras flattens:
+Grouped convolutions over volumes get their groups, which the converter forgets. Before a dense layer the converter puts
+the channels of a map last again, since Keras flattens in that order:
 
     MatMul(Reshape(Transpose(x), (batch, H * W * C)), W)  =  MatMul(Reshape(x, (batch, C * H * W)), W')
 
@@ -9,43 +9,25 @@ where W' has the rows of W in the order in which x has its elements.
 """
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ExportError
-from .graph import all_nodes, fill, inferred, inputs_of
+from .graph import collect_inputs, infer_shapes, replace_entries, walk_graph
 
-# A graph for inference computes the same thing each time.
-_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-_DOMAINS = {"ai.onnx", "com.microsoft"}
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, TensorProto
 
-
-def operations(model: Any) -> dict[str, dict[str, int]]:
-    """Counts the operations of a model by domain, those in inner graphs and functions included."""
-    graphs = [model.graph, *model.functions]
-    counts = Counter((node.domain or "ai.onnx", node.op_type) for graph in graphs for node in all_nodes(graph))
-    found: dict[str, dict[str, int]] = {}
-    for (domain, name), count in sorted(counts.items()):
-        found.setdefault(domain, {})[name] = count
-    return found
+Shape = tuple[int | None, ...]
 
 
-def check_operations(found: dict[str, dict[str, int]]) -> None:
-    """Raises an ExportError if an operation is of a domain that not every onnxruntime has, or is random."""
-    foreign = [f"{domain}.{name}" for domain, names in found.items() for name in names if domain not in _DOMAINS]
-    refused = [*foreign, *(name for name in found.get("ai.onnx", {}) if name in _RANDOM)]
-    if refused:
-        raise ExportError(f"Expected deterministic operations of ONNX and onnxruntime. Received: {', '.join(refused)}")
-
-
-def simplified(model: Any) -> Any:
-    """Takes the pass above through a graph, and drops what nothing needs any more."""
+def simplify(model: "ModelProto") -> "ModelProto":
+    """Applies the two changes above to a graph, and drops the nodes that nothing needs any more."""
     import onnx
 
     changed = False
-    shapes = _shapes(inferred(model))
-    consumers = Counter(name for node in all_nodes(model.graph) for name in node.input)
+    shapes = _list_shapes(infer_shapes(model))
+    consumers = Counter(name for node in walk_graph(model.graph) for name in node.input)
     consumers.update(value.name for value in model.graph.output)
     makers = {name: node for node in model.graph.node for name in node.output}
     constants = {initializer.name: initializer for initializer in model.graph.initializer}
@@ -58,7 +40,7 @@ def simplified(model: Any) -> Any:
         if (reshape.op_type, transpose.op_type) != ("Reshape", "Transpose") or consumers[reshape.output[0]] != 1:
             continue
         weights = onnx.numpy_helper.to_array(constants[matmul.input[1]])
-        rows = _rows(shapes.get(transpose.input[0], ()), list(transpose.attribute[0].ints), len(weights))
+        rows = _row_order(shapes.get(transpose.input[0], ()), list(transpose.attribute[0].ints), len(weights))
         if rows is None or weights.ndim != 2:
             continue
         flat, kernel = f"{reshape.output[0]}__flat", f"{matmul.input[1]}__rows"
@@ -76,7 +58,7 @@ def simplified(model: Any) -> Any:
     return model
 
 
-def _set_groups(graph: Any, shapes: dict[str, tuple[int | None, ...]], constants: dict[str, Any]) -> None:
+def _set_groups(graph: "GraphProto", shapes: dict[str, Shape], constants: "dict[str, TensorProto]") -> None:
     """Gives every convolution as many groups as its shapes say; the converter forgets those over volumes."""
     for node in graph.node:
         channels = shapes.get(node.input[0], ())[1:2] if node.op_type == "Conv" else ()
@@ -87,30 +69,30 @@ def _set_groups(graph: Any, shapes: dict[str, tuple[int | None, ...]], constants
                     attribute.i = groups
 
 
-def _shapes(graph: Any) -> dict[str, tuple[int | None, ...]]:
+def _list_shapes(graph: "GraphProto") -> dict[str, Shape]:
     return {
         value.name: tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
         for value in (*graph.input, *graph.value_info)
     }
 
 
-def _rows(shape: tuple[int | None, ...], perm: list[int], count: int) -> np.ndarray | None:
+def _row_order(shape: Shape, perm: list[int], count: int) -> np.ndarray | None:
     """The row of W that belongs to each element of x, if every example is flattened whole."""
     sizes = [size for size in shape[1:] if size is not None]
     if not shape or len(sizes) != len(shape) - 1 or perm[0] != 0 or int(np.prod(sizes)) != count:
         return None
     after = [axis - 1 for axis in perm[1:]]
-    places = np.arange(count).reshape([sizes[axis] for axis in after])
-    return np.transpose(places, np.argsort(after)).ravel()
+    indices = np.arange(count).reshape([sizes[axis] for axis in after])
+    return np.transpose(indices, np.argsort(after)).ravel()
 
 
-def _drop_unused(graph: Any) -> None:
+def _drop_unused(graph: "GraphProto") -> None:
     """Removes nodes and constants whose results go nowhere."""
     needed = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed |= inputs_of([node])
-    fill(graph.node, reversed(kept))
-    fill(graph.initializer, (initializer for initializer in graph.initializer if initializer.name in needed))
+            needed |= collect_inputs([node])
+    replace_entries(graph.node, reversed(kept))
+    replace_entries(graph.initializer, (initializer for initializer in graph.initializer if initializer.name in needed))

@@ -1,4 +1,4 @@
-"""onnxruntime in a process of its own: where it crashes, that is a result and not the end of the caller."""
+"""Runs onnxruntime in a process of its own, so that a crash ends that process and not the caller's."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DeviceError, ExportError
-from ..limits import watched
+from ..limits import watch_process
 from ..storage.arrays import Batch, read_batches, write_batches
-from .providers import CPU, CUDA
+from .providers import CPU, CUDA, Device
 from .worker import ANSWER, FAILURE, INPUTS, JOB, RUN
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.worker import main; main(sys.argv[2])"
@@ -27,7 +27,7 @@ class Form:
     """A way to run an ONNX file.
 
     Attributes:
-        name: What to call it.
+        name: Its name in proofs and error messages.
         provider: onnxruntime's execution provider.
         optimise: Whether onnxruntime may change the graph.
     """
@@ -39,43 +39,43 @@ class Form:
 
 PLAIN, OPTIMISED = Form("onnxruntime, not optimised", optimise=False), Form("onnxruntime, optimised")
 ON_CUDA = Form("onnxruntime, CUDA", provider=CUDA)
-# Of a file of its own, which rounds every result to fp16.
+# This form runs a file of its own, which rounds every result to fp16.
 SIMULATED = Form("onnxruntime, rounding as on a GPU")
 FORMS = {form.name: form for form in (PLAIN, OPTIMISED, ON_CUDA)}
 
 
 def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) -> dict[str, dict[str, Batch]]:
-    """Runs an ONNX file in several ways on several batches, one process for all of them.
+    """Runs an ONNX file in several ways on several batches, in one process.
 
     Returns:
-        For each form, by its name, the outputs for each batch.
+        The outputs by the names of the form and the batch.
 
     Raises:
-        ExportError: If onnxruntime does not open or run the file, or its process dies.
+        ExportError: If onnxruntime cannot open or run the file, or its process dies.
         DeviceError: If it would run on another provider.
     """
     tasks = [(RUN, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
-        work(Path(folder), tasks, [form.name for form in forms], batches)
+        run_tasks(Path(folder), tasks, [form.name for form in forms], batches)
         return {form.name: read_batches(Path(folder) / f"{ANSWER}-{i}") for i, form in enumerate(forms)}
 
 
 def run_everywhere(
-    model: Path, batches: Mapping[str, Batch], device: str | None = None
+    model: Path, batches: Mapping[str, Batch], device: Device | None = None
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
-    """Runs an ONNX file in every way it will be run, each provider in a process of its own.
+    """Runs an ONNX file in every form that this machine has, each provider in a process of its own.
 
     Args:
         model: The file.
-        batches: What to run it on.
-        device: "cpu" leaves CUDA out; "cuda" makes it an error if that is not there; None uses it where it is.
+        batches: The inputs by name.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
 
     Returns:
-        The outputs by form and batch, and for each form that this machine does not have, the reason.
+        The outputs by form and batch, and the reason for each form that this machine does not have.
 
     Raises:
-        ExportError: If onnxruntime does not run the file.
-        DeviceError: If CUDA was asked for and is not there.
+        ExportError: If onnxruntime cannot run the file.
+        DeviceError: If the requested device is not there.
     """
     answers = run_forms(model, batches, (PLAIN, OPTIMISED))
     if device == "cpu":
@@ -88,13 +88,13 @@ def run_everywhere(
         return answers, {ON_CUDA.name: str(error)}
 
 
-def work(
+def run_tasks(
     folder: Path,
     tasks: Sequence[tuple[str, Mapping[str, Any]]],
     names: Sequence[str],
     batches: Mapping[str, Batch] | None = None,
 ) -> None:
-    """Has tasks of the worker done in a process of its own; their answers are then in the folder.
+    """Runs tasks of the worker in a process of its own, which writes their answers into the folder.
 
     Raises:
         ExportError: If a task fails or the process dies; the message names the task.
@@ -107,9 +107,14 @@ def work(
     code = _START.format(package=__package__)
     command = [sys.executable, "-c", code, json.dumps(sys.path), str(folder)]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", env=_environment()
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=_worker_environment(),
     )
-    with process, watched(process.pid, process.kill) as exceeded:
+    with process, watch_process(process.pid, process.kill) as exceeded:
         try:
             said = process.communicate()[1]
         except BaseException:
@@ -118,20 +123,20 @@ def work(
     if (folder / FAILURE).is_file():
         failure = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
         raise _ERRORS[failure["error"]](failure["message"])
-    # A process that dies after its last answer, when its libraries are taken down, has done what it was asked.
+    # A process may die after its last answer, when its libraries shut down.
     doing = next((name for i, name in enumerate(names) if not (folder / f"{ANSWER}-{i}").exists()), None)
     if exceeded and doing is not None:
-        raise ExportError(f"Expected {doing} to run. Received: its process took {exceeded[0]}")
+        raise ExportError(f'Stopped the process for "{doing}": it took {exceeded[0]}.')
     if process.returncode != 0 and doing is not None:
-        raise ExportError(f"Expected {doing} to run. Received: its process {_death(process.returncode, said)}")
+        raise ExportError(f'The process for "{doing}" {_describe_exit(process.returncode, said)}')
 
 
-def _environment() -> dict[str, str]:
-    # Warnings that are errors in the caller's process are the caller's.
+def _worker_environment() -> dict[str, str]:
+    # The caller may turn warnings into errors; the libraries of the worker may warn.
     return {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
 
 
-def _death(code: int, said: str) -> str:
+def _describe_exit(code: int, said: str) -> str:
     said = said.strip()[-_TAIL:]
     message = f", and said: {said}" if said else ""
     if code < 0:

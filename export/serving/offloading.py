@@ -1,6 +1,6 @@
-"""Works on large bodies in a thread, one body after the other.
+"""Works on large bodies in a thread, one after the other.
 
-Most of this work holds the interpreter's lock: several bodies at once would not be faster, and would stop all other
+Most of this work holds the interpreter's lock, so several bodies at once would not be faster, and would stop all other
 requests. So at most one body at a time exists as Python objects, which take many times its memory.
 """
 
@@ -17,14 +17,14 @@ _Result = TypeVar("_Result")
 _THREAD = ThreadPoolExecutor(1, "bodies")
 
 
-async def aside(size: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Calls a function: for a small body directly, otherwise in the thread."""
+async def offload(size: int, function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Calls a function, in the thread if the body is large."""
     if size <= SMALL:
         return function(*arguments)
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, _uncollected, function, arguments)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, _call_without_gc, function, arguments)
 
 
-def _uncollected(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
+def _call_without_gc(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
     """Calls a function without the garbage collector, which would search millions of new lists in vain."""
     collects = gc.isenabled()
     gc.disable()
@@ -35,5 +35,5 @@ def _uncollected(function: Callable[..., _Result], arguments: tuple[Any, ...]) -
     finally:
         if collects:
             gc.enable()
-    # The traceback of the first error keeps the parsed data alive; this one has none.
+    # The traceback of the first error keeps the parsed data alive; this error has none.
     raise refused

@@ -9,23 +9,27 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParityError
-from ..model.endpoint import Served
-from ..model.inputs import examples
-from ..precision.tolerances import FP32, TOLERANCES
-from ..runtime.isolated import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
+from ..model.endpoint import Endpoint
+from ..model.inputs import count_examples
+from ..precision.tolerances import FP32, TOLERANCES, Precision
+from ..runtime.processes import FORMS, OPTIMISED, PLAIN, SIMULATED, Form, run_everywhere, run_forms
+from ..runtime.providers import Device
 from ..storage.arrays import Batch, write_batches
-from ..storage.schema import PROBABILITIES
-from .bisect import differs_from_keras, differs_from_plain
-from .logits import in_layout_of, run_to_logits
+from ..storage.schema import PROBABILITIES, Activation
+from .first_difference import find_difference_from_keras, find_difference_from_plain
+from .logits import match_layout, run_to_logits
+from .measures import Decision
 from .parity import Parity, compare
-from .recorded import ALLOWED, INPUT, OUTPUT, UNSETTLED, decision_of
+from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, choose_decision
 from .reference import BEFORE, Reference
 
 _RECORDED_BYTES = 16 * 2**20
-# For int8: how much more than was measured a later verification allows, as a factor and as a difference.
+# For int8 a later verification allows more than the measured difference: this factor, and this addition.
 _ROOM, _MORE = 1.5, 0.01
-# The kind of decision of the logits of an activation.
-_LOGITS = {"softmax": "argmax", "sigmoid": "sign", None: None}
+# A function that runs a batch, or its answers to each input by name.
+Candidate = Callable[[Batch], Batch] | Mapping[str, Batch]
+# Logits decide by these rules, by their activation.
+_LOGITS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "sign", None: None}
 
 
 def prove(
@@ -34,28 +38,28 @@ def prove(
     saved_model: Callable[[Batch], Batch] | None = None,
     onnx: Path | None = None,
     simulated: Path | None = None,
-    precision: str = FP32,
-    device: str | None = None,
+    precision: Precision = FP32,
+    device: Device | None = None,
     locate: bool = True,
 ) -> dict[str, Any]:
-    """Compares forms of a model with Keras.
+    """Compares the exported forms of a model with Keras.
 
     Args:
         reference: Keras's answers.
         saved_model: Runs a SavedModel on a batch.
         onnx: An ONNX file.
         simulated: An ONNX file that rounds as a GPU does in fp16.
-        precision: Whose tolerances hold.
-        device: As `run_everywhere` takes it.
+        precision: The precision whose tolerances hold.
+        device: As in `run_everywhere`.
         locate: Whether the error message names the first tensor that differs.
 
     Returns:
         The contents of parity.json: the comparisons, their worst figures, the tolerance and the weak outputs.
 
     Raises:
-        ParityError: If one differs; the message names the pair and the input.
+        ParityError: If a form differs; the message names the pair and the input.
     """
-    candidates: dict[str, Any] = {}
+    candidates: dict[str, Candidate] = {}
     absent: dict[str, str] = {}
     if saved_model is not None:
         candidates["SavedModel"] = saved_model
@@ -65,24 +69,24 @@ def prove(
     if simulated is not None:
         candidates |= run_forms(simulated, reference.inputs, (SIMULATED,))
     judge = _Judge(reference, precision)
-    records, weak = [], reference.weak()
+    records, weak = [], reference.find_weak()
     for name, candidate in candidates.items():
         try:
-            records.append(judge.outputs(name, candidate, reference.inputs))
+            records.append(judge.compare_outputs(name, candidate, reference.inputs))
         except ParityError as error:
             if name not in FORMS or not locate:
                 raise
-            assert onnx is not None
-            where = _where(judge, onnx, candidate, FORMS[name])
+            assert onnx is not None and isinstance(candidate, Mapping)
+            where = _locate_difference(judge, onnx, candidate, FORMS[name])
             raise ParityError(f"{error}. {where}") from error
     for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
         if file is not None and judge.logits:
-            if (record := judge.before_activations(file, form)) is not None:
+            if (record := judge.compare_logits(file, form)) is not None:
                 records.append(record)
             else:
                 weak = dict.fromkeys(judge.logits, "The graph does not show the input of its activation.") | weak
     if onnx is None:
-        weak = judge.hidden() | weak
+        weak = judge.find_hidden() | weak
     own = {"atol": reference.atol, "rtol": reference.rtol}
     tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
     proof = summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
@@ -92,39 +96,39 @@ def prove(
         reference.larger, saved_model=saved_model, onnx=onnx, simulated=simulated, precision=precision, device=device,
         locate=locate,
     )  # fmt: skip
-    return _joined(proof, again, "larger inputs")
+    return _join(proof, again, "larger inputs")
 
 
-def with_larger_weights(
-    reference: Reference, proof: dict[str, Any], write: Callable[[Served, Path], None], folder: Path
+def strengthen_proof(
+    reference: Reference, proof: dict[str, Any], write: Callable[[Endpoint, Path], None], folder: Path
 ) -> dict[str, Any]:
     """Extends a weak proof: converts the same network with larger weights, so that inputs move more of its outputs.
 
     Args:
         reference: Keras's answers.
         proof: The result of `prove`.
-        write: Writes a served function as an ONNX file.
+        write: Writes an endpoint as an ONNX file.
         folder: A folder for temporary files.
 
     Returns:
-        The proof, with these comparisons if there are any.
+        The proof, with the comparisons of the larger network if there are any.
 
     Raises:
         ParityError: If the larger network is not converted correctly.
     """
-    if not proof["weak"] or (other := reference.with_larger_weights()) is None:
+    if not proof["weak"] or (other := reference.scale_weights()) is None:
         return proof
     with tempfile.TemporaryDirectory(prefix=".keras-skip-", dir=folder) as beside:
         file = Path(beside) / "model.onnx"
-        write(other.function, file)
+        write(other.endpoint, file)
         again = prove(other, onnx=file, device="cpu", locate=False)
-    return _joined(proof, again, f"weights {other.function.weights_times} times as large")
+    return _join(proof, again, f"weights {other.endpoint.weight_scale} times as large")
 
 
-def _joined(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str, Any]:
-    """Adds what was compared again in another way; weak is what is so in both."""
+def _join(proof: dict[str, Any], again: dict[str, Any], suffix: str) -> dict[str, Any]:
+    """Adds the comparisons of another proof; an output is weak if it is weak in both."""
     compared = [
-        {**pair, "candidate": f"{pair['candidate']}, {told}"}
+        {**pair, "candidate": f"{pair['candidate']}, {suffix}"}
         for pair in again["comparisons"]
         if pair["status"] == "compared"
     ]
@@ -133,19 +137,19 @@ def _joined(proof: dict[str, Any], again: dict[str, Any], told: str) -> dict[str
 
 
 class _Judge:
-    """Compares answers with a reference, by the tolerances of a precision."""
+    """Compares answers with a reference by the tolerances of a precision."""
 
-    def __init__(self, reference: Reference, precision: str) -> None:
+    def __init__(self, reference: Reference, precision: Precision) -> None:
         self.reference = reference
-        self.activation = reference.function.activation
+        self.activation = reference.endpoint.activation
         self.agreement = TOLERANCES[precision].agreement
         self.allowed = reference.allowed(precision)
         self.logits = [name.removesuffix(BEFORE) for name in self.allowed if BEFORE in name]
         self.expected = reference.expected
 
-    def outputs(self, name: str, candidate: Any, inputs: Mapping[str, Batch]) -> Parity:
-        """Compares outputs on all inputs or some of them."""
-        gates = self.reference.function.gates
+    def compare_outputs(self, name: str, candidate: Candidate, inputs: Mapping[str, Batch]) -> Parity:
+        """Compares outputs on some or all inputs."""
+        gates = self.reference.endpoint.gates
         return compare(
             {key: self.expected[key] for key in inputs},
             candidate,
@@ -153,21 +157,21 @@ class _Judge:
             atol=0.0,
             floor=self.allowed,
             unsettled=self.reference.noise().unsettled,
-            decision=decision_of(self.activation, gates.output if gates else None),
+            decision=choose_decision(self.activation, gates.output if gates else None),
             agreement=self.agreement,
             names=("Keras", name),
         )
 
-    def hidden(self) -> dict[str, str]:
-        """Outputs that move less than they may differ by, where nothing is compared before their activation."""
+    def find_hidden(self) -> dict[str, str]:
+        """Finds outputs that move less than the allowed difference, if their logits are not compared."""
         return {
-            name: "Its activation saturates, and what it is taken of is not compared."
+            name: "Its activation saturates, and its logits are not compared."
             for name in self.logits
             if not (self.reference.ranges(name) > self.allowed[name]).any()
         }
 
-    def before_activations(self, file: Path, form: Form) -> Parity | None:
-        """Compares the logits, if an ONNX file shows them."""
+    def compare_logits(self, file: Path, form: Form) -> Parity | None:
+        """Compares the logits if an ONNX file shows them."""
         expected = self.reference.logits
         received = run_to_logits(file, self.logits, self.reference.inputs, form)
         if received is None:
@@ -175,7 +179,7 @@ class _Judge:
         expected = {name: {key: expected[name][key] for key in batch} for name, batch in received.items()}
         return compare(
             expected,
-            {n: {key: in_layout_of(y, expected[n][key]) for key, y in batch.items()} for n, batch in received.items()},
+            {n: {key: match_layout(y, expected[n][key]) for key, y in batch.items()} for n, batch in received.items()},
             self.reference.inputs,
             atol=0.0,
             floor={key: self.allowed[key + BEFORE] for key in self.logits},
@@ -185,10 +189,10 @@ class _Judge:
         )
 
 
-def measure(reference: Reference, model: Path, device: str | None) -> dict[str, Any]:
-    """Compares an ONNX file with Keras, and takes the measured difference, with some room, as the tolerance."""
+def measure_difference(reference: Reference, model: Path, device: Device | None) -> dict[str, Any]:
+    """Compares an ONNX file with Keras, and takes the measured difference with some room as the tolerance."""
     answers, absent = run_everywhere(model, reference.inputs, device)
-    expected, gates = reference.expected, reference.function.gates
+    expected, gates = reference.expected, reference.endpoint.gates
     worst = max(
         float(np.max(np.abs(y - expected[name][output])))
         for outputs in answers.values()
@@ -196,7 +200,7 @@ def measure(reference: Reference, model: Path, device: str | None) -> dict[str, 
         for output, y in batch.items()
     )
     tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "agreement": 0.0}
-    tolerance["decision"] = decision_of(reference.function.activation, gates.output if gates else None)
+    tolerance["decision"] = choose_decision(reference.endpoint.activation, gates.output if gates else None)
     records = [
         compare(expected, outputs, reference.inputs, names=("Keras", name), **tolerance)
         for name, outputs in answers.items()
@@ -205,7 +209,7 @@ def measure(reference: Reference, model: Path, device: str | None) -> dict[str, 
 
 
 def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: str) -> dict[str, Any]:
-    """Puts records together with the worst of their figures, and names what could not be compared."""
+    """Joins comparisons with their worst figures and with the forms that are not available."""
     agreements = [c.argmax_agreement for c in comparisons if c.argmax_agreement is not None]
     return {
         "max_abs_diff": max(c.max_abs_diff for c in comparisons),
@@ -221,24 +225,24 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
     }
 
 
-def _where(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
-    """Names the tensor at which an ONNX file departs from Keras, on the first input where it does."""
+def _locate_difference(judge: _Judge, model: Path, candidate: Mapping[str, Batch], form: Form) -> str:
+    """Names the first tensor of an ONNX file that differs from Keras, on the first input that shows it."""
     for name, batch in judge.reference.inputs.items():
         try:
-            judge.outputs(form.name, {name: candidate[name]}, {name: batch})
+            judge.compare_outputs(form.name, {name: candidate[name]}, {name: batch})
         except ParityError:
-            # The form without optimisation is judged first: where another one fails, that one has passed.
+            # The form without optimisation is compared first, so it has passed if another one fails.
             if form == PLAIN:
-                return differs_from_keras(judge.reference.function, model, batch)
-            return differs_from_plain(model, batch, form)
+                return find_difference_from_keras(judge.reference.endpoint, model, batch)
+            return find_difference_from_plain(model, batch, form)
     return ""
 
 
-def record(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
-    """Stores the smallest inputs, at least one, Keras's outputs and the allowed differences; returns their names."""
+def record_samples(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
+    """Stores the smallest inputs, Keras's outputs and the allowed differences, and returns the names of the inputs."""
     recorded: dict[str, Batch] = {}
     size, unsettled = 0, reference.noise().unsettled
-    for name in sorted(reference.inputs, key=lambda name: examples(reference.inputs[name])):
+    for name in sorted(reference.inputs, key=lambda name: count_examples(reference.inputs[name])):
         arrays = {f"{INPUT}{key}": x for key, x in reference.inputs[name].items()}
         arrays |= {f"{OUTPUT}{key}": y for key, y in reference.expected[name].items()}
         arrays |= {f"{UNSETTLED}{key}": y for key, y in unsettled.get(name, {}).items()}

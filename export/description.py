@@ -1,0 +1,61 @@
+"""Describes an export for `artifact.json`."""
+
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .convert.onnx_model import describe_file
+from .model.endpoint import Endpoint
+from .precision.tolerances import FP16, INT8, Precision
+from .storage.arrays import Batch
+from .storage.manifest import ONNX, SAVED_MODEL
+
+
+def describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: Precision) -> dict[str, Any]:
+    """Returns the fields of artifact.json that the files in a folder and the exported function decide."""
+    floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
+    exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
+    raw = endpoint.inputs[0].preprocessing
+    about = {
+        "formats": [name for name, file in (("saved_model", SAVED_MODEL), ("onnx", ONNX)) if (folder / file).exists()],
+        "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in endpoint.inputs],
+        "outputs": [
+            {"name": name, "shape": [None, *shape[1:]] if shape else [], "dtype": expected[name].dtype.name}
+            for name, shape in zip(endpoint.outputs, endpoint.output_shapes, strict=True)
+        ],
+        "preprocessing": raw.to_dict() if raw else None,
+        "activation": endpoint.activation,
+        "layout": endpoint.layout,
+        "precision": {
+            "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
+            "trained": endpoint.trained_precision or exported,
+        },
+        "versions": _list_versions(),
+    }
+    if endpoint.gates is not None:
+        about["gates"] = endpoint.gates.to_dict()
+    return about | (describe_file(folder / ONNX) if (folder / ONNX).is_file() else {})
+
+
+def _list_versions() -> dict[str, str]:
+    import keras
+    import onnx
+    import onnxruntime
+    import tensorflow as tf
+    import tf2onnx
+
+    modules = {
+        "keras": keras,
+        "numpy": np,
+        "onnx": onnx,
+        "onnxruntime": onnxruntime,
+        "tensorflow": tf,
+        "tf2onnx": tf2onnx,
+    }
+    versions = {name: module.__version__ for name, module in modules.items()}
+    with suppress(metadata.PackageNotFoundError):
+        versions["keras-skip"] = metadata.version("keras-skip")
+    return versions
