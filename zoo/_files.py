@@ -1,11 +1,13 @@
 """Files appear whole: each is written beside its place and moved there in one step."""
 
+import csv
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 # The names of files that are still being written, or that a killed process left.
 BESIDE = re.compile(r"\.[^.]+-[0-9a-f]{8}(\.|$)")
@@ -25,3 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, rows: Iterable[NamedTuple], kind: type[NamedTuple]) -> None:
+    """Writes named tuples of one kind as comma-separated values, under the names of their fields."""
+    with replacing(path) as beside, beside.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(kind._fields)
+        writer.writerows(rows)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.data import cache, reading
+from zoo.data import cache, image_files
 from zoo.data.source import Rows
 
 LOAD = "import sys, zoo; print(zoo.load_source(sys.argv[1]).fingerprint)"
@@ -38,8 +38,8 @@ def data(tmp_path):
 
 def counting(monkeypatch):
     decoded = []
-    decode = reading.decode
-    monkeypatch.setattr(reading, "decode", lambda *args: decoded.append(1) or decode(*args))
+    decode = image_files.decode
+    monkeypatch.setattr(image_files, "decode", lambda *args: decoded.append(1) or decode(*args))
     return decoded
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.data import files, images
+from zoo.data import archives, images
 
 SHAPE = (6, 5, 3)
 CIFAR10 = Path(os.environ.get("KERAS_SKIP_DATA", Path(__file__).parents[3] / "shared" / "data")) / "cifar10.tar.xz"
@@ -378,7 +378,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
 
 @pytest.mark.parametrize("form", ["tar", "zip"])
 def test_a_file_that_would_fill_the_memory_is_not_read(tmp_path, form, monkeypatch):
-    monkeypatch.setattr(files, "LARGEST", 100_000)
+    monkeypatch.setattr(archives, "LARGEST", 100_000)
     path = FORMS[form](tmp_path, data_set() | {"dog/bomb.png": bytes(1_000_000)})
     with pytest.raises(ValueError, match=r"dog/bomb.png \(1,000,000 bytes, too large for an image\)"):
         load(path)

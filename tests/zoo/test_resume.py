@@ -17,7 +17,7 @@ import pytest
 
 import zoo
 from tests.zoo import victim
-from zoo.training.runs import claimed
+from zoo.training.folder import claimed
 
 ROOT = Path(__file__).parents[2]
 

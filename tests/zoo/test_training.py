@@ -15,7 +15,8 @@ import zoo
 from zoo._files import replacing
 from zoo.analysis import gradients
 from zoo.data import Batches
-from zoo.training.replacement import move_into_place, place_for
+from zoo.training.folder import place_for
+from zoo.training.runs import move_into_place
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
 KINDS = ("plain", "residual", "highway", "dense")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from zoo.devices.hosts import Hosts
-from zoo.training.loop import _place
+from zoo.training.train import _place
 
 ROOT = Path(__file__).parents[2]
 # Sums in another order differ in the last bits; a wrong mean or a wrong order of batches by more than 1e-2.

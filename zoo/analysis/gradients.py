@@ -13,13 +13,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from .._files import write_csv
 from ..data import Batches, Preprocessing, Source
 from ..networks.catalogue import MODELS
 from ..networks.registry import build
 from ..training.evaluation import check_fits, network_shape, subject
 from ..training.recipe import check_interval
 from ..weights.loading import load
-from .tables import write_table
 
 PROBE_BATCH = 128
 
@@ -176,7 +176,7 @@ def compare(
 
 def write(path: Path, norms: Iterable[Norm]) -> None:
     """A row for each norm, as comma-separated values."""
-    write_table(path, norms, Norm)
+    write_csv(path, norms, Norm)
 
 
 def read(path: Path) -> list[Norm]:

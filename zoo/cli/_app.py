@@ -51,11 +51,11 @@ def check_new(figure: Path, *others: Path, overwrite: bool) -> None:
 
 def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:
     """Writes a figure, and what it shows beside it as a table of named tuples; says where both are."""
+    from .._files import write_csv
     from ..analysis import charts
-    from ..analysis.tables import write_table
 
     table = path.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table, rows, kind)
+    write_csv(table, rows, kind)
     charts.save(drawn, path)
     return {"figure": path, "table": table}

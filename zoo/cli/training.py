@@ -11,10 +11,10 @@ import typer
 from ..data.sources import check_source
 from ..devices.environment import set_again
 from ..devices.hosts import comes_first
+from ..training.folder import place_for
 from ..training.recipe import setting
 from ..training.recipes import get_recipe
-from ..training.replacement import move_into_place, place_for
-from ..training.runs import COLUMNS, Run, list_runs, open_run, summary
+from ..training.runs import COLUMNS, Run, list_runs, move_into_place, open_run, summary
 from . import console
 from ._app import Data, TestData, app, check_subject
 
@@ -86,7 +86,7 @@ def train(
     console.import_quietly("keras", find_devices=False)
     from ..data import load_source
     from ..devices.selection import select
-    from ..training.loop import train as run_training
+    from ..training.train import train as run_training
 
     with console.quietly():
         selected = select(device or "auto", 1 if devices is None else devices)
@@ -122,7 +122,7 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     set_again(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
     from ..devices.selection import as_recorded
-    from ..training.loop import resume
+    from ..training.train import resume
 
     with console.quietly():
         selected = as_recorded(opened.record.get("devices"), device, devices)

@@ -1,4 +1,4 @@
-"""What there is to set about the random changes to training images. The changes themselves are in `augment`."""
+"""What there is to set about the random changes to training images. The changes themselves are in `transforms`."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -7,10 +7,10 @@ import functools
 import keras
 import numpy as np
 
-from .augment import crop, cut_out, flip, mix
 from .augmentation import Augmentation
 from .rand_augment import rand_augment
 from .source import Preprocessing, chunks
+from .transforms import crop, cut_out, flip, mix
 
 NOTHING = Augmentation()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
-from .files import ARCHIVE_SUFFIXES
+from .image_files import ON_BAD_IMAGE, Options, Progress, from_files
 from .images import resize
 from .layout import stratified
-from .reading import ON_BAD_IMAGE, Options, Progress, from_files
 from .source import Preprocessing, Source
 
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

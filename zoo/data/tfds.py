@@ -3,8 +3,8 @@
 import numpy as np
 
 from .arrays import from_arrays
+from .image_files import Options, Progress
 from .images import resize
-from .reading import Options, Progress
 from .source import Source
 
 

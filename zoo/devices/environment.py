@@ -6,6 +6,7 @@ Nothing here imports Keras before it is needed: the command line first sets the 
 import os
 import platform
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
@@ -40,6 +41,19 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def revision() -> str | None:
+    """The git revision of this package's source, marked if it was changed since; None outside a checkout."""
+    here = Path(__file__)
+    tracked = ["git", "ls-files", "--error-unmatch", here.name]
+    described = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        for command in (tracked, described):
+            answer = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
 
 
 def environment() -> dict[str, Any]:

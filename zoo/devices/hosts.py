@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..training.runs import TrainingError
+from ..training.interruption import TrainingError
 
 # Keras's own names, so that a script which calls keras.distribution.initialize and ours take the same environment.
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"

@@ -17,8 +17,7 @@ import keras
 from .._files import replacing
 from ..data import Batches
 from .checkpoints import Checkpoints, Progress
-from .interruption import Interrupted, Stop
-from .runs import TrainingError
+from .interruption import Interrupted, Stop, TrainingError
 
 
 class GoOn(keras.callbacks.Callback):

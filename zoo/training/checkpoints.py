@@ -21,8 +21,8 @@ import numpy as np
 
 from .._files import replacing
 from ..weights.checks import refuse_zip
+from .interruption import TrainingError
 from .learner import Learner
-from .runs import TrainingError
 
 KEPT = 2
 # Spare room on the disk for what grows: history, events, run.json.

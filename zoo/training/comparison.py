@@ -18,9 +18,10 @@ from .._files import replacing
 from ..data import Source, load_source
 from ..data.sources import check_source
 from ..networks.registry import entry_of, recipes_of
+from .folder import refuse_existing
 from .recipe import Recipe, setting
 from .recipes import get_recipe
-from .runs import Run, open_run, refuse_existing
+from .runs import Run, open_run
 
 # Between settings, not within a tuple.
 _SETTINGS = re.compile(r",(?=\s*\w+=)")
@@ -218,7 +219,7 @@ def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
 
 
 def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
-    from .loop import resume, train
+    from .train import resume, train
 
     if (path / "run.json").is_file():
         return resume(path, source, callbacks=callbacks)

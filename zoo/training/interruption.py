@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: training stops after the step it is in, with a checkpoint."""
+"""How training ends early: on an error, or after the current step on Ctrl-C and SIGTERM."""
 
 import signal
 import threading
@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on, such as a loss that is not finite; the run's status says "failed"."""
 
 
 class Interrupted(KeyboardInterrupt):

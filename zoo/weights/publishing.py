@@ -11,9 +11,9 @@ import numpy as np
 from .._files import replacing
 from ..data import Preprocessing, Source
 from ..networks.catalogue import MODELS
+from ..training.command import command
 from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, data_for
 from ..training.learner import precision
-from ..training.repeating import command
 from ..training.runs import Run, open_complete_run
 from .cards import FIRST, Card, new_pair
 from .loading import load

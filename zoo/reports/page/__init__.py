@@ -16,7 +16,7 @@ import numpy as np
 
 from ..._files import replacing
 from ...data import Preprocessing, Source
-from ...training.repeating import command, without_others_figures
+from ...training.command import command, without_others_figures
 from ...training.runs import Run, open_run
 from ._answers import confusions, mistakes
 from ._artifact import parity, speed

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from . import cache
-from .files import Entry, entries, state
+from .archives import Entry, entries, state
+from .cifar import PICKLES, from_pickles
 from .images import SUFFIXES, BadImage, decode
 from .layout import layout
-from .pickles import PICKLES, from_pickles
 from .source import Preprocessing, Source, rows
 
 Progress = Callable[[int, int], None]

@@ -6,9 +6,9 @@ import pytest
 import typer
 
 import zoo.cli
+from zoo.training.command import command, without_others_figures
 from zoo.training.recipe import setting
 from zoo.training.recipes import RECIPES, get_recipe
-from zoo.training.repeating import command, without_others_figures
 
 DIGITS = get_recipe("resnet20_digits")
 CHANGES = [
