@@ -161,7 +161,7 @@ def reuse(maker: Maker) -> None:
 
 
 def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
-    errors = comparison.by_depth(runs)
+    errors = comparison.errors_by_depth(runs)
     maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 # The names of files that are still being written, or that a killed process left.
-BESIDE = re.compile(r"\.[^.]+-[0-9a-f]{8}(\.|$)")
+TEMPORARY = re.compile(r"\.[^.]+-[0-9a-f]{8}(\.|$)")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """A path beside the target to write to; it takes the target's place when the block ends well, and goes when not."""
     first, dot, suffixes = path.name.partition(".")
     beside = path.with_name(f".{first}-{uuid.uuid4().hex[:8]}{dot}{suffixes}")
@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_csv(path: Path, rows: Iterable[NamedTuple], kind: type[NamedTuple]) -> None:
     """Writes named tuples of one kind as comma-separated values, under the names of their fields."""
-    with replacing(path) as beside, beside.open("w", newline="") as file:
+    with replace_file(path) as beside, beside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(kind._fields)
         writer.writerows(rows)

@@ -45,7 +45,7 @@ with devices.scope():
     )
     options = {
         "shuffle": False,
-        "validation_data": devices.feed(batches("test", devices.even(100))),
+        "validation_data": devices.feed(batches("test", devices.round_up(100))),
         "verbose": 0,
         "callbacks": [SetEpoch()],
     }

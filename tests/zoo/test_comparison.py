@@ -9,7 +9,7 @@ import pytest
 import zoo
 from zoo.analysis import charts
 from zoo.training import comparison
-from zoo.training.comparison import Contestant, rows, summary
+from zoo.training.comparison import Candidate, rows, summary
 
 NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
 
@@ -111,9 +111,9 @@ def test_folder_that_holds_something_else_is_refused_before_the_first_is_trained
 
 
 def test_contestants_have_names_for_folders():
-    contestant = Contestant.of("wrn_16_2:dropout=0.3,survival_prob=(1, 0.5)")
-    assert contestant.run_name(3).startswith("wrn_16_2-dropout=0.3-")
-    assert "/" not in contestant.run_name(3) and " " not in contestant.run_name(3)
+    candidate = Candidate.parse("wrn_16_2:dropout=0.3,survival_prob=(1, 0.5)")
+    assert candidate.run_name(3).startswith("wrn_16_2-dropout=0.3-")
+    assert "/" not in candidate.run_name(3) and " " not in candidate.run_name(3)
 
 
 def test_errors_by_depth_are_drawn_as_means_over_the_seeds():
@@ -125,7 +125,7 @@ def test_errors_by_depth_are_drawn_as_means_over_the_seeds():
             for seed, accuracy in enumerate(accuracies)
             for results in [{"train_accuracy": accuracy, "test_accuracy": accuracy - 0.1}]
         ]
-    errors = comparison.by_depth(runs)
+    errors = comparison.errors_by_depth(runs)
     assert errors[1] == ("plain", 20, 1, 4.0, 14.0)
     (axes,) = charts.by_depth(errors).axes
     (line,) = axes.lines

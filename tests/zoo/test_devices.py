@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.devices.padding import Shares
+from zoo.devices.padding import PaddedBatches
 from zoo.devices.selection import select
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ def test_several_processes_are_for_jax():
 def shares(devices, **options):
     digits = zoo.load_source("digits")
     batches = zoo.Batches(digits.test_images[:13], digits.test_labels[:13], 10, digits.preprocessing, 8, **options)
-    return batches, Shares(batches, devices)
+    return batches, PaddedBatches(batches, devices)
 
 
 def test_full_batch_is_handed_on_as_it_is():

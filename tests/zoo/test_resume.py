@@ -17,7 +17,7 @@ import pytest
 
 import zoo
 from tests.zoo import victim
-from zoo.training.folder import claimed
+from zoo.training.folder import lock_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -139,7 +139,7 @@ def test_run_without_a_checkpoint_begins_again(tmp_path, whole):
 def test_second_process_on_a_run_is_refused(whole, tmp_path):
     with pytest.raises(RuntimeError):
         train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
-    with claimed(tmp_path / "run"):
+    with lock_run(tmp_path / "run"):
         for again in (lambda: zoo.resume(tmp_path / "run"), lambda: train(tmp_path / "run", overwrite=True)):
             with pytest.raises(zoo.TrainingError, match="no other process is training. Received: .*where process"):
                 again()
@@ -153,27 +153,27 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
     other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
     with pytest.raises(ValueError, match="Expected the data with which the run began"):
         zoo.resume(tmp_path / "run", other)
-    from zoo.devices.environment import environment, set_again
+    from zoo.devices.environment import environment, restore_environment
 
     with pytest.raises(ValueError, match="Expected KERAS_BACKEND=jax"):
-        set_again(environment() | {"backend": "jax"})
+        restore_environment(environment() | {"backend": "jax"})
     with pytest.raises(ValueError, match="on tensorflow, jax, torch. Received: 'numpy'"):
-        set_again(environment() | {"backend": "numpy"})
+        restore_environment(environment() | {"backend": "numpy"})
     with pytest.warns(UserWarning, match="cores=99"):
-        set_again(environment() | {"cores": 99})
+        restore_environment(environment() | {"cores": 99})
 
 
 def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):
-    from zoo.devices.environment import set_again
+    from zoo.devices.environment import restore_environment
 
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setattr(os, "environ", {"PATH": "/bin", "OMP_NUM_THREADS": "8"})
     strange = {"PATH": "/evil", "LD_PRELOAD": "evil.so", "XLA_FLAGS": "--xla_dump_to=here", "OMP_NUM_THREADS": 3}
     with pytest.warns(UserWarning, match="sets PATH, LD_PRELOAD, XLA_FLAGS, OMP_NUM_THREADS, which keras-skip ignores"):
-        set_again({"backend": "jax", "variables": {**strange, "TF_DETERMINISTIC_OPS": "1"}})
+        restore_environment({"backend": "jax", "variables": {**strange, "TF_DETERMINISTIC_OPS": "1"}})
     assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", "TF_DETERMINISTIC_OPS": "1"}
     flags = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false --xla_force_host_platform_device_count=2"}
-    set_again({"backend": "jax", "variables": flags})
+    restore_environment({"backend": "jax", "variables": flags})
     assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", **flags}
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo._files import replacing
+from zoo._files import replace_file
 from zoo.analysis import gradients
 from zoo.data import Batches
-from zoo.training.folder import place_for
-from zoo.training.runs import move_into_place
+from zoo.training.folder import choose_folder
+from zoo.training.runs import commit_run
 
 OPTIONS = {"epochs": 2, "batch_size": 64, "label_smoothing": 0.1, "augment.pad": 1}
 KINDS = ("plain", "residual", "highway", "dense")
@@ -305,22 +305,20 @@ def test_where_a_run_is_trained_that_replaces_another(run, tmp_path, monkeypatch
     beside = run.path.with_name(f"{run.path.name}.new")
     (tmp_path / "link").symlink_to(run.path)
     monkeypatch.chdir(run.path)
-    assert {place_for(Path(given), overwrite=True) for given in (run.path, tmp_path / "link", ".")} == {beside}
-    assert place_for(tmp_path / "other", overwrite=True) == tmp_path / "other"
+    assert {choose_folder(Path(given), overwrite=True) for given in (run.path, tmp_path / "link", ".")} == {beside}
+    assert choose_folder(tmp_path / "other", overwrite=True) == tmp_path / "other"
     monkeypatch.setattr("os.path.ismount", lambda path: True)
     with pytest.raises(FileExistsError, match="the mount point"):
-        place_for(run.path, overwrite=True)
+        choose_folder(run.path, overwrite=True)
 
 
 def test_only_the_process_that_writes_moves_a_run(run, tmp_path, monkeypatch):
     shutil.copytree(run.path, tmp_path / "copy")
     copy = zoo.Run(tmp_path / "copy", {**run.record, "replaces": "run"})
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "1")
-    assert move_into_place(copy) == copy and [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert commit_run(copy) == copy and [path.name for path in tmp_path.iterdir()] == ["copy"]
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
-    assert move_into_place(copy) == zoo.open_run(tmp_path / "run") and [path.name for path in tmp_path.iterdir()] == [
-        "run"
-    ]
+    assert commit_run(copy) == zoo.open_run(tmp_path / "run") and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_what_is_beside_a_run_and_is_not_to_replace_it_stays(small_source, tmp_path):
@@ -434,12 +432,12 @@ def test_numbered_classes_have_no_names_to_compare(small_source, tmp_path):
 def test_file_is_whole_or_not_there(tmp_path):
     target = tmp_path / "state.weights.h5"
     target.write_text("before")
-    with pytest.raises(RuntimeError), replacing(target) as beside:
+    with pytest.raises(RuntimeError), replace_file(target) as beside:
         assert beside.name.endswith(".weights.h5")
         beside.write_text("half")
         raise RuntimeError
     assert target.read_text() == "before"
-    with replacing(target) as beside:
+    with replace_file(target) as beside:
         beside.write_text("after")
     assert target.read_text() == "after"
     assert os.listdir(tmp_path) == ["state.weights.h5"]

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import zoo
-from zoo.weights.checks import Bomb, variables_of
+from zoo.weights.checks import Bomb, limit_variables
 
 
 @pytest.fixture(scope="module")
@@ -408,12 +408,12 @@ def test_what_other_threads_make_meanwhile_does_not_count():
     entered, leave = threading.Event(), threading.Event()
 
     def reads_too():
-        with variables_of(held=0):
+        with limit_variables(held=0):
             entered.set()
             leave.wait(10)
 
     with ThreadPoolExecutor(2) as pool:
-        with variables_of(held=0):
+        with limit_variables(held=0):
             pool.submit(zoo.build, "plain_mlp", width=512, depth=4).result()
             waits = pool.submit(reads_too)
             assert not entered.wait(0.5), "one at a time"

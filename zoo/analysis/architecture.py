@@ -96,7 +96,7 @@ def network_stages(model: keras.Model) -> list[Stage]:
     sees_all = False
     stages = []
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    for _, group in groupby(layers, partial(_beginning, _STAGE)):
+    for _, group in groupby(layers, partial(_prefix, _STAGE)):
         of_it = list(group)
         for kernel, stride, dilation in (step for layer in of_it for step in _path(layer)):
             field, jump = field + dilation * (kernel - 1) * jump, jump * stride
@@ -167,7 +167,7 @@ def draw(network: "str | Path | Run | keras.Model", path: str | Path, **argument
     return stages
 
 
-def _beginning(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
+def _prefix(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
     match = pattern.match(layer.name)
     return match[0] if match else layer.name
 
@@ -175,15 +175,15 @@ def _beginning(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
 def _name(layers: list[keras.layers.Layer]) -> str:
     """ "stage2", "stem", or "block1 to block10"."""
     if layers[0].name.startswith("stage"):
-        return _beginning(_STAGE, layers[0])
-    first, last = (_beginning(_UNIT, layers[place]) for place in (0, -1))
+        return _prefix(_STAGE, layers[0])
+    first, last = (_prefix(_UNIT, layers[place]) for place in (0, -1))
     return first if first == last else f"{first} to {last}"
 
 
 def _units(layers: list[keras.layers.Layer]) -> Iterator[Unit]:
     """Layers with one beginning are one unit; equal units that follow each other come once, with their number."""
     described = []
-    for _, group in groupby(layers, partial(_beginning, _UNIT)):
+    for _, group in groupby(layers, partial(_prefix, _UNIT)):
         of_it = list(group)
         label = " · ".join(_label(layer) for layer in of_it if not isinstance(layer, keras.layers.ZeroPadding2D))
         size = sum(count(layer.trainable_variables) for layer in of_it)
@@ -207,16 +207,16 @@ def _label(layer: keras.layers.Layer) -> str:
         return f"{kind}, {layer.num_layers} layers, growth {layer.growth_rate}"
     if isinstance(layer, (HighwayBlock, *RESIDUAL)):
         rank = len(layer.output.shape) - 2
-        size = f"{_times(layer.conv2 if hasattr(layer, 'conv2') else layer.conv1)}, " if rank else ""
+        size = f"{_kernel_size(layer.conv2 if hasattr(layer, 'conv2') else layer.conv1)}, " if rank else ""
         strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
         projected = "" if getattr(layer, "projection", None) is None else ", projection"
         axis = 1 if layer.data_format == "channels_first" else -1
         return f"{kind} {size}{layer.output.shape[axis]}{strided}{projected}"
     if isinstance(layer, keras.layers.Conv2D):
         strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
-        return f"conv {_times(layer)}, {layer.filters}{strided}{_activated(layer)}"
+        return f"conv {_kernel_size(layer)}, {layer.filters}{strided}{_activation_suffix(layer)}"
     if isinstance(layer, keras.layers.Dense):
-        return f"dense {layer.units}{_activated(layer)}"
+        return f"dense {layer.units}{_activation_suffix(layer)}"
     if isinstance(layer, keras.layers.BatchNormalization):
         return "norm"
     if isinstance(layer, keras.layers.Activation):
@@ -229,12 +229,12 @@ def _label(layer: keras.layers.Layer) -> str:
     return {"GlobalAveragePooling2D": "global average pooling", "Flatten": "flatten"}.get(kind, kind)
 
 
-def _activated(layer: keras.layers.Layer) -> str:
+def _activation_suffix(layer: keras.layers.Layer) -> str:
     name = layer.activation.__name__
     return "" if name == "linear" else f" · {name}"
 
 
-def _times(layer: keras.layers.Layer) -> str:
+def _kernel_size(layer: keras.layers.Layer) -> str:
     return "x".join(map(str, layer.kernel_size))
 
 

@@ -17,7 +17,7 @@ from keras import ops
 from keras_skip import HighwayBlock
 
 from ..data import Batches, Preprocessing, Source
-from ..training.evaluation import EVALUATION_BATCH, subject
+from ..training.evaluation import EVALUATION_BATCH, resolve_model_and_data
 from ..training.learner import jit_compile
 from ..training.runs import Run
 
@@ -106,7 +106,7 @@ def gates(
     Reference:
         Srivastava et al., Highway Networks, 2015, https://arxiv.org/abs/1505.00387
     """
-    model, source, preprocessing = subject(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
     return measure(model, source, preprocessing, examples, example)
 
 
@@ -126,7 +126,7 @@ def measure(
     if not 0 <= example < len(images):
         raise ValueError(f"Expected example to be one of the {len(images)} images. Received: example={example}")
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    watched = _watched(model, blocks)
+    watched = _gate_model(model, blocks)
     counts = np.zeros(source.classes)
     sums: list[np.ndarray] = []
     kept: list[np.ndarray] = []
@@ -173,7 +173,7 @@ def rows(found: Gates) -> Iterator[GateRow]:
                 yield GateRow(*key, f"class {name}", float(transform[unit]), float(carry[unit]))
 
 
-def _watched(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Model:
+def _gate_model(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Model:
     """A model of T, C and y of each layer, each on average over the places of the map."""
     outputs = [value for block in blocks for value in _Means(block)(block.input, block.output)]
     watched = keras.Model(model.inputs, outputs)

@@ -17,7 +17,7 @@ from .._files import write_csv
 from ..data import Batches, Preprocessing, Source
 from ..networks.catalogue import MODELS
 from ..networks.registry import build
-from ..training.evaluation import check_fits, network_shape, subject
+from ..training.evaluation import check_shapes, network_shape, resolve_model_and_data
 from ..training.recipe import check_interval
 from ..weights.loading import load
 
@@ -165,10 +165,10 @@ def compare(
         if name in MODELS:
             model = build(name, network_shape(source), source.classes, **(arguments or {}))
         elif (Path(name) / "run.json").is_file():
-            model, _, preprocessing = subject(name, source)
+            model, _, preprocessing = resolve_model_and_data(name, source)
         else:
             model = load(name)
-        check_fits(model, source, f" for {name}")
+        check_shapes(model, source, f" for {name}")
         images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
         norms += GradientProbe(model, name if name in MODELS else Path(name).name).measure(images, labels)
     return norms

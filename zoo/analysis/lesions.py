@@ -25,7 +25,7 @@ from keras_skip import (
 )
 
 from ..data import Source
-from ..training.evaluation import judge, subject
+from ..training.evaluation import make_evaluator, resolve_model_and_data
 from ..training.runs import Run
 
 RESIDUAL = (BottleneckBlock, PreActivationBlock, PreActivationBottleneckBlock, ResidualBlock, WideBlock)
@@ -74,22 +74,22 @@ def lesion(
         Veit et al., Residual Networks Behave Like Ensembles of Relatively Shallow Networks, 2016,
         https://arxiv.org/abs/1605.06431
     """
-    model, source, preprocessing = subject(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
     blocks = [layer for layer in model.layers if isinstance(layer, (HighwayBlock, *RESIDUAL))]
     if not blocks:
         raise ValueError(f"Expected a network of highway layers or residual blocks. Received: {model.name}")
-    measure = judge(model, source, preprocessing, limit=examples)
+    measure = make_evaluator(model, source, preprocessing, limit=examples)
     found = [Lesion(model.name, 0, "", **measure())]
     for place, block in enumerate(blocks, 1):
-        with carrying(block):
+        with force_carry(block):
             found.append(Lesion(model.name, place, block.name, **measure()))
     return found
 
 
 @contextmanager
-def carrying(block: Any) -> Iterator[None]:
+def force_carry(block: Any) -> Iterator[None]:
     """Inside it, a highway layer or a residual block does nothing but carry its input on."""
-    closed = _closed(block)
+    closed = _closing_values(block)
     before = [ops.convert_to_numpy(variable) for variable, _ in closed]
     try:
         for variable, value in closed:
@@ -100,7 +100,7 @@ def carrying(block: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _closed(block: Any) -> list[tuple[keras.Variable, float]]:
+def _closing_values(block: Any) -> list[tuple[keras.Variable, float]]:
     """The variables that close a block, and the value that each then has."""
     if isinstance(block, HighwayBlock):
         gates = [(block.transform_gate, -SHUT), (block.carry_gate, SHUT)]

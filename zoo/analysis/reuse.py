@@ -57,7 +57,7 @@ def feature_reuse(model: keras.Model) -> list[Reuse]:
         if not isinstance(block, DenseBlock):
             continue
         kernels = {f"layer{n}": getattr(block, f"layer{n}").conv1.kernel for n in range(1, block.num_layers + 1)}
-        kernels |= _following(model.layers[place + 1 :])
+        kernels |= _next_kernel(model.layers[place + 1 :])
         for target, (name, variable) in enumerate(kernels.items(), 1):
             kernel = np.abs(ops.convert_to_numpy(variable))
             seen = min(target, block.num_layers + 1) - 1
@@ -71,7 +71,7 @@ def feature_reuse(model: keras.Model) -> list[Reuse]:
     return found
 
 
-def _following(layers: list[keras.layers.Layer]) -> dict[str, keras.Variable]:
+def _next_kernel(layers: list[keras.layers.Layer]) -> dict[str, keras.Variable]:
     """The kernel that sees the whole block, by its layer's name."""
     for layer in layers:
         if isinstance(layer, TransitionBlock):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Preprocessing
 from ..devices.environment import processor
 
@@ -69,14 +69,14 @@ def measure(
     """
     import keras
 
-    from ..data.batches import as_configured
+    from ..data.batches import to_data_format
     from ..training.learner import jit_compile
 
-    judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(jit_compile=jit_compile())
+    predictor = keras.Model(model.inputs, model.outputs)
+    predictor.compile(jit_compile=jit_compile())
 
     def of_keras(batch: np.ndarray) -> Any:
-        return judge.predict_on_batch(as_configured(preprocessing(batch)))
+        return predictor.predict_on_batch(to_data_format(preprocessing(batch)))
 
     found = []
     for size in batches:
@@ -100,7 +100,7 @@ def write(folder: Path, speeds: Iterable[Speed]) -> None:
     import keras
 
     found = {"processor": processor(), "backend": keras.backend.backend(), "rows": [s._asdict() for s in speeds]}
-    with replacing(folder / FILE) as beside:
+    with replace_file(folder / FILE) as beside:
         beside.write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -133,7 +133,7 @@ def _surroundings(run: Run, source: Any, layout: str | None, precision: Precisio
 
     from export import Preprocessing
 
-    from ..data.layout import in_turns
+    from ..data.layout import interleave_classes
 
     first = layout == "nchw"
 
@@ -144,7 +144,7 @@ def _surroundings(run: Run, source: Any, layout: str | None, precision: Precisio
         "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
         "activation": "softmax",
         "labels": run.source["class_names"],
-        "samples": laid_out(source.test_images[in_turns(np.asarray(source.test_labels), PARITY_SAMPLES)]),
+        "samples": laid_out(source.test_images[interleave_classes(np.asarray(source.test_labels), PARITY_SAMPLES)]),
     }
     if precision is Precision.int8:
         places = np.linspace(0, len(source.train_images) - 1, CALIBRATION_IMAGES).astype(int)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..training.recipe import setting
+from ..training.recipe import parse_setting
 from ..weights.loading import check_loadable, load
 from . import console
 from ._app import Arguments, Figure, Overwrite, TestData, app, check_new, check_subject, write_figure
@@ -153,4 +153,4 @@ def reuse(
 
 
 def _loaded(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
-    return load(name, weights, **dict(map(setting, settings or ())))
+    return load(name, weights, **dict(map(parse_setting, settings or ())))

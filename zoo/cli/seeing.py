@@ -9,7 +9,7 @@ import typer
 
 from ..data.sources import check_source
 from ..training import comparison
-from ..training.recipe import setting
+from ..training.recipe import parse_setting
 from ..weights.loading import check_loadable
 from . import console
 from ._app import Arguments, Data, Figure, Overwrite, app, check_new, write_figure
@@ -37,7 +37,7 @@ def compare(
     ] = None,
 ) -> None:
     """Train several networks under one budget, and draw how they learn. What was stopped goes on."""
-    overrides: dict[str, Any] = dict(map(setting, settings or ()))
+    overrides: dict[str, Any] = dict(map(parse_setting, settings or ()))
     overrides |= {} if epochs is None else {"epochs": epochs}
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
@@ -78,7 +78,7 @@ def gradients(
     from ..analysis.gradients import Norm, compare
     from ..data import load_source
 
-    norms = compare(networks, load_source(data), batch_size, seed, dict(map(setting, settings or ())))
+    norms = compare(networks, load_source(data), batch_size, seed, dict(map(parse_setting, settings or ())))
     written = write_figure(out, charts.gradient_flow(norms), norms, Norm)
     rows = []
     for name in dict.fromkeys(norm.network for norm in norms):

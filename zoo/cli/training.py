@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from ..data.sources import check_source
-from ..devices.environment import set_again
-from ..devices.hosts import comes_first
-from ..training.folder import place_for
-from ..training.recipe import setting
+from ..devices.environment import restore_environment
+from ..devices.hosts import is_first_process
+from ..training.folder import choose_folder
+from ..training.recipe import parse_setting
 from ..training.recipes import get_recipe
-from ..training.runs import COLUMNS, Run, list_runs, move_into_place, open_run, summary
+from ..training.runs import COLUMNS, Run, commit_run, list_runs, open_run, summary
 from . import console
 from ._app import Data, TestData, app, check_subject
 
@@ -62,7 +62,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a network; everything about the run goes into its folder. Ctrl-C stops it with a checkpoint."""
-    overrides: dict[str, Any] = dict(map(setting, settings or ()))
+    overrides: dict[str, Any] = dict(map(parse_setting, settings or ()))
     overrides |= {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     options: dict[str, Any] = {"out": out, "checkpoint_minutes": checkpoint_minutes}
     options |= {"checkpoint_steps": checkpoint_steps, "gradients": gradients, "overwrite": overwrite or None}
@@ -78,9 +78,9 @@ def train(
     if recipe is None:
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     chosen = get_recipe(recipe).changed(overrides)
-    if comes_first():
+    if is_first_process():
         # Other processes do not write there, and may start later.
-        place_for(out or Path("runs") / chosen.name, overwrite)
+        choose_folder(out or Path("runs") / chosen.name, overwrite)
     reading: dict[str, Any] = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
     check_source(data or chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
@@ -116,16 +116,16 @@ def sides(text: str | None) -> tuple[int, int] | None:
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     opened = open_run(folder)
     if opened.status == "complete":
-        _show_run(move_into_place(opened))
+        _show_run(commit_run(opened))
         return
     check_source(opened.source)
-    set_again(opened.record["environment"])
+    restore_environment(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
-    from ..devices.selection import as_recorded
+    from ..devices.selection import select_recorded
     from ..training.train import resume
 
     with console.quietly():
-        selected = as_recorded(opened.record.get("devices"), device, devices)
+        selected = select_recorded(opened.record.get("devices"), device, devices)
     examples, recipe = opened.source["examples"]["train"], opened.recipe
     shown = console.progress_bar(recipe.epochs, examples, recipe.batch_size, selected)
     with console.interruptible(), shown as callbacks:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..training.runs import open_complete_run
-from ..weights.cards import new_pair
+from ..weights.cards import choose_paths
 from . import console
 from ._app import Overwrite, TestData, app, check_subject
 from .exporting import export
@@ -28,7 +28,7 @@ def publish(
     A run that is not exported yet is exported first.
     """
     opened = open_complete_run(run)
-    new_pair(out, opened.recipe.network, name, overwrite)
+    choose_paths(out, opened.recipe.network, name, overwrite)
     check_subject(run, data=data)
     if not (opened.path / "export").exists():
         export(run)

@@ -45,24 +45,24 @@ class Entry:
         return self.data.read_bytes() if isinstance(self.data, Path) else self.data or b""
 
 
-def entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def read_entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     """Folders, and the files whose names are wanted; hidden ones are left out.
 
     Raises:
         ValueError: If an archive is damaged or encrypted, or holds links, devices or paths that lead out of it.
     """
     if path.is_dir():
-        yield from _of_folder(path, wanted)
+        yield from _read_folder(path, wanted)
         return
     try:
-        yield from (_of_zip if path.name.lower().endswith(".zip") else _of_tar)(path, wanted)
+        yield from (_read_zip if path.name.lower().endswith(".zip") else _read_tar)(path, wanted)
     except _BROKEN as error:
         raise ValueError(
             f"Expected an archive that can be read to its end. Received: {str(path)!r}: {error or type(error).__name__}"
         ) from None
 
 
-def state(path: Path) -> list[list]:
+def file_state(path: Path) -> list[list]:
     """Name, size and time of what is there: what is equal has not changed since."""
     if not path.is_dir():
         about = path.stat()
@@ -95,7 +95,7 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") or part in _HIDDEN for part in PurePosixPath(name).parts)
 
 
-def _of_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def _read_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     found = [(name, item, item.is_dir()) for name, item in _walk(path)]
     chosen = [row for row in found if row[2] or wanted(row[0])]
     for place, (name, item, is_folder) in enumerate(chosen, 1):
@@ -103,11 +103,11 @@ def _of_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
         yield Entry(name, None if is_folder or size > LARGEST else item, size, place, len(chosen))
 
 
-def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def _read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         for place, member in enumerate(members, 1):
-            name = _inside(path, member.filename)
+            name = _check_member_name(path, member.filename)
             if _hidden(name) or not (member.is_dir() or wanted(name)):
                 continue
             small = not member.is_dir() and member.file_size <= LARGEST
@@ -115,13 +115,13 @@ def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
             yield Entry(name, archive.read(member) if small else None, size, place, len(members))
 
 
-def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def _read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     total = path.stat().st_size
     # "|" reads forwards only: to look back in a compressed file is to read it again.
     with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-            name = _inside(path, member.name)
+            name = _check_member_name(path, member.name)
             if not (member.isfile() or member.isdir()):
                 raise ValueError(
                     f"Expected files and folders in {str(path)!r}. Received: {member.name!r}, a link or a device"
@@ -136,7 +136,7 @@ def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
             raise tarfile.ReadError("no end marker")
 
 
-def _inside(path: Path, name: str) -> str:
+def _check_member_name(path: Path, name: str) -> str:
     """The name of a member, which must not lead out of the archive."""
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or ":" in name[1:2]:

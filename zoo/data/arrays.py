@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .layout import stratified
+from .layout import choose_stratified
 from .source import Preprocessing, Source
 
 _PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -55,7 +55,7 @@ def from_arrays(
         class_names = [str(label) for label in range(int(found["train_labels"].max()) + 1)]
     _check_labels(name, found, class_names)
     if "test_images" not in found:
-        test = stratified(found["train_labels"], test_fraction, split_seed, class_names)
+        test = choose_stratified(found["train_labels"], test_fraction, split_seed, class_names)
         for kind in ("images", "labels"):
             whole = found[f"train_{kind}"]
             found[f"train_{kind}"], found[f"test_{kind}"] = whole[~test], whole[test]

@@ -51,9 +51,9 @@ class Augmentation:
             self._check(name, "an integer of at least 0", whole and value >= 0)
         for name in ("mixup", "cutmix"):
             value = getattr(self, name)
-            self._check(name, "a finite number of at least 0", _real(value) and 0 <= value < float("inf"))
+            self._check(name, "a finite number of at least 0", _is_real(value) and 0 <= value < float("inf"))
         magnitude = self.rand_magnitude
-        self._check("rand_magnitude", "a number from 0 to 10", _real(magnitude) and 0 <= magnitude <= 10)
+        self._check("rand_magnitude", "a number from 0 to 10", _is_real(magnitude) and 0 <= magnitude <= 10)
         self._check("pad_mode", f"one of {', '.join(PAD_MODES)}", self.pad_mode in PAD_MODES)
         self._check("flip", "True or False", isinstance(self.flip, bool))
 
@@ -67,5 +67,5 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
 
-def _real(value: Any) -> bool:
+def _is_real(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -82,9 +82,9 @@ class Batches(keras.utils.PyDataset):
         self.one_hot = np.eye(classes, dtype="float32")
         self.batch_size, self.seed = batch_size, seed
         self.augmentation, self.shard = augmentation, shard
-        self.brightest = _brightest(images, preprocessing) if augmentation.rand_ops else 255
+        self.brightest = _find_brightest(images, preprocessing) if augmentation.rand_ops else 255
         self.position = (0, start)
-        self._order = functools.lru_cache(maxsize=2)(self._shuffled)
+        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -133,10 +133,10 @@ class Batches(keras.utils.PyDataset):
             images = self.preprocessing(images)
         else:
             rng = np.random.default_rng((self.seed, epoch, 1, index))
-            images, labels = self._augmented(images, labels, rng, count, places)
-        return as_configured(images), labels
+            images, labels = self._augment(images, labels, rng, count, places)
+        return to_data_format(images), labels
 
-    def _augmented(
+    def _augment(
         self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         options = self.augmentation
@@ -152,13 +152,13 @@ class Batches(keras.utils.PyDataset):
             images = cut_out(images, options.cutout, rng, count, places)
         return mix(images, labels, options, rng, count, places) if options.mixes else (images, labels)
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
+    def _shuffle(self, epoch: int) -> np.ndarray:
         if self.seed is None:
             return np.arange(len(self.images))
         return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
 
 
-def _brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
+def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     """The end of the pixels' range: the value that `preprocessing.scale` makes 1, or 255 if pixels exceed that."""
     brightest = 1 / preprocessing.scale
     if abs(brightest - 255) < 0.5:
@@ -174,6 +174,6 @@ def _brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     )
 
 
-def as_configured(images: np.ndarray) -> np.ndarray:
+def to_data_format(images: np.ndarray) -> np.ndarray:
     """(examples, height, width, channels) in the order of `keras.config.image_data_format()`."""
     return images.transpose(0, 3, 1, 2) if keras.config.image_data_format() == "channels_first" else images

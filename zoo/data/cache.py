@@ -48,7 +48,7 @@ def key(**facts: Any) -> str:
     return hashlib.sha256(json.dumps({"format": FORMAT, **facts}).encode()).hexdigest()[:16]
 
 
-class Pile:
+class ImageStack:
     """Images of one size, appended one by one to a file in NumPy's format; grey until the first one in colour.
 
     Args:
@@ -65,7 +65,7 @@ class Pile:
         if self.shape is None:
             self.shape = image.shape
         if image.shape[-1] > self.shape[-1]:
-            self._colour()
+            self._convert_to_rgb()
         self._file.write(np.broadcast_to(image, self.shape).tobytes())
         self.count += 1
 
@@ -93,7 +93,7 @@ class Pile:
         file.write(bytes(_HEADER))
         return file
 
-    def _colour(self) -> None:
+    def _convert_to_rgb(self) -> None:
         """Writes the grey images again, with three equal channels."""
         grey, self._file = self._file, self._new("colour.npy")
         grey.seek(_HEADER)
@@ -106,7 +106,7 @@ class Pile:
 
 
 @contextmanager
-def building(target: Path | None) -> Iterator[Path | None]:
+def build_folder(target: Path | None) -> Iterator[Path | None]:
     """A folder to write to, which takes the target's place if the block ends well; None where that cannot be written.
 
     If nothing was written with `write`, since the files hold no images to decode, no target is written either.

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from . import cache
-from .archives import Entry, entries, state
-from .cifar import PICKLES, from_pickles
+from .archives import Entry, file_state, read_entries
+from .cifar import PICKLES, from_cifar_files
 from .images import SUFFIXES, BadImage, decode
 from .layout import layout
-from .source import Preprocessing, Source, rows
+from .source import Preprocessing, Source, select_rows
 
 Progress = Callable[[int, int], None]
 
@@ -43,10 +43,10 @@ class Options:
 
 
 @dataclass
-class _Found:
+class _Contents:
     """What a pass over the files has brought."""
 
-    pile: cache.Pile
+    stack: cache.ImageStack
     names: list[str] = field(default_factory=list)
     folders: set[str] = field(default_factory=set)
     hashes: list[str] = field(default_factory=list)
@@ -65,16 +65,16 @@ def from_files(path: Path, options: Options, cache_in: Path | None, progress: Pr
     """
     target = None
     if cache_in is not None:
-        name = cache.key(path=str(path), state=state(path), options=options.as_dict())
+        name = cache.key(path=str(path), state=file_state(path), options=options.as_dict())
         target = cache_in / "sources" / f"{path.name.partition('.')[0] or 'data'}-{name}"
         if (found := cache.read(target)) is not None:
             return _source(path, *found)
-    with cache.building(target) as folder:
-        pile = cache.Pile(folder)
+    with cache.build_folder(target) as folder:
+        stack = cache.ImageStack(folder)
         try:
-            found = _read(path, options, pile, progress)
+            found = _read(path, options, stack, progress)
         finally:
-            pile.close()
+            stack.close()
         if isinstance(found, Source):
             return found
         images, parts, about = found
@@ -88,24 +88,24 @@ def from_files(path: Path, options: Options, cache_in: Path | None, progress: Pr
     return _source(path, *found)
 
 
-def _read(path: Path, options: Options, pile: cache.Pile, progress: Progress | None) -> Any:
+def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progress | None) -> Any:
     """Images, parts and the rest, as the cache keeps them; or the source, where the files are arrays."""
-    found = _Found(pile)
+    found = _Contents(stack)
     with warnings.catch_warnings():
         # What Pillow finds odd in a file but reads is not for the user to mend; what may fill the memory is.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("error", message=".*decompression bomb")
-        for entry, data in _decoded(path, options, progress, found):
-            _take(path, entry.name, data, found)
-    arrays = from_pickles(path, found.pickles)
+        for entry, data in _decode(path, options, progress, found):
+            _add_image(path, entry.name, data, found)
+    arrays = from_cifar_files(path, found.pickles)
     if arrays is not None:
         return arrays
-    _report(path, found.bad, len(found.names), options)
+    _refuse_bad(path, found.bad, len(found.names), options)
     plan = layout(
         str(path), found.names, found.folders, test_fraction=options.test_fraction, split_seed=options.split_seed
     )
-    images = pile.finish()
-    train = rows(images, plan.parts["train"][0])
+    images = stack.finish()
+    train = select_rows(images, plan.parts["train"][0])
     about = {
         "class_names": list(plan.class_names),
         "content": hashlib.sha256("\n".join(sorted(found.hashes)).encode()).hexdigest()[:32],
@@ -115,16 +115,16 @@ def _read(path: Path, options: Options, pile: cache.Pile, progress: Progress | N
     return images, plan.parts, about
 
 
-def _decoded(
-    path: Path, options: Options, progress: Progress | None, found: _Found
+def _decode(
+    path: Path, options: Options, progress: Progress | None, found: _Contents
 ) -> Iterator[tuple[Entry, tuple[np.ndarray | str, str]]]:
     """The image files in their order, each with its pixels, or the reason why there are none, and its hash."""
 
     def work(batch: list[Entry]) -> list[tuple[np.ndarray | str, str]]:
-        return [_pixels(entry, options.image_size) for entry in batch]
+        return [_to_pixels(entry, options.image_size) for entry in batch]
 
     def files() -> Iterator[Entry]:
-        for entry in entries(path, lambda name: _is_image(name) or PurePosixPath(name).name in PICKLES):
+        for entry in read_entries(path, lambda name: _is_image(name) or PurePosixPath(name).name in PICKLES):
             if entry.is_folder:
                 found.folders.add(entry.name)
             elif _is_image(entry.name):
@@ -157,7 +157,7 @@ def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | str, str]:
+def _to_pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | str, str]:
     if entry.data is None:
         return f"{entry.size:,} bytes, too large for an image", ""
     try:
@@ -172,33 +172,33 @@ def _pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | st
         return str(error), digest
 
 
-def _take(path: Path, name: str, data: tuple[np.ndarray | str, str], found: _Found) -> None:
+def _add_image(path: Path, name: str, data: tuple[np.ndarray | str, str], found: _Contents) -> None:
     pixels, digest = data
     if isinstance(pixels, str):
         found.bad.append(f"{name} ({pixels})")
         return
-    shape = found.pile.shape
+    shape = found.stack.shape
     if shape is not None and pixels.shape[:2] != shape[:2]:
         first, second = (f"{height}x{width}" for height, width, _ in (shape, pixels.shape))
         raise ValueError(
             f"Expected images of one size in {str(path)!r}, or image_size=(height, width) to resize them to. "
             f"Received: {found.names[0]!r} of {first} and {name!r} of {second} (height x width)"
         )
-    found.pile.append(pixels)
+    found.stack.append(pixels)
     found.names.append(name)
     found.hashes.append(digest)
 
 
-def _report(path: Path, bad: list[str], good: int, options: Options) -> None:
+def _refuse_bad(path: Path, bad: list[str], good: int, options: Options) -> None:
     """An error for the images that cannot be read, if they are not to be skipped, or if they are all there is."""
     if bad and (options.on_bad_image == "error" or not good):
         raise ValueError(
             f"Expected images that can be read in {str(path)!r}, or on_bad_image='skip' to leave others out. "
-            f"Received: {len(bad)} of {len(bad) + good} that cannot: {_listed(bad, _LISTED)}"
+            f"Received: {len(bad)} of {len(bad) + good} that cannot: {_shorten(bad, _LISTED)}"
         )
 
 
-def _listed(names: list[str], most: int) -> str:
+def _shorten(names: list[str], most: int) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -209,12 +209,12 @@ def _source(
     skipped = about["skipped"]
     if skipped:
         warnings.warn(
-            f"{len(skipped)} images of {str(path)!r} cannot be read and are left out: {_listed(skipped, 3)}",
+            f"{len(skipped)} images of {str(path)!r} cannot be read and are left out: {_shorten(skipped, 3)}",
             stacklevel=4,
         )
     arrays = {}
     for part, (places, labels) in parts.items():
-        arrays[f"{part}_images"], arrays[f"{part}_labels"] = rows(images, places), labels
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = select_rows(images, places), labels
     return Source(
         name=str(path),
         class_names=tuple(about["class_names"]),

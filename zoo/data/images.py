@@ -40,7 +40,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
             if image.width * image.height > _MOST_PIXELS:
                 raise BadImage(f"{image.width}x{image.height} pixels, more than {_MOST_PIXELS:,}")
             image.load()
-            return _pixels(_eight_bits(ImageOps.exif_transpose(image)), size)
+            return _to_pixels(_to_eight_bits(ImageOps.exif_transpose(image)), size)
     except (BadImage, MemoryError):
         raise
     except Image.UnidentifiedImageError:
@@ -54,11 +54,11 @@ def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if images.shape[1:3] == size:
         return images
     return np.stack(
-        [_pixels(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), size) for image in images]
+        [_to_pixels(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), size) for image in images]
     )
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _to_eight_bits(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB."""
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype("uint32")
@@ -73,7 +73,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in _GREY else "RGB")
 
 
-def _pixels(image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
+def _to_pixels(image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
     if size is not None and (image.height, image.width) != size:
         image = image.resize(size[::-1], Image.Resampling.BICUBIC)
     pixels = np.asarray(image)

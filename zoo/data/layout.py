@@ -67,12 +67,12 @@ def layout(
             _refuse_other_classes(where, class_names, part, labels[parts["train"]], labels[parts[part]])
     if "test" not in parts:
         (whole,) = parts.values()
-        chosen = stratified(labels[whole], test_fraction, split_seed, class_names)
+        chosen = choose_stratified(labels[whole], test_fraction, split_seed, class_names)
         parts = {"train": whole[~chosen], "test": whole[chosen]}
     return Layout(class_names, {part: (places, labels[places]) for part, places in parts.items()})
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
+def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
     """A boolean array that chooses the same fraction of each class, at least one example, and never all of them.
 
     Raises:
@@ -92,7 +92,7 @@ def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequ
     return chosen
 
 
-def in_turns(labels: np.ndarray, count: int) -> np.ndarray:
+def interleave_classes(labels: np.ndarray, count: int) -> np.ndarray:
     """The places of `count` examples, in turns from each class: the first of each, then the second."""
     by_class = np.argsort(labels, kind="stable")
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)

@@ -23,7 +23,7 @@ _GREY = 128
 Operation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _one_by_one(change: Callable[[Image.Image, float], Image.Image]) -> Operation:
+def _map_images(change: Callable[[Image.Image, float], Image.Image]) -> Operation:
     """What Pillow does with one image, for several."""
 
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def _affine(matrix: Callable[[float, Image.Image], tuple[float, ...]]) -> Operat
         numbers, fill = matrix(strength, image), _fill(image)
         return image.transform(image.size, Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR, fillcolor=fill)
 
-    return _one_by_one(change)
+    return _map_images(change)
 
 
 def _rotate(image: Image.Image, strength: float) -> Image.Image:
@@ -53,12 +53,12 @@ def _fill(image: Image.Image) -> Any:
     return (_GREY,) * len(image.getbands())
 
 
-def _towards(base: Callable[[np.ndarray], np.ndarray]) -> Operation:
+def _blend_with(base: Callable[[np.ndarray], np.ndarray]) -> Operation:
     """Between an image without something (strength -1 / 0.9) and one with more of it than there is."""
 
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         nothing = base(images).astype("float32")
-        changed = nothing + (1 + 0.9 * _each(strengths).astype("float32")) * (images - nothing)
+        changed = nothing + (1 + 0.9 * _broadcast(strengths).astype("float32")) * (images - nothing)
         return np.clip(np.round(changed), 0, 255).astype("uint8")
 
     return operation
@@ -94,14 +94,14 @@ def _equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 
 def _posterize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     dropped = np.round(4 * np.abs(strengths)).astype("uint8")
-    return images & _each(np.uint8(255) << dropped)
+    return images & _broadcast(np.uint8(255) << dropped)
 
 
 def _solarize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-    return np.where(images < _each(np.round(256 * (1 - np.abs(strengths)))), images, 255 - images)
+    return np.where(images < _broadcast(np.round(256 * (1 - np.abs(strengths)))), images, 255 - images)
 
 
-def _each(numbers: np.ndarray) -> np.ndarray:
+def _broadcast(numbers: np.ndarray) -> np.ndarray:
     return numbers[:, None, None, None]
 
 
@@ -109,15 +109,15 @@ OPERATIONS: dict[str, Operation] = {
     "identity": lambda images, strengths: images,
     "auto_contrast": _auto_contrast,
     "equalize": _equalize,
-    "rotate": _one_by_one(_rotate),
+    "rotate": _map_images(_rotate),
     "shear_x": _affine(lambda strength, image: (1, 0.3 * strength, -0.15 * strength * image.height, 0, 1, 0)),
     "shear_y": _affine(lambda strength, image: (1, 0, 0, 0.3 * strength, 1, -0.15 * strength * image.width)),
     "translate_x": _affine(lambda strength, image: (1, 0, round(0.3 * strength * image.width), 0, 1, 0)),
     "translate_y": _affine(lambda strength, image: (1, 0, 0, 0, 1, round(0.3 * strength * image.height))),
-    "colour": _towards(_luminance),
-    "contrast": _towards(lambda images: _luminance(images).mean((1, 2, 3), keepdims=True)),
-    "brightness": _towards(np.zeros_like),
-    "sharpness": _one_by_one(lambda image, strength: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength)),
+    "colour": _blend_with(_luminance),
+    "contrast": _blend_with(lambda images: _luminance(images).mean((1, 2, 3), keepdims=True)),
+    "brightness": _blend_with(np.zeros_like),
+    "sharpness": _map_images(lambda image, strength: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength)),
     "posterize": _posterize,
     "solarize": _solarize,
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .layout import stratified
+from .layout import choose_stratified
 
 _CHUNK = 2**24  # pixels that are looked at in one go
 
@@ -91,10 +91,10 @@ class Rows:
         return np.asarray(self[:], dtype)
 
 
-def rows(images: "np.ndarray | Rows", places: np.ndarray) -> np.ndarray:
+def select_rows(images: "np.ndarray | Rows", places: np.ndarray) -> np.ndarray:
     """Some of the images: a view where they lie together, what `Rows` says where they are on disk, else a copy."""
     if isinstance(images, Rows):
-        return rows(images.whole, images.places[places])
+        return select_rows(images.whole, images.places[places])
     if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
         return images[places[0] : places[0] + len(places)]
     # For all that a data set needs, Rows is an array.
@@ -189,13 +189,13 @@ class Source:
         """
         if self.validation_images is not None:
             return self
-        chosen = stratified(self.train_labels, fraction, seed, self.class_names)
+        chosen = choose_stratified(self.train_labels, fraction, seed, self.class_names)
         kept, aside = np.flatnonzero(~chosen), np.flatnonzero(chosen)
         return replace(
             self,
-            train_images=rows(self.train_images, kept),
+            train_images=select_rows(self.train_images, kept),
             train_labels=self.train_labels[kept],
-            validation_images=rows(self.train_images, aside),
+            validation_images=select_rows(self.train_images, aside),
             validation_labels=self.train_labels[aside],
             origin={**self.origin, "validation": {"fraction": fraction, "seed": seed}},
         )

@@ -14,7 +14,7 @@ from .arrays import from_arrays, from_npz
 from .cache import cache_folder
 from .image_files import ON_BAD_IMAGE, Options, Progress, from_files
 from .images import resize
-from .layout import stratified
+from .layout import choose_stratified
 from .source import Preprocessing, Source
 
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -40,7 +40,7 @@ def digits() -> Source:
     bunch = load_digits()
     images, labels = bunch.images.astype("uint8")[..., None], bunch.target.astype("int64")
     names = tuple(map(str, bunch.target_names))
-    test = stratified(labels, fraction=0.2, seed=0, class_names=names)
+    test = choose_stratified(labels, fraction=0.2, seed=0, class_names=names)
     return Source(
         name="digits",
         train_images=images[~test],
@@ -52,7 +52,7 @@ def digits() -> Source:
     )
 
 
-def _of_keras(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
+def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
     """A data set that Keras downloads, checks and keeps."""
 
     def load() -> Source:
@@ -75,10 +75,10 @@ def _of_keras(name: str, class_names: tuple[str, ...] | None = None) -> Callable
 
 SOURCES: dict[str, Callable[[], Source]] = {
     "digits": digits,
-    "mnist": _of_keras("mnist"),
-    "fashion_mnist": _of_keras("fashion_mnist", _FASHION),
-    "cifar10": _of_keras("cifar10", _TEN),
-    "cifar100": _of_keras("cifar100", tuple(_HUNDRED.split())),
+    "mnist": _keras_dataset("mnist"),
+    "fashion_mnist": _keras_dataset("fashion_mnist", _FASHION),
+    "cifar10": _keras_dataset("cifar10", _TEN),
+    "cifar100": _keras_dataset("cifar100", tuple(_HUNDRED.split())),
 }
 
 
@@ -132,9 +132,9 @@ def load_source(
     if isinstance(name, Source):
         return name
     if isinstance(name, Mapping):
-        return _again(name, cache=cache, progress=progress)
+        return _load_recorded(name, cache=cache, progress=progress)
     options = _options(image_size, split_seed, test_fraction, on_bad_image)
-    source = _resized(_read(name, options, cache, progress), options.image_size)
+    source = _resize(_read(name, options, cache, progress), options.image_size)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
@@ -146,7 +146,7 @@ def check_source(
 ) -> None:
     """Raises the errors of `load_source` that need nothing to be read: for wrong names, paths and options."""
     _options(image_size, 0, 0.2, on_bad_image)
-    _place(name["name"] if isinstance(name, Mapping) else name)
+    _find_path(name["name"] if isinstance(name, Mapping) else name)
 
 
 def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_image: str) -> Options:
@@ -169,7 +169,7 @@ def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_imag
 
 
 def _read(name: str | Path, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
-    path = _place(name)
+    path = _find_path(name)
     if path is None:
         if name in SOURCES:
             return SOURCES[str(name)]()
@@ -184,13 +184,13 @@ def _read(name: str | Path, options: Options, cache: str | Path | bool | None, p
     return from_files(path, options, folder, progress)
 
 
-def _place(name: str | Path) -> Path | None:
+def _find_path(name: str | Path) -> Path | None:
     """The path of a source; None for a source with a name."""
     if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
         return None
     path = Path(name).expanduser().absolute()
     if not path.exists():
-        raise _nothing_there(str(name), path)
+        raise _missing_source(str(name), path)
     if not path.is_dir() and not path.name.lower().endswith((".npz", *ARCHIVE_SUFFIXES)):
         raise ValueError(
             f"Expected a folder, or a file that ends in .npz or {', '.join(ARCHIVE_SUFFIXES)}. Received: {str(path)!r}"
@@ -198,7 +198,7 @@ def _place(name: str | Path) -> Path | None:
     return path
 
 
-def _again(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
+def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
     """The data that a record of `Source.as_dict` is about, as it was then."""
     source = load_source(record["name"], **record.get("options", {}), cache=cache, progress=progress)
     if "validation" in record:
@@ -211,7 +211,7 @@ def _again(record: Mapping[str, Any], cache: str | Path | bool | None, progress:
     return source
 
 
-def _resized(source: Source, size: tuple[int, int] | None) -> Source:
+def _resize(source: Source, size: tuple[int, int] | None) -> Source:
     if size is None or source.input_shape[:2] == size:
         return source
     images: dict[str, Any] = {
@@ -220,8 +220,8 @@ def _resized(source: Source, size: tuple[int, int] | None) -> Source:
     return replace(source, **images)
 
 
-def _nothing_there(name: str, path: Path) -> ValueError:
-    names = [*SOURCES, *(os.path.join(os.path.dirname(name), item) for item in _beside(path))]
+def _missing_source(name: str, path: Path) -> ValueError:
+    names = [*SOURCES, *(os.path.join(os.path.dirname(name), item) for item in _siblings(path))]
     near = difflib.get_close_matches(name, names, cutoff=0.7)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return ValueError(
@@ -230,7 +230,7 @@ def _nothing_there(name: str, path: Path) -> ValueError:
     )
 
 
-def _beside(path: Path) -> list[str]:
+def _siblings(path: Path) -> list[str]:
     try:
         return [item.name for item in path.parent.iterdir()] if path.name else []
     except OSError:

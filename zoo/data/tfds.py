@@ -46,7 +46,7 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
         images: list[np.ndarray] = []
         labels: list[int] = []
         for example in tensorflow_datasets.as_numpy(builder.as_dataset(split=split)):
-            images.append(_fitting(name, example["image"], images, options))
+            images.append(_check_size(name, example["image"], images, options))
             labels.append(int(example["label"]))
             done += 1
             if progress:
@@ -62,7 +62,7 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
     )
 
 
-def _fitting(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
+def _check_size(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
     if options.image_size is not None:
         return resize(image[None], options.image_size)[0]
     if others and image.shape != others[0].shape:

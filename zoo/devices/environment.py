@@ -17,7 +17,7 @@ from typing import Any
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # XLA_FLAGS can have XLA write files.
-_PLACES = re.compile(r"dump|dir|file|path|_from|_to\b|[/\\]")
+_PATHS = re.compile(r"dump|dir|file|path|_from|_to\b|[/\\]")
 # What the libraries read when they start.
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -65,11 +65,11 @@ def environment() -> dict[str, Any]:
         "backend": backend,
         "cores": _cores(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        **(_of_tensorflow() if backend == "tensorflow" else {}),
+        **(_tensorflow_settings() if backend == "tensorflow" else {}),
     }
 
 
-def set_again(recorded: Mapping[str, Any]) -> None:
+def restore_environment(recorded: Mapping[str, Any]) -> None:
     """Makes this process as a run's record says, as far as that is still possible; what differs is a warning.
 
     A record may come from somebody else: it changes only `VARIABLES`, and only to values that name no file or folder.
@@ -84,7 +84,7 @@ def set_again(recorded: Mapping[str, Any]) -> None:
         os.environ["KERAS_BACKEND"] = backend
         for name in VARIABLES:
             os.environ.pop(name, None)
-        os.environ.update(_harmless(recorded.get("variables")))
+        os.environ.update(_safe_variables(recorded.get("variables")))
         return
     import keras
 
@@ -104,13 +104,13 @@ def set_again(recorded: Mapping[str, Any]) -> None:
         warnings.warn(f"The run began with {were}: the last bits of its results may change", stacklevel=2)
 
 
-def _harmless(recorded: Any) -> dict[str, str]:
+def _safe_variables(recorded: Any) -> dict[str, str]:
     """The recorded variables that may be set, without values that name a file or folder."""
     found = recorded if isinstance(recorded, Mapping) else {}
     taken = {
         name: value
         for name, value in found.items()
-        if name in VARIABLES and isinstance(value, str) and not _PLACES.search(value)
+        if name in VARIABLES and isinstance(value, str) and not _PATHS.search(value)
     }
     if left := [str(name) for name in found if name not in taken]:
         warnings.warn(f"The run's record sets {', '.join(left)}, which keras-skip ignores", stacklevel=3)
@@ -139,7 +139,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _of_tensorflow() -> dict[str, Any]:
+def _tensorflow_settings() -> dict[str, Any]:
     import tensorflow as tf
     from tensorflow.python.framework.config import is_op_determinism_enabled
 

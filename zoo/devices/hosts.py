@@ -33,7 +33,7 @@ class Hosts:
         return self.rank == 0
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def explain_failures(self) -> Iterator[None]:
         """Says of a computation that fails with the others that it was they who may be gone."""
         if self.count == 1:
             yield
@@ -50,7 +50,7 @@ class Hosts:
             raise
 
 
-def comes_first() -> bool:
+def is_first_process() -> bool:
     """Whether the environment says that this process is the one that writes, before the processes are connected."""
     return os.environ.get(RANK, "").strip() in ("", "0")
 
@@ -85,7 +85,7 @@ def _join(given: dict[str, str | None]) -> None:
     if missing:
         raise ValueError(f"Expected {', '.join(given)} together. Received: no {', '.join(missing)}")
     addresses = str(given[ADDRESSES]).split(",")
-    count, rank = _whole(COUNT, given[COUNT], 1), _whole(RANK, given[RANK], 0)
+    count, rank = _parse_whole(COUNT, given[COUNT], 1), _parse_whole(RANK, given[RANK], 0)
     if rank >= count or len(addresses) not in (1, count) or ":" not in addresses[0]:
         raise ValueError(
             f"Expected {RANK} below {COUNT}, and in {ADDRESSES} host:port of process 0 or of every process. "
@@ -93,11 +93,11 @@ def _join(given: dict[str, str | None]) -> None:
         )
     # Without it the devices of CPUs stay alone; newer versions of JAX have it as the default.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    heartbeat = _whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
+    heartbeat = _parse_whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
     jax.distributed.initialize(addresses[0], count, rank, heartbeat_timeout_seconds=heartbeat)
 
 
-def _whole(name: str, value: str | None, least: int) -> int:
+def _parse_whole(name: str, value: str | None, least: int) -> int:
     text = str(value).strip()
     if not text.isdecimal() or int(text) < least:
         raise ValueError(f"Expected {name} to be a whole number from {least} up. Received: {name}={value}")

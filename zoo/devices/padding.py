@@ -8,7 +8,7 @@ import numpy as np
 from ..data import Batches
 
 
-class Shares(keras.utils.PyDataset):
+class PaddedBatches(keras.utils.PyDataset):
     """Batches with weights, of which every device gets a part of the same size.
 
     No backend divides a batch that its devices do not divide: JAX refuses it, and TensorFlow averages over parts of
@@ -43,7 +43,7 @@ class Shares(keras.utils.PyDataset):
         return np.resize(images, (share, *images.shape[1:])), np.resize(labels, (share, *labels.shape[1:])), weights
 
 
-def distribute(shares: Shares) -> Any:
+def distribute(shares: PaddedBatches) -> Any:
     """The batches as a data set of the current `tf.distribute` strategy.
 
     Keras would look at the first batch of a PyDataset that a strategy distributes, and go on from there: the threads

@@ -19,7 +19,7 @@ from .._names import unknown
 from ..data import Batches
 from .environment import processor
 from .hosts import Hosts, join
-from .padding import Shares, distribute
+from .padding import PaddedBatches, distribute
 
 KINDS = ("auto", "cpu", "gpu")
 
@@ -77,24 +77,24 @@ class Devices:
                 f"devices. Received: batch_size={batch_size}"
             )
 
-    def even(self, batch_size: int) -> int:
+    def round_up(self, batch_size: int) -> int:
         """The least multiple of the number of devices that is not below a batch size."""
         return -(-batch_size // self.count) * self.count
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """The context in which a network is built, compiled and trained on these devices."""
-        with self.hosts.together(), self.enter():
+        with self.hosts.explain_failures(), self.enter():
             yield
 
     def feed(self, batches: Batches) -> Any:
         """What `fit` and `evaluate` take for these batches: in parts of one size, if there are several devices.
 
-        The batches then come with weights, which only `weighted_metrics` use; see `Shares`. Call it in `scope`.
+        The batches then come with weights, which only `weighted_metrics` use; see `PaddedBatches`. Call it in `scope`.
         """
         if self.count == 1:
             return batches
-        shares = Shares(batches, self.count)
+        shares = PaddedBatches(batches, self.count)
         return distribute(shares) if self.backend == "tensorflow" else shares
 
 
@@ -129,7 +129,7 @@ def select(device: str = "auto", count: int = 1) -> Devices:
     return finders[backend](device, count)
 
 
-def as_recorded(report: Mapping[str, Any] | None, device: str | None = None, count: int | None = None) -> Devices:
+def select_recorded(report: Mapping[str, Any] | None, device: str | None = None, count: int | None = None) -> Devices:
     """Selects such devices as a run's record tells of, but for what is given.
 
     Raises:

@@ -79,7 +79,7 @@ def records() -> list[dict[str, Any]]:
 def short() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Titles and rows for a terminal."""
     wanted = ("network", "weights", "parameters", "paper_error", "error", "gap", "minutes")
-    return SHORT, [tuple(_said(name, record[name]) for name in wanted) for record in records()]
+    return SHORT, [tuple(_format(name, record[name]) for name in wanted) for record in records()]
 
 
 def page() -> str:
@@ -99,10 +99,10 @@ def page() -> str:
     }
     table = [tuple(titles.values()), ("---", "---", *["---:"] * (len(titles) - 2))]
     measured = [record for record in records() if record["weights"]]
-    table += [tuple(_said(name, record[name]) for name in titles) for record in measured]
+    table += [tuple(_format(name, record[name]) for name in titles) for record in measured]
     return PAGE.format(
         table="\n".join(f"| {' | '.join(row)} |" for row in table),
-        commands="\n".join(_how(card) for card in cards()),
+        commands="\n".join(_describe_training(card) for card in cards()),
         limits="\n".join(f"- {limit}" for limit in sorted({card.limits for card in cards() if card.limits})),
     )
 
@@ -150,7 +150,7 @@ def _in_percent(accuracy: float) -> float:
     return round(100 * (1 - accuracy), 2)
 
 
-def _said(name: str, value: Any) -> str:
+def _format(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name == "multiply_adds":
@@ -164,7 +164,7 @@ def _said(name: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _how(card: Card) -> str:
+def _describe_training(card: Card) -> str:
     machine = f"{card.machine['cores']} cores" if card.machine.get("kind") == "cpu" else str(card.machine.get("names"))
     return (
         f"- `{card.network}`, {card.weights}: `{card.command}`, seed {card.seed}, {card.seconds / 60:.1f} minutes "

@@ -14,13 +14,13 @@ from typing import Any
 
 import keras
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Batches
 from .checkpoints import Checkpoints, Progress
 from .interruption import Interrupted, Stop, TrainingError
 
 
-class GoOn(keras.callbacks.Callback):
+class SetEpoch(keras.callbacks.Callback):
     """Tells the data set which epoch it is, before its first batch is fetched, and gives the metrics back the state
     that they had in the middle of an epoch, after Keras has reset them.
     """
@@ -81,7 +81,7 @@ class History(keras.callbacks.Callback):
         self.path, self.progress, self.part = path, progress, part
         self.columns = ("epoch", "seconds", "learning_rate", "loss", "accuracy", f"{part}_loss", f"{part}_accuracy")
         # After a kill the file may hold a row more than the checkpoint, or a part of one.
-        with replacing(path) as beside:
+        with replace_file(path) as beside:
             self._write(beside, "w", progress.rows, header=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -164,11 +164,11 @@ class Checkpoint(keras.callbacks.Callback):
         minutes: float | None,
         steps: int | None,
         stop: Stop,
-        how_to_go_on: str,
+        resume_hint: str,
     ) -> None:
         super().__init__()
         self.checkpoints, self.progress, self.batches = checkpoints, progress, batches
-        self.minutes, self.steps, self.stop, self.how_to_go_on = minutes, steps, stop, how_to_go_on
+        self.minutes, self.steps, self.stop, self.resume_hint = minutes, steps, stop, resume_hint
         self.saved = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -190,7 +190,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.checkpoints.save(self.progress, epoch * self.batches.batches_per_epoch + batch)
         self.saved = time.monotonic()
         if self.stop.signum is not None:
-            raise Interrupted(self.stop.signum, self.how_to_go_on)
+            raise Interrupted(self.stop.signum, self.resume_hint)
 
 
 def check_minutes(minutes: float | None) -> None:

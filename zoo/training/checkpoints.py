@@ -19,8 +19,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._files import replacing
-from ..weights.checks import refuse_zip
+from .._files import replace_file
+from ..weights.checks import refuse_zip_bomb
 from .interruption import TrainingError
 from .learner import Learner
 
@@ -78,7 +78,7 @@ class Checkpoints:
                     f"in epoch {progress.epoch + 1}; a lower optimizer.lr or a longer schedule.warmup may help"
                 )
         written = json.dumps(asdict(progress)).encode()
-        with replacing(self.folder / f"step-{step:09d}.npz") as beside, beside.open("wb") as file:
+        with replace_file(self.folder / f"step-{step:09d}.npz") as beside, beside.open("wb") as file:
             np.savez(file, progress=np.frombuffer(written, "uint8"), **arrays)
         for path in self.paths()[:-KEPT]:
             path.unlink()
@@ -109,7 +109,7 @@ class Checkpoints:
             raise TrainingError(f"Expected a checkpoint that is whole. Received: {', '.join(map(str, found))}")
         return Progress()
 
-    def metrics_now(self) -> list[np.ndarray]:
+    def get_metrics(self) -> list[np.ndarray]:
         """The state of the metrics, to set it again when Keras has reset them."""
         return [keras.ops.convert_to_numpy(v) for metric in self.metrics for v in metric.variables]
 
@@ -154,7 +154,7 @@ class Checkpoints:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    refuse_zip(path)
+    refuse_zip_bomb(path)
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
         if damaged is not None:

@@ -37,7 +37,7 @@ def command(record: Mapping[str, Any], places: bool = True) -> str:
     return shlex.join(words + _options(record))
 
 
-def without_others_figures(recipe: Recipe) -> Recipe:
+def clear_inherited_figures(recipe: Recipe) -> Recipe:
     """A recipe without the command, cost and results of the one from which it was changed.
 
     With another seed they stay true. The paper's error stays if the network and the data are the paper's.

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Source, load_source
 from ..data.sources import check_source
 from ..networks.registry import entry_of, recipes_of
 from .folder import refuse_existing
-from .recipe import Recipe, setting
+from .recipe import Recipe, parse_setting
 from .recipes import get_recipe
 from .runs import Run, open_run
 
@@ -28,7 +28,7 @@ _SETTINGS = re.compile(r",(?=\s*\w+=)")
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """A network with arguments, as "resnet20" or "plain_mlp:depth=30,activation=tanh" says it."""
 
     text: str
@@ -36,7 +36,7 @@ class Contestant:
     arguments: dict[str, Any]
 
     @classmethod
-    def of(cls, text: str) -> "Contestant":
+    def parse(cls, text: str) -> "Candidate":
         """Reads one.
 
         Raises:
@@ -44,7 +44,7 @@ class Contestant:
         """
         network, _, settings = text.partition(":")
         entry_of(network)
-        return cls(text, network, dict(map(setting, _SETTINGS.split(settings) if settings else ())))
+        return cls(text, network, dict(map(parse_setting, _SETTINGS.split(settings) if settings else ())))
 
     def run_name(self, seed: int) -> str:
         return re.sub(r"[^\w.=-]+", "-", self.text) + f"-{seed}"
@@ -92,23 +92,23 @@ def compare(
     """
     from .loop import build_for
 
-    contestants, chosen = plan(networks, out, data, recipe, seeds, overrides)
+    candidates, chosen = plan(networks, out, data, recipe, seeds, overrides)
     source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
     folder = Path(out)
     planned = [
-        (contestant, folder / contestant.run_name(seed), contestant.recipe(chosen, seed, source))
-        for contestant in contestants
+        (candidate, folder / candidate.run_name(seed), candidate.recipe(chosen, seed, source))
+        for candidate in candidates
         for seed in range(seeds)
     ]
     # Mistakes in the last of them are reported before the first is trained.
     for _, path, one in planned:
-        _check_place(path, one, source)
-    for contestant in contestants:
-        build_for(contestant.recipe(chosen, 0, source), source)
+        _check_folder(path, one, source)
+    for candidate in candidates:
+        build_for(candidate.recipe(chosen, 0, source), source)
     runs: dict[str, list[Run]] = {}
-    for contestant, path, one in planned:
+    for candidate, path, one in planned:
         shown = callbacks(path.name, one, source) if callbacks else ()
-        runs.setdefault(contestant.text, []).append(_trained(path, one, source, shown))
+        runs.setdefault(candidate.text, []).append(_train_or_resume(path, one, source, shown))
     write_table(folder / "comparison.csv", runs)
     from ..analysis import charts
 
@@ -123,19 +123,19 @@ def plan(
     recipe: str | Recipe | None,
     seeds: int,
     overrides: Mapping[str, Any],
-) -> tuple[list[Contestant], Recipe]:
-    """The contestants and their recipe; raises a ValueError for mistakes that show without reading data or building."""
-    contestants = [Contestant.of(text) for text in networks]
-    if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
+) -> tuple[list[Candidate], Recipe]:
+    """The candidates and their recipe; raises a ValueError for mistakes that show without reading data or building."""
+    candidates = [Candidate.parse(text) for text in networks]
+    if len({candidate.text for candidate in candidates}) < len(candidates) or not candidates:
         raise ValueError(f"Expected different networks, at least one. Received: {', '.join(networks) or 'none'}")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
-    chosen = (_first_recipe(contestants[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
+    chosen = (_default_recipe(candidates[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
     if not isinstance(data, Source):
         check_source(chosen.source if data is None else data)
-    return contestants, chosen
+    return candidates, chosen
 
 
 def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ class Errors(NamedTuple):
     test: float
 
 
-def by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
+def errors_by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
     """The errors of runs of which each names its network's depth."""
     return [
         Errors(
@@ -189,13 +189,13 @@ def by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
 def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
     """`rows` as comma-separated values."""
     found = rows(runs)
-    with replacing(path) as beside, beside.open("w", newline="") as file:
+    with replace_file(path) as beside, beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]))
         writer.writeheader()
         writer.writerows(found)
 
 
-def _first_recipe(network: str, data: str | Source | None) -> Recipe:
+def _default_recipe(network: str, data: str | Source | None) -> Recipe:
     known = recipes_of(network)
     if not known:
         raise ValueError(f"Expected a recipe, since there is none for {network}. Received: recipe=None")
@@ -203,7 +203,7 @@ def _first_recipe(network: str, data: str | Source | None) -> Recipe:
     return next((recipe for recipe in known if recipe.source == name), known[0])
 
 
-def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
+def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
     """Refuses a folder that holds anything but the run that belongs there."""
     if not (path / "run.json").is_file():
         refuse_existing(path, overwrite=False)
@@ -218,7 +218,7 @@ def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
         )
 
 
-def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
+def _train_or_resume(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
     from .train import resume, train
 
     if (path / "run.json").is_file():

@@ -10,7 +10,7 @@ from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..weights.cards import card
 from ..weights.loading import load
-from .learner import jit_compile, look_at, metrics
+from .learner import build_metrics, jit_compile, metrics
 from .runs import Run, open_run
 
 EVALUATION_BATCH = 256
@@ -40,11 +40,11 @@ def evaluate(
     >>> zoo.evaluate(model, data="digits")["examples"]
     359
     """
-    model, source, preprocessing = subject(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
     return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
 
 
-def subject(
+def resolve_model_and_data(
     run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, weights: str | None = None
 ) -> tuple[keras.Model, Source, Preprocessing]:
     """The network, the data and the preprocessing that the arguments of `evaluate` say."""
@@ -60,12 +60,12 @@ def subject(
         preprocessing = source.preprocessing
     else:
         run = open_run(run_or_model)
-        model, (source, preprocessing) = load(run.path), data_for(run, data)
-    check_fits(model, source)
+        model, (source, preprocessing) = load(run.path), resolve_data(run, data)
+    check_shapes(model, source)
     return model, source, preprocessing
 
 
-def data_for(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
+def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
     """The data of a run, or others of the same classes, and the preprocessing of its network."""
     source = load_source(run.source if data is None else data)
     check_classes(source, run.source["class_names"], str(run.path))
@@ -80,17 +80,17 @@ def check_classes(source: Source, learnt: Iterable[str], by: str) -> None:
     learnt = tuple(learnt)
     if source.class_names not in (learnt, tuple(map(str, range(len(learnt))))):
         raise ValueError(
-            f"Expected the classes that {by} has learnt: {_listed(learnt)}. "
-            f"Received: {source.name}, with {_listed(source.class_names)}"
+            f"Expected the classes that {by} has learnt: {_shorten(learnt)}. "
+            f"Received: {source.name}, with {_shorten(source.class_names)}"
         )
 
 
-def _listed(names: tuple[str, ...], most: int = 10) -> str:
+def _shorten(names: tuple[str, ...], most: int = 10) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def check_fits(model: keras.Model, source: Source, note: str = "") -> None:
+def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
     """Raises a ValueError unless a model takes a source's images and tells its classes apart."""
     shape = network_shape(source)
     fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
@@ -105,10 +105,10 @@ def accuracy_and_loss(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> dict[str, float]:
     """ "accuracy" and "loss" of a model of logits on the images of a part of a source, or on the first ones."""
-    return judge(model, source, preprocessing, part, limit)()
+    return make_evaluator(model, source, preprocessing, part, limit)()
 
 
-def judge(
+def make_evaluator(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> Callable[[], dict[str, float]]:
     """A function that measures `accuracy_and_loss` of the model as it then is."""
@@ -116,7 +116,7 @@ def judge(
     judged = keras.Model(model.inputs, model.outputs)
     judged.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    look_at(judged, batches)
+    build_metrics(judged, batches)
 
     def measure() -> dict[str, float]:
         figures = judged.evaluate(batches, return_dict=True, verbose=0)
@@ -132,7 +132,7 @@ def evaluation_batches(
     images, labels = getattr(source, f"{part}_images"), getattr(source, f"{part}_labels")
     if devices is None:
         return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    size = devices.even(EVALUATION_BATCH)
+    size = devices.round_up(EVALUATION_BATCH)
     return Batches(images, labels, source.classes, preprocessing, size, shard=devices.hosts.shard)
 
 

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .._files import BESIDE
+from .._files import TEMPORARY
 from .interruption import TrainingError
 
 LOCK = ".lock"
@@ -39,7 +39,7 @@ def read_record(folder: Path) -> Any:
         raise ValueError(f"Expected a run.json in JSON. Received: {str(folder / 'run.json')!r}: {error}") from None
 
 
-def is_ours(folder: Path) -> bool:
+def holds_run(folder: Path) -> bool:
     """Whether a folder holds a run."""
     return (folder / "run.json").is_file() and is_run_record(read_record(folder))
 
@@ -53,7 +53,7 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
     """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
     if not folder.exists() or (folder.is_dir() and not _contents(folder)):
         return
-    if overwrite and is_ours(folder):
+    if overwrite and holds_run(folder):
         return
     if overwrite:
         raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run of ours")
@@ -62,7 +62,7 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
     )
 
 
-def place_for(folder: Path, overwrite: bool) -> Path:
+def choose_folder(folder: Path, overwrite: bool) -> Path:
     """The folder in which a run is trained: its own, or one next to the run that it replaces.
 
     Args:
@@ -81,7 +81,7 @@ def place_for(folder: Path, overwrite: bool) -> Path:
             f"Expected a folder that can be moved, to overwrite it. Received: the mount point {str(folder)!r}"
         )
     place = real.with_name(f"{real.name}.new")
-    if place.exists() and not (is_ours(place) and read_record(place).get("replaces") == real.name):
+    if place.exists() and not (holds_run(place) and read_record(place).get("replaces") == real.name):
         raise FileExistsError(
             f"Expected nothing in {str(place)!r}, where the run that replaces {str(folder)!r} is trained. "
             "Received: something else"
@@ -90,7 +90,7 @@ def place_for(folder: Path, overwrite: bool) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Makes the folder if need be, and keeps other processes from training in it.
 
     Raises:
@@ -118,7 +118,7 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_claimed(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process trains in the folder now."""
     from filelock import FileLock, Timeout
 
@@ -149,12 +149,12 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def tidy(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Removes what a killed process was writing; for a folder that is claimed."""
     for path in folder.rglob(".*"):
-        if BESIDE.match(path.name):
+        if TEMPORARY.match(path.name):
             path.unlink()
 
 
 def _contents(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name != LOCK and not BESIDE.match(path.name)]
+    return [path for path in folder.iterdir() if path.name != LOCK and not TEMPORARY.match(path.name)]

@@ -31,7 +31,7 @@ class Stop:
 
 
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
+def catch_stop_signals() -> Iterator[Stop]:
     """Takes SIGINT and SIGTERM for the length of the block; a second one of a kind acts as if nobody had taken it.
 
     Outside the main thread, where Python allows no handlers, nothing is taken.

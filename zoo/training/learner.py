@@ -44,26 +44,26 @@ class Learner(keras.Model):
     def train_step(self, *args: Any) -> Any:
         if keras.backend.backend() == "jax":
             logs, state = super().train_step(*args)
-            return logs, self._averaged_state(state) if self.averages else state
+            return logs, self._average_state(state) if self.averages else state
         logs = super().train_step(*args)
         if self.averages:
-            steps, averages = self._next(self.steps, self.averages, self.averaged)
+            steps, averages = self._next_averages(self.steps, self.averages, self.averaged)
             self.steps.assign(steps)
             for variable, average in zip(self.averages, averages, strict=True):
                 variable.assign(average)
         return logs
 
-    def _averaged_state(self, state: Any) -> Any:
+    def _average_state(self, state: Any) -> Any:
         """The state of a step on JAX, where variables hold no values: lists of them, in the order of the variables."""
         trainable, others, *rest = state
         now = {id(v): value for v, value in zip(self.trainable_variables, trainable, strict=True)}
         now |= {id(v): value for v, value in zip(self.non_trainable_variables, others, strict=True)}
         averages, averaged = ([now[id(v)] for v in group] for group in (self.averages, self.averaged))
-        steps, averages = self._next(now[id(self.steps)], averages, averaged)
+        steps, averages = self._next_averages(now[id(self.steps)], averages, averaged)
         now |= {id(v): value for v, value in zip(self.averages, averages, strict=True)} | {id(self.steps): steps}
         return trainable, [now[id(v)] for v in self.non_trainable_variables], *rest
 
-    def _next(self, steps: Any, averages: Any, values: Any) -> tuple[Any, list[Any]]:
+    def _next_averages(self, steps: Any, averages: Any, values: Any) -> tuple[Any, list[Any]]:
         steps = steps + 1
         n = ops.cast(steps, "float32")
         decay = ops.minimum(self.decay, (1 + n) / (10 + n))
@@ -80,7 +80,7 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learne
     if settings.ema:
         learner.keep_averages(settings.ema)
     optimizer = keras.optimizers.SGD(
-        Rate.of(recipe, steps),
+        Rate.from_recipe(recipe, steps),
         momentum=settings.momentum,
         nesterov=settings.nesterov,
         global_clipnorm=settings.clip_norm or None,
@@ -93,7 +93,7 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learne
     return learner, measured
 
 
-def look_at(model: keras.Model, batches: keras.utils.PyDataset) -> None:
+def build_metrics(model: keras.Model, batches: keras.utils.PyDataset) -> None:
     """Builds a compiled model's metrics from the first batch, where Keras would do it from its own iterator.
 
     On JAX and torch that iterator fetches ahead in threads, and what it has fetched then comes once more, first and in

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from .._files import replacing
+from .._files import replace_file
 from ..analysis.gradients import GradientFlow, probe_batches
 from ..data import Batches, Source
 from ..devices.environment import now
@@ -15,11 +15,11 @@ from ..devices.selection import Devices
 from ..networks.counting import count
 from ..networks.registry import build, check_arguments
 from ..reports.page import GRADIENTS, write_report
-from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages
+from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
 from .evaluation import evaluation_batches, network_shape
-from .interruption import Stop, TrainingError, stop_signals
-from .learner import Learner, look_at, make_learner
+from .interruption import Stop, TrainingError, catch_stop_signals
+from .learner import Learner, build_metrics, make_learner
 from .recipe import Recipe
 from .runs import Run, update
 
@@ -60,13 +60,13 @@ class Training:
         with devices.scope():
             self.model = build_for(recipe, source)
             self.learner, metrics = make_learner(self.model, recipe, steps)
-            look_at(self.learner, self._to_evaluate(self.part))
+            build_metrics(self.learner, self._evaluation_data(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
-    def go_on(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
+    def train_to_end(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
         """Trains from there to the end; whatever happens is in the run's record."""
         try:
-            with stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
+            with catch_stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
                 with self.devices.scope():
                     self._fit(run, progress, stop, events, callbacks)
                     run = update(run, results=self._finish(run, progress))
@@ -74,13 +74,13 @@ class Training:
                 write_report(run, self.source, self.model if self.devices.count == 1 else None)
             return update(run, status="complete", finished=now())
         except KeyboardInterrupt as error:
-            _note(run, "interrupted", error)
+            _record_end(run, "interrupted", error)
             raise
         except OSError as error:
-            _note(run, "failed", error)
-            raise TrainingError(f"{error}. {how_to_go_on(run)}") from error
+            _record_end(run, "failed", error)
+            raise TrainingError(f"{error}. {resume_hint(run)}") from error
         except BaseException as error:
-            _note(run, "failed", error)
+            _record_end(run, "failed", error)
             raise
 
     def _fit(
@@ -97,9 +97,9 @@ class Training:
         if not progress.batch:
             # Keras resets what it has met in a step, and a checkpoint between two epochs holds an evaluation's figures.
             self.checkpoints.reset_metrics()
-        metrics = self.checkpoints.metrics_now() if progress.batch else None
+        metrics = self.checkpoints.get_metrics() if progress.batch else None
         ours = [
-            GoOn(self.batches, self.checkpoints, metrics),
+            SetEpoch(self.batches, self.checkpoints, metrics),
             *([UseAverages()] if self.learner.averages else []),
             StopWhenNotFinite(),
             History(run.path / "history.csv", progress, self.part),
@@ -111,7 +111,7 @@ class Training:
                 run.record["checkpoint_minutes"],
                 run.record["checkpoint_steps"],
                 stop,
-                how_to_go_on(run),
+                resume_hint(run),
             ),
         ]
         if every := run.record.get("gradients"):
@@ -126,7 +126,7 @@ class Training:
                 initial_epoch=start,
                 epochs=end,
                 shuffle=False,
-                validation_data=self._to_evaluate(self.part),
+                validation_data=self._evaluation_data(self.part),
                 verbose=0,
                 callbacks=[*ours, *callbacks],
             )
@@ -138,34 +138,34 @@ class Training:
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
         if self.part != "test":
-            figures = self._measured("test")
+            figures = self._evaluate("test")
             results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
-        with replacing(run.model_path) as beside:
+        with replace_file(run.model_path) as beside:
             self.model.save(beside)
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
             # The history has a mean over the last epoch, on augmented images and with weights that still change.
-            "train_accuracy": self._measured("train")["accuracy"],
+            "train_accuracy": self._evaluate("train")["accuracy"],
             "parameters": count(self.model.trainable_variables),
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
 
-    def _measured(self, part: str) -> dict[str, float]:
+    def _evaluate(self, part: str) -> dict[str, float]:
         """The figures of the network on a part of the data without augmentation."""
-        return self.learner.evaluate(self._to_evaluate(part), return_dict=True, verbose=0)
+        return self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
 
-    def _to_evaluate(self, part: str) -> Any:
+    def _evaluation_data(self, part: str) -> Any:
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))
 
 
-def how_to_go_on(run: Run) -> str:
+def resume_hint(run: Run) -> str:
     """The command that resumes a run."""
     return f"The last state is in {run.path / 'checkpoints'}; resume with: keras-skip train --resume {run.path}"
 
 
-def _note(run: Run, status: str, error: BaseException) -> None:
+def _record_end(run: Run, status: str, error: BaseException) -> None:
     """The end of a run, in its record; if the disk is full, the error itself says more than that it cannot be noted."""
     with suppress(OSError):
         update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)

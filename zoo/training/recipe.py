@@ -21,15 +21,15 @@ def check(settings: Any, name: str, wanted: str, fits: bool) -> None:
 
 def check_interval(steps: int, name: str) -> None:
     """Raises the ValueError that names an argument which is no number of steps."""
-    if not _whole(steps, 1):
+    if not _is_whole(steps, 1):
         raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
 
 
-def _whole(value: Any, least: int) -> bool:
+def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
 
 
-def _real(value: Any) -> bool:
+def _is_real(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
@@ -61,13 +61,13 @@ class Optimizer:
     ema: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self, "lr", "a positive number", _real(self.lr) and self.lr > 0)
+        check(self, "lr", "a positive number", _is_real(self.lr) and self.lr > 0)
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
-            check(self, name, "a number of at least 0", _real(value) and value >= 0)
+            check(self, name, "a number of at least 0", _is_real(value) and value >= 0)
         for name in ("momentum", "ema"):
             value = getattr(self, name)
-            check(self, name, "a number in [0, 1)", _real(value) and 0 <= value < 1)
+            check(self, name, "a number in [0, 1)", _is_real(value) and 0 <= value < 1)
         for name in ("nesterov", "decay_norm_and_bias"):
             check(self, name, "True or False", isinstance(getattr(self, name), bool))
 
@@ -97,12 +97,14 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check(self, "kind", f"one of {', '.join(SCHEDULES)}", self.kind in SCHEDULES)
-        check(self, "warmup", "a number in [0, 1)", _real(self.warmup) and 0 <= self.warmup < 1)
+        check(self, "warmup", "a number in [0, 1)", _is_real(self.warmup) and 0 <= self.warmup < 1)
         for name in ("warmup_factor", "factor"):
             value = getattr(self, name)
             none = name == "warmup_factor" and value is None
-            check(self, name, "a positive number", none or (_real(value) and value > 0))
-        sequence = isinstance(self.milestones, (tuple, list)) and all(_real(m) and 0 < m < 1 for m in self.milestones)
+            check(self, name, "a positive number", none or (_is_real(value) and value > 0))
+        sequence = isinstance(self.milestones, (tuple, list)) and all(
+            _is_real(m) and 0 < m < 1 for m in self.milestones
+        )
         check(self, "milestones", "fractions in (0, 1)", sequence)
         object.__setattr__(self, "milestones", tuple(self.milestones))
 
@@ -151,10 +153,10 @@ class Recipe:
         for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
         for name in ("epochs", "batch_size"):
-            check(self, name, "a positive integer below 2**32", _whole(getattr(self, name), 1))
-        check(self, "seed", "an integer of at least 0 and below 2**32", _whole(self.seed, 0))
+            check(self, name, "a positive integer below 2**32", _is_whole(getattr(self, name), 1))
+        check(self, "seed", "an integer of at least 0 and below 2**32", _is_whole(self.seed, 0))
         smoothing = self.label_smoothing
-        check(self, "label_smoothing", "a number in [0, 1)", _real(smoothing) and 0 <= smoothing < 1)
+        check(self, "label_smoothing", "a number in [0, 1)", _is_real(smoothing) and 0 <= smoothing < 1)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
         named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
@@ -205,18 +207,18 @@ SETTINGS = [item.name for item in fields(Recipe)]
 SETTINGS += [f"{part}.{item.name}" for part, kind in PARTS.items() for item in fields(kind)]
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """An override's value as plain data."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
     """A name and its value, from "name=value"; values are Python literals, and anything else is text.
 
     Example:
 
-    >>> from zoo.training.recipe import setting
-    >>> setting("optimizer.lr=0.05"), setting("schedule.kind=cosine")
+    >>> from zoo.training.recipe import parse_setting
+    >>> parse_setting("optimizer.lr=0.05"), parse_setting("schedule.kind=cosine")
     (('optimizer.lr', 0.05), ('schedule.kind', 'cosine'))
     """
     name, equals, value = text.partition("=")

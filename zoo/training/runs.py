@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._files import replacing
-from ..devices.hosts import comes_first
-from .folder import clear, is_claimed, is_run_record, read_record, refuse_existing
+from .._files import replace_file
+from ..devices.hosts import is_first_process
+from .folder import clear, is_locked, is_run_record, read_record, refuse_existing
 from .recipe import Recipe
 
 _REPLACED = ".replaced"
@@ -36,7 +36,7 @@ class Run:
     @property
     def status_now(self) -> str:
         """The status, but "killed" for a run that says "running" when nobody trains there."""
-        return "killed" if self.status == "running" and not is_claimed(self.path) else self.status
+        return "killed" if self.status == "running" and not is_locked(self.path) else self.status
 
     @property
     def epochs_done(self) -> int:
@@ -88,7 +88,7 @@ def open_run(path: "str | Path | Run") -> Run:
     record = read_record(folder)
     if not is_run_record(record):
         raise ValueError(f"Expected a run.json of keras-skip. Received: {str(folder / 'run.json')!r}")
-    return _checked(folder, record)
+    return _validate(folder, record)
 
 
 def open_complete_run(path: "str | Path | Run") -> Run:
@@ -99,7 +99,7 @@ def open_complete_run(path: "str | Path | Run") -> Run:
     return run
 
 
-def _checked(folder: Path, record: dict[str, Any]) -> Run:
+def _validate(folder: Path, record: dict[str, Any]) -> Run:
     """The run of a record of ours; raises a ValueError if a field that this version needs is missing or wrong."""
     run = Run(folder, {"overrides": {}, "results": {}, **record})
     kinds = {"source": dict, "overrides": dict, "results": dict, "status": str, "started": str}
@@ -136,7 +136,7 @@ def list_runs(folder: str | Path) -> list[Run]:
         try:
             record = read_record(path.parent)
             if is_run_record(record):
-                found.append(_checked(path.parent, record))
+                found.append(_validate(path.parent, record))
         except ValueError as error:
             warnings.warn(f"{error}; it is skipped", stacklevel=2)
     return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
@@ -187,14 +187,14 @@ def start_run(folder: Path, record: dict[str, Any]) -> Run:
 def update(run: Run, **changes: Any) -> Run:
     """The run with changes to its record, on disk as well."""
     record = {**run.record, **changes}
-    with replacing(run.path / "run.json") as beside:
+    with replace_file(run.path / "run.json") as beside:
         beside.write_text(json.dumps(record, indent=2) + "\n")
     return Run(run.path, record)
 
 
-def move_into_place(run: Run) -> Run:
+def commit_run(run: Run) -> Run:
     """Moves a complete run to the folder for which it was trained, and removes the run that it replaces."""
-    if "replaces" not in run.record or not comes_first():
+    if "replaces" not in run.record or not is_first_process():
         return run
     folder = run.path.with_name(run.record["replaces"])
     if folder != run.path:

@@ -35,7 +35,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         self.milestones, self.factor = tuple(milestones), factor
 
     @classmethod
-    def of(cls, recipe: Recipe, steps: int) -> "Rate":
+    def from_recipe(cls, recipe: Recipe, steps: int) -> "Rate":
         s = recipe.schedule
         return cls(recipe.optimizer.lr, steps, s.kind, s.warmup, s.warmup_factor, s.milestones, s.factor)
 

@@ -11,16 +11,16 @@ from typing import Any
 import keras
 
 from ..data import Preprocessing, Source, load_source
-from ..devices.environment import environment, now, process, revision, set_again, versions
-from ..devices.selection import Devices, as_recorded, select
+from ..devices.environment import environment, now, process, restore_environment, revision, versions
+from ..devices.selection import Devices, select, select_recorded
 from .callbacks import check_minutes
 from .checkpoints import Progress
-from .folder import claimed, place_for, tidy
+from .folder import choose_folder, lock_run, remove_partial_files
 from .learner import precision
 from .loop import Training
-from .recipe import Recipe, check_interval, plain
+from .recipe import Recipe, check_interval, to_plain
 from .recipes import get_recipe
-from .runs import Run, move_into_place, open_run, start_run, update
+from .runs import Run, commit_run, open_run, start_run, update
 
 
 def train(
@@ -88,13 +88,13 @@ def train(
     if gradients is not None and devices.count > 1:
         raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")
     folder = Path("runs") / chosen.name if out is None else Path(out)
-    new = place_for(folder, overwrite) if devices.hosts.writes else folder
+    new = choose_folder(folder, overwrite) if devices.hosts.writes else folder
     source = load_source(chosen.source if data is None else data)
     if validation:
         source = source.with_validation(validation, seed=chosen.seed)
     record = {
         "recipe": chosen.as_dict(),
-        "overrides": {name: plain(value) for name, value in overrides.items()},
+        "overrides": {name: to_plain(value) for name, value in overrides.items()},
         "seed": chosen.seed,
         "source": source.as_dict(),
         "checkpoint_minutes": checkpoint_minutes,
@@ -112,12 +112,12 @@ def train(
     with precision(chosen.precision), _place(new, devices) as place, ExitStack() as claims:
         if new != folder:
             record["replaces"] = folder.resolve().name
-            claims.enter_context(claimed(folder))
+            claims.enter_context(lock_run(folder))
         training = Training(place, chosen, source, devices)
         training.checkpoints.check_space(place)
-        claims.enter_context(claimed(place))
-        run = training.go_on(start_run(place, record), Progress(), callbacks)
-    return move_into_place(run)
+        claims.enter_context(lock_run(place))
+        run = training.train_to_end(start_run(place, record), Progress(), callbacks)
+    return commit_run(run)
 
 
 def resume(
@@ -153,21 +153,21 @@ def resume(
     """
     opened = open_run(run)
     if opened.status == "complete":
-        return move_into_place(opened)
-    set_again(opened.record["environment"])
-    devices = devices or as_recorded(opened.record.get("devices"))
+        return commit_run(opened)
+    restore_environment(opened.record["environment"])
+    devices = devices or select_recorded(opened.record.get("devices"))
     devices.check(opened.recipe.batch_size)
-    source = _as_recorded(load_source(opened.source if data is None else data), opened.source)
-    with _place(opened.path, devices, again=True) as place, claimed(place), precision(opened.recipe.precision):
-        tidy(place)
+    source = _restore_source(load_source(opened.source if data is None else data), opened.source)
+    with _place(opened.path, devices, again=True) as place, lock_run(place), precision(opened.recipe.precision):
+        remove_partial_files(place)
         training = Training(place, opened.recipe, source, devices)
         progress = training.checkpoints.restore()
         training.checkpoints.check_space(place)
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
         resumed = [*opened.record.get("resumed", ()), again]
         changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
-        run = training.go_on(update(Run(place, opened.record), **changes), progress, callbacks)
-    return move_into_place(run)
+        run = training.train_to_end(update(Run(place, opened.record), **changes), progress, callbacks)
+    return commit_run(run)
 
 
 @contextmanager
@@ -189,7 +189,7 @@ def _place(folder: Path, devices: Devices, again: bool = False) -> Iterator[Path
         yield Path(own)
 
 
-def _as_recorded(source: Source, recorded: Mapping[str, Any]) -> Source:
+def _restore_source(source: Source, recorded: Mapping[str, Any]) -> Source:
     """The data with which a run began, split and preprocessed as it was then; a ValueError for other data."""
     if "validation" in recorded:
         source = source.with_validation(**recorded["validation"])

@@ -55,12 +55,12 @@ def assign(
 
 
 def _refuse(model: "keras.Model", source: str, problems: Mapping[str, list[str]]) -> None:
-    found = "; ".join(f"{kind}: {_shortened(names)}" for kind, names in problems.items() if names)
+    found = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in problems.items() if names)
     if found:
         raise ValueError(f"Expected weights of {model.name}. Received: {source!r}, {found}")
 
 
-def _shortened(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 

@@ -85,7 +85,7 @@ def read_card(path: Path) -> Card:
     return Card(**{**figures, **lists})
 
 
-def new_pair(folder: Path, network: str, weights: str, overwrite: bool) -> tuple[Path, Path]:
+def choose_paths(folder: Path, network: str, weights: str, overwrite: bool) -> tuple[Path, Path]:
     """The paths of the weights of a network and of their card.
 
     Raises:

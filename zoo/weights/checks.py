@@ -23,7 +23,7 @@ def refuse_bomb(what: str, promised: int, held: int) -> None:
         raise ValueError(f"{what} promises {promised:,} bytes and holds {held:,}")
 
 
-def refuse_zip(path: Path) -> None:
+def refuse_zip_bomb(path: Path) -> None:
     """Raises a ValueError if a zip declares far more bytes than the file has; other files pass."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -35,7 +35,7 @@ class Bomb(ValueError):
 
 
 @contextmanager
-def variables_of(held: int, others: int = 0) -> Iterator[None]:
+def limit_variables(held: int, others: int = 0) -> Iterator[None]:
     """Refuses a network that is built inside if it would need far more memory than its file holds.
 
     Args:
@@ -51,7 +51,7 @@ def variables_of(held: int, others: int = 0) -> Iterator[None]:
     most = MOST_MADE * held + others + FREE
     refused: list[Exception] = []
 
-    def counted(self: Any, initializer: Any, shape: Any = None, *rest: Any, **named: Any) -> None:
+    def count_variable(self: Any, initializer: Any, shape: Any = None, *rest: Any, **named: Any) -> None:
         nonlocal made
         if threading.get_ident() == thread and isinstance(shape, (tuple, list)):
             made += 4 * math.prod(shape)
@@ -63,13 +63,13 @@ def variables_of(held: int, others: int = 0) -> Iterator[None]:
         make(self, initializer, shape, *rest, **named)
 
     try:
-        with _ONE_AT_A_TIME, patch.object(keras.Variable, "__init__", counted):
+        with _ONE_AT_A_TIME, patch.object(keras.Variable, "__init__", count_variable):
             yield
     except Exception as error:
         raise (refused or [error])[0] from None
 
 
-def member(archive: zipfile.ZipFile, name: str) -> bytes:
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """A member of an archive, if it is there and not far larger than what is stored."""
     if name not in archive.namelist():
         raise ValueError(f"it holds no {name}")
@@ -78,7 +78,7 @@ def member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def broken(path: Path, error: Exception) -> ValueError:
+def broken_file_error(path: Path, error: Exception) -> ValueError:
     """One sentence for whatever a broken file makes a library raise."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f"Expected a whole {path.suffix} file. Received: {str(path)!r}: {reason}")

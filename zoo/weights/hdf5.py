@@ -19,7 +19,7 @@ NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 KERNEL = ("kernel", "bias")
 
 
-def promised(group: Any, seen: set[int] | None = None) -> int:
+def declared_bytes(group: Any, seen: set[int] | None = None) -> int:
     """The bytes of all arrays below a group, without reading them.
 
     Raises:
@@ -27,10 +27,12 @@ def promised(group: Any, seen: set[int] | None = None) -> int:
     """
     seen = set() if seen is None else seen
     children = [(key, _child(group, key, seen)) for key in _keys(group)]
-    return sum(promised(child, seen) if isinstance(child, h5py.Group) else _size(key, child) for key, child in children)
+    return sum(
+        declared_bytes(child, seen) if isinstance(child, h5py.Group) else _size(key, child) for key, child in children
+    )
 
 
-def layers(root: Any, held: int) -> dict[str, np.ndarray]:
+def read_layers(root: Any, held: int) -> dict[str, np.ndarray]:
     """The arrays of the layers, leaving the optimizer's.
 
     Args:
@@ -42,11 +44,11 @@ def layers(root: Any, held: int) -> dict[str, np.ndarray]:
     """
     seen: set[int] = set()
     if "layers" in _keys(root):
-        found = list(_numbered(_child(root, "layers", seen), (), seen))
+        found = list(_walk_keras3(_child(root, "layers", seen), (), seen))
     else:
         # A whole network in the older form keeps its weights in a group of their own.
         top = _child(root, "model_weights", seen) if "model_weights" in _keys(root) else root
-        found = list(_named(top, "", "", seen))
+        found = list(_walk_legacy(top, "", "", seen))
     if not found:
         raise ValueError("it holds no layers with weights")
     datasets: dict[str, Any] = {}
@@ -58,7 +60,7 @@ def layers(root: Any, held: int) -> dict[str, np.ndarray]:
     return {name: _array(dataset) for name, dataset in datasets.items()}
 
 
-def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk_keras3(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Keras 3: a group for each layer under its class or attribute, groups of containers between."""
     for key in _keys(group):
         child = _child(group, key, seen)
@@ -69,7 +71,7 @@ def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tu
             name = held.attrs.get("name") if held is not None else None
             if name is None and held is not None and len(held):
                 raise ValueError(f"it holds no name for {child.name}: save it again with a newer Keras")
-            yield from _numbered(child, names if name is None else (*names, str(name)), seen)
+            yield from _walk_keras3(child, names if name is None else (*names, str(name)), seen)
             continue
         kinds = NORM if len(child) == len(NORM) else KERNEL
         for place, index in enumerate(sorted(_keys(child))):
@@ -77,7 +79,7 @@ def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tu
             yield "/".join((*names, kind)), _child(child, index, seen)
 
 
-def _named(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk_legacy(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """The older form: the names of layers may hold slashes, those of weights mostly begin with the layer's."""
     for key in _keys(group):
         child = _child(group, key, seen)
@@ -87,7 +89,7 @@ def _named(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[
             yield (inner if inner.startswith(f"{layer}/") else f"{layer}/{key.partition(':')[0]}"), child
         else:
             is_layer = any(name.startswith("weight_names") for name in child.attrs)
-            yield from _named(child, below, below if is_layer else layer, seen)
+            yield from _walk_legacy(child, below, below if is_layer else layer, seen)
 
 
 def _keys(group: Any) -> list[str]:

@@ -59,7 +59,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     """
     if isinstance(name_or_path, str) and name_or_path in MODELS:
         name = name_or_path
-        return build(name, **arguments) if weights is None else _with_weights(name, weights, arguments)
+        return build(name, **arguments) if weights is None else _build_with_weights(name, weights, arguments)
     if isinstance(name_or_path, Path) and (weights is not None or arguments):
         raise ValueError(
             "Expected the name of a network, as text, where there are weights or arguments. "
@@ -112,15 +112,15 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
     from .naming import naming_for
     from .readers import read
 
-    arrays = read(_model_of_run(Path(weights)))
+    arrays = read(_resolve_run(Path(weights)))
     naming = naming_for(arrays, [variable.path for variable in model.weights])
     assign(model, naming, arrays, str(weights), head)
 
 
-def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
-    from .archive import input_shape
+def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
+    from .archive import read_input_shape
     from .assignment import assign
-    from .checks import Bomb, broken, variables_of
+    from .checks import Bomb, broken_file_error, limit_variables
     from .naming import FAMILIES, naming_for
     from .readers import read
 
@@ -133,16 +133,16 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
     defaults |= published.arguments if published else {}
     if "input_shape" in defaults:
         defaults["input_shape"] = in_present_order(defaults["input_shape"])
-    if path.suffix == ".keras" and (shape := input_shape(path)):
+    if path.suffix == ".keras" and (shape := read_input_shape(path)):
         defaults["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
     # The file determines the size of the images, and so how many weights a perceptron has.
     held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
     try:
-        with variables_of(held, others + 4 * WIDEST * (wanted or 0)):
+        with limit_variables(held, others + 4 * WIDEST * (wanted or 0)):
             model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
     except Bomb as error:
-        raise broken(path, error) from None
+        raise broken_file_error(path, error) from None
     # A head for other classes is a new one.
     assign(model, naming, arrays, str(weights), head=wanted in (None, theirs))
     return model
@@ -150,7 +150,7 @@ def _with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> 
 
 def _network_file(name_or_path: str | Path) -> Path:
     """The .keras file of a trained network."""
-    path = _model_of_run(Path(name_or_path))
+    path = _resolve_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
             raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
@@ -160,13 +160,13 @@ def _network_file(name_or_path: str | Path) -> Path:
 
 def _weights_file(name: str, weights: str | Path) -> Path:
     """The file of weights that are given by path."""
-    path = _model_of_run(Path(weights))
+    path = _resolve_run(Path(weights))
     if not path.suffix and not path.exists():
         raise _unknown_weights(name, weights)
     return path
 
 
-def _model_of_run(path: Path) -> Path:
+def _resolve_run(path: Path) -> Path:
     """The network's file, if the path is the folder of a run."""
     if not (path / "run.json").is_file():
         return path

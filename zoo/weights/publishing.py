@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Preprocessing, Source
 from ..networks.catalogue import MODELS
 from ..training.command import command
-from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, data_for
+from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, resolve_data
 from ..training.learner import precision
 from ..training.runs import Run, open_complete_run
-from .cards import FIRST, Card, new_pair
+from .cards import FIRST, Card, choose_paths
 from .loading import load
 
 # What a card may say of data that the project knows.
@@ -74,7 +74,7 @@ def publish(
     >>> zoo.publish("runs/highway", "digits", "weights")  # doctest: +SKIP
     """
     opened, folder = open_complete_run(run), Path(out)
-    file, written = new_pair(folder, opened.recipe.network, weights, overwrite)
+    file, written = choose_paths(folder, opened.recipe.network, weights, overwrite)
     exported = opened.path / "export" if artifact is None else Path(artifact)
     if not (exported / "model.onnx").is_file():
         raise ValueError(
@@ -82,7 +82,7 @@ def publish(
             f"Received: no model.onnx in {str(exported)!r}"
         )
     recipe = opened.recipe
-    source, preprocessing = data_for(opened, data)
+    source, preprocessing = resolve_data(opened, data)
     model = load(opened.path)
     test = accuracy_and_loss(model, source, preprocessing)
     if abs(test["accuracy"] - opened.results["test_accuracy"]) > SAME:
@@ -95,7 +95,7 @@ def publish(
         with precision("float32"):
             model = load(recipe.network, opened.path, **recipe.arguments)
         test = accuracy_and_loss(model, source, preprocessing)
-    onnx = _under_onnxruntime(exported, source)
+    onnx = _measure_onnx(exported, source)
     if abs(onnx["accuracy"] - test["accuracy"]) > SAME:
         raise PublishingError(
             f"Expected the same test accuracy under onnxruntime to 0.01 points, {test['accuracy']:.4%}. "
@@ -113,15 +113,15 @@ def publish(
     }
     folder.mkdir(parents=True, exist_ok=True)
     # Existing weights and their card stay until the new ones are complete.
-    with replacing(file) as beside:
-        # Keras takes the format from the whole suffix, which `replacing` keeps.
+    with replace_file(file) as beside:
+        # Keras takes the format from the whole suffix, which `replace_file` keeps.
         model.save_weights(beside)
         if beside.stat().st_size > LARGEST:
             raise PublishingError(
                 f"Expected weights of at most {LARGEST / 1e6:.0f} MB. Received: {beside.stat().st_size / 1e6:.1f} MB"
             )
         card = _card(opened, source, weights, file.name, hashlib.sha256(beside.read_bytes()).hexdigest(), figures)
-        with replacing(written) as card_beside:
+        with replace_file(written) as card_beside:
             card_beside.write_text(card.text())
     return card
 
@@ -158,7 +158,7 @@ def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figure
     )
 
 
-def _under_onnxruntime(artifact: Path, source: Source) -> Mapping[str, float]:
+def _measure_onnx(artifact: Path, source: Source) -> Mapping[str, float]:
     """Accuracy of an artifact on the test images, and the largest difference from Keras that its export has found."""
     import onnxruntime
 

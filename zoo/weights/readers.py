@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import broken, member, refuse_bomb, refuse_zip
+from .checks import broken_file_error, read_member, refuse_bomb, refuse_zip_bomb
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Arrays:
     except MissingReader:
         raise
     except Exception as error:  # whatever a broken file makes its library raise
-        raise broken(path, error) from error
+        raise broken_file_error(path, error) from error
 
 
 def check_file(path: Path) -> Callable[[Path], Arrays]:
@@ -73,7 +73,7 @@ def _torch(path: Path) -> Arrays:
     import pickle
     import warnings
 
-    refuse_zip(path)
+    refuse_zip_bomb(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to those who wrote the file
         try:
@@ -117,7 +117,7 @@ def _torch_names(arrays: Arrays) -> Arrays:
 
 def _keras_archive(path: Path) -> Arrays:
     with zipfile.ZipFile(path) as archive:
-        return _layers(io.BytesIO(member(archive, "model.weights.h5")), path)
+        return _layers(io.BytesIO(read_member(archive, "model.weights.h5")), path)
 
 
 def _keras_hdf5(path: Path) -> Arrays:
@@ -127,10 +127,10 @@ def _keras_hdf5(path: Path) -> Arrays:
 def _layers(file: Path | io.BytesIO, path: Path) -> Arrays:
     import h5py
 
-    from .hdf5 import layers
+    from .hdf5 import read_layers
 
     with h5py.File(file, "r") as root:
-        return layers(root, path.stat().st_size)
+        return read_layers(root, path.stat().st_size)
 
 
 READERS: dict[str, Callable[[Path], Arrays]] = {

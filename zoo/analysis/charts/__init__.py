@@ -9,7 +9,7 @@ from ._comparison import by_depth, comparison
 from ._connections import feature_reuse, lesion, survival
 from ._gates import class_gates, gates
 from ._gradients import gradient_flow, gradient_history, vanishing_product
-from ._theme import svg, themed
+from ._theme import svg, use_page_theme
 
 __all__ = [
     "COLOURS",
@@ -28,6 +28,6 @@ __all__ = [
     "save",
     "survival",
     "svg",
-    "themed",
+    "use_page_theme",
     "vanishing_product",
 ]

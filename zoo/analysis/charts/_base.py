@@ -5,7 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from ..._files import replacing
+from ..._files import replace_file
 
 # Okabe and Ito's colours, which can be told apart with any kind of sight; and markers, for print without colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -24,24 +24,24 @@ def save(figure: Any, path: Path) -> None:
     import matplotlib
 
     check_format(path)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}), replacing(path) as beside:
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}), replace_file(path) as beside:
         dated = {"Date": None} if path.suffix == ".svg" else {}
         figure.savefig(beside, dpi=160, metadata=dated)
 
 
-def axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> tuple[Any, Any]:
+def make_axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> tuple[Any, Any]:
     """An empty figure and its axes, with a title and the names of what is drawn."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     found = figure.add_subplot()
-    labelled(found, title, x, y)
+    label_axes(found, title, x, y)
     for side in ("top", "right"):
         found.spines[side].set_visible(False)
     return figure, found
 
 
-def labelled(target: Any, title: str, x: str, y: str) -> None:
+def label_axes(target: Any, title: str, x: str, y: str) -> None:
     """Names what is drawn on axes."""
     target.set_title(title, fontsize=11)
     target.set_xlabel(x)
@@ -49,7 +49,7 @@ def labelled(target: Any, title: str, x: str, y: str) -> None:
     target.grid(alpha=0.25)
 
 
-def lines(target: Any, series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
+def draw_lines(target: Any, series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
     """Draws named lines, and a legend."""
     for (name, x, y), colour, marker in zip(series, cycle(COLOURS), cycle(MARKERS), strict=False):
         step = max(1, len(x) // 15)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._base import COLOURS, axes, labelled, lines
+from ._base import COLOURS, draw_lines, label_axes, make_axes
 
 
 def comparison(rows: Iterable[dict[str, Any]]) -> Any:
@@ -22,7 +22,7 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for place, (title, column, factor, unit) in enumerate(panels, 1):
         target: Any = figure.add_subplot(1, len(panels), place)
-        labelled(target, title, "epoch", unit)
+        label_axes(target, title, "epoch", unit)
         series = []
         for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
             by_epoch: dict[int, list[float]] = {}
@@ -34,7 +34,7 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
             if len(by_epoch[epochs[0]]) > 1:
                 least, most = ([end(by_epoch[epoch]) for epoch in epochs] for end in (min, max))
                 target.fill_between(epochs, least, most, color=colour, alpha=0.18, linewidth=0)
-        lines(target, series)
+        draw_lines(target, series)
         target.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
@@ -43,10 +43,10 @@ def by_depth(errors: Iterable[Any]) -> Any:
     """The training error against the depth: a line for the mean over the seeds, a band from the least to the greatest.
 
     Args:
-        errors: What `comparison.by_depth` gave.
+        errors: What `comparison.errors_by_depth` gave.
     """
     errors = list(errors)
-    figure, target = axes("Error on the training images", "depth, in layers of weights", "error, %")
+    figure, target = make_axes("Error on the training images", "depth, in layers of weights", "error, %")
     series = []
     for network, colour in zip(dict.fromkeys(one.network for one in errors), cycle(COLOURS), strict=False):
         found: dict[int, list[float]] = {}
@@ -57,7 +57,7 @@ def by_depth(errors: Iterable[Any]) -> Any:
         series.append((network, depths, [float(np.mean(found[depth])) for depth in depths]))
         least, most = ([end(found[depth]) for depth in depths] for end in (min, max))
         target.fill_between(depths, least, most, color=colour, alpha=0.18, linewidth=0)
-    lines(target, series)
+    draw_lines(target, series)
     target.set_ylim(bottom=0)
     target.xaxis.get_major_locator().set_params(integer=True)
     return figure

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ._base import COLOURS, axes, lines
+from ._base import COLOURS, draw_lines, make_axes
 
 
 def lesion(lesions: Iterable[Any]) -> Any:
     """The test accuracy of a network without one layer, by layer; the whole network as a line."""
     whole, *without = lesions
-    figure, target = axes(
+    figure, target = make_axes(
         f"{whole.network} when one layer only carries", "layer or block, from the image to the logits", "accuracy, %"
     )
     places = [one.place for one in without]
@@ -32,7 +32,9 @@ def lesion(lesions: Iterable[Any]) -> Any:
 
 def survival(blocks: Iterable[Any]) -> Any:
     """The survival probability of each block, of one network or several."""
-    figure, target = axes("Survival of the blocks in training", "block, from the image to the logits", "probability")
+    figure, target = make_axes(
+        "Survival of the blocks in training", "block, from the image to the logits", "probability"
+    )
     by_network: dict[str, list[Any]] = {}
     for block in blocks:
         by_network.setdefault(block.network, []).append(block)
@@ -41,7 +43,7 @@ def survival(blocks: Iterable[Any]) -> Any:
         running = sum(block.probability for block in of_it)
         name = f"{network}: {running:.3g} of {len(of_it)} blocks run on average"
         series.append((name, [block.place for block in of_it], [block.probability for block in of_it]))
-    lines(target, series)
+    draw_lines(target, series)
     target.legend(frameon=False, loc="lower left")
     target.set_ylim(0, 1.05)
     target.xaxis.get_major_locator().set_params(integer=True)

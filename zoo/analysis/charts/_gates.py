@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ._base import COLOURS, labelled
+from ._base import COLOURS, label_axes
 
 # More panels than that are not readable.
 CLASSES = 10
@@ -101,7 +101,7 @@ def _heat(
 
 
 def _scatter(target: Any, figure: Any, biases: np.ndarray, transform: np.ndarray) -> None:
-    labelled(target, "", "transform gate bias", "mean T(x)")
+    label_axes(target, "", "transform gate bias", "mean T(x)")
     target.set_title("biases against activity", fontsize=10)
     depth = np.broadcast_to(np.arange(1, len(biases) + 1)[:, None], biases.shape)
     there = ~np.isnan(biases)

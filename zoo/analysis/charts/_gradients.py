@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ._base import axes, lines
+from ._base import draw_lines, make_axes
 
 
 def gradient_flow(norms: Iterable[Any]) -> Any:
     """The norms of each network's gradient from its first layer to its last, at the last step of each."""
     from ..gradients import by_network
 
-    figure, target = axes(
+    figure, target = make_axes(
         "How far the gradient reaches", "layer or block, from the image to the logits", "norm of the gradient"
     )
     target.set_yscale("log")
@@ -20,7 +20,7 @@ def gradient_flow(norms: Iterable[Any]) -> Any:
         final = [point for point in points if point.step == last]
         name = network if last == 0 else f"{network}, step {last:,}"
         series.append((name, [point.place for point in final], [point.norm for point in final]))
-    lines(target, series)
+    draw_lines(target, series)
     target.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
@@ -29,13 +29,13 @@ def gradient_history(norms: Iterable[Any]) -> Any:
     """The norms of one training by step: at the first layer, in the middle and at the last."""
     norms = list(norms)
     last = max(norm.place for norm in norms)
-    figure, target = axes("The gradient during the training", "step", "norm of the gradient")
+    figure, target = make_axes("The gradient during the training", "step", "norm of the gradient")
     target.set_yscale("log")
     series: list[tuple[str, list[float], list[float]]] = []
     for place in dict.fromkeys((1, (1 + last) // 2, last)):
         points = [norm for norm in norms if norm.place == place]
         series.append((points[0].layer, [point.step for point in points], [point.norm for point in points]))
-    lines(target, series)
+    draw_lines(target, series)
     return figure
 
 
@@ -44,7 +44,7 @@ def vanishing_product(products: Iterable[Any]) -> Any:
     products = list(products)
     names = dict.fromkeys(product.connection for product in products)
     deepest = max(product.layers for product in products)
-    figure, target = axes(
+    figure, target = make_axes(
         f"What is left of a gradient of 1 after {deepest} layers", "layers that it has come through", "gradient"
     )
     target.set_yscale("log")
@@ -56,7 +56,7 @@ def vanishing_product(products: Iterable[Any]) -> Any:
         end = points[-1]
         note = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
         target.annotate(f"{end.gradient:.3g}", (end.layers, end.gradient), **note)
-    lines(target, series)
+    draw_lines(target, series)
     target.set_xlim(0, deepest * 1.15)
     target.xaxis.get_major_locator().set_params(integer=True)
     return figure

@@ -17,7 +17,7 @@ VARIABLES = {INK: "var(--ink)"} | {
 
 
 @contextmanager
-def themed() -> Iterator[None]:
+def use_page_theme() -> Iterator[None]:
     """Inside it, figures are made for `svg`: without a background, text and axes in the page's colour."""
     import matplotlib
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._files import replacing
+from ..._files import replace_file
 from ...data import Preprocessing, Source
-from ...training.command import command, without_others_figures
+from ...training.command import clear_inherited_figures, command
 from ...training.runs import Run, open_run
 from ._answers import confusions, mistakes
 from ._artifact import parity, speed
@@ -57,18 +57,18 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     import keras
 
     from ...analysis.gating import highway_layers, measure
-    from ...training.evaluation import data_for, evaluation_batches
+    from ...training.evaluation import evaluation_batches, resolve_data
     from ...training.learner import jit_compile
     from ...weights.loading import load
 
     opened = open_run(run)
     if "test_accuracy" not in opened.results:
         raise ValueError(f"Expected a run that was completed. Received: {str(opened.path)!r}, which is {opened.status}")
-    source, preprocessing = data_for(opened, data)
+    source, preprocessing = resolve_data(opened, data)
     model = load(opened.path) if model is None else model
-    judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(jit_compile=jit_compile())
-    logits = judge.predict(evaluation_batches(source, preprocessing), verbose=0)
+    predictor = keras.Model(model.inputs, model.outputs)
+    predictor.compile(jit_compile=jit_compile())
+    logits = predictor.predict(evaluation_batches(source, preprocessing), verbose=0)
     gates = measure(model, source, preprocessing) if highway_layers(model) else None
     return write_page(opened, logits, source, _norms(opened, model, source, preprocessing), gates)
 
@@ -96,7 +96,7 @@ def write_page(
             f"Expected logits of shape {(len(source.test_images), source.classes)}. Received: {logits.shape}"
         )
     rows = _history(run.path / "history.csv")
-    recipe = without_others_figures(run.recipe)
+    recipe = clear_inherited_figures(run.recipe)
     page = Template(files(__package__).joinpath("page.html").read_text()).substitute(
         title=html.escape(f"{recipe.network} on {source.name}"),
         summary=_summary(run, recipe.paper),
@@ -113,7 +113,7 @@ def write_page(
         origin=record({"data": source.name} | {name: run.record[name] for name in _origin(run.record)}),
     )
     path = run.path / "report.html"
-    with replacing(path) as beside:
+    with replace_file(path) as beside:
         beside.write_text(page)
     return path
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ...analysis import charts
-from ...analysis.charts._base import axes
+from ...analysis.charts._base import make_axes
 
 
 def curves(rows: list[dict[str, float]]) -> str:
@@ -16,9 +16,9 @@ def curves(rows: list[dict[str, float]]) -> str:
         ("learning rate", {"": "learning_rate"}, 1),
     )
     drawn = []
-    with charts.themed():
+    with charts.use_page_theme():
         for title, lines, factor in panels:
-            figure, target = axes(title, "epoch", "", size=(4.2, 2.8))
+            figure, target = make_axes(title, "epoch", "", size=(4.2, 2.8))
             for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
                 values = [factor * row[column] for row in rows]
                 target.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
@@ -27,9 +27,9 @@ def curves(rows: list[dict[str, float]]) -> str:
                 target.legend(frameon=False)
             last = ", ".join(f"{label or title} {factor * rows[-1][column]:.4g}" for label, column in lines.items())
             drawn.append(charts.svg(figure, f"{title} by epoch; at the end: {last}"))
-    return side_by_side(drawn)
+    return arrange_charts(drawn)
 
 
-def side_by_side(drawings: list[Any]) -> str:
+def arrange_charts(drawings: list[Any]) -> str:
     """Small charts in as many columns as there is room for."""
     return f"<div class='charts'>{''.join(drawings)}</div>"

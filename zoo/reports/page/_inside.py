@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...analysis import charts
-from ._curves import side_by_side
+from ._curves import arrange_charts
 
 if TYPE_CHECKING:
     from ...analysis.gating import Gates
@@ -21,14 +21,14 @@ def gradients(norms: "Sequence[Norm]") -> str:
     by_step = [norm._replace(network=f"step {norm.step:,}", step=0) for norm in norms if norm.step in shown]
     first, last = ([norm for norm in norms if norm.step == steps[-1]][place] for place in (0, -1))
     told = f"at the end {first.norm:.2e} at the first layer and {last.norm:.2e} at the last"
-    with charts.themed():
+    with charts.use_page_theme():
         drawn = [charts.svg(charts.gradient_flow(by_step), f"Norm of the gradient at each layer; {told}")]
         if len(steps) > 1:
             figure = charts.gradient_history(norms)
             drawn.append(
                 charts.svg(figure, "Norm of the gradient by step, at the first layer, the middle and the last")
             )
-    return side_by_side(drawn)
+    return arrange_charts(drawn)
 
 
 def gates(found: "Gates") -> str:
@@ -38,7 +38,7 @@ def gates(found: "Gates") -> str:
         for name in ("transform", "carry")
     )
     told = f"Gates of {len(found.layers)} layers; on average T is {transform:.2f} and C is {carry:.2f}"
-    with charts.themed():
+    with charts.use_page_theme():
         whole = charts.svg(charts.gates(found), told)
         classes = charts.svg(charts.class_gates(found), "Mean transform gates of each class, less those of all images")
     return f"<div class='wide'>{whole}</div><div class='wide'>{classes}</div>"
