@@ -136,7 +136,7 @@ DRAWS = (
 from keras_skip import StochasticDepth
 
 keras.utils.set_random_seed(0)
-strategy = tf.distribute.MirroredStrategy(list(devices.places))
+strategy = tf.distribute.MirroredStrategy(list(devices.ids))
 with strategy.scope():
     inputs = keras.Input((3,))
     block = StochasticDepth(keras.layers.Dense(3, kernel_initializer="ones"), 0.5)

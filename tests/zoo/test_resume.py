@@ -151,7 +151,7 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
         train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
     digits = zoo.load_source("digits")
     other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
-    with pytest.raises(ValueError, match="Expected the data with which the run began"):
+    with pytest.raises(ValueError, match="Expected the data that the run began with"):
         zoo.resume(tmp_path / "run", other)
     from zoo.devices.environment import environment, restore_environment
 

@@ -58,7 +58,7 @@ def test_the_data_are_read_and_split_as_they_were():
     wanted = {"image_size": "48x64", "on_bad_image": "skip", "validation": 0.1, "gradients": 200, "data": "/my/photos"}
     assert {name: given[name] for name in wanted} == wanted
     assert (given["device"], given["devices"]) == ("gpu", 2)
-    assert parsed(command(record, places=False))["data"] == "photos"
+    assert parsed(command(record, full_paths=False))["data"] == "photos"
     square = record | {"source": {"options": {"image_size": [8, 8], "on_bad_image": "error"}}, "devices": {"count": 1}}
     assert command(square) == "keras-skip train resnet20_digits --data /my/photos --image-size 8"
 

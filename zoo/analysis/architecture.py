@@ -158,8 +158,8 @@ def draw(network: "str | Path | Run | keras.Model", path: str | Path, **argument
     if isinstance(network, keras.Model):
         model = network
     else:
-        place = network.path if isinstance(network, Run) else network
-        model = load(place, **arguments)
+        source = network.path if isinstance(network, Run) else network
+        model = load(source, **arguments)
     stages = network_stages(model)
     figure = charts.architecture(model.name, tuple(model.input_shape[1:]), stages)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def _name(layers: list[keras.layers.Layer]) -> str:
     """ "stage2", "stem", or "block1 to block10"."""
     if layers[0].name.startswith("stage"):
         return _prefix(_STAGE, layers[0])
-    first, last = (_prefix(_UNIT, layers[place]) for place in (0, -1))
+    first, last = (_prefix(_UNIT, layers[index]) for index in (0, -1))
     return first if first == last else f"{first} to {last}"
 
 

@@ -130,17 +130,17 @@ def measure(
     counts = np.zeros(source.classes)
     sums: list[np.ndarray] = []
     kept: list[np.ndarray] = []
-    for place in range(batches.batches_per_epoch):
-        inputs, one_hot = batches.batch(0, place)
+    for index in range(batches.batches_per_epoch):
+        inputs, one_hot = batches.batch(0, index)
         values = [np.asarray(value, "float64") for value in watched.predict_on_batch(inputs)]
         counts += one_hot.sum(axis=0)
         by_class = [one_hot.T @ value for value in values]
         sums = [total + new for total, new in zip(sums, by_class, strict=True)] if sums else by_class
-        if place == example // EVALUATION_BATCH:
+        if index == example // EVALUATION_BATCH:
             kept = [value[example % EVALUATION_BATCH] for value in values]
     layers = []
-    for place, block in enumerate(blocks):
-        transform, carry, _ = sums[3 * place : 3 * place + 3]
+    for index, block in enumerate(blocks):
+        transform, carry, _ = sums[3 * index : 3 * index + 3]
         with np.errstate(invalid="ignore"):
             by_class_transform, by_class_carry = (total / counts[:, None] for total in (transform, carry))
         carry_bias = None if block.carry_gate is None else ops.convert_to_numpy(block.carry_gate.bias)
@@ -153,7 +153,7 @@ def measure(
                 carry.sum(axis=0) / counts.sum(),
                 by_class_transform,
                 by_class_carry,
-                *kept[3 * place : 3 * place + 3],
+                *kept[3 * index : 3 * index + 3],
             )
         )
     return Gates(model.name, source.class_names, tuple(layers), source.class_names[labels[example]])
@@ -161,9 +161,9 @@ def measure(
 
 def rows(found: Gates) -> Iterator[GateRow]:
     """A row for each unit of each layer, and for each thing that is known of it."""
-    for place, layer in enumerate(found.layers, 1):
+    for index, layer in enumerate(found.layers, 1):
         for unit in range(len(layer.transform)):
-            key = (place, layer.layer, unit)
+            key = (index, layer.layer, unit)
             carry_bias = None if layer.carry_bias is None else float(layer.carry_bias[unit])
             yield GateRow(*key, "bias", float(layer.transform_bias[unit]), carry_bias)
             yield GateRow(*key, "mean", float(layer.transform[unit]), float(layer.carry[unit]))
@@ -190,5 +190,5 @@ class _Means(keras.Operation):
 
     def call(self, x: Any, y: Any) -> list[Any]:
         axis = 1 if self.block.data_format == "channels_first" else len(y.shape) - 1
-        places = [other for other in range(1, len(y.shape)) if other != axis]
-        return [ops.mean(value, axis=places) if places else value for value in (*self.block.gates(x), y)]
+        axes = [other for other in range(1, len(y.shape)) if other != axis]
+        return [ops.mean(value, axis=axes) if axes else value for value in (*self.block.gates(x), y)]

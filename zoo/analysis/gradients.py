@@ -84,7 +84,7 @@ class GradientProbe:
             if kind == "kernel":
                 layer = "/".join(blocks) or variable.path.split("/")[0]
                 squares[layer] = squares.get(layer, 0.0) + float(ops.convert_to_numpy(norm)) ** 2  # in float64
-        return [Norm(self.name, step, place, layer, squares[layer] ** 0.5) for place, layer in enumerate(squares, 1)]
+        return [Norm(self.name, step, index, layer, squares[layer] ** 0.5) for index, layer in enumerate(squares, 1)]
 
 
 class GradientFlow(keras.callbacks.Callback):
@@ -213,7 +213,7 @@ class _Norms(keras.optimizers.Optimizer):
         if not self.built:
             super().build(variables)
             self.norms = [
-                self.add_variable((), dtype="float32", name=f"norm{place}") for place in range(len(variables))
+                self.add_variable((), dtype="float32", name=f"norm{index}") for index in range(len(variables))
             ]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:

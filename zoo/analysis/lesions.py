@@ -80,9 +80,9 @@ def lesion(
         raise ValueError(f"Expected a network of highway layers or residual blocks. Received: {model.name}")
     measure = make_evaluator(model, source, preprocessing, limit=examples)
     found = [Lesion(model.name, 0, "", **measure())]
-    for place, block in enumerate(blocks, 1):
+    for index, block in enumerate(blocks, 1):
         with force_carry(block):
-            found.append(Lesion(model.name, place, block.name, **measure()))
+            found.append(Lesion(model.name, index, block.name, **measure()))
     return found
 
 

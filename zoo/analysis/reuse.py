@@ -53,11 +53,11 @@ def feature_reuse(model: keras.Model) -> list[Reuse]:
         Huang et al., Densely Connected Convolutional Networks, 2017, https://arxiv.org/abs/1608.06993
     """
     found = []
-    for place, block in enumerate(model.layers):
+    for index, block in enumerate(model.layers):
         if not isinstance(block, DenseBlock):
             continue
         kernels = {f"layer{n}": getattr(block, f"layer{n}").conv1.kernel for n in range(1, block.num_layers + 1)}
-        kernels |= _next_kernel(model.layers[place + 1 :])
+        kernels |= _next_kernel(model.layers[index + 1 :])
         for target, (name, variable) in enumerate(kernels.items(), 1):
             kernel = np.abs(ops.convert_to_numpy(variable))
             seen = min(target, block.num_layers + 1) - 1

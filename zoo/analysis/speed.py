@@ -87,10 +87,10 @@ def measure(
         times: list[list[float]] = [[], []]
         end = time.perf_counter() + SECONDS
         while len(times[0]) < LEAST_ROUNDS or time.perf_counter() < end:
-            for place in (0, 1) if len(times[0]) % 2 else (1, 0):
+            for index in (0, 1) if len(times[0]) % 2 else (1, 0):
                 start = time.perf_counter()
-                pair[place](batch)
-                times[place].append(1e3 * (time.perf_counter() - start))
+                pair[index](batch)
+                times[index].append(1e3 * (time.perf_counter() - start))
         found.append(Speed(size, median(times[0]), median(times[1]), len(times[0])))
     return found
 

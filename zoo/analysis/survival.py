@@ -41,7 +41,7 @@ def survival_profile(model: keras.Model) -> list[Survival]:
         Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
     """
     found = [
-        Survival(model.name, place, name, probability) for place, (name, probability) in enumerate(_blocks(model), 1)
+        Survival(model.name, index, name, probability) for index, (name, probability) in enumerate(_blocks(model), 1)
     ]
     if not found:
         raise ValueError(f"Expected a network of blocks with a survival probability. Received: {model.name}")
@@ -50,7 +50,7 @@ def survival_profile(model: keras.Model) -> list[Survival]:
 
 def _blocks(model: keras.Model) -> Iterator[tuple[str, float]]:
     for layer in model.layers:
-        for place in range(1, getattr(layer, "num_layers", 0) + 1):
-            yield f"{layer.name}/layer{place}", getattr(layer, f"layer{place}").survival_prob
+        for index in range(1, getattr(layer, "num_layers", 0) + 1):
+            yield f"{layer.name}/layer{index}", getattr(layer, f"layer{index}").survival_prob
         if hasattr(layer, "survival_prob") and not hasattr(layer, "num_layers"):
             yield layer.name, layer.survival_prob

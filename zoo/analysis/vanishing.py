@@ -57,7 +57,7 @@ def vanishing_product(derivative: float = 0.8, layers: int = 20, transform_bias:
         "highway: T h' + (1 - T)": transform * derivative + 1 - transform,
     }
     return [
-        Product(f"{name} = {factor:.3g}", place, gradient)
+        Product(f"{name} = {factor:.3g}", layer, gradient)
         for name, factor in factors.items()
-        for place, gradient in enumerate(accumulate(repeat(factor, layers), mul, initial=1.0))
+        for layer, gradient in enumerate(accumulate(repeat(factor, layers), mul, initial=1.0))
     ]

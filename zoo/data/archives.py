@@ -98,21 +98,21 @@ def _hidden(name: str) -> bool:
 def _read_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     found = [(name, item, item.is_dir()) for name, item in _walk(path)]
     chosen = [row for row in found if row[2] or wanted(row[0])]
-    for place, (name, item, is_folder) in enumerate(chosen, 1):
+    for index, (name, item, is_folder) in enumerate(chosen, 1):
         size = -1 if is_folder else item.stat().st_size
-        yield Entry(name, None if is_folder or size > LARGEST else item, size, place, len(chosen))
+        yield Entry(name, None if is_folder or size > LARGEST else item, size, index, len(chosen))
 
 
 def _read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        for place, member in enumerate(members, 1):
+        for index, member in enumerate(members, 1):
             name = _check_member_name(path, member.filename)
             if _hidden(name) or not (member.is_dir() or wanted(name)):
                 continue
             small = not member.is_dir() and member.file_size <= LARGEST
             size = -1 if member.is_dir() else member.file_size
-            yield Entry(name, archive.read(member) if small else None, size, place, len(members))
+            yield Entry(name, archive.read(member) if small else None, size, index, len(members))
 
 
 def _read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:

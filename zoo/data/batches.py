@@ -127,30 +127,30 @@ class Batches(keras.utils.PyDataset):
         count, (rank, ranks) = len(chosen), self.shard
         mixes = self.seed is not None and self.augmentation.mixes
         # An image is mixed with the next one, the last one with the first: what is shuffled needs no further chance.
-        places = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
-        images, labels = self.images[chosen[places]], self.one_hot[self.labels[chosen[places]]]
+        indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
+        images, labels = self.images[chosen[indices]], self.one_hot[self.labels[chosen[indices]]]
         if self.seed is None:
             images = self.preprocessing(images)
         else:
             rng = np.random.default_rng((self.seed, epoch, 1, index))
-            images, labels = self._augment(images, labels, rng, count, places)
+            images, labels = self._augment(images, labels, rng, count, indices)
         return to_data_format(images), labels
 
     def _augment(
-        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         options = self.augmentation
         if options.pad:
-            images = crop(images, options.pad, options.pad_mode, rng, count, places)
+            images = crop(images, options.pad, options.pad_mode, rng, count, indices)
         if options.flip:
-            images = flip(images, rng, count, places)
+            images = flip(images, rng, count, indices)
         if options.rand_ops:
             strength = options.rand_magnitude
-            images = rand_augment(images, options.rand_ops, strength, rng, count, places, self.brightest)
+            images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
         images = self.preprocessing(images)
         if options.cutout:
-            images = cut_out(images, options.cutout, rng, count, places)
-        return mix(images, labels, options, rng, count, places) if options.mixes else (images, labels)
+            images = cut_out(images, options.cutout, rng, count, indices)
+        return mix(images, labels, options, rng, count, indices) if options.mixes else (images, labels)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         if self.seed is None:

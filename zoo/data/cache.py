@@ -154,8 +154,8 @@ def _move(beside: Path, target: Path) -> None:
 
 
 def write(folder: Path, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> None:
-    for part, (places, labels) in parts.items():
-        np.save(folder / f"{part}.npy", np.stack([places, labels]).astype("int64"))
+    for part, (indices, labels) in parts.items():
+        np.save(folder / f"{part}.npy", np.stack([indices, labels]).astype("int64"))
     (folder / "source.json").write_text(json.dumps({**about, "parts": list(parts)}, indent=2) + "\n")
 
 

@@ -213,8 +213,8 @@ def _source(
             stacklevel=4,
         )
     arrays = {}
-    for part, (places, labels) in parts.items():
-        arrays[f"{part}_images"], arrays[f"{part}_labels"] = select_rows(images, places), labels
+    for part, (indices, labels) in parts.items():
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = select_rows(images, indices), labels
     return Source(
         name=str(path),
         class_names=tuple(about["class_names"]),

@@ -54,10 +54,10 @@ def layout(
     for deep in range(depth + 1, depth + level + 2):
         _refuse_empty(where, names, folders, deep)
     class_names = _sorted(set(class_of))
-    number = {name: place for place, name in enumerate(class_names)}
+    number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number[name] for name in class_of])
-    order = np.array(sorted(range(len(names)), key=lambda place: names[place]))
-    parts = {part: order[[part_of[place] == part for place in order]] for part in dict.fromkeys(part_of)}
+    order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
+    parts = {part: order[[part_of[index] == part for index in order]] for part in dict.fromkeys(part_of)}
     if "train" not in parts and split:
         raise ValueError(f"Expected a folder train in {where!r}. Received: {', '.join(sorted(parts))} alone")
     if "test" not in parts and "validation" in parts:
@@ -69,7 +69,7 @@ def layout(
         (whole,) = parts.values()
         chosen = choose_stratified(labels[whole], test_fraction, split_seed, class_names)
         parts = {"train": whole[~chosen], "test": whole[chosen]}
-    return Layout(class_names, {part: (places, labels[places]) for part, places in parts.items()})
+    return Layout(class_names, {part: (indices, labels[indices]) for part, indices in parts.items()})
 
 
 def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
@@ -83,12 +83,12 @@ def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_name
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        places = rng.permutation(np.flatnonzero(labels == label))
-        if len(places) < 2:
+        indices = rng.permutation(np.flatnonzero(labels == label))
+        if len(indices) < 2:
             raise ValueError(
                 f"Expected at least two examples of each class to split. Received: one of {class_names[label]!r}"
             )
-        chosen[places[: min(max(round(fraction * len(places)), 1), len(places) - 1)]] = True
+        chosen[indices[: min(max(round(fraction * len(indices)), 1), len(indices) - 1)]] = True
     return chosen
 
 

@@ -29,9 +29,9 @@ def _map_images(change: Callable[[Image.Image, float], Image.Image]) -> Operatio
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         grey = images.shape[-1] == 1
         out = np.empty_like(images)
-        for place, (image, strength) in enumerate(zip(images, strengths.tolist(), strict=True)):
+        for index, (image, strength) in enumerate(zip(images, strengths.tolist(), strict=True)):
             changed = np.asarray(change(Image.fromarray(image[..., 0] if grey else image), strength))
-            out[place] = changed[..., None] if grey else changed
+            out[index] = changed[..., None] if grey else changed
         return out
 
     return operation
@@ -129,16 +129,16 @@ def rand_augment(
     magnitude: float,
     rng: np.random.Generator,
     count: int,
-    places: np.ndarray,
+    indices: np.ndarray,
     brightest: float = 255,
 ) -> np.ndarray:
     """The images, with pixels from 0 to `brightest`, after `ops` operations each; floats unless that is 255."""
     if brightest != 255:
         stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
-        changed = rand_augment(stretched, ops, magnitude, rng, count, places)
+        changed = rand_augment(stretched, ops, magnitude, rng, count, indices)
         return changed.astype("float32") * (brightest / 255)
-    chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, places]
-    strengths = rng.choice((-0.1, 0.1), (ops, count))[:, places] * magnitude
+    chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, indices]
+    strengths = rng.choice((-0.1, 0.1), (ops, count))[:, indices] * magnitude
     images = images.copy()
     for numbers, strength in zip(chosen, strengths, strict=True):
         for number, operation in enumerate(OPERATIONS.values()):

@@ -70,35 +70,35 @@ class Rows:
     Indexing the first axis gives an array in memory; so does NumPy when it is given one.
     """
 
-    def __init__(self, whole: np.ndarray, places: np.ndarray) -> None:
-        self.whole, self.places = whole, places
+    def __init__(self, whole: np.ndarray, indices: np.ndarray) -> None:
+        self.whole, self.indices = whole, indices
         self.dtype, self.ndim = whole.dtype, whole.ndim
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.places), *self.whole.shape[1:])
+        return (len(self.indices), *self.whole.shape[1:])
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         first, *rest = index if isinstance(index, tuple) else (index,)
         if first is ...:
             first, rest = slice(None), [..., *rest]
-        return self.whole[(self.places[first], *rest)]
+        return self.whole[(self.indices[first], *rest)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
-def select_rows(images: "np.ndarray | Rows", places: np.ndarray) -> np.ndarray:
+def select_rows(images: "np.ndarray | Rows", indices: np.ndarray) -> np.ndarray:
     """Some of the images: a view where they lie together, what `Rows` says where they are on disk, else a copy."""
     if isinstance(images, Rows):
-        return select_rows(images.whole, images.places[places])
-    if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
-        return images[places[0] : places[0] + len(places)]
+        return select_rows(images.whole, images.indices[indices])
+    if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return images[indices[0] : indices[0] + len(indices)]
     # For all that a data set needs, Rows is an array.
-    return Rows(images, places) if isinstance(images, np.memmap) else images[places]  # type: ignore[return-value]
+    return Rows(images, indices) if isinstance(images, np.memmap) else images[indices]  # type: ignore[return-value]
 
 
 def chunks(images: "np.ndarray | Rows") -> "Any":

@@ -82,6 +82,15 @@ SOURCES: dict[str, Callable[[], Source]] = {
 }
 
 
+# What the card of published weights says of the data.
+LICENCES = {
+    "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
+    "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
+    "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
+    "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
+}
+
+
 def load_source(
     name: str | Path | Source | Mapping[str, Any],
     *,

@@ -56,7 +56,7 @@ def distribute(shares: PaddedBatches) -> Any:
     shapes = [(None, *array.shape[1:]) for array in (images, labels, weights)]
 
     def fetch(index: Any) -> Any:
-        arrays = tf.numpy_function(lambda place: shares[int(place)], [index], types)
+        arrays = tf.numpy_function(lambda number: shares[int(number)], [index], types)
         return tuple(tf.ensure_shape(array, shape) for array, shape in zip(arrays, shapes, strict=True))
 
     options = tf.data.Options()

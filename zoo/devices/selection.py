@@ -40,7 +40,7 @@ class Devices:
 
     backend: str
     kind: str
-    places: tuple[str, ...]
+    ids: tuple[str, ...]
     names: tuple[str, ...]
     memory: tuple[int, ...]
     hosts: Hosts
@@ -49,7 +49,7 @@ class Devices:
     @property
     def count(self) -> int:
         """The devices of all processes together."""
-        return len(self.places) * self.hosts.count
+        return len(self.ids) * self.hosts.count
 
     def report(self) -> dict[str, Any]:
         """What a run's record keeps: plain data, with None for what is not known."""
@@ -157,14 +157,14 @@ def _on_tensorflow(device: str, count: int) -> Devices:
             tf.config.experimental.set_memory_growth(gpu, True)
     kind = "gpu" if gpus else "cpu"
     found = [logical.name for logical in tf.config.list_logical_devices(kind.upper())]
-    places = _first(found, count, kind)
+    ids = _first(found, count, kind)
     names, memory = _processor()
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:count]]
         names, memory = tuple(item.get("device_name", "GPU") for item in details), ()
     # With one device TensorFlow's own choice is the right one: the first GPU, or the CPU.
-    enter = tf.distribute.MirroredStrategy(list(places)).scope if count > 1 else nullcontext
-    return Devices("tensorflow", kind, places, names, memory, hosts, enter)
+    enter = tf.distribute.MirroredStrategy(list(ids)).scope if count > 1 else nullcontext
+    return Devices("tensorflow", kind, ids, names, memory, hosts, enter)
 
 
 def _on_jax(device: str, count: int) -> Devices:
@@ -179,21 +179,21 @@ def _on_jax(device: str, count: int) -> Devices:
     if device == "gpu" and kind != "gpu":
         raise _no_gpu(f"JAX {jax.__version__}", 'pip install ".[jax-cuda]" in a checkout of keras-skip')
     local = jax.local_devices()
-    places = _first([f"{item.platform}:{item.id}" for item in local], count, kind)
+    ids = _first([f"{item.platform}:{item.id}" for item in local], count, kind)
     names, memory = _processor()
     if kind != "cpu":
         limits = [(item.memory_stats() or {}).get("bytes_limit", 0) for item in local[:count]]
         names, memory = tuple(item.device_kind for item in local[:count]), tuple(filter(None, limits))
 
     if count * hosts.count == 1:
-        return Devices("jax", kind, places, names, memory, hosts, nullcontext)
+        return Devices("jax", kind, ids, names, memory, hosts, nullcontext)
     by_process: dict[int, list[str]] = {}
     for item in jax.devices():
         by_process.setdefault(item.process_index, []).append(f"{item.platform}:{item.id}")
-    everyones = [place for process in sorted(by_process) for place in by_process[process][:count]]
+    all_ids = [device_id for process in sorted(by_process) for device_id in by_process[process][:count]]
     # Each process reads its own slice, and Keras would refuse to shard a PyDataset.
-    distribution = keras.distribution.DataParallel(devices=everyones, auto_shard_dataset=False)
-    return Devices("jax", kind, places, names, memory, hosts, distribution.scope)
+    distribution = keras.distribution.DataParallel(devices=all_ids, auto_shard_dataset=False)
+    return Devices("jax", kind, ids, names, memory, hosts, distribution.scope)
 
 
 def _on_torch(device: str, count: int) -> Devices:
@@ -211,13 +211,13 @@ def _on_torch(device: str, count: int) -> Devices:
         return nullcontext() if device == "auto" else keras.device(device)
 
     with enter():
-        place = keras.ops.zeros(()).device
-    kind = {"cuda": "gpu"}.get(place.type, place.type)
+        used = keras.ops.zeros(()).device
+    kind = {"cuda": "gpu"}.get(used.type, used.type)
     names, memory = _processor()
     if kind == "gpu":
-        properties = torch.cuda.get_device_properties(place)
+        properties = torch.cuda.get_device_properties(used)
         names, memory = (properties.name,), (properties.total_memory,)
-    return Devices("torch", kind, (str(place),), names, memory, hosts, enter)
+    return Devices("torch", kind, (str(used),), names, memory, hosts, enter)
 
 
 def _first(found: list[str], count: int, kind: str) -> tuple[str, ...]:

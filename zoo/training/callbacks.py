@@ -16,8 +16,10 @@ import keras
 
 from .._files import replace_file
 from ..data import Batches
+from ..devices.selection import Devices
 from .checkpoints import Checkpoints, Progress
 from .interruption import Interrupted, Stop, TrainingError
+from .recipe import check_interval
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -193,11 +195,16 @@ class Checkpoint(keras.callbacks.Callback):
             raise Interrupted(self.stop.signum, self.resume_hint)
 
 
-def check_minutes(minutes: float | None) -> None:
-    """Raises the ValueError for minutes between two checkpoints that are no time."""
+def check_intervals(minutes: float | None, steps: int | None, gradients: int | None, devices: Devices) -> None:
+    """Raises a ValueError for an interval of checkpoints or gradients that is none, or that the devices rule out."""
+    for name, value in (("gradients", gradients), ("checkpoint_steps", steps)):
+        if value is not None:
+            check_interval(value, name)
     real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and minutes >= 0
     if minutes is not None and not real:
         raise ValueError(
             "Expected checkpoint_minutes to be a number of at least 0, or None. "
             f"Received: checkpoint_minutes={minutes!r}"
         )
+    if gradients is not None and devices.count > 1:
+        raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")

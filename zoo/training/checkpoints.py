@@ -150,7 +150,7 @@ class Checkpoints:
             "optimizer": self.learner.optimizer.variables,
             "metrics": [v for metric in self.metrics for v in metric.variables],
         }
-        return {f"{group}/{place}": v for group, variables in groups.items() for place, v in enumerate(variables)}
+        return {f"{group}/{index}": v for group, variables in groups.items() for index, v in enumerate(variables)}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from .recipes import RECIPES
 _ABOUT = ("command", "paper", "cost", "result")
 
 
-def command(record: Mapping[str, Any], places: bool = True) -> str:
+def command(record: Mapping[str, Any], full_paths: bool = True) -> str:
     """The command line that trains a run again.
 
     Args:
@@ -29,7 +29,7 @@ def command(record: Mapping[str, Any], places: bool = True) -> str:
     words = ["keras-skip", "train", base.name]
     for name, value in _differences(recipe, base).items():
         if name == "source":
-            words += ["--data", value if places else Path(value).name]
+            words += ["--data", value if full_paths else Path(value).name]
         elif name in ("epochs", "seed"):
             words += [f"--{name}", str(value)]
         else:

@@ -80,13 +80,13 @@ def choose_folder(folder: Path, overwrite: bool) -> Path:
         raise FileExistsError(
             f"Expected a folder that can be moved, to overwrite it. Received: the mount point {str(folder)!r}"
         )
-    place = real.with_name(f"{real.name}.new")
-    if place.exists() and not (holds_run(place) and read_record(place).get("replaces") == real.name):
+    beside = real.with_name(f"{real.name}.new")
+    if beside.exists() and not (holds_run(beside) and read_record(beside).get("replaces") == real.name):
         raise FileExistsError(
-            f"Expected nothing in {str(place)!r}, where the run that replaces {str(folder)!r} is trained. "
+            f"Expected nothing in {str(beside)!r}, where the run that replaces {str(folder)!r} is trained. "
             "Received: something else"
         )
-    return place
+    return beside
 
 
 @contextmanager

@@ -26,8 +26,8 @@ class Learner(keras.Model):
         self.decay = decay
         self.averaged = [v for v in self.variables if keras.backend.is_float_dtype(v.dtype)]
         self.averages = [
-            self.add_weight(v.shape, "zeros", dtype=v.dtype, trainable=False, name=f"average{place}")
-            for place, v in enumerate(self.averaged)
+            self.add_weight(v.shape, "zeros", dtype=v.dtype, trainable=False, name=f"average{index}")
+            for index, v in enumerate(self.averaged)
         ]
         self.steps = self.add_weight((), "zeros", dtype="int32", trainable=False, name="averaged_steps")
         for average, value in zip(self.averages, self.averaged, strict=True):

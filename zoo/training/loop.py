@@ -1,4 +1,4 @@
-"""The loop: epochs under Keras's `fit`, from any position, and what is written when they end."""
+"""Trains the epochs that are left with Keras's `fit`, then saves and measures the network."""
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -25,20 +25,20 @@ from .runs import Run, update
 
 
 def build_for(recipe: Recipe, source: Source) -> keras.Model:
-    """The network of a recipe, for the images and classes of a source."""
+    """Builds the network of a recipe for the images and classes of a source."""
     check_arguments(recipe.network, recipe.arguments)
     arguments = {"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments}
     return build(recipe.network, network_shape(source), source.classes, **arguments)
 
 
 class Training:
-    """A network, its data and its checkpoints, while it is trained in this process.
+    """A network with its data, devices and checkpoints, ready to be trained in this process.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
         recipe: How to train.
         source: The data.
-        devices: Where.
+        devices: The devices that share each batch.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, source: Source, devices: Devices) -> None:
@@ -63,14 +63,14 @@ class Training:
             build_metrics(self.learner, self._evaluation_data(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
-    def train_to_end(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
-        """Trains from there to the end; whatever happens is in the run's record."""
+    def complete(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
+        """Trains from the progress to the end, and records in run.json how it ended."""
         try:
             with catch_stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
                 with self.devices.scope():
                     self._fit(run, progress, stop, events, callbacks)
                     run = update(run, results=self._finish(run, progress))
-                # Several devices would fill up the last batch.
+                # Devices that share batches would pad the last one, so the report loads the network again.
                 write_report(run, self.source, self.model if self.devices.count == 1 else None)
             return update(run, status="complete", finished=now())
         except KeyboardInterrupt as error:
@@ -91,11 +91,11 @@ class Training:
         events: Events,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
-        """The epochs that are left. What is left of one that had begun takes a `fit` of its own; see `Batches`."""
+        """Trains the epochs that are left. The rest of an epoch takes a `fit` of its own; see `Batches`."""
         epochs, first = self.recipe.epochs, progress.epoch
         spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
         if not progress.batch:
-            # Keras resets what it has met in a step, and a checkpoint between two epochs holds an evaluation's figures.
+            # Keras only resets metrics that a step has updated, and those in this checkpoint are of an evaluation.
             self.checkpoints.reset_metrics()
         metrics = self.checkpoints.get_metrics() if progress.batch else None
         ours = [
@@ -132,7 +132,7 @@ class Training:
             )
 
     def _finish(self, run: Run, progress: Progress) -> dict[str, Any]:
-        """Saves the trained network, and says what it reaches."""
+        """Saves the trained network and measures it."""
         if self.learner.averages:
             self.learner.swap()
         last = progress.rows[-1]
@@ -145,7 +145,7 @@ class Training:
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
-            # The history has a mean over the last epoch, on augmented images and with weights that still change.
+            # The history's accuracy is a mean over the last epoch, on augmented images and while the weights change.
             "train_accuracy": self._evaluate("train")["accuracy"],
             "parameters": count(self.model.trainable_variables),
             "seconds": round(seconds, 1),
@@ -153,7 +153,7 @@ class Training:
         }
 
     def _evaluate(self, part: str) -> dict[str, float]:
-        """The figures of the network on a part of the data without augmentation."""
+        """Measures the network on a part of the data, without augmentation."""
         return self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
 
     def _evaluation_data(self, part: str) -> Any:
@@ -161,11 +161,11 @@ class Training:
 
 
 def resume_hint(run: Run) -> str:
-    """The command that resumes a run."""
-    return f"The last state is in {run.path / 'checkpoints'}; resume with: keras-skip train --resume {run.path}"
+    """Names the command that resumes a run."""
+    return f"The last checkpoint is in {run.path / 'checkpoints'}; resume with: keras-skip train --resume {run.path}"
 
 
 def _record_end(run: Run, status: str, error: BaseException) -> None:
-    """The end of a run, in its record; if the disk is full, the error itself says more than that it cannot be noted."""
+    """Records how a run ended. On a full disk that fails too, and the first error is the one to show."""
     with suppress(OSError):
         update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""Training: a run from its beginning, or from where it was stopped, into the folder that keeps it all."""
+"""Trains a run from its beginning, or resumes one from its last checkpoint; `zoo.training` has the map."""
 
 import shutil
 import tempfile
@@ -13,12 +13,12 @@ import keras
 from ..data import Preprocessing, Source, load_source
 from ..devices.environment import environment, now, process, restore_environment, revision, versions
 from ..devices.selection import Devices, select, select_recorded
-from .callbacks import check_minutes
+from .callbacks import check_intervals
 from .checkpoints import Progress
 from .folder import choose_folder, lock_run, remove_partial_files
 from .learner import precision
 from .loop import Training
-from .recipe import Recipe, check_interval, to_plain
+from .recipe import Recipe, to_plain
 from .recipes import get_recipe
 from .runs import Run, commit_run, open_run, start_run, update
 
@@ -39,32 +39,31 @@ def train(
 ) -> Run:
     """Trains a network and keeps everything about it in a folder.
 
-    Sets Python's, NumPy's and Keras's global seeds to the recipe's. On Ctrl-C or SIGTERM it stops after the step it is
-    in, with a checkpoint; however it ends, `resume` brings it to the same result.
+    Sets the global seeds of Python, NumPy and Keras to that of the recipe. On Ctrl-C or SIGTERM it finishes the current
+    step, saves a checkpoint and stops. However a run ends, `resume` brings it to the same result.
 
     Args:
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
         data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
-        overwrite: Whether to replace an existing run once the new one is complete. Until then that is in OUT.new, and
-            can be resumed there.
-        validation: Fraction of the training images that is held out and measured after each epoch, in place of the
-            test images, which are then measured once, at the end.
-        callbacks: Keras callbacks beside our own, such as one that shows progress.
-        checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None: not. It is saved
-            after each epoch in any case.
-        gradients: How many steps lie between two measurements of the gradient's reach, which gradients.csv and the
-            report then show over the training; with 200 they cost about 2 % of a step at most. None: it is
-            measured once, at the end.
-        devices: What `zoo.devices.select` has chosen, called before anything else was computed; with several processes,
-            that of rank 0 alone keeps the folder. Default: one device, the backend's own choice.
+        overwrite: Whether to replace an existing run once the new one is complete. Until then the new one is in
+            OUT.new, and can be resumed there.
+        validation: Fraction of the training images to hold out. They are measured after each epoch, and the test images
+            only once, at the end.
+        callbacks: More Keras callbacks, such as one that shows progress.
+        checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None saves it only after
+            each epoch.
+        gradients: Measure the norms of the gradients every so many steps; gradients.csv and the report then show them
+            over the training. Every 200 steps costs at most 2 % more time. None measures them once, at the end.
+        devices: The result of `zoo.devices.select`, which must be called before anything is computed. With several
+            processes only that of rank 0 writes the folder. Default: one device, chosen by the backend.
         **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
 
     Returns:
         The `Run`, with its results.
 
     Raises:
-        ValueError: For an unknown name or setting, a value out of range, or a batch that the devices do not divide.
+        ValueError: If a name or setting is unknown, a value is out of range, or batches cannot be shared evenly.
         FileExistsError: If the folder exists.
         OSError: If the folder cannot be written to, or its disk has too little space.
         TrainingError: If the loss is not finite, if the disk fails, or if another process trains in the folder.
@@ -81,12 +80,7 @@ def train(
     chosen = get_recipe(recipe).changed(overrides)
     devices = devices or select()
     devices.check(chosen.batch_size)
-    for name, steps in (("gradients", gradients), ("checkpoint_steps", checkpoint_steps)):
-        if steps is not None:
-            check_interval(steps, name)
-    check_minutes(checkpoint_minutes)
-    if gradients is not None and devices.count > 1:
-        raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")
+    check_intervals(checkpoint_minutes, checkpoint_steps, gradients, devices)
     folder = Path("runs") / chosen.name if out is None else Path(out)
     new = choose_folder(folder, overwrite) if devices.hosts.writes else folder
     source = load_source(chosen.source if data is None else data)
@@ -100,23 +94,19 @@ def train(
         "checkpoint_minutes": checkpoint_minutes,
         "checkpoint_steps": checkpoint_steps,
         "gradients": gradients,
-        "versions": versions(),
-        "revision": revision(),
-        "environment": environment(),
-        "devices": devices.report(),
-        "process": process(),
+        **_describe_session(devices),
         "status": "running",
         "started": now(),
         "results": {},
     }
-    with precision(chosen.precision), _place(new, devices) as place, ExitStack() as claims:
+    with precision(chosen.precision), _open_folder(new, devices) as own_folder, ExitStack() as locks:
         if new != folder:
             record["replaces"] = folder.resolve().name
-            claims.enter_context(lock_run(folder))
-        training = Training(place, chosen, source, devices)
-        training.checkpoints.check_space(place)
-        claims.enter_context(lock_run(place))
-        run = training.train_to_end(start_run(place, record), Progress(), callbacks)
+            locks.enter_context(lock_run(folder))
+        training = Training(own_folder, chosen, source, devices)
+        training.checkpoints.check_space(own_folder)
+        locks.enter_context(lock_run(own_folder))
+        run = training.complete(start_run(own_folder, record), Progress(), callbacks)
     return commit_run(run)
 
 
@@ -132,17 +122,17 @@ def resume(
     The result is bit for bit the same with the same versions, machine, devices and number of threads.
 
     Args:
-        run: A run or its folder. One that is complete comes back as it is.
-        data: The `Source` that the run was given, if it was given one that has no name. It is split and preprocessed
-            as it was then.
+        run: A run or its folder. A complete run is returned as it is, and nothing is trained.
+        data: The `Source` that the run was trained on, if `load_source` cannot find it by its name. It is split and
+            preprocessed as before.
         callbacks: As in `train`.
-        devices: As in `train`. Default: those with which the run began, as many and of the same kind.
+        devices: As in `train`. Default: as many devices as the run began with, of the same kind.
 
     Returns:
         The `Run`, with its results.
 
     Raises:
-        ValueError: If there is no such run, or if its data or its backend is another one now.
+        ValueError: If there is no such run, or if its data or backend has changed.
         OSError, TrainingError, Interrupted: As in `train`.
 
     Example:
@@ -152,30 +142,42 @@ def resume(
     'complete'
     """
     opened = open_run(run)
+    recipe = opened.recipe
     if opened.status == "complete":
         return commit_run(opened)
     restore_environment(opened.record["environment"])
     devices = devices or select_recorded(opened.record.get("devices"))
-    devices.check(opened.recipe.batch_size)
+    devices.check(recipe.batch_size)
     source = _restore_source(load_source(opened.source if data is None else data), opened.source)
-    with _place(opened.path, devices, again=True) as place, lock_run(place), precision(opened.recipe.precision):
-        remove_partial_files(place)
-        training = Training(place, opened.recipe, source, devices)
+    with _open_folder(opened.path, devices, resumed=True) as folder, lock_run(folder), precision(recipe.precision):
+        remove_partial_files(folder)
+        training = Training(folder, recipe, source, devices)
         progress = training.checkpoints.restore()
-        training.checkpoints.check_space(place)
+        training.checkpoints.check_space(folder)
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
         resumed = [*opened.record.get("resumed", ()), again]
         changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
-        run = training.train_to_end(update(Run(place, opened.record), **changes), progress, callbacks)
+        run = training.complete(update(Run(folder, opened.record), **changes), progress, callbacks)
     return commit_run(run)
 
 
-@contextmanager
-def _place(folder: Path, devices: Devices, again: bool = False) -> Iterator[Path]:
-    """The run's folder; for a process that is not to write there one of its own, which is thrown away.
+def _describe_session(devices: Devices) -> dict[str, Any]:
+    """Says with which versions, on which devices and in which process a run is trained."""
+    return {
+        "versions": versions(),
+        "revision": revision(),
+        "environment": environment(),
+        "devices": devices.report(),
+        "process": process(),
+    }
 
-    To go on, that takes the checkpoints. Process 0 changes the folder meanwhile: of what is copied, it only removes
-    checkpoints that are damaged.
+
+@contextmanager
+def _open_folder(folder: Path, devices: Devices, resumed: bool = False) -> Iterator[Path]:
+    """Gives the folder to the process that writes it, and a temporary one to each of the others.
+
+    A resumed run needs its checkpoints there. Process 0 may change the folder while they are copied, but it only
+    removes damaged checkpoints.
     """
     if devices.hosts.writes:
         yield folder
@@ -183,14 +185,14 @@ def _place(folder: Path, devices: Devices, again: bool = False) -> Iterator[Path
     with tempfile.TemporaryDirectory() as own:
         copies = Path(own, "checkpoints")
         copies.mkdir()
-        for path in folder.glob("checkpoints/step-*.npz") if again else ():
+        for path in folder.glob("checkpoints/step-*.npz") if resumed else ():
             with suppress(FileNotFoundError):
                 shutil.copy(path, copies)
         yield Path(own)
 
 
 def _restore_source(source: Source, recorded: Mapping[str, Any]) -> Source:
-    """The data with which a run began, split and preprocessed as it was then; a ValueError for other data."""
+    """Splits and preprocesses the data as a run's record says; raises a ValueError if they are not the run's data."""
     if "validation" in recorded:
         source = source.with_validation(**recorded["validation"])
     source = replace(source, preprocessing=Preprocessing.from_dict(recorded["preprocessing"]))
@@ -198,7 +200,7 @@ def _restore_source(source: Source, recorded: Mapping[str, Any]) -> Source:
     different = [name for name in ("fingerprint", "examples", "class_names") if found[name] != recorded[name]]
     if different:
         raise ValueError(
-            f"Expected the data with which the run began, {recorded['name']} with {different[0]}="
+            f"Expected the data that the run began with, {recorded['name']} with {different[0]}="
             f"{recorded[different[0]]}. Received: {found['name']} with {different[0]}={found[different[0]]}"
         )
     return source

@@ -74,8 +74,8 @@ def _walk_keras3(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator
             yield from _walk_keras3(child, names if name is None else (*names, str(name)), seen)
             continue
         kinds = NORM if len(child) == len(NORM) else KERNEL
-        for place, index in enumerate(sorted(_keys(child))):
-            kind = kinds[place] if place < len(kinds) else index
+        for position, index in enumerate(sorted(_keys(child))):
+            kind = kinds[position] if position < len(kinds) else index
             yield "/".join((*names, kind)), _child(child, index, seen)
 
 

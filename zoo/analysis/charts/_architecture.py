@@ -36,8 +36,8 @@ def architecture(name: str, input_shape: Sequence[int], stages: Sequence[Any]) -
     size = sum(stage.parameters for stage in stages)
     text(0.3, 0.6 * ROW, name, ha="left", fontsize=13, fontweight="bold")
     text(width - 0.3, 0.6 * ROW, f"{size:,} parameters, {cost:,} multiply-adds", ha="right", fontsize=9)
-    for place, heading in zip(COLUMNS, HEADINGS, strict=True):
-        text(place, 1.5 * ROW, heading, fontsize=8.5, color=LINE)
+    for x, heading in zip(COLUMNS, HEADINGS, strict=True):
+        text(x, 1.5 * ROW, heading, fontsize=8.5, color=LINE)
     y = 2.3 * ROW
     text(BOXES + WIDTH / 2, y - ROW / 2, f"image, {_shape(input_shape)}", fontsize=9)
     for stage in stages:
@@ -51,8 +51,8 @@ def architecture(name: str, input_shape: Sequence[int], stages: Sequence[Any]) -
         text(STAGE - 0.12, middle, stage.name, ha="right", fontsize=9)
         seen = "all" if stage.receptive_field is None else f"{stage.receptive_field:,}"
         figures = (_shape(stage.output_shape), _or_dash(stage.parameters), _or_dash(stage.multiply_adds), seen)
-        for place, figure_of_stage in zip(COLUMNS, figures, strict=True):
-            text(place, middle, figure_of_stage, fontsize=9)
+        for x, figure_of_stage in zip(COLUMNS, figures, strict=True):
+            text(x, middle, figure_of_stage, fontsize=9)
         target.plot([0.3, width - 0.3], [y + GAP / 2] * 2, color=LINE, linewidth=0.4, alpha=0.6)
     kinds = dict.fromkeys(unit.kind for stage in stages for unit in stage.units if unit.kind)
     if kinds:

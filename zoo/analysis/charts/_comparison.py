@@ -20,8 +20,8 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
         ("training loss", "loss", 1, "cross-entropy"),
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for place, (title, column, factor, unit) in enumerate(panels, 1):
-        target: Any = figure.add_subplot(1, len(panels), place)
+    for index, (title, column, factor, unit) in enumerate(panels, 1):
+        target: Any = figure.add_subplot(1, len(panels), index)
         label_axes(target, title, "epoch", unit)
         series = []
         for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):

@@ -92,6 +92,6 @@ def _shares(pairs: list[Any]) -> np.ndarray:
 def _mark_stages(target: Any, names: list[str]) -> None:
     """Thin lines where a stage ends, which layers named "stage2_block1" tell."""
     stages = [name.partition("_block")[0] for name in names]
-    for place in range(1, len(stages)):
-        if stages[place] != stages[place - 1] and "_block" in names[place]:
-            target.axvline(place + 0.5, color="grey", linewidth=0.8, linestyle=":")
+    for index in range(1, len(stages)):
+        if stages[index] != stages[index - 1] and "_block" in names[index]:
+            target.axvline(index + 0.5, color="grey", linewidth=0.8, linestyle=":")

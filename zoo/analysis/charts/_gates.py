@@ -49,15 +49,15 @@ def class_gates(found: Any) -> Any:
     figure.suptitle(f"{found.network}: mean T(x) of a class, less that of all images", fontsize=11)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     differences = [
-        _map([layer.class_transform[place] - layer.transform for layer in found.layers]) for place in range(len(names))
+        _map([layer.class_transform[index] - layer.transform for layer in found.layers]) for index in range(len(names))
     ]
     most = max(np.nanmax(np.abs(values), initial=1e-6) for values in differences)
-    for place, target in enumerate(panels.flat):
-        if place >= len(names):
+    for index, target in enumerate(panels.flat):
+        if index >= len(names):
             target.set_visible(False)
             continue
-        drawn = _image(target, differences[place], -most, most, "PuOr")
-        target.set_title(names[place], fontsize=10)
+        drawn = _image(target, differences[index], -most, most, "PuOr")
+        target.set_title(names[index], fontsize=10)
     for target in panels[-1]:
         target.set_xlabel("unit")
     for target in panels[:, 0]:

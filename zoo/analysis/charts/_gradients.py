@@ -32,8 +32,8 @@ def gradient_history(norms: Iterable[Any]) -> Any:
     figure, target = make_axes("The gradient during the training", "step", "norm of the gradient")
     target.set_yscale("log")
     series: list[tuple[str, list[float], list[float]]] = []
-    for place in dict.fromkeys((1, (1 + last) // 2, last)):
-        points = [norm for norm in norms if norm.place == place]
+    for depth in dict.fromkeys((1, (1 + last) // 2, last)):
+        points = [norm for norm in norms if norm.place == depth]
         series.append((points[0].layer, [point.step for point in points], [point.norm for point in points]))
     draw_lines(target, series)
     return figure

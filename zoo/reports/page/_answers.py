@@ -24,10 +24,10 @@ def confusions(predicted: np.ndarray, source: Source) -> str:
     names = [html.escape(name) for name in source.class_names]
     heading = "".join(f"<th scope='col'>{name}</th>" for name in names)
     body = []
-    for place, (name, row) in enumerate(zip(names, counts, strict=True)):
+    for index, (name, row) in enumerate(zip(names, counts, strict=True)):
         cells = (
             f"<td class='right'>{count}</td>"
-            if column == place
+            if column == index
             else f"<td style='--part:{count / most:.3f}'>{count or ''}</td>"
             for column, count in enumerate(row)
         )
@@ -39,8 +39,8 @@ def confusions(predicted: np.ndarray, source: Source) -> str:
 
 def _largest_confusions(counts: np.ndarray, names: tuple[str, ...]) -> str:
     wrong = counts - np.diag(np.diag(counts))
-    places = np.argsort(wrong, axis=None)[::-1][:MATRIX_CLASSES]
-    pairs = [np.unravel_index(place, wrong.shape) for place in places]
+    indices = np.argsort(wrong, axis=None)[::-1][:MATRIX_CLASSES]
+    pairs = [np.unravel_index(index, wrong.shape) for index in indices]
     return grid([{"true": names[t], "answered": names[a], "images": int(wrong[t, a])} for t, a in pairs if wrong[t, a]])
 
 
@@ -56,12 +56,12 @@ def mistakes(logits: np.ndarray, source: Source) -> str:
         return NONE
     brightest = 1 / source.preprocessing.scale
     figures = []
-    for place in worst:
-        answer, right = answers[place], truth[place]
+    for index in worst:
+        answer, right = answers[index], truth[index]
         caption = html.escape(
-            f"{source.class_names[right]}, answered {source.class_names[answer]} ({probabilities[place, answer]:.1%})"
+            f"{source.class_names[right]}, answered {source.class_names[answer]} ({probabilities[index, answer]:.1%})"
         )
-        image = _png(source.test_images[place], brightest)
+        image = _png(source.test_images[index], brightest)
         figures.append(f'<figure><img src="{image}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
     return f"<div class='mistakes'>{''.join(figures)}</div>"
 

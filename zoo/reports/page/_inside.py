@@ -17,9 +17,9 @@ STEPS = 5
 def gradients(norms: "Sequence[Norm]") -> str:
     """The norms layer by layer, at a few steps if there are several, and then over the steps too."""
     steps = sorted({norm.step for norm in norms})
-    shown = [steps[place * (len(steps) - 1) // (STEPS - 1)] for place in range(STEPS)] if len(steps) > STEPS else steps
+    shown = [steps[index * (len(steps) - 1) // (STEPS - 1)] for index in range(STEPS)] if len(steps) > STEPS else steps
     by_step = [norm._replace(network=f"step {norm.step:,}", step=0) for norm in norms if norm.step in shown]
-    first, last = ([norm for norm in norms if norm.step == steps[-1]][place] for place in (0, -1))
+    first, last = ([norm for norm in norms if norm.step == steps[-1]][index] for index in (0, -1))
     told = f"at the end {first.norm:.2e} at the first layer and {last.norm:.2e} at the last"
     with charts.use_page_theme():
         drawn = [charts.svg(charts.gradient_flow(by_step), f"Norm of the gradient at each layer; {told}")]
