@@ -4,7 +4,7 @@ import hashlib
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,28 +18,12 @@ from .archives import Entry, file_state, read_entries
 from .cifar import PICKLES, from_cifar_files
 from .images import SUFFIXES, BadImage, decode
 from .layout import layout
+from .options import Options, Progress
 from .source import Preprocessing, Source, select_rows
 
-Progress = Callable[[int, int], None]
-
-ON_BAD_IMAGE = ("error", "skip")
 _LISTED = 10
 # Files for one thread at a time, and how many of these may wait: enough for two cores, little enough to hold.
 _TOGETHER, _AHEAD = 32, 8
-
-
-@dataclass(frozen=True)
-class Options:
-    """How files are read; all of it belongs to the key in the cache."""
-
-    image_size: tuple[int, int] | None = None
-    split_seed: int = 0
-    test_fraction: float = 0.2
-    on_bad_image: str = "error"
-
-    def as_dict(self) -> dict[str, Any]:
-        size = None if self.image_size is None else list(self.image_size)
-        return {**vars(self), "image_size": size}
 
 
 @dataclass

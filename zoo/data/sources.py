@@ -12,9 +12,10 @@ import numpy as np
 from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
-from .image_files import ON_BAD_IMAGE, Options, Progress, from_files
+from .image_files import from_files
 from .images import resize
 from .layout import choose_stratified
+from .options import Options, Progress
 from .source import Preprocessing, Source
 
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -82,6 +83,8 @@ SOURCES: dict[str, Callable[[], Source]] = {
 }
 
 
+# Files of arrays, by suffix; all others are archives of images.
+ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}
 # What the card of published weights says of the data.
 LICENCES = {
     "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
@@ -142,7 +145,7 @@ def load_source(
         return name
     if isinstance(name, Mapping):
         return _load_recorded(name, cache=cache, progress=progress)
-    options = _options(image_size, split_seed, test_fraction, on_bad_image)
+    options = Options(image_size, split_seed, test_fraction, on_bad_image)
     source = _resize(_read(name, options, cache, progress), options.image_size)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
@@ -154,27 +157,8 @@ def check_source(
     on_bad_image: str = "error",
 ) -> None:
     """Raises the errors of `load_source` that need nothing to be read: for wrong names, paths and options."""
-    _options(image_size, 0, 0.2, on_bad_image)
+    Options(image_size, on_bad_image=on_bad_image)
     _find_path(name["name"] if isinstance(name, Mapping) else name)
-
-
-def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_image: str) -> Options:
-    if image_size is not None:
-        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
-        if not pair or any(not isinstance(side, int) or side < 1 for side in image_size):
-            raise ValueError(
-                f"Expected image_size to be (height, width) in pixels. Received: image_size={image_size!r}"
-            )
-        image_size = tuple(image_size)
-    if not isinstance(split_seed, int) or split_seed < 0:
-        raise ValueError(f"Expected split_seed to be an integer of at least 0. Received: split_seed={split_seed!r}")
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"Expected test_fraction to be between 0 and 1. Received: test_fraction={test_fraction!r}")
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise ValueError(
-            f"Expected on_bad_image to be one of {', '.join(ON_BAD_IMAGE)}. Received: on_bad_image={on_bad_image!r}"
-        )
-    return Options(image_size, split_seed, float(test_fraction), on_bad_image)
 
 
 def _read(name: str | Path, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
@@ -185,8 +169,8 @@ def _read(name: str | Path, options: Options, cache: str | Path | bool | None, p
         from .tfds import from_tfds
 
         return from_tfds(str(name), options, progress)
-    if path.suffix.lower() == ".npz":
-        return from_npz(path, test_fraction=options.test_fraction, split_seed=options.split_seed)
+    if (read_arrays := ARRAY_FILES.get(path.suffix.lower())) is not None:
+        return read_arrays(path, options)
     if cache is False:
         return from_files(path, options, None, progress)
     folder = cache_folder() if cache is None or cache is True else Path(cache)
@@ -200,10 +184,9 @@ def _find_path(name: str | Path) -> Path | None:
     path = Path(name).expanduser().absolute()
     if not path.exists():
         raise _missing_source(str(name), path)
-    if not path.is_dir() and not path.name.lower().endswith((".npz", *ARCHIVE_SUFFIXES)):
-        raise ValueError(
-            f"Expected a folder, or a file that ends in .npz or {', '.join(ARCHIVE_SUFFIXES)}. Received: {str(path)!r}"
-        )
+    suffixes = (*ARRAY_FILES, *ARCHIVE_SUFFIXES)
+    if not path.is_dir() and not path.name.lower().endswith(suffixes):
+        raise ValueError(f"Expected a folder, or a file that ends in {', '.join(suffixes)}. Received: {str(path)!r}")
     return path
 
 
@@ -234,8 +217,8 @@ def _missing_source(name: str, path: Path) -> ValueError:
     near = difflib.get_close_matches(name, names, cutoff=0.7)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return ValueError(
-        f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, .npz, .tar or "
-        f".zip. Received: {name!r}, where there is nothing.{hint}"
+        f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, "
+        f"{', '.join(ARRAY_FILES)}, .tar or .zip. Received: {name!r}, where there is nothing.{hint}"
     )
 
 

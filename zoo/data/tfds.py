@@ -3,8 +3,8 @@
 import numpy as np
 
 from .arrays import from_arrays
-from .image_files import Options, Progress
 from .images import resize
+from .options import Options, Progress
 from .source import Source
 
 
@@ -53,13 +53,7 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
                 progress(done, total)
         target = "test" if split == "validation" and "test" not in splits else split
         arrays[f"x_{target}"], arrays[f"y_{target}"] = np.stack(images), np.array(labels)
-    return from_arrays(
-        name,
-        arrays,
-        class_names=info.features["label"].names,
-        test_fraction=options.test_fraction,
-        split_seed=options.split_seed,
-    )
+    return from_arrays(name, arrays, options, class_names=info.features["label"].names)
 
 
 def _check_size(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
