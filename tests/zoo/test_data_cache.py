@@ -183,7 +183,7 @@ def test_a_wrong_name_is_answered_with_the_right_ones(data, tmp_path, monkeypatc
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "data.csv").write_text("1,2")
-    with pytest.raises(ValueError, match="Expected a folder, or a file that ends in .npz or .tar"):
+    with pytest.raises(ValueError, match="Expected a folder, or a file that ends in .npz, .tar"):
         zoo.load_source(tmp_path / "data.csv")
 
 
