@@ -69,6 +69,11 @@ def test_weights_reach_what_their_card_says(network, weights, source):
     assert data.as_dict()["fingerprint"] == card.data["fingerprint"]
 
 
+def test_repr_of_a_card_fits_a_line():
+    card = dataclasses.replace(zoo.card("highway_mlp", "digits"), test_accuracy=0.9721448)
+    assert repr(card) == "Card(network='highway_mlp', weights='digits', test_accuracy=0.9721)"
+
+
 def test_whole_test_set_gives_the_cards_figure():
     card = zoo.card("highway_mlp", "digits")
     found = zoo.evaluate("highway_mlp", weights="digits")

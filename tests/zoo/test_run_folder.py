@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from pathlib import Path
 
 import keras
 import pytest
@@ -29,6 +30,13 @@ def test_run_folder_says_everything(run):
     assert saved == ["step-000000004.npz", "step-000000008.npz"]
     assert record["environment"]["backend"] == keras.backend.backend()
     assert zoo.open_run(run.path) == run
+
+
+def test_repr_of_a_run_fits_a_line(run):
+    accuracy = round(run.results["test_accuracy"], 4)
+    facts = f"recipe='plain_mlp_digits', status='complete', test_accuracy={accuracy}"
+    assert repr(run) == f"Run({str(run.path)!r}, {facts})"
+    assert repr(zoo.Run(Path("runs/new"), {})) == "Run('runs/new', recipe=None, status=None)"
 
 
 def test_what_another_tool_calls_a_run_is_none(run, tmp_path):

@@ -8,7 +8,7 @@ Both are averaged over the places of a map, so that a layer has one value for ea
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -188,7 +188,7 @@ class _Means(keras.Operation):
         super().__init__(name=f"{block.name}_means")
         self.block = block
 
-    def call(self, x: Any, y: Any) -> list[Any]:
+    def call(self, x: keras.KerasTensor, y: keras.KerasTensor) -> list[keras.KerasTensor]:
         axis = 1 if self.block.data_format == "channels_first" else len(y.shape) - 1
         axes = [other for other in range(1, len(y.shape)) if other != axis]
         return [ops.mean(value, axis=axes) if axes else value for value in (*self.block.gates(x), y)]

@@ -111,7 +111,7 @@ class GradientFlow(keras.callbacks.Callback):
         self.path, self.every = Path(path), every
         self.images, self.labels = batches.batch(0, 0)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         self.step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
         goes_on = self.step > 0 and self.path.exists()
         kept = [norm for norm in read(self.path) if norm.step <= self.step] if goes_on else []
@@ -120,7 +120,7 @@ class GradientFlow(keras.callbacks.Callback):
         if not any(norm.step == self.step for norm in kept):
             self._measure()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self.step += 1
         if self.step % self.every == 0:
             self._measure()

@@ -10,7 +10,7 @@ the last convolution of a branch becomes 0, with its normalisation. Afterwards t
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -87,7 +87,7 @@ def lesion(
 
 
 @contextmanager
-def force_carry(block: Any) -> Iterator[None]:
+def force_carry(block: keras.layers.Layer) -> Iterator[None]:
     """Inside it, a highway layer or a residual block does nothing but carry its input on."""
     closed = _closing_values(block)
     before = [ops.convert_to_numpy(variable) for variable, _ in closed]
@@ -100,7 +100,7 @@ def force_carry(block: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _closing_values(block: Any) -> list[tuple[keras.Variable, float]]:
+def _closing_values(block: keras.layers.Layer) -> list[tuple[keras.Variable, float]]:
     """The variables that close a block, and the value that each then has."""
     if isinstance(block, HighwayBlock):
         gates = [(block.transform_gate, -SHUT), (block.carry_gate, SHUT)]

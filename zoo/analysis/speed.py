@@ -43,7 +43,7 @@ class Speed(NamedTuple):
 def measure(
     model: "keras.Model",
     preprocessing: Preprocessing,
-    exported: Callable[[np.ndarray], Any],
+    exported: Callable[[np.ndarray], object],
     images: np.ndarray,
     batches: Iterable[int] = BATCHES,
 ) -> list[Speed]:
@@ -75,7 +75,7 @@ def measure(
     predictor = keras.Model(model.inputs, model.outputs)
     predictor.compile(jit_compile=jit_compile())
 
-    def of_keras(batch: np.ndarray) -> Any:
+    def of_keras(batch: np.ndarray) -> np.ndarray:
         return predictor.predict_on_batch(to_data_format(preprocessing(batch)))
 
     found = []

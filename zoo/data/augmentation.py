@@ -1,7 +1,6 @@
 """What there is to set about the random changes to training images. The changes themselves are in `transforms`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 PAD_MODES = ("constant", "reflect")
 
@@ -67,5 +66,5 @@ class Augmentation:
         return self.mixup > 0 or self.cutmix > 0
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ _DAMAGED = (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, A
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads the pickles of plain data and NumPy arrays alone."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return _reconstruct
         if module == "numpy" and name in ("ndarray", "dtype"):

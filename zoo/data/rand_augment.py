@@ -12,7 +12,6 @@ pixels are stretched to 255 and shrunk again afterwards.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -49,7 +48,7 @@ def _rotate(image: Image.Image, strength: float) -> Image.Image:
     return image.rotate(30 * strength, Image.Resampling.BILINEAR, fillcolor=_fill(image))
 
 
-def _fill(image: Image.Image) -> Any:
+def _fill(image: Image.Image) -> tuple[int, ...]:
     return (_GREY,) * len(image.getbands())
 
 

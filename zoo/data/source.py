@@ -1,7 +1,7 @@
 """What a data source is: raw 8-bit pixels with labels, and how a network is to see them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -56,11 +56,11 @@ class Preprocessing:
         std = np.sqrt(np.sum(shares * (values - mean[:, None]) ** 2, axis=1))
         return cls(scale, tuple(map(float, mean)), tuple(map(float, np.where(std > 0, std, 1))))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, float | list[float]]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, figures: dict[str, Any]) -> "Preprocessing":
+    def from_dict(cls, figures: Mapping[str, Any]) -> "Preprocessing":
         return cls(figures["scale"], tuple(figures["mean"]), tuple(figures["std"]))
 
 
@@ -101,7 +101,7 @@ def select_rows(images: "np.ndarray | Rows", indices: np.ndarray) -> np.ndarray:
     return Rows(images, indices) if isinstance(images, np.memmap) else images[indices]  # type: ignore[return-value]
 
 
-def chunks(images: "np.ndarray | Rows") -> "Any":
+def chunks(images: "np.ndarray | Rows") -> Iterator[np.ndarray]:
     """The images, some at a time."""
     step = max(1, _CHUNK // int(np.prod(images.shape[1:])))
     return (images[start : start + step] for start in range(0, len(images), step))

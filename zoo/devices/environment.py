@@ -104,7 +104,7 @@ def restore_environment(recorded: Mapping[str, Any]) -> None:
         warnings.warn(f"The run began with {were}: the last bits of its results may change", stacklevel=2)
 
 
-def _safe_variables(recorded: Any) -> dict[str, str]:
+def _safe_variables(recorded: object) -> dict[str, str]:
     """The recorded variables that may be set, without values that name a file or folder."""
     found = recorded if isinstance(recorded, Mapping) else {}
     taken = {
@@ -131,7 +131,7 @@ def processor() -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def process() -> dict[str, Any]:
+def process() -> dict[str, str | int]:
     return {"host": platform.node(), "pid": os.getpid()}
 
 
@@ -139,7 +139,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tensorflow_settings() -> dict[str, Any]:
+def _tensorflow_settings() -> dict[str, int | bool]:
     import tensorflow as tf
     from tensorflow.python.framework.config import is_op_determinism_enabled
 

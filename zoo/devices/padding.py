@@ -1,11 +1,14 @@
 """Batches that several devices share evenly, the last one of an epoch included."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from ..data import Batches
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class PaddedBatches(keras.utils.PyDataset):
@@ -43,7 +46,7 @@ class PaddedBatches(keras.utils.PyDataset):
         return np.resize(images, (share, *images.shape[1:])), np.resize(labels, (share, *labels.shape[1:])), weights
 
 
-def distribute(shares: PaddedBatches) -> Any:
+def distribute(shares: PaddedBatches) -> "tf.distribute.DistributedDataset":
     """The batches as a data set of the current `tf.distribute` strategy.
 
     Keras would look at the first batch of a PyDataset that a strategy distributes, and go on from there: the threads
@@ -55,7 +58,7 @@ def distribute(shares: PaddedBatches) -> Any:
     types = [array.dtype for array in (images, labels, weights)]
     shapes = [(None, *array.shape[1:]) for array in (images, labels, weights)]
 
-    def fetch(index: Any) -> Any:
+    def fetch(index: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
         arrays = tf.numpy_function(lambda number: shares[int(number)], [index], types)
         return tuple(tf.ensure_shape(array, shape) for array, shape in zip(arrays, shapes, strict=True))
 

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -20,6 +20,9 @@ from ..data import Batches
 from .environment import processor
 from .hosts import Hosts, join
 from .padding import PaddedBatches, distribute
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 KINDS = ("auto", "cpu", "gpu")
 
@@ -87,7 +90,7 @@ class Devices:
         with self.hosts.explain_failures(), self.enter():
             yield
 
-    def feed(self, batches: Batches) -> Any:
+    def feed(self, batches: Batches) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
         """What `fit` and `evaluate` take for these batches: in parts of one size, if there are several devices.
 
         The batches then come with weights, which only `weighted_metrics` use; see `PaddedBatches`. Call it in `scope`.

@@ -6,12 +6,13 @@ Every figure comes from the cards; see `weights.cards`.
 import csv
 import io
 import re
-from typing import Any
 
 from ..networks.catalogue import MODELS
 from ..networks.sizes import FIGURES
 from ..weights.cards import Card, cards
 from .listing import in_millions
+
+Record = dict[str, str | int | float | None]
 
 COLUMNS = (
     "network",
@@ -64,7 +65,7 @@ def paper_error(network: str, weights: str) -> float | None:
     return None
 
 
-def records() -> list[dict[str, Any]]:
+def records() -> list[Record]:
     """A row of `COLUMNS` for each set of weights, then one for each network for small images that has none."""
     ours = [_record(card) for card in cards()]
     there = {record["network"] for record in ours}
@@ -116,12 +117,12 @@ def csv_text() -> str:
     return file.getvalue()
 
 
-def _figures(network: str) -> dict[str, Any]:
+def _figures(network: str) -> Record:
     figures = FIGURES[network]
     return {"network": network, "parameters": figures.parameters, "multiply_adds": figures.multiply_adds}
 
 
-def _record(card: Card) -> dict[str, Any]:
+def _record(card: Card) -> Record:
     error, paper = _in_percent(card.test_accuracy), paper_error(card.network, card.weights)
     return {
         "network": card.network,
@@ -150,10 +151,10 @@ def _in_percent(accuracy: float) -> float:
     return round(100 * (1 - accuracy), 2)
 
 
-def _format(name: str, value: Any) -> str:
+def _format(name: str, value: float | str | None) -> str:
     if value is None:
         return ""
-    if name == "multiply_adds":
+    if name == "multiply_adds" and isinstance(value, int):
         return in_millions(value)
     if name == "onnx_max_abs_diff":
         return f"{value:.0e}"

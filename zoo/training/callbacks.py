@@ -8,18 +8,21 @@ import csv
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
+import numpy as np
 
 from .._files import replace_file
 from ..data import Batches
 from ..devices.selection import Devices
-from .checkpoints import Checkpoints, Progress
+from .checkpoints import Checkpoints, Progress, Row
 from .interruption import Interrupted, Stop, TrainingError
 from .recipe import check_interval
+
+# Keras passes the figures as floats or as arrays of one value.
+Logs = Mapping[str, float]
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -27,11 +30,11 @@ class SetEpoch(keras.callbacks.Callback):
     that they had in the middle of an epoch, after Keras has reset them.
     """
 
-    def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[Any] | None) -> None:
+    def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[np.ndarray] | None) -> None:
         super().__init__()
         self.batches, self.checkpoints, self.metrics = batches, checkpoints, metrics
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.batches.epoch = epoch
         if self.metrics is not None:
             self.checkpoints.set_metrics(self.metrics)
@@ -41,10 +44,10 @@ class SetEpoch(keras.callbacks.Callback):
 class UseAverages(keras.callbacks.Callback):
     """Evaluates a `Learner` with its averages."""
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         self.model.swap()
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs | None = None) -> None:
         self.model.swap()
 
 
@@ -56,18 +59,18 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self.every = every
         self.epoch = 0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         # To read the loss is to wait for the accelerator, so not at every step.
         if batch % self.every == 0:
             self._check(logs["loss"])
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._check(logs["loss"])
 
-    def _check(self, loss: Any) -> None:
+    def _check(self, loss: float) -> None:
         if not math.isfinite(float(loss)):
             raise TrainingError(
                 f"Expected a finite loss. Received: loss={float(loss)} in epoch {self.epoch + 1}; "
@@ -86,16 +89,17 @@ class History(keras.callbacks.Callback):
         with replace_file(path) as beside:
             self._write(beside, "w", progress.rows, header=True)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.started = time.perf_counter() - self.progress.seconds
         if self.progress.learning_rate is None:
             self.progress.learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.progress.seconds = time.perf_counter() - self.started
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        row: dict[str, Any] = {
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        assert self.progress.learning_rate is not None, "set when the epoch began"
+        row: Row = {
             "epoch": epoch + 1,
             "seconds": round(time.perf_counter() - self.started, 3),
             "learning_rate": self.progress.learning_rate,
@@ -108,7 +112,7 @@ class History(keras.callbacks.Callback):
         self.progress.rows.append(row)
         self.progress.seconds, self.progress.learning_rate = 0.0, None
 
-    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool = False) -> None:
+    def _write(self, path: Path, mode: str, rows: list[Row], header: bool = False) -> None:
         with path.open(mode, newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             if header:
@@ -131,13 +135,13 @@ class Events(keras.callbacks.Callback):
         for row in progress.rows:
             self._write(row)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._write(self.progress.rows[-1])
 
     def close(self) -> None:
         self.writer.close()
 
-    def _write(self, row: dict[str, float]) -> None:
+    def _write(self, row: Row) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -173,14 +177,14 @@ class Checkpoint(keras.callbacks.Callback):
         self.minutes, self.steps, self.stop, self.resume_hint = minutes, steps, stop, resume_hint
         self.saved = time.monotonic()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         epoch, first = self.batches.position
         done = first + batch + 1
         # The end of an epoch is saved when it has been evaluated.
         if done < self.batches.batches_per_epoch and (self.stop.signum is not None or self._due(done)):
             self._save(epoch, done)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._save(epoch + 1, 0)
 
     def _due(self, done: int) -> bool:

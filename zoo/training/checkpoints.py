@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -30,6 +29,10 @@ _SPARE = 2**20
 _BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
 
 
+# A row of the history.
+Row = dict[str, float]
+
+
 @dataclass
 class Progress:
     """Where a training is.
@@ -42,7 +45,7 @@ class Progress:
 
     epoch: int = 0
     batch: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     learning_rate: float | None = None
 
@@ -143,7 +146,7 @@ class Checkpoints:
                 f"Received: {free / 1e6:.1f} MB at {str(folder)!r}"
             )
 
-    def _variables(self) -> dict[str, Any]:
+    def _variables(self) -> dict[str, keras.Variable]:
         """Everything that changes in a step, seeds and loss scale included, by its place."""
         groups = {
             "network": self.learner.variables,
@@ -163,5 +166,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _size(variable: Any) -> int:
+def _size(variable: keras.Variable) -> int:
     return int(np.prod(variable.shape)) * np.dtype(keras.backend.standardize_dtype(variable.dtype)).itemsize

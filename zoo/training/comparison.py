@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._files import replace_file
 from ..data import Source, load_source
@@ -22,6 +22,9 @@ from .folder import refuse_existing
 from .recipe import Recipe, parse_setting
 from .recipes import get_recipe
 from .runs import Run, open_run
+
+if TYPE_CHECKING:
+    import keras
 
 # Between settings, not within a tuple.
 _SETTINGS = re.compile(r",(?=\s*\w+=)")
@@ -62,7 +65,7 @@ def compare(
     *,
     recipe: str | Recipe | None = None,
     seeds: int = 3,
-    callbacks: Callable[[str, Recipe, Source], Any] | None = None,
+    callbacks: Callable[[str, Recipe, Source], "Sequence[keras.callbacks.Callback]"] | None = None,
     **overrides: Any,
 ) -> dict[str, list[Run]]:
     """Trains each network with each seed, then writes the table and the figure.
@@ -138,9 +141,9 @@ def plan(
     return candidates, chosen
 
 
-def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
+def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
     """A row for each network, seed and epoch."""
-    found = []
+    found: list[dict[str, str | int | float]] = []
     for network, of_it in runs.items():
         for run in of_it:
             with (run.path / "history.csv").open(newline="") as file:
@@ -218,7 +221,9 @@ def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
         )
 
 
-def _train_or_resume(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
+def _train_or_resume(
+    path: Path, recipe: Recipe, source: Source, callbacks: "Sequence[keras.callbacks.Callback]"
+) -> Run:
     from .train import resume, train
 
     if (path / "run.json").is_file():

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 
 class TrainingError(RuntimeError):
@@ -41,7 +40,7 @@ def catch_stop_signals() -> Iterator[Stop]:
         yield stop
         return
 
-    before: dict[int, Any] = {}
+    before: dict[int, signal._HANDLER] = {}
 
     def note(signum: int, frame: FrameType | None) -> None:
         stop.signum = signum

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -22,6 +22,11 @@ from .interruption import Stop, TrainingError, catch_stop_signals
 from .learner import Learner, build_metrics, make_learner
 from .recipe import Recipe
 from .runs import Run, update
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from ..devices.padding import PaddedBatches
 
 
 def build_for(recipe: Recipe, source: Source) -> keras.Model:
@@ -156,7 +161,7 @@ class Training:
         """Measures the network on a part of the data, without augmentation."""
         return self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
 
-    def _evaluation_data(self, part: str) -> Any:
+    def _evaluation_data(self, part: str) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))
 
 

@@ -12,7 +12,7 @@ SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def check(settings: Any, name: str, wanted: str, fits: bool) -> None:
+def check(settings: "Optimizer | Schedule | Recipe", name: str, wanted: str, fits: bool) -> None:
     """Raises the ValueError that names a setting, what it should be, and what it is."""
     if not fits:
         value = getattr(settings, name)
@@ -25,11 +25,11 @@ def check_interval(steps: int, name: str) -> None:
         raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
 
 
-def _is_whole(value: Any, least: int) -> bool:
+def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
@@ -201,7 +201,11 @@ class Recipe:
         return cls(**{**figures, **parts})
 
 
-PARTS: dict[str, Any] = {"optimizer": Optimizer, "schedule": Schedule, "augment": Augmentation}
+PARTS: dict[str, type[Optimizer | Schedule | Augmentation]] = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "augment": Augmentation,
+}
 # Every name that an override may have, those of the network's arguments excepted.
 SETTINGS = [item.name for item in fields(Recipe)]
 SETTINGS += [f"{part}.{item.name}" for part, kind in PARTS.items() for item in fields(kind)]

@@ -29,6 +29,13 @@ class Run:
     path: Path
     record: dict[str, Any]
 
+    def __repr__(self) -> str:
+        recipe, results = self.record.get("recipe", {}), self.record.get("results", {})
+        facts = {"recipe": recipe.get("name"), "status": self.record.get("status")}
+        if "test_accuracy" in results:
+            facts["test_accuracy"] = round(results["test_accuracy"], 4)
+        return f"Run({str(self.path)!r}, {', '.join(f'{name}={value!r}' for name, value in facts.items())})"
+
     @property
     def status(self) -> str:
         return self.record["status"]

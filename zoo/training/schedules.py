@@ -1,6 +1,7 @@
 """The learning rate as a function of the step; the formulas are those of `zoo.training.recipe.Schedule`."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,7 +27,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         kind: str,
         warmup: float = 0.0,
         warmup_factor: float | None = None,
-        milestones: Any = (),
+        milestones: Sequence[float] = (),
         factor: float = 0.1,
     ) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ def read_input_shape(path: Path) -> tuple[int | None, ...] | None:
     return (shape[-1], *shape[:-1]) if now == "channels_first" else (*shape[1:], shape[0])
 
 
-def _refuse_foreign_classes(path: Path, held: Any) -> None:
+def _refuse_foreign_classes(path: Path, held: object) -> None:
     for node in _nodes(held):
         name, module = node.get("class_name"), node.get("module") or "builtins"
         package = str(node.get("registered_name") or "").rpartition(">")[0]
@@ -92,7 +92,7 @@ def _refuse_foreign_classes(path: Path, held: Any) -> None:
             )
 
 
-def _nodes(held: Any) -> Iterator[dict[str, Any]]:
+def _nodes(held: object) -> Iterator[dict[str, Any]]:
     """Every serialised object in a config."""
     if isinstance(held, dict):
         if "class_name" in held:

@@ -1,7 +1,7 @@
 """Arrays into the variables of a network: all of them, or none and an error that lists what differs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -69,6 +69,6 @@ def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
 
 
-def _cast(array: np.ndarray, variable: Any) -> np.ndarray:
+def _cast(array: np.ndarray, variable: "keras.Variable") -> np.ndarray:
     with np.errstate(over="ignore"):  # what overflows is infinite, and reported as that
         return array.astype(np.dtype(variable.dtype))

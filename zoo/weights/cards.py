@@ -69,6 +69,9 @@ class Card:
     machine: dict[str, Any]
     date: str
 
+    def __repr__(self) -> str:
+        return f"Card(network={self.network!r}, weights={self.weights!r}, test_accuracy={self.test_accuracy:.4f})"
+
     def text(self) -> str:
         """The card as the JSON of its file."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"

@@ -7,7 +7,6 @@ Both give {"conv1_conv/kernel": array}. Only what lies in the file itself is fol
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +18,7 @@ NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 KERNEL = ("kernel", "bias")
 
 
-def declared_bytes(group: Any, seen: set[int] | None = None) -> int:
+def declared_bytes(group: h5py.Group, seen: set[int] | None = None) -> int:
     """The bytes of all arrays below a group, without reading them.
 
     Raises:
@@ -32,7 +31,7 @@ def declared_bytes(group: Any, seen: set[int] | None = None) -> int:
     )
 
 
-def read_layers(root: Any, held: int) -> dict[str, np.ndarray]:
+def read_layers(root: h5py.Group, held: int) -> dict[str, np.ndarray]:
     """The arrays of the layers, leaving the optimizer's.
 
     Args:
@@ -51,7 +50,7 @@ def read_layers(root: Any, held: int) -> dict[str, np.ndarray]:
         found = list(_walk_legacy(top, "", "", seen))
     if not found:
         raise ValueError("it holds no layers with weights")
-    datasets: dict[str, Any] = {}
+    datasets: dict[str, h5py.Dataset] = {}
     for name, dataset in found:
         if name in datasets:
             raise ValueError(f"it holds two arrays named {name}")
@@ -60,7 +59,7 @@ def read_layers(root: Any, held: int) -> dict[str, np.ndarray]:
     return {name: _array(dataset) for name, dataset in datasets.items()}
 
 
-def _walk_keras3(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk_keras3(group: h5py.Group, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
     """Keras 3: a group for each layer under its class or attribute, groups of containers between."""
     for key in _keys(group):
         child = _child(group, key, seen)
@@ -79,7 +78,7 @@ def _walk_keras3(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator
             yield "/".join((*names, kind)), _child(child, index, seen)
 
 
-def _walk_legacy(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk_legacy(group: h5py.Group, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
     """The older form: the names of layers may hold slashes, those of weights mostly begin with the layer's."""
     for key in _keys(group):
         child = _child(group, key, seen)
@@ -92,11 +91,11 @@ def _walk_legacy(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[
             yield from _walk_legacy(child, below, below if is_layer else layer, seen)
 
 
-def _keys(group: Any) -> list[str]:
+def _keys(group: h5py.Group) -> list[str]:
     return list(group) if isinstance(group, h5py.Group) else []
 
 
-def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
+def _child(group: h5py.Group, key: str, seen: set[int], again: bool = False) -> h5py.Group | h5py.Dataset:
     """A member that lies in this file, and that was not met before: no link can leave the file or go in circles."""
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
         raise ValueError(f"it holds a link, {key}")
@@ -109,7 +108,7 @@ def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
     return child
 
 
-def _size(name: str, dataset: Any) -> int:
+def _size(name: str, dataset: h5py.Dataset) -> int:
     """The bytes of an array; refuses one that lies elsewhere, or declares far more than it holds."""
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} is not an array in this file")
@@ -117,7 +116,7 @@ def _size(name: str, dataset: Any) -> int:
     return int(dataset.nbytes)
 
 
-def _array(dataset: Any) -> np.ndarray:
+def _array(dataset: h5py.Dataset) -> np.ndarray:
     array = dataset[()]
     # HDF5 has no bfloat16: Keras stores its bytes, and says so.
     if dataset.attrs.get("dtype") == "bfloat16":

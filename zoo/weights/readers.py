@@ -12,11 +12,14 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .checks import broken_file_error, read_member, refuse_bomb, refuse_zip_bomb
+
+if TYPE_CHECKING:
+    import torch
 
 Arrays = dict[str, np.ndarray]
 
@@ -86,7 +89,7 @@ def _torch(path: Path) -> Arrays:
     return _torch_names({name: _array(tensor) for name, tensor in state.items()})
 
 
-def _state_dict(held: Any) -> dict[str, Any]:
+def _state_dict(held: Any) -> "dict[str, torch.Tensor]":
     """The tensors by name, from the wrappings that training scripts use."""
     import torch
 
@@ -100,7 +103,7 @@ def _state_dict(held: Any) -> dict[str, Any]:
     return {str(name): tensor for name, tensor in held.items()}
 
 
-def _array(tensor: Any) -> np.ndarray:
+def _array(tensor: "torch.Tensor") -> np.ndarray:
     import torch
 
     # NumPy itself has no bfloat16; float32 holds each of its values.

@@ -1,9 +1,17 @@
 """A network as a column of boxes, one for each kind of block in each stage, and what the stage costs beside it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._base import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..architecture import Stage, Unit
 
 INK, LINE = "#1f2933", "#9aa5b1"
 FILLS = {"add": "#d0ebff", "gate": "#e5dbff", "concatenate": "#ffe8cc", "": "#f1f3f5"}
@@ -14,7 +22,7 @@ ROW, GAP = 0.44, 0.16
 HEADINGS = ("output", "parameters", "multiply-adds", "sees, pixels")
 
 
-def architecture(name: str, input_shape: Sequence[int], stages: Sequence[Any]) -> Any:
+def architecture(name: str, input_shape: Sequence[int], stages: "Sequence[Stage]") -> "Figure":
     """A network's stages from the image, on top, to the logits.
 
     Args:
@@ -56,25 +64,25 @@ def architecture(name: str, input_shape: Sequence[int], stages: Sequence[Any]) -
         target.plot([0.3, width - 0.3], [y + GAP / 2] * 2, color=LINE, linewidth=0.4, alpha=0.6)
     kinds = dict.fromkeys(unit.kind for stage in stages for unit in stage.units if unit.kind)
     if kinds:
-        told = "; ".join(f"{SKIPS[kind]}" for kind in kinds)
+        kinds_shown = "; ".join(f"{SKIPS[kind]}" for kind in kinds)
         text(
             BOXES,
             y + 0.8 * ROW,
-            f"× n: equal blocks in a row. Orange: the skip around each block; {told}.",
+            f"× n: equal blocks in a row. Orange: the skip around each block; {kinds_shown}.",
             ha="left",
             fontsize=8,
         )
     return figure
 
 
-def _writer(target: Any) -> Any:
-    def text(x: float, y: float, said: str, **options: Any) -> None:
-        target.text(x, y, said, **{"ha": "center", "va": "center", "color": INK, **options})
+def _writer(target: "Axes") -> "Callable[..., None]":
+    def text(x: float, y: float, string: str, **options: Any) -> None:
+        target.text(x, y, string, **{"ha": "center", "va": "center", "color": INK, **options})
 
     return text
 
 
-def _unit(target: Any, text: Any, top: float, unit: Any) -> None:
+def _unit(target: "Axes", text: "Callable[..., None]", top: float, unit: "Unit") -> None:
     """A box, the arrow into it, its skip, and how often it comes."""
     from matplotlib.patches import FancyBboxPatch
 

@@ -3,9 +3,14 @@
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..._files import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which can be told apart with any kind of sight; and markers, for print without colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -19,7 +24,7 @@ def check_format(path: Path) -> None:
         raise ValueError(f"Expected a file that ends in {', '.join(FORMATS)}. Received: {str(path)!r}")
 
 
-def save(figure: Any, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Writes a figure; equal figures give equal files."""
     import matplotlib
 
@@ -29,7 +34,7 @@ def save(figure: Any, path: Path) -> None:
         figure.savefig(beside, dpi=160, metadata=dated)
 
 
-def make_axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> tuple[Any, Any]:
+def make_axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> "tuple[Figure, Axes]":
     """An empty figure and its axes, with a title and the names of what is drawn."""
     from matplotlib.figure import Figure
 
@@ -41,7 +46,7 @@ def make_axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)
     return figure, found
 
 
-def label_axes(target: Any, title: str, x: str, y: str) -> None:
+def label_axes(target: "Axes", title: str, x: str, y: str) -> None:
     """Names what is drawn on axes."""
     target.set_title(title, fontsize=11)
     target.set_xlabel(x)
@@ -49,7 +54,13 @@ def label_axes(target: Any, title: str, x: str, y: str) -> None:
     target.grid(alpha=0.25)
 
 
-def draw_lines(target: Any, series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
+def mark_integers(*axes: "Axis") -> None:
+    """Puts ticks at whole numbers only."""
+    for axis in axes:
+        axis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+
+
+def draw_lines(target: "Axes", series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
     """Draws named lines, and a legend."""
     for (name, x, y), colour, marker in zip(series, cycle(COLOURS), cycle(MARKERS), strict=False):
         step = max(1, len(x) // 15)

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterable
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base import COLOURS, draw_lines, label_axes, make_axes
+from ._base import COLOURS, draw_lines, label_axes, make_axes, mark_integers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ...training.comparison import Errors
 
 
-def comparison(rows: Iterable[dict[str, Any]]) -> Any:
+def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
     """Accuracy and loss by epoch: the mean over the seeds as a line, from the least to the greatest as a band."""
     from matplotlib.figure import Figure
 
@@ -21,7 +27,7 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for index, (title, column, factor, unit) in enumerate(panels, 1):
-        target: Any = figure.add_subplot(1, len(panels), index)
+        target: Axes = figure.add_subplot(1, len(panels), index)
         label_axes(target, title, "epoch", unit)
         series = []
         for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
@@ -35,11 +41,11 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
                 least, most = ([end(by_epoch[epoch]) for epoch in epochs] for end in (min, max))
                 target.fill_between(epochs, least, most, color=colour, alpha=0.18, linewidth=0)
         draw_lines(target, series)
-        target.xaxis.get_major_locator().set_params(integer=True)
+        mark_integers(target.xaxis)
     return figure
 
 
-def by_depth(errors: Iterable[Any]) -> Any:
+def by_depth(errors: "Iterable[Errors]") -> "Figure":
     """The training error against the depth: a line for the mean over the seeds, a band from the least to the greatest.
 
     Args:
@@ -59,5 +65,5 @@ def by_depth(errors: Iterable[Any]) -> Any:
         target.fill_between(depths, least, most, color=colour, alpha=0.18, linewidth=0)
     draw_lines(target, series)
     target.set_ylim(bottom=0)
-    target.xaxis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis)
     return figure

@@ -1,14 +1,22 @@
 """What single connections do: layers that are closed, blocks that drop out, features that are used again."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._base import COLOURS, draw_lines, make_axes
+from ._base import COLOURS, draw_lines, make_axes, mark_integers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..lesions import Lesion
+    from ..reuse import Reuse
+    from ..survival import Survival
 
 
-def lesion(lesions: Iterable[Any]) -> Any:
+def lesion(lesions: "Iterable[Lesion]") -> "Figure":
     """The test accuracy of a network without one layer, by layer; the whole network as a line."""
     whole, *without = lesions
     figure, target = make_axes(
@@ -26,16 +34,16 @@ def lesion(lesions: Iterable[Any]) -> Any:
     target.axhline(100 * whole.accuracy, color=COLOURS[0], linestyle="--", label=f"whole: {whole.accuracy:.2%}")
     _mark_stages(target, [one.layer for one in without])
     target.legend(frameon=False, loc="lower right")
-    target.xaxis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis)
     return figure
 
 
-def survival(blocks: Iterable[Any]) -> Any:
+def survival(blocks: "Iterable[Survival]") -> "Figure":
     """The survival probability of each block, of one network or several."""
     figure, target = make_axes(
         "Survival of the blocks in training", "block, from the image to the logits", "probability"
     )
-    by_network: dict[str, list[Any]] = {}
+    by_network: dict[str, list[Survival]] = {}
     for block in blocks:
         by_network.setdefault(block.network, []).append(block)
     series = []
@@ -46,11 +54,11 @@ def survival(blocks: Iterable[Any]) -> Any:
     draw_lines(target, series)
     target.legend(frameon=False, loc="lower left")
     target.set_ylim(0, 1.05)
-    target.xaxis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis)
     return figure
 
 
-def feature_reuse(pairs: Iterable[Any]) -> Any:
+def feature_reuse(pairs: "Iterable[Reuse]") -> "Figure":
     """A heat map for each dense block: the mean absolute weight from each source (row) to each target (column).
 
     Colours are shares of the column's largest, since layers have weights of different size; what follows the block is
@@ -58,7 +66,7 @@ def feature_reuse(pairs: Iterable[Any]) -> Any:
     """
     from matplotlib.figure import Figure
 
-    by_block: dict[str, list[Any]] = {}
+    by_block: dict[str, list[Reuse]] = {}
     for pair in pairs:
         by_block.setdefault(pair.block, []).append(pair)
     figure = Figure(figsize=(4.1 * len(by_block) + 0.8, 4.4), layout="constrained")
@@ -74,14 +82,13 @@ def feature_reuse(pairs: Iterable[Any]) -> Any:
         follows = "" if of_it[-1].layer.startswith("layer") else f"; last: {of_it[-1].layer}"
         target.set_title(block, fontsize=10)
         target.set_xlabel(f"to layer{follows}")
-        for axis in (target.xaxis, target.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+        mark_integers(target.xaxis, target.yaxis)
     panels[0].set_ylabel("from layer, 0 is the block's input")
     figure.colorbar(drawn, ax=panels, label="mean absolute weight, share of the column's largest")
     return figure
 
 
-def _shares(pairs: list[Any]) -> np.ndarray:
+def _shares(pairs: "list[Reuse]") -> np.ndarray:
     """A row for each source, a column for each target, whose largest entry is 1."""
     values = np.full((max(pair.source for pair in pairs) + 1, pairs[-1].target), np.nan)
     for pair in pairs:
@@ -89,7 +96,7 @@ def _shares(pairs: list[Any]) -> np.ndarray:
     return values / np.nanmax(values, axis=0)
 
 
-def _mark_stages(target: Any, names: list[str]) -> None:
+def _mark_stages(target: "Axes", names: list[str]) -> None:
     """Thin lines where a stage ends, which layers named "stage2_block1" tell."""
     stages = [name.partition("_block")[0] for name in names]
     for index in range(1, len(stages)):

@@ -1,16 +1,23 @@
 """What the gates of a highway network do, as in the papers' figures: layers are rows, their units columns."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._base import COLOURS, label_axes
+from ._base import COLOURS, label_axes, mark_integers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from ..gating import Gates
 
 # More panels than that are not readable.
 CLASSES = 10
 
 
-def gates(found: Any) -> Any:
+def gates(found: "Gates") -> "Figure":
     """Biases, mean gates, one image's path, and the biases against the activity.
 
     Args:
@@ -38,7 +45,7 @@ def gates(found: Any) -> Any:
     return figure
 
 
-def class_gates(found: Any) -> Any:
+def class_gates(found: "Gates") -> "Figure":
     """How the mean transform gates of each class differ from those of all images; of many classes the first ones."""
     from matplotlib.figure import Figure
 
@@ -74,7 +81,7 @@ def _map(layers: list[np.ndarray]) -> np.ndarray:
     return values
 
 
-def _image(target: Any, values: np.ndarray, low: float, high: float, colours: str) -> Any:
+def _image(target: "Axes", values: np.ndarray, low: float, high: float, colours: str) -> "AxesImage":
     layers, units = values.shape
     drawn = target.imshow(
         values,
@@ -85,13 +92,12 @@ def _image(target: Any, values: np.ndarray, low: float, high: float, colours: st
         interpolation="nearest",
         extent=(0.5, units + 0.5, layers + 0.5, 0.5),
     )
-    for axis in (target.xaxis, target.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis, target.yaxis)
     return drawn
 
 
 def _heat(
-    target: Any, figure: Any, title: str, values: np.ndarray, low: float, high: float, colours: str, unit: str
+    target: "Axes", figure: "Figure", title: str, values: np.ndarray, low: float, high: float, colours: str, unit: str
 ) -> None:
     drawn = _image(target, values, low, high, colours)
     target.set_title(title, fontsize=10)
@@ -100,7 +106,7 @@ def _heat(
     figure.colorbar(drawn, ax=target, label=unit)
 
 
-def _scatter(target: Any, figure: Any, biases: np.ndarray, transform: np.ndarray) -> None:
+def _scatter(target: "Axes", figure: "Figure", biases: np.ndarray, transform: np.ndarray) -> None:
     label_axes(target, "", "transform gate bias", "mean T(x)")
     target.set_title("biases against activity", fontsize=10)
     depth = np.broadcast_to(np.arange(1, len(biases) + 1)[:, None], biases.shape)
@@ -110,4 +116,4 @@ def _scatter(target: Any, figure: Any, biases: np.ndarray, transform: np.ndarray
     target.plot(ends, 1 / (1 + np.exp(-ends)), color=COLOURS[1], linewidth=1.2, label="sigmoid(bias)")
     target.legend(frameon=False, fontsize=8)
     bar = figure.colorbar(drawn, ax=target, label="layer")
-    bar.locator.set_params(integer=True)
+    bar.locator.set_params(integer=True)  # type: ignore[call-arg]

@@ -1,12 +1,18 @@
 """How far the gradient reaches: as a product of derivatives, through a network, and over a training."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ._base import draw_lines, make_axes
+from ._base import draw_lines, make_axes, mark_integers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..gradients import Norm
+    from ..vanishing import Product
 
 
-def gradient_flow(norms: Iterable[Any]) -> Any:
+def gradient_flow(norms: "Iterable[Norm]") -> "Figure":
     """The norms of each network's gradient from its first layer to its last, at the last step of each."""
     from ..gradients import by_network
 
@@ -21,11 +27,11 @@ def gradient_flow(norms: Iterable[Any]) -> Any:
         name = network if last == 0 else f"{network}, step {last:,}"
         series.append((name, [point.place for point in final], [point.norm for point in final]))
     draw_lines(target, series)
-    target.xaxis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis)
     return figure
 
 
-def gradient_history(norms: Iterable[Any]) -> Any:
+def gradient_history(norms: "Iterable[Norm]") -> "Figure":
     """The norms of one training by step: at the first layer, in the middle and at the last."""
     norms = list(norms)
     last = max(norm.place for norm in norms)
@@ -39,7 +45,7 @@ def gradient_history(norms: Iterable[Any]) -> Any:
     return figure
 
 
-def vanishing_product(products: Iterable[Any]) -> Any:
+def vanishing_product(products: "Iterable[Product]") -> "Figure":
     """What is left of a gradient after each layer, without a skip and with one; see `zoo.vanishing_product`."""
     products = list(products)
     names = dict.fromkeys(product.connection for product in products)
@@ -54,9 +60,15 @@ def vanishing_product(products: Iterable[Any]) -> Any:
         points = [product for product in products if product.connection == name]
         series.append((name, [point.layers for point in points], [point.gradient for point in points]))
         end = points[-1]
-        note = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-        target.annotate(f"{end.gradient:.3g}", (end.layers, end.gradient), **note)
+        target.annotate(
+            f"{end.gradient:.3g}",
+            (end.layers, end.gradient),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
     draw_lines(target, series)
     target.set_xlim(0, deepest * 1.15)
-    target.xaxis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis)
     return figure

@@ -4,9 +4,12 @@ import html
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ._base import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A stand-in for the colour of text and axes, which matplotlib writes into its SVG.
 INK = "#010203"
@@ -27,7 +30,7 @@ def use_page_theme() -> Iterator[None]:
         yield
 
 
-def svg(figure: Any, description: str) -> str:
+def svg(figure: "Figure", description: str) -> str:
     """A figure as an SVG element, with a description for those who do not see it; equal figures give equal text."""
     import matplotlib
 

@@ -1,9 +1,7 @@
 """How a run went: accuracy, loss and learning rate by epoch."""
 
-from typing import Any
-
 from ...analysis import charts
-from ...analysis.charts._base import make_axes
+from ...analysis.charts._base import make_axes, mark_integers
 
 
 def curves(rows: list[dict[str, float]]) -> str:
@@ -22,7 +20,7 @@ def curves(rows: list[dict[str, float]]) -> str:
             for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
                 values = [factor * row[column] for row in rows]
                 target.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
-            target.xaxis.get_major_locator().set_params(integer=True)
+            mark_integers(target.xaxis)
             if len(lines) > 1:
                 target.legend(frameon=False)
             last = ", ".join(f"{label or title} {factor * rows[-1][column]:.4g}" for label, column in lines.items())
@@ -30,6 +28,6 @@ def curves(rows: list[dict[str, float]]) -> str:
     return arrange_charts(drawn)
 
 
-def arrange_charts(drawings: list[Any]) -> str:
+def arrange_charts(drawings: list[str]) -> str:
     """Small charts in as many columns as there is room for."""
     return f"<div class='charts'>{''.join(drawings)}</div>"

@@ -42,5 +42,5 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, float) else html.escape(str(value))
