@@ -110,7 +110,7 @@ def test_unknown_weights_are_a_sentence():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = zoo.train("plain_mlp_digits", out=tmp_path_factory.mktemp("run") / "run", epochs=2, seed=3)
-    with pytest.raises(ValueError, match="Expected a run that is exported, by: keras-skip export .*run"):
+    with pytest.raises(ValueError, match="The run is not exported: .* Export it with: keras-skip export .*run"):
         zoo.publish(run, "tried", run.path.parent)
     return exported(run)
 

@@ -82,7 +82,7 @@ def test_what_cannot_be_had_is_a_sentence(backend, cure):
 
 def test_several_processes_are_for_jax():
     said = python(ASK.format("cpu", 1), "tensorflow", KERAS_DISTRIBUTION_NUM_PROCESSES="2").stdout
-    assert said.startswith("Expected Keras's JAX backend for several processes. Received: tensorflow")
+    assert said.startswith("Expected the JAX backend for several processes. Received: tensorflow")
 
 
 def shares(devices, **options):

@@ -56,7 +56,7 @@ def test_classes_other_than_the_run_has_learnt_are_refused(run, small_source):
     }
     for name, measure in measures.items():
         for data, said in ((others, "aardvark, bee"), (turned, "9, 8, 7")):
-            with pytest.raises(ValueError, match=rf"has learnt: 0, 1, .*\. Received: {data.name}, with {said}"):
+            with pytest.raises(ValueError, match=rf"was trained on: 0, 1, .*\. Received: {data.name}, with {said}"):
                 measure(run, data)
                 pytest.fail(name)
 

@@ -115,16 +115,16 @@ def test_target_that_cannot_be_written_to_and_full_disk_are_refused_before_train
     small_source, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="Expected a folder that can be written to. Received: .*file/run"):
+    with pytest.raises(OSError, match="The folder .*file/run. cannot be written"):
         zoo.train("plain_mlp_digits", small_source, tmp_path / "file" / "run")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match=r"Expected [\d.]+ MB of free disk space .* Received: 0.0 MB"):
+    with pytest.raises(OSError, match=r"need [\d.]+ MB of free disk space. Only 0.0 MB are free"):
         zoo.train("plain_mlp_digits", small_source, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
+def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_resume(tmp_path):
     """A limit of the process on the size of files, set in the second epoch, is for a write what a full disk is."""
     resource = pytest.importorskip("resource", reason="limits on the size of files are Unix's")
 

@@ -93,7 +93,7 @@ def test_loss_that_is_not_finite_fails_the_run(small_source, tmp_path):
     assert run.status == "failed"
     assert "finite loss" in run.record["reason"]
     assert not run.model_path.exists()
-    with pytest.raises(ValueError, match="Expected a run that was completed"):
+    with pytest.raises(ValueError, match="Expected a complete run"):
         zoo.load(run.path)
 
 

@@ -1,8 +1,8 @@
-"""What the gates of a highway network do with images.
+"""Measures the gates of a highway network on images.
 
-    y = T(x) * H(x) + C(x) * x        T lets a layer's own answer in, C carries its input on
+    y = T(x) * H(x) + C(x) * x        T lets the result of the layer in, C carries its input
 
-Both are averaged over the places of a map, so that a layer has one value for each of its units (the channels).
+Both are averaged over the positions of a map, so a layer has one value for each of its units (the channels).
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,9 +28,9 @@ class LayerGates:
 
     Attributes:
         layer: Its name.
-        transform_bias, carry_bias: b_T, and b_C where the carry gate is learned, else None.
+        transform_bias, carry_bias: b_T, and b_C, which is None unless the carry gate is learned.
         transform, carry: T and C, on average over the images.
-        class_transform, class_carry: The same for the images of each class, (classes, units).
+        class_transform, class_carry: Their averages for each class, (classes, units).
         example_transform, example_carry, example_output: T, C and y of one image.
     """
 
@@ -83,18 +83,18 @@ def gates(
     examples: int | None = None,
     example: int = 0,
 ) -> Gates:
-    """What the gates of a highway network do with test images.
+    """Measures the gates of a highway network on test images.
 
     Args:
         run_or_model, data, weights: As in `evaluate`.
-        examples: How many test images, the first ones. Default: all.
-        example: The test image of which the path is kept.
+        examples: Use only the first so many test images. Default: all.
+        example: The test image whose gates are kept.
 
     Returns:
-        A `Gates`. A class without images among them has NaN.
+        A `Gates`. A class without images has NaN.
 
     Raises:
-        ValueError: If the network has no highway layer, if there are no such images, or as in `evaluate`.
+        ValueError: If the network has no highway layer, if there is no such image, or as in `evaluate`.
 
     Example:
 
@@ -111,14 +111,14 @@ def gates(
 
 
 def highway_layers(model: keras.Model) -> list[HighwayBlock]:
-    """From the first to the last."""
+    """Lists the highway layers of a model."""
     return [layer for layer in model.layers if isinstance(layer, HighwayBlock)]
 
 
 def measure(
     model: keras.Model, source: Source, preprocessing: Preprocessing, examples: int | None = None, example: int = 0
 ) -> Gates:
-    """`gates`, of a network that takes the source's images."""
+    """Measures `gates` of a network that takes the images of a source."""
     blocks = highway_layers(model)
     if not blocks:
         raise ValueError(f"Expected a network with highway layers. Received: {model.name}, which has none")
@@ -160,7 +160,7 @@ def measure(
 
 
 def rows(found: Gates) -> Iterator[GateRow]:
-    """A row for each unit of each layer, and for each thing that is known of it."""
+    """Yields a row for each unit of each layer, and for each thing measured of it."""
     for index, layer in enumerate(found.layers, 1):
         for unit in range(len(layer.transform)):
             key = (index, layer.layer, unit)
@@ -174,7 +174,7 @@ def rows(found: Gates) -> Iterator[GateRow]:
 
 
 def _gate_model(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Model:
-    """A model of T, C and y of each layer, each on average over the places of the map."""
+    """Builds a model that returns T, C and y of each layer, averaged over the positions of the map."""
     outputs = [value for block in blocks for value in _Means(block)(block.input, block.output)]
     watched = keras.Model(model.inputs, outputs)
     watched.compile(jit_compile=jit_compile())
@@ -182,7 +182,7 @@ def _gate_model(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Mod
 
 
 class _Means(keras.Operation):
-    """T, C and y of a layer that the model already holds: as a layer of its own it would bring its weights again."""
+    """Averages T, C and y of a layer in the model. A Keras layer in its place would count the weights twice."""
 
     def __init__(self, block: HighwayBlock) -> None:
         super().__init__(name=f"{block.name}_means")

@@ -1,9 +1,9 @@
-"""Feature reuse in densely connected networks: how much each layer takes of what each layer before it gave.
+"""Measures feature reuse in densely connected networks: how much each layer takes from each layer before it.
 
     norm(s, l) = mean |W_l[..., channels of s, :]|
 
 W_l is the first kernel of the layer l of a dense block, which sees the block's input (s = 0) and the features of the
-layers before it. What follows the block, a transition or the logits, is the last target.
+layers before it. The last target is what follows the block: a transition or the logits.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Reuse(NamedTuple):
 
 
 def feature_reuse(model: keras.Model) -> list[Reuse]:
-    """The weight norms from each layer to each within the dense blocks of a network.
+    """Measures the weight norms between the layers of each dense block of a network.
 
     Args:
         model: A network with dense blocks.
@@ -72,7 +72,7 @@ def feature_reuse(model: keras.Model) -> list[Reuse]:
 
 
 def _next_kernel(layers: list[keras.layers.Layer]) -> dict[str, keras.Variable]:
-    """The kernel that sees the whole block, by its layer's name."""
+    """Finds the kernel that sees the whole block, by the name of its layer."""
     for layer in layers:
         if isinstance(layer, TransitionBlock):
             return {layer.name: layer.conv1.kernel}

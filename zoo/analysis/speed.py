@@ -1,4 +1,4 @@
-"""How long a network takes for its answers, in Keras and as it was exported: measured in turns, kept with its run."""
+"""Times a network in Keras beside its export, and keeps the figures with its run."""
 
 import json
 import time
@@ -23,20 +23,20 @@ LEAST_ROUNDS, SECONDS = 5, 1.0
 
 
 class Speed(NamedTuple):
-    """Milliseconds for the answers to a batch: medians over rounds in which both took their turn."""
+    """Milliseconds for a batch: medians over rounds in which both took turns."""
 
     batch: int
     keras: float
     exported: float
     rounds: int
 
-    def told(self) -> dict[str, str | int]:
-        """What people read, by the heading of its column."""
+    def as_row(self) -> dict[str, str | int]:
+        """Formats the figures for a table, by the heading of each column."""
         return {
-            "images at once": self.batch,
+            "batch size": self.batch,
             "Keras": f"{self.keras:.3g} ms",
             "onnxruntime": f"{self.exported:.3g} ms",
-            "times as fast": f"{self.keras / self.exported:.2f}",
+            "speedup": f"{self.keras / self.exported:.2f}",
         }
 
 
@@ -50,14 +50,14 @@ def measure(
     """Times a network beside its export, both from raw pixels.
 
     Args:
-        model: The network, of preprocessed images.
-        preprocessing: What turns raw pixels into its inputs.
-        exported: What answers to a batch of raw pixels, such as an `export.load(artifact)`.
-        images: Raw pixels, (examples, height, width, channels); they are repeated for batches above their number.
-        batches: How many images to answer to at once.
+        model: The network, which takes preprocessed images.
+        preprocessing: Turns raw pixels into its inputs.
+        exported: Takes a batch of raw pixels, such as `export.load(artifact)`.
+        images: Raw pixels, (examples, height, width, channels); repeated for larger batches.
+        batches: The batch sizes.
 
     Returns:
-        A `Speed` for each size of the batch.
+        A `Speed` for each batch size.
 
     Example:
 
@@ -96,7 +96,7 @@ def measure(
 
 
 def write(folder: Path, speeds: Iterable[Speed]) -> None:
-    """Keeps in a run's folder what was measured, and on what."""
+    """Writes the figures and the machine they were measured on into the folder of a run."""
     import keras
 
     found = {"processor": processor(), "backend": keras.backend.backend(), "rows": [s._asdict() for s in speeds]}
@@ -105,7 +105,7 @@ def write(folder: Path, speeds: Iterable[Speed]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What `write` has kept, with the rows as `Speed`s; None where nothing was measured."""
+    """Reads the file of `write`, with its rows as `Speed`s; returns None if nothing was measured."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -114,5 +114,5 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def forget(folder: Path) -> None:
-    """Removes what `write` has kept: the export that was measured is another one now."""
+    """Removes the file of `write`, because the export it was measured on has changed."""
     (folder / FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The survival profile of a network: with what probability each of its branches is there in a training step."""
+"""Lists the survival probabilities of a network: how likely each branch runs in a training step."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Survival(NamedTuple):
 
 
 def survival_profile(model: keras.Model) -> list[Survival]:
-    """The survival probability of each block that has one, from the first to the last.
+    """Lists the survival probability of each block that has one, from the first to the last.
 
     With the linear rule it is 1 - l / L (1 - p_L) for the block l of L. The sum of the probabilities is the number of
     blocks that a training step runs on average.

@@ -171,7 +171,7 @@ def _measure_speed(run: Run, source: Any, network: Any, artifact: Path, layout: 
     images = np.asarray(source.test_images[: max(speed.BATCHES)])
     measured = speed.measure(network, preprocessing, exported, images)
     speed.write(run.path, measured)
-    told = [row.told() for row in measured]
+    told = [row.as_row() for row in measured]
     console.show_table("Speed", tuple(told[0]), [tuple(row.values()) for row in told])
 
 

@@ -1,4 +1,4 @@
-"""Data sources from arrays: NumPy's .npz files in Keras's layout, and what Keras itself downloads."""
+"""Makes data sources of arrays: NumPy's .npz files in Keras's layout, and the data sets of Keras itself."""
 
 import zipfile
 import zlib
@@ -16,10 +16,10 @@ _PARTS = {"train": "train", "val": "validation", "valid": "validation", "validat
 
 
 def from_npz(path: Path, options: Options) -> Source:
-    """A source from x_train, y_train, x_test and y_test, with x_val and y_val or without; class_names may be there too.
+    """Reads a source from x_train, y_train, x_test and y_test, and from x_val, y_val and class_names if they exist.
 
     Raises:
-        ValueError: If the file is damaged, or an array is missing or is not what it should be.
+        ValueError: If the file is damaged, or an array is missing or wrong.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -39,7 +39,7 @@ def from_arrays(
     *,
     class_names: Sequence[str] | None = None,
 ) -> Source:
-    """A source from arrays named as Keras names them; without x_test a part of each class is split off."""
+    """Makes a source of arrays with Keras's names; without x_test it splits off a part of each class."""
     options = options or Options()
     if not {"x_train", "y_train"} <= set(arrays):
         raise ValueError(

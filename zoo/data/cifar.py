@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their authors' own files, whose pickles are read without running what they name."""
+"""Reads CIFAR-10 and CIFAR-100 from the pickles of their authors, without running code in them."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ _DAMAGED = (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, A
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads the pickles of plain data and NumPy arrays alone."""
+    """Reads only pickles of plain data and NumPy arrays."""
 
     def find_class(self, module: str, name: str) -> object:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
@@ -36,10 +36,10 @@ def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> np.ndar
 
 
 def from_cifar_files(path: Path, files: Mapping[str, bytes]) -> Source | None:
-    """The source in these files, by name; None if they are not those of CIFAR.
+    """Makes a source of these files, by name; returns None if they are not those of CIFAR.
 
     Raises:
-        ValueError: If a file is not what it should be.
+        ValueError: If a file is damaged or holds something else.
     """
     for wanted, read in ((_TEN, _cifar10_arrays), (_HUNDRED, _cifar100_arrays)):
         if set(wanted) <= set(files):
@@ -58,7 +58,7 @@ def from_cifar_files(path: Path, files: Mapping[str, bytes]) -> Source | None:
                 IndexError,
             ) as error:
                 raise ValueError(
-                    f"Expected the files of CIFAR in {str(path)!r}. Received: one that cannot be read: {error}"
+                    f"Expected the files of CIFAR in {str(path)!r}. Received: a file that cannot be read: {error}"
                 ) from None
     return None
 

@@ -1,4 +1,4 @@
-"""From files to a data source: decoded by threads, kept in the cache, the bad ones reported together."""
+"""Makes a data source of image files: threads decode them, the cache keeps them, bad ones are reported together."""
 
 import hashlib
 import os
@@ -22,13 +22,13 @@ from .options import Options, Progress
 from .source import Preprocessing, Source, select_rows
 
 _LISTED = 10
-# Files for one thread at a time, and how many of these may wait: enough for two cores, little enough to hold.
+# Files for one thread at a time, and how many such groups may wait: enough for two cores, little enough for the memory.
 _TOGETHER, _AHEAD = 32, 8
 
 
 @dataclass
 class _Contents:
-    """What a pass over the files has brought."""
+    """The contents of the files, collected in one pass."""
 
     stack: cache.ImageStack
     names: list[str] = field(default_factory=list)
@@ -39,13 +39,13 @@ class _Contents:
 
 
 def from_files(path: Path, options: Options, cache_in: Path | None, progress: Progress | None) -> Source:
-    """The images of a folder or an archive.
+    """Makes a source of the images in a folder or an archive.
 
     Args:
         path: The folder or archive.
-        options: How it is read.
-        cache_in: The folder of the cache; None to keep the images in memory.
-        progress: Called with how much is read, and of how much: files, or bytes of a tar.
+        options: How to read it.
+        cache_in: The folder of the cache; None keeps the images in memory.
+        progress: Called with how much is read and how much there is: files, or bytes of a tar.
     """
     target = None
     if cache_in is not None:
@@ -68,15 +68,15 @@ def from_files(path: Path, options: Options, cache_in: Path | None, progress: Pr
         del images, found
     found = cache.read(target)  # type: ignore[arg-type]
     if found is None:
-        raise OSError(f"Expected the decoded images in the cache. Received: nothing in {str(target)!r}; try again")
+        raise OSError(f"The decoded images have disappeared from the cache, {str(target)!r}. Try again")
     return _source(path, *found)
 
 
 def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progress | None) -> Any:
-    """Images, parts and the rest, as the cache keeps them; or the source, where the files are arrays."""
+    """Reads images, parts and facts, as the cache keeps them; or a whole source, if the files are CIFAR's."""
     found = _Contents(stack)
     with warnings.catch_warnings():
-        # What Pillow finds odd in a file but reads is not for the user to mend; what may fill the memory is.
+        # Users cannot fix what Pillow warns of but reads; they must know what may fill the memory.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("error", message=".*decompression bomb")
         for entry, data in _decode(path, options, progress, found):
@@ -102,7 +102,7 @@ def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progr
 def _decode(
     path: Path, options: Options, progress: Progress | None, found: _Contents
 ) -> Iterator[tuple[Entry, tuple[np.ndarray | str, str]]]:
-    """The image files in their order, each with its pixels, or the reason why there are none, and its hash."""
+    """Decodes the image files in their order to pixels, or to the reason why it failed, each with a hash."""
 
     def work(batch: list[Entry]) -> list[tuple[np.ndarray | str, str]]:
         return [_to_pixels(entry, options.image_size) for entry in batch]
@@ -148,7 +148,7 @@ def _to_pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray |
         data = entry.read()
     except OSError as error:
         return str(error.strerror or error), ""
-    # The name and the contents, so that the same files give the same wherever they lie.
+    # The name and the contents, so that equal files give equal hashes in any folder.
     digest = f"{entry.name} {hashlib.sha256(data).hexdigest()}"
     try:
         return decode(data, size), digest
@@ -174,10 +174,10 @@ def _add_image(path: Path, name: str, data: tuple[np.ndarray | str, str], found:
 
 
 def _refuse_bad(path: Path, bad: list[str], good: int, options: Options) -> None:
-    """An error for the images that cannot be read, if they are not to be skipped, or if they are all there is."""
+    """Raises an error for images that cannot be read, unless they may be skipped and others can be read."""
     if bad and (options.on_bad_image == "error" or not good):
         raise ValueError(
-            f"Expected images that can be read in {str(path)!r}, or on_bad_image='skip' to leave others out. "
+            f"Expected images that can be read in {str(path)!r}, or on_bad_image='skip' to skip the others. "
             f"Received: {len(bad)} of {len(bad) + good} that cannot: {_shorten(bad, _LISTED)}"
         )
 
@@ -193,7 +193,7 @@ def _source(
     skipped = about["skipped"]
     if skipped:
         warnings.warn(
-            f"{len(skipped)} images of {str(path)!r} cannot be read and are left out: {_shorten(skipped, 3)}",
+            f"{len(skipped)} images of {str(path)!r} cannot be read and are skipped: {_shorten(skipped, 3)}",
             stacklevel=4,
         )
     arrays = {}

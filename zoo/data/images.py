@@ -1,8 +1,7 @@
-"""An image file as 8-bit pixels, or the reason why not.
+"""Decodes image files to 8-bit pixels.
 
-What a user would expect comes out: the rotation that EXIF asks for is applied; palettes and CMYK become RGB; 16 bits
-are scaled to 8; transparent pixels show white; of an animation comes the first frame. What a file is, its contents
-say, whatever its name ends with.
+The rotation in EXIF is applied; palettes and CMYK become RGB; 16 bits are scaled to 8; transparent pixels show white;
+an animation gives its first frame. The contents of a file decide its format, not its suffix.
 """
 
 import io
@@ -20,15 +19,15 @@ _GREY = ("1", "L")
 
 
 class BadImage(ValueError):
-    """A file that is no image; the message is the cause alone."""
+    """A file cannot be decoded; the message is only the cause."""
 
 
 def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The pixels of an image, uint8, (height, width, 1 or 3).
+    """Decodes an image to uint8 pixels, (height, width, 1 or 3).
 
     Args:
         data: The contents of the file.
-        size: Height and width to resize to, by bicubic interpolation with antialiasing; the proportions change with it.
+        size: Height and width to resize to, by bicubic interpolation with antialiasing; proportions may change.
 
     Raises:
         BadImage: If it cannot be read.
@@ -50,7 +49,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
 
 
 def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Images as `decode` gives them, in another size; in theirs, they come back as they are."""
+    """Resizes images from `decode`; images that have the size already are returned as they are."""
     if images.shape[1:3] == size:
         return images
     return np.stack(
@@ -59,7 +58,7 @@ def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """The image in mode L or RGB."""
+    """Converts the image to mode L or RGB."""
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype("uint32")
         return Image.fromarray(((wide * 255 + 32767) // 65535).astype("uint8"))

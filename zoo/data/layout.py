@@ -1,9 +1,9 @@
-"""Which class and which part of the data a file belongs to, from the folders that it lies in.
+"""Finds the class and the part of the data that a file belongs to, from its folders.
 
     train/CLASS/...  and  test/CLASS/...     with val/, valid/ or validation/ beside them, or in place of test/
-    CLASS/...                                split by chance, each class alike
+    CLASS/...                                split at random, each class alike
 
-all of it in one more folder or not.
+Everything may lie in one more folder.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "valid
 
 @dataclass(frozen=True)
 class Layout:
-    """The class names, and for each part the places of its images in the order of their names, with their labels."""
+    """The class names, and for each part the indices of its images in the order of their names, with their labels."""
 
     class_names: tuple[str, ...]
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -26,10 +26,10 @@ class Layout:
 def layout(
     where: str, names: Sequence[str], folders: Iterable[str], *, test_fraction: float, split_seed: int
 ) -> Layout:
-    """The layout of image files.
+    """Finds the layout of image files.
 
     Raises:
-        ValueError: If the images do not lie in class folders, a class has none, or training and test differ in classes.
+        ValueError: If images lie outside class folders, a class is empty, or training and test have other classes.
     """
     if not names:
         raise ValueError(f"Expected images in class folders. Received: {where!r}, without any image")
@@ -73,7 +73,7 @@ def layout(
 
 
 def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
-    """A boolean array that chooses the same fraction of each class, at least one example, and never all of them.
+    """Chooses the same fraction of each class, at least one example and never all, as a boolean array.
 
     Raises:
         ValueError: If the fraction is not between 0 and 1, or a class has fewer than two examples.
@@ -93,7 +93,7 @@ def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_name
 
 
 def interleave_classes(labels: np.ndarray, count: int) -> np.ndarray:
-    """The places of `count` examples, in turns from each class: the first of each, then the second."""
+    """Returns the indices of `count` examples: the first of each class, then the second of each."""
     by_class = np.argsort(labels, kind="stable")
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
     turn = np.arange(len(labels)) - np.repeat(starts, sizes)
@@ -101,7 +101,7 @@ def interleave_classes(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _common_depth(names: Sequence[str]) -> int:
-    """How many folders hold all the rest; a class folder, or train, is not one of them."""
+    """Counts the outer folders that hold everything else, before the class folders or train."""
     paths = [PurePosixPath(name).parts for name in names]
     depth = 0
     while (
@@ -138,6 +138,6 @@ def _refuse_other_classes(
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
-    """By number where all are numbers, so that the class "10" comes after "9"."""
+    """Sorts by number if all are numbers, so that the class "10" comes after "9"."""
     listed = sorted(names)
     return tuple(sorted(listed, key=int) if all(name.isdecimal() for name in listed) else listed)

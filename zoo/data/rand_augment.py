@@ -1,14 +1,14 @@
-"""RandAugment: a few operations for each image, each chosen at random from fourteen, all of one strength.
+"""RandAugment: each image gets a few of fourteen operations, chosen at random, all of one strength.
 
-With m for the strength over 10, and the sign by chance where there are two:
+With m for a tenth of the strength, and a random sign where there are two:
 
     rotate       +- 30 m degrees          colour, contrast,         factor 1 +- 0.9 m
     shear        +- 0.3 m                 brightness, sharpness
     translate    +- 0.3 m of the side     posterize                 8 - 4 m bits
     auto-contrast, equalize, identity     solarize                  from 256 (1 - m)
 
-Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as that of the digits does at 16, the
-pixels are stretched to 255 and shrunk again afterwards.
+Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as for the digits at 16, the pixels are
+stretched to 255 and shrunk again afterwards.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Operation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _map_images(change: Callable[[Image.Image, float], Image.Image]) -> Operation:
-    """What Pillow does with one image, for several."""
+    """Applies a change of one Pillow image to several images."""
 
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         grey = images.shape[-1] == 1
@@ -53,7 +53,7 @@ def _fill(image: Image.Image) -> tuple[int, ...]:
 
 
 def _blend_with(base: Callable[[np.ndarray], np.ndarray]) -> Operation:
-    """Between an image without something (strength -1 / 0.9) and one with more of it than there is."""
+    """Blends an image without a property (strength -1 / 0.9) with one that has more of it."""
 
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         nothing = base(images).astype("float32")
@@ -71,7 +71,7 @@ def _luminance(images: np.ndarray) -> np.ndarray:
 
 def _auto_contrast(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     count, _, _, channels = images.shape
-    # Channel by channel: to reduce over all but a short last axis is slow.
+    # Channel by channel: reducing over all but a short last axis is slow.
     apart = np.ascontiguousarray(images.reshape(count, -1, channels).swapaxes(1, 2))
     least = apart.min(-1).reshape(count, 1, 1, channels).astype("float32")
     span = apart.max(-1).reshape(count, 1, 1, channels) - least
@@ -80,7 +80,7 @@ def _auto_contrast(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 
 
 def _equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-    """Each value becomes the share of the pixels below it, in each channel."""
+    """Maps each value to the share of pixels below it, in each channel."""
     count, _, _, channels = images.shape
     shifted = images + 256 * np.arange(count * channels).reshape(count, 1, 1, channels)
     histogram = np.bincount(shifted.ravel(), minlength=256 * count * channels).reshape(-1, 256)
@@ -131,7 +131,7 @@ def rand_augment(
     indices: np.ndarray,
     brightest: float = 255,
 ) -> np.ndarray:
-    """The images, with pixels from 0 to `brightest`, after `ops` operations each; floats unless that is 255."""
+    """Applies `ops` operations to images with pixels from 0 to `brightest`; returns floats unless that is 255."""
     if brightest != 255:
         stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
         changed = rand_augment(stretched, ops, magnitude, rng, count, indices)

@@ -1,4 +1,7 @@
-"""The data sources by name, and those of a user's own files."""
+"""Loads data sources by name or from files.
+
+A new named source is a function in `SOURCES`; a new format of arrays is a module whose reader is in `ARRAY_FILES`.
+"""
 
 import difflib
 import os
@@ -54,7 +57,7 @@ def digits() -> Source:
 
 
 def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
-    """A data set that Keras downloads, checks and keeps."""
+    """Makes the loader of a data set that Keras downloads, checks and keeps."""
 
     def load() -> Source:
         import keras
@@ -63,8 +66,7 @@ def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Cal
             (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
         except Exception as error:  # Keras raises a plain one if it cannot download
             raise OSError(
-                f"Expected to download {name}. Received: {error}. "
-                f"Where there is no network, give the path of a file with the data"
+                f"{name} cannot be downloaded: {error}. Without a network, give the path of a file with the data"
             ) from error
         if x_train.ndim == 4 and keras.config.image_data_format() == "channels_first":
             x_train, x_test = (np.ascontiguousarray(images.transpose(0, 2, 3, 1)) for images in (x_train, x_test))
@@ -85,7 +87,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
 
 # Files of arrays, by suffix; all others are archives of images.
 ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}
-# What the card of published weights says of the data.
+# The licences of data sources, for the cards of published weights.
 LICENCES = {
     "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
     "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
@@ -104,36 +106,36 @@ def load_source(
     cache: str | Path | bool | None = None,
     progress: Progress | None = None,
 ) -> Source:
-    """A data source by its name, or from files.
+    """Loads a data source by its name, or from files.
 
     The files may be
 
     - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
-      valid/ or validation/ beside or in place of test/; or CLASS/ alone, of which a part is then set aside for testing;
+      valid/ or validation/ beside or instead of test/; or only CLASS/, and then a part of each class is for testing;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
     - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names).
 
     Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
-    CMYK become RGB, 16 bits are scaled to 8, transparent pixels show white, the rotation in EXIF is applied, of an
-    animation comes the first frame. All are grey, or all are RGB.
+    CMYK become RGB, 16 bits are scaled to 8, transparent pixels show white, the rotation in EXIF is applied, and an
+    animation gives its first frame. All images are grey, or all are RGB.
 
     Args:
         name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
-            path. What `Source.as_dict` gave finds the same data again. A `Source` comes back as it is.
-        image_size: Height and width to resize all images to: bicubic with antialiasing, the proportions not kept.
-        split_seed: Of the choice of test images, where the files do not say which they are.
-        test_fraction: Of each class, in the same case.
-        on_bad_image: "error": images that cannot be read are an error that lists them; "skip": they are left out, with
-            a warning.
-        cache: The cache's folder; False to keep the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
-        progress: Called while files are read, with how much is done and of how much: files, or bytes of a tar.
+            path. The result of `Source.as_dict` loads the same data again. A `Source` is returned as it is.
+        image_size: Height and width to resize all images to, bicubic with antialiasing. Proportions may change.
+        split_seed: Chooses the test images, if the files do not say which they are.
+        test_fraction: The fraction of each class to choose.
+        on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
+            warning.
+        cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
+        progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
     Returns:
         The source, with its images in memory or mapped into it.
 
     Raises:
-        ValueError: If there is no such source, or its files are not as they should be.
-        OSError: If it cannot be read or downloaded, or the cache's disk is full.
+        ValueError: If there is no such source, or its files are wrong.
+        OSError: If it cannot be read or downloaded, or the disk of the cache is full.
 
     Example:
 
@@ -156,7 +158,7 @@ def check_source(
     image_size: tuple[int, int] | None = None,
     on_bad_image: str = "error",
 ) -> None:
-    """Raises the errors of `load_source` that need nothing to be read: for wrong names, paths and options."""
+    """Raises the errors of `load_source` for wrong names, paths and options, without reading anything."""
     Options(image_size, on_bad_image=on_bad_image)
     _find_path(name["name"] if isinstance(name, Mapping) else name)
 
@@ -178,7 +180,7 @@ def _read(name: str | Path, options: Options, cache: str | Path | bool | None, p
 
 
 def _find_path(name: str | Path) -> Path | None:
-    """The path of a source; None for a source with a name."""
+    """Finds the path of a source; returns None for a source with a name."""
     if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
         return None
     path = Path(name).expanduser().absolute()
@@ -191,7 +193,7 @@ def _find_path(name: str | Path) -> Path | None:
 
 
 def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
-    """The data that a record of `Source.as_dict` is about, as it was then."""
+    """Loads the data of a record from `Source.as_dict` again, and checks that they have not changed."""
     source = load_source(record["name"], **record.get("options", {}), cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])

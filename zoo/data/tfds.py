@@ -1,4 +1,4 @@
-"""Data sources of TensorFlow Datasets, which prepares and keeps them itself; the images are held in memory."""
+"""Loads data sources of TensorFlow Datasets, which prepares and keeps them itself, into memory."""
 
 import numpy as np
 
@@ -9,19 +9,17 @@ from .source import Source
 
 
 def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
-    """The source that "tfds:NAME" names: an image and a label in each example; "train", with "test" and "validation".
+    """Loads the source "tfds:NAME", with an image and a label in each example, in the splits "train" and "test".
 
-    Without "test", "validation" takes its place; without both, a part of each class is split off.
+    "validation" is used too, and is for testing if there is no "test". Without both, a part of each class is split off.
 
     Raises:
-        ValueError: If TensorFlow Datasets is not installed, or the data set is none of labelled images of one size.
+        ValueError: If TensorFlow Datasets is not installed, or the data are not labelled images of one size.
     """
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise ValueError(
-            f"Expected TensorFlow Datasets to be there: pip install tensorflow-datasets. Received: {name!r}: {error}"
-        ) from None
+        raise ValueError(f"{name!r} needs TensorFlow Datasets: pip install tensorflow-datasets ({error})") from None
     try:
         builder = tensorflow_datasets.builder(name.removeprefix("tfds:"))
     except tensorflow_datasets.core.DatasetNotFoundError as error:
@@ -34,7 +32,7 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
             f"Expected a data set with the features image and label. "
             f"Received: {name!r}, with {', '.join(info.features or ())}"
         )
-    # Until then it need not know its splits.
+    # Before this the builder may not know its splits.
     builder.download_and_prepare()
     if "train" not in builder.info.splits:
         raise ValueError(f"Expected a split train. Received: {name!r}, with {', '.join(builder.info.splits)}")

@@ -1,7 +1,7 @@
-"""Random changes to training images, each of a whole batch at once.
+"""Random changes to training images, each to a whole batch at once.
 
-Every change draws its numbers for the whole batch and then applies those at the `indices` it is asked for. So a process
-that holds a slice of the batch makes of it what a process that holds all of it would.
+Each change draws its numbers for the whole batch and then uses those at the given `indices`. So a process that holds a
+slice of the batch changes it in the same way as a process that holds all of it.
 """
 
 import numpy as np
@@ -12,18 +12,18 @@ from .augmentation import Augmentation
 def crop(
     images: np.ndarray, pad: int, mode: str, rng: np.random.Generator, count: int, indices: np.ndarray
 ) -> np.ndarray:
-    """Random crops of the padded images, of the images' own size."""
+    """Crops the padded images at random to their original size."""
     number, height, width, channels = images.shape
     top, left = rng.integers(0, 2 * pad + 1, (2, count))[:, indices]
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)  # type: ignore[call-overload]
-    # Whole rows of windows are copied, not single pixels.
+    # Copies whole rows of windows, not single pixels.
     rows = padded.reshape(number, height + 2 * pad, (width + 2 * pad) * channels)
     windows = np.lib.stride_tricks.sliding_window_view(rows, (height, width * channels), axis=(1, 2))
     return windows[np.arange(number), top, left * channels].reshape(images.shape)
 
 
 def flip(images: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
-    """The images, half of them mirrored left to right."""
+    """Mirrors half of the images left to right."""
     mirrored = np.flatnonzero(rng.random(count)[indices] < 0.5)
     out = images.copy()
     out[mirrored] = images[mirrored][:, :, ::-1]
@@ -31,7 +31,7 @@ def flip(images: np.ndarray, rng: np.random.Generator, count: int, indices: np.n
 
 
 def cut_out(images: np.ndarray, side: int, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
-    """Standardised images with 0 in a square around a pixel of each."""
+    """Sets a square around a random pixel of each standardised image to 0."""
     _, height, width, _ = images.shape
     row, column = (rng.integers(0, size, count)[indices] for size in (height, width))
     top, left = row - side // 2, column - side // 2
@@ -48,13 +48,13 @@ def mix(
     count: int,
     indices: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every image but the last with a part of the one after it: lambda * own + (1 - lambda) * other, labels alike."""
+    """Mixes each image but the last with the next one: lambda * own + (1 - lambda) * other, and the labels alike."""
     here = indices[:-1]
     height, width = images.shape[1:3]
     by_box = (rng.random(count) < _share(augmentation))[here]
     alphas = augmentation.mixup, augmentation.cutmix
     share, kept = (rng.beta(alpha, alpha, count)[here] if alpha else np.ones(len(here)) for alpha in alphas)
-    # A box has its centre anywhere, and what lies outside of the image is cut off: the area is that of what is left.
+    # A box may be centred anywhere. Its part outside the image is cut off, and the rest counts as its area.
     centre, side = rng.random((2, count))[:, here], np.sqrt(1 - kept)
     (top, bottom), (left, right) = (
         np.clip(np.round((middle + np.multiply.outer((-0.5, 0.5), side)) * size), 0, size).astype(int)
@@ -62,8 +62,8 @@ def mix(
     )
     area = (bottom - top) * (right - left) / (height * width)
     weight = np.where(by_box, 1 - area, share).astype("float32")
-    # In their order and in place, since no image is needed once the one before it is done: the memory that whole
-    # batches would take costs more than the arithmetic.
+    # One after the other and in place, because an image is not needed once the one before it is mixed: the memory of
+    # whole batches costs more time than the arithmetic.
     for index in range(len(here)):
         own, other = images[index], images[index + 1]
         if by_box[index]:
@@ -76,5 +76,5 @@ def mix(
 
 
 def _share(augmentation: Augmentation) -> float:
-    """The share of the images that have a box of another one pasted, among those that are mixed."""
+    """The share of the mixed images that get a box of another one."""
     return 0.5 if augmentation.mixup and augmentation.cutmix else float(augmentation.cutmix > 0)

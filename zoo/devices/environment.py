@@ -1,6 +1,6 @@
-"""What a run's bits depend on beside its recipe: backend, threads, determinism, versions. Recorded, and set again.
+"""Records and restores everything but the recipe that changes the bits of a result: backend, threads, versions.
 
-Nothing here imports Keras before it is needed: the command line first sets the backend and threads of a resumed run.
+Keras is imported only where it is needed, because the command line first sets the backend and threads of a resumed run.
 """
 
 import os
@@ -18,7 +18,7 @@ from typing import Any
 BACKENDS = ("tensorflow", "jax", "torch")
 # XLA_FLAGS can have XLA write files.
 _PATHS = re.compile(r"dump|dir|file|path|_from|_to\b|[/\\]")
-# What the libraries read when they start.
+# The variables that the libraries read when they start.
 VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> str | None:
-    """The git revision of this package's source, marked if it was changed since; None outside a checkout."""
+    """The git revision of this package, marked "-dirty" if files have changed; None outside a checkout."""
     here = Path(__file__)
     tracked = ["git", "ls-files", "--error-unmatch", here.name]
     described = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -57,7 +57,7 @@ def revision() -> str | None:
 
 
 def environment() -> dict[str, Any]:
-    """What decides the last bits of a result on one machine, as plain data."""
+    """Records what decides the last bits of a result on one machine, as plain data."""
     import keras
 
     backend = keras.backend.backend()
@@ -70,12 +70,12 @@ def environment() -> dict[str, Any]:
 
 
 def restore_environment(recorded: Mapping[str, Any]) -> None:
-    """Makes this process as a run's record says, as far as that is still possible; what differs is a warning.
+    """Restores the environment in a run's record as far as possible, and warns of differences.
 
-    A record may come from somebody else: it changes only `VARIABLES`, and only to values that name no file or folder.
+    A record may come from somebody else, so it only changes `VARIABLES`, and only to values that name no path.
 
     Raises:
-        ValueError: If Keras was imported with another backend, or if there is no such backend.
+        ValueError: If Keras was imported with another backend, or if the record names an unknown one.
     """
     backend = recorded.get("backend")
     if backend not in BACKENDS:
@@ -90,7 +90,7 @@ def restore_environment(recorded: Mapping[str, Any]) -> None:
 
     if keras.backend.backend() != backend:
         raise ValueError(
-            f"Expected KERAS_BACKEND={backend}, with which the run began. "
+            f"Expected KERAS_BACKEND={backend}, as when the run began. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
     if recorded.get("deterministic"):
@@ -101,11 +101,11 @@ def restore_environment(recorded: Mapping[str, Any]) -> None:
     different = [name for name in now if name in recorded and recorded[name] != now[name]]
     if different:
         were = ", ".join(f"{name}={recorded[name]!r} (now {now[name]!r})" for name in different)
-        warnings.warn(f"The run began with {were}: the last bits of its results may change", stacklevel=2)
+        warnings.warn(f"The run began with {were}, so the last bits of its results may change", stacklevel=2)
 
 
 def _safe_variables(recorded: object) -> dict[str, str]:
-    """The recorded variables that may be set, without values that name a file or folder."""
+    """Selects the recorded variables that may be set, without values that name a file or folder."""
     found = recorded if isinstance(recorded, Mapping) else {}
     taken = {
         name: value
@@ -122,7 +122,7 @@ def now() -> str:
 
 
 def processor() -> str:
-    """The model of the processor, as far as the system says it: Linux does, in a file."""
+    """The model of the processor, which Linux states in a file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

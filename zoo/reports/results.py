@@ -1,6 +1,6 @@
-"""What the weights of the package reach beside the papers' figures, as tables; nothing is built to write them.
+"""Tables of the results of the weights in the package, beside the papers' figures.
 
-Every figure comes from the cards; see `weights.cards`.
+Every figure comes from the cards, so no network is built; see `weights.cards`.
 """
 
 import csv
@@ -58,7 +58,7 @@ _REPORTED = re.compile(r"(\d+\.\d+) % on ([\w-]+)")
 
 
 def paper_error(network: str, weights: str) -> float | None:
-    """The paper's error on the data that the weights are named after, in %; None where it reports none."""
+    """Finds the paper's error on the data that the weights are named after, in %, or None."""
     for figure, data in _REPORTED.findall(MODELS[network].paper_error):
         if data.replace("-", "").lower() == weights:
             return float(figure)
@@ -66,7 +66,7 @@ def paper_error(network: str, weights: str) -> float | None:
 
 
 def records() -> list[Record]:
-    """A row of `COLUMNS` for each set of weights, then one for each network for small images that has none."""
+    """Lists a row of `COLUMNS` for each set of weights, then one for each network for small images without weights."""
     ours = [_record(card) for card in cards()]
     there = {record["network"] for record in ours}
     rest = [
@@ -84,7 +84,7 @@ def short() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def page() -> str:
-    """The page of Markdown."""
+    """Writes the page of Markdown."""
     titles = {
         "network": "Network",
         "weights": "Weights",
@@ -109,7 +109,7 @@ def page() -> str:
 
 
 def csv_text() -> str:
-    """All records as comma-separated values; empty where nothing was measured or reported."""
+    """Writes all records as comma-separated values; fields without a figure are empty."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()

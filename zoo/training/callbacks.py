@@ -1,4 +1,4 @@
-"""What happens in each epoch beside the training: one Keras callback for each thing.
+"""What happens in each epoch besides the training: one Keras callback for each task.
 
 What Keras calls validation figures are here figures of the `part` they were measured on: "test", or "validation" where
 training images are held out. Losses are written as the cross-entropy alone, without the regularisation.
@@ -26,8 +26,8 @@ Logs = Mapping[str, float]
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Tells the data set which epoch it is, before its first batch is fetched, and gives the metrics back the state
-    that they had in the middle of an epoch, after Keras has reset them.
+    """Sets the epoch of the data set before Keras fetches its first batch. If the run resumes in the middle of an
+    epoch, it also restores the metrics, which Keras resets.
     """
 
     def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[np.ndarray] | None) -> None:
@@ -42,7 +42,7 @@ class SetEpoch(keras.callbacks.Callback):
 
 
 class UseAverages(keras.callbacks.Callback):
-    """Evaluates a `Learner` with its averages."""
+    """Evaluates a `Learner` with its averaged weights."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self.model.swap()
@@ -52,7 +52,7 @@ class UseAverages(keras.callbacks.Callback):
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Stops with an error once the loss is NaN or infinite; the loss is a mean, so it does not become finite again."""
+    """Raises an error once the loss is NaN or infinite. The loss is a running mean, so it stays that way."""
 
     def __init__(self, every: int = 20) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        # To read the loss is to wait for the accelerator, so not at every step.
+        # Reading the loss waits for the accelerator, so it is not read at every step.
         if batch % self.every == 0:
             self._check(logs["loss"])
 
@@ -79,13 +79,13 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row to history.csv after each epoch, and keeps the rows in the run's progress."""
+    """Appends a row to history.csv after each epoch, and keeps the rows in the progress for the checkpoints."""
 
     def __init__(self, path: Path, progress: Progress, part: str) -> None:
         super().__init__()
         self.path, self.progress, self.part = path, progress, part
         self.columns = ("epoch", "seconds", "learning_rate", "loss", "accuracy", f"{part}_loss", f"{part}_accuracy")
-        # After a kill the file may hold a row more than the checkpoint, or a part of one.
+        # The file of a killed run may hold one row more than the checkpoint, or part of a row.
         with replace_file(path) as beside:
             self._write(beside, "w", progress.rows, header=True)
 
@@ -121,7 +121,7 @@ class History(keras.callbacks.Callback):
 
 
 class Events(keras.callbacks.Callback):
-    """Writes the rows of the history as TensorBoard scalars, from the first one on: a resumed run replaces the file."""
+    """Writes the rows of the history as TensorBoard scalars. A resumed run writes the file again from its first row."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Events(keras.callbacks.Callback):
 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        # The writer without a thread: it fails where the training sees it.
+        # This writer has no thread, so its errors reach the training.
         self.writer = EventsWriter(str(folder / "events"))
         self.progress = progress
         for row in progress.rows:
@@ -154,12 +154,12 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the state after each epoch, every so many minutes or steps, and when asked to stop.
 
     Args:
-        checkpoints: Where to.
-        progress: What the other callbacks keep up to date, but for the position.
-        batches: The training set, which knows where it began.
-        minutes, steps: How often within an epoch; None: not.
-        stop: Whether to stop.
-        how_to_go_on: For the message of the interruption.
+        checkpoints: Saves them.
+        progress: Kept up to date by the other callbacks, except for its position.
+        batches: The training set, which knows the position it began at.
+        minutes, steps: How often to save within an epoch; None: never.
+        stop: Holds the signal that asked to stop.
+        resume_hint: The message of the interruption.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         epoch, first = self.batches.position
         done = first + batch + 1
-        # The end of an epoch is saved when it has been evaluated.
+        # The last batch of an epoch is saved after the evaluation.
         if done < self.batches.batches_per_epoch and (self.stop.signum is not None or self._due(done)):
             self._save(epoch, done)
 
@@ -200,7 +200,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def check_intervals(minutes: float | None, steps: int | None, gradients: int | None, devices: Devices) -> None:
-    """Raises a ValueError for an interval of checkpoints or gradients that is none, or that the devices rule out."""
+    """Raises a ValueError if an interval is no number of minutes or steps, or if several devices rule it out."""
     for name, value in (("gradients", gradients), ("checkpoint_steps", steps)):
         if value is not None:
             check_interval(value, name)

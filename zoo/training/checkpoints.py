@@ -1,10 +1,10 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped.
+"""Checkpoints: everything that a resumed training needs to end as if it had never stopped.
 
     checkpoints/step-000001234.npz     weights, averages, statistics and seeds; optimizer and loss scale; metrics;
                                        position, history and the time that has passed
 
-Each is written beside its place and moved there, and the last two are kept, so that there is always a whole one. The
-archive holds a CRC of each array: one that does not fit is as good as not there.
+Each is written under another name and renamed, and the last two are kept, so that one is always complete. The archive
+holds a CRC of each array; a checkpoint whose CRC differs is skipped.
 """
 
 import json
@@ -24,7 +24,7 @@ from .interruption import TrainingError
 from .learner import Learner
 
 KEPT = 2
-# Spare room on the disk for what grows: history, events, run.json.
+# Room on the disk for files that grow: history, events, run.json.
 _SPARE = 2**20
 _BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
 
@@ -35,12 +35,12 @@ Row = dict[str, float]
 
 @dataclass
 class Progress:
-    """Where a training is.
+    """How far a training has come.
 
     Attributes:
-        epoch, batch: The next batch.
+        epoch, batch: The next batch to train on.
         rows: The rows of the history so far.
-        seconds, learning_rate: Of the epoch that has begun: the time it took so far, and the rate of its first step.
+        seconds, learning_rate: Of the current epoch: the time so far, and the rate of its first step.
     """
 
     epoch: int = 0
@@ -54,9 +54,9 @@ class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        folder: Where they are.
-        learner: What is saved and restored.
-        metrics: The metrics with which the learner was compiled; Keras gives them up only after the first step.
+        folder: Their folder.
+        learner: The network to save and restore.
+        metrics: The metrics that the learner was compiled with; Keras shows them only after the first step.
     """
 
     def __init__(self, folder: Path, learner: Learner, metrics: Sequence[keras.metrics.Metric]) -> None:
@@ -77,7 +77,7 @@ class Checkpoints:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 others = np.size(array) - np.isfinite(array).sum()
                 raise TrainingError(
-                    f"Expected finite weights. Received: {name} with {others} that are not, "
+                    f"Expected finite weights. Received: {name} with {others} that are NaN or infinite, "
                     f"in epoch {progress.epoch + 1}; a lower optimizer.lr or a longer schedule.warmup may help"
                 )
         written = json.dumps(asdict(progress)).encode()
@@ -87,7 +87,7 @@ class Checkpoints:
             path.unlink()
 
     def restore(self) -> Progress:
-        """Sets the learner to the last checkpoint that is whole; without any, the progress is that of a new run.
+        """Restores the last checkpoint that is whole; returns the progress of a new run if there is none.
 
         Raises:
             TrainingError: If there are checkpoints, and none is whole or none is of this network.
@@ -101,7 +101,7 @@ class Checkpoints:
                 if {name: v.shape for name, v in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
                     raise ValueError("it is of another network")
             except _BROKEN as error:
-                warnings.warn(f"{path} is left out, since it cannot be used: {error}", stacklevel=2)
+                warnings.warn(f"{path} cannot be used and is skipped: {error}", stacklevel=2)
                 continue
             for name, variable in variables.items():
                 variable.assign(arrays[name])
@@ -109,11 +109,11 @@ class Checkpoints:
                 later.unlink()
             return progress
         if found:
-            raise TrainingError(f"Expected a checkpoint that is whole. Received: {', '.join(map(str, found))}")
+            raise TrainingError(f"All checkpoints are damaged: {', '.join(map(str, found))}")
         return Progress()
 
     def get_metrics(self) -> list[np.ndarray]:
-        """The state of the metrics, to set it again when Keras has reset them."""
+        """Reads the state of the metrics, so that it can be restored after Keras resets them."""
         return [keras.ops.convert_to_numpy(v) for metric in self.metrics for v in metric.variables]
 
     def set_metrics(self, values: Sequence[np.ndarray]) -> None:
@@ -125,11 +125,11 @@ class Checkpoints:
             metric.reset_state()
 
     def paths(self) -> list[Path]:
-        """The checkpoints, the oldest first."""
+        """Lists the checkpoints, the oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
     def check_space(self, folder: Path) -> None:
-        """Refuses a disk that cannot hold the checkpoints, one more while it is written, and the trained network.
+        """Checks that the disk can hold the checkpoints, one more while it is written, and the trained network.
 
         Raises:
             OSError: If there is not enough free space; nothing is written.
@@ -142,12 +142,12 @@ class Checkpoints:
         free = shutil.disk_usage(existing).free
         if free < needed:
             raise OSError(
-                f"Expected {needed / 1e6:.1f} MB of free disk space for the checkpoints and the trained network. "
-                f"Received: {free / 1e6:.1f} MB at {str(folder)!r}"
+                f"The checkpoints and the trained network need {needed / 1e6:.1f} MB of free disk space. "
+                f"Only {free / 1e6:.1f} MB are free at {str(folder)!r}"
             )
 
     def _variables(self) -> dict[str, keras.Variable]:
-        """Everything that changes in a step, seeds and loss scale included, by its place."""
+        """Everything that changes in a step, seeds and loss scale included, by its number."""
         groups = {
             "network": self.learner.variables,
             "optimizer": self.learner.optimizer.variables,

@@ -1,9 +1,9 @@
-"""Several networks under one budget: the same recipe, data and seeds, so that what differs is the network.
+"""Compares networks under one budget: the same recipe, data and seeds, so that only the network differs.
 
 OUT/
   plain_mlp-0/, plain_mlp-1/, ...    a run for each network and seed
   comparison.csv                     a row for each network, seed and epoch
-  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and from least to greatest
+  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and their range
 """
 
 import csv
@@ -32,7 +32,7 @@ _SETTINGS = re.compile(r",(?=\s*\w+=)")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network with arguments, as "resnet20" or "plain_mlp:depth=30,activation=tanh" says it."""
+    """A network with arguments, written as "resnet20" or "plain_mlp:depth=30,activation=tanh"."""
 
     text: str
     network: str
@@ -40,7 +40,7 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
-        """Reads one.
+        """Parses a network with arguments.
 
         Raises:
             ValueError: If there is no such network, or an argument has no value.
@@ -53,7 +53,7 @@ class Candidate:
         return re.sub(r"[^\w.=-]+", "-", self.text) + f"-{seed}"
 
     def recipe(self, shared: Recipe, seed: int, source: Source) -> Recipe:
-        """The shared recipe, with this network and a seed."""
+        """Puts this network and a seed into the shared recipe."""
         arguments = {**shared.arguments, **self.arguments}
         return shared.changed({"network": self.network, "arguments": arguments, "seed": seed, "source": source.name})
 
@@ -70,23 +70,23 @@ def compare(
 ) -> dict[str, list[Run]]:
     """Trains each network with each seed, then writes the table and the figure.
 
-    Runs that are in the folder are not trained again: an interrupted comparison resumes where it was.
+    Complete runs in the folder are not trained again, and interrupted ones are resumed.
 
     Args:
         networks: Such as "plain_mlp" or, with arguments of the builder, "plain_mlp:depth=30".
         out: The folder.
         data: As in `train`.
-        recipe: How each is trained. Default: of the first network's recipes the first, if possible one for these data.
-        seeds: How many, from 0 on.
-        callbacks: Gives the Keras callbacks of a run, by its name, recipe and data.
+        recipe: Trains each network. Default: the first recipe of the first network, for these data if there is one.
+        seeds: How many seeds, counted from 0.
+        callbacks: Makes the Keras callbacks of a run from its name, recipe and data.
         **overrides: Settings of the recipe, as in `train`.
 
     Returns:
         The runs of each network.
 
     Raises:
-        ValueError: For an unknown name or setting, a network that cannot be built for these data, or if a run in the
-            folder is another one; all of it before anything is trained.
+        ValueError: If a name or setting is unknown, a network cannot be built for these data, or the folder holds
+            another run. All of this is checked before anything is trained.
 
     Example:
 
@@ -103,7 +103,7 @@ def compare(
         for candidate in candidates
         for seed in range(seeds)
     ]
-    # Mistakes in the last of them are reported before the first is trained.
+    # Check all of them before the first is trained.
     for _, path, one in planned:
         _check_folder(path, one, source)
     for candidate in candidates:
@@ -127,7 +127,7 @@ def plan(
     seeds: int,
     overrides: Mapping[str, Any],
 ) -> tuple[list[Candidate], Recipe]:
-    """The candidates and their recipe; raises a ValueError for mistakes that show without reading data or building."""
+    """Parses the candidates and their recipe; raises the errors that need no data and no network."""
     candidates = [Candidate.parse(text) for text in networks]
     if len({candidate.text for candidate in candidates}) < len(candidates) or not candidates:
         raise ValueError(f"Expected different networks, at least one. Received: {', '.join(networks) or 'none'}")
@@ -142,7 +142,7 @@ def plan(
 
 
 def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
-    """A row for each network, seed and epoch."""
+    """Reads the histories into a row for each network, seed and epoch."""
     found: list[dict[str, str | int | float]] = []
     for network, of_it in runs.items():
         for run in of_it:
@@ -154,19 +154,19 @@ def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
 
 
 def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
-    """For each network: parameters, and the test accuracy's mean, least and greatest over the seeds."""
-    told: list[tuple[str, ...]] = []
+    """Summarises each network: parameters, mean and range of the test accuracy over the seeds, training accuracy."""
+    table: list[tuple[str, ...]] = []
     for network, of_it in runs.items():
         accuracies = [run.results["test_accuracy"] for run in of_it]
         trained = statistics.mean(run.results["train_accuracy"] for run in of_it)
         spread = f"{min(accuracies):.2%} to {max(accuracies):.2%}"
         parameters = f"{of_it[0].results['parameters']:,}"
-        told.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
-    return told
+        table.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
+    return table
 
 
 class Errors(NamedTuple):
-    """The errors of one run in %, on the training images as they are and on the test images."""
+    """The errors of one run in %, on the training images without augmentation and on the test images."""
 
     network: str
     depth: int
@@ -176,7 +176,7 @@ class Errors(NamedTuple):
 
 
 def errors_by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
-    """The errors of runs of which each names its network's depth."""
+    """Lists the errors of runs whose recipes all name a depth."""
     return [
         Errors(
             run.recipe.network.rstrip("0123456789"),
@@ -190,7 +190,7 @@ def errors_by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
 
 
 def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
-    """`rows` as comma-separated values."""
+    """Writes `rows` as comma-separated values."""
     found = rows(runs)
     with replace_file(path) as beside, beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]))
@@ -207,7 +207,7 @@ def _default_recipe(network: str, data: str | Source | None) -> Recipe:
 
 
 def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
-    """Refuses a folder that holds anything but the run that belongs there."""
+    """Checks that a folder is empty or holds the run that belongs there."""
     if not (path / "run.json").is_file():
         refuse_existing(path, overwrite=False)
         return
@@ -216,7 +216,7 @@ def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
     different = [name for name in ours if ours[name] != theirs[name]]
     if different or there.source["fingerprint"] != source.fingerprint:
         raise ValueError(
-            f"Expected in {str(path)!r} a run of this comparison, or none. Received: one with another "
+            f"Expected a run of this comparison in {str(path)!r}. Received: a run with another "
             f"{', '.join(different) or 'data set'}"
         )
 

@@ -1,4 +1,4 @@
-"""Evaluation: loss and accuracy of a network on a part of a source."""
+"""Evaluates networks: resolves the network and its data, and measures loss and accuracy."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,11 +19,11 @@ EVALUATION_BATCH = 256
 def evaluate(
     run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, *, weights: str | None = None
 ) -> dict[str, float | int]:
-    """Loss and accuracy on a source's test images.
+    """Measures loss and accuracy on the test images of a source.
 
     Args:
-        run_or_model: A run or its folder, whose own preprocessing is used; a model of logits, with the source's; or,
-            with `weights`, the name of a network, with the preprocessing on the weights' card.
+        run_or_model: A run or its folder, a model of logits, or with `weights` the name of a network. Images are
+            preprocessed as the run's record, the source or the card of the weights says.
         data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
         weights: The name of weights that come with the package, such as "cifar10".
 
@@ -31,7 +31,7 @@ def evaluate(
         "loss" (cross-entropy), "accuracy" and "examples".
 
     Raises:
-        ValueError: If there is no such run, source or weights, or if they do not fit: other images, other classes.
+        ValueError: If there is no such run, source or weights, or if the images or classes do not fit the network.
 
     Example:
 
@@ -47,7 +47,7 @@ def evaluate(
 def resolve_model_and_data(
     run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, weights: str | None = None
 ) -> tuple[keras.Model, Source, Preprocessing]:
-    """The network, the data and the preprocessing that the arguments of `evaluate` say."""
+    """Loads the network, the data and the preprocessing that the arguments of `evaluate` name."""
     if weights is not None:
         chosen = card(str(run_or_model), weights)
         model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
@@ -66,21 +66,21 @@ def resolve_model_and_data(
 
 
 def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
-    """The data of a run, or others of the same classes, and the preprocessing of its network."""
+    """Loads the data of a run, or other data of the same classes, and the preprocessing of its network."""
     source = load_source(run.source if data is None else data)
     check_classes(source, run.source["class_names"], str(run.path))
     return source, Preprocessing.from_dict(run.source["preprocessing"])
 
 
-def check_classes(source: Source, learnt: Iterable[str], by: str) -> None:
-    """Raises a ValueError unless a source has the classes that a network has learnt, in their order.
+def check_classes(source: Source, trained: Iterable[str], by: str) -> None:
+    """Raises a ValueError unless a source has the classes that a network was trained on, in the same order.
 
-    Data whose classes are numbered have no names to compare.
+    Classes that are only numbered have no names to compare.
     """
-    learnt = tuple(learnt)
-    if source.class_names not in (learnt, tuple(map(str, range(len(learnt))))):
+    trained = tuple(trained)
+    if source.class_names not in (trained, tuple(map(str, range(len(trained))))):
         raise ValueError(
-            f"Expected the classes that {by} has learnt: {_shorten(learnt)}. "
+            f"Expected the classes that {by} was trained on: {_shorten(trained)}. "
             f"Received: {source.name}, with {_shorten(source.class_names)}"
         )
 
@@ -91,7 +91,7 @@ def _shorten(names: tuple[str, ...], most: int = 10) -> str:
 
 
 def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
-    """Raises a ValueError unless a model takes a source's images and tells its classes apart."""
+    """Raises a ValueError unless a model takes the images of a source and has an output for each class."""
     shape = network_shape(source)
     fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
     if not fits or model.output_shape[-1] != source.classes:
@@ -104,14 +104,14 @@ def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
 def accuracy_and_loss(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> dict[str, float]:
-    """ "accuracy" and "loss" of a model of logits on the images of a part of a source, or on the first ones."""
+    """Measures "accuracy" and "loss" of a model of logits on a part of a source, or on its first images."""
     return make_evaluator(model, source, preprocessing, part, limit)()
 
 
 def make_evaluator(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> Callable[[], dict[str, float]]:
-    """A function that measures `accuracy_and_loss` of the model as it then is."""
+    """Makes a function that measures `accuracy_and_loss` of the model with its current weights."""
     images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
     judged = keras.Model(model.inputs, model.outputs)
     judged.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
@@ -128,7 +128,7 @@ def make_evaluator(
 def evaluation_batches(
     source: Source, preprocessing: Preprocessing, part: str = "test", devices: Devices | None = None
 ) -> Batches:
-    """The test images, or the validation images, in order and as they are; with `devices`, for them to share."""
+    """Batches a part of a source in order and without augmentation, for the devices to share if they are given."""
     images, labels = getattr(source, f"{part}_images"), getattr(source, f"{part}_labels")
     if devices is None:
         return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
@@ -137,5 +137,5 @@ def evaluation_batches(
 
 
 def network_shape(source: Source) -> tuple[int, ...]:
-    """The shape of an image, in the order of `keras.config.image_data_format()`."""
+    """The shape of an image, as `keras.config.image_data_format()` orders it."""
     return in_present_order(source.input_shape)

@@ -1,18 +1,19 @@
-"""The run folder, which says everything about a training run.
+"""The run folder on disk: everything about a training run.
 
     runs/NAME/
       run.json        recipe, overrides, seed, versions, revision, environment, status, results
       history.csv     a row per epoch
       tensorboard/    the same figures as events
-      checkpoints/    the last two states, from which a run that was stopped goes on
+      checkpoints/    the last two states, from which an interrupted run resumes
       model.keras     the trained network
-      gradients.csv   how far the gradient reached, where that was to be recorded
-      report.html     all of it to look at: curves, confusions, mistakes, gradients, gates, parity, recipe
-      .lock           held by the process that trains; the kernel releases it, however that process ends
+      gradients.csv   the norms of the gradients, if they were recorded
+      report.html     a page: curves, confusions, mistakes, gradients, gates, parity, recipe
+      .lock           held by the process that trains; the kernel releases it when the process ends
 
-The status is "running", "complete", "failed" or "interrupted"; "running" without a process that holds the lock is a run
-that was killed. A run that is to replace another is in RUN.new until it is complete. Files are written beside their
-place and moved there in one step, so that none is ever half there.
+The status is "running", "complete", "failed" or "interrupted". A run that says "running" was killed if no process holds
+the lock. With `overwrite` the new run is trained in RUN.new, where it can be resumed, and replaces the old one once it
+is complete. Its record names the run that it `replaces`, so that a later call can finish a move that was cut off. Each
+file is written under another name and renamed, so that none is ever incomplete.
 """
 
 import json
@@ -30,7 +31,7 @@ LOCK = ".lock"
 
 
 def read_record(folder: Path) -> Any:
-    """The contents of a folder's run.json, ours or not."""
+    """Reads a folder's run.json, which may be another tool's."""
     try:
         return json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -45,32 +46,30 @@ def holds_run(folder: Path) -> bool:
 
 
 def is_run_record(record: Any) -> bool:
-    """Other tools call a file run.json too."""
+    """Whether the contents of a run.json are ours: other tools use that name too."""
     return isinstance(record, dict) and record.keys() >= {"recipe", "source", "status", "started"}
 
 
 def refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Raises FileExistsError if something is there; with `overwrite`, if it is anything but a run."""
+    """Raises a FileExistsError if the folder holds anything; with `overwrite`, if it holds anything but a run."""
     if not folder.exists() or (folder.is_dir() and not _contents(folder)):
         return
     if overwrite and holds_run(folder):
         return
     if overwrite:
-        raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run of ours")
-    raise FileExistsError(
-        f"Expected a folder that does not exist yet. Received: {str(folder)!r}; choose another, or ask to overwrite it"
-    )
+        raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run")
+    raise FileExistsError(f"The folder {str(folder)!r} exists. Choose another one, or overwrite the run in it")
 
 
 def choose_folder(folder: Path, overwrite: bool) -> Path:
-    """The folder in which a run is trained: its own, or one next to the run that it replaces.
+    """Chooses the folder to train a run in: its own, or one next to the run that it replaces.
 
     Args:
         folder: The folder of the run.
         overwrite: Whether a run in that folder may be replaced.
 
     Raises:
-        FileExistsError: If something is there that may not be replaced.
+        FileExistsError: If the folder holds something that may not be replaced.
     """
     refuse_existing(folder, overwrite)
     if not (folder / "run.json").exists():
@@ -78,20 +77,19 @@ def choose_folder(folder: Path, overwrite: bool) -> Path:
     real = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
     if os.path.ismount(real):
         raise FileExistsError(
-            f"Expected a folder that can be moved, to overwrite it. Received: the mount point {str(folder)!r}"
+            f"{str(folder)!r} is a mount point and cannot be replaced by a new run. Choose a folder inside it"
         )
     beside = real.with_name(f"{real.name}.new")
     if beside.exists() and not (holds_run(beside) and read_record(beside).get("replaces") == real.name):
         raise FileExistsError(
-            f"Expected nothing in {str(beside)!r}, where the run that replaces {str(folder)!r} is trained. "
-            "Received: something else"
+            f"{str(beside)!r} is in the way: a run that replaces {str(folder)!r} is trained there first. Move it away"
         )
     return beside
 
 
 @contextmanager
 def lock_run(folder: Path) -> Iterator[None]:
-    """Makes the folder if need be, and keeps other processes from training in it.
+    """Makes the folder if it is missing, and keeps other processes from training in it.
 
     Raises:
         OSError: If the folder cannot be made or written to.
@@ -104,14 +102,9 @@ def lock_run(folder: Path) -> Iterator[None]:
         lock = FileLock(folder / LOCK)
         lock.acquire(timeout=1)
     except Timeout:
-        holder = _holder(folder)
-        raise TrainingError(
-            f"Expected a run in which no other process is training. Received: {str(folder)!r}{holder}"
-        ) from None
+        raise TrainingError(f"Another process is training in {str(folder)!r}{_holder(folder)}") from None
     except OSError as error:
-        raise type(error)(
-            f"Expected a folder that can be written to. Received: {str(folder)!r}: {error.strerror}"
-        ) from error
+        raise type(error)(f"The folder {str(folder)!r} cannot be written: {error.strerror}") from error
     try:
         yield
     finally:
@@ -128,20 +121,20 @@ def is_locked(folder: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        # Where nothing can be written nobody trains.
+        # Nobody trains in a folder that cannot be written.
         return False
 
 
 def _holder(folder: Path) -> str:
     try:
         process = read_record(folder)["process"]
-        return f", where process {process['pid']} on {process['host']} is"
+        return f": process {process['pid']} on {process['host']}"
     except (ValueError, KeyError, TypeError):
         return ""
 
 
 def clear(folder: Path) -> None:
-    """Removes old files from a claimed folder, but not its record."""
+    """Removes everything but run.json from a locked folder."""
     for path in _contents(folder):
         if path.is_dir():
             shutil.rmtree(path)
@@ -150,7 +143,7 @@ def clear(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Removes what a killed process was writing; for a folder that is claimed."""
+    """Removes the files that a killed process left incomplete in a locked folder."""
     for path in folder.rglob(".*"):
         if TEMPORARY.match(path.name):
             path.unlink()

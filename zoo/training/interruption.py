@@ -8,11 +8,11 @@ from types import FrameType
 
 
 class TrainingError(RuntimeError):
-    """Training that cannot go on, such as a loss that is not finite; the run's status says "failed"."""
+    """Training has failed, for example because the loss is not finite; the status of the run is "failed"."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training that was asked to stop, and has kept all it had done.
+    """Training was asked to stop and has saved a checkpoint.
 
     Attributes:
         signum: The signal: SIGINT (Ctrl-C) or SIGTERM.
@@ -24,16 +24,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether to stop: the number of the signal that came, or None."""
+    """Holds the number of the signal that asked to stop, or None."""
 
     signum: int | None = None
 
 
 @contextmanager
 def catch_stop_signals() -> Iterator[Stop]:
-    """Takes SIGINT and SIGTERM for the length of the block; a second one of a kind acts as if nobody had taken it.
+    """Catches the first SIGINT and the first SIGTERM inside the block; the second one acts as usual.
 
-    Outside the main thread, where Python allows no handlers, nothing is taken.
+    Outside the main thread Python allows no handlers, so nothing is caught.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a recipe is: how a network is trained, as checked, frozen data."""
+"""Recipes: how a network is trained, as checked and frozen data."""
 
 import ast
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check(settings: "Optimizer | Schedule | Recipe", name: str, wanted: str, fits: bool) -> None:
-    """Raises the ValueError that names a setting, what it should be, and what it is."""
+    """Raises a ValueError that names the setting, the expected and the received value, unless it fits."""
     if not fits:
         value = getattr(settings, name)
         raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={value!r}")
 
 
 def check_interval(steps: int, name: str) -> None:
-    """Raises the ValueError that names an argument which is no number of steps."""
+    """Raises a ValueError unless an argument is a number of steps."""
     if not _is_whole(steps, 1):
         raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
 
@@ -45,11 +45,11 @@ class Optimizer:
         lr: The peak of the learning rate.
         momentum, nesterov: Of SGD.
         weight_decay: On the kernels; its gradient is weight_decay * w.
-        decay_norm_and_bias: Whether the scales and offsets of the normalisation and the biases are decayed too, as
-            Torch does when nobody forbids it.
-        clip_norm: The largest norm of all gradients together. 0: as they come.
-        ema: Decay of the moving average of weights and of normalisation statistics with which the network is evaluated
-            and saved; in the first steps n it is (1 + n) / (10 + n). 0: no average.
+        decay_norm_and_bias: Whether to decay the scales and offsets of the normalisation and the biases too, as torch
+            does by default.
+        clip_norm: The largest norm of all gradients together. 0: no limit.
+        ema: Decay of the moving average of weights and normalisation statistics; the network is evaluated and saved
+            with these averages. In the first steps n it is (1 + n) / (10 + n). 0: no average.
     """
 
     lr: float = 0.1
@@ -86,7 +86,7 @@ class Schedule:
         kind: "one-cycle", "cosine", "step" or "constant".
         warmup: w, a fraction of the run.
         warmup_factor: A constant factor for the warm-up. None: it rises from 0.
-        milestones, factor: Of "step": where, as fractions of the run, the rate is multiplied by what.
+        milestones, factor: Of "step": the fractions of the run at which the rate is multiplied by the factor.
     """
 
     kind: str = "one-cycle"
@@ -126,9 +126,9 @@ class Recipe:
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         seed: Of the initial weights, the order, the augmentation and the dropout.
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
-        command: What to type.
+        command: The command line that trains it.
         paper: What the paper reports for this network and these data.
-        cost, result: What was measured, where and when; empty until then.
+        cost, result: Measured figures, with machine and date; empty until they are measured.
     """
 
     name: str
@@ -165,11 +165,11 @@ class Recipe:
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
 
     def changed(self, overrides: Mapping[str, Any] | None = None, **others: Any) -> "Recipe":
-        """A copy with other values; a wrong name is a ValueError that lists the right ones.
+        """Copies the recipe with other values. A wrong name is a ValueError that lists the right ones.
 
         Args:
             overrides: Settings by dotted name, such as {"optimizer.lr": 0.2, "arguments.depth": 32}.
-            **others: Further ones.
+            **others: More settings.
 
         Example:
 
@@ -190,7 +190,7 @@ class Recipe:
         return recipe
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain data, which JSON gives back as they are."""
+        """The settings as plain data that survive JSON unchanged."""
         figures = asdict(self)
         figures["schedule"]["milestones"] = list(self.schedule.milestones)
         return figures
@@ -212,12 +212,12 @@ SETTINGS += [f"{part}.{item.name}" for part, kind in PARTS.items() for item in f
 
 
 def to_plain(value: Any) -> Any:
-    """An override's value as plain data."""
+    """Turns the value of an override into plain data."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """A name and its value, from "name=value"; values are Python literals, and anything else is text.
+    """Parses "name=value". The value is a Python literal, or else text.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Training runs: opened from their folders, listed, and their records updated."""
+"""Runs on disk: opens and lists them, updates their records, and puts a complete run in its final folder."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ _REPLACED = ".replaced"
 
 @dataclass(frozen=True)
 class Run:
-    """A training run and its folder.
+    """A training run in its folder.
 
     Attributes:
         path: The folder.
@@ -42,12 +42,12 @@ class Run:
 
     @property
     def status_now(self) -> str:
-        """The status, but "killed" for a run that says "running" when nobody trains there."""
+        """The status, or "killed" if it says "running" and no process trains there."""
         return "killed" if self.status == "running" and not is_locked(self.path) else self.status
 
     @property
     def epochs_done(self) -> int:
-        """The epochs that were finished."""
+        """How many epochs are finished."""
         try:
             with (self.path / "history.csv").open(newline="") as file:
                 return sum(1 for _ in csv.DictReader(file))
@@ -73,10 +73,10 @@ class Run:
 
 
 def open_run(path: "str | Path | Run") -> Run:
-    """The run in a folder.
+    """Opens the run in a folder.
 
     Args:
-        path: The folder; a `Run` comes back as it is now on disk.
+        path: The folder, or a `Run` to read again from disk.
 
     Returns:
         A `Run`.
@@ -99,7 +99,7 @@ def open_run(path: "str | Path | Run") -> Run:
 
 
 def open_complete_run(path: "str | Path | Run") -> Run:
-    """The run in a folder; a ValueError if it is not complete."""
+    """Opens the run in a folder; raises a ValueError if it is not complete."""
     run = open_run(path)
     if run.status != "complete":
         raise ValueError(f"Expected a complete run. Received: {str(run.path)!r}, which is {run.status}")
@@ -107,7 +107,7 @@ def open_complete_run(path: "str | Path | Run") -> Run:
 
 
 def _validate(folder: Path, record: dict[str, Any]) -> Run:
-    """The run of a record of ours; raises a ValueError if a field that this version needs is missing or wrong."""
+    """Makes a run of our record; raises a ValueError if a field is missing or has the wrong type."""
     run = Run(folder, {"overrides": {}, "results": {}, **record})
     kinds = {"source": dict, "overrides": dict, "results": dict, "status": str, "started": str}
     wrong = [name for name, kind in kinds.items() if not isinstance(run.record[name], kind)]
@@ -122,9 +122,9 @@ def _validate(folder: Path, record: dict[str, Any]) -> Run:
 
 
 def list_runs(folder: str | Path) -> list[Run]:
-    """The runs in a folder and below it, the oldest first.
+    """Lists the runs in a folder and below it, the oldest first.
 
-    A run.json that cannot be read, or a damaged one of ours, is skipped with a warning; one of another tool is ignored.
+    Skips each run.json that is damaged, with a warning, and ignores those of other tools.
 
     Args:
         folder: Such as "runs".
@@ -149,7 +149,7 @@ def list_runs(folder: str | Path) -> list[Run]:
     return sorted(found, key=lambda run: (run.record["started"], str(run.path)))
 
 
-# What `summary` says of a run.
+# The columns of `summary`.
 COLUMNS = (
     "run",
     "status",
@@ -165,9 +165,9 @@ COLUMNS = (
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """A run as a row of `COLUMNS`: what was set differently from its recipe, and what it reached, where it is known.
+    """Summarises a run as a row of `COLUMNS`: the settings that differ from its recipe, and its results so far.
 
-    The training accuracy is that of the trained network, on the training images as they are.
+    The training accuracy is that of the trained network on the training images without augmentation.
     """
     settings = {name: value for name, value in run.record["overrides"].items() if name not in ("source", "epochs")}
     figures = ("validation_accuracy", "test_accuracy", "train_accuracy", "seconds")
@@ -183,7 +183,7 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def start_run(folder: Path, record: dict[str, Any]) -> Run:
-    """Writes a new run.json into a claimed folder, and removes old files from it, checkpoints before the record."""
+    """Writes a new run.json into a locked folder. Removes old files, and old checkpoints before anything else."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     run = update(Run(folder, {}), **record)
     clear(folder)
@@ -192,7 +192,7 @@ def start_run(folder: Path, record: dict[str, Any]) -> Run:
 
 
 def update(run: Run, **changes: Any) -> Run:
-    """The run with changes to its record, on disk as well."""
+    """Changes the record of a run, on disk too, and returns the new run."""
     record = {**run.record, **changes}
     with replace_file(run.path / "run.json") as beside:
         beside.write_text(json.dumps(record, indent=2) + "\n")
@@ -200,14 +200,14 @@ def update(run: Run, **changes: Any) -> Run:
 
 
 def commit_run(run: Run) -> Run:
-    """Moves a complete run to the folder for which it was trained, and removes the run that it replaces."""
+    """Moves a complete run to its final folder, and removes the run that it replaces."""
     if "replaces" not in run.record or not is_first_process():
         return run
     folder = run.path.with_name(run.record["replaces"])
     if folder != run.path:
         if folder.exists():
             refuse_existing(folder, overwrite=True)
-            # Whoever completes an interrupted move finds the old run inside the new one, and removes it.
+            # If this move is cut off, the next call finds the old run inside the new one and removes it.
             os.rename(folder, run.path / _REPLACED)
         os.rename(run.path, folder)
     shutil.rmtree(folder / _REPLACED, ignore_errors=True)

@@ -12,7 +12,7 @@ from .recipe import Recipe
 
 @keras.saving.register_keras_serializable("zoo")
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
-    """A warm-up, then one-cycle, cosine, step or constant; t is the middle of a step, so that no step has the rate 0.
+    """A warm-up, then one-cycle, cosine, step or constant. t is the middle of a step, so that no rate is 0.
 
     Args:
         peak: The highest rate.

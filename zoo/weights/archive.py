@@ -1,4 +1,4 @@
-"""Whole networks in `.keras` files, of which only classes of Keras and of ours are made."""
+"""Loads whole networks from `.keras` files, and only instantiates classes of Keras and keras_skip."""
 
 import io
 import json
@@ -16,10 +16,10 @@ TRUSTED = {"keras", "keras_skip"}
 
 
 def load_network(path: Path) -> "keras.Model":
-    """The network in a `.keras` file, not compiled.
+    """Loads the network in a `.keras` file, not compiled.
 
     Raises:
-        ValueError: If the file is broken, or names code other than Keras's and ours; nothing of that is run.
+        ValueError: If the file is broken, or names code of other packages; such code is never run.
         OSError: If it cannot be opened.
     """
     import keras
@@ -37,7 +37,7 @@ def load_network(path: Path) -> "keras.Model":
 
 
 def read_config(path: Path) -> Any:
-    """The architecture in a `.keras` file, as plain data."""
+    """Reads the architecture in a `.keras` file, as plain data."""
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -48,7 +48,7 @@ def read_config(path: Path) -> Any:
 
 
 def _declared_weights(path: Path) -> int:
-    """The bytes of the weights in a `.keras` file; raises a ValueError if it declares far more than it has."""
+    """Counts the bytes of the weights in a `.keras` file; raises a ValueError if it declares far more than it has."""
     import h5py
 
     from .hdf5 import declared_bytes
@@ -60,7 +60,7 @@ def _declared_weights(path: Path) -> int:
 
 
 def read_input_shape(path: Path) -> tuple[int | None, ...] | None:
-    """The shape of the images that the network in a `.keras` file takes, in the order that Keras has now."""
+    """Reads the shape of the images that the network in a `.keras` file takes, in Keras's current order."""
     import keras
 
     nodes = [node for node in _nodes(read_config(path)) if isinstance(node.get("config"), dict)]
@@ -87,13 +87,13 @@ def _refuse_foreign_classes(path: Path, held: object) -> None:
         root = str(module).partition(".")[0]
         if root not in TRUSTED | {"builtins"} or (package and package not in TRUSTED):
             raise ValueError(
-                "Expected a network of classes of keras and keras_skip; one of your own classes is read by "
+                "Expected a network of classes of keras and keras_skip; load one with your own classes by "
                 f"keras.saving.load_model. Received: {str(path)!r}, which names {module}.{name}"
             )
 
 
 def _nodes(held: object) -> Iterator[dict[str, Any]]:
-    """Every serialised object in a config."""
+    """Yields every serialised object in a config."""
     if isinstance(held, dict):
         if "class_name" in held:
             yield held

@@ -1,4 +1,4 @@
-"""What every reader checks. A size is refused before the memory for it is asked for."""
+"""Checks of every reader: a file that declares too much is refused before any memory is allocated."""
 
 import math
 import threading
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-# Neither Keras nor torch compresses weights. A file that promises far more than it holds is made to fill the memory.
+# Neither Keras nor torch compresses weights. A file that declares far more than it holds is meant to fill the memory.
 MOST_EXPANSION = 20
 FREE = 2**20
-# An architecture makes little more than the weights in its file, which int8 stores in a quarter of float32's bytes.
+# An architecture needs little more than the weights in its file, which int8 stores in a quarter of float32's bytes.
 MOST_MADE = 4
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def refuse_bomb(what: str, promised: int, held: int) -> None:
-    """A ValueError if something promises far more bytes than it holds."""
+    """Raises a ValueError if something declares far more bytes than it holds."""
     if promised > MOST_EXPANSION * held + FREE:
         raise ValueError(f"{what} promises {promised:,} bytes and holds {held:,}")
 
@@ -36,14 +36,14 @@ class Bomb(ValueError):
 
 @contextmanager
 def limit_variables(held: int, others: int = 0) -> Iterator[None]:
-    """Refuses a network that is built inside if it would need far more memory than its file holds.
+    """Stops the building of a network that needs far more memory than its file holds.
 
     Args:
         held: The bytes of the weights in the file.
         others: The bytes of weights that need not be in the file.
 
     Raises:
-        Bomb: If this thread makes far more variables than that, even if Keras catches the error.
+        Bomb: If this thread creates far more variables than that, even if Keras catches the error.
     """
     import keras
 
@@ -70,7 +70,7 @@ def limit_variables(held: int, others: int = 0) -> Iterator[None]:
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member of an archive, if it is there and not far larger than what is stored."""
+    """Reads a member of an archive, if it exists and is not far larger than its stored bytes."""
     if name not in archive.namelist():
         raise ValueError(f"it holds no {name}")
     info = archive.getinfo(name)
@@ -79,6 +79,6 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def broken_file_error(path: Path, error: Exception) -> ValueError:
-    """One sentence for whatever a broken file makes a library raise."""
+    """Makes a one-line error of whatever a library raises for a broken file."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f"Expected a whole {path.suffix} file. Received: {str(path)!r}: {reason}")

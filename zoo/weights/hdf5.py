@@ -1,9 +1,9 @@
-"""The layers' weights in Keras's HDF5 files, by name.
+"""Reads the weights of layers from Keras's HDF5 files, by name.
 
     layers/conv2d_3/vars/0                         Keras 3; the group `vars` has the layer's name as an attribute
     conv1_conv/conv1_conv/kernel:0                 before; the group of a layer has the attribute `weight_names`
 
-Both give {"conv1_conv/kernel": array}. Only what lies in the file itself is followed, once.
+Both give {"conv1_conv/kernel": array}. Links are refused, and each object is read only once.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ KERNEL = ("kernel", "bias")
 
 
 def declared_bytes(group: h5py.Group, seen: set[int] | None = None) -> int:
-    """The bytes of all arrays below a group, without reading them.
+    """Counts the bytes of all arrays below a group, without reading them.
 
     Raises:
-        ValueError: If one lies elsewhere.
+        ValueError: If an array is outside the file.
     """
     seen = set() if seen is None else seen
     children = [(key, _child(group, key, seen)) for key in _keys(group)]
@@ -32,14 +32,14 @@ def declared_bytes(group: h5py.Group, seen: set[int] | None = None) -> int:
 
 
 def read_layers(root: h5py.Group, held: int) -> dict[str, np.ndarray]:
-    """The arrays of the layers, leaving the optimizer's.
+    """Reads the arrays of the layers, but not the optimizer's.
 
     Args:
         root: An open HDF5 file.
         held: The bytes of the file on disk.
 
     Raises:
-        ValueError: If it has another structure, links out of the file, or promises more than it holds.
+        ValueError: If it has another structure, holds links, or declares more than it holds.
     """
     seen: set[int] = set()
     if "layers" in _keys(root):
@@ -60,7 +60,7 @@ def read_layers(root: h5py.Group, held: int) -> dict[str, np.ndarray]:
 
 
 def _walk_keras3(group: h5py.Group, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Keras 3: a group for each layer under its class or attribute, groups of containers between."""
+    """Walks the format of Keras 3: a group for each layer under its class or attribute, containers in between."""
     for key in _keys(group):
         child = _child(group, key, seen)
         if not isinstance(child, h5py.Group):
@@ -79,7 +79,7 @@ def _walk_keras3(group: h5py.Group, names: tuple[str, ...], seen: set[int]) -> I
 
 
 def _walk_legacy(group: h5py.Group, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
-    """The older form: the names of layers may hold slashes, those of weights mostly begin with the layer's."""
+    """Walks the older format: names of layers may hold slashes, and names of weights mostly begin with the layer's."""
     for key in _keys(group):
         child = _child(group, key, seen)
         below = f"{path}/{key}" if path else key
@@ -96,7 +96,7 @@ def _keys(group: h5py.Group) -> list[str]:
 
 
 def _child(group: h5py.Group, key: str, seen: set[int], again: bool = False) -> h5py.Group | h5py.Dataset:
-    """A member that lies in this file, and that was not met before: no link can leave the file or go in circles."""
+    """Returns a member in this file that was not met before, so no link can leave the file or form a circle."""
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
         raise ValueError(f"it holds a link, {key}")
     child = group[key]
@@ -109,7 +109,7 @@ def _child(group: h5py.Group, key: str, seen: set[int], again: bool = False) -> 
 
 
 def _size(name: str, dataset: h5py.Dataset) -> int:
-    """The bytes of an array; refuses one that lies elsewhere, or declares far more than it holds."""
+    """Counts the bytes of an array; refuses one outside the file, or one that declares far more than it holds."""
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} is not an array in this file")
     refuse_bomb(name, dataset.nbytes, dataset.id.get_storage_size())

@@ -1,4 +1,4 @@
-"""Networks by name or from a file, and the weights they take."""
+"""Loads networks by name or from a file, and weights into networks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,37 +18,36 @@ WIDEST = 4096
 
 
 def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
-    """A network by its name, or a trained one from a file or a run.
+    """Loads a network by its name, or a trained one from a file or a run.
 
-    Files are data: no code in them is run. The formats of weights are
+    No code in a file is run. The formats of weights are
 
         .keras, .weights.h5         networks of the zoo, and keras.applications' ResNet, ResNetV2 and DenseNet
         .h5                         the older form, in which keras.applications publishes its weights
         .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
 
-    of which .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
+    where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
 
-    Weights that come with the package are named after their data, such as "cifar10", "mnist" and "digits":
-    `describe(name).weights` lists those of a network, and `card(name, weights)` says what they are, the preprocessing
-    that they expect among it. "imagenet" are the weights that keras.applications publishes for its own forms,
-    "resnet50_keras", "resnet50_v2" and "densenet121" among them. They expect images preprocessed by `preprocess_input`
+    Weights that ship with the package are named after their data, such as "cifar10", "mnist" and "digits".
+    `describe(name).weights` lists those of a network, and `card(name, weights)` describes them, with the preprocessing
+    that they expect. "imagenet" names the weights that keras.applications publishes for its own forms, such as
+    "resnet50_keras", "resnet50_v2" and "densenet121". They expect images preprocessed by `preprocess_input`
     of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of
     torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
-        weights: For a name: the name of weights, a file, or the folder of a run, whose weights the network takes.
-            Default: new ones.
+        weights: For a name: the name of weights, a file, or the folder of a run. Default: new weights.
         **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
-            network has a new head and the weights below it. The weights of a `.keras` file, of a run and of the
-            package also give `input_shape`.
+            network has a new head above the loaded weights. A `.keras` file, a run and the weights of the package
+            also set `input_shape`.
 
     Returns:
         A `keras.Model` that is not compiled.
 
     Raises:
-        ValueError: If there is no such network or file, if the file is broken, or if the weights do not fit; then the
-            message lists what is missing, unexpected and of another shape.
+        ValueError: If there is no such network or file, if the file is broken, or if the weights do not fit. Then the
+            message lists missing and unexpected arrays, and those of another shape.
         OSError: If a file cannot be read or downloaded.
 
     Example:
@@ -73,7 +72,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
 
 
 def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) -> None:
-    """Raises the errors of `load` that need no file to be read: for names, files and runs that do not exist."""
+    """Raises the errors of `load` for names, files and runs that do not exist, without reading a file."""
     if weights is not None:
         entry_of(str(name_or_path))
     if not isinstance(name_or_path, str) or name_or_path not in MODELS:
@@ -85,16 +84,16 @@ def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) 
 
 
 def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
-    """Gives a network the weights in a file; if they do not fit, it stays as it is.
+    """Loads the weights in a file into a network; if they do not fit, the network stays as it is.
 
     Args:
         model: A network of the zoo, or one whose layers have the same names.
         weights: A file of any format that `load` takes, or the folder of a run.
-        head: Whether the layer "head" takes its weights too.
+        head: Whether to load the weights of the layer "head" too.
 
     Raises:
-        ValueError: If there is no such file, if it is broken, or if the weights do not fit; then the message lists what
-            is missing, unexpected and of another shape.
+        ValueError: If there is no such file, if it is broken, or if the weights do not fit. Then the message lists
+            missing and unexpected arrays, and those of another shape.
         OSError: If the file cannot be read.
 
     Example:
@@ -136,7 +135,7 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
     if path.suffix == ".keras" and (shape := read_input_shape(path)):
         defaults["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
-    # The file determines the size of the images, and so how many weights a perceptron has.
+    # The file sets the size of the images, and so the number of weights of a perceptron.
     held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
     try:
         with limit_variables(held, others + 4 * WIDEST * (wanted or 0)):
@@ -149,7 +148,7 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
 
 
 def _network_file(name_or_path: str | Path) -> Path:
-    """The .keras file of a trained network."""
+    """Finds the .keras file of a trained network."""
     path = _resolve_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
@@ -159,7 +158,7 @@ def _network_file(name_or_path: str | Path) -> Path:
 
 
 def _weights_file(name: str, weights: str | Path) -> Path:
-    """The file of weights that are given by path."""
+    """Finds the file of weights that are given by path."""
     path = _resolve_run(Path(weights))
     if not path.suffix and not path.exists():
         raise _unknown_weights(name, weights)
@@ -167,11 +166,11 @@ def _weights_file(name: str, weights: str | Path) -> Path:
 
 
 def _resolve_run(path: Path) -> Path:
-    """The network's file, if the path is the folder of a run."""
+    """Returns the file of the network if the path is the folder of a run, else the path."""
     if not (path / "run.json").is_file():
         return path
     if not (path / "model.keras").is_file():
-        raise ValueError(f"Expected a run that was completed. Received: {str(path)!r}, which has no model.keras")
+        raise ValueError(f"Expected a complete run. Received: {str(path)!r}, which has no model.keras")
     return path / "model.keras"
 
 

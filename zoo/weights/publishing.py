@@ -95,8 +95,8 @@ def _find_export(run: Run, artifact: str | Path | None) -> Path:
     exported = run.path / "export" if artifact is None else Path(artifact)
     if not (exported / "model.onnx").is_file():
         raise ValueError(
-            f"Expected a run that is exported, by: keras-skip export {run.path}. "
-            f"Received: no model.onnx in {str(exported)!r}"
+            f"The run is not exported: there is no model.onnx in {str(exported)!r}. "
+            f"Export it with: keras-skip export {run.path}"
         )
     return exported
 
@@ -104,7 +104,7 @@ def _find_export(run: Run, artifact: str | Path | None) -> Path:
 def _measure(
     run: Run, source: Source, preprocessing: Preprocessing, exported: Path
 ) -> "tuple[keras.Model, dict[str, Any]]":
-    """The network in float32, and its figures under Keras and onnxruntime.
+    """Loads the network in float32 and measures it under Keras and onnxruntime.
 
     Raises:
         PublishingError: If the accuracy is not the one in the run's record, or onnxruntime's differs.
@@ -118,7 +118,7 @@ def _measure(
             f"Received: {test['accuracy']:.4%} on {source.name}"
         )
     if recipe.precision != "float32":
-        # Whoever loads the weights by name, or the export, computes in float32: the card is about that.
+        # The card is about float32, in which the export and every network loaded by name compute.
         with precision("float32"):
             model = load(recipe.network, run.path, **recipe.arguments)
         test = accuracy_and_loss(model, source, preprocessing)

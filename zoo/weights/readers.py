@@ -1,11 +1,11 @@
-"""Files of weights as plain arrays, {name: array}. Nothing in a file is executed, and no class in it is made.
+"""Reads files of weights as plain arrays, {name: array}. No code in a file is run, and no class instantiated.
 
-    .weights.h5, .h5    Keras's, also the older form in which keras.applications publishes
-    .keras              the weights in it; its architecture is not looked at
+    .weights.h5, .h5    Keras's, also the older form that keras.applications publishes
+    .keras              the weights in it; its architecture is ignored
     .safetensors        a network of torchvision or timm, or any other names
     .pth, .pt           the same as torch writes it; read by torch, tensors only
 
-The names are the file's own: which network they belong to is not known here.
+The names are those of the file; which network they belong to is not known here.
 """
 
 import io
@@ -25,10 +25,10 @@ Arrays = dict[str, np.ndarray]
 
 
 def read(path: Path) -> Arrays:
-    """The arrays in a file, by the file's own names.
+    """Reads the arrays in a file, under the names of the file.
 
     Raises:
-        ValueError: If it is not a whole file of one of the formats.
+        ValueError: If it is not a complete file of one of the formats.
         OSError: If it cannot be opened.
     """
     reader = check_file(path)
@@ -41,7 +41,7 @@ def read(path: Path) -> Arrays:
 
 
 def check_file(path: Path) -> Callable[[Path], Arrays]:
-    """The reader of a file of weights; raises a ValueError if there is no reader, or no file."""
+    """Finds the reader of a file of weights; raises a ValueError if there is no reader or no file."""
     reader = next((READERS[suffix] for suffix in READERS if path.name.endswith(suffix)), None)
     if reader is None or path.is_dir():
         raise ValueError(f"Expected weights in a file that ends in {SUFFIXES}. Received: {str(path)!r}")
@@ -54,7 +54,7 @@ def check_file(path: Path) -> Callable[[Path], Arrays]:
 
 
 class MissingReader(ValueError):
-    """A file that only an extra can read."""
+    """Only an extra can read this file, and it is not installed."""
 
 
 def _safetensors(path: Path) -> Arrays:
@@ -70,8 +70,8 @@ def _torch(path: Path) -> Arrays:
         import torch
     except ImportError:
         raise MissingReader(
-            f'Expected torch, which reads {path.suffix} files: pip install ".[torch]" in a checkout of keras-skip. '
-            f"Received: {str(path)!r}"
+            f'Reading {path.suffix} files needs torch: pip install ".[torch]" in a checkout of keras-skip. '
+            f"The file is {str(path)!r}"
         ) from None
     import pickle
     import warnings
@@ -90,7 +90,7 @@ def _torch(path: Path) -> Arrays:
 
 
 def _state_dict(held: Any) -> "dict[str, torch.Tensor]":
-    """The tensors by name, from the wrappings that training scripts use."""
+    """Finds the tensors by name in the wrappings that training scripts use."""
     import torch
 
     for key in ("state_dict", "model", "model_state_dict"):
@@ -111,7 +111,7 @@ def _array(tensor: "torch.Tensor") -> np.ndarray:
 
 
 def _torch_names(arrays: Arrays) -> Arrays:
-    """Without the prefix of a wrapped module, and without torch's counters of batches."""
+    """Removes the prefix of a wrapped module, and torch's counters of batches."""
     for prefix in ("module.", "_orig_mod."):
         if all(name.startswith(prefix) for name in arrays):
             arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""A network as a column of boxes, one for each kind of block in each stage, and what the stage costs beside it."""
+"""Draws a network as a column of boxes, one for each kind of block in each stage, beside the cost of the stage."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 INK, LINE = "#1f2933", "#9aa5b1"
 FILLS = {"add": "#d0ebff", "gate": "#e5dbff", "concatenate": "#ffe8cc", "": "#f1f3f5"}
 SKIPS = {"add": "the skip is added", "gate": "gates mix it in", "concatenate": "it is concatenated"}
-# Where things stand across, in inches, and how high a row is.
+# Positions across, in inches, and the height of a row.
 STAGE, BOXES, WIDTH, SKIP, COLUMNS = 1.75, 1.95, 4.4, 6.6, (7.9, 9.0, 10.2, 11.3)
 ROW, GAP = 0.44, 0.16
 HEADINGS = ("output", "parameters", "multiply-adds", "sees, pixels")
 
 
 def architecture(name: str, input_shape: Sequence[int], stages: "Sequence[Stage]") -> "Figure":
-    """A network's stages from the image, on top, to the logits.
+    """Draws the stages of a network, from the image at the top to the logits.
 
     Args:
-        name: The network's.
-        input_shape: Of one image.
-        stages: What `zoo.network_stages` gave.
+        name: The name of the network.
+        input_shape: The shape of one image.
+        stages: The result of `zoo.network_stages`.
     """
     from matplotlib.figure import Figure
 
@@ -83,7 +83,7 @@ def _writer(target: "Axes") -> "Callable[..., None]":
 
 
 def _unit(target: "Axes", text: "Callable[..., None]", top: float, unit: "Unit") -> None:
-    """A box, the arrow into it, its skip, and how often it comes."""
+    """Draws a box, the arrow into it, its skip and its count."""
     from matplotlib.patches import FancyBboxPatch
 
     middle = BOXES + WIDTH / 2

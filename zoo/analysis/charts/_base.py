@@ -1,4 +1,4 @@
-"""What all figures share: colours, labels, legends, and files."""
+"""Colours, labels, legends and files that all figures share."""
 
 from collections.abc import Iterable, Sequence
 from itertools import cycle
@@ -19,7 +19,7 @@ FORMATS = (".svg", ".png", ".pdf")
 
 
 def check_format(path: Path) -> None:
-    """Refuses a file of which the suffix names no format of figures."""
+    """Checks that the suffix of a file is a format of figures."""
     if path.suffix not in FORMATS:
         raise ValueError(f"Expected a file that ends in {', '.join(FORMATS)}. Received: {str(path)!r}")
 
@@ -35,7 +35,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def make_axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)) -> "tuple[Figure, Axes]":
-    """An empty figure and its axes, with a title and the names of what is drawn."""
+    """Makes an empty figure and its axes, with a title and labels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -47,7 +47,7 @@ def make_axes(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 4.2)
 
 
 def label_axes(target: "Axes", title: str, x: str, y: str) -> None:
-    """Names what is drawn on axes."""
+    """Adds title, labels and grid to axes."""
     target.set_title(title, fontsize=11)
     target.set_xlabel(x)
     target.set_ylabel(y)
@@ -61,7 +61,7 @@ def mark_integers(*axes: "Axis") -> None:
 
 
 def draw_lines(target: "Axes", series: Iterable[tuple[str, Sequence[float], Sequence[float]]]) -> None:
-    """Draws named lines, and a legend."""
+    """Draws named lines and a legend."""
     for (name, x, y), colour, marker in zip(series, cycle(COLOURS), cycle(MARKERS), strict=False):
         step = max(1, len(x) // 15)
         target.plot(x, y, color=colour, marker=marker, markevery=step, markersize=4, linewidth=1.6, label=name)

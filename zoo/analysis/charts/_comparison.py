@@ -1,4 +1,4 @@
-"""How several networks learn."""
+"""Draws how several networks learn."""
 
 from collections.abc import Iterable
 from itertools import cycle
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
-    """Accuracy and loss by epoch: the mean over the seeds as a line, from the least to the greatest as a band."""
+    """Draws accuracy and loss by epoch: the mean over the seeds as a line, their range as a band."""
     from matplotlib.figure import Figure
 
     rows = list(rows)
@@ -46,10 +46,10 @@ def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
 
 
 def by_depth(errors: "Iterable[Errors]") -> "Figure":
-    """The training error against the depth: a line for the mean over the seeds, a band from the least to the greatest.
+    """Draws the training error against the depth: the mean over the seeds as a line, their range as a band.
 
     Args:
-        errors: What `comparison.errors_by_depth` gave.
+        errors: The result of `comparison.errors_by_depth`.
     """
     errors = list(errors)
     figure, target = make_axes("Error on the training images", "depth, in layers of weights", "error, %")

@@ -1,4 +1,4 @@
-"""What single connections do: layers that are closed, blocks that drop out, features that are used again."""
+"""Draws what single connections do: closed layers, dropped blocks, reused features."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def lesion(lesions: "Iterable[Lesion]") -> "Figure":
-    """The test accuracy of a network without one layer, by layer; the whole network as a line."""
+    """Draws the test accuracy of a network without one layer, by layer, and that of the whole network as a line."""
     whole, *without = lesions
     figure, target = make_axes(
         f"{whole.network} when one layer only carries", "layer or block, from the image to the logits", "accuracy, %"
@@ -39,7 +39,7 @@ def lesion(lesions: "Iterable[Lesion]") -> "Figure":
 
 
 def survival(blocks: "Iterable[Survival]") -> "Figure":
-    """The survival probability of each block, of one network or several."""
+    """Draws the survival probability of each block, of one network or several."""
     figure, target = make_axes(
         "Survival of the blocks in training", "block, from the image to the logits", "probability"
     )
@@ -59,10 +59,10 @@ def survival(blocks: "Iterable[Survival]") -> "Figure":
 
 
 def feature_reuse(pairs: "Iterable[Reuse]") -> "Figure":
-    """A heat map for each dense block: the mean absolute weight from each source (row) to each target (column).
+    """Draws a heat map for each dense block: the mean absolute weight from each source (row) to each target (column).
 
-    Colours are shares of the column's largest, since layers have weights of different size; what follows the block is
-    the last column.
+    Colours are relative to the largest weight of a column, because layers have weights of different size. The last
+    column is what follows the block.
     """
     from matplotlib.figure import Figure
 
@@ -89,7 +89,7 @@ def feature_reuse(pairs: "Iterable[Reuse]") -> "Figure":
 
 
 def _shares(pairs: "list[Reuse]") -> np.ndarray:
-    """A row for each source, a column for each target, whose largest entry is 1."""
+    """Arranges a row for each source and a column for each target, scaled so that its largest entry is 1."""
     values = np.full((max(pair.source for pair in pairs) + 1, pairs[-1].target), np.nan)
     for pair in pairs:
         values[pair.source, pair.target - 1] = pair.norm
@@ -97,7 +97,7 @@ def _shares(pairs: "list[Reuse]") -> np.ndarray:
 
 
 def _mark_stages(target: "Axes", names: list[str]) -> None:
-    """Thin lines where a stage ends, which layers named "stage2_block1" tell."""
+    """Draws thin lines at the ends of stages, which names such as "stage2_block1" show."""
     stages = [name.partition("_block")[0] for name in names]
     for index in range(1, len(stages)):
         if stages[index] != stages[index - 1] and "_block" in names[index]:

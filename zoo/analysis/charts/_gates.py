@@ -1,4 +1,4 @@
-"""What the gates of a highway network do, as in the papers' figures: layers are rows, their units columns."""
+"""Draws the gates of a highway network as in the papers: layers are rows, their units columns."""
 
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from ..gating import Gates
 
-# More panels than that are not readable.
+# More panels are not readable.
 CLASSES = 10
 
 
 def gates(found: "Gates") -> "Figure":
-    """Biases, mean gates, one image's path, and the biases against the activity.
+    """Draws the biases, the mean gates, the gates of one image, and the biases against the mean gates.
 
     Args:
-        found: What `zoo.gates` gave.
+        found: The result of `zoo.gates`.
     """
     from matplotlib.figure import Figure
 
@@ -46,7 +46,7 @@ def gates(found: "Gates") -> "Figure":
 
 
 def class_gates(found: "Gates") -> "Figure":
-    """How the mean transform gates of each class differ from those of all images; of many classes the first ones."""
+    """Draws how the mean transform gates of the first classes differ from those of all images."""
     from matplotlib.figure import Figure
 
     names = found.class_names[:CLASSES]
@@ -74,7 +74,7 @@ def class_gates(found: "Gates") -> "Figure":
 
 
 def _map(layers: list[np.ndarray]) -> np.ndarray:
-    """A row for each layer, filled up with NaN where layers have fewer units than others."""
+    """Stacks the layers as rows, padded with NaN to the layer with the most units."""
     values = np.full((len(layers), max(map(len, layers))), np.nan)
     for row, layer in zip(values, layers, strict=True):
         row[: len(layer)] = layer

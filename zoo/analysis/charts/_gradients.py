@@ -1,4 +1,4 @@
-"""How far the gradient reaches: as a product of derivatives, through a network, and over a training."""
+"""Draws how far the gradient reaches: as a product of derivatives, through a network, and over a training."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def gradient_flow(norms: "Iterable[Norm]") -> "Figure":
-    """The norms of each network's gradient from its first layer to its last, at the last step of each."""
+    """Draws the norms of the gradient of each network by layer, at its last step."""
     from ..gradients import by_network
 
     figure, target = make_axes(
@@ -32,7 +32,7 @@ def gradient_flow(norms: "Iterable[Norm]") -> "Figure":
 
 
 def gradient_history(norms: "Iterable[Norm]") -> "Figure":
-    """The norms of one training by step: at the first layer, in the middle and at the last."""
+    """Draws the norms of one training by step: at the first, the middle and the last layer."""
     norms = list(norms)
     last = max(norm.place for norm in norms)
     figure, target = make_axes("The gradient during the training", "step", "norm of the gradient")
@@ -46,7 +46,7 @@ def gradient_history(norms: "Iterable[Norm]") -> "Figure":
 
 
 def vanishing_product(products: "Iterable[Product]") -> "Figure":
-    """What is left of a gradient after each layer, without a skip and with one; see `zoo.vanishing_product`."""
+    """Draws a gradient after each layer, without a skip and with one; see `zoo.vanishing_product`."""
     products = list(products)
     names = dict.fromkeys(product.connection for product in products)
     deepest = max(product.layers for product in products)

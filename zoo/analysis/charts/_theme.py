@@ -1,4 +1,4 @@
-"""Figures inside a page that follows the reader's light or dark: their colours are the page's own variables."""
+"""Figures in a page with a light and a dark theme: their colours are variables of the page."""
 
 import html
 import io
@@ -21,7 +21,7 @@ VARIABLES = {INK: "var(--ink)"} | {
 
 @contextmanager
 def use_page_theme() -> Iterator[None]:
-    """Inside it, figures are made for `svg`: without a background, text and axes in the page's colour."""
+    """Makes figures for `svg` inside the block: without a background, text and axes in the colour of the page."""
     import matplotlib
 
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
@@ -31,11 +31,11 @@ def use_page_theme() -> Iterator[None]:
 
 
 def svg(figure: "Figure", description: str) -> str:
-    """A figure as an SVG element, with a description for those who do not see it; equal figures give equal text."""
+    """Renders a figure as an SVG element with a description for screen readers; equal figures give equal text."""
     import matplotlib
 
     text = io.StringIO()
-    # Text as text, for searching and for screen readers.
+    # Keep text as text, for search and screen readers.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = text.getvalue()

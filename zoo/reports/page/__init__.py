@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that opens from disk, needs no internet, and follows the reader's light or dark.
+"""The report of a run: one HTML file that opens from disk, needs no internet, and has a light and a dark theme.
 
-What it shows was measured: it is made from run.json, history.csv, what the network answers to the test images, the
-gradients (gradients.csv, or measured now), the gates of a highway network, and the parity and the speed of an export.
+It shows run.json, history.csv, the predictions for the test images, the gradients from gradients.csv or measured now, the
+gates of a highway network, and the parity and speed of an export.
 """
 
 import csv
@@ -35,18 +35,18 @@ GRADIENTS = "gradients.csv"
 
 
 def write_report(run: Run | str | Path, data: Source | None = None, model: "keras.Model | None" = None) -> Path:
-    """Writes report.html into the folder of a completed run; again, after an export, with its parity and speed.
+    """Writes report.html into the folder of a complete run. After an export, call it again to add parity and speed.
 
     Args:
         run: A run or its folder.
-        data: The `Source` that the run was given, if it was given one that has no name.
-        model: The run's network, where it is loaded already.
+        data: The `Source` that the run was trained on, if `load_source` cannot find it by its name.
+        model: The network of the run, if it is loaded already.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: If there is no such run, if it was not completed, or if its data are not there.
+        ValueError: If there is no such run, if it is not complete, or if its data are missing.
 
     Example:
 
@@ -63,7 +63,7 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
 
     opened = open_run(run)
     if "test_accuracy" not in opened.results:
-        raise ValueError(f"Expected a run that was completed. Received: {str(opened.path)!r}, which is {opened.status}")
+        raise ValueError(f"Expected a complete run. Received: {str(opened.path)!r}, which is {opened.status}")
     source, preprocessing = resolve_data(opened, data)
     model = load(opened.path) if model is None else model
     predictor = keras.Model(model.inputs, model.outputs)
@@ -76,20 +76,20 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
 def write_page(
     run: Run, logits: np.ndarray, source: Source, norms: "Sequence[Norm]" = (), gates: "Gates | None" = None
 ) -> Path:
-    """Writes report.html from what was measured.
+    """Writes report.html from measured figures.
 
     Args:
         run: The run, with its results.
-        logits: The network's answers to `source.test_images`, (examples, classes).
-        source: The data on which the run was measured.
-        norms: Those of its gradients, at one step or several.
-        gates: Those of a highway network.
+        logits: The predictions for `source.test_images`, (examples, classes).
+        source: The data that the run was measured on.
+        norms: The norms of its gradients, at one step or several.
+        gates: The gates of a highway network.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: If there is not one row of logits for each test image.
+        ValueError: If the logits are not one row for each test image.
     """
     if logits.shape != (len(source.test_images), source.classes):
         raise ValueError(
@@ -103,7 +103,7 @@ def write_page(
         curves=curves(rows),
         confusions=confusions(logits.argmax(axis=1), source),
         mistakes=mistakes(logits, source),
-        gradients=f"<h2>Reach of the gradient</h2>{gradients_section(norms)}" if norms else "",
+        gradients=f"<h2>Gradients</h2>{gradients_section(norms)}" if norms else "",
         gates=f"<h2>Gates</h2>{gates_section(gates)}" if gates else "",
         parity=parity(run.path / "export"),
         speed=speed(run.path),
@@ -119,7 +119,7 @@ def write_page(
 
 
 def _norms(run: Run, model: "keras.Model", source: Source, preprocessing: Preprocessing) -> "list[Norm]":
-    """Those that were recorded in the training, or those of the trained network alone."""
+    """Reads the norms that were recorded in the training, or measures those of the trained network."""
     from ...analysis.gradients import GradientProbe, probe_batches, read
 
     recorded = run.path / GRADIENTS
@@ -146,7 +146,7 @@ def _summary(run: Run, paper: str) -> str:
         [
             ("test accuracy", f"{results['test_accuracy']:.2%}"),
             ("test error", f"{1 - results['test_accuracy']:.2%}"),
-            ("the paper", paper),
+            ("error in the paper", paper),
             ("training accuracy", f"{results['train_accuracy']:.2%}"),
             ("parameters", f"{results['parameters']:,}"),
             ("training time", f"{results['seconds'] / 60:.1f} min"),

@@ -1,4 +1,4 @@
-"""What a network answers to the test images: confusions, and the worst mistakes."""
+"""The predictions for the test images: confusions and the worst mistakes."""
 
 import base64
 import html
@@ -9,13 +9,13 @@ import numpy as np
 from ...data import Source
 from ._tables import NONE, grid
 
-# A matrix of more classes is not readable; its largest entries are.
+# A larger matrix is not readable, so only its largest entries are shown.
 MATRIX_CLASSES = 20
 MISTAKES = 12
 
 
 def confusions(predicted: np.ndarray, source: Source) -> str:
-    """How often which class was answered for which: a matrix, or of many classes the largest entries."""
+    """Counts which class was predicted for which: as a matrix, or for many classes its largest entries."""
     counts = np.zeros((source.classes, source.classes), int)
     np.add.at(counts, (source.test_labels, predicted), 1)
     if source.classes > MATRIX_CLASSES:
@@ -32,7 +32,7 @@ def confusions(predicted: np.ndarray, source: Source) -> str:
             for column, count in enumerate(row)
         )
         body.append(f"<tr><th scope='row'>{name}</th>{''.join(cells)}</tr>")
-    corner = "<td>true \\ answered</td>"
+    corner = "<td>true \\ predicted</td>"
     table = f"<table class='matrix'><thead><tr>{corner}{heading}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return f"<div class='scroll'>{table}</div>"
 
@@ -41,15 +41,17 @@ def _largest_confusions(counts: np.ndarray, names: tuple[str, ...]) -> str:
     wrong = counts - np.diag(np.diag(counts))
     indices = np.argsort(wrong, axis=None)[::-1][:MATRIX_CLASSES]
     pairs = [np.unravel_index(index, wrong.shape) for index in indices]
-    return grid([{"true": names[t], "answered": names[a], "images": int(wrong[t, a])} for t, a in pairs if wrong[t, a]])
+    return grid(
+        [{"true": names[t], "predicted": names[a], "images": int(wrong[t, a])} for t, a in pairs if wrong[t, a]]
+    )
 
 
 def mistakes(logits: np.ndarray, source: Source) -> str:
-    """The images with the worst of the wrong answers."""
+    """Shows the images with the worst of the wrong predictions."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     answers, truth = logits.argmax(axis=1), source.test_labels
-    # The fewer the probability of the truth, the worse.
+    # The lower the probability of the true class, the worse.
     wrong = np.flatnonzero(answers != truth)
     worst = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")[:MISTAKES]]
     if not len(worst):
@@ -59,7 +61,7 @@ def mistakes(logits: np.ndarray, source: Source) -> str:
     for index in worst:
         answer, right = answers[index], truth[index]
         caption = html.escape(
-            f"{source.class_names[right]}, answered {source.class_names[answer]} ({probabilities[index, answer]:.1%})"
+            f"{source.class_names[right]}, predicted {source.class_names[answer]} ({probabilities[index, answer]:.1%})"
         )
         image = _png(source.test_images[index], brightest)
         figures.append(f'<figure><img src="{image}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')

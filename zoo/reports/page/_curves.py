@@ -1,11 +1,11 @@
-"""How a run went: accuracy, loss and learning rate by epoch."""
+"""The curves of a run: accuracy, loss and learning rate by epoch."""
 
 from ...analysis import charts
 from ...analysis.charts._base import make_axes, mark_integers
 
 
 def curves(rows: list[dict[str, float]]) -> str:
-    """A small chart for each of them, side by side."""
+    """Draws a small chart of each, side by side."""
     epochs = [row["epoch"] for row in rows]
     part = "validation" if "validation_loss" in rows[0] else "test"
     panels = (
@@ -29,5 +29,5 @@ def curves(rows: list[dict[str, float]]) -> str:
 
 
 def arrange_charts(drawings: list[str]) -> str:
-    """Small charts in as many columns as there is room for."""
+    """Arranges small charts in as many columns as fit."""
     return f"<div class='charts'>{''.join(drawings)}</div>"

@@ -1,4 +1,4 @@
-"""What goes on inside a network: the reach of the gradient, and the gates of a highway network."""
+"""The inside of a network: the norms of its gradients, and the gates of a highway network."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from ...analysis.gating import Gates
     from ...analysis.gradients import Norm
 
-# More lines are not readable.
+# A chart with more lines is not readable.
 STEPS = 5
 
 
 def gradients(norms: "Sequence[Norm]") -> str:
-    """The norms layer by layer, at a few steps if there are several, and then over the steps too."""
+    """Draws the norms by layer, at up to `STEPS` steps, and over the training if there are several."""
     steps = sorted({norm.step for norm in norms})
     shown = [steps[index * (len(steps) - 1) // (STEPS - 1)] for index in range(STEPS)] if len(steps) > STEPS else steps
     by_step = [norm._replace(network=f"step {norm.step:,}", step=0) for norm in norms if norm.step in shown]
     first, last = ([norm for norm in norms if norm.step == steps[-1]][index] for index in (0, -1))
-    told = f"at the end {first.norm:.2e} at the first layer and {last.norm:.2e} at the last"
+    ends = f"at the end {first.norm:.2e} at the first layer and {last.norm:.2e} at the last"
     with charts.use_page_theme():
-        drawn = [charts.svg(charts.gradient_flow(by_step), f"Norm of the gradient at each layer; {told}")]
+        drawn = [charts.svg(charts.gradient_flow(by_step), f"Norm of the gradient at each layer; {ends}")]
         if len(steps) > 1:
             figure = charts.gradient_history(norms)
             drawn.append(
@@ -32,13 +32,13 @@ def gradients(norms: "Sequence[Norm]") -> str:
 
 
 def gates(found: "Gates") -> str:
-    """The figures of `zoo.gates`."""
+    """Draws the figures of `zoo.gates`."""
     transform, carry = (
         sum(float(getattr(layer, name).mean()) for layer in found.layers) / len(found.layers)
         for name in ("transform", "carry")
     )
-    told = f"Gates of {len(found.layers)} layers; on average T is {transform:.2f} and C is {carry:.2f}"
+    description = f"Gates of {len(found.layers)} layers; on average T is {transform:.2f} and C is {carry:.2f}"
     with charts.use_page_theme():
-        whole = charts.svg(charts.gates(found), told)
+        whole = charts.svg(charts.gates(found), description)
         classes = charts.svg(charts.class_gates(found), "Mean transform gates of each class, less those of all images")
     return f"<div class='wide'>{whole}</div><div class='wide'>{classes}</div>"
