@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that opens from disk, needs no internet, and has a light and a dark theme.
 
-It shows run.json, history.csv, the predictions for the test images, the gradients from gradients.csv or measured now, the
-gates of a highway network, and the parity and speed of an export.
+It shows run.json, history.csv, the predictions for the test images, the gradients from gradients.csv or measured now,
+the gates of a highway network, and the parity and speed of an export.
 """
 
 import csv
