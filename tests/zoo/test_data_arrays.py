@@ -193,7 +193,7 @@ def test_tensorflow_datasets_are_asked_for_where_they_are_not_installed(monkeypa
     import sys
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ValueError, match="pip install tensorflow-datasets. Received: 'tfds:mnist'"):
+    with pytest.raises(ValueError, match="'tfds:mnist' needs TensorFlow Datasets: pip install tensorflow-datasets"):
         zoo.load_source("tfds:mnist")
 
 

@@ -77,7 +77,7 @@ def test_what_cannot_be_had_is_a_sentence(backend, cure):
         assert too_many.startswith("Expected devices=1 on Keras's torch backend")
     else:
         assert too_many.lower().startswith("expected 4 devices of kind cpu. received: 3, ")
-        assert odd_batch.endswith("a multiple of the 3 devices. Received: batch_size=64")
+        assert odd_batch.endswith("a multiple of the 3 devices that share each batch. Received: batch_size=64")
 
 
 def test_several_processes_are_for_jax():
