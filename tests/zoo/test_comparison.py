@@ -74,7 +74,9 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
     before = {run.path: (run.path / "run.json").read_bytes() for of_it in runs.values() for run in of_it}
     again = zoo.compare(NETWORKS, folder, seeds=2, epochs=2, batch_size=256)
     assert {run.path: (run.path / "run.json").read_bytes() for of_it in again.values() for run in of_it} == before
-    with pytest.raises(ValueError, match="Expected in .*plain_mlp-0.* Received: one with another epochs"):
+    with pytest.raises(
+        ValueError, match="of this comparison in .*plain_mlp-0.* Received: a run that differs in epochs"
+    ):
         zoo.compare(NETWORKS, folder, seeds=2, epochs=3, batch_size=256)
 
 

@@ -118,7 +118,8 @@ def test_where_the_cache_cannot_be_written_the_images_stay_in_memory(data, folde
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is a disk that is full")
 def test_a_full_disk_is_an_error_that_says_so(data, folder, monkeypatch):
     monkeypatch.setattr(cache.ImageStack, "_new", lambda self, name: Path("/dev/full").open("wb+", buffering=0))  # noqa: SIM115
-    with pytest.raises(OSError, match="No space left on device in the cache folder. Set KERAS_SKIP_CACHE to use another"):
+    match = "No space left on device in the cache folder. Set KERAS_SKIP_CACHE to use another"
+    with pytest.raises(OSError, match=match):
         zoo.load_source(data)
     assert list((folder / "sources").iterdir()) == []
 

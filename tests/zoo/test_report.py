@@ -152,7 +152,7 @@ def test_gates_and_parity_are_shown_where_they_are(run):
     units = np.array([0.25, 0.5])
     layer = LayerGates("layer", units - 2, None, units, 1 - units, units[None], 1 - units[None], units, units, units)
     page = Page(write_page(run, logits_of(source), source, (), Gates("net", ("<a>",), (layer,), "<a>")).read_text())
-    for said in ("Gates", "The export", "onnxruntime", "Keras", "1.5e-06", "75.00%", "74"):
+    for said in ("Gates", "Export", "onnxruntime", "Keras", "1.5e-06", "75.00%", "74"):
         assert said in page.texts, said
     assert "CUDA" not in page.texts
     labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]

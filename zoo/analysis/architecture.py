@@ -97,14 +97,16 @@ def network_stages(model: keras.Model) -> list[Stage]:
     stages = []
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     for _, group in groupby(layers, partial(_prefix, _STAGE)):
-        of_it = list(group)
-        for kernel, stride, dilation in (step for layer in of_it for step in _path(layer)):
+        members = list(group)
+        for kernel, stride, dilation in (step for layer in members for step in _longest_path(layer)):
             field, jump = field + dilation * (kernel - 1) * jump, jump * stride
-        sees_all = sees_all or any(isinstance(layer, _SEES_ALL) for layer in of_it)
-        shape = tuple(of_it[-1].output.shape[1:])
-        parameters = sum(count(layer.trainable_variables) for layer in of_it)
-        cost = sum(costs[layer.name] for layer in of_it)
-        stages.append(Stage(_name(of_it), tuple(_units(of_it)), shape, parameters, cost, None if sees_all else field))
+        sees_all = sees_all or any(isinstance(layer, _SEES_ALL) for layer in members)
+        shape = tuple(members[-1].output.shape[1:])
+        parameters = sum(count(layer.trainable_variables) for layer in members)
+        cost = sum(costs[layer.name] for layer in members)
+        stages.append(
+            Stage(_name(members), tuple(_units(members)), shape, parameters, cost, None if sees_all else field)
+        )
     return stages
 
 
@@ -184,10 +186,10 @@ def _units(layers: list[keras.layers.Layer]) -> Iterator[Unit]:
     """Groups layers with a common prefix to units, and counts equal units in a row."""
     described = []
     for _, group in groupby(layers, partial(_prefix, _UNIT)):
-        of_it = list(group)
-        label = " · ".join(_label(layer) for layer in of_it if not isinstance(layer, keras.layers.ZeroPadding2D))
-        size = sum(count(layer.trainable_variables) for layer in of_it)
-        described.append((label, size, tuple(of_it[-1].output.shape), _kind(of_it[0])))
+        members = list(group)
+        label = " · ".join(_label(layer) for layer in members if not isinstance(layer, keras.layers.ZeroPadding2D))
+        size = sum(count(layer.trainable_variables) for layer in members)
+        described.append((label, size, tuple(members[-1].output.shape), _kind(members[0])))
     for (label, _, _, kind), group in groupby(described):
         yield Unit(label, len(list(group)), kind)
 
@@ -243,7 +245,7 @@ def _stride(layer: keras.layers.Layer) -> int:
     return strides if isinstance(strides, int) else max(strides)
 
 
-def _path(layer: keras.layers.Layer) -> Iterator[tuple[int, int, int]]:
+def _longest_path(layer: keras.layers.Layer) -> Iterator[tuple[int, int, int]]:
     """Yields kernel, stride and dilation of each convolution and pooling on the longest path, along the first side."""
     for inner in layer._flatten_layers():
         if inner is not layer and inner.name in _BESIDE:

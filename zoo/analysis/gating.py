@@ -107,7 +107,7 @@ def gates(
         Srivastava et al., Highway Networks, 2015, https://arxiv.org/abs/1505.00387
     """
     model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
-    return measure(model, source, preprocessing, examples, example)
+    return measure_gates(model, source, preprocessing, examples, example)
 
 
 def highway_layers(model: keras.Model) -> list[HighwayBlock]:
@@ -115,7 +115,7 @@ def highway_layers(model: keras.Model) -> list[HighwayBlock]:
     return [layer for layer in model.layers if isinstance(layer, HighwayBlock)]
 
 
-def measure(
+def measure_gates(
     model: keras.Model, source: Source, preprocessing: Preprocessing, examples: int | None = None, example: int = 0
 ) -> Gates:
     """Measures `gates` of a network that takes the images of a source."""

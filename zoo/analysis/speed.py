@@ -75,13 +75,13 @@ def measure(
     predictor = keras.Model(model.inputs, model.outputs)
     predictor.compile(jit_compile=jit_compile())
 
-    def of_keras(batch: np.ndarray) -> np.ndarray:
+    def predict(batch: np.ndarray) -> np.ndarray:
         return predictor.predict_on_batch(to_data_format(preprocessing(batch)))
 
     found = []
     for size in batches:
         batch = np.resize(images, (size, *images.shape[1:]))
-        pair = (of_keras, exported)
+        pair = (predict, exported)
         for answer in pair:
             answer(batch)  # compiles
         times: list[list[float]] = [[], []]

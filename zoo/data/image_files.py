@@ -17,7 +17,7 @@ from . import cache
 from .archives import Entry, file_state, read_entries
 from .cifar import PICKLES, from_cifar_files
 from .images import SUFFIXES, BadImage, decode
-from .layout import layout
+from .layout import find_layout
 from .options import Options, Progress
 from .source import Preprocessing, Source, select_rows
 
@@ -85,7 +85,7 @@ def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progr
     if arrays is not None:
         return arrays
     _refuse_bad(path, found.bad, len(found.names), options)
-    plan = layout(
+    plan = find_layout(
         str(path), found.names, found.folders, test_fraction=options.test_fraction, split_seed=options.split_seed
     )
     images = stack.finish()

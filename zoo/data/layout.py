@@ -23,7 +23,7 @@ class Layout:
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def layout(
+def find_layout(
     where: str, names: Sequence[str], folders: Iterable[str], *, test_fraction: float, split_seed: int
 ) -> Layout:
     """Finds the layout of image files.
@@ -53,7 +53,7 @@ def layout(
     class_of = [path[level] for path in paths]
     for deep in range(depth + 1, depth + level + 2):
         _refuse_empty(where, names, folders, deep)
-    class_names = _sorted(set(class_of))
+    class_names = _sort_classes(set(class_of))
     number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number[name] for name in class_of])
     order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
@@ -137,7 +137,7 @@ def _refuse_other_classes(
         )
 
 
-def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+def _sort_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Sorts by number if all are numbers, so that the class "10" comes after "9"."""
     listed = sorted(names)
     return tuple(sorted(listed, key=int) if all(name.isdecimal() for name in listed) else listed)

@@ -125,7 +125,7 @@ def select(device: str = "auto", count: int = 1) -> Devices:
         raise unknown("device", device, KINDS)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"Expected devices to be a whole number from 1 up. Received: devices={count!r}")
-    finders = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
+    finders = {"jax": _select_on_jax, "tensorflow": _select_on_tensorflow, "torch": _select_on_torch}
     backend = keras.backend.backend()
     if backend not in finders:
         raise unknown("the backend that Keras trains on", backend, finders)
@@ -142,7 +142,7 @@ def select_recorded(report: Mapping[str, Any] | None, device: str | None = None,
     return select(device or (kind if kind in KINDS else "auto"), number if count is None else count)
 
 
-def _on_tensorflow(device: str, count: int) -> Devices:
+def _select_on_tensorflow(device: str, count: int) -> Devices:
     import tensorflow as tf
 
     hosts = join("tensorflow")
@@ -150,17 +150,17 @@ def _on_tensorflow(device: str, count: int) -> Devices:
         try:
             tf.config.set_visible_devices([], "GPU")
         except RuntimeError as error:
-            raise _too_late("cpu") from error
+            raise _too_late_error("cpu") from error
     gpus = tf.config.get_visible_devices("GPU")
     if device == "gpu" and not gpus:
-        raise _no_gpu(f"TensorFlow {tf.__version__}", 'pip install ".[cuda]" in a checkout of keras-skip')
+        raise _no_gpu_error(f"TensorFlow {tf.__version__}", 'pip install ".[cuda]" in a checkout of keras-skip')
     for gpu in gpus:
         # If something was computed before, TensorFlow has taken all the memory and keeps it.
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     kind = "gpu" if gpus else "cpu"
     found = [logical.name for logical in tf.config.list_logical_devices(kind.upper())]
-    ids = _first(found, count, kind)
+    ids = _take(found, count, kind)
     names, memory = _processor()
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:count]]
@@ -170,7 +170,7 @@ def _on_tensorflow(device: str, count: int) -> Devices:
     return Devices("tensorflow", kind, ids, names, memory, hosts, enter)
 
 
-def _on_jax(device: str, count: int) -> Devices:
+def _select_on_jax(device: str, count: int) -> Devices:
     import jax
 
     if device == "cpu":
@@ -178,11 +178,11 @@ def _on_jax(device: str, count: int) -> Devices:
     hosts = join("jax")
     kind = jax.default_backend()
     if device == "cpu" and kind != "cpu":
-        raise _too_late("cpu")
+        raise _too_late_error("cpu")
     if device == "gpu" and kind != "gpu":
-        raise _no_gpu(f"JAX {jax.__version__}", 'pip install ".[jax-cuda]" in a checkout of keras-skip')
+        raise _no_gpu_error(f"JAX {jax.__version__}", 'pip install ".[jax-cuda]" in a checkout of keras-skip')
     local = jax.local_devices()
-    ids = _first([f"{item.platform}:{item.id}" for item in local], count, kind)
+    ids = _take([f"{item.platform}:{item.id}" for item in local], count, kind)
     names, memory = _processor()
     if kind != "cpu":
         limits = [(item.memory_stats() or {}).get("bytes_limit", 0) for item in local[:count]]
@@ -199,12 +199,12 @@ def _on_jax(device: str, count: int) -> Devices:
     return Devices("jax", kind, ids, names, memory, hosts, distribution.scope)
 
 
-def _on_torch(device: str, count: int) -> Devices:
+def _select_on_torch(device: str, count: int) -> Devices:
     import torch
 
     hosts = join("torch")
     if device == "gpu" and not torch.cuda.is_available():
-        raise _no_gpu(f"torch {torch.__version__}", "a build of torch for CUDA, see https://pytorch.org")
+        raise _no_gpu_error(f"torch {torch.__version__}", "a build of torch for CUDA, see https://pytorch.org")
     if count > 1:
         raise ValueError(
             f"Expected devices=1 on the torch backend; several need TensorFlow or JAX. Received: devices={count}"
@@ -223,20 +223,20 @@ def _on_torch(device: str, count: int) -> Devices:
     return Devices("torch", kind, (str(used),), names, memory, hosts, enter)
 
 
-def _first(found: list[str], count: int, kind: str) -> tuple[str, ...]:
+def _take(found: list[str], count: int, kind: str) -> tuple[str, ...]:
     if len(found) < count:
         raise ValueError(f"Expected {count} devices of kind {kind}. Received: {len(found)}, {', '.join(found)}")
     return tuple(found[:count])
 
 
-def _too_late(device: str) -> ValueError:
+def _too_late_error(device: str) -> ValueError:
     return ValueError(
         f"Devices must be selected before anything is computed. Received: device={device!r}, "
         "after this process has taken its GPUs"
     )
 
 
-def _no_gpu(backend: str, cure: str) -> ValueError:
+def _no_gpu_error(backend: str, cure: str) -> ValueError:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     why = "" if hidden is None else f", with CUDA_VISIBLE_DEVICES={hidden!r}"
     return ValueError(

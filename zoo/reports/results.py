@@ -128,7 +128,7 @@ def _record(card: Card) -> Record:
         "network": card.network,
         "weights": card.weights,
         "parameters": card.parameters,
-        "multiply_adds": _figures(card.network)["multiply_adds"] if _has_registrys_size(card) else None,
+        "multiply_adds": _figures(card.network)["multiply_adds"] if _has_registry_size(card) else None,
         "paper_error": paper,
         "error": error,
         "gap": None if paper is None else round(error - paper, 2),
@@ -143,7 +143,7 @@ def _record(card: Card) -> Record:
     }
 
 
-def _has_registrys_size(card: Card) -> bool:
+def _has_registry_size(card: Card) -> bool:
     return card.input_shape == MODELS[card.network].input_shape
 
 

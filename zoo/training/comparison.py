@@ -93,7 +93,7 @@ def compare(
     >>> import zoo
     >>> runs = zoo.compare(["plain_mlp:depth=30", "highway_mlp:depth=30"], "runs/deep")  # doctest: +SKIP
     """
-    from .loop import build_for
+    from .loop import build_network
 
     candidates, chosen = plan(networks, out, data, recipe, seeds, overrides)
     source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
@@ -107,7 +107,7 @@ def compare(
     for _, path, one in planned:
         _check_folder(path, one, source)
     for candidate in candidates:
-        build_for(candidate.recipe(chosen, 0, source), source)
+        build_network(candidate.recipe(chosen, 0, source), source)
     runs: dict[str, list[Run]] = {}
     for candidate, path, one in planned:
         shown = callbacks(path.name, one, source) if callbacks else ()
@@ -144,8 +144,8 @@ def plan(
 def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
     """Reads the histories into a row for each network, seed and epoch."""
     found: list[dict[str, str | int | float]] = []
-    for network, of_it in runs.items():
-        for run in of_it:
+    for network, members in runs.items():
+        for run in members:
             with (run.path / "history.csv").open(newline="") as file:
                 for row in csv.DictReader(file):
                     figures = {name: float(value) for name, value in row.items()}
@@ -156,11 +156,11 @@ def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
 def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
     """Summarises each network: parameters, mean and range of the test accuracy over the seeds, training accuracy."""
     table: list[tuple[str, ...]] = []
-    for network, of_it in runs.items():
-        accuracies = [run.results["test_accuracy"] for run in of_it]
-        trained = statistics.mean(run.results["train_accuracy"] for run in of_it)
+    for network, members in runs.items():
+        accuracies = [run.results["test_accuracy"] for run in members]
+        trained = statistics.mean(run.results["train_accuracy"] for run in members)
         spread = f"{min(accuracies):.2%} to {max(accuracies):.2%}"
-        parameters = f"{of_it[0].results['parameters']:,}"
+        parameters = f"{members[0].results['parameters']:,}"
         table.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
     return table
 
@@ -184,8 +184,8 @@ def errors_by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
             run.recipe.seed,
             *(round(100 - 100 * run.results[f"{part}_accuracy"], 4) for part in ("train", "test")),
         )
-        for of_it in runs.values()
-        for run in of_it
+        for members in runs.values()
+        for run in members
     ]
 
 
@@ -216,8 +216,8 @@ def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
     different = [name for name in ours if ours[name] != theirs[name]]
     if different or there.source["fingerprint"] != source.fingerprint:
         raise ValueError(
-            f"Expected a run of this comparison in {str(path)!r}. Received: a run with another "
-            f"{', '.join(different) or 'data set'}"
+            f"Expected a run of this comparison in {str(path)!r}. "
+            f"Received: a run that differs in {', '.join(different) or 'its data'}"
         )
 
 

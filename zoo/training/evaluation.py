@@ -113,13 +113,13 @@ def make_evaluator(
 ) -> Callable[[], dict[str, float]]:
     """Makes a function that measures `accuracy_and_loss` of the model with its current weights."""
     images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
-    judged = keras.Model(model.inputs, model.outputs)
-    judged.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
+    compiled = keras.Model(model.inputs, model.outputs)
+    compiled.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    build_metrics(judged, batches)
+    build_metrics(compiled, batches)
 
     def measure() -> dict[str, float]:
-        figures = judged.evaluate(batches, return_dict=True, verbose=0)
+        figures = compiled.evaluate(batches, return_dict=True, verbose=0)
         return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
 
     return measure

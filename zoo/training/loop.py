@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..devices.padding import PaddedBatches
 
 
-def build_for(recipe: Recipe, source: Source) -> keras.Model:
+def build_network(recipe: Recipe, source: Source) -> keras.Model:
     """Builds the network of a recipe for the images and classes of a source."""
     check_arguments(recipe.network, recipe.arguments)
     arguments = {"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments}
@@ -63,7 +63,7 @@ class Training:
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
         with devices.scope():
-            self.model = build_for(recipe, source)
+            self.model = build_network(recipe, source)
             self.learner, metrics = make_learner(self.model, recipe, steps)
             build_metrics(self.learner, self._evaluation_data(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)

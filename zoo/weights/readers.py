@@ -57,15 +57,15 @@ class MissingReader(ValueError):
     """Only an extra can read this file, and it is not installed."""
 
 
-def _safetensors(path: Path) -> Arrays:
+def _read_safetensors(path: Path) -> Arrays:
     import ml_dtypes  # noqa: F401  bfloat16 in NumPy
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return _torch_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        return _clean_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
-def _torch(path: Path) -> Arrays:
+def _read_torch(path: Path) -> Arrays:
     try:
         import torch
     except ImportError:
@@ -86,7 +86,7 @@ def _torch(path: Path) -> Arrays:
     state = _state_dict(held)
     promised = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     refuse_bomb("it", promised, path.stat().st_size)
-    return _torch_names({name: _array(tensor) for name, tensor in state.items()})
+    return _clean_names({name: _array(tensor) for name, tensor in state.items()})
 
 
 def _state_dict(held: Any) -> "dict[str, torch.Tensor]":
@@ -110,7 +110,7 @@ def _array(tensor: "torch.Tensor") -> np.ndarray:
     return (tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()).numpy()
 
 
-def _torch_names(arrays: Arrays) -> Arrays:
+def _clean_names(arrays: Arrays) -> Arrays:
     """Removes the prefix of a wrapped module, and torch's counters of batches."""
     for prefix in ("module.", "_orig_mod."):
         if all(name.startswith(prefix) for name in arrays):
@@ -118,16 +118,16 @@ def _torch_names(arrays: Arrays) -> Arrays:
     return {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
-def _keras_archive(path: Path) -> Arrays:
+def _read_keras_archive(path: Path) -> Arrays:
     with zipfile.ZipFile(path) as archive:
-        return _layers(io.BytesIO(read_member(archive, "model.weights.h5")), path)
+        return _read_layers(io.BytesIO(read_member(archive, "model.weights.h5")), path)
 
 
-def _keras_hdf5(path: Path) -> Arrays:
-    return _layers(path, path)
+def _read_keras_hdf5(path: Path) -> Arrays:
+    return _read_layers(path, path)
 
 
-def _layers(file: Path | io.BytesIO, path: Path) -> Arrays:
+def _read_layers(file: Path | io.BytesIO, path: Path) -> Arrays:
     import h5py
 
     from .hdf5 import read_layers
@@ -137,10 +137,10 @@ def _layers(file: Path | io.BytesIO, path: Path) -> Arrays:
 
 
 READERS: dict[str, Callable[[Path], Arrays]] = {
-    ".keras": _keras_archive,
-    ".h5": _keras_hdf5,
-    ".safetensors": _safetensors,
-    ".pth": _torch,
-    ".pt": _torch,
+    ".keras": _read_keras_archive,
+    ".h5": _read_keras_hdf5,
+    ".safetensors": _read_safetensors,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
 }
 SUFFIXES = ".keras, .weights.h5, .h5, .safetensors, .pth or .pt"

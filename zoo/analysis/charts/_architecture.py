@@ -39,7 +39,7 @@ def architecture(name: str, input_shape: Sequence[int], stages: "Sequence[Stage]
     target = figure.add_axes((0, 0, 1, 1))
     target.set(xlim=(0, width), ylim=(height, 0))
     target.axis("off")
-    text = _writer(target)
+    text = _make_writer(target)
     cost = sum(stage.multiply_adds for stage in stages)
     size = sum(stage.parameters for stage in stages)
     text(0.3, 0.6 * ROW, name, ha="left", fontsize=13, fontweight="bold")
@@ -47,18 +47,23 @@ def architecture(name: str, input_shape: Sequence[int], stages: "Sequence[Stage]
     for x, heading in zip(COLUMNS, HEADINGS, strict=True):
         text(x, 1.5 * ROW, heading, fontsize=8.5, color=LINE)
     y = 2.3 * ROW
-    text(BOXES + WIDTH / 2, y - ROW / 2, f"image, {_shape(input_shape)}", fontsize=9)
+    text(BOXES + WIDTH / 2, y - ROW / 2, f"image, {_format_shape(input_shape)}", fontsize=9)
     for stage in stages:
         top = y
         for unit in stage.units:
-            _unit(target, text, y + GAP, unit)
+            _draw_unit(target, text, y + GAP, unit)
             y += ROW + GAP
         middle = (top + GAP + y) / 2
         if len(stage.units) > 1:
             target.plot([STAGE, STAGE], [top + GAP, y], color=LINE, linewidth=1.5)
         text(STAGE - 0.12, middle, stage.name, ha="right", fontsize=9)
         seen = "all" if stage.receptive_field is None else f"{stage.receptive_field:,}"
-        figures = (_shape(stage.output_shape), _or_dash(stage.parameters), _or_dash(stage.multiply_adds), seen)
+        figures = (
+            _format_shape(stage.output_shape),
+            _format_count(stage.parameters),
+            _format_count(stage.multiply_adds),
+            seen,
+        )
         for x, figure_of_stage in zip(COLUMNS, figures, strict=True):
             text(x, middle, figure_of_stage, fontsize=9)
         target.plot([0.3, width - 0.3], [y + GAP / 2] * 2, color=LINE, linewidth=0.4, alpha=0.6)
@@ -75,14 +80,14 @@ def architecture(name: str, input_shape: Sequence[int], stages: "Sequence[Stage]
     return figure
 
 
-def _writer(target: "Axes") -> "Callable[..., None]":
+def _make_writer(target: "Axes") -> "Callable[..., None]":
     def text(x: float, y: float, string: str, **options: Any) -> None:
         target.text(x, y, string, **{"ha": "center", "va": "center", "color": INK, **options})
 
     return text
 
 
-def _unit(target: "Axes", text: "Callable[..., None]", top: float, unit: "Unit") -> None:
+def _draw_unit(target: "Axes", text: "Callable[..., None]", top: float, unit: "Unit") -> None:
     """Draws a box, the arrow into it, its skip and its count."""
     from matplotlib.patches import FancyBboxPatch
 
@@ -105,9 +110,9 @@ def _unit(target: "Axes", text: "Callable[..., None]", top: float, unit: "Unit")
         text(SKIP + 0.1, top + ROW / 2, f"× {unit.repeats}", fontsize=11, fontweight="bold", ha="left")
 
 
-def _shape(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape))
 
 
-def _or_dash(number: int) -> str:
+def _format_count(number: int) -> str:
     return f"{number:,}" if number else "–"

@@ -47,10 +47,10 @@ def survival(blocks: "Iterable[Survival]") -> "Figure":
     for block in blocks:
         by_network.setdefault(block.network, []).append(block)
     series = []
-    for network, of_it in by_network.items():
-        running = sum(block.probability for block in of_it)
-        name = f"{network}: {running:.3g} of {len(of_it)} blocks run on average"
-        series.append((name, [block.place for block in of_it], [block.probability for block in of_it]))
+    for network, members in by_network.items():
+        running = sum(block.probability for block in members)
+        name = f"{network}: {running:.3g} of {len(members)} blocks run on average"
+        series.append((name, [block.place for block in members], [block.probability for block in members]))
     draw_lines(target, series)
     target.legend(frameon=False, loc="lower left")
     target.set_ylim(0, 1.05)
@@ -71,15 +71,15 @@ def feature_reuse(pairs: "Iterable[Reuse]") -> "Figure":
         by_block.setdefault(pair.block, []).append(pair)
     figure = Figure(figsize=(4.1 * len(by_block) + 0.8, 4.4), layout="constrained")
     network = next(iter(by_block.values()))[0].network
-    shares = {block: _shares(of_it) for block, of_it in by_block.items()}
+    shares = {block: _shares(members) for block, members in by_block.items()}
     least = min(float(np.nanmin(values)) for values in shares.values())
     figure.suptitle(f"Feature reuse in {network}", fontsize=11)
     panels = figure.subplots(1, len(by_block), squeeze=False)[0]
-    for target, (block, of_it) in zip(panels, by_block.items(), strict=True):
-        last, values = of_it[-1].target, shares[block]
+    for target, (block, members) in zip(panels, by_block.items(), strict=True):
+        last, values = members[-1].target, shares[block]
         extent = (0.5, last + 0.5, len(values) - 0.5, -0.5)
         drawn = target.imshow(values, cmap="viridis", vmin=least, vmax=1, extent=extent, aspect="auto")
-        follows = "" if of_it[-1].layer.startswith("layer") else f"; last: {of_it[-1].layer}"
+        follows = "" if members[-1].layer.startswith("layer") else f"; last: {members[-1].layer}"
         target.set_title(block, fontsize=10)
         target.set_xlabel(f"to layer{follows}")
         mark_integers(target.xaxis, target.yaxis)

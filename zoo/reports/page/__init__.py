@@ -56,7 +56,7 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     """
     import keras
 
-    from ...analysis.gating import highway_layers, measure
+    from ...analysis.gating import highway_layers, measure_gates
     from ...training.evaluation import evaluation_batches, resolve_data
     from ...training.learner import jit_compile
     from ...weights.loading import load
@@ -69,7 +69,7 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     predictor = keras.Model(model.inputs, model.outputs)
     predictor.compile(jit_compile=jit_compile())
     logits = predictor.predict(evaluation_batches(source, preprocessing), verbose=0)
-    gates = measure(model, source, preprocessing) if highway_layers(model) else None
+    gates = measure_gates(model, source, preprocessing) if highway_layers(model) else None
     return write_page(opened, logits, source, _norms(opened, model, source, preprocessing), gates)
 
 
