@@ -110,7 +110,7 @@ def count(model):
     return count(model.trainable_variables)
 
 
-def interleave_classes(kind, steps_of, partner, rounds, wanted):
+def in_turns(kind, steps_of, partner, rounds, wanted):
     """Seconds of a step of each, by round; each trains for about as long as is wanted in a round."""
     for step in steps_of.values():
         seconds(step, 2)  # traces
@@ -142,7 +142,7 @@ def measure(name, rounds, wanted, interpreter):
     }
     found = {"batch": batch, "parameters": count(models["ours"])}
     for kind, steps_of in actions.items():
-        times = interleave_classes(kind, steps_of, partner, rounds, wanted)
+        times = in_turns(kind, steps_of, partner, rounds, wanted)
         ratios = {other: ratio(times, "ours", other) for other in times if other != "ours"}
         found[kind] = {"seconds": spread(times["ours"]), "ratios": ratios}
         for other, value in ratios.items():

@@ -52,6 +52,6 @@ with devices.scope():
     history = model.fit(devices.feed(training), epochs=2, **options).history
     figures = {name: np.float64(values) for name, values in history.items()}
     np.savez(f"{OUT}{devices.hosts.rank}.npz", *model.get_weights(), **figures)
-    if THEN == "go on":
+    if THEN == "continue":
         print("ready", flush=True)
         model.fit(devices.feed(training), epochs=10**6, **options)

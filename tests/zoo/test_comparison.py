@@ -1,4 +1,4 @@
-"""Networks under one budget: the runs, the table and the figure, and what goes on where it was."""
+"""Networks under one budget: the runs, the table, the figure, and how a comparison is resumed."""
 
 import csv
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
         (["plain_mpl"], {}, "Did you mean plain_mlp"),
         (["plain_mlp:depth"], {}, "name=value"),
         (["plain_mlp"], {"seeds": 0}, "seeds=0"),
-        (["resnet50"], {}, "Expected a recipe, since there is none for resnet50"),
+        (["resnet50"], {}, "Expected a recipe, because resnet50 has none of its own"),
         (["plain_mlp"], {"epoch": 2}, "Did you mean epochs"),
         (["plain_mlp", "highway_mlp:widht=3"], {}, "Did you mean width"),
         (["plain_mlp", "residual_mlp:depth=9"], {}, "Expected an even depth"),

@@ -65,7 +65,7 @@ def test_two_devices_give_the_weights_of_one(backend, trained):
 
 @pytest.fixture
 def pair(tmp_path):
-    """Two processes that train together and go on until they are ended."""
+    """Two processes that train together until they are killed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,7 +76,7 @@ def pair(tmp_path):
         "KERAS_SKIP_HEARTBEAT_SECONDS": "5",
     }
     ranks = [
-        start("jax", tmp_path / "rank", then="go on", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
+        start("jax", tmp_path / "rank", then="continue", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
         for rank in range(2)
     ]
     yield ranks

@@ -1,4 +1,4 @@
-"""A run that was stopped, in whatever way and moment, goes on to what it would have been."""
+"""A resumed run ends with the same result, however and whenever it was interrupted."""
 
 import csv
 import os

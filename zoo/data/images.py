@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
-# Pillow knows more, some of which run other programs.
+# Pillow knows more formats, but some of them run other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_PIXELS = 2**26
 _GREY = ("1", "L")

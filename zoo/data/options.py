@@ -1,4 +1,4 @@
-"""How files are read: what `load_source` takes beside the path."""
+"""The options of `load_source` for reading files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ ON_BAD_IMAGE: tuple[OnBadImage, ...] = ("error", "skip")
 
 @dataclass(frozen=True)
 class Options:
-    """How files are read; all of it belongs to the key in the cache.
+    """The options for reading files; all of them are part of the key in the cache.
 
     Attributes:
         image_size: Height and width that all images are resized to. None: as they are.

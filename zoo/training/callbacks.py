@@ -1,4 +1,4 @@
-"""What happens in each epoch besides the training: one Keras callback for each task.
+"""Keras callbacks, one for each task besides the training: history, events, checkpoints, a check of the loss.
 
 What Keras calls validation figures are here figures of the `part` they were measured on: "test", or "validation" where
 training images are held out. Losses are written as the cross-entropy alone, without the regularisation.

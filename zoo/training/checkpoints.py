@@ -35,7 +35,7 @@ Row = dict[str, float]
 
 @dataclass
 class Progress:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
         epoch, batch: The next batch to train on.

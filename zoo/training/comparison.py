@@ -201,7 +201,7 @@ def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
 def _default_recipe(network: str, data: str | Source | None) -> Recipe:
     known = recipes_of(network)
     if not known:
-        raise ValueError(f"Expected a recipe, since there is none for {network}. Received: recipe=None")
+        raise ValueError(f"Expected a recipe, because {network} has none of its own. Received: recipe=None")
     name = data.name if isinstance(data, Source) else data
     return next((recipe for recipe in known if recipe.source == name), known[0])
 

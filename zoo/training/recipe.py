@@ -111,7 +111,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained.
+    """A recipe to train a network.
 
     Attributes:
         name: Its name in `get_recipe`.
