@@ -5,8 +5,8 @@ import pytest
 
 import zoo
 from zoo.data import Augmentation
+from zoo.data.augmentation.transforms import crop, flip
 from zoo.data.layout import interleave_classes
-from zoo.data.transforms import crop, flip
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 import zoo
 from tests.zoo.augmented import batches, images, whole
 from zoo.data import Augmentation
-from zoo.data.rand_augment import OPERATIONS
+from zoo.data.augmentation.rand_augment import OPERATIONS
 
 
 def apply(name, image, strength):
@@ -66,7 +66,7 @@ def test_shears_and_translations_move_by_what_is_said():
 
 
 def test_rand_augment_chooses_all_operations_alike_and_leaves_labels(monkeypatch):
-    from zoo.data import rand_augment
+    from zoo.data.augmentation import rand_augment
 
     counts = dict.fromkeys(OPERATIONS, 0)
 

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from .augmentation import Augmentation
-from .rand_augment import rand_augment
+from .augmentation.rand_augment import rand_augment
+from .augmentation.transforms import crop, cut_out, flip, mix
 from .source import Preprocessing, chunks
-from .transforms import crop, cut_out, flip, mix
 
 NOTHING = Augmentation()
 

@@ -6,7 +6,7 @@ slice of the batch changes it in the same way as a process that holds all of it.
 
 import numpy as np
 
-from .augmentation import Augmentation
+from . import Augmentation
 
 
 def crop(
