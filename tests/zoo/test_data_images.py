@@ -34,6 +34,16 @@ def test_wrong_image_size_is_refused(size):
         zoo.load_source("digits", image_size=size)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"split_seed": -1}, {"split_seed": 0.5}, {"test_fraction": 0}, {"test_fraction": 1.0}, {"on_bad_image": "x"}],
+)
+def test_wrong_options_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}={value!r}"):
+        zoo.load_source("digits", **wrong)
+
+
 def test_image_size_holds_for_every_source():
     source = zoo.load_source("digits", image_size=(16, 12))
     assert source.input_shape == (16, 12, 1)

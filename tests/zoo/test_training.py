@@ -1,6 +1,7 @@
 """Training in this process: how it learns, what it repeats, what it refuses, and how it fails."""
 
 import csv
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import zoo
 from tests.zoo.small_runs import OPTIONS
 from zoo.data import Batches
+from zoo.training.callbacks import check_intervals
 
 KINDS = ("plain", "residual", "highway", "dense")
 
@@ -84,6 +86,13 @@ def test_wrong_request_makes_no_folder(recipe, options, named, tmp_path):
     with pytest.raises(ValueError, match=f"Received: '?{named}"):
         zoo.train(recipe, out=tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_gradients_are_measured_on_one_device():
+    with pytest.raises(ValueError, match="Expected one device for gradients. Received: gradients=5, 2 devices"):
+        check_intervals(10, None, 5, SimpleNamespace(count=2))
+    check_intervals(10, None, 5, SimpleNamespace(count=1))
+    check_intervals(10, None, None, SimpleNamespace(count=2))
 
 
 def test_loss_that_is_not_finite_fails_the_run(small_source, tmp_path):
