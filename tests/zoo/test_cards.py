@@ -161,7 +161,7 @@ def test_card_of_a_run_in_mixed_precision_is_about_the_network_in_float32(tmp_pa
 def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
     zoo.publish(run, "tried", tmp_path)
     before = (tmp_path / "plain_mlp-tried.json").read_bytes()
-    with pytest.raises(FileExistsError, match="exists. Choose another name, or overwrite it"):
+    with pytest.raises(FileExistsError, match="already exists. Choose another name, or overwrite it"):
         zoo.publish(run, "tried", tmp_path)
     with pytest.raises(ValueError, match="Expected a name for the weights"):
         zoo.publish(run, "../tried", tmp_path)

@@ -58,7 +58,7 @@ def refuse_existing(folder: Path, overwrite: bool) -> None:
         return
     if overwrite:
         raise FileExistsError(f"Expected a run to overwrite. Received: {str(folder)!r}, which holds no run")
-    raise FileExistsError(f"The folder {str(folder)!r} exists. Choose another one, or overwrite the run in it")
+    raise FileExistsError(f"{str(folder)!r} already exists. Choose another folder, or overwrite the run in it")
 
 
 def choose_folder(folder: Path, overwrite: bool) -> Path:

@@ -100,7 +100,7 @@ def choose_paths(folder: Path, network: str, weights: str, overwrite: bool) -> t
     pair = folder / f"{network}-{weights}.weights.h5", folder / f"{network}-{weights}.json"
     for path in pair:
         if path.exists() and not overwrite:
-            raise FileExistsError(f"The file {str(path)!r} exists. Choose another name, or overwrite it")
+            raise FileExistsError(f"{str(path)!r} already exists. Choose another name, or overwrite it")
     return pair
 
 
