@@ -27,7 +27,7 @@ test: $(INSTALLED)  ## Test everything on TensorFlow, then the layers on JAX
 	echo "All tests passed: everything on TensorFlow, the layers on JAX."
 
 test-all: MARKERS := -m ''
-test-all: test  ## Test all that, and train a step of every network of the zoo
+test-all: test  ## Test the same and the sweeps over many equal cases, such as a step of every network
 
 test-torch: $(INSTALLED)  ## Test the layers on torch, where torch is installed in .venv
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \
@@ -39,27 +39,27 @@ lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing 
 	$(BIN)/ruff check $(if $(CI),,--fix)
 	$(BIN)/mypy
 
-bench: $(INSTALLED)  ## Measure speed and memory into benchmarks/results; PARTS="steps depth" for some, BENCH_TORCH for PyTorch
+bench: $(INSTALLED)  ## Measure speed and memory into benchmarks/results; PARTS="steps depth" measures only those, BENCH_TORCH PyTorch too
 	PYTHONPATH=. $(BIN)/python benchmarks/run.py $(PARTS)
 
-matrix: $(INSTALLED)  ## Export every network and layer in each precision, opset and batch; goes on where it stopped
+matrix: $(INSTALLED)  ## Export every network and layer in each precision, opset and batch; resumes if interrupted
 	PYTHONPATH=. $(BIN)/python benchmarks/export_matrix.py $(ARGUMENTS)
 
-docs: $(VENV)/.docs  ## Build the documentation site into build/site; a warning is an error
+docs: $(VENV)/.docs  ## Build the documentation site into build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "To read it: $(BIN)/python -m http.server --directory build/site"
 
-figures: $(INSTALLED)  ## Make the figures of the guide again; MNIST=FILE says where MNIST is, else it is downloaded
+figures: $(INSTALLED)  ## Draw the guide's figures again; MNIST=FILE uses a local copy of MNIST instead of a download
 	$(BIN)/python docs/make_figures.py $(if $(MNIST),--mnist $(MNIST))
 
 build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build
 
-clean:  ## Remove what the other targets made, the runs excepted
+clean:  ## Remove everything that the other targets made, except runs/
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
 	find keras_skip zoo export tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last: an installation that fails is tried again.
+# The stamp is written last, so that a failed installation is tried again.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "keras-skip needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3.11 ..."; exit 1; }

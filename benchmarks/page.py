@@ -122,10 +122,10 @@ def exports_table(figures):
 
 STOCHASTIC_DEPTH = """
 
-The blocks of the first stage take longest and are dropped least, so that the mean of the draws weighs more in time than
-in blocks. The first step is longer: TensorFlow makes and optimises a function of each alternative of each block, and of
-its gradient. Two blocks could share them only if they were known to differ in their weights alone, which cannot be
-known of an activation, a normalisation or a layer that a user hands in.
+The blocks of the first stage take longest and are dropped least, so drops save a smaller share of the time than of
+the blocks. The first step takes longer: TensorFlow builds and optimises a function for each alternative of each
+block, and for its gradient. Two blocks could share these only if they differed in nothing but their weights, and we
+cannot know that of an activation, a normalisation or a layer that a user passes in.
 """
 
 
@@ -155,12 +155,12 @@ def recompute_table(figures):
         text += table(["", "MiB kept for the gradient", "MiB that the compiled gradient takes"], rows)
         plain, recomputed = (row["taken"] for row in xla["rows"])
         if xla["device"] == "cpu" and recomputed >= plain:
-            text += "\nOn a CPU the compiler merges the second run with the first again: nothing is saved there.\n"
+            text += "\nOn a CPU the compiler merges the second run with the first, so this saves nothing there.\n"
     return text
 
 
 PARTS = {
-    "steps": Part(12, "A training step and inference against the same networks of others", steps_table),
+    "steps": Part(12, "A training step and inference, compared with other implementations", steps_table),
     "depth": Part(
         65,
         "A training step as depth grows",
@@ -169,14 +169,14 @@ PARTS = {
         "Time and memory of a training step against depth",
     ),
     "batch": Part(3, "A training step as the batch grows", batch_table),
-    "onednn": Part(4, "What oneDNN does on this processor", onednn_table),
-    "precision": Part(3, "What mixed_bfloat16 does on this processor", precision_table),
-    "imports": Part(2, "Importing, and the command line's answer", imports_table),
+    "onednn": Part(4, "oneDNN on this processor", onednn_table),
+    "precision": Part(3, "mixed_bfloat16 on this processor", precision_table),
+    "imports": Part(2, "Importing, and starting the command line", imports_table),
     "exports": Part(2.5, "Exporting", exports_table),
-    "stochastic_depth": Part(4, "What a dropped block saves", stochastic_depth_table),
+    "stochastic_depth": Part(4, "Savings of a dropped block", stochastic_depth_table),
     "recompute": Part(
         6,
-        "What recomputation saves",
+        "Savings of recomputation",
         recompute_table,
         pictures.recompute_picture,
         "Memory of a training step against depth",
@@ -185,9 +185,9 @@ PARTS = {
 
 INTRODUCTION = """# Results of the benchmarks
 
-`make bench` measures them again and writes this page; `make bench PARTS="steps depth"` does so for some of them. Ratios
-are ours above theirs, of what took turns within a round: the median over the rounds, in brackets minimum and maximum.
-What is measured, and how, each file of `benchmarks/` says at its head.
+`make bench` measures everything again and writes this page; `make bench PARTS="steps depth"` measures only those
+parts. A ratio is our figure divided by theirs. The two take turns within a round; the table gives the median over the
+rounds, and the minimum and maximum in brackets. Each file of `benchmarks/` explains at its head how it measures.
 
 """
 

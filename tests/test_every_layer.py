@@ -1,14 +1,12 @@
 """One network with every public layer: through a file into another process, through ONNX into another runtime."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import onnxruntime
 
 import export
 import keras_skip as ks
+from tests.processes import run_code
 
 IN_A_NEW_PROCESS = """
 import sys
@@ -58,8 +56,7 @@ def test_saved_and_loaded_in_a_new_process_it_computes_exactly_the_same(tmp_path
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
     files = [tmp_path / name for name in ("model.keras", "x.npy", "y.npy")]
-    result = subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS, *files], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    run_code(IN_A_NEW_PROCESS, *files, cwd=tmp_path)
     assert np.abs(np.load(tmp_path / "y.npy") - model.predict(x, verbose=0)).max() == 0.0
 
 

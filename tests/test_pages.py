@@ -1,7 +1,8 @@
 """What the README and the pages in docs/ show works.
 
-The Python blocks of a page run from top to bottom in one namespace, and each line for the shell that begins with
-`keras-skip` is read by the command line itself, as far as its options and arguments go.
+Each Python block runs alone in an empty folder, and then again. Where blocks need those before them, the page says so
+in the words of `CONTINUED`, and runs from top to bottom, twice. So do the README's shell blocks; elsewhere a line for
+the shell that begins with `keras-skip` is read by the command line itself, as far as its options and arguments go.
 """
 
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import zoo.cli
 
@@ -22,13 +24,19 @@ def blocks(text, language):
     return [(found[2], text[: found.start(2)].count("\n")) for found in BLOCK.finditer(text) if found[1] == language]
 
 
-def code(page, text):
-    """A page's Python, each block on the lines where it stands, so that an error names the page's line."""
-    lines = [""] * text.count("\n")
+CONTINUED = "The Python blocks of this page continue each other."
+
+
+def programs(page, text):
+    """A page's Python: one program for each block, or one for all where they continue each other.
+
+    Each block stands on the lines that it has in the page, so that an error names the page's line.
+    """
+    sources = [""]
     for block, start in blocks(text, "python"):
-        written = block.splitlines()
-        lines[start : start + len(written)] = written
-    return compile("\n".join(lines), page, "exec")
+        before = sources.pop() if CONTINUED in text else ""
+        sources.append(before + "\n" * (start - before.count("\n")) + block)
+    return [compile(source, page, "exec") for source in sources if source]
 
 
 def commands(text):
@@ -82,9 +90,27 @@ def folder(tmp_path, monkeypatch):
 ELSEWHERE = ("docs/serving.md", "docs/several-devices.md")
 
 
-@pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page not in ELSEWHERE])
-def test_python_runs(page, folder):
-    exec(code(page, PAGES[page].read_text(encoding="utf-8")), {"__name__": "__main__"})
+PROGRAMS = {
+    f"{page}:{number}": program
+    for page in WITH_PYTHON
+    if page not in ELSEWHERE
+    for number, program in enumerate(programs(page, PAGES[page].read_text(encoding="utf-8")))
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_python_runs_alone_and_twice(program, folder):
+    for _ in range(2):
+        exec(PROGRAMS[program], {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("block", [block for block, _ in blocks(PAGES["README.md"].read_text("utf-8"), "sh")])
+def test_the_readmes_shell_runs_alone_and_twice(block, folder):
+    for line in block.splitlines() * 2:
+        program, *words = shlex.split(line)
+        assert program == "keras-skip"
+        done = CliRunner().invoke(zoo.cli.app, words)
+        assert done.exit_code == 0, (line, done.output, done.exception)
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS)
@@ -104,8 +130,13 @@ def test_other_commands_are_not(line):
         parse(line)
 
 
+PAGE = "Text\n\n```python\nx = 1\n```\n\n```python\nx / 0\n```\n"
+
+
 def test_lines_of_errors_are_those_of_the_page():
-    page = "Text\n\n```python\nx = 1\n```\n\n```python\n1 / 0\n```\n"
-    with pytest.raises(ZeroDivisionError) as caught:
-        exec(code("page.md", page), {})
-    assert (caught.traceback[-1].frame.code.raw.co_filename, caught.traceback[-1].lineno + 1) == ("page.md", 8)
+    _, alone = programs("page.md", PAGE)
+    (continued,) = programs("page.md", f"{PAGE}{CONTINUED}")
+    for program, error in ((alone, NameError), (continued, ZeroDivisionError)):
+        with pytest.raises(error) as caught:
+            exec(program, {})
+        assert (caught.traceback[-1].frame.code.raw.co_filename, caught.traceback[-1].lineno + 1) == ("page.md", 8)

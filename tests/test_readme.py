@@ -1,4 +1,4 @@
-"""The README's pictures are there, and its two commands are what CI calls. Its examples run in test_pages.py."""
+"""The README's pictures and targets are there, and it prints what it says. Its examples run in test_pages.py."""
 
 import pathlib
 import re
@@ -9,12 +9,18 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_first_example_prints_what_the_readme_says(capsys):
+    (example, said) = re.search(r"^```python\n(.*?)^```\n\n.*?`(\[[\d ]+\] \[[\d ]+\])`", README, re.M | re.S).groups()
+    exec(example, {})
+    assert capsys.readouterr().out == f"{said}\n"
+
+
 def test_there_are_four_examples():
     assert len(re.findall(r"^```python$", README, flags=re.MULTILINE)) == 4
 
 
-@pytest.mark.parametrize("target", ["demo", "test"])
-def test_the_two_commands_are_targets_of_the_makefile(target):
+@pytest.mark.parametrize("target", ["help", "demo", "test"])
+def test_the_commands_are_targets_of_the_makefile(target):
     assert f"    make {target} " in README
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
 
@@ -29,3 +35,17 @@ def test_the_pictures_are_there():
     for picture in pictures:
         start = (ROOT / picture).read_bytes()[:8]
         assert start.startswith(b"<?xml" if picture.endswith(".svg") else b"\x89PNG"), picture
+
+
+def test_a_commit_is_linted_as_ci_does_it():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"entry: (.+)", hooks) == ["make lint"]
+    assert "make lint" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_contributing_is_short_and_names_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    named = re.findall(r"`((?:keras_skip|zoo|export|tests|docs|benchmarks)/[\w/.]*)`", text)
+    assert len(named) > 15
+    assert not [path for path in named if not (ROOT / path).exists()]

@@ -7,6 +7,7 @@ import sys
 from html.parser import HTMLParser
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import ismodule
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -27,7 +28,8 @@ def test_every_page_is_in_the_navigation():
 def test_every_public_name_is_on_its_api_page(package):
     page = (DOCS / "api" / f"{package}.md").read_text(encoding="utf-8")
     listed = re.findall(rf"^::: {package}\.(\w+)$", page, re.MULTILINE)
-    assert sorted(listed) == sorted(import_module(package).__all__)
+    module = import_module(package)
+    assert sorted(listed) == sorted(name for name in module.__all__ if not ismodule(getattr(module, name)))
 
 
 def test_every_figure_has_its_data():
@@ -96,3 +98,15 @@ def test_options_that_all_blocks_share_are_on_the_page(site):
     assert "{options}" not in page
     assert page.count("spatial_dropout") >= 9
     assert ">>> " in re.sub("<[^>]+>", "", page).replace("&gt;", ">")
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("zoo.build", "features_only"), ("keras_skip.ResidualBlock", "zero_init_gamma"), ("export.export", "overwrite")],
+)
+def test_functions_and_classes_show_their_arguments_and_docstring(site, name, argument):
+    page = (site / "api" / f"{name.partition('.')[0]}.html").read_text(encoding="utf-8")
+    entry = page.partition(f'<h3 id="{name}"')[2].partition("<h3 ")[0]
+    signature, _, docstring = entry.partition('<div class="doc doc-contents')
+    assert argument in re.sub("<[^>]+>", "", signature)
+    assert argument in re.sub("<[^>]+>", "", docstring)

@@ -3,17 +3,39 @@
 import difflib
 from collections.abc import Iterable
 
+# Shows all networks and recipes.
+LIST_COMMAND = "`keras-skip list`"
+# A longer list would bury the hint.
+LONGEST = 30
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """A ValueError for a name that is not among those known, with the nearest of them."""
+
+def unknown(kind: str, name: object, known: Iterable[str], listed_by: str = "", hint: str = "") -> ValueError:
+    """A ValueError for a name that is not among those known.
+
+    Args:
+        kind: What the name should be.
+        name: The name.
+        known: The right names.
+        listed_by: The command that lists them, which the message quotes in place of a long list.
+        hint: A sentence that helps more than the nearest names do. Default: these, if there are any.
+    """
     names = sorted(known)
-    # Of a dotted name, its last part alone is near enough.
-    ends = {known: (known, known.rpartition(".")[2]) for known in names}
-    alike = {
-        known: max(difflib.SequenceMatcher(None, end, str(name)).ratio() for end in ends[known]) for known in names
-    }
-    near = sorted((known for known in names if alike[known] >= 0.7), key=lambda known: -alike[known])[:3]
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    # A long list would bury the hint.
-    listed = f"{len(names)} names" if near and len(names) > 30 else ", ".join(names)
-    return ValueError(f"Expected {kind} to be one of {listed}. Received: {name!r}.{hint}")
+    if not hint and (near := _nearest(str(name), names)):
+        hint = f"Did you mean {' or '.join(near)}?"
+    one_of = ", ".join(names)
+    if len(names) > LONGEST and (hint or listed_by):
+        one_of = f"{len(names)} names"
+        hint = hint or f"{listed_by} shows them."
+    return ValueError(f"Expected {kind} to be one of {one_of}. Received: {name!r}.{' ' if hint else ''}{hint}")
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    """Up to three names that are alike, the nearest first."""
+
+    def likeness(known: str) -> float:
+        # Of a dotted name, its last part alone is near enough.
+        ends = known, known.rpartition(".")[2]
+        return max(difflib.SequenceMatcher(None, end, name).ratio() for end in ends)
+
+    likely = {known: likeness(known) for known in names}
+    return sorted((known for known in names if likely[known] >= 0.7), key=lambda known: -likely[known])[:3]

@@ -1,7 +1,8 @@
 """Docstrings as Griffe reads them for the API pages.
 
-A layer's list of common options is filled in when its class is made, so it comes from the class itself; and an example
-under "Example:" becomes a section of its own, shown as code.
+A layer's list of common options is filled in when its class is made, and a network's common arguments by the decorator
+`document`; so these docstrings come from the class or function itself. An example under "Example:" becomes a section
+of its own, shown as code.
 """
 
 import inspect
@@ -20,7 +21,8 @@ class Docstrings(griffe.Extension):
         if obj.docstring is None:
             return
         text = obj.docstring.value
-        if "{options}" in text and obj.is_class:
+        decorators = " ".join(str(decorator.value) for decorator in getattr(obj, "decorators", ()))
+        if (obj.is_class and "{options}" in text) or "document" in decorators:
             text = inspect.getdoc(getattr(import_module(obj.module.path), obj.name)) or ""
         obj.docstring.value = _EXAMPLE.sub(_section, text)
 

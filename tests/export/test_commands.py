@@ -11,8 +11,8 @@ import pytest
 
 import export
 import zoo
-from tests.commands import keras_skip
 from tests.export.models import conv_net, images
+from tests.processes import keras_skip
 
 ROOT = Path(export.__file__).parents[1]
 

@@ -1,6 +1,6 @@
-"""The public names, with their arguments: users' code relies on them, so a change of `public_api.txt` is a decision.
+"""The public names, with their arguments, as they were released: users' code relies on them, so none goes or changes.
 
-To write the file again: python tests/packaging/test_public_api.py > tests/packaging/public_api.txt
+New ones may come; a release lists them too: python tests/packaging/test_public_api.py > tests/packaging/public_api.txt
 """
 
 import importlib
@@ -48,8 +48,11 @@ def arguments(value: object) -> str:
     return f"({', '.join(f'{p.name}=' if p.default is not p.empty else str(p).partition(':')[0] for p in parameters)})"
 
 
-def test_the_public_api_is_the_one_that_is_listed():
-    assert list(public_api()) == LISTED.read_text(encoding="utf-8").splitlines()
+def test_every_listed_name_is_there_with_its_arguments():
+    listed = LISTED.read_text(encoding="utf-8").splitlines()
+    assert len(listed) > 100
+    there = set(public_api())
+    assert [name for name in listed if name not in there] == []
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """The wheel and the source distribution: what is in them, and that the wheel works away from the checkout."""
 
-import os
-import subprocess
-import sys
 import sysconfig
 import tarfile
 import tomllib
-import venv
 import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
+
+from tests.packaging.environments import create_environment, run
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("keras_skip", "zoo", "export")
@@ -18,49 +16,17 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 DIST_INFO = f"keras_skip-{VERSION}.dist-info"
 
 
-def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(command, cwd=cwd, env={**environment, **env}, capture_output=True, text=True)
-
-
-def build_folders() -> set[str]:
-    return {path.name for pattern in ("build", "dist", "*.egg-info") for path in ROOT.glob(pattern)}
-
-
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory) -> Path:
-    """Both distributions, the wheel built from the source distribution: it must be complete enough for that."""
-    out = tmp_path_factory.mktemp("dist")
-    before = build_folders()
-    result = run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT, cwd=out)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert build_folders() == before
-    return out
-
-
-@pytest.fixture(scope="module")
-def wheel(dist) -> Path:
-    (path,) = dist.glob("keras_skip-*.whl")
-    return path
-
-
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    """The bin folder of a new environment that holds this wheel and sees the dependencies installed for the tests.
+    """The scripts of a new environment that holds this wheel and sees the dependencies installed for the tests.
 
     A path in a .pth file is searched after the environment's own packages, and the .pth files there, an editable
     installation's among them, are not read.
     """
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
-    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
-    scripts, site = Path(paths["scripts"]), Path(paths["purelib"])
+    environment = create_environment(tmp_path_factory.mktemp("environment"), wheel)
     dependencies = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    (site / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
-    command = [sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--no-deps", "--no-index", wheel]
-    result = run(*command, cwd=folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return scripts
+    (environment.site / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
+    return environment.scripts
 
 
 @pytest.fixture
@@ -76,7 +42,9 @@ def test_wheel_holds_the_three_packages_and_nothing_else(wheel):
         names = [PurePosixPath(name) for name in archive.namelist()]
     assert {name.parts[0] for name in names} == {*PACKAGES, DIST_INFO}
     for package in PACKAGES:
-        sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        # lazy_loader reads the public names from the .pyi files.
+        paths = [path for pattern in ("*.py", "*.pyi") for path in (ROOT / package).rglob(pattern)]
+        sources = {path.relative_to(ROOT).as_posix() for path in paths}
         assert sources | {f"{package}/py.typed"} <= {str(name) for name in names}
 
 
@@ -98,7 +66,9 @@ def test_source_distribution_holds_what_is_needed_to_test_it(dist):
         "pyproject.toml",
         "README.md",
         "LICENSE",
+        ".pre-commit-config.yaml",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "Makefile",
         "constraints.txt",
         "tests/conftest.py",

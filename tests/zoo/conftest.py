@@ -53,3 +53,9 @@ def network(tmp_path_factory):
 def own_cache(tmp_path, monkeypatch):
     """A folder of decoded images for this test alone."""
     monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write no report.html, whose figures take longer to draw than a small network to train."""
+    monkeypatch.setattr("zoo.training.loop.write_report", lambda run, source, model: None)

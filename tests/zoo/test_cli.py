@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.commands import keras_skip
+from tests.processes import keras_skip
 from zoo.cli.exporting import Precision, _surroundings
 
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ from zoo.training import comparison
 from zoo.training.comparison import Candidate, rows, summary
 
 NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 @pytest.fixture(scope="module")

@@ -9,32 +9,30 @@ import zoo
 from tests.sweep import first_of_each_kind, sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count, multiply_adds
-from zoo.networks.sizes import FIGURES
 
 # Of each form the network with the fewest parameters; `make test-all` builds all of them.
 SMALLEST = first_of_each_kind(
-    MODELS, lambda name: (MODELS[name].builder, *sorted(MODELS[name].arguments)), lambda name: FIGURES[name].parameters
+    MODELS,
+    lambda name: (MODELS[name].family.builder, *sorted(MODELS[name].arguments)),
+    lambda name: MODELS[name].parameters,
 )
 DEEP = [name for name, entry in MODELS.items() if entry.arguments["depth"] > 250]
-
-
-def test_every_network_has_its_figures():
-    assert list(FIGURES) == list(MODELS)
 
 
 @pytest.mark.parametrize("name", sweep(MODELS, SMALLEST.__contains__))
 def test_every_network_has_the_parameters_of_the_catalogue(name):
     model = zoo.build(name)
     assert model.name == name
-    assert (count(model.trainable_variables), count(model.non_trainable_variables)) == FIGURES[name][:2]
+    assert count(model.trainable_variables) == MODELS[name].parameters
+    assert count(model.non_trainable_variables) == MODELS[name].non_trainable
     if name not in DEEP:
-        assert multiply_adds(model) == FIGURES[name].multiply_adds
+        assert multiply_adds(model) == MODELS[name].multiply_adds
 
 
 @pytest.mark.complete
 @pytest.mark.parametrize("name", DEEP)
 def test_very_deep_networks_have_the_multiply_adds_of_the_catalogue(name):
-    assert multiply_adds(zoo.build(name)) == FIGURES[name].multiply_adds
+    assert multiply_adds(zoo.build(name)) == MODELS[name].multiply_adds
 
 
 # Of depth n, each further block of a stage costs the same.
@@ -44,7 +42,7 @@ def test_multiply_adds_of_very_deep_networks_grow_by_the_block(name):
     step = 9 if "preact" in name else 6
     shallow, deeper = (multiply_adds(zoo.build(name, depth=depth % step + n * step)) for n in (1, 2))
     blocks = depth // step
-    assert FIGURES[name].multiply_adds == shallow + (blocks - 1) * (deeper - shallow)
+    assert MODELS[name].multiply_adds == shallow + (blocks - 1) * (deeper - shallow)
 
 
 # As torchvision's documentation gives them ("GFLOPS", of multiply-adds) and the papers of the others.
@@ -72,7 +70,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_multiply_adds_are_the_published_ones(name):
     published, tolerance = PUBLISHED[name]
-    assert FIGURES[name].multiply_adds == pytest.approx(published, abs=tolerance)
+    assert MODELS[name].multiply_adds == pytest.approx(published, abs=tolerance)
 
 
 def test_resnet20_with_projections_has_the_40_8_million_that_are_quoted():
@@ -109,17 +107,17 @@ def in_the_graph(model, shape):
 )
 def test_multiply_adds_are_those_of_the_graph(name, arguments):
     model = zoo.build(name, **arguments)
-    assert multiply_adds(model) == in_the_graph(model, MODELS[name].input_shape)
+    assert multiply_adds(model) == in_the_graph(model, MODELS[name].family.input_shape)
 
 
 def test_input_shape_and_the_order_of_the_axes():
-    assert multiply_adds(zoo.build("resnet20", (None, None, 3)), (32, 32, 3)) == FIGURES["resnet20"].multiply_adds
+    assert multiply_adds(zoo.build("resnet20", (None, None, 3)), (32, 32, 3)) == MODELS["resnet20"].multiply_adds
     keras.config.set_image_data_format("channels_first")
     try:
         model = zoo.build("resnet20")
     finally:
         keras.config.set_image_data_format("channels_last")
-    assert multiply_adds(model) == FIGURES["resnet20"].multiply_adds
+    assert multiply_adds(model) == MODELS["resnet20"].multiply_adds
 
 
 def test_shared_grouped_depthwise_and_transposed_layers_by_arithmetic():

@@ -1,26 +1,15 @@
 """The devices of a training: what is found, what is refused, and how they share a batch. No test needs a GPU."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 import zoo
+from tests.processes import run_code
 from zoo.devices.padding import PaddedBatches
 from zoo.devices.selection import select
-
-ROOT = Path(__file__).parents[2]
-
-
-def python(code, backend, **variables):
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend} | variables
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_report_says_what_computes():
@@ -67,11 +56,10 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
         ),
     ],
 )
-def test_what_cannot_be_had_is_a_sentence(backend, cure):
+def test_what_cannot_be_had_is_a_sentence(backend, cure, tmp_path):
     code = THREE_DEVICES * (backend == "tensorflow") + ASK
-    result = python(code, backend, CUDA_VISIBLE_DEVICES="-1", JAX_NUM_CPU_DEVICES="3")
-    assert result.returncode == 0, result.stderr
-    no_gpu, too_many, odd_batch = result.stdout.splitlines()
+    said = run_code(code, cwd=tmp_path, KERAS_BACKEND=backend, CUDA_VISIBLE_DEVICES="-1", JAX_NUM_CPU_DEVICES="3")
+    no_gpu, too_many, odd_batch = said.splitlines()
     assert no_gpu.startswith("Expected a GPU for device='gpu'. Received: none that") and cure in no_gpu
     if backend == "torch":
         assert too_many.startswith("Expected devices=1 on Keras's torch backend")
@@ -80,8 +68,8 @@ def test_what_cannot_be_had_is_a_sentence(backend, cure):
         assert odd_batch.endswith("a multiple of the 3 devices that share each batch. Received: batch_size=64")
 
 
-def test_several_processes_are_for_jax():
-    said = python(ASK.format("cpu", 1), "tensorflow", KERAS_DISTRIBUTION_NUM_PROCESSES="2").stdout
+def test_several_processes_are_for_jax(tmp_path):
+    said = run_code(ASK, cwd=tmp_path, KERAS_BACKEND="tensorflow", KERAS_DISTRIBUTION_NUM_PROCESSES="2")
     assert said.startswith("Expected the JAX backend for several processes. Received: tensorflow")
 
 

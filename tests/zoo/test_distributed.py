@@ -1,16 +1,14 @@
 """One training on several devices, and on several processes, in processes of their own: virtual devices of this CPU."""
 
 import functools
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.processes import run_code, start_script
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("several.py")
@@ -21,11 +19,9 @@ EXAMPLES, BATCH = 133, 64
 TOLERANCE = 1e-5
 
 
-def start(backend, out, devices=1, then="end", network="highway_mlp", **variables):
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-    variables = os.environ | quiet | {"KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices)} | variables
-    command = [sys.executable, str(SCRIPT), network, *map(str, (devices, EXAMPLES, BATCH)), str(out), then]
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def begin(backend, out, devices=1, then="end", network="highway_mlp", **variables):
+    variables = {"XLA_FLAGS": "", "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices), **variables}
+    return start_script(SCRIPT, network, devices, EXAMPLES, BATCH, out, then, cwd=ROOT, **variables)
 
 
 def read(path):
@@ -42,9 +38,8 @@ def trained(tmp_path_factory):
     @functools.cache
     def result(backend, devices):
         out = tmp_path_factory.mktemp("trained") / "rank"
-        process = start(backend, out, devices)
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors
+        done = begin(backend, out, devices).wait()
+        assert done.returncode == 0, done.stderr
         return read(f"{out}0.npz")
 
     return result
@@ -76,31 +71,29 @@ def pair(tmp_path):
         "KERAS_SKIP_HEARTBEAT_SECONDS": "5",
     }
     ranks = [
-        start("jax", tmp_path / "rank", then="continue", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
+        begin("jax", tmp_path / "rank", then="continue", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
         for rank in range(2)
     ]
     yield ranks
     for process in ranks:
         process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_two_processes_agree_and_neither_outlives_the_other(victim, pair, trained, tmp_path):
     for process in pair:
-        # Gloo writes lines of its own; at the end of a process that fails, there is no such line.
-        assert "ready\n" in iter(process.stdout.readline, ""), process.communicate()[1]
+        process.wait_for("ready\n")
     (first, figures), (second, _) = (read(tmp_path / f"rank{rank}.npz") for rank in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     one, expected = trained("jax", 1)
     assert difference(first, one) < TOLERANCE
     np.testing.assert_allclose(figures["val_accuracy"], expected["val_accuracy"], rtol=1e-6)
 
-    pair[victim].send_signal(signal.SIGKILL)
+    pair[victim].kill()
     # A heartbeat of 5 seconds ends before this limit even on a slow machine; without it, JAX waits for 100 seconds.
-    _, errors = pair[1 - victim].communicate(timeout=60)
-    assert pair[1 - victim].returncode != 0
-    assert "The 2 processes cannot compute together" in errors or "another task died" in errors
+    other = pair[1 - victim].wait(60)
+    assert other.returncode != 0
+    assert "The 2 processes cannot compute together" in other.stderr or "another task died" in other.stderr
 
 
 TWO_DEVICES = """
@@ -130,9 +123,7 @@ print("mean", keras.ops.convert_to_numpy(norm.moving_mean.value).item())
 """
 )
 
-DRAWS = (
-    TWO_DEVICES
-    + """
+DRAWS = """
 from keras_skip import StochasticDepth
 
 keras.utils.set_random_seed(0)
@@ -147,33 +138,25 @@ kept, masks = zip(*([[part.numpy() for part in output.values] for output in outp
 print("alike", all(np.array_equal(*pair) for pair in (*kept, *masks)))
 print("both outcomes", len({pair[0].tobytes() for pair in kept}) == 2)
 """
-)
 
 
-def said(code, backend):
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": "2"}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()
+def said(code, folder, backend):
+    return run_code(code, cwd=folder, KERAS_BACKEND=backend, JAX_NUM_CPU_DEVICES="2").splitlines()
 
 
-@pytest.mark.parametrize(("backend", "mean"), [("tensorflow", 2.0), ("jax", 9.0)])
-def test_batch_statistics_are_the_first_devices_on_tensorflow_and_everyones_on_jax(backend, mean):
-    assert said(STATISTICS, backend) == [f"mean {mean}"]
+def test_batch_statistics_are_everyones_on_jax(tmp_path):
+    assert said(STATISTICS, tmp_path, "jax") == ["mean 9.0"]
 
 
-def test_devices_draw_alike_on_tensorflow():
-    assert said(DRAWS, "tensorflow") == ["alike True", "both outcomes True"]
+def test_batch_statistics_are_the_first_devices_on_tensorflow_where_devices_draw_alike(tmp_path):
+    assert said(STATISTICS + DRAWS, tmp_path, "tensorflow") == ["mean 2.0", "alike True", "both outcomes True"]
 
 
 def test_the_script_of_the_how_to_runs(tmp_path):
     text = (ROOT / "docs" / "several-devices.md").read_text()
     (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "train.py").write_text(script)
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", "JAX_NUM_CPU_DEVICES": "2"}
-    command = [sys.executable, "train.py", "2"]
-    result = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert "'count': 2" in result.stdout
+    done = start_script(tmp_path / "train.py", 2, cwd=tmp_path, KERAS_BACKEND="jax", JAX_NUM_CPU_DEVICES="2").wait()
+    assert done.returncode == 0, done.stderr
+    assert "'count': 2" in done.stdout
     assert (tmp_path / "digits.keras").is_file()

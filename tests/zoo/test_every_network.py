@@ -10,9 +10,9 @@ from zoo.networks.catalogue import MODELS
 
 def small_shape(name):
     """The smallest images that show something, of odd sides where the network takes them."""
-    if MODELS[name].classes == 1000:
+    if MODELS[name].family.classes == 1000:
         return (45, 70, 3)
-    return (9, 14, MODELS[name].input_shape[2])
+    return (9, 14, MODELS[name].family.input_shape[2])
 
 
 @pytest.mark.complete

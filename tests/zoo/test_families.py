@@ -1,22 +1,16 @@
 """The families of the papers: the size of every network, and what each family is made of."""
 
-import inspect
-
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import zoo
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
 from zoo.networks.densenet import cifar_densenet
 from zoo.networks.highway import highway_cifar, highway_mnist
-from zoo.networks.imagenet_densenet import imagenet_densenet
-from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
 from zoo.networks.preactivation import preact_resnet
 from zoo.networks.resnet import cifar_resnet, plain, stochastic_resnet
-from zoo.networks.sizes import FIGURES
 from zoo.networks.wide import wide_resnet
 
 # Trainable parameters for ten classes by arithmetic, and the figure that the paper states where it rounds to that.
@@ -57,7 +51,7 @@ EXACT = {
     "highway_mnist_32": (151_690, None),
 }
 FILES = ("resnet", "preactivation", "wide", "densenet", "highway")
-OURS = [name for name, entry in MODELS.items() if entry.builder.split(":")[0] in FILES]
+OURS = [name for name, entry in MODELS.items() if entry.family.builder.__module__.rpartition(".")[2] in FILES]
 UNITS = {"K": 1e3, "M": 1e6}
 
 # A shallow network of each builder, as small as its form allows.
@@ -81,9 +75,9 @@ shallow = pytest.mark.parametrize(("build", "arguments"), SHALLOW.values(), ids=
 @pytest.mark.parametrize("name", EXACT)
 def test_network_has_the_parameters_of_the_paper(name):
     exact, stated = EXACT[name]
-    assert MODELS[name].classes == 10
+    assert MODELS[name].family.classes == 10
     # These are compared with the built network in test_counting.py.
-    assert FIGURES[name].parameters == exact
+    assert MODELS[name].parameters == exact
     if stated:
         unit = UNITS[stated[-1]]
         last_digit = 10.0 ** -len(stated[:-1].partition(".")[2])
@@ -168,52 +162,6 @@ def test_survival_falls_linearly_over_all_blocks_down_sampling_ones_included():
     assert {(block.scale, block.granularity) for block in blocks} == {("inference", "batch")}
     training = stochastic_resnet((8, 8, 3), depth=8, scale="training", granularity="sample").get_layer("stage1_block1")
     assert (training.scale, training.granularity) == ("training", "sample")
-
-
-RECOMPUTING = {
-    cifar_densenet: {"depth": 10},
-    cifar_resnet: {"depth": 8},
-    stochastic_resnet: {"depth": 8},
-    preact_resnet: {"depth": 11},
-    wide_resnet: {"depth": 10, "width": 1},
-    highway_cifar: {"depth": 11},
-    highway_mnist: {"depth": 7, "width": 4},
-    imagenet_densenet: {"depth": 121},
-    imagenet_resnet: {"depth": 18},
-    applications_resnet: {"depth": 50},
-    applications_resnet_v2: {"depth": 50},
-}
-
-
-@pytest.mark.parametrize("build", RECOMPUTING)
-def test_recompute_reaches_every_block_with_a_skip(build):
-    model = build((32, 32, 3), recompute=True, **RECOMPUTING[build])
-    asked = [layer.recompute for layer in model.layers if hasattr(layer, "recompute")]
-    assert len(asked) >= 3 and all(asked)
-    assert inspect.signature(build).parameters["recompute"].default is False
-
-
-@pytest.mark.parametrize("build", [wide_resnet, highway_cifar, highway_mnist, imagenet_resnet])
-def test_gradients_and_moving_statistics_are_the_same_with_recompute(build):
-    rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(8, 32, 32, 3)).astype("float32"), rng.integers(0, 10, 8)
-    plain, recomputed = (build((32, 32, 3), 10, recompute=on, **RECOMPUTING[build]) for on in (False, True))
-    recomputed.set_weights(plain.get_weights())
-    gradients = []
-    for model in (plain, recomputed):
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
-        gradients.append(tape.gradient(loss, [v.value for v in model.trainable_variables]))
-    for variable, expected, gradient in zip(plain.trainable_variables, *gradients, strict=True):
-        scale = np.abs(expected).max()
-        assert scale > 0, variable.path
-        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-3 * scale, err_msg=variable.path)
-    moved = 0
-    for expected, value in zip(plain.non_trainable_variables, recomputed.non_trainable_variables, strict=True):
-        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5, err_msg=expected.path)
-        moved += not np.array_equal(expected, keras.ops.full_like(expected, expected.path.endswith("variance")))
-    assert moved == len(plain.non_trainable_variables)
 
 
 def test_stochastic_network_that_never_drops_is_the_residual_network():

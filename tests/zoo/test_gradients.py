@@ -12,6 +12,7 @@ from zoo.analysis.gradients import Norm, by_network, compare, probe_batches, rea
 
 LABELS = np.eye(10, dtype="float32")[np.arange(16) % 10]
 IMAGES = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 def weights(model):

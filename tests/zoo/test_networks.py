@@ -9,7 +9,6 @@ from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
 from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
 from zoo.networks.resnet import cifar_resnet
-from zoo.networks.sizes import FIGURES
 from zoo.training.learner import precision
 
 MLPS = {"plain": plain_mlp, "residual": residual_mlp, "highway": highway_mlp, "dense": dense_mlp}
@@ -112,11 +111,11 @@ def _with_fewer_blocks(name):
     """Builder and arguments of a network; of the giants, those of a shallower one of the same form."""
     entry = MODELS[name]
     depth = entry.arguments["depth"]
-    if entry.classes == 1000:
+    if entry.family.classes == 1000:
         depth = {101: 50, 152: 50, 169: 121, 201: 121}.get(depth, depth)
     elif depth > 60:
         depth = 36 + depth % 18  # 18 layers are whole blocks in each of the three stages, of whatever kind
-    return entry.builder, tuple({**entry.arguments, "depth": depth}.items())
+    return entry.family.builder, tuple({**entry.arguments, "depth": depth}.items())
 
 
 # Each form once, under the name of its first network.
@@ -124,14 +123,14 @@ FORMS = {_with_fewer_blocks(name): name for name in reversed(MODELS)}
 
 
 SMALLEST = first_of_each_kind(
-    FORMS, lambda form: (form[0], *sorted(dict(form[1]))), lambda form: FIGURES[FORMS[form]].parameters
+    FORMS, lambda form: (form[0], *sorted(dict(form[1]))), lambda form: MODELS[FORMS[form]].parameters
 )
 
 
 @pytest.mark.parametrize("form", sweep(FORMS, SMALLEST.__contains__), ids=FORMS.values())
 def test_no_two_kernels_start_equal(form):
     name, (_, arguments) = FORMS[form], form
-    height, _, channels = MODELS[name].input_shape
+    height, _, channels = MODELS[name].family.input_shape
     shape = (min(height, 32),) * 2 + (channels,)
     network = zoo.build(name, shape, classes=3, **dict(arguments))
     kernels = [np.asarray(v).tobytes() for v in network.trainable_variables if v.path.endswith("kernel")]

@@ -3,7 +3,6 @@
 import inspect
 import json
 import math
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -21,13 +20,12 @@ SOURCES = {"digits": (1438, (8, 8, 1)), "mnist": (60000, (28, 28, 1)), "cifar10"
 @pytest.mark.parametrize("name", zoo.list_recipes())
 def test_recipe_is_consistent(name):
     recipe = zoo.get_recipe(name)
-    entry = MODELS[recipe.network]
-    module, function = entry.builder.split(":")
-    builder = inspect.signature(getattr(import_module(f"zoo.networks.{module}"), function))
-    builder.bind(entry.input_shape, weight_decay=0.0, **entry.arguments | recipe.arguments)
+    family = MODELS[recipe.network].family
+    arguments = MODELS[recipe.network].arguments | recipe.arguments
+    inspect.signature(family.builder).bind(family.input_shape, weight_decay=0.0, **arguments)
     assert recipe.command == f"keras-skip train {name}"
     examples, shape = SOURCES[recipe.source]
-    assert entry.input_shape == shape or (name.endswith("_digits") or "mlp" in name)
+    assert family.input_shape == shape or (name.endswith("_digits") or "mlp" in name)
     steps = recipe.epochs * math.ceil(examples / recipe.batch_size)
     # The warm-up and every plateau last some steps.
     edges = [0.0, recipe.schedule.warmup, *recipe.schedule.milestones, 1.0]
@@ -37,7 +35,7 @@ def test_recipe_is_consistent(name):
 
 
 def test_every_network_for_small_images_has_the_recipe_of_its_paper():
-    small = [name for name, entry in MODELS.items() if entry.input_shape[0] <= 32 and "mlp" not in name]
+    small = [name for name, entry in MODELS.items() if entry.family.input_shape[0] <= 32 and "mlp" not in name]
     for name in small:
         recipe = zoo.get_recipe(f"{name}_{'mnist' if 'mnist' in name else 'cifar10'}")
         assert MODELS[name].paper_error in recipe.paper
@@ -59,6 +57,11 @@ def test_lengths_in_iterations_are_those_of_the_paper(name, iterations, drops):
     assert [m * iterations for m in recipe.schedule.milestones] == pytest.approx(drops)
 
 
+def test_only_the_deepest_residual_networks_warm_up():
+    warm_up = {depth: zoo.get_recipe(f"resnet{depth}_cifar10").schedule.warmup for depth in (56, 110, 1202)}
+    assert warm_up == {56: 0.0, 110: 400 / 64000, 1202: 400 / 64000}
+
+
 @pytest.mark.parametrize("name", [name for name in zoo.list_recipes() if name.endswith("_fast")])
 def test_fast_recipe_builds_its_network(name):
     recipe = zoo.get_recipe(name)
@@ -77,6 +80,20 @@ def test_mlps_are_trained_alike():
 def test_unknown_recipe_suggests_the_nearest():
     with pytest.raises(ValueError, match="Received: 'resnet20_digit'. Did you mean resnet20_digits"):
         zoo.get_recipe("resnet20_digit")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ("wrn_16_2", "its recipes are wrn_16_2_cifar10_fast, wrn_16_2_cifar10."),
+        ("resnet50", "resnet50 is a network without a recipe."),
+    ],
+)
+def test_the_name_of_a_network_is_answered_with_its_recipes_alone(network, said):
+    with pytest.raises(ValueError) as refused:
+        zoo.get_recipe(network)
+    assert str(refused.value).startswith(f"Expected recipe to be one of {len(zoo.list_recipes())} names. Received: ")
+    assert str(refused.value).endswith(said)
 
 
 def test_unknown_setting_suggests_the_nearest_or_lists_all():

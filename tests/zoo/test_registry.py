@@ -1,9 +1,32 @@
 """Networks by name."""
 
+import inspect
+import re
+
 import keras
 import pytest
 
 import zoo
+from zoo.networks.catalogue import FAMILIES, MODELS, BuilderArguments
+
+BUILDERS = list(dict.fromkeys(family.builder for family in FAMILIES))
+
+
+def test_every_network_has_a_name_of_its_own():
+    assert len(MODELS) == sum(len(family.rows) for family in FAMILIES)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_the_docstring_of_a_builder_describes_each_of_its_arguments_once_and_in_order(builder):
+    described = re.search(r"\n    Args:\n(.*?)\n\n    Returns:", builder.__doc__, re.DOTALL)[1]
+    names = re.findall(r"^ {8}(\w+): [A-Z\d(f\"]", described, re.MULTILINE)
+    assert names == list(inspect.signature(builder).parameters)
+
+
+def test_the_keywords_of_build_are_the_arguments_of_all_builders_with_their_types():
+    own = {"input_shape", "classes", "features_only"}
+    arguments = [p for builder in BUILDERS for p in inspect.signature(builder).parameters.values() if p.name not in own]
+    assert {(p.name, p.annotation) for p in arguments} == set(inspect.get_annotations(BuilderArguments).items())
 
 
 def test_list_models_by_pattern():
@@ -26,6 +49,17 @@ def test_wrong_name_suggests_the_nearest(call):
         call("resnet2O")
 
 
+def test_the_name_of_a_recipe_is_answered_with_its_network():
+    with pytest.raises(ValueError, match=r"Received: 'resnet20_digits'\. resnet20_digits is a recipe; .* resnet20\.$"):
+        zoo.build("resnet20_digits")
+
+
+@pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load, zoo.get_recipe])
+def test_a_name_unlike_all_others_does_not_list_dozens(call):
+    with pytest.raises(ValueError, match=r"to be one of \d+ names\. Received: 'x'\. `keras-skip list` shows them\.$"):
+        call("x")
+
+
 def test_wrong_argument_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"Received: 'shortcuts'\. Did you mean shortcut\?"):
         zoo.build("resnet20", shortcuts="pad")
@@ -34,7 +68,7 @@ def test_wrong_argument_suggests_the_nearest():
 def test_public_names_load_on_first_use():
     assert set(dir(zoo)) == set(zoo.__all__)
     assert all(getattr(zoo, name) is not None for name in zoo.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=r"attribute '?nothing'?"):
         zoo.nothing  # noqa: B018
 
 

@@ -4,7 +4,6 @@ import csv
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -16,23 +15,11 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.processes import keras_skip, start_command, start_script
 from tests.zoo import victim
 from zoo.training.folder import lock_run
 
-ROOT = Path(__file__).parents[2]
-
-
-def process(*command, cwd, **options):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 def train(out, **settings):
@@ -66,9 +53,9 @@ def test_run_that_was_killed_again_and_again_ends_as_if_nothing_had_happened(who
     """In a step, while it writes a checkpoint, and after the network was saved, before its record says so."""
     folder = tmp_path / "run"
     for moment, rows in (("step", 1), ("checkpoint", 2), ("status", 3)):
-        done = process(Path(victim.__file__), folder, moment, cwd=ROOT)
-        _, said = done.communicate(timeout=300)
-        assert done.returncode == -signal.SIGKILL, said
+        # With the variables of this process, which the record of a run keeps.
+        done = start_script(Path(victim.__file__), folder, moment, cwd=tmp_path, **os.environ).wait()
+        assert done.returncode == -signal.SIGKILL, done.stderr
         run = zoo.open_run(folder)
         assert (run.status, run.status_now, run.epochs_done) == ("running", "killed", rows)
     assert len(list((folder / "checkpoints").glob("step-*.npz"))) == 2
@@ -205,21 +192,20 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 def test_signal_stops_after_the_step_and_the_command_line_goes_on(tmp_path, whole):
     arguments = ["train", "resnet20_digits", "--out", "run", "--checkpoint-minutes", "60"]
     arguments += [f"--set={name}={value}" for name, value in victim.SETTINGS.items() if name not in ARGUMENTS]
-    running = process("-m", "zoo.cli", *arguments, "--epochs", 500, cwd=tmp_path)
+    running = start_command(*arguments, "--epochs", 500, cwd=tmp_path)
     history = tmp_path / "run" / "history.csv"
     deadline = time.monotonic() + 200
     while not history.exists() or len(history.read_text().splitlines()) < 2:
-        assert running.poll() is None and time.monotonic() < deadline, running.communicate()
+        assert running.is_running() and time.monotonic() < deadline, running.wait(0).stderr
         time.sleep(0.05)
     running.terminate()
-    said, error = running.communicate(timeout=100)
-    assert running.returncode == 128 + signal.SIGTERM, error
-    assert "Traceback" not in error
-    assert "resume with: keras-skip train --resume run" in error.splitlines()[-1]
+    done = running.wait(100)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "resume with: keras-skip train --resume run" in done.stderr.splitlines()[-1]
     run = zoo.open_run(tmp_path / "run")
     assert run.status == "interrupted"
-    listed = process("-m", "zoo.cli", "runs", tmp_path, cwd=tmp_path)
-    assert "interrupted" in listed.communicate(timeout=100)[0]
+    assert "interrupted" in keras_skip("runs", tmp_path, cwd=tmp_path).stdout
 
 
 ARGUMENTS = ("recipe", "data", "checkpoint_steps", "epochs")

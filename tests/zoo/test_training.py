@@ -13,6 +13,7 @@ from zoo.data import Batches
 from zoo.training.callbacks import check_intervals
 
 KINDS = ("plain", "residual", "highway", "dense")
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 def test_same_seed_gives_the_same_network(run, small_source, tmp_path):

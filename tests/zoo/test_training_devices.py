@@ -1,20 +1,17 @@
 """The command that trains, on several devices and in several processes: virtual devices of this CPU."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import zoo
+from tests.processes import keras_skip, run_code, start_command
 from zoo.devices.hosts import Hosts
 from zoo.training.train import _open_folder
 
-ROOT = Path(__file__).parents[2]
 # Sums in another order differ in the last bits; a wrong mean or a wrong order of batches by more than 1e-2.
 TOLERANCE = 1e-5
 
@@ -52,18 +49,10 @@ print(max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True)))
 """
 
 
-def environment(**variables):
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", "COLUMNS": "160"}
-    return os.environ | quiet | variables
-
-
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_train_and_go_on_to_the_network_of_one(backend, tmp_path):
-    variables = environment(KERAS_BACKEND=backend, JAX_NUM_CPU_DEVICES="2")
-    command = [sys.executable, "-c", TRAIN]
-    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < TOLERANCE
+    told = run_code(TRAIN, cwd=tmp_path, KERAS_BACKEND=backend, JAX_NUM_CPU_DEVICES="2", XLA_FLAGS="")
+    assert float(told) < TOLERANCE
     one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
     assert (one["devices"]["count"], two["devices"]["count"]) == (1, 2)
     assert two["resumed"][0]["epoch"] == 1
@@ -90,40 +79,28 @@ def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
         port = free.getsockname()[1]
     common = {
         "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "",
+        "COLUMNS": "160",
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
         "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
         "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
     }
     settings = ["--epochs", "1", "--set", "arguments.depth=4", "--device", "cpu"]
-    command = [sys.executable, "-m", "zoo.cli", "train", "highway_mlp_digits", "--out", "run", *settings]
+    command = ["train", "highway_mlp_digits", "--out", "run", *settings]
     folders = [tmp_path / f"host{rank}" for rank in range(2)]
     processes = []
     for rank, folder in enumerate(folders):
         folder.mkdir()
-        variables = environment(KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
-        processes.append(
-            subprocess.Popen(
-                command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-    said = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+        processes.append(start_command(*command, cwd=folder, KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common))
+    first, second = (process.wait() for process in processes)
+    assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
     record = json.loads((folders[0] / "run" / "run.json").read_text())
     assert (record["status"], record["devices"]["count"], record["devices"]["processes"]) == ("complete", 2, 2)
-    assert "in 2 processes" in said[0][1]
-    assert f"{record['results']['test_accuracy']:.2%}" in said[0][0]
-    assert "Trained" not in said[1][0]
+    assert "in 2 processes" in first.stderr
+    assert f"{record['results']['test_accuracy']:.2%}" in first.stdout
+    assert "Trained" not in second.stdout
     assert list(folders[1].iterdir()) == []
 
-    alone = environment(KERAS_BACKEND="jax")
-    subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, check=True, timeout=240)
-    compare = (
-        "import sys, zoo, numpy as np\n"
-        "a, b = (zoo.load(p).get_weights() for p in sys.argv[1:])\n"
-        "print(max(np.abs(x - y).max() for x, y in zip(a, b, strict=True)))"
-    )
-    runs = [str(folder / "run") for folder in (folders[0], tmp_path)]
-    told = subprocess.run(
-        [sys.executable, "-c", compare, *runs], env=alone, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert np.float64(told.stdout) < TOLERANCE
+    keras_skip(*command, cwd=tmp_path, KERAS_BACKEND="jax", XLA_FLAGS="")
+    together, alone = (zoo.load(folder / "run").get_weights() for folder in (folders[0], tmp_path))
+    assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) < TOLERANCE

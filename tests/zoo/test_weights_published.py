@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from keras.src.applications import densenet, resnet
 import zoo
 from zoo.networks.catalogue import MODELS
 from zoo.weights import available
-from zoo.weights.published import HERE, PUBLISHED, Published
+from zoo.weights.published import HERE, Published
 
 ROOT = Path(__file__).parents[2]
 RESNETS = {
@@ -25,49 +26,50 @@ RESNETS = {
 }
 
 
-def test_names_are_those_of_networks():
-    assert PUBLISHED.keys() <= MODELS.keys()
-    for name, rows in PUBLISHED.items():
-        assert available(name) == tuple(row.name for row in rows)
-        assert len(set(available(name))) == len(rows)
+def test_the_weights_of_a_network_have_different_names():
+    for name in MODELS:
+        assert len(set(available(name))) == len(available(name))
     assert available("resnet50_keras") == ("imagenet",)
     assert available("resnet50") == available("nothing") == ()
 
 
 @pytest.mark.parametrize("name", RESNETS)
 def test_residual_networks_have_the_files_of_keras(name):
-    (row,) = PUBLISHED[name]
+    (row,) = MODELS[name].weights
     assert row.file_hash == resnet.WEIGHTS_HASHES[RESNETS[name]][0]
+    assert (".resnet_v2." in row.preprocessing) == name.endswith("_v2")
     assert row.origin == f"{resnet.BASE_WEIGHTS_PATH}{RESNETS[name]}_weights_tf_dim_ordering_tf_kernels.h5"
 
 
 @pytest.mark.parametrize("depth", [121, 169, 201])
 def test_densely_connected_networks_have_the_files_of_keras(depth):
-    (row,) = PUBLISHED[f"densenet{depth}"]
+    (row,) = MODELS[f"densenet{depth}"].weights
     assert row.origin == getattr(densenet, f"DENSENET{depth}_WEIGHT_PATH")
     pattern = rf'DENSENET{depth}_WEIGHT_PATH,\s+cache_subdir="models",\s+file_hash="(\w+)"'
     assert [row.file_hash] == re.findall(pattern, inspect.getsource(densenet.DenseNet))
 
 
 def test_the_preprocessing_exists():
-    for rows in PUBLISHED.values():
-        for row in rows:
-            module, function = row.preprocessing.removeprefix("keras.applications.").split(".")
-            assert callable(getattr(getattr(keras.applications, module), function))
+    published = [row for entry in MODELS.values() for row in entry.weights]
+    assert len(published) == 9
+    for row in published:
+        module, function = row.preprocessing.removeprefix("keras.applications.").split(".")
+        assert callable(getattr(getattr(keras.applications, module), function))
 
 
 DOWNLOAD = """
 import pathlib, sys, numpy as np, zoo
 from dataclasses import replace
-from zoo.weights.published import PUBLISHED
+from zoo.networks.catalogue import MODELS
 origin, file_hash = sys.argv[1:]
-(row,) = PUBLISHED["densenet121"]
-PUBLISHED["densenet121"] = (replace(row, origin=origin, file_hash=file_hash),)
+entry = MODELS["densenet121"]
+(row,) = entry.weights
+MODELS["densenet121"] = replace(entry, weights=(replace(row, origin=origin, file_hash=file_hash),))
 for attempt in range(2):
     model = zoo.load("densenet121", weights="imagenet", input_shape=(32, 32, 3))
     pathlib.Path(origin.removeprefix("file://")).unlink(missing_ok=True)  # the second time it is in the cache
 print("LOADED", model.output_shape, model.get_layer("stem_norm").epsilon)
-PUBLISHED["densenet121"] = (replace(row, origin=origin, file_hash="0" * 32),)
+MODELS["densenet121"] = replace(entry, weights=(replace(row, origin=origin, file_hash="0" * 32),))
 try:
     zoo.load("densenet121", weights="imagenet", input_shape=(32, 32, 3))
 except OSError as error:
@@ -96,7 +98,7 @@ def test_a_new_row_is_a_new_set_of_weights(tmp_path, monkeypatch):
     model.save_weights(path)
     row = Published("other", str(path), hashlib.sha256(path.read_bytes()).hexdigest(), "none", {"depth": 4})
     assert HERE / row.origin == path, "relative paths begin in the package"
-    monkeypatch.setitem(PUBLISHED, "plain_mlp", (row,))
+    monkeypatch.setitem(MODELS, "plain_mlp", replace(MODELS["plain_mlp"], weights=(row,)))
     loaded = zoo.load("plain_mlp", weights="other")
     assert [v.path for v in loaded.weights] == [v.path for v in model.weights]
     with pytest.raises(ValueError, match=r"of plain_mlp by name \('other' or 'digits'.*\).* Received: weights='othr'"):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..networks import registry
 from ..networks.registry import MODELS, list_models
 from ..reports import listing
 from ..training.recipes import RECIPES, get_recipe
@@ -41,11 +42,7 @@ def describe(name: Annotated[str, typer.Argument(help="A network or a recipe.")]
     if name in RECIPES:
         console.show_record(name, get_recipe(name).as_dict())
         return
-    if name in MODELS:
-        console.import_quietly("keras", "tensorflow")
-    from ..networks.registry import describe as described
-
-    card = described(name)
+    card = registry.describe(name)
     console.show_record(
         name,
         {

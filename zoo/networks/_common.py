@@ -1,53 +1,102 @@
-"""What all families share: checked arguments, the papers' initialiser and weight decay, the first and last layers."""
+"""What all families share: checked arguments, the papers' initialiser and weight decay, the first and last layers.
 
-from collections.abc import Callable
-from typing import Any
+Keras and the layers are imported only where a network is built, so that a family's table is read at once.
+"""
 
-import keras
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from keras_skip import BatchNormalization
+if TYPE_CHECKING:
+    import keras
 
 # Torch's defaults, with which the papers' networks were trained; there the momentum counts the other way round.
 NORM = {"momentum": 0.9, "epsilon": 1e-5}
+# Filters of the first convolution on small images.
+STEM = 16
+
+# What builders have in common; `document` writes it into their docstrings.
+ARGUMENTS = {
+    "input_shape": "(height, width, channels); height and width may be None.",
+    "classes": "Number of logits.",
+    "weight_decay": "Coupled L2 on the kernels.",
+    "features_only": "Whether the model ends in its feature maps; see `zoo.build`.",
+    "recompute": "Whether only the blocks' inputs are kept for the gradients; see `keras_skip.ResidualBlock`.",
+}
+Builder = TypeVar("Builder", bound=Callable[..., "keras.Model"])
 
 
-def image_input(input_shape: Any) -> Any:
-    """The symbolic input of a network of images, grey or colour.
+def document(builder: Builder, **others: str) -> Builder:
+    """Adds to a builder's docstring the arguments that it leaves out, in the order of the signature.
+
+    Args:
+        builder: Its docstring has a section "Returns:", and one "Args:" if there is something special about one.
+        **others: More descriptions than those of `ARGUMENTS`, or different ones.
+    """
+    if builder.__doc__ is None:  # as under -OO
+        return builder
+    above, returns, below = builder.__doc__.partition("\n\n    Returns:")
+    summary, _, described = above.partition("\n\n    Args:\n")
+    entries = {entry.strip().partition(":")[0]: entry for entry in re.split(r"\n(?=        \S)", described)}
+    shared = {name: f"        {name}: {text}" for name, text in {**ARGUMENTS, **others}.items()}
+    lines = [entries.get(name) or shared[name] for name in inspect.signature(builder).parameters]
+    builder.__doc__ = "\n".join([f"{summary}\n\n    Args:", *lines]) + returns + below
+    return builder
+
+
+def channels_first() -> bool:
+    """Whether Keras expects (channels, height, width)."""
+    import keras
+
+    return keras.config.image_data_format() == "channels_first"
+
+
+def image_input(input_shape: Sequence[int | None], smallest: int = 1) -> "keras.KerasTensor":
+    """Makes the symbolic input of a network of images, grey or colour.
 
     Args:
         input_shape: Three entries in the order of `keras.config.image_data_format()`; sizes may be None.
+        smallest: Of what height and width may be, if they are known.
 
     Returns:
         A Keras tensor named "image".
 
     Raises:
-        ValueError: If the shape is not that of an image.
+        ValueError: If the shape is not that of an image, or the image is too small.
     """
+    import keras
+
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else input_shape
-    channel_axis = 0 if keras.config.image_data_format() == "channels_first" else 2
+    channel_axis = 0 if channels_first() else 2
     wanted = "(channels, height, width)" if channel_axis == 0 else "(height, width, channels)"
     if not isinstance(shape, tuple) or len(shape) != 3:
         raise ValueError(f"Expected input_shape={wanted}. Received: input_shape={input_shape!r}")
     sizes_fit = all(size is None or _is_positive(size) for size in shape)
     if not sizes_fit or shape[channel_axis] is None:
         raise ValueError(f"Expected input_shape={wanted} of positive integers. Received: input_shape={input_shape!r}")
-    return keras.Input(shape, name="image")
+    image = keras.Input(shape, name="image")
+    if any(side is not None and side < smallest for side in sides(image)):
+        raise ValueError(
+            f"Expected input_shape with sides of at least {smallest}. Received: input_shape={input_shape!r}"
+        )
+    return image
 
 
-def sides(image: Any) -> tuple[int | None, ...]:
+def sides(image: "keras.KerasTensor") -> tuple[int | None, ...]:
     """Height and width of an image or a map."""
-    return image.shape[2:] if keras.config.image_data_format() == "channels_first" else image.shape[1:3]
+    return image.shape[2:] if channels_first() else image.shape[1:3]
 
 
-def positive(value: Any, argument: str) -> int:
-    """The value, if it is a positive integer; else a ValueError that names the argument."""
+def positive(value: int, argument: str) -> int:
+    """Returns a positive integer as it is; of anything else, raises a ValueError that names the argument."""
     if not _is_positive(value):
         raise ValueError(f"Expected {argument} to be a positive integer. Received: {argument}={value!r}")
     return int(value)
 
 
-def blocks_per_stage(depth: Any, layers: int, others: int) -> int:
-    """The n of depth = layers * n + others, at least 1; else a ValueError that shows the form of the depths."""
+def blocks_per_stage(depth: int, layers: int, others: int) -> int:
+    """Finds the n of depth = layers * n + others; if there is none, a ValueError shows which depths there are."""
     n, rest = divmod(depth - others, layers) if isinstance(depth, int) else (0, 0)
     if n < 1 or rest:
         raise ValueError(
@@ -56,12 +105,21 @@ def blocks_per_stage(depth: Any, layers: int, others: int) -> int:
     return n
 
 
-def _is_positive(value: Any) -> bool:
+def block_positions(counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yields stage, block and strides of each block, both counted from 1; the first block of a later stage halves."""
+    for stage, count in enumerate(counts, 1):
+        for block in range(1, count + 1):
+            yield stage, block, 2 if stage > 1 and block == 1 else 1
+
+
+def _is_positive(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
+def decay(weight_decay: float) -> "keras.regularizers.Regularizer | None":
     """The regulariser whose gradient is `weight_decay * w`: l2(d / 2), since l2(x) has the gradient 2xw."""
+    import keras
+
     real = isinstance(weight_decay, (int, float)) and not isinstance(weight_decay, bool)
     if not real or not 0 <= weight_decay < float("inf"):
         raise ValueError(f"Expected weight_decay of at least 0. Received: weight_decay={weight_decay!r}")
@@ -70,25 +128,33 @@ def decay(weight_decay: float) -> keras.regularizers.Regularizer | None:
 
 def kernels(weight_decay: float) -> dict[str, Any]:
     """The initialiser and regulariser of the convolutions of a block; the block copies the initialiser for each."""
+    import keras
+
     # The papers draw from an untruncated normal with fan-out; "he_normal" is truncated, with fan-in.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return {"kernel_initializer": initializer, "kernel_regularizer": decay(weight_decay)}
 
 
-def convolution(x: Any, filters: int, name: str, weight_decay: float, strides: int = 1) -> Any:
-    """A 3x3 convolution outside of a block, without normalisation and activation.
+def convolution(
+    x: "keras.KerasTensor", filters: int, name: str, weight_decay: float, strides: int = 1
+) -> "keras.KerasTensor":
+    """Applies a 3x3 convolution outside of a block, without normalisation and activation.
 
     Its initialiser is its own: one object gives the same values to every layer that has it.
     """
-    return keras.layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, name=name, **kernels(weight_decay))(
-        x
-    )
+    import keras
+
+    options = {"padding": "same", "use_bias": False, **kernels(weight_decay)}
+    return keras.layers.Conv2D(filters, 3, strides, name=name, **options)(x)
 
 
-def norm_activation(x: Any, name: str, norm: dict[str, float] = NORM) -> Any:
-    """Batch normalisation and ReLU, as layers of their own."""
-    axis = 1 if keras.config.image_data_format() == "channels_first" else -1
-    x = BatchNormalization(axis=axis, name=f"{name}_norm", **norm)(x)
+def norm_activation(x: "keras.KerasTensor", name: str, norm: dict[str, float] = NORM) -> "keras.KerasTensor":
+    """Applies batch normalisation and ReLU, as layers of their own."""
+    import keras
+
+    from keras_skip import BatchNormalization
+
+    x = BatchNormalization(axis=1 if channels_first() else -1, name=f"{name}_norm", **norm)(x)
     return keras.layers.Activation("relu", name=f"{name}_activation")(x)
 
 
@@ -97,28 +163,33 @@ def block_norm(norm: dict[str, float] = NORM) -> dict[str, float]:
     return {f"norm_{name}": value for name, value in norm.items()}
 
 
-def pool_and_head(x: Any, classes: int, weight_decay: float) -> Any:
-    """Global average pooling and the logits."""
+def pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
+    """Applies global average pooling and the dense layer to the logits."""
+    import keras
+
     return head(keras.layers.GlobalAveragePooling2D(name="pool")(x), classes, weight_decay)
 
 
-def head(x: Any, classes: int, weight_decay: float) -> Any:
-    """The dense layer to the logits, in float32 whatever the precision of the network."""
+def head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
+    """Applies the dense layer to the logits, in float32 whatever the precision of the network."""
+    import keras
+
+    regularizer = decay(weight_decay)
     return keras.layers.Dense(
-        positive(classes, "classes"), kernel_regularizer=decay(weight_decay), dtype="float32", name="head"
+        positive(classes, "classes"), kernel_regularizer=regularizer, dtype="float32", name="head"
     )(x)
 
 
 def network(
-    image: Any,
-    maps: dict[str, Any],
+    image: "keras.KerasTensor",
+    maps: "dict[str, keras.KerasTensor]",
     classes: int,
     weight_decay: float,
     name: str,
     features_only: bool,
-    top: Callable[[Any, int, float], Any] = pool_and_head,
-) -> keras.Model:
-    """The model from the image to the logits, or to the feature maps.
+    top: Callable[..., "keras.KerasTensor"] = pool_and_head,
+) -> "keras.Model":
+    """Makes the model from the image to the logits, or to the feature maps.
 
     Args:
         image: The input.
@@ -126,12 +197,46 @@ def network(
         classes, weight_decay: Of the head.
         name: The model's; that of a model of maps ends in "_features".
         features_only: Whether the head is left out.
-        top: What makes logits of the last map, given `classes` and `weight_decay`.
+        top: Makes logits of the last map, given `classes` and `weight_decay`.
 
     Returns:
         A model whose output is one tensor, or the dictionary of the maps.
     """
+    import keras
+
     if features_only:
         return keras.Model(image, maps, name=f"{name}_features")
     logits = top(list(maps.values())[-1], classes, weight_decay)
     return keras.Model(image, logits, name=name)
+
+
+def three_stages(
+    name: str,
+    input_shape: Sequence[int | None],
+    classes: int,
+    weight_decay: float,
+    features_only: bool,
+    blocks: int,
+    block: "Callable[[keras.KerasTensor, int, int, str], keras.KerasTensor]",
+    preactivated: bool = False,
+) -> "keras.Model":
+    """Makes a network for small images: a convolution, three stages of which the later two halve the size, the head.
+
+    Args:
+        name, input_shape, classes, weight_decay, features_only: As in `network` and `image_input`.
+        blocks: How many each stage has.
+        block: Applies a block, given the tensor, the stage from 1, the strides and a name.
+        preactivated: Whether the blocks normalise first, so that the last normalisation stands before the pooling
+            instead of after the convolution.
+    """
+    image = image_input(input_shape)
+    x = convolution(image, STEM, "stem_conv", weight_decay)
+    if not preactivated:
+        x = norm_activation(x, "stem")
+    maps = {}
+    for stage, index, strides in block_positions([blocks] * 3):
+        x = block(x, stage, strides, f"stage{stage}_block{index}")
+        maps[f"C{stage - 1}"] = x
+    if preactivated:
+        maps["C2"] = norm_activation(x, "last")
+    return network(image, maps, classes, weight_decay, name, features_only)

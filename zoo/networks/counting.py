@@ -1,21 +1,21 @@
-"""What a network costs: its parameters, and the multiply-adds of one image.
+"""The cost of a network: its parameters, and the multiply-adds of one image.
 
-    convolution    places of the output * kernel height * kernel width * channels / groups * filters
-    dense layer    places * inputs * units, where an image of one vector is one place
+    convolution    positions of the output * kernel height * kernel width * channels / groups * filters
+    dense layer    positions * inputs * units, where an image of one vector is one position
 
-A multiply-add is one multiplication with the addition that follows it; papers that say FLOPs mostly mean these. Biases,
-normalisations, activations, poolings, additions of skips and products with gates are not counted, as in the papers.
+A multiply-add is one multiplication with the addition that follows it; papers that say FLOPs mostly mean these. As in
+the papers, biases, normalisations, activations, poolings, additions of skips and products with gates do not count.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import keras
 
-# A transposed convolution applies its kernel at each place of its input, the others at each place of their output.
+# A transposed convolution applies its kernel at each position of its input, others at each position of their output.
 TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 COUNTED = (
     keras.layers.Dense,
@@ -28,13 +28,13 @@ COUNTED = (
 )
 
 
-def count(variables: Any) -> int:
+def count(variables: Iterable[keras.Variable]) -> int:
     """The number of values in variables."""
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def multiply_adds(model: keras.Model, input_shape: Any = None) -> int:
-    """The multiply-adds of one image (or whatever the model takes): those of its convolutions and dense layers.
+def multiply_adds(model: keras.Model, input_shape: Sequence[int] | None = None) -> int:
+    """Counts the multiply-adds of one image (or whatever the model takes), in convolutions and dense layers.
 
     They are counted in a symbolic pass, so that inner layers of blocks count as often as they run at inference.
 
@@ -58,8 +58,8 @@ def multiply_adds(model: keras.Model, input_shape: Any = None) -> int:
     return sum(multiply_adds_by_layer(model, input_shape).values())
 
 
-def multiply_adds_by_layer(model: keras.Model, input_shape: Any = None) -> dict[str, int]:
-    """The same for each of `model.layers`, by its name."""
+def multiply_adds_by_layer(model: keras.Model, input_shape: Sequence[int] | None = None) -> dict[str, int]:
+    """Counts them for each of `model.layers`, by its name."""
     if len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"Expected a built model with one input. Received: model={model!r}")
     shape = tuple(model.input_shape[1:] if input_shape is None else input_shape)
@@ -67,14 +67,14 @@ def multiply_adds_by_layer(model: keras.Model, input_shape: Any = None) -> dict[
         raise ValueError(f"Expected input_shape with fixed sizes. Received: input_shape={shape}")
     totals = {layer.name: 0 for layer in model.layers}
 
-    def add(owner: str, layer: keras.layers.Layer, inputs: Any, outputs: Any) -> None:
-        applied = inputs if isinstance(layer, TRANSPOSED) else outputs
-        totals[owner] += _places(layer, applied.shape) * math.prod(layer.kernel.shape)
+    def add(owner: str, layer: keras.layers.Layer, inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> None:
+        shape = inputs.shape if isinstance(layer, TRANSPOSED) else outputs.shape
+        totals[owner] += _positions(layer, shape) * math.prod(layer.kernel.shape)
 
     with ExitStack() as watches:
         for owner, layer in ((outer.name, layer) for outer in model.layers for layer in outer._flatten_layers()):
             if isinstance(layer, COUNTED):
-                watches.enter_context(_watched(layer, partial(add, owner)))
+                watches.enter_context(_watch(layer, partial(add, owner)))
             elif any(len(variable.shape) > 1 for variable in layer._trainable_variables):
                 raise ValueError(
                     "Expected a model whose matrices belong to convolutions and dense layers. "
@@ -91,27 +91,29 @@ class _Inference(keras.Operation):
         super().__init__()
         self.model = model
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         return self.model(inputs, training=False)
 
 
 @contextmanager
-def _watched(layer: keras.layers.Layer, seen: Callable[[keras.layers.Layer, Any, Any], None]) -> Iterator[None]:
-    """Inside it, each call of the layer is reported with its input and its output."""
+def _watch(
+    layer: keras.layers.Layer, report: Callable[[keras.layers.Layer, keras.KerasTensor, keras.KerasTensor], None]
+) -> Iterator[None]:
+    """While it is open, reports the input and the output of each call of the layer."""
     call = layer.call
 
-    def reported(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def call_and_report(inputs: keras.KerasTensor, *args: Any, **kwargs: Any) -> keras.KerasTensor:
         outputs = call(inputs, *args, **kwargs)
-        seen(layer, inputs, outputs)
+        report(layer, inputs, outputs)
         return outputs
 
-    layer.call = reported
+    layer.call = call_and_report
     try:
         yield
     finally:
         del layer.call
 
 
-def _places(layer: keras.layers.Layer, shape: Any) -> int:
+def _positions(layer: keras.layers.Layer, shape: Sequence[int]) -> int:
     sizes = shape[2:] if getattr(layer, "data_format", None) == "channels_first" else shape[1:-1]
     return math.prod(sizes)

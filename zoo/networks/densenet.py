@@ -9,17 +9,37 @@ before the pooling.
 Huang et al., Densely Connected Convolutional Networks, 2017, https://arxiv.org/abs/1608.06993
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import keras
+from . import resnet
+from ._common import (
+    block_norm,
+    blocks_per_stage,
+    convolution,
+    document,
+    image_input,
+    kernels,
+    network,
+    norm_activation,
+    positive,
+)
+from .family import Family, Row, cifar_errors
 
-from keras_skip import DenseBlock, TransitionBlock
+if TYPE_CHECKING:
+    import keras
 
-from ._common import block_norm, blocks_per_stage, convolution, image_input, kernels, network, norm_activation, positive
+    from .catalogue import BuilderArguments
+
+DENSENET = "Huang et al. 2017, Densely Connected Convolutional Networks, arXiv 1608.06993"
+RECOMPUTE = "Whether dense blocks train in memory that grows linearly with their layers; see `keras_skip.DenseBlock`."
 
 
+@partial(document, recompute=RECOMPUTE)
 def cifar_densenet(
-    input_shape: Any,
+    input_shape: Sequence[int | None],
     classes: int = 10,
     depth: int = 40,
     growth_rate: int = 12,
@@ -29,22 +49,16 @@ def cifar_densenet(
     weight_decay: float = 0.0,
     features_only: bool = False,
     recompute: bool = False,
-) -> keras.Model:
+) -> "keras.Model":
     """Densely connected network of the paper's family for CIFAR-10.
 
     Args:
-        input_shape: (height, width, channels); height and width may be None.
-        classes: Number of logits.
         depth: 3n + 4 (40, 100), with bottlenecks 6n + 4 (100, 190, 250).
         growth_rate: New channels of each layer, the paper's k.
         bottleneck: Whether a 1x1 convolution to 4k channels comes first in each layer.
         compression: Fraction of the channels that a transition keeps. The paper's BC networks have bottlenecks and
             0.5; their stem has 2k channels, others have 16.
         dropout: Rate after each convolution but the first; the paper's 0.2 where images are not augmented.
-        weight_decay: Coupled L2 on the kernels.
-        features_only: Whether the model ends in its feature maps; see `zoo.build`.
-        recompute: Whether the dense blocks are trained in memory that grows linearly with their layers; see
-            `DenseBlock`.
 
     Returns:
         A model from float images to logits, named "densenet_" ("densenet_bc_") and its depth and growth rate.
@@ -58,6 +72,8 @@ def cifar_densenet(
     >>> cifar_densenet((8, 8, 3), depth=10, growth_rate=4).output_shape
     (None, 10)
     """
+    from keras_skip import DenseBlock, TransitionBlock
+
     layers = blocks_per_stage(depth, 6 if bottleneck else 3, 4)
     positive(growth_rate, "growth_rate")
     is_bc = bottleneck and compression < 1.0
@@ -73,3 +89,53 @@ def cifar_densenet(
     maps["C2"] = norm_activation(x, "last")
     name = f"densenet_{'bc_' if is_bc else ''}{depth}_{growth_rate}"
     return network(image, maps, classes, weight_decay, name, features_only)
+
+
+RECIPE = replace(resnet.RECIPE, optimizer=resnet.TORCH, epochs=300, batch_size=64)
+
+
+def _grow(depth: int, growth_rate: int) -> "BuilderArguments":
+    return {"depth": depth, "growth_rate": growth_rate}
+
+
+_BC: "BuilderArguments" = {"bottleneck": True, "compression": 0.5}
+
+FAMILIES = (
+    Family(
+        cifar_densenet,
+        "densely connected network for small images",
+        (
+            Row("densenet_40_12", _grow(40, 12), 1_019_722, 18_096, 264_812_928, cifar_errors("5.24", "24.42")),
+            Row("densenet_100_12", _grow(100, 12), 6_979_642, 117_216, 1_769_516_448, cifar_errors("4.10", "20.20")),
+        ),
+        DENSENET,
+        recipe=RECIPE,
+    ),
+    Family(
+        cifar_densenet,
+        "densely connected network with bottlenecks and compression",
+        (
+            Row(
+                "densenet_bc_100_12", _grow(100, 12) | _BC, 769_162, 23_988, 287_929_692, cifar_errors("4.51", "22.27")
+            ),
+            Row(
+                "densenet_bc_250_24",
+                _grow(250, 24) | _BC,
+                15_324_406,
+                257_976,
+                5_418_785_724,
+                cifar_errors("3.62", "17.60"),
+            ),
+            Row(
+                "densenet_bc_190_40",
+                _grow(190, 40) | _BC,
+                25_624_430,
+                256_960,
+                9_301_945_740,
+                cifar_errors("3.46", "17.18"),
+            ),
+        ),
+        DENSENET,
+        recipe=RECIPE,
+    ),
+)

@@ -8,13 +8,21 @@ Where the width changes, and at the input, stands a plain convolution. Nothing i
 Srivastava et al., Training Very Deep Networks, 2015, https://arxiv.org/abs/1507.06228
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import keras
+from ..data.augmentation import Augmentation
+from ..training.recipe import Optimizer, Recipe, Schedule
+from ._common import decay, document, head, image_input, network, positive, sides
+from .family import Family, Row
 
-from keras_skip import HighwayBlock
+if TYPE_CHECKING:
+    import keras
 
-from ._common import decay, head, image_input, network, positive, sides
+HIGHWAY = "Srivastava et al. 2015, Highway Networks, arXiv 1505.00387"
+VERY_DEEP = "Srivastava et al. 2015, Training Very Deep Networks, arXiv 1507.06228"
 
 
 class Layout(NamedTuple):
@@ -41,31 +49,32 @@ LAYOUTS = {
     32: Layout(((32, 10), (48, 10), (64, 10)), hidden=100),
 }
 
+_document = partial(
+    document,
+    carry='"coupled" (the paper\'s) or "learned", a carry gate of its own.',
+    transform_bias="The first value of the transform gates' biases.",
+    dropout="Rate on the image, before each further stage and before the logits; the authors' 0.2.",
+    recompute="Whether only the blocks' inputs are kept for the gradients; see `keras_skip.HighwayBlock`.",
+)
 
+
+@_document
 def highway_cifar(
-    input_shape: Any,
+    input_shape: Sequence[int | None],
     classes: int = 10,
     depth: int = 19,
-    carry: str = "coupled",
+    carry: Literal["coupled", "learned"] = "coupled",
     transform_bias: float = -2.0,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
     recompute: bool = False,
-) -> keras.Model:
-    """Highway network for CIFAR-10, in the form of a FitNet. Its hidden dense layer acts on each place of the last map.
+) -> "keras.Model":
+    """Highway network for CIFAR-10, in the form of a FitNet. Its hidden dense layer acts on each pixel of the last map.
 
     Args:
-        input_shape: (height, width, channels); height and width may be None.
-        classes: Number of logits.
         depth: 11, 19 or 32, the paper's Highway A, B and C. The widths of A and C are derived, since the paper states
             only their sizes.
-        carry: "coupled" (the paper's) or "learned", a carry gate of its own.
-        transform_bias: With which the bias of the transform gates starts.
-        dropout: Rate on the image, before each further stage and before the logits; the authors' 0.2.
-        weight_decay: Coupled L2 on the kernels.
-        features_only: Whether the model ends in its feature maps; see `zoo.build`.
-        recompute: Whether only the blocks' inputs are kept for the gradients; see `HighwayBlock`.
 
     Returns:
         A model from float images to logits, named "highway" and its depth, with "_carry" if that is learned.
@@ -79,6 +88,8 @@ def highway_cifar(
     >>> highway_cifar((32, 32, 3), depth=19).count_params()
     2256838
     """
+    import keras
+
     if depth not in LAYOUTS:
         raise ValueError(f"Expected a depth of 11, 19 or 32. Received: depth={depth!r}")
     stages, hidden = LAYOUTS[depth]
@@ -87,41 +98,40 @@ def highway_cifar(
     options: dict[str, Any] = {"carry": carry, "transform_bias": transform_bias, "recompute": recompute}
     options |= _kernels(weight_decay)
     maps = {}
-    for place, (width, layers) in enumerate(stages, 1):
-        if place > 1:
-            x = _pool(x, dropout, place - 1)
-        x = _convolution(x, width, 3, "same", weight_decay, f"stage{place}_conv")
-        x = _highway_layers(x, layers - 1, f"stage{place}", options)
-        maps[f"C{place - 1}"] = x
+    for stage, (width, layers) in enumerate(stages, 1):
+        if stage > 1:
+            x = _pool(x, dropout, stage - 1)
+        x = _convolution(x, width, 3, "same", weight_decay, f"stage{stage}_conv")
+        x = _highway_layers(x, layers - 1, f"stage{stage}", options)
+        maps[f"C{stage - 1}"] = x
     maps["C2"] = _convolution(x, hidden, 1, "same", weight_decay, "hidden")
 
-    def top(x: Any, classes: int, weight_decay: float) -> Any:
+    def top(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
         x = keras.layers.GlobalAveragePooling2D(name="pool3")(x)
         return head(_dropout(x, dropout, "dropout4"), classes, weight_decay)
 
     return network(image, maps, classes, weight_decay, f"highway{depth}{_suffix(carry)}", features_only, top)
 
 
+@_document
 def highway_mnist(
-    input_shape: Any,
+    input_shape: Sequence[int | None],
     classes: int = 10,
     depth: int = 10,
     width: int = 16,
-    carry: str = "coupled",
+    carry: Literal["coupled", "learned"] = "coupled",
     transform_bias: float = -1.0,
     dropout: float = 0.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
     recompute: bool = False,
-) -> keras.Model:
+) -> "keras.Model":
     """Highway network for MNIST: a 5x5 convolution, highway layers of one width, the logits.
 
     Args:
         input_shape: (height, width, channels), of at least 5 x 5.
-        classes: Number of logits.
         depth: 3n + 1: a pooling follows each third of the convolutions. The paper's is 10.
         width: Channels of each convolution, the paper's 16 and 32.
-        carry, transform_bias, dropout, weight_decay, features_only, recompute: As in `highway_cifar`.
 
     Returns:
         A model from float images to logits, named "highway_mnist_" and its width, with "_carry" if that is learned.
@@ -135,6 +145,8 @@ def highway_mnist(
     >>> highway_mnist((28, 28, 1), width=16).count_params()
     38986
     """
+    import keras
+
     layers, rest = divmod(positive(depth, "depth") - 1, 3)
     if layers < 1 or rest:
         raise ValueError(f"Expected a depth of 3n + 1, such as 10. Received: depth={depth}")
@@ -152,22 +164,27 @@ def highway_mnist(
         x = _highway_layers(x, layers - (stage == 1), f"stage{stage}", options)
         maps[f"C{stage - 1}"] = x
 
-    def top(x: Any, classes: int, weight_decay: float) -> Any:
+    def top(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
         return head(keras.layers.Flatten(name="flatten")(_pool(x, dropout, 3)), classes, weight_decay)
 
     return network(image, maps, classes, weight_decay, f"highway_mnist_{width}{_suffix(carry)}", features_only, top)
 
 
-def _highway_layers(x: Any, layers: int, stage: str, options: dict[str, Any]) -> Any:
-    for place in range(1, layers + 1):
-        x = HighwayBlock(kernel_size=3, name=f"{stage}_block{place}", **options)(x)
+def _highway_layers(x: "keras.KerasTensor", layers: int, stage: str, options: dict[str, Any]) -> "keras.KerasTensor":
+    from keras_skip import HighwayBlock
+
+    for layer in range(1, layers + 1):
+        x = HighwayBlock(kernel_size=3, name=f"{stage}_block{layer}", **options)(x)
     return x
 
 
-def _convolution(x: Any, filters: int, size: int, padding: str, weight_decay: float, name: str) -> Any:
-    return keras.layers.Conv2D(filters, size, padding=padding, activation="relu", name=name, **_kernels(weight_decay))(
-        x
-    )
+def _convolution(
+    x: "keras.KerasTensor", filters: int, size: int, padding: str, weight_decay: float, name: str
+) -> "keras.KerasTensor":
+    import keras
+
+    options = {"padding": padding, "activation": "relu", **_kernels(weight_decay)}
+    return keras.layers.Conv2D(filters, size, name=name, **options)(x)
 
 
 def _kernels(weight_decay: float) -> dict[str, Any]:
@@ -175,14 +192,74 @@ def _kernels(weight_decay: float) -> dict[str, Any]:
     return {"kernel_initializer": "lecun_uniform", "kernel_regularizer": decay(weight_decay)}
 
 
-def _pool(x: Any, dropout: float, stage: int) -> Any:
+def _pool(x: "keras.KerasTensor", dropout: float, stage: int) -> "keras.KerasTensor":
+    import keras
+
     x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{stage}")(x)
     return _dropout(x, dropout, f"dropout{stage + 1}")
 
 
-def _dropout(x: Any, rate: float, name: str) -> Any:
+def _dropout(x: "keras.KerasTensor", rate: float, name: str) -> "keras.KerasTensor":
+    import keras
+
     return keras.layers.Dropout(rate, name=name)(x) if rate else x
 
 
 def _suffix(carry: str) -> str:
     return "_carry" if carry == "learned" else ""
+
+
+# The authors' Caffe: 200,000 iterations of 100 images. There the images are contrast-normalised, the biases learn twice
+# as fast, and the last layer decays ten times as fast.
+CIFAR_RECIPE = Recipe(
+    name="",
+    network="",
+    source="cifar10",
+    arguments={"dropout": 0.2},
+    epochs=400,
+    batch_size=100,
+    optimizer=Optimizer(lr=0.025, weight_decay=1e-3),
+    schedule=Schedule(kind="step", milestones=(0.5, 0.75, 0.875)),
+    augment=Augmentation(pad=8, flip=True),
+)
+# 180,000 iterations. Their dropout rises from 0.2 on the image to 0.5 before the logits.
+MNIST_RECIPE = replace(
+    CIFAR_RECIPE,
+    source="mnist",
+    arguments={"dropout": 0.3},
+    epochs=300,
+    optimizer=Optimizer(lr=0.01, weight_decay=1e-3),
+    schedule=Schedule(kind="step", milestones=(1 / 3, 2 / 3)),
+    augment=Augmentation(),
+)
+
+# The paper says nothing of networks with a carry gate of their own.
+FAMILIES = (
+    Family(
+        highway_cifar,
+        "highway network of convolutions for small images",
+        (
+            Row("highway11", {"depth": 11}, 236_328, 0, 32_139_716, "10.82 % on CIFAR-10"),
+            Row("highway19", {"depth": 19}, 2_256_838, 0, 330_826_728, "7.54 % on CIFAR-10 at best, 7.72 ± 0.16 %"),
+            Row("highway32", {"depth": 32}, 1_255_270, 0, 314_491_880, "8.80 % on CIFAR-10"),
+            Row("highway11_carry", {"depth": 11, "carry": "learned"}, 333_320, 0, 46_295_492),
+            Row("highway19_carry", {"depth": 19, "carry": "learned"}, 3_320_150, 0, 489_489_384),
+            Row("highway32_carry", {"depth": 32, "carry": "learned"}, 1_857_910, 0, 468_435_944),
+        ),
+        VERY_DEEP,
+        recipe=CIFAR_RECIPE,
+    ),
+    Family(
+        highway_mnist,
+        "highway network of convolutions for digits",
+        (
+            Row("highway_mnist_16", {"depth": 10, "width": 16}, 38_986, 0, 8_028_576, "0.57 % on MNIST"),
+            Row("highway_mnist_32", {"depth": 10, "width": 32}, 151_690, 0, 31_650_624, "0.45 % on MNIST"),
+            Row("highway_mnist_16_carry", {"depth": 10, "width": 16, "carry": "learned"}, 57_546, 0, 11_926_944),
+            Row("highway_mnist_32_carry", {"depth": 10, "width": 32, "carry": "learned"}, 225_674, 0, 47_244_096),
+        ),
+        VERY_DEEP,
+        input_shape=(28, 28, 1),
+        recipe=MNIST_RECIPE,
+    ),
+)

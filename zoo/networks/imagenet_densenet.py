@@ -8,41 +8,42 @@
 Huang et al., Densely Connected Convolutional Networks, 2017, https://arxiv.org/abs/1608.06993
 """
 
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import keras
+from ..weights.naming import keras_naming, plus_one, torch_naming
+from ..weights.published import keras_weights
+from ._common import NORM, block_norm, document, image_input, kernels, network, norm_activation
+from ._imagenet import INPUT_SHAPE, ImageNetFamily, counts_of, stem
+from .densenet import DENSENET, RECOMPUTE
+from .family import Row
 
-from keras_skip import DenseBlock, TransitionBlock
-
-from ._common import NORM, block_norm, kernels, network, norm_activation
-from ._imagenet import DEFAULT_SHAPE, sized_input, stages_of, stem
+if TYPE_CHECKING:
+    import keras
 
 LAYERS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 GROWTH_RATE = 32
 SMALLEST = 29  # the third transition still has two pixels to pool
 
 
+@partial(document, recompute=RECOMPUTE)
 def imagenet_densenet(
-    input_shape: Any = DEFAULT_SHAPE,
+    input_shape: Sequence[int | None] = INPUT_SHAPE,
     classes: int = 1000,
     depth: int = 121,
     norm_epsilon: float = 1e-5,
     weight_decay: float = 0.0,
     features_only: bool = False,
     recompute: bool = False,
-) -> keras.Model:
+) -> "keras.Model":
     """Densely connected network with bottlenecks and a compression of 0.5.
 
     Args:
         input_shape: (height, width, channels), 29 x 29 or larger; height and width may be None.
-        classes: Number of logits.
         depth: 121, 169 or 201.
         norm_epsilon: Epsilon of the normalisations: 1e-5 for the weights of torchvision, 1.001e-5 for those of
             keras.applications.
-        weight_decay: Coupled L2 on the kernels.
-        features_only: Whether the model ends in its feature maps; see `zoo.build`.
-        recompute: Whether the dense blocks are trained in memory that grows linearly with their layers; see
-            `DenseBlock`.
 
     Returns:
         A model from float images to logits, named "densenet" and its depth.
@@ -56,8 +57,10 @@ def imagenet_densenet(
     >>> imagenet_densenet((64, 64, 3), depth=121).count_params() - 83648  # without the moving statistics
     7978856
     """
-    counts = stages_of(depth, LAYERS)
-    image = sized_input(input_shape, SMALLEST)
+    from keras_skip import DenseBlock, TransitionBlock
+
+    counts = counts_of(depth, LAYERS)
+    image = image_input(input_shape, SMALLEST)
     norm = NORM | {"epsilon": norm_epsilon}
     options: dict[str, Any] = {**block_norm(norm), **kernels(weight_decay)}
     maps = {}
@@ -69,3 +72,49 @@ def imagenet_densenet(
             x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)
     maps["C5"] = norm_activation(x, "last", norm)
     return network(image, maps, classes, weight_decay, f"densenet{depth}", features_only)
+
+
+TORCH_NAMING = torch_naming(
+    (
+        (r"^stem_(conv|norm)$", r"features.\g<1>0"),
+        (r"^last_norm$", "features.norm5"),
+        (r"^head$", "classifier"),
+        (r"^transition(\d)/(conv|norm)1$", r"features.transition\1.\2"),
+        (r"^block(\d)/layer(\d+)/", r"features.denseblock\1.denselayer\2."),
+    ),
+    older=((r"(\.denselayer\d+\.(?:conv|norm))\.(\d)\.", r"\1\2."),),
+)
+KERAS_NAMING = keras_naming(
+    (
+        (r"^last_norm$", "bn"),
+        (r"^transition(\d)/conv1$", plus_one("pool{}_conv")),
+        (r"^transition(\d)/norm1$", plus_one("pool{}_bn")),
+        (r"^block(\d)/layer(\d+)/", plus_one("conv{}_block{}/")),
+        (r"/norm1$", "_0_bn"),
+        (r"/conv1$", "_1_conv"),
+        (r"/norm2$", "_1_bn"),
+        (r"/conv2$", "_2_conv"),
+    ),
+    arguments={"norm_epsilon": 1.001e-5},
+)
+
+
+def _row(depth: int, parameters: int, non_trainable: int, multiply_adds: int, error: str, file_hash: str) -> Row:
+    name, error = f"densenet{depth}", f"{error} % top-1 on ImageNet, one crop (the authors' code)"
+    weights = (keras_weights("densenet", name, file_hash),)
+    return Row(name, {"depth": depth}, parameters, non_trainable, multiply_adds, error, weights=weights)
+
+
+FAMILIES = (
+    ImageNetFamily(
+        imagenet_densenet,
+        "densely connected network for ImageNet",
+        (
+            _row(121, 7_978_856, 83_648, 2_834_161_664, "25.0", "9d60b8095a5708f2dcce2bca79d332c7"),
+            _row(169, 14_149_480, 158_400, 3_359_843_328, "23.6", "d699b8f76981ab1b30698df4c175e90b"),
+            _row(201, 20_013_928, 229_056, 4_291_365_888, "22.5", "1ceb130c1ea1b78c3bf6114dbdfd8807"),
+        ),
+        DENSENET,
+        namings=(TORCH_NAMING, KERAS_NAMING),
+    ),
+)

@@ -2,17 +2,16 @@
 
 import fnmatch
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from .._names import unknown
-from ..training.recipe import Recipe
-from ..training.recipes import RECIPES
-from ..weights.published import available
-from .catalogue import MODELS, Entry
-from .sizes import FIGURES
+from .._names import LIST_COMMAND, unknown
+from ..training.recipes import RECIPES, recipes_of
+from ..weights.catalogue import available
+from ._common import channels_first
+from .catalogue import MODELS, BuilderArguments
+from .family import Entry
 
 if TYPE_CHECKING:
     import keras
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` says of a network.
+    """A network's paper, size, recipes and weights, as `describe` returns them.
 
     Attributes:
         name: Its name in the registry.
@@ -28,14 +27,14 @@ class Description:
         paper: Where it was published; empty for a network of our own.
         paper_error: What the paper reports.
         depth: Layers of weights from the pixels to the logits.
-        input_shape, classes: For which it was counted.
+        input_shape, classes: Those of the paper; the figures below are counted with them.
         parameters: Trainable parameters.
         non_trainable: The others, such as moving statistics.
         multiply_adds: Of one image, as `multiply_adds` counts them.
-        recipes: The names of those that train it.
-        measured: What these recipes reached, by their names; only where it was measured.
+        recipes: The names of the recipes that train it.
+        measured: The results of these recipes, by their names, where they have been measured.
         weights: The names of published weights, for `load`.
-        arguments: What `build` accepts beside `input_shape`, `classes` and `features_only`, with the defaults.
+        arguments: The arguments of `build` beside `input_shape`, `classes` and `features_only`, with their defaults.
     """
 
     name: str
@@ -55,7 +54,7 @@ class Description:
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """The names of all networks, or of those that match a shell pattern.
+    """Lists the names of all networks, or of those that match a shell pattern.
 
     Args:
         pattern: Such as "*mlp". Default: all.
@@ -73,7 +72,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def describe(name: str) -> Description:
-    """What a network is, what it costs, and what there is for it. Nothing is built to say it.
+    """Describes a network: its paper, its size, its recipes and its weights. Nothing is built for that.
 
     Args:
         name: One of `list_models()`.
@@ -94,33 +93,30 @@ def describe(name: str) -> Description:
     recipes = recipes_of(name)
     return Description(
         name=entry.name,
-        summary=entry.summary,
-        paper=entry.paper,
+        summary=entry.family.summary,
+        paper=entry.family.paper,
         paper_error=entry.paper_error,
         depth=entry.arguments["depth"],
-        input_shape=entry.input_shape,
-        classes=entry.classes,
-        **FIGURES[name]._asdict(),
+        input_shape=entry.family.input_shape,
+        classes=entry.family.classes,
+        parameters=entry.parameters,
+        non_trainable=entry.non_trainable,
+        multiply_adds=entry.multiply_adds,
         recipes=tuple(recipe.name for recipe in recipes),
         measured={recipe.name: recipe.result for recipe in recipes if recipe.result},
         weights=available(name),
-        arguments={**_defaults(_builder(entry)), **entry.arguments},
+        arguments={**_defaults(entry), **entry.arguments},
     )
-
-
-def recipes_of(name: str) -> list[Recipe]:
-    """The recipes that train a network."""
-    return [recipe for recipe in RECIPES.values() if recipe.network == name]
 
 
 def build(
     name: str,
-    input_shape: Any = None,
+    input_shape: Sequence[int | None] | None = None,
     classes: int | None = None,
     features_only: bool = False,
-    **overrides: Any,
+    **overrides: Unpack[BuilderArguments],
 ) -> "keras.Model":
-    """A new network from preprocessed float images to logits, or to the feature maps that a decoder takes.
+    """Builds a new network from preprocessed float images to logits, or to the feature maps that a decoder takes.
 
     With `features_only` the output is a dictionary of one map for each size, from the largest to the smallest: "C1" to
     "C5" in the networks for ImageNet, "C0" to "C2" in those for small images. Cl has the stride 2 ** l and is what the
@@ -130,9 +126,11 @@ def build(
     Args:
         name: One of `list_models()`.
         input_shape: (height, width, channels). Default: the registry's.
-        classes: Number of logits. Default: the registry's. Without a head it says nothing.
+        classes: Number of logits. Default: the registry's. A network without a head has none.
         features_only: Whether the head is left out. The perceptrons have no maps.
-        **overrides: The builder's own arguments, such as `depth`; `describe(name).arguments` has them all.
+        **overrides: The network's own arguments. All networks have `depth` and `weight_decay`, and many `width`,
+            `dropout`, `shortcut` or `recompute`. `describe(name).arguments` lists those of one network, with the values
+            that they have by default.
 
     Returns:
         A `keras.Model` that is not compiled.
@@ -159,16 +157,16 @@ def build(
     (None, 16, 16, 21)
     """
     entry = entry_of(name)
-    builder = _builder(entry)
+    family, builder = entry.family, entry.family.builder
     check_arguments(name, overrides)
     arguments = {**entry.arguments, **overrides}
     if features_only:
         if "features_only" not in inspect.signature(builder).parameters:
             raise ValueError(f"Expected a network with feature maps for features_only=True. Received: {name!r}")
         arguments["features_only"] = True
-    shape = in_present_order(entry.input_shape) if input_shape is None else input_shape
+    shape = in_present_order(family.input_shape) if input_shape is None else input_shape
     try:
-        return builder(shape, classes=entry.classes if classes is None else classes, **arguments)
+        return builder(shape, classes=family.classes if classes is None else classes, **arguments)
     except TypeError as error:  # a value of a type that the builder or Keras does not expect
         given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
         reason = str(error).splitlines()[0]
@@ -177,32 +175,28 @@ def build(
 
 def check_arguments(name: str, arguments: Iterable[str]) -> None:
     """Raises a ValueError for an argument that a network does not have, which names the nearest ones."""
-    known = _defaults(_builder(entry_of(name)))
+    known = _defaults(entry_of(name))
     for argument in arguments:
         if argument not in known:
             raise unknown(f"an argument of {name}", argument, known)
 
 
 def entry_of(name: str) -> Entry:
+    """The entry of a network; a ValueError for a wrong name suggests the nearest."""
     if name not in MODELS:
-        raise unknown("network", name, MODELS)
+        hint = f"{name} is a recipe; its network is {RECIPES[name].network}." if name in RECIPES else ""
+        raise unknown("network", name, MODELS, LIST_COMMAND, hint)
     return MODELS[name]
 
 
-def _builder(entry: Entry) -> Callable[..., "keras.Model"]:
-    module, function = entry.builder.split(":")
-    return getattr(import_module(f".{module}", __package__), function)
-
-
-def _defaults(builder: Callable[..., Any]) -> dict[str, Any]:
-    parameters = inspect.signature(builder).parameters
+def _defaults(entry: Entry) -> dict[str, Any]:
+    """The arguments of a builder with their defaults, but for those of `build` itself."""
+    parameters = inspect.signature(entry.family.builder).parameters
     common = ("input_shape", "classes", "features_only")
     return {name: p.default for name, p in parameters.items() if name not in common}
 
 
 def in_present_order(shape: tuple[int, ...]) -> tuple[int, ...]:
     """(height, width, channels) in the order of `keras.config.image_data_format()`."""
-    import keras
-
     *sides, channels = shape
-    return (channels, *sides) if keras.config.image_data_format() == "channels_first" else (*sides, channels)
+    return (channels, *sides) if channels_first() else (*sides, channels)

@@ -1,11 +1,10 @@
-"""The table of networks, for a terminal and for a page; nothing is built to write it."""
+"""The table of networks, for a terminal and for a page."""
 
 from collections.abc import Iterable, Sequence
 
 from ..networks.catalogue import MODELS
-from ..networks.registry import recipes_of
-from ..networks.sizes import FIGURES
-from ..weights.published import available
+from ..training.recipes import recipes_of
+from ..weights.catalogue import available
 
 COLUMNS = ("name", "what it is", "parameters", "depth", "error in the paper", "recipes")
 PAGE_COLUMNS = (
@@ -24,8 +23,8 @@ NUMBERS = ("Parameters", "Multiply-adds", "Depth")
 
 PAGE = """# The networks
 
-Written by `keras-skip list --format markdown > docs/networks.md`. Parameters are the trainable ones; multiply-adds are
-those of the convolutions and dense layers for one image of the input's size.
+`keras-skip list --format markdown > docs/networks.md` writes this page. It counts trainable parameters, and the
+multiply-adds of convolutions and dense layers for one image of the input's size.
 
 {table}
 
@@ -40,8 +39,8 @@ def rows(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            MODELS[name].summary,
-            f"{FIGURES[name].parameters:,}",
+            MODELS[name].family.summary,
+            f"{MODELS[name].parameters:,}",
             str(MODELS[name].arguments["depth"]),
             MODELS[name].paper_error,
             ", ".join(recipe.name for recipe in recipes_of(name)),
@@ -58,10 +57,10 @@ def page(names: Sequence[str]) -> str:
         table.append(
             (
                 f"`{name}`",
-                entry.summary,
-                size(entry.input_shape),
-                f"{FIGURES[name].parameters:,}",
-                in_millions(FIGURES[name].multiply_adds),
+                entry.family.summary,
+                size(entry.family.input_shape),
+                f"{entry.parameters:,}",
+                in_millions(entry.multiply_adds),
                 str(entry.arguments["depth"]),
                 entry.paper_error,
                 "; ".join(f"{recipe.result} (`{recipe.name}`)" for recipe in recipes if recipe.result),
@@ -71,7 +70,7 @@ def page(names: Sequence[str]) -> str:
         )
     papers: dict[str, list[str]] = {}
     for name in names:
-        papers.setdefault(MODELS[name].paper, []).append(name)
+        papers.setdefault(MODELS[name].family.paper, []).append(name)
     return PAGE.format(
         table="\n".join(f"| {' | '.join(row)} |" for row in table),
         papers="\n".join(f"- {paper}: {', '.join(of_it)}" for paper, of_it in papers.items() if paper),
@@ -79,7 +78,7 @@ def page(names: Sequence[str]) -> str:
 
 
 def in_millions(number: int) -> str:
-    """A large number as one reads it: 40.6 M."""
+    """A number in millions, such as 40.6 M."""
     return f"{number / 1e6:,.2f} M" if number < 1e6 else f"{number / 1e6:,.1f} M"
 
 

@@ -8,7 +8,6 @@ import io
 import re
 
 from ..networks.catalogue import MODELS
-from ..networks.sizes import FIGURES
 from ..weights.cards import Card, cards
 from .listing import in_millions
 
@@ -35,21 +34,22 @@ SHORT = ("network", "weights", "parameters", "paper's error", "error", "gap", "m
 
 PAGE = """# Results
 
-Written by `keras-skip results --format markdown > docs/results.md`; the same as CSV, with every network of the papers
-for small images, by `keras-skip results --format csv > docs/results.csv`. Every figure is measured by `keras-skip
-publish`, which writes the weights and their card; `keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures
-the test error again. Errors are in %, the gap to the paper is in points.
+`keras-skip results --format markdown > docs/results.md` writes this page, and
+`keras-skip results --format csv > docs/results.csv` the same as CSV, with every network of the papers for small images.
+`keras-skip publish` measured every figure when it wrote the weights and their card;
+`keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures the test error again. Errors are in %, and the gap
+to the paper is in points.
 
 {table}
 
-The last two columns are the same weights under onnxruntime: their error on all test images, and the largest difference
-of a probability from Keras's. Multiply-adds are left out where the images are not of the registry's size.
+The last two columns describe the same weights under onnxruntime: their error on all test images, and the largest
+difference of a probability from Keras's. Multiply-adds are missing if the images do not have the registry's size.
 
 ## How each was trained
 
 {commands}
 
-## What to know before comparing
+## Before you compare
 
 {limits}
 """
@@ -72,7 +72,7 @@ def records() -> list[Record]:
     rest = [
         _figures(entry.name) | {"weights": "", "paper_error": paper_error(entry.name, "cifar10")}
         for entry in MODELS.values()
-        if entry.name not in there and max(entry.input_shape) <= 32
+        if entry.name not in there and max(entry.family.input_shape) <= 32
     ]
     return [dict.fromkeys(COLUMNS) | record for record in (*ours, *rest)]
 
@@ -118,8 +118,8 @@ def csv_text() -> str:
 
 
 def _figures(network: str) -> Record:
-    figures = FIGURES[network]
-    return {"network": network, "parameters": figures.parameters, "multiply_adds": figures.multiply_adds}
+    entry = MODELS[network]
+    return {"network": network, "parameters": entry.parameters, "multiply_adds": entry.multiply_adds}
 
 
 def _record(card: Card) -> Record:
@@ -144,7 +144,7 @@ def _record(card: Card) -> Record:
 
 
 def _has_registry_size(card: Card) -> bool:
-    return card.input_shape == MODELS[card.network].input_shape
+    return card.input_shape == MODELS[card.network].family.input_shape
 
 
 def _in_percent(accuracy: float) -> float:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._files import replace_file
 from ..data import Source, load_source
 from ..data.sources import check_source
-from ..networks.registry import entry_of, recipes_of
+from ..networks.registry import entry_of
 from .folder import refuse_existing
 from .recipe import Recipe, parse_setting
-from .recipes import get_recipe
+from .recipes import get_recipe, recipes_of
 from .runs import Run, open_run
 
 if TYPE_CHECKING:

@@ -1,23 +1,25 @@
 """Loads networks by name or from a file, and weights into networks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from .._names import unknown
-from ..networks.catalogue import MODELS
+from .._names import LIST_COMMAND, unknown
+from ..networks.catalogue import FAMILIES, MODELS, NetworkArguments
 from ..networks.registry import build, entry_of, in_present_order
-from ..networks.sizes import FIGURES
-from .published import available, find, holders
+from .catalogue import available, find, holders
 
 if TYPE_CHECKING:
     import keras
 
 
+NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings)
 # Every network of the registry has fewer features before its head.
 WIDEST = 4096
 
 
-def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
+def load(
+    name_or_path: str | Path, weights: str | Path | None = None, **arguments: Unpack[NetworkArguments]
+) -> "keras.Model":
     """Loads a network by its name, or a trained one from a file or a run.
 
     No code in a file is run. The formats of weights are
@@ -38,9 +40,9 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
         weights: For a name: the name of weights, a file, or the folder of a run. Default: new weights.
-        **arguments: For a name: as in `build`. `classes` defaults to that of the weights; with another number the
-            network has a new head above the loaded weights. A `.keras` file, a run and the weights of the package
-            also set `input_shape`.
+        **arguments: For a name: as in `build`, such as `input_shape`, `classes`, `features_only` and `depth`. `classes`
+            defaults to that of the weights; with another number the network has a new head above the loaded weights. A
+            `.keras` file, a run and the weights of the package also set `input_shape`.
 
     Returns:
         A `keras.Model` that is not compiled.
@@ -108,38 +110,38 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
     True
     """
     from .assignment import assign
-    from .naming import naming_for
+    from .naming import find_naming
     from .readers import read
 
     arrays = read(_resolve_run(Path(weights)))
-    naming = naming_for(arrays, [variable.path for variable in model.weights])
+    naming = find_naming(arrays, NAMINGS, [variable.path for variable in model.weights])
     assign(model, naming, arrays, str(weights), head)
 
 
-def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
+def _build_with_weights(name: str, weights: str | Path, arguments: NetworkArguments) -> "keras.Model":
     from .archive import read_input_shape
     from .assignment import assign
     from .checks import Bomb, broken_file_error, limit_variables
-    from .naming import FAMILIES, naming_for
+    from .naming import find_naming
     from .readers import read
 
-    published = find(name, weights)
+    entry, published = entry_of(name), find(name, weights)
     path = published.file() if published else _weights_file(name, weights)
     arrays = read(path)
-    builder = entry_of(name).builder
-    naming = naming_for(arrays, builder=builder)
-    defaults = dict(naming.arguments) if naming in FAMILIES.get(builder, ()) else {}
-    defaults |= published.arguments if published else {}
-    if "input_shape" in defaults:
-        defaults["input_shape"] = in_present_order(defaults["input_shape"])
+    naming = find_naming(arrays, (*entry.family.namings, *NAMINGS))
+    settings: dict[str, Any] = {**naming.arguments} if naming in entry.family.namings else {}
+    settings |= published.arguments if published else {}
+    if "input_shape" in settings:
+        settings["input_shape"] = in_present_order(settings["input_shape"])
     if path.suffix == ".keras" and (shape := read_input_shape(path)):
-        defaults["input_shape"] = shape
+        settings["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
+    settings |= {**arguments, "classes": theirs if wanted is None else wanted}
     # The file sets the size of the images, and so the number of weights of a perceptron.
-    held, others = sum(array.nbytes for array in arrays.values()), 4 * FIGURES[name].parameters
+    held, others = sum(array.nbytes for array in arrays.values()), 4 * entry.parameters
     try:
         with limit_variables(held, others + 4 * WIDEST * (wanted or 0)):
-            model = build(name, **(defaults | arguments | {"classes": theirs if wanted is None else wanted}))
+            model = build(name, **settings)
     except Bomb as error:
         raise broken_file_error(path, error) from None
     # A head for other classes is a new one.
@@ -153,7 +155,9 @@ def _network_file(name_or_path: str | Path) -> Path:
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
             raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
-        raise unknown("a network, a .keras file or the folder of a run; networks", name_or_path, MODELS)
+        raise unknown(
+            "the network, if it is no .keras file and no folder of a run,", name_or_path, MODELS, LIST_COMMAND
+        )
     return path
 
 
@@ -175,14 +179,13 @@ def _resolve_run(path: Path) -> Path:
 
 
 def _unknown_weights(name: str, weights: object) -> ValueError:
-    from .naming import FAMILIES
     from .readers import SUFFIXES
 
     named = " or ".join(map(repr, available(name))) or "there is none"
     hints = []
     if others := holders(weights):
         hints.append(f"it exists for {', '.join(others)}")
-    if any(naming.transposed for naming in FAMILIES.get(entry_of(name).builder, ())):
+    if any(naming.transposed for naming in entry_of(name).family.namings):
         hints.append(f"{name} takes a .safetensors or .pth file of torchvision or timm")
     hint = "".join(f"; {text}" for text in hints)
     return ValueError(

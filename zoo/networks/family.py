@@ -1,0 +1,79 @@
+"""A family of networks: the builder of a paper, the networks of it that have a name, and how the paper trained them.
+
+Each family stands beside its builder; `catalogue` lists them all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..training.recipe import Recipe
+from ..weights.naming import Naming
+from ..weights.published import Published
+
+if TYPE_CHECKING:
+    import keras
+
+    from .catalogue import BuilderArguments
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network with a name, and how it differs from the others of its family.
+
+    Attributes:
+        name: As `zoo.build` takes it.
+        arguments: Of the builder, the depth among them.
+        parameters: How many are trained. A test counts these figures again in the built networks.
+        non_trainable: How many others there are, such as moving statistics.
+        multiply_adds: Of one image of the family's size.
+        paper_error: What the paper reports; empty if it says nothing.
+        recipe: How the paper trained it, where that differs from the family's recipe.
+        weights: Those that others publish.
+    """
+
+    name: str
+    arguments: "BuilderArguments"
+    parameters: int
+    non_trainable: int
+    multiply_adds: int
+    paper_error: str = ""
+    recipe: Recipe | None = None
+    weights: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one builder, from one paper.
+
+    Attributes:
+        builder: The function that builds them; the networks' arguments are its own.
+        summary: What they are.
+        rows: The networks.
+        paper: Where they were published; empty for networks of our own.
+        input_shape: (height, width, channels) of the paper's images.
+        classes: Number of logits.
+        recipe: How the paper trained them, without name and network.
+        namings: How other libraries name their variables.
+    """
+
+    builder: Callable[..., "keras.Model"]
+    summary: str
+    rows: tuple[Row, ...]
+    paper: str = ""
+    input_shape: tuple[int, int, int] = (32, 32, 3)
+    classes: int = 10
+    recipe: Recipe | None = None
+    namings: tuple[Naming, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry(Row):
+    """A row, and the family that it belongs to."""
+
+    family: Family = field(kw_only=True)
+
+
+def cifar_errors(ten: str, hundred: str = "") -> str:
+    """The text for the errors that a paper reports on CIFAR-10 and CIFAR-100, in percent."""
+    return f"{ten} % on CIFAR-10" + (f", {hundred} % on CIFAR-100" if hundred else "")

@@ -1,0 +1,1 @@
+from .catalogue import available as available
