@@ -22,11 +22,11 @@ import keras
 
 import zoo
 from keras_skip import PreActivationBlock
+from zoo._files import write_csv
 from zoo.analysis import charts, gating, gradients
 from zoo.analysis.lesions import Lesion
 from zoo.analysis.reuse import Reuse
 from zoo.analysis.survival import Survival
-from zoo.analysis.tables import write_table
 from zoo.analysis.vanishing import Product
 from zoo.training import comparison
 from zoo.training.runs import Run
@@ -64,7 +64,7 @@ class Maker:
         """Writes a figure, and as a table the named tuples of the kind that it shows."""
         self.out.mkdir(parents=True, exist_ok=True)
         charts.save(figure, self.out / f"{name}.svg")
-        write_table(self.out / f"{name}.csv", rows, kind)
+        write_csv(self.out / f"{name}.csv", rows, kind)
 
 
 def vanishing(maker: Maker) -> None:
@@ -161,7 +161,7 @@ def reuse(maker: Maker) -> None:
 
 
 def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
-    errors = comparison.by_depth(runs)
+    errors = comparison.errors_by_depth(runs)
     maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
 
 

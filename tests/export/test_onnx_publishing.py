@@ -25,7 +25,7 @@ def write(path: Path, value: float, large: bool, overwrite: bool = False) -> Non
         tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
         node = helper.make_node("Add", ["x", "w"], ["y"])
         graph = helper.make_graph([node], "graph", tensors[:1], tensors[1:], [numpy_helper.from_array(array, "w")])
-        onnx_files.save(helper.make_model(graph), building)
+        onnx_files.save_model(helper.make_model(graph), building)
 
 
 def value(path: Path) -> float:

@@ -45,13 +45,13 @@ with devices.scope():
     )
     options = {
         "shuffle": False,
-        "validation_data": devices.feed(batches("test", devices.even(100))),
+        "validation_data": devices.feed(batches("test", devices.round_up(100))),
         "verbose": 0,
         "callbacks": [SetEpoch()],
     }
     history = model.fit(devices.feed(training), epochs=2, **options).history
     figures = {name: np.float64(values) for name, values in history.items()}
     np.savez(f"{OUT}{devices.hosts.rank}.npz", *model.get_weights(), **figures)
-    if THEN == "go on":
+    if THEN == "continue":
         print("ready", flush=True)
         model.fit(devices.feed(training), epochs=10**6, **options)

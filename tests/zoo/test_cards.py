@@ -69,6 +69,11 @@ def test_weights_reach_what_their_card_says(network, weights, source):
     assert data.as_dict()["fingerprint"] == card.data["fingerprint"]
 
 
+def test_repr_of_a_card_fits_a_line():
+    card = dataclasses.replace(zoo.card("highway_mlp", "digits"), test_accuracy=0.9721448)
+    assert repr(card) == "Card(network='highway_mlp', weights='digits', test_accuracy=0.9721)"
+
+
 def test_whole_test_set_gives_the_cards_figure():
     card = zoo.card("highway_mlp", "digits")
     found = zoo.evaluate("highway_mlp", weights="digits")
@@ -105,7 +110,7 @@ def test_unknown_weights_are_a_sentence():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = zoo.train("plain_mlp_digits", out=tmp_path_factory.mktemp("run") / "run", epochs=2, seed=3)
-    with pytest.raises(ValueError, match="Expected a run that is exported, by: keras-skip export .*run"):
+    with pytest.raises(ValueError, match="The run is not exported: .* Export it with: keras-skip export .*run"):
         zoo.publish(run, "tried", run.path.parent)
     return exported(run)
 
@@ -156,7 +161,7 @@ def test_card_of_a_run_in_mixed_precision_is_about_the_network_in_float32(tmp_pa
 def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
     zoo.publish(run, "tried", tmp_path)
     before = (tmp_path / "plain_mlp-tried.json").read_bytes()
-    with pytest.raises(FileExistsError, match="ask to overwrite it"):
+    with pytest.raises(FileExistsError, match="already exists. Choose another name, or overwrite it"):
         zoo.publish(run, "tried", tmp_path)
     with pytest.raises(ValueError, match="Expected a name for the weights"):
         zoo.publish(run, "../tried", tmp_path)

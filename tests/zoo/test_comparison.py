@@ -1,4 +1,4 @@
-"""Networks under one budget: the runs, the table and the figure, and what goes on where it was."""
+"""Networks under one budget: the runs, the table, the figure, and how a comparison is resumed."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import zoo
 from zoo.analysis import charts
 from zoo.training import comparison
-from zoo.training.comparison import Contestant, rows, summary
+from zoo.training.comparison import Candidate, rows, summary
 
 NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -75,7 +75,9 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
     before = {run.path: (run.path / "run.json").read_bytes() for of_it in runs.values() for run in of_it}
     again = zoo.compare(NETWORKS, folder, seeds=2, epochs=2, batch_size=256)
     assert {run.path: (run.path / "run.json").read_bytes() for of_it in again.values() for run in of_it} == before
-    with pytest.raises(ValueError, match="Expected in .*plain_mlp-0.* Received: one with another epochs"):
+    with pytest.raises(
+        ValueError, match="of this comparison in .*plain_mlp-0.* Received: a run that differs in epochs"
+    ):
         zoo.compare(NETWORKS, folder, seeds=2, epochs=3, batch_size=256)
 
 
@@ -87,7 +89,7 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
         (["plain_mpl"], {}, "Did you mean plain_mlp"),
         (["plain_mlp:depth"], {}, "name=value"),
         (["plain_mlp"], {"seeds": 0}, "seeds=0"),
-        (["resnet50"], {}, "Expected a recipe, since there is none for resnet50"),
+        (["resnet50"], {}, "Expected a recipe, because resnet50 has none of its own"),
         (["plain_mlp"], {"epoch": 2}, "Did you mean epochs"),
         (["plain_mlp", "highway_mlp:widht=3"], {}, "Did you mean width"),
         (["plain_mlp", "residual_mlp:depth=9"], {}, "Expected an even depth"),
@@ -112,9 +114,9 @@ def test_folder_that_holds_something_else_is_refused_before_the_first_is_trained
 
 
 def test_contestants_have_names_for_folders():
-    contestant = Contestant.of("wrn_16_2:dropout=0.3,survival_prob=(1, 0.5)")
-    assert contestant.run_name(3).startswith("wrn_16_2-dropout=0.3-")
-    assert "/" not in contestant.run_name(3) and " " not in contestant.run_name(3)
+    candidate = Candidate.parse("wrn_16_2:dropout=0.3,survival_prob=(1, 0.5)")
+    assert candidate.run_name(3).startswith("wrn_16_2-dropout=0.3-")
+    assert "/" not in candidate.run_name(3) and " " not in candidate.run_name(3)
 
 
 def test_errors_by_depth_are_drawn_as_means_over_the_seeds():
@@ -126,7 +128,7 @@ def test_errors_by_depth_are_drawn_as_means_over_the_seeds():
             for seed, accuracy in enumerate(accuracies)
             for results in [{"train_accuracy": accuracy, "test_accuracy": accuracy - 0.1}]
         ]
-    errors = comparison.by_depth(runs)
+    errors = comparison.errors_by_depth(runs)
     assert errors[1] == ("plain", 20, 1, 4.0, 14.0)
     (axes,) = charts.by_depth(errors).axes
     (line,) = axes.lines

@@ -5,8 +5,8 @@ import pytest
 
 import zoo
 from zoo.data import Augmentation
-from zoo.data.augment import crop, flip
-from zoo.data.layout import in_turns
+from zoo.data.augmentation.transforms import crop, flip
+from zoo.data.layout import interleave_classes
 
 
 @pytest.fixture(scope="module")
@@ -134,4 +134,4 @@ def test_source_with_labels_beyond_its_classes_is_refused(source):
     ],
 )
 def test_examples_in_turns_from_each_class(labels, count, places):
-    assert in_turns(np.array(labels), count).tolist() == places
+    assert interleave_classes(np.array(labels), count).tolist() == places

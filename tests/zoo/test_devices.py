@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from tests.processes import run_code
-from zoo.devices.padding import Shares
+from zoo.devices.padding import PaddedBatches
 from zoo.devices.selection import select
 
 
@@ -65,18 +65,18 @@ def test_what_cannot_be_had_is_a_sentence(backend, cure, tmp_path):
         assert too_many.startswith("Expected devices=1 on Keras's torch backend")
     else:
         assert too_many.lower().startswith("expected 4 devices of kind cpu. received: 3, ")
-        assert odd_batch.endswith("a multiple of the 3 devices. Received: batch_size=64")
+        assert odd_batch.endswith("a multiple of the 3 devices that share each batch. Received: batch_size=64")
 
 
 def test_several_processes_are_for_jax(tmp_path):
     said = run_code(ASK, cwd=tmp_path, KERAS_BACKEND="tensorflow", KERAS_DISTRIBUTION_NUM_PROCESSES="2")
-    assert said.startswith("Expected Keras's JAX backend for several processes. Received: tensorflow")
+    assert said.startswith("Expected the JAX backend for several processes. Received: tensorflow")
 
 
 def shares(devices, **options):
     digits = zoo.load_source("digits")
     batches = zoo.Batches(digits.test_images[:13], digits.test_labels[:13], 10, digits.preprocessing, 8, **options)
-    return batches, Shares(batches, devices)
+    return batches, PaddedBatches(batches, devices)
 
 
 def test_full_batch_is_handed_on_as_it_is():

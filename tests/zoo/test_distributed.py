@@ -60,7 +60,7 @@ def test_two_devices_give_the_weights_of_one(backend, trained):
 
 @pytest.fixture
 def pair(tmp_path):
-    """Two processes that train together and go on until they are ended."""
+    """Two processes that train together until they are killed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,7 +71,7 @@ def pair(tmp_path):
         "KERAS_SKIP_HEARTBEAT_SECONDS": "5",
     }
     ranks = [
-        begin("jax", tmp_path / "rank", then="go on", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
+        begin("jax", tmp_path / "rank", then="continue", KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
         for rank in range(2)
     ]
     yield ranks
@@ -93,7 +93,7 @@ def test_two_processes_agree_and_neither_outlives_the_other(victim, pair, traine
     # A heartbeat of 5 seconds ends before this limit even on a slow machine; without it, JAX waits for 100 seconds.
     other = pair[1 - victim].wait(60)
     assert other.returncode != 0
-    assert "Expected all 2 processes to compute together" in other.stderr or "another task died" in other.stderr
+    assert "The 2 processes cannot compute together" in other.stderr or "another task died" in other.stderr
 
 
 TWO_DEVICES = """
@@ -127,7 +127,7 @@ DRAWS = """
 from keras_skip import StochasticDepth
 
 keras.utils.set_random_seed(0)
-strategy = tf.distribute.MirroredStrategy(list(devices.places))
+strategy = tf.distribute.MirroredStrategy(list(devices.ids))
 with strategy.scope():
     inputs = keras.Input((3,))
     block = StochasticDepth(keras.layers.Dense(3, kernel_initializer="ones"), 0.5)

@@ -7,7 +7,7 @@ import pytest
 import keras_skip
 import zoo
 from zoo.analysis import charts
-from zoo.analysis.lesions import RESIDUAL, carrying
+from zoo.analysis.lesions import RESIDUAL, force_carry
 
 X = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype("float32")
 
@@ -29,7 +29,7 @@ def shaken(block):
 def test_a_closed_residual_block_is_its_shortcut(kind, normalization):
     block = shaken(kind(8, normalization=normalization, use_bias=True))
     before = numpy_of(block(X))
-    with carrying(block):
+    with force_carry(block):
         closed = numpy_of(block(X))
     # In the pre-activation blocks nothing follows the sum.
     follows = kind in (keras_skip.ResidualBlock, keras_skip.BottleneckBlock)
@@ -42,7 +42,7 @@ def test_a_closed_residual_block_is_its_shortcut(kind, normalization):
 def test_a_closed_highway_layer_is_the_identity(carry):
     block = shaken(keras_skip.HighwayBlock(kernel_size=3, carry=carry))
     before = numpy_of(block(X))
-    with carrying(block):
+    with force_carry(block):
         np.testing.assert_array_equal(numpy_of(block(X)), X)
     np.testing.assert_array_equal(numpy_of(block(X)), before)
 

@@ -215,7 +215,7 @@ def test_missing_weights_are_refused(tmp_path, name):
 def test_pickles_need_torch(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"anything")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ValueError, match=r'^Expected torch, which reads \.pth files: pip install "\.\[torch\]"'):
+    with pytest.raises(ValueError, match=r'^Reading \.pth files needs torch: pip install "\.\[torch\]"'):
         zoo.load("resnet18", weights=tmp_path / "weights.pth")
 
 

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from zoo.data import Augmentation
 from zoo.networks.catalogue import MODELS
-from zoo.training.recipe import Optimizer, Schedule, setting
+from zoo.training.recipe import Optimizer, Schedule, parse_setting
 from zoo.training.schedules import Rate
 
 # Training images, and the shape of one.
@@ -172,13 +172,13 @@ def test_a_number_that_is_too_large_is_told_the_bound(name):
     ],
 )
 def test_setting_is_read_from_text(text, expected):
-    assert setting(text) == expected
+    assert parse_setting(text) == expected
 
 
 @pytest.mark.parametrize("text", ["epochs", "=3", ""])
 def test_setting_without_name_or_value_is_refused(text):
     with pytest.raises(ValueError, match="Expected a setting as name=value"):
-        setting(text)
+        parse_setting(text)
 
 
 def expected_rate(schedule, step, *, steps, peak):
@@ -199,7 +199,7 @@ def expected_rate(schedule, step, *, steps, peak):
 def test_schedule_is_its_formula(kind, warmup):
     settings = Schedule(kind=kind, **warmup)
     recipe = zoo.get_recipe("resnet20_digits").changed({"schedule": settings, "optimizer.lr": 0.4})
-    rate = Rate.of(recipe, steps=40)
+    rate = Rate.from_recipe(recipe, steps=40)
     rates = [float(rate(step)) for step in range(40)]
     expected = [expected_rate(settings, step, steps=40, peak=0.4) for step in range(40)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-8)

@@ -83,8 +83,8 @@ def test_report_says_what_was_measured(run):
         assert said in page.texts, said
     mistakes = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
     assert [text.split(" (")[0] for text in mistakes] == [
-        "<class 0>, answered <class 2>",
-        "<class 2>, answered <class 1>",
+        "<class 0>, predicted <class 2>",
+        "<class 2>, predicted <class 1>",
     ]
     charts = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     assert [text.split(" by epoch")[0] for text in charts] == ["accuracy, %", "cross-entropy", "learning rate"]
@@ -110,7 +110,7 @@ def test_matrix_counts_true_classes_against_answers(run):
 def test_many_classes_list_the_largest_confusions(run):
     source = source_of(30)
     page = Page(write_page(run, logits_of(source, [(0, 7), (1, 7), (8, 9)]), source).read_text())
-    place = page.texts.index("answered")
+    place = page.texts.index("predicted")
     listed = [text for text in page.texts[place:] if text]
     assert listed[2:8] == ["<class 0>", "<class 7>", "2", "<class 4>", "<class 9>", "1"]
 
@@ -142,7 +142,7 @@ def test_gradient_is_shown_at_the_end_or_over_the_training(run):
 def test_gates_and_parity_are_shown_where_they_are(run):
     source = source_of(3)
     before = write_page(run, logits_of(source), source).read_text()
-    assert "<h2>Gates</h2>" not in before and "<h2>The export</h2>" not in before
+    assert "<h2>Gates</h2>" not in before and "<h2>Export</h2>" not in before
     pair = {"status": "compared", "candidate": "onnxruntime", "reference": "Keras", "max_abs_diff": 1.5e-6}
     pair |= {"argmax_agreement": 0.75, "examples": 74}
     (run.path / "export").mkdir()
@@ -152,7 +152,7 @@ def test_gates_and_parity_are_shown_where_they_are(run):
     units = np.array([0.25, 0.5])
     layer = LayerGates("layer", units - 2, None, units, 1 - units, units[None], 1 - units[None], units, units, units)
     page = Page(write_page(run, logits_of(source), source, (), Gates("net", ("<a>",), (layer,), "<a>")).read_text())
-    for said in ("Gates", "The export", "onnxruntime", "Keras", "1.5e-06", "75.00%", "74"):
+    for said in ("Gates", "Export", "onnxruntime", "Keras", "1.5e-06", "75.00%", "74"):
         assert said in page.texts, said
     assert "CUDA" not in page.texts
     labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
@@ -181,7 +181,7 @@ def test_the_command_and_the_figures_are_those_of_the_run(run):
 
 def test_no_mistake_is_said(run):
     source = source_of(3)
-    assert "There is none." in write_page(run, logits_of(source), source).read_text()
+    assert "<p>None.</p>" in write_page(run, logits_of(source), source).read_text()
 
 
 def test_equal_runs_give_equal_reports(run):

@@ -100,7 +100,7 @@ def test_report_is_made_of_the_run(run):
     steps = sorted({norm.step for norm in zoo.analysis.gradients.read(run.path / "gradients.csv")})
     assert steps == [0, 3, 6, 9, 12]
     text = (run.path / "report.html").read_text()
-    for section in ("Curves", "Worst mistakes", "Reach of the gradient", "Gates", "Recipe"):
+    for section in ("Curves", "Worst mistakes", "Gradients", "Gates", "Recipe"):
         assert f"<h2>{section}</h2>" in text
     assert "step 12" in text
     assert zoo.write_report(run.path).read_text() == text

@@ -1,4 +1,4 @@
-"""A run that was stopped, in whatever way and moment, goes on to what it would have been."""
+"""A resumed run ends with the same result, however and whenever it was interrupted."""
 
 import csv
 import os
@@ -17,7 +17,7 @@ import pytest
 import zoo
 from tests.processes import keras_skip, start_command, start_script
 from tests.zoo import victim
-from zoo.training.runs import claimed
+from zoo.training.folder import lock_run
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
@@ -102,7 +102,7 @@ def test_damaged_checkpoint_is_left_out_for_the_one_before(whole, tmp_path):
         warnings.simplefilter("always")
         run = zoo.resume(run)
     said = " ".join(str(warning.message) for warning in caught)
-    assert re.search(r"step-000000012\.npz is left out.* is damaged", said)
+    assert re.search(r"step-000000012\.npz cannot be used and is skipped.* is damaged", said)
     assert_same(run, whole)
 
 
@@ -111,8 +111,8 @@ def test_checkpoints_of_which_none_is_whole_are_an_error(tmp_path):
         train(tmp_path / "run", callbacks=[Raise(0, 6, RuntimeError())])
     last_checkpoint(zoo.open_run(tmp_path / "run")).write_bytes(b"PK")
     with (
-        pytest.raises(zoo.TrainingError, match="Expected a checkpoint that is whole"),
-        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(zoo.TrainingError, match="All checkpoints are damaged"),
+        pytest.warns(UserWarning, match="is skipped"),
     ):
         zoo.resume(tmp_path / "run")
 
@@ -126,9 +126,9 @@ def test_run_without_a_checkpoint_begins_again(tmp_path, whole):
 def test_second_process_on_a_run_is_refused(whole, tmp_path):
     with pytest.raises(RuntimeError):
         train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
-    with claimed(tmp_path / "run"):
+    with lock_run(tmp_path / "run"):
         for again in (lambda: zoo.resume(tmp_path / "run"), lambda: train(tmp_path / "run", overwrite=True)):
-            with pytest.raises(zoo.TrainingError, match="no other process is training. Received: .*where process"):
+            with pytest.raises(zoo.TrainingError, match="Another process is training in .*run.: process"):
                 again()
     assert zoo.open_run(tmp_path / "run").status == "failed"
 
@@ -138,29 +138,29 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
         train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
     digits = zoo.load_source("digits")
     other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
-    with pytest.raises(ValueError, match="Expected the data with which the run began"):
+    with pytest.raises(ValueError, match="Expected the data that the run began with"):
         zoo.resume(tmp_path / "run", other)
-    from zoo.devices.environment import environment, set_again
+    from zoo.devices.environment import environment, restore_environment
 
     with pytest.raises(ValueError, match="Expected KERAS_BACKEND=jax"):
-        set_again(environment() | {"backend": "jax"})
+        restore_environment(environment() | {"backend": "jax"})
     with pytest.raises(ValueError, match="on tensorflow, jax, torch. Received: 'numpy'"):
-        set_again(environment() | {"backend": "numpy"})
+        restore_environment(environment() | {"backend": "numpy"})
     with pytest.warns(UserWarning, match="cores=99"):
-        set_again(environment() | {"cores": 99})
+        restore_environment(environment() | {"cores": 99})
 
 
 def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):
-    from zoo.devices.environment import set_again
+    from zoo.devices.environment import restore_environment
 
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setattr(os, "environ", {"PATH": "/bin", "OMP_NUM_THREADS": "8"})
     strange = {"PATH": "/evil", "LD_PRELOAD": "evil.so", "XLA_FLAGS": "--xla_dump_to=here", "OMP_NUM_THREADS": 3}
     with pytest.warns(UserWarning, match="sets PATH, LD_PRELOAD, XLA_FLAGS, OMP_NUM_THREADS, which keras-skip ignores"):
-        set_again({"backend": "jax", "variables": {**strange, "TF_DETERMINISTIC_OPS": "1"}})
+        restore_environment({"backend": "jax", "variables": {**strange, "TF_DETERMINISTIC_OPS": "1"}})
     assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", "TF_DETERMINISTIC_OPS": "1"}
     flags = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false --xla_force_host_platform_device_count=2"}
-    set_again({"backend": "jax", "variables": flags})
+    restore_environment({"backend": "jax", "variables": flags})
     assert os.environ == {"PATH": "/bin", "KERAS_BACKEND": "jax", **flags}
 
 

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from tests.processes import keras_skip, run_code, start_command
 from zoo.devices.hosts import Hosts
-from zoo.training.loop import _place
+from zoo.training.train import _open_folder
 
 # Sums in another order differ in the last bits; a wrong mean or a wrong order of batches by more than 1e-2.
 TOLERANCE = 1e-5
@@ -68,7 +68,7 @@ def test_a_process_that_does_not_write_takes_the_checkpoints_to_go_on(again, tak
     for path in (tmp_path / "run.json", checkpoints / "step-000000005.npz", checkpoints / ".step-12345678.npz"):
         path.write_text("{}")
     (checkpoints / "step-000000010.npz").symlink_to("removed in the meantime")
-    with _place(tmp_path, SimpleNamespace(hosts=Hosts(1, 2)), again) as place:
+    with _open_folder(tmp_path, SimpleNamespace(hosts=Hosts(1, 2)), again) as place:
         assert [path.relative_to(place).as_posix() for path in place.iterdir()] == ["checkpoints"]
         assert [path.name for path in (place / "checkpoints").iterdir()] == taken
 

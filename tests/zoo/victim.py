@@ -1,4 +1,4 @@
-"""A training that kills itself: `python victim.py FOLDER MOMENT`. It goes on with a run that is in the folder."""
+"""A training that kills itself: `python victim.py FOLDER MOMENT`. It resumes a run that is in the folder."""
 
 import json
 import os

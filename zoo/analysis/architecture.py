@@ -1,10 +1,10 @@
-"""What a network is made of, block by block: what `keras-skip draw` draws.
+"""The architecture of a network, block by block, for `keras-skip draw`.
 
-The names of the layers say what is a stage: "stage2_block7" belongs to "stage2", "stem_conv" and "stem_norm" to "stem",
-and "block1" to "block10" are one if they come in a row. Equal blocks in a row are one unit with a count.
+Layer names define the stages: "stage2_block7" belongs to "stage2", "stem_conv" and "stem_norm" belong to "stem", and
+"block1" to "block10" are one stage if they come in a row. Equal blocks in a row are one unit with a count.
 
-The receptive field is the side of the square of pixels that a place of the stage's output depends on. With kernel k,
-dilation d and stride s of each convolution and pooling on the longest path, and the jump j of its input in pixels,
+The receptive field is the side of the square of pixels that one output of the stage depends on. With kernel k, dilation
+d and stride s of each convolution and pooling on the longest path, and the jump j of its input in pixels,
 
     r <- r + d (k - 1) j        j <- s j
 """
@@ -28,7 +28,7 @@ from .lesions import RESIDUAL
 
 _STAGE = re.compile(r"stage\d+|[a-z]+", re.IGNORECASE)
 _UNIT = re.compile(r"stage\d+_block\d+|[a-z]+\d*", re.IGNORECASE)
-# Layers inside a block that lie beside its longest path; a gate's kernel is that of the convolution that it gates.
+# Layers inside a block that are not on its longest path; a gate has the kernel of the convolution that it gates.
 _BESIDE = ("projection", "shortcut", "transform_gate", "carry_gate")
 _POOLS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
@@ -39,8 +39,8 @@ class Unit:
     """Equal blocks, or layers, in a row.
 
     Attributes:
-        label: What one of them is.
-        repeats: How many.
+        label: Describes one of them.
+        repeats: How many there are.
         kind: "add", "gate" or "concatenate" for a block with a skip of that kind, else "".
     """
 
@@ -51,13 +51,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a network, and what it costs for one image.
+    """A part of a network, and its cost for one image.
 
     Attributes:
         name: Its name.
-        units: What it consists of, in order.
+        units: Its parts, in order.
         output_shape: Of one image.
-        parameters: Trainable ones.
+        parameters: How many are trainable.
         multiply_adds: As `zoo.multiply_adds` counts them.
         receptive_field: In pixels along a side; None: the whole image.
     """
@@ -71,13 +71,13 @@ class Stage:
 
 
 def network_stages(model: keras.Model) -> list[Stage]:
-    """The stages of a network, from the image to the logits.
+    """Lists the stages of a network, from the image to the logits.
 
     Args:
         model: A network whose layers are a chain of blocks, with an input of fixed size.
 
     Returns:
-        A `Stage` each.
+        A list of `Stage`.
 
     Raises:
         ValueError: As in `multiply_adds`.
@@ -96,15 +96,17 @@ def network_stages(model: keras.Model) -> list[Stage]:
     sees_all = False
     stages = []
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    for _, group in groupby(layers, partial(_beginning, _STAGE)):
-        of_it = list(group)
-        for kernel, stride, dilation in (step for layer in of_it for step in _path(layer)):
+    for _, group in groupby(layers, partial(_prefix, _STAGE)):
+        members = list(group)
+        for kernel, stride, dilation in (step for layer in members for step in _longest_path(layer)):
             field, jump = field + dilation * (kernel - 1) * jump, jump * stride
-        sees_all = sees_all or any(isinstance(layer, _SEES_ALL) for layer in of_it)
-        shape = tuple(of_it[-1].output.shape[1:])
-        parameters = sum(count(layer.trainable_variables) for layer in of_it)
-        cost = sum(costs[layer.name] for layer in of_it)
-        stages.append(Stage(_name(of_it), tuple(_units(of_it)), shape, parameters, cost, None if sees_all else field))
+        sees_all = sees_all or any(isinstance(layer, _SEES_ALL) for layer in members)
+        shape = tuple(members[-1].output.shape[1:])
+        parameters = sum(count(layer.trainable_variables) for layer in members)
+        cost = sum(costs[layer.name] for layer in members)
+        stages.append(
+            Stage(_name(members), tuple(_units(members)), shape, parameters, cost, None if sees_all else field)
+        )
     return stages
 
 
@@ -121,7 +123,7 @@ class StageRow(NamedTuple):
 
 
 def rows(network: str, stages: Iterable[Stage]) -> Iterator[StageRow]:
-    """The table of a network's stages."""
+    """Yields the rows of the table of a network's stages."""
     for stage in stages:
         units = "; ".join(f"{unit.repeats} x {unit.label}" for unit in stage.units)
         shape = "x".join(map(str, stage.output_shape))
@@ -129,7 +131,7 @@ def rows(network: str, stages: Iterable[Stage]) -> Iterator[StageRow]:
 
 
 def draw(network: "str | Path | Run | keras.Model", path: str | Path, **arguments: Any) -> list[Stage]:
-    """Draws a network block by block, and what each stage costs.
+    """Draws a network block by block, with the cost of each stage.
 
     Args:
         network: One of `list_models()`, the folder of a run, a `.keras` file, or a model.
@@ -137,10 +139,10 @@ def draw(network: "str | Path | Run | keras.Model", path: str | Path, **argument
         **arguments: For a name: as in `build`, such as `input_shape` and `depth`.
 
     Returns:
-        What was drawn, as `network_stages` gives it.
+        The stages, as `network_stages` returns them.
 
     Raises:
-        ValueError: For an unknown name, argument or suffix, or if the size of the image is open.
+        ValueError: If a name, argument or suffix is unknown, or the size of the image is not fixed.
 
     Example:
 
@@ -158,8 +160,8 @@ def draw(network: "str | Path | Run | keras.Model", path: str | Path, **argument
     if isinstance(network, keras.Model):
         model = network
     else:
-        place = network.path if isinstance(network, Run) else network
-        model = load(place, **arguments)
+        source = network.path if isinstance(network, Run) else network
+        model = load(source, **arguments)
     stages = network_stages(model)
     figure = charts.architecture(model.name, tuple(model.input_shape[1:]), stages)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def draw(network: "str | Path | Run | keras.Model", path: str | Path, **argument
     return stages
 
 
-def _beginning(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
+def _prefix(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
     match = pattern.match(layer.name)
     return match[0] if match else layer.name
 
@@ -175,19 +177,19 @@ def _beginning(pattern: re.Pattern[str], layer: keras.layers.Layer) -> str:
 def _name(layers: list[keras.layers.Layer]) -> str:
     """ "stage2", "stem", or "block1 to block10"."""
     if layers[0].name.startswith("stage"):
-        return _beginning(_STAGE, layers[0])
-    first, last = (_beginning(_UNIT, layers[place]) for place in (0, -1))
+        return _prefix(_STAGE, layers[0])
+    first, last = (_prefix(_UNIT, layers[index]) for index in (0, -1))
     return first if first == last else f"{first} to {last}"
 
 
 def _units(layers: list[keras.layers.Layer]) -> Iterator[Unit]:
-    """Layers with one beginning are one unit; equal units that follow each other come once, with their number."""
+    """Groups layers with a common prefix to units, and counts equal units in a row."""
     described = []
-    for _, group in groupby(layers, partial(_beginning, _UNIT)):
-        of_it = list(group)
-        label = " · ".join(_label(layer) for layer in of_it if not isinstance(layer, keras.layers.ZeroPadding2D))
-        size = sum(count(layer.trainable_variables) for layer in of_it)
-        described.append((label, size, tuple(of_it[-1].output.shape), _kind(of_it[0])))
+    for _, group in groupby(layers, partial(_prefix, _UNIT)):
+        members = list(group)
+        label = " · ".join(_label(layer) for layer in members if not isinstance(layer, keras.layers.ZeroPadding2D))
+        size = sum(count(layer.trainable_variables) for layer in members)
+        described.append((label, size, tuple(members[-1].output.shape), _kind(members[0])))
     for (label, _, _, kind), group in groupby(described):
         yield Unit(label, len(list(group)), kind)
 
@@ -201,22 +203,22 @@ def _kind(layer: keras.layers.Layer) -> str:
 
 
 def _label(layer: keras.layers.Layer) -> str:
-    """What a layer is, with what tells it from others of its kind."""
+    """Describes a layer and what distinguishes it from others of its kind."""
     kind = type(layer).__name__
     if isinstance(layer, DenseBlock):
         return f"{kind}, {layer.num_layers} layers, growth {layer.growth_rate}"
     if isinstance(layer, (HighwayBlock, *RESIDUAL)):
         rank = len(layer.output.shape) - 2
-        size = f"{_times(layer.conv2 if hasattr(layer, 'conv2') else layer.conv1)}, " if rank else ""
+        size = f"{_kernel_size(layer.conv2 if hasattr(layer, 'conv2') else layer.conv1)}, " if rank else ""
         strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
         projected = "" if getattr(layer, "projection", None) is None else ", projection"
         axis = 1 if layer.data_format == "channels_first" else -1
         return f"{kind} {size}{layer.output.shape[axis]}{strided}{projected}"
     if isinstance(layer, keras.layers.Conv2D):
         strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
-        return f"conv {_times(layer)}, {layer.filters}{strided}{_activated(layer)}"
+        return f"conv {_kernel_size(layer)}, {layer.filters}{strided}{_activation_suffix(layer)}"
     if isinstance(layer, keras.layers.Dense):
-        return f"dense {layer.units}{_activated(layer)}"
+        return f"dense {layer.units}{_activation_suffix(layer)}"
     if isinstance(layer, keras.layers.BatchNormalization):
         return "norm"
     if isinstance(layer, keras.layers.Activation):
@@ -229,12 +231,12 @@ def _label(layer: keras.layers.Layer) -> str:
     return {"GlobalAveragePooling2D": "global average pooling", "Flatten": "flatten"}.get(kind, kind)
 
 
-def _activated(layer: keras.layers.Layer) -> str:
+def _activation_suffix(layer: keras.layers.Layer) -> str:
     name = layer.activation.__name__
     return "" if name == "linear" else f" · {name}"
 
 
-def _times(layer: keras.layers.Layer) -> str:
+def _kernel_size(layer: keras.layers.Layer) -> str:
     return "x".join(map(str, layer.kernel_size))
 
 
@@ -243,8 +245,8 @@ def _stride(layer: keras.layers.Layer) -> int:
     return strides if isinstance(strides, int) else max(strides)
 
 
-def _path(layer: keras.layers.Layer) -> Iterator[tuple[int, int, int]]:
-    """Kernel, stride and dilation of each convolution and pooling on the longest path, along the first side."""
+def _longest_path(layer: keras.layers.Layer) -> Iterator[tuple[int, int, int]]:
+    """Yields kernel, stride and dilation of each convolution and pooling on the longest path, along the first side."""
     for inner in layer._flatten_layers():
         if inner is not layer and inner.name in _BESIDE:
             continue

@@ -1,14 +1,14 @@
-"""What the gates of a highway network do with images.
+"""Measures the gates of a highway network on images.
 
-    y = T(x) * H(x) + C(x) * x        T lets a layer's own answer in, C carries its input on
+    y = T(x) * H(x) + C(x) * x        T lets the result of the layer in, C carries its input
 
-Both are averaged over the places of a map, so that a layer has one value for each of its units (the channels).
+Both are averaged over the positions of a map, so a layer has one value for each of its units (the channels).
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from keras import ops
 from keras_skip import HighwayBlock
 
 from ..data import Batches, Preprocessing, Source
-from ..training.evaluation import EVALUATION_BATCH, subject
+from ..training.evaluation import EVALUATION_BATCH, resolve_model_and_data
 from ..training.learner import jit_compile
 from ..training.runs import Run
 
@@ -28,9 +28,9 @@ class LayerGates:
 
     Attributes:
         layer: Its name.
-        transform_bias, carry_bias: b_T, and b_C where the carry gate is learned, else None.
+        transform_bias, carry_bias: b_T, and b_C, which is None unless the carry gate is learned.
         transform, carry: T and C, on average over the images.
-        class_transform, class_carry: The same for the images of each class, (classes, units).
+        class_transform, class_carry: Their averages for each class, (classes, units).
         example_transform, example_carry, example_output: T, C and y of one image.
     """
 
@@ -83,18 +83,18 @@ def gates(
     examples: int | None = None,
     example: int = 0,
 ) -> Gates:
-    """What the gates of a highway network do with test images.
+    """Measures the gates of a highway network on test images.
 
     Args:
         run_or_model, data, weights: As in `evaluate`.
-        examples: How many test images, the first ones. Default: all.
-        example: The test image of which the path is kept.
+        examples: Use only the first so many test images. Default: all.
+        example: The test image whose gates are kept.
 
     Returns:
-        A `Gates`. A class without images among them has NaN.
+        A `Gates`. A class without images has NaN.
 
     Raises:
-        ValueError: If the network has no highway layer, if there are no such images, or as in `evaluate`.
+        ValueError: If the network has no highway layer, if there is no such image, or as in `evaluate`.
 
     Example:
 
@@ -106,19 +106,19 @@ def gates(
     Reference:
         Srivastava et al., Highway Networks, 2015, https://arxiv.org/abs/1505.00387
     """
-    model, source, preprocessing = subject(run_or_model, data, weights)
-    return measure(model, source, preprocessing, examples, example)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
+    return measure_gates(model, source, preprocessing, examples, example)
 
 
 def highway_layers(model: keras.Model) -> list[HighwayBlock]:
-    """From the first to the last."""
+    """Lists the highway layers of a model."""
     return [layer for layer in model.layers if isinstance(layer, HighwayBlock)]
 
 
-def measure(
+def measure_gates(
     model: keras.Model, source: Source, preprocessing: Preprocessing, examples: int | None = None, example: int = 0
 ) -> Gates:
-    """`gates`, of a network that takes the source's images."""
+    """Measures `gates` of a network that takes the images of a source."""
     blocks = highway_layers(model)
     if not blocks:
         raise ValueError(f"Expected a network with highway layers. Received: {model.name}, which has none")
@@ -126,21 +126,21 @@ def measure(
     if not 0 <= example < len(images):
         raise ValueError(f"Expected example to be one of the {len(images)} images. Received: example={example}")
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    watched = _watched(model, blocks)
+    watched = _gate_model(model, blocks)
     counts = np.zeros(source.classes)
     sums: list[np.ndarray] = []
     kept: list[np.ndarray] = []
-    for place in range(batches.batches_per_epoch):
-        inputs, one_hot = batches.batch(0, place)
+    for index in range(batches.batches_per_epoch):
+        inputs, one_hot = batches.batch(0, index)
         values = [np.asarray(value, "float64") for value in watched.predict_on_batch(inputs)]
         counts += one_hot.sum(axis=0)
         by_class = [one_hot.T @ value for value in values]
         sums = [total + new for total, new in zip(sums, by_class, strict=True)] if sums else by_class
-        if place == example // EVALUATION_BATCH:
+        if index == example // EVALUATION_BATCH:
             kept = [value[example % EVALUATION_BATCH] for value in values]
     layers = []
-    for place, block in enumerate(blocks):
-        transform, carry, _ = sums[3 * place : 3 * place + 3]
+    for index, block in enumerate(blocks):
+        transform, carry, _ = sums[3 * index : 3 * index + 3]
         with np.errstate(invalid="ignore"):
             by_class_transform, by_class_carry = (total / counts[:, None] for total in (transform, carry))
         carry_bias = None if block.carry_gate is None else ops.convert_to_numpy(block.carry_gate.bias)
@@ -153,17 +153,17 @@ def measure(
                 carry.sum(axis=0) / counts.sum(),
                 by_class_transform,
                 by_class_carry,
-                *kept[3 * place : 3 * place + 3],
+                *kept[3 * index : 3 * index + 3],
             )
         )
     return Gates(model.name, source.class_names, tuple(layers), source.class_names[labels[example]])
 
 
 def rows(found: Gates) -> Iterator[GateRow]:
-    """A row for each unit of each layer, and for each thing that is known of it."""
-    for place, layer in enumerate(found.layers, 1):
+    """Yields a row for each unit of each layer, and for each thing measured of it."""
+    for index, layer in enumerate(found.layers, 1):
         for unit in range(len(layer.transform)):
-            key = (place, layer.layer, unit)
+            key = (index, layer.layer, unit)
             carry_bias = None if layer.carry_bias is None else float(layer.carry_bias[unit])
             yield GateRow(*key, "bias", float(layer.transform_bias[unit]), carry_bias)
             yield GateRow(*key, "mean", float(layer.transform[unit]), float(layer.carry[unit]))
@@ -173,8 +173,8 @@ def rows(found: Gates) -> Iterator[GateRow]:
                 yield GateRow(*key, f"class {name}", float(transform[unit]), float(carry[unit]))
 
 
-def _watched(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Model:
-    """A model of T, C and y of each layer, each on average over the places of the map."""
+def _gate_model(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Model:
+    """Builds a model that returns T, C and y of each layer, averaged over the positions of the map."""
     outputs = [value for block in blocks for value in _Means(block)(block.input, block.output)]
     watched = keras.Model(model.inputs, outputs)
     watched.compile(jit_compile=jit_compile())
@@ -182,13 +182,13 @@ def _watched(model: keras.Model, blocks: Iterable[HighwayBlock]) -> keras.Model:
 
 
 class _Means(keras.Operation):
-    """T, C and y of a layer that the model already holds: as a layer of its own it would bring its weights again."""
+    """Averages T, C and y of a layer in the model. A Keras layer in its place would count the weights twice."""
 
     def __init__(self, block: HighwayBlock) -> None:
         super().__init__(name=f"{block.name}_means")
         self.block = block
 
-    def call(self, x: Any, y: Any) -> list[Any]:
+    def call(self, x: keras.KerasTensor, y: keras.KerasTensor) -> list[keras.KerasTensor]:
         axis = 1 if self.block.data_format == "channels_first" else len(y.shape) - 1
-        places = [other for other in range(1, len(y.shape)) if other != axis]
-        return [ops.mean(value, axis=places) if places else value for value in (*self.block.gates(x), y)]
+        axes = [other for other in range(1, len(y.shape)) if other != axis]
+        return [ops.mean(value, axis=axes) if axes else value for value in (*self.block.gates(x), y)]

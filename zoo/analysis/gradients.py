@@ -1,7 +1,7 @@
-"""How far the gradient reaches: its norm at each layer of a network, from the image to the logits.
+"""Measures how far the gradient reaches: its norm at each layer of a network, from the image to the logits.
 
-It is measured by a training step that keeps the norms in place of changing the weights, so that it is the same on each
-of Keras's backends, and on a copy of the network, so that nothing of the network itself moves.
+A training step keeps the norms instead of changing the weights, so the code is the same on each backend of Keras. It
+runs on a copy, so the network itself does not change.
 """
 
 import csv
@@ -13,13 +13,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from .._files import write_csv
 from ..data import Batches, Preprocessing, Source
 from ..networks.catalogue import MODELS
 from ..networks.registry import build
-from ..training.evaluation import check_fits, network_shape, subject
+from ..training.evaluation import check_shapes, network_shape, resolve_model_and_data
 from ..training.recipe import check_interval
 from ..weights.loading import load
-from .tables import write_table
 
 PROBE_BATCH = 128
 
@@ -41,8 +41,8 @@ class GradientProbe:
 
     Args:
         model: A network of logits.
-        name: What to call it in the figures. Default: its own name.
-        once: Whether it is to measure only once or twice: then nothing is compiled first, which takes longer than that.
+        name: The name in the figures. Default: that of the model.
+        once: Do not compile, which takes longer than measuring once or twice.
 
     Example:
 
@@ -56,7 +56,7 @@ class GradientProbe:
     """
 
     def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
-        # Only the layers are taken: a trained network may also hold moving averages of its weights.
+        # Only the layers: a trained network may also hold moving averages of its weights.
         self.model, self.name = keras.Model(model.input, model.output), name or model.name
         copy = keras.models.clone_model(self.model)
         self._copy = _Measured(copy.input, copy.output, name="measured")
@@ -68,12 +68,12 @@ class GradientProbe:
         self._norms.build(self._copy.trainable_variables)
 
     def measure(self, images: np.ndarray, labels: np.ndarray, step: int = 0) -> list[Norm]:
-        """The norms at the model's present weights, in the order of its layers.
+        """Measures the norms at the current weights of the model, in the order of its layers.
 
         Args:
             images: Preprocessed, (examples, height, width, channels).
             labels: One-hot, (examples, classes).
-            step: Of the training, to be noted beside the norms.
+            step: The step of the training, to be recorded with the norms.
         """
         for ours, theirs in zip(self._copy.variables, self.model.variables, strict=True):
             ours.assign(ops.convert_to_numpy(theirs))
@@ -84,19 +84,19 @@ class GradientProbe:
             if kind == "kernel":
                 layer = "/".join(blocks) or variable.path.split("/")[0]
                 squares[layer] = squares.get(layer, 0.0) + float(ops.convert_to_numpy(norm)) ** 2  # in float64
-        return [Norm(self.name, step, place, layer, squares[layer] ** 0.5) for place, layer in enumerate(squares, 1)]
+        return [Norm(self.name, step, index, layer, squares[layer] ** 0.5) for index, layer in enumerate(squares, 1)]
 
 
 class GradientFlow(keras.callbacks.Callback):
     """Writes the norms of the gradients during a training, as comma-separated values.
 
     Args:
-        path: The file. Where a training goes on, the rows up to its step stay; a new one replaces the file.
-        batches: Of them the first is what the gradient is measured on, each time the same.
-        every: How many steps lie between two measurements, each of which costs about as much as a step.
+        path: The file. A resumed training keeps the rows up to its step; a new one replaces the file.
+        batches: The gradient is measured on the first of these batches.
+        every: Measure every so many steps. Each measurement costs about as much as a step.
 
     Raises:
-        ValueError: If `every` is no whole number from 1 up.
+        ValueError: If `every` is not a whole number from 1 up.
 
     Example:
 
@@ -111,16 +111,16 @@ class GradientFlow(keras.callbacks.Callback):
         self.path, self.every = Path(path), every
         self.images, self.labels = batches.batch(0, 0)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
         self.step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
-        goes_on = self.step > 0 and self.path.exists()
-        kept = [norm for norm in read(self.path) if norm.step <= self.step] if goes_on else []
+        resumed = self.step > 0 and self.path.exists()
+        kept = [norm for norm in read(self.path) if norm.step <= self.step] if resumed else []
         write(self.path, kept)
         self.probe = GradientProbe(self.model)
         if not any(norm.step == self.step for norm in kept):
             self._measure()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         self.step += 1
         if self.step % self.every == 0:
             self._measure()
@@ -135,7 +135,7 @@ class GradientFlow(keras.callbacks.Callback):
 def probe_batches(
     source: Source, preprocessing: Preprocessing, seed: int = 0, batch_size: int = PROBE_BATCH
 ) -> Batches:
-    """Shuffled batches of training images without augmentation, on which gradients are measured."""
+    """Makes the batches that gradients are measured on: training images, shuffled, without augmentation."""
     return Batches(source.train_images, source.train_labels, source.classes, preprocessing, batch_size, seed=seed)
 
 
@@ -146,17 +146,17 @@ def compare(
     seed: int = 0,
     arguments: Mapping[str, Any] | None = None,
 ) -> list[Norm]:
-    """The norms of several networks on the same images, new ones by name, or trained ones by the folder of their run.
+    """Measures the norms of several networks on the same images: new ones by name, trained ones by the folder of a run.
 
     Args:
         networks: Names of `zoo.list_models()`, or folders of runs.
         source: The data. All networks see the same training images, whatever the seed.
-        batch_size: How many.
-        seed: Of the weights of new networks, each of which begins with it anew.
-        arguments: Of new networks, such as {"depth": 30}.
+        batch_size: How many images.
+        seed: Set again before each new network is built.
+        arguments: Arguments of new networks, such as {"depth": 30}.
 
     Raises:
-        ValueError: If there is no such network or run, or if a network does not take the images.
+        ValueError: If there is no such network or run, or if the images do not fit a network.
     """
     norms: list[Norm] = []
     for name in networks:
@@ -165,22 +165,22 @@ def compare(
         if name in MODELS:
             model = build(name, network_shape(source), source.classes, **(arguments or {}))
         elif (Path(name) / "run.json").is_file():
-            model, _, preprocessing = subject(name, source)
+            model, _, preprocessing = resolve_model_and_data(name, source)
         else:
             model = load(name)
-        check_fits(model, source, f" for {name}")
+        check_shapes(model, source, f" for {name}")
         images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
         norms += GradientProbe(model, name if name in MODELS else Path(name).name).measure(images, labels)
     return norms
 
 
 def write(path: Path, norms: Iterable[Norm]) -> None:
-    """A row for each norm, as comma-separated values."""
-    write_table(path, norms, Norm)
+    """Writes a row for each norm, as comma-separated values."""
+    write_csv(path, norms, Norm)
 
 
 def read(path: Path) -> list[Norm]:
-    """What `write` has written."""
+    """Reads the file of `write`."""
     with path.open(newline="") as file:
         return [
             Norm(row["network"], int(row["step"]), int(row["place"]), row["layer"], float(row["norm"]))
@@ -189,7 +189,7 @@ def read(path: Path) -> list[Norm]:
 
 
 def by_network(norms: Iterable[Norm]) -> Mapping[str, list[Norm]]:
-    """The norms of each network, in the order in which the networks come."""
+    """Groups norms by network, and keeps their order."""
     found: dict[str, list[Norm]] = {}
     for norm in norms:
         found.setdefault(norm.network, []).append(norm)
@@ -204,7 +204,7 @@ class _Measured(keras.Model):
 
 
 class _Norms(keras.optimizers.Optimizer):
-    """Keeps the norm of each gradient, and leaves the weights as they are."""
+    """Keeps the norm of each gradient and does not change the weights."""
 
     def __init__(self) -> None:
         super().__init__(learning_rate=0.0, name="norms")
@@ -213,19 +213,19 @@ class _Norms(keras.optimizers.Optimizer):
         if not self.built:
             super().build(variables)
             self.norms = [
-                self.add_variable((), dtype="float32", name=f"norm{place}") for place in range(len(variables))
+                self.add_variable((), dtype="float32", name=f"norm{index}") for index in range(len(variables))
             ]
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         variables = self._trainable_variables if trainable_variables is None else list(trainable_variables)
-        # A block that was dropped has no gradient where nothing is compiled.
+        # A dropped block has no gradient if nothing is compiled.
         present = [ops.zeros(v.shape) if g is None else g for g, v in zip(grads, variables, strict=True)]
         super().apply(present, variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         gradient = ops.cast(gradient, "float32")
         largest = ops.max(ops.abs(gradient))
-        # Squares of what has vanished are below the least float32, of what has exploded above the largest.
+        # The square of a vanished gradient underflows float32, and that of an exploded one overflows.
         scale = ops.where(ops.isfinite(largest) & (largest > 0), largest, 1.0)
         norm = scale * ops.sqrt(ops.sum(ops.square(gradient / scale)))
         self.assign(self.norms[self._get_variable_index(variable)], norm)

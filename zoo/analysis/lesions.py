@@ -1,16 +1,16 @@
-"""What a network loses when one layer does nothing but carry its input on.
+"""Measures what a network loses when one layer only carries its input.
 
     highway     T(x) = 0 and C(x) = 1        y = x
     residual    branch(x) = 0                y = shortcut(x), and the activation where one follows the sum
 
-A layer is closed by its weights: the gates' kernels become 0 and their biases so large that the sigmoids are 0 and 1;
-the last convolution of a branch becomes 0, with its normalisation. Afterwards the weights are what they were.
+The weights close a layer: the kernels of the gates become 0 and their biases so large that the sigmoids are 0 and 1;
+the last convolution of a branch becomes 0, with its normalisation. Afterwards the weights are restored.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -25,16 +25,16 @@ from keras_skip import (
 )
 
 from ..data import Source
-from ..training.evaluation import judge, subject
+from ..training.evaluation import make_evaluator, resolve_model_and_data
 from ..training.runs import Run
 
 RESIDUAL = (BottleneckBlock, PreActivationBlock, PreActivationBottleneckBlock, ResidualBlock, WideBlock)
-# The sigmoid of it is 0 or 1 in every precision.
+# Its sigmoid is 1 in every precision, and that of its negative is 0.
 SHUT = 1e4
 
 
 class Lesion(NamedTuple):
-    """What is left of a network without one layer; place 0 is the whole network, with no layer's name."""
+    """The figures of a network without one layer; place 0 is the whole network and names no layer."""
 
     network: str
     place: int
@@ -50,11 +50,11 @@ def lesion(
     weights: str | None = None,
     examples: int | None = None,
 ) -> list[Lesion]:
-    """Accuracy and loss on test images when one highway layer, or one residual block, is forced to carry.
+    """Measures accuracy and loss on test images when one highway layer or residual block only carries its input.
 
     Args:
-        run_or_model, data, weights: As in `evaluate`. The network is as before afterwards.
-        examples: How many test images, the first ones. Default: all.
+        run_or_model, data, weights: As in `evaluate`. The network does not change.
+        examples: Use only the first so many test images. Default: all.
 
     Returns:
         A `Lesion` of the whole network, then one for each layer, from the first to the last.
@@ -74,22 +74,22 @@ def lesion(
         Veit et al., Residual Networks Behave Like Ensembles of Relatively Shallow Networks, 2016,
         https://arxiv.org/abs/1605.06431
     """
-    model, source, preprocessing = subject(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
     blocks = [layer for layer in model.layers if isinstance(layer, (HighwayBlock, *RESIDUAL))]
     if not blocks:
         raise ValueError(f"Expected a network of highway layers or residual blocks. Received: {model.name}")
-    measure = judge(model, source, preprocessing, limit=examples)
+    measure = make_evaluator(model, source, preprocessing, limit=examples)
     found = [Lesion(model.name, 0, "", **measure())]
-    for place, block in enumerate(blocks, 1):
-        with carrying(block):
-            found.append(Lesion(model.name, place, block.name, **measure()))
+    for index, block in enumerate(blocks, 1):
+        with force_carry(block):
+            found.append(Lesion(model.name, index, block.name, **measure()))
     return found
 
 
 @contextmanager
-def carrying(block: Any) -> Iterator[None]:
-    """Inside it, a highway layer or a residual block does nothing but carry its input on."""
-    closed = _closed(block)
+def force_carry(block: keras.layers.Layer) -> Iterator[None]:
+    """Makes a highway layer or a residual block only carry its input inside the block."""
+    closed = _closing_values(block)
     before = [ops.convert_to_numpy(variable) for variable, _ in closed]
     try:
         for variable, value in closed:
@@ -100,8 +100,8 @@ def carrying(block: Any) -> Iterator[None]:
             variable.assign(value)
 
 
-def _closed(block: Any) -> list[tuple[keras.Variable, float]]:
-    """The variables that close a block, and the value that each then has."""
+def _closing_values(block: keras.layers.Layer) -> list[tuple[keras.Variable, float]]:
+    """Lists the variables that close a block, each with its value."""
     if isinstance(block, HighwayBlock):
         gates = [(block.transform_gate, -SHUT), (block.carry_gate, SHUT)]
         return [pair for gate, bias in gates if gate is not None for pair in ((gate.kernel, 0.0), (gate.bias, bias))]

@@ -1,9 +1,9 @@
-"""Feature reuse in densely connected networks: how much each layer takes of what each layer before it gave.
+"""Measures feature reuse in densely connected networks: how much each layer takes from each layer before it.
 
     norm(s, l) = mean |W_l[..., channels of s, :]|
 
 W_l is the first kernel of the layer l of a dense block, which sees the block's input (s = 0) and the features of the
-layers before it. What follows the block, a transition or the logits, is the last target.
+layers before it. The last target is what follows the block: a transition or the logits.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Reuse(NamedTuple):
 
 
 def feature_reuse(model: keras.Model) -> list[Reuse]:
-    """The weight norms from each layer to each within the dense blocks of a network.
+    """Measures the weight norms between the layers of each dense block of a network.
 
     Args:
         model: A network with dense blocks.
@@ -53,11 +53,11 @@ def feature_reuse(model: keras.Model) -> list[Reuse]:
         Huang et al., Densely Connected Convolutional Networks, 2017, https://arxiv.org/abs/1608.06993
     """
     found = []
-    for place, block in enumerate(model.layers):
+    for index, block in enumerate(model.layers):
         if not isinstance(block, DenseBlock):
             continue
         kernels = {f"layer{n}": getattr(block, f"layer{n}").conv1.kernel for n in range(1, block.num_layers + 1)}
-        kernels |= _following(model.layers[place + 1 :])
+        kernels |= _next_kernel(model.layers[index + 1 :])
         for target, (name, variable) in enumerate(kernels.items(), 1):
             kernel = np.abs(ops.convert_to_numpy(variable))
             seen = min(target, block.num_layers + 1) - 1
@@ -71,8 +71,8 @@ def feature_reuse(model: keras.Model) -> list[Reuse]:
     return found
 
 
-def _following(layers: list[keras.layers.Layer]) -> dict[str, keras.Variable]:
-    """The kernel that sees the whole block, by its layer's name."""
+def _next_kernel(layers: list[keras.layers.Layer]) -> dict[str, keras.Variable]:
+    """Finds the kernel that sees the whole block, by the name of its layer."""
     for layer in layers:
         if isinstance(layer, TransitionBlock):
             return {layer.name: layer.conv1.kernel}

@@ -1,4 +1,4 @@
-"""How long a network takes for its answers, in Keras and as it was exported: measured in turns, kept with its run."""
+"""Times a network in Keras beside its export, and keeps the figures with its run."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Preprocessing
 from ..devices.environment import processor
 
@@ -23,41 +23,41 @@ LEAST_ROUNDS, SECONDS = 5, 1.0
 
 
 class Speed(NamedTuple):
-    """Milliseconds for the answers to a batch: medians over rounds in which both took their turn."""
+    """Milliseconds for a batch: medians over rounds in which both took turns."""
 
     batch: int
     keras: float
     exported: float
     rounds: int
 
-    def told(self) -> dict[str, str | int]:
-        """What people read, by the heading of its column."""
+    def as_row(self) -> dict[str, str | int]:
+        """Formats the figures for a table, by the heading of each column."""
         return {
-            "images at once": self.batch,
+            "batch size": self.batch,
             "Keras": f"{self.keras:.3g} ms",
             "onnxruntime": f"{self.exported:.3g} ms",
-            "times as fast": f"{self.keras / self.exported:.2f}",
+            "speedup": f"{self.keras / self.exported:.2f}",
         }
 
 
 def measure(
     model: "keras.Model",
     preprocessing: Preprocessing,
-    exported: Callable[[np.ndarray], Any],
+    exported: Callable[[np.ndarray], object],
     images: np.ndarray,
     batches: Iterable[int] = BATCHES,
 ) -> list[Speed]:
     """Times a network beside its export, both from raw pixels.
 
     Args:
-        model: The network, of preprocessed images.
-        preprocessing: What turns raw pixels into its inputs.
-        exported: What answers to a batch of raw pixels, such as an `export.load(artifact)`.
-        images: Raw pixels, (examples, height, width, channels); they are repeated for batches above their number.
-        batches: How many images to answer to at once.
+        model: The network, which takes preprocessed images.
+        preprocessing: Turns raw pixels into its inputs.
+        exported: Takes a batch of raw pixels, such as `export.load(artifact)`.
+        images: Raw pixels, (examples, height, width, channels); repeated for larger batches.
+        batches: The batch sizes.
 
     Returns:
-        A `Speed` for each size of the batch.
+        A `Speed` for each batch size.
 
     Example:
 
@@ -69,43 +69,43 @@ def measure(
     """
     import keras
 
-    from ..data.batches import as_configured
+    from ..data.batches import to_data_format
     from ..training.learner import jit_compile
 
-    judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(jit_compile=jit_compile())
+    predictor = keras.Model(model.inputs, model.outputs)
+    predictor.compile(jit_compile=jit_compile())
 
-    def of_keras(batch: np.ndarray) -> Any:
-        return judge.predict_on_batch(as_configured(preprocessing(batch)))
+    def predict(batch: np.ndarray) -> np.ndarray:
+        return predictor.predict_on_batch(to_data_format(preprocessing(batch)))
 
     found = []
     for size in batches:
         batch = np.resize(images, (size, *images.shape[1:]))
-        pair = (of_keras, exported)
+        pair = (predict, exported)
         for answer in pair:
             answer(batch)  # compiles
         times: list[list[float]] = [[], []]
         end = time.perf_counter() + SECONDS
         while len(times[0]) < LEAST_ROUNDS or time.perf_counter() < end:
-            for place in (0, 1) if len(times[0]) % 2 else (1, 0):
+            for index in (0, 1) if len(times[0]) % 2 else (1, 0):
                 start = time.perf_counter()
-                pair[place](batch)
-                times[place].append(1e3 * (time.perf_counter() - start))
+                pair[index](batch)
+                times[index].append(1e3 * (time.perf_counter() - start))
         found.append(Speed(size, median(times[0]), median(times[1]), len(times[0])))
     return found
 
 
 def write(folder: Path, speeds: Iterable[Speed]) -> None:
-    """Keeps in a run's folder what was measured, and on what."""
+    """Writes the figures and the machine they were measured on into the folder of a run."""
     import keras
 
     found = {"processor": processor(), "backend": keras.backend.backend(), "rows": [s._asdict() for s in speeds]}
-    with replacing(folder / FILE) as beside:
+    with replace_file(folder / FILE) as beside:
         beside.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What `write` has kept, with the rows as `Speed`s; None where nothing was measured."""
+    """Reads the file of `write`, with its rows as `Speed`s; returns None if nothing was measured."""
     path = folder / FILE
     if not path.is_file():
         return None
@@ -114,5 +114,5 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def forget(folder: Path) -> None:
-    """Removes what `write` has kept: the export that was measured is another one now."""
+    """Removes the file of `write`, because the export it was measured on has changed."""
     (folder / FILE).unlink(missing_ok=True)

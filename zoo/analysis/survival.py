@@ -1,4 +1,4 @@
-"""The survival profile of a network: with what probability each of its branches is there in a training step."""
+"""Lists the survival probabilities of a network: how likely each branch runs in a training step."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Survival(NamedTuple):
 
 
 def survival_profile(model: keras.Model) -> list[Survival]:
-    """The survival probability of each block that has one, from the first to the last.
+    """Lists the survival probability of each block that has one, from the first to the last.
 
     With the linear rule it is 1 - l / L (1 - p_L) for the block l of L. The sum of the probabilities is the number of
     blocks that a training step runs on average.
@@ -41,7 +41,7 @@ def survival_profile(model: keras.Model) -> list[Survival]:
         Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
     """
     found = [
-        Survival(model.name, place, name, probability) for place, (name, probability) in enumerate(_blocks(model), 1)
+        Survival(model.name, index, name, probability) for index, (name, probability) in enumerate(_blocks(model), 1)
     ]
     if not found:
         raise ValueError(f"Expected a network of blocks with a survival probability. Received: {model.name}")
@@ -50,7 +50,7 @@ def survival_profile(model: keras.Model) -> list[Survival]:
 
 def _blocks(model: keras.Model) -> Iterator[tuple[str, float]]:
     for layer in model.layers:
-        for place in range(1, getattr(layer, "num_layers", 0) + 1):
-            yield f"{layer.name}/layer{place}", getattr(layer, f"layer{place}").survival_prob
+        for index in range(1, getattr(layer, "num_layers", 0) + 1):
+            yield f"{layer.name}/layer{index}", getattr(layer, f"layer{index}").survival_prob
         if hasattr(layer, "survival_prob") and not hasattr(layer, "num_layers"):
             yield layer.name, layer.survival_prob

@@ -1,4 +1,4 @@
-"""Why a gradient vanishes, in one number per layer: the product of the derivatives that it comes through.
+"""Shows why a gradient vanishes: it is a product of one derivative for each layer.
 
     y = h(x)                 dy/dx = h'                plain
     y = x + h(x)             dy/dx = 1 + h'            residual
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Product(NamedTuple):
-    """What is left of a gradient of 1 after so many layers of a connection."""
+    """A gradient of 1 after so many layers of a connection."""
 
     connection: str
     layers: int
@@ -23,10 +23,10 @@ class Product(NamedTuple):
 
 
 def vanishing_product(derivative: float = 0.8, layers: int = 20, transform_bias: float = -2.0) -> list[Product]:
-    """The product of equal derivatives over the layers, without a skip, with one, and with a gated one.
+    """Multiplies equal derivatives over the layers, without a skip, with a skip, and with a gated skip.
 
     Args:
-        derivative: h', of each layer's own function.
+        derivative: h', the derivative of each layer's function.
         layers: How many layers.
         transform_bias: b of the highway layers' gate T = sigmoid(b).
 
@@ -57,7 +57,7 @@ def vanishing_product(derivative: float = 0.8, layers: int = 20, transform_bias:
         "highway: T h' + (1 - T)": transform * derivative + 1 - transform,
     }
     return [
-        Product(f"{name} = {factor:.3g}", place, gradient)
+        Product(f"{name} = {factor:.3g}", layer, gradient)
         for name, factor in factors.items()
-        for place, gradient in enumerate(accumulate(repeat(factor, layers), mul, initial=1.0))
+        for layer, gradient in enumerate(accumulate(repeat(factor, layers), mul, initial=1.0))
     ]

@@ -37,11 +37,11 @@ def check_figure(figure: Path, *others: Path, overwrite: bool) -> None:
 
 def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:
     """Writes a figure, and beside it what it shows as a table of named tuples; returns the paths of both."""
+    from .._files import write_csv
     from ..analysis import charts
-    from ..analysis.tables import write_table
 
     table = path.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(table, rows, kind)
+    write_csv(table, rows, kind)
     charts.save(drawn, path)
     return {"figure": path, "table": table}

@@ -164,7 +164,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 
     from export import Preprocessing
 
-    from ..data.layout import in_turns
+    from ..data.layout import interleave_classes
 
     first = layout == "nchw"
 
@@ -175,7 +175,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
         "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
         "activation": "softmax",
         "labels": run.source["class_names"],
-        "samples": laid_out(source.test_images[in_turns(np.asarray(source.test_labels), PARITY_SAMPLES)]),
+        "samples": laid_out(source.test_images[interleave_classes(np.asarray(source.test_labels), PARITY_SAMPLES)]),
     }
     if precision == "int8":
         places = np.linspace(0, len(source.train_images) - 1, CALIBRATION_IMAGES).astype(int)
@@ -204,7 +204,7 @@ def _measure_speed(
     images = np.asarray(source.test_images[: max(speed.BATCHES)])
     measured = speed.measure(network, preprocessing, exported, images)
     speed.write(run.path, measured)
-    rows = [row.told() for row in measured]
+    rows = [row.as_row() for row in measured]
     console.show_table("Speed", tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 

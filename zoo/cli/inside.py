@@ -168,7 +168,7 @@ def reuse(
 
 
 def _load(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
-    from ..training.recipe import setting
+    from ..training.recipe import parse_setting
     from ..weights.loading import load
 
-    return load(name, weights, **dict(map(setting, settings or ())))
+    return load(name, weights, **dict(map(parse_setting, settings or ())))

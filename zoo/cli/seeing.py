@@ -49,9 +49,9 @@ def compare(
     The same command resumes a comparison that was interrupted.
     """
     from ..training import comparison
-    from ..training.recipe import setting
+    from ..training.recipe import parse_setting
 
-    overrides: dict[str, Any] = dict(map(setting, settings or ()))
+    overrides: dict[str, Any] = dict(map(parse_setting, settings or ()))
     overrides |= {} if epochs is None else {"epochs": epochs}
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
@@ -83,7 +83,7 @@ def gradients(
 ) -> None:
     """Draw the norm of the gradient at each layer of networks."""
     from ..data.sources import check_source
-    from ..training.recipe import setting
+    from ..training.recipe import parse_setting
     from ..weights.loading import check_loadable
 
     check_figure(out, overwrite=overwrite)
@@ -95,7 +95,7 @@ def gradients(
     from ..analysis.gradients import Norm, compare
     from ..data import load_source
 
-    norms = compare(networks, load_source(data), batch_size, seed, dict(map(setting, settings or ())))
+    norms = compare(networks, load_source(data), batch_size, seed, dict(map(parse_setting, settings or ())))
     written = write_figure(out, charts.gradient_flow(norms), norms, Norm)
     rows = []
     for name in dict.fromkeys(norm.network for norm in norms):

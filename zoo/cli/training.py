@@ -73,9 +73,9 @@ def train(
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
-    from ..training.recipe import setting
+    from ..training.recipe import parse_setting
 
-    overrides = dict(map(setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
+    overrides = dict(map(parse_setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
     options |= _given(out=out, overwrite=overwrite or None)
     reading = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
@@ -120,19 +120,19 @@ def _train(
     options: dict[str, Any],
 ) -> None:
     from ..data.sources import check_source
-    from ..devices.hosts import comes_first
+    from ..devices.hosts import is_first_process
+    from ..training.folder import choose_folder
     from ..training.recipes import get_recipe
-    from ..training.replacement import place_for
 
     chosen = get_recipe(recipe).changed(overrides)
-    if comes_first():
+    if is_first_process():
         # Other processes do not write there, and may start later.
-        place_for(options.get("out", Path("runs", chosen.name)), options.get("overwrite", False))
+        choose_folder(options.get("out", Path("runs", chosen.name)), options.get("overwrite", False))
     check_source(data or chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
     from ..data import load_source
     from ..devices.selection import select
-    from ..training.loop import train as run_training
+    from ..training.train import train as run_training
     from .progress import progress_bar
 
     with console.quietly():
@@ -151,23 +151,22 @@ def _train(
 
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     from ..data.sources import check_source
-    from ..devices.environment import set_again
-    from ..training.replacement import move_into_place
-    from ..training.runs import open_run
+    from ..devices.environment import restore_environment
+    from ..training.runs import commit_run, open_run
 
     opened = open_run(folder)
     if opened.status == "complete":
-        _show_run("Already complete", move_into_place(opened))
+        _show_run("Already complete", commit_run(opened))
         return
     check_source(opened.source)
-    set_again(opened.record["environment"])
+    restore_environment(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
-    from ..devices.selection import as_recorded
-    from ..training.loop import resume
+    from ..devices.selection import select_recorded
+    from ..training.train import resume
     from .progress import progress_bar
 
     with console.quietly():
-        selected = as_recorded(opened.record.get("devices"), device, devices)
+        selected = select_recorded(opened.record.get("devices"), device, devices)
     examples, recipe = opened.source["examples"]["train"], opened.recipe
     shown = progress_bar(recipe.epochs, examples, recipe.batch_size, selected)
     with console.interruptible(), shown as callbacks:

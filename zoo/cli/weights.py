@@ -35,10 +35,10 @@ def publish(
     The card says what the weights reach under Keras and onnxruntime. A run without an export is exported first.
     """
     from ..training.runs import open_complete_run
-    from ..weights.cards import new_pair
+    from ..weights.cards import choose_paths
 
     opened = open_complete_run(run)
-    new_pair(out, opened.recipe.network, name, overwrite)
+    choose_paths(out, opened.recipe.network, name, overwrite)
     check_subject(run, data=data)
     if not (opened.path / "export").exists():
         export(run)

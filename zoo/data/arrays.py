@@ -1,4 +1,4 @@
-"""Data sources from arrays: NumPy's .npz files in Keras's layout, and what Keras itself downloads."""
+"""Makes data sources of arrays: NumPy's .npz files in Keras's layout, and the data sets of Keras itself."""
 
 import zipfile
 import zlib
@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from .layout import stratified
+from .layout import choose_stratified
+from .options import Options
 from .source import Preprocessing, Source
 
 _PARTS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
-def from_npz(path: Path, *, test_fraction: float, split_seed: int) -> Source:
-    """A source from x_train, y_train, x_test and y_test, with x_val and y_val or without; class_names may be there too.
+def from_npz(path: Path, options: Options) -> Source:
+    """Reads a source from x_train, y_train, x_test and y_test, and from x_val, y_val and class_names if they exist.
 
     Raises:
-        ValueError: If the file is damaged, or an array is missing or is not what it should be.
+        ValueError: If the file is damaged, or an array is missing or wrong.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -28,18 +29,18 @@ def from_npz(path: Path, *, test_fraction: float, split_seed: int) -> Source:
             raise
         reason = "pickled objects, which may run any code" if "allow_pickle" in str(error) else error
         raise ValueError(f"Expected an .npz file of plain arrays. Received: {str(path)!r}: {reason}") from None
-    return from_arrays(str(path), arrays, test_fraction=test_fraction, split_seed=split_seed)
+    return from_arrays(str(path), arrays, options)
 
 
 def from_arrays(
     name: str,
     arrays: Mapping[str, np.ndarray],
+    options: Options | None = None,
     *,
     class_names: Sequence[str] | None = None,
-    test_fraction: float = 0.2,
-    split_seed: int = 0,
 ) -> Source:
-    """A source from arrays named as Keras names them; without x_test a part of each class is split off."""
+    """Makes a source of arrays with Keras's names; without x_test it splits off a part of each class."""
+    options = options or Options()
     if not {"x_train", "y_train"} <= set(arrays):
         raise ValueError(
             f"Expected x_train, y_train, x_test and y_test in {name!r}. Received: {', '.join(arrays) or 'nothing'}"
@@ -55,7 +56,7 @@ def from_arrays(
         class_names = [str(label) for label in range(int(found["train_labels"].max()) + 1)]
     _check_labels(name, found, class_names)
     if "test_images" not in found:
-        test = stratified(found["train_labels"], test_fraction, split_seed, class_names)
+        test = choose_stratified(found["train_labels"], options.test_fraction, options.split_seed, class_names)
         for kind in ("images", "labels"):
             whole = found[f"train_{kind}"]
             found[f"train_{kind}"], found[f"test_{kind}"] = whole[~test], whole[test]

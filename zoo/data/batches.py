@@ -1,5 +1,5 @@
-"""The input pipeline. Each batch is a pure function of (seed, epoch, batch), so any position of a training run can be
-reached again from two integers.
+"""The input pipeline. Each batch is a pure function of (seed, epoch, batch), so two integers describe any position of a
+training run.
 """
 
 import functools
@@ -7,9 +7,9 @@ import functools
 import keras
 import numpy as np
 
-from .augment import crop, cut_out, flip, mix
 from .augmentation import Augmentation
-from .rand_augment import rand_augment
+from .augmentation.rand_augment import rand_augment
+from .augmentation.transforms import crop, cut_out, flip, mix
 from .source import Preprocessing, chunks
 
 NOTHING = Augmentation()
@@ -18,29 +18,28 @@ NOTHING = Augmentation()
 class Batches(keras.utils.PyDataset):
     """Preprocessed images and one-hot labels, batch by batch.
 
-    `fit` is to be called with `shuffle=False`, since Keras would shuffle whole batches with Python's global generator:
-    with a seed the data set shuffles its examples itself, anew in each epoch. The epoch is set from outside, before it
-    begins: Keras starts to fetch batches before it calls this class's `on_epoch_begin`, and calls `on_epoch_end` once
-    more than there are epochs.
+    Call `fit` with `shuffle=False`, because Keras would shuffle whole batches with Python's global generator. With a
+    seed the data set shuffles its examples itself, differently in each epoch. Set the epoch before it begins: Keras
+    fetches batches before it calls `on_epoch_begin` of this class, and calls `on_epoch_end` once too often.
 
-    Keras asks for the number of batches once for a whole `fit`. So what is left of an epoch, from a `position` in the
-    middle of it, takes a `fit` of its own, and the epochs after it another one.
+    Keras asks for the number of batches once for a whole `fit`. So the rest of an epoch, from a `position` in its
+    middle, needs a `fit` of its own, and the epochs after it another one.
 
     Args:
         images: Raw pixels, uint8, (examples, height, width, channels).
         labels: Integers, (examples,).
         classes: Number of classes.
-        preprocessing: How the network is to see the pixels.
+        preprocessing: Turns pixels into the input of the network.
         batch_size: Examples in each batch but the last, which may have fewer.
-        seed: For the order and the augmentation. None: in order, and as they are.
-        augmentation: What happens to the images at random.
-        start: The batch of epoch 0 at which the data set begins; see `position`.
-        shard: (rank, count): with several processes, each has its slice of every batch, and the slices of all ranks put
-            together are the batch of a single process.
+        seed: For the order and the augmentation. None: in order and without augmentation.
+        augmentation: The random changes to the images.
+        start: The batch of epoch 0 to begin at; see `position`.
+        shard: (rank, count): each of several processes gets its slice of every batch. The slices of all ranks together
+            are the batch of a single process.
 
     Attributes:
-        epoch: The epoch whose batches come. To set it to another one is to begin at that one's first batch.
-        position: (epoch, batch): the epoch, and the batch of it that comes first.
+        epoch: The current epoch. Setting another one starts at its first batch.
+        position: (epoch, batch): the epoch and its first batch to come.
 
     Example:
 
@@ -68,7 +67,7 @@ class Batches(keras.utils.PyDataset):
         start: int = 0,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
-        # With one worker Keras wraps the data set in a tf.data pipeline that tunes itself, and epochs end late.
+        # With one worker Keras wraps the data set in a self-tuning tf.data pipeline, and epochs end late.
         super().__init__(workers=2, use_multiprocessing=False)
         rank, count = shard
         if not 0 <= rank < count:
@@ -82,9 +81,9 @@ class Batches(keras.utils.PyDataset):
         self.one_hot = np.eye(classes, dtype="float32")
         self.batch_size, self.seed = batch_size, seed
         self.augmentation, self.shard = augmentation, shard
-        self.brightest = _brightest(images, preprocessing) if augmentation.rand_ops else 255
+        self.brightest = _find_brightest(images, preprocessing) if augmentation.rand_ops else 255
         self.position = (0, start)
-        self._order = functools.lru_cache(maxsize=2)(self._shuffled)
+        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -111,7 +110,7 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def batches_per_epoch(self) -> int:
-        """The batches of a whole epoch, whatever the position."""
+        """How many batches a whole epoch has."""
         return -(-len(self.images) // self.batch_size)
 
     def __len__(self) -> int:
@@ -122,44 +121,44 @@ class Batches(keras.utils.PyDataset):
         return self.batch(epoch, start + index)
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batch at a place of the run, or this process's slice of it; a function of the seed and two integers."""
+        """Makes a batch, or this process's slice of it, from the seed and two integers."""
         chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         count, (rank, ranks) = len(chosen), self.shard
         mixes = self.seed is not None and self.augmentation.mixes
-        # An image is mixed with the next one, the last one with the first: what is shuffled needs no further chance.
-        places = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
-        images, labels = self.images[chosen[places]], self.one_hot[self.labels[chosen[places]]]
+        # Each image is mixed with the next one, and the last one with the first; the order is random already.
+        indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
+        images, labels = self.images[chosen[indices]], self.one_hot[self.labels[chosen[indices]]]
         if self.seed is None:
             images = self.preprocessing(images)
         else:
             rng = np.random.default_rng((self.seed, epoch, 1, index))
-            images, labels = self._augmented(images, labels, rng, count, places)
-        return as_configured(images), labels
+            images, labels = self._augment(images, labels, rng, count, indices)
+        return to_data_format(images), labels
 
-    def _augmented(
-        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, places: np.ndarray
+    def _augment(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         options = self.augmentation
         if options.pad:
-            images = crop(images, options.pad, options.pad_mode, rng, count, places)
+            images = crop(images, options.pad, options.pad_mode, rng, count, indices)
         if options.flip:
-            images = flip(images, rng, count, places)
+            images = flip(images, rng, count, indices)
         if options.rand_ops:
             strength = options.rand_magnitude
-            images = rand_augment(images, options.rand_ops, strength, rng, count, places, self.brightest)
+            images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
         images = self.preprocessing(images)
         if options.cutout:
-            images = cut_out(images, options.cutout, rng, count, places)
-        return mix(images, labels, options, rng, count, places) if options.mixes else (images, labels)
+            images = cut_out(images, options.cutout, rng, count, indices)
+        return mix(images, labels, options, rng, count, indices) if options.mixes else (images, labels)
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
+    def _shuffle(self, epoch: int) -> np.ndarray:
         if self.seed is None:
             return np.arange(len(self.images))
         return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
 
 
-def _brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
-    """The end of the pixels' range: the value that `preprocessing.scale` makes 1, or 255 if pixels exceed that."""
+def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
+    """Finds the largest possible pixel: the value that `preprocessing.scale` makes 1, or 255 if pixels exceed it."""
     brightest = 1 / preprocessing.scale
     if abs(brightest - 255) < 0.5:
         return 255
@@ -174,6 +173,6 @@ def _brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     )
 
 
-def as_configured(images: np.ndarray) -> np.ndarray:
-    """(examples, height, width, channels) in the order of `keras.config.image_data_format()`."""
+def to_data_format(images: np.ndarray) -> np.ndarray:
+    """Transposes (examples, height, width, channels) to `keras.config.image_data_format()`."""
     return images.transpose(0, 3, 1, 2) if keras.config.image_data_format() == "channels_first" else images

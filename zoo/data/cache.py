@@ -1,11 +1,11 @@
-"""Decoded images on disk, to be mapped into memory: a folder for each data set and way to read it.
+"""Keeps decoded images on disk, to be mapped into memory: a folder for each data set and set of options.
 
     CACHE/sources/NAME-KEY/
       images.npy      uint8, (images, height, width, channels)
-      PART.npy        for each part: places in images.npy, and labels
-      source.json     the rest
+      PART.npy        for each part: indices into images.npy, and labels
+      source.json     everything else
 
-The folder is built beside its place and moved there in one step, so that two processes cannot disturb each other.
+The folder is built under another name and renamed, so that two processes cannot disturb each other.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-# Part of every key: to be raised when what is written, or how images are decoded, changes.
+# Part of every key. Raise it when the files, or the decoding of images, change.
 FORMAT = 1
 _HEADER = 128
 _CHUNK = 2**24
 
 
 def cache_folder() -> Path:
-    """KERAS_SKIP_CACHE, or the platform's folder for caches."""
+    """The folder in KERAS_SKIP_CACHE, or the platform's folder for caches."""
     chosen = os.environ.get("KERAS_SKIP_CACHE")
     if chosen:
         return Path(chosen)
@@ -44,15 +44,15 @@ def cache_folder() -> Path:
 
 
 def key(**facts: Any) -> str:
-    """A name for what these facts, plain data, determine."""
+    """Hashes facts, which are plain data, to a name."""
     return hashlib.sha256(json.dumps({"format": FORMAT, **facts}).encode()).hexdigest()[:16]
 
 
-class Pile:
-    """Images of one size, appended one by one to a file in NumPy's format; grey until the first one in colour.
+class ImageStack:
+    """Stacks images of one size in a file in NumPy's format; they are grey until the first one in colour.
 
     Args:
-        folder: Where the file is, as images.npy; None for memory.
+        folder: The folder of images.npy; None keeps them in memory.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -65,12 +65,12 @@ class Pile:
         if self.shape is None:
             self.shape = image.shape
         if image.shape[-1] > self.shape[-1]:
-            self._colour()
+            self._convert_to_rgb()
         self._file.write(np.broadcast_to(image, self.shape).tobytes())
         self.count += 1
 
     def finish(self) -> np.ndarray:
-        """All the images; in memory, or mapped from the file."""
+        """Ends the file and returns all images, in memory or mapped from it."""
         header = io.BytesIO()
         shape = (self.count, *(self.shape or ()))
         np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -93,8 +93,8 @@ class Pile:
         file.write(bytes(_HEADER))
         return file
 
-    def _colour(self) -> None:
-        """Writes the grey images again, with three equal channels."""
+    def _convert_to_rgb(self) -> None:
+        """Rewrites the grey images with three equal channels."""
         grey, self._file = self._file, self._new("colour.npy")
         grey.seek(_HEADER)
         while chunk := grey.read(_CHUNK):
@@ -106,10 +106,10 @@ class Pile:
 
 
 @contextmanager
-def building(target: Path | None) -> Iterator[Path | None]:
-    """A folder to write to, which takes the target's place if the block ends well; None where that cannot be written.
+def build_folder(target: Path | None) -> Iterator[Path | None]:
+    """Gives a folder to write to, which becomes the target if the block succeeds; None if it cannot be written.
 
-    If nothing was written with `write`, since the files hold no images to decode, no target is written either.
+    The target is only made if `write` was called, which it is not for files without images to decode.
 
     Raises:
         OSError: If the disk is full.
@@ -124,7 +124,7 @@ def building(target: Path | None) -> Iterator[Path | None]:
             beside = None
             warnings.warn(
                 f"The cache folder cannot be written, so the images are kept in memory and decoded again next time: "
-                f"{error}. KERAS_SKIP_CACHE names another folder",
+                f"{error}. Set KERAS_SKIP_CACHE to use another folder",
                 stacklevel=2,
             )
     try:
@@ -136,7 +136,7 @@ def building(target: Path | None) -> Iterator[Path | None]:
             raise
         raise OSError(
             error.errno,
-            f"{error.strerror} in the cache folder; KERAS_SKIP_CACHE names another one, and cache=False needs none",
+            f"{error.strerror} in the cache folder. Set KERAS_SKIP_CACHE to use another one, or cache=False",
             str(target),
         ) from error
     finally:
@@ -150,17 +150,17 @@ def _move(beside: Path, target: Path) -> None:
     except OSError:
         if not target.is_dir():
             raise
-        # Another process was faster with the same.
+        # Another process was faster with the same data.
 
 
 def write(folder: Path, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> None:
-    for part, (places, labels) in parts.items():
-        np.save(folder / f"{part}.npy", np.stack([places, labels]).astype("int64"))
+    for part, (indices, labels) in parts.items():
+        np.save(folder / f"{part}.npy", np.stack([indices, labels]).astype("int64"))
     (folder / "source.json").write_text(json.dumps({**about, "parts": list(parts)}, indent=2) + "\n")
 
 
 def read(folder: Path) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]] | None:
-    """What `write` wrote, with the images; None if it is not there. What is damaged is removed."""
+    """Reads the files of `write`, and the images; returns None if they are missing, and removes damaged ones."""
     try:
         about = json.loads((folder / "source.json").read_text())
         images = np.load(folder / "images.npy", mmap_mode="r")

@@ -1,8 +1,7 @@
-"""An image file as 8-bit pixels, or the reason why not.
+"""Decodes image files to 8-bit pixels.
 
-What a user would expect comes out: the rotation that EXIF asks for is applied; palettes and CMYK become RGB; 16 bits
-are scaled to 8; transparent pixels show white; of an animation comes the first frame. What a file is, its contents
-say, whatever its name ends with.
+The rotation in EXIF is applied; palettes and CMYK become RGB; 16 bits are scaled to 8; transparent pixels show white;
+an animation gives its first frame. The contents of a file decide its format, not its suffix.
 """
 
 import io
@@ -13,22 +12,22 @@ from PIL import Image, ImageOps
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
-# Pillow knows more, some of which run other programs.
+# Pillow knows more formats, but some of them run other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_PIXELS = 2**26
 _GREY = ("1", "L")
 
 
 class BadImage(ValueError):
-    """A file that is no image; the message is the cause alone."""
+    """A file cannot be decoded; the message is only the cause."""
 
 
 def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The pixels of an image, uint8, (height, width, 1 or 3).
+    """Decodes an image to uint8 pixels, (height, width, 1 or 3).
 
     Args:
         data: The contents of the file.
-        size: Height and width to resize to, by bicubic interpolation with antialiasing; the proportions change with it.
+        size: Height and width to resize to, by bicubic interpolation with antialiasing; proportions may change.
 
     Raises:
         BadImage: If it cannot be read.
@@ -40,7 +39,7 @@ def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
             if image.width * image.height > _MOST_PIXELS:
                 raise BadImage(f"{image.width}x{image.height} pixels, more than {_MOST_PIXELS:,}")
             image.load()
-            return _pixels(_eight_bits(ImageOps.exif_transpose(image)), size)
+            return _to_pixels(_to_eight_bits(ImageOps.exif_transpose(image)), size)
     except (BadImage, MemoryError):
         raise
     except Image.UnidentifiedImageError:
@@ -50,16 +49,16 @@ def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
 
 
 def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Images as `decode` gives them, in another size; in theirs, they come back as they are."""
+    """Resizes images from `decode`; images that have the size already are returned as they are."""
     if images.shape[1:3] == size:
         return images
     return np.stack(
-        [_pixels(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), size) for image in images]
+        [_to_pixels(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image), size) for image in images]
     )
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image in mode L or RGB."""
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Converts the image to mode L or RGB."""
     if image.mode.startswith("I;16"):
         wide = np.asarray(image).astype("uint32")
         return Image.fromarray(((wide * 255 + 32767) // 65535).astype("uint8"))
@@ -73,7 +72,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in _GREY else "RGB")
 
 
-def _pixels(image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
+def _to_pixels(image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
     if size is not None and (image.height, image.width) != size:
         image = image.resize(size[::-1], Image.Resampling.BICUBIC)
     pixels = np.asarray(image)

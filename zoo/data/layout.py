@@ -1,9 +1,9 @@
-"""Which class and which part of the data a file belongs to, from the folders that it lies in.
+"""Finds the class and the part of the data that a file belongs to, from its folders.
 
     train/CLASS/...  and  test/CLASS/...     with val/, valid/ or validation/ beside them, or in place of test/
-    CLASS/...                                split by chance, each class alike
+    CLASS/...                                split at random, each class alike
 
-all of it in one more folder or not.
+Everything may lie in one more folder.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,19 +17,19 @@ _PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "valid
 
 @dataclass(frozen=True)
 class Layout:
-    """The class names, and for each part the places of its images in the order of their names, with their labels."""
+    """The class names, and for each part the indices of its images in the order of their names, with their labels."""
 
     class_names: tuple[str, ...]
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def layout(
+def find_layout(
     where: str, names: Sequence[str], folders: Iterable[str], *, test_fraction: float, split_seed: int
 ) -> Layout:
-    """The layout of image files.
+    """Finds the layout of image files.
 
     Raises:
-        ValueError: If the images do not lie in class folders, a class has none, or training and test differ in classes.
+        ValueError: If images lie outside class folders, a class is empty, or training and test have other classes.
     """
     if not names:
         raise ValueError(f"Expected images in class folders. Received: {where!r}, without any image")
@@ -53,11 +53,11 @@ def layout(
     class_of = [path[level] for path in paths]
     for deep in range(depth + 1, depth + level + 2):
         _refuse_empty(where, names, folders, deep)
-    class_names = _sorted(set(class_of))
-    number = {name: place for place, name in enumerate(class_names)}
+    class_names = _sort_classes(set(class_of))
+    number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number[name] for name in class_of])
-    order = np.array(sorted(range(len(names)), key=lambda place: names[place]))
-    parts = {part: order[[part_of[place] == part for place in order]] for part in dict.fromkeys(part_of)}
+    order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
+    parts = {part: order[[part_of[index] == part for index in order]] for part in dict.fromkeys(part_of)}
     if "train" not in parts and split:
         raise ValueError(f"Expected a folder train in {where!r}. Received: {', '.join(sorted(parts))} alone")
     if "test" not in parts and "validation" in parts:
@@ -67,13 +67,13 @@ def layout(
             _refuse_other_classes(where, class_names, part, labels[parts["train"]], labels[parts[part]])
     if "test" not in parts:
         (whole,) = parts.values()
-        chosen = stratified(labels[whole], test_fraction, split_seed, class_names)
+        chosen = choose_stratified(labels[whole], test_fraction, split_seed, class_names)
         parts = {"train": whole[~chosen], "test": whole[chosen]}
-    return Layout(class_names, {part: (places, labels[places]) for part, places in parts.items()})
+    return Layout(class_names, {part: (indices, labels[indices]) for part, indices in parts.items()})
 
 
-def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
-    """A boolean array that chooses the same fraction of each class, at least one example, and never all of them.
+def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
+    """Chooses the same fraction of each class, at least one example and never all, as a boolean array.
 
     Raises:
         ValueError: If the fraction is not between 0 and 1, or a class has fewer than two examples.
@@ -83,17 +83,17 @@ def stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequ
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        places = rng.permutation(np.flatnonzero(labels == label))
-        if len(places) < 2:
+        indices = rng.permutation(np.flatnonzero(labels == label))
+        if len(indices) < 2:
             raise ValueError(
                 f"Expected at least two examples of each class to split. Received: one of {class_names[label]!r}"
             )
-        chosen[places[: min(max(round(fraction * len(places)), 1), len(places) - 1)]] = True
+        chosen[indices[: min(max(round(fraction * len(indices)), 1), len(indices) - 1)]] = True
     return chosen
 
 
-def in_turns(labels: np.ndarray, count: int) -> np.ndarray:
-    """The places of `count` examples, in turns from each class: the first of each, then the second."""
+def interleave_classes(labels: np.ndarray, count: int) -> np.ndarray:
+    """Returns the indices of `count` examples: the first of each class, then the second of each."""
     by_class = np.argsort(labels, kind="stable")
     _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
     turn = np.arange(len(labels)) - np.repeat(starts, sizes)
@@ -101,7 +101,7 @@ def in_turns(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _common_depth(names: Sequence[str]) -> int:
-    """How many folders hold all the rest; a class folder, or train, is not one of them."""
+    """Counts the outer folders that hold everything else, before the class folders or train."""
     paths = [PurePosixPath(name).parts for name in names]
     depth = 0
     while (
@@ -137,7 +137,7 @@ def _refuse_other_classes(
         )
 
 
-def _sorted(names: Iterable[str]) -> tuple[str, ...]:
-    """By number where all are numbers, so that the class "10" comes after "9"."""
+def _sort_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Sorts by number if all are numbers, so that the class "10" comes after "9"."""
     listed = sorted(names)
     return tuple(sorted(listed, key=int) if all(name.isdecimal() for name in listed) else listed)

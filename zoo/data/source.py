@@ -1,21 +1,21 @@
-"""What a data source is: raw 8-bit pixels with labels, and how a network is to see them."""
+"""Data sources: raw 8-bit pixels with labels, and their preprocessing."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .layout import stratified
+from .layout import choose_stratified
 
-_CHUNK = 2**24  # pixels that are looked at in one go
+_CHUNK = 2**24  # pixels that are processed at once
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How raw pixels become a network's input: (scale * pixels - mean) / std, with one mean and std for each channel.
+    """Turns raw pixels into the input of a network: (scale * pixels - mean) / std, for each channel.
 
     Example:
 
@@ -31,7 +31,7 @@ class Preprocessing:
 
     def __call__(self, pixels: "np.ndarray | Rows") -> np.ndarray:
         pixels = np.asarray(pixels)
-        # Whole rows in place: over a last axis of three channels, NumPy takes ten times as long.
+        # Whole rows, in place: over a last axis of three channels NumPy takes ten times as long.
         width, channels = pixels.shape[-2:]
         seen = pixels.reshape(-1, width * channels).astype("float32")
         seen *= np.float32(self.scale)
@@ -41,9 +41,9 @@ class Preprocessing:
 
     @classmethod
     def fitted(cls, pixels: "np.ndarray | Rows", scale: float) -> "Preprocessing":
-        """The preprocessing that gives these 8-bit pixels mean 0 and standard deviation 1 in each channel.
+        """Fits the preprocessing that gives these 8-bit pixels mean 0 and standard deviation 1 in each channel.
 
-        A channel whose pixels are all the same is only centred.
+        A channel of equal pixels is only centred.
         """
         channels = pixels.shape[-1]
         counts = np.zeros((channels, 256))
@@ -56,53 +56,53 @@ class Preprocessing:
         std = np.sqrt(np.sum(shares * (values - mean[:, None]) ** 2, axis=1))
         return cls(scale, tuple(map(float, mean)), tuple(map(float, np.where(std > 0, std, 1))))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, float | list[float]]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, figures: dict[str, Any]) -> "Preprocessing":
+    def from_dict(cls, figures: Mapping[str, Any]) -> "Preprocessing":
         return cls(figures["scale"], tuple(figures["mean"]), tuple(figures["std"]))
 
 
 class Rows:
-    """Some rows of an array on disk, as an array that is read where it is asked for.
+    """Some rows of an array on disk, which are only read when they are indexed.
 
-    Indexing the first axis gives an array in memory; so does NumPy when it is given one.
+    Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
     """
 
-    def __init__(self, whole: np.ndarray, places: np.ndarray) -> None:
-        self.whole, self.places = whole, places
+    def __init__(self, whole: np.ndarray, indices: np.ndarray) -> None:
+        self.whole, self.indices = whole, indices
         self.dtype, self.ndim = whole.dtype, whole.ndim
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.places), *self.whole.shape[1:])
+        return (len(self.indices), *self.whole.shape[1:])
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         first, *rest = index if isinstance(index, tuple) else (index,)
         if first is ...:
             first, rest = slice(None), [..., *rest]
-        return self.whole[(self.places[first], *rest)]
+        return self.whole[(self.indices[first], *rest)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
-def rows(images: "np.ndarray | Rows", places: np.ndarray) -> np.ndarray:
-    """Some of the images: a view where they lie together, what `Rows` says where they are on disk, else a copy."""
+def select_rows(images: "np.ndarray | Rows", indices: np.ndarray) -> np.ndarray:
+    """Selects images: as a view if they are adjacent, as `Rows` if they are on disk, else as a copy."""
     if isinstance(images, Rows):
-        return rows(images.whole, images.places[places])
-    if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
-        return images[places[0] : places[0] + len(places)]
-    # For all that a data set needs, Rows is an array.
-    return Rows(images, places) if isinstance(images, np.memmap) else images[places]  # type: ignore[return-value]
+        return select_rows(images.whole, images.indices[indices])
+    if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return images[indices[0] : indices[0] + len(indices)]
+    # Rows is an array in all that a data set needs.
+    return Rows(images, indices) if isinstance(images, np.memmap) else images[indices]  # type: ignore[return-value]
 
 
-def chunks(images: "np.ndarray | Rows") -> "Any":
-    """The images, some at a time."""
+def chunks(images: "np.ndarray | Rows") -> Iterator[np.ndarray]:
+    """Yields the images a few at a time."""
     step = max(1, _CHUNK // int(np.prod(images.shape[1:])))
     return (images[start : start + step] for start in range(0, len(images), step))
 
@@ -113,13 +113,13 @@ class Source:
 
     Attributes:
         name: Its name in `load_source`.
-        train_images, test_images: Raw pixels, uint8, (examples, height, width, channels). Those on disk that do not
-            lie together are no `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
-        train_labels, test_labels: Integers, (examples,), the places in `class_names`.
+        train_images, test_images: Raw pixels, uint8, (examples, height, width, channels). Images on disk that are not
+            adjacent are no `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
+        train_labels, test_labels: Integers, (examples,), the indices into `class_names`.
         class_names: One for each class.
-        preprocessing: How a network is to see the pixels.
-        validation_images, validation_labels: To choose by, where there are any; see `with_validation`.
-        origin: How `load_source` finds the same again, as plain data.
+        preprocessing: Turns the pixels into the input of a network.
+        validation_images, validation_labels: Held out for choices, if there are any; see `with_validation`.
+        origin: Lets `load_source` find the same data again, as plain data.
     """
 
     name: str
@@ -171,14 +171,14 @@ class Source:
         return len(self.class_names)
 
     def with_validation(self, fraction: float, seed: int = 0) -> "Source":
-        """The same data, with a part of the training examples, the same of each class, set aside to choose by.
+        """Holds out the same fraction of each class of the training examples for validation.
 
-        The test examples stay out of it, and the preprocessing as it is. A source that has validation examples comes
-        back as it is.
+        The test examples and the preprocessing stay the same. A source that has validation examples is returned as it
+        is.
 
         Args:
-            fraction: Of the training examples, between 0 and 1.
-            seed: Of the choice.
+            fraction: The fraction of the training examples, between 0 and 1.
+            seed: Chooses the examples.
 
         Example:
 
@@ -189,20 +189,20 @@ class Source:
         """
         if self.validation_images is not None:
             return self
-        chosen = stratified(self.train_labels, fraction, seed, self.class_names)
+        chosen = choose_stratified(self.train_labels, fraction, seed, self.class_names)
         kept, aside = np.flatnonzero(~chosen), np.flatnonzero(chosen)
         return replace(
             self,
-            train_images=rows(self.train_images, kept),
+            train_images=select_rows(self.train_images, kept),
             train_labels=self.train_labels[kept],
-            validation_images=rows(self.train_images, aside),
+            validation_images=select_rows(self.train_images, aside),
             validation_labels=self.train_labels[aside],
             origin={**self.origin, "validation": {"fraction": fraction, "seed": seed}},
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        """What the data is, in 32 hexadecimal digits: of the files that were read, or of the arrays."""
+        """A hash of the files that were read, or of the arrays, in 32 hexadecimal digits."""
         if "content" in self.origin:
             return self.origin["content"]
         digest = hashlib.sha256(repr(self.class_names).encode())
@@ -215,7 +215,7 @@ class Source:
         return digest.hexdigest()[:32]
 
     def as_dict(self) -> dict[str, Any]:
-        """Name, origin, classes and preprocessing as plain data, with which `load_source` finds the same again."""
+        """Name, origin, classes and preprocessing as plain data, from which `load_source` finds the same data again."""
         return {
             "name": self.name,
             **{name: value for name, value in self.origin.items() if name != "content"},

@@ -1,4 +1,7 @@
-"""The data sources by name, and those of a user's own files."""
+"""Loads data sources by name or from files.
+
+A new named source is a function in `SOURCES`; a new format of arrays is a module whose reader is in `ARRAY_FILES`.
+"""
 
 import difflib
 import os
@@ -9,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
-from .files import ARCHIVE_SUFFIXES
+from .image_files import from_files
 from .images import resize
-from .layout import stratified
-from .reading import ON_BAD_IMAGE, Options, Progress, from_files
+from .layout import choose_stratified
+from .options import Options, Progress
 from .source import Preprocessing, Source
 
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -40,7 +44,7 @@ def digits() -> Source:
     bunch = load_digits()
     images, labels = bunch.images.astype("uint8")[..., None], bunch.target.astype("int64")
     names = tuple(map(str, bunch.target_names))
-    test = stratified(labels, fraction=0.2, seed=0, class_names=names)
+    test = choose_stratified(labels, fraction=0.2, seed=0, class_names=names)
     return Source(
         name="digits",
         train_images=images[~test],
@@ -52,8 +56,8 @@ def digits() -> Source:
     )
 
 
-def _of_keras(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
-    """A data set that Keras downloads, checks and keeps."""
+def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
+    """Makes the loader of a data set that Keras downloads, checks and keeps."""
 
     def load() -> Source:
         import keras
@@ -62,8 +66,7 @@ def _of_keras(name: str, class_names: tuple[str, ...] | None = None) -> Callable
             (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
         except Exception as error:  # Keras raises a plain one if it cannot download
             raise OSError(
-                f"Expected to download {name}. Received: {error}. "
-                f"Where there is no network, give the path of a file with the data"
+                f"{name} cannot be downloaded: {error}. Without a network, give the path of a file with the data"
             ) from error
         if x_train.ndim == 4 and keras.config.image_data_format() == "channels_first":
             x_train, x_test = (np.ascontiguousarray(images.transpose(0, 2, 3, 1)) for images in (x_train, x_test))
@@ -75,10 +78,21 @@ def _of_keras(name: str, class_names: tuple[str, ...] | None = None) -> Callable
 
 SOURCES: dict[str, Callable[[], Source]] = {
     "digits": digits,
-    "mnist": _of_keras("mnist"),
-    "fashion_mnist": _of_keras("fashion_mnist", _FASHION),
-    "cifar10": _of_keras("cifar10", _TEN),
-    "cifar100": _of_keras("cifar100", tuple(_HUNDRED.split())),
+    "mnist": _keras_dataset("mnist"),
+    "fashion_mnist": _keras_dataset("fashion_mnist", _FASHION),
+    "cifar10": _keras_dataset("cifar10", _TEN),
+    "cifar100": _keras_dataset("cifar100", tuple(_HUNDRED.split())),
+}
+
+
+# Files of arrays, by suffix; all others are archives of images.
+ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}
+# The licences of data sources, for the cards of published weights.
+LICENCES = {
+    "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
+    "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
+    "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
+    "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
 }
 
 
@@ -92,36 +106,36 @@ def load_source(
     cache: str | Path | bool | None = None,
     progress: Progress | None = None,
 ) -> Source:
-    """A data source by its name, or from files.
+    """Loads a data source by its name, or from files.
 
     The files may be
 
     - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
-      valid/ or validation/ beside or in place of test/; or CLASS/ alone, of which a part is then set aside for testing;
+      valid/ or validation/ beside or instead of test/; or only CLASS/, and then a part of each class is for testing;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
     - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names).
 
     Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
-    CMYK become RGB, 16 bits are scaled to 8, transparent pixels show white, the rotation in EXIF is applied, of an
-    animation comes the first frame. All are grey, or all are RGB.
+    CMYK become RGB, 16 bits are scaled to 8, transparent pixels show white, the rotation in EXIF is applied, and an
+    animation gives its first frame. All images are grey, or all are RGB.
 
     Args:
         name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
-            path. What `Source.as_dict` gave finds the same data again. A `Source` comes back as it is.
-        image_size: Height and width to resize all images to: bicubic with antialiasing, the proportions not kept.
-        split_seed: Of the choice of test images, where the files do not say which they are.
-        test_fraction: Of each class, in the same case.
-        on_bad_image: "error": images that cannot be read are an error that lists them; "skip": they are left out, with
-            a warning.
-        cache: The cache's folder; False to keep the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
-        progress: Called while files are read, with how much is done and of how much: files, or bytes of a tar.
+            path. The result of `Source.as_dict` loads the same data again. A `Source` is returned as it is.
+        image_size: Height and width to resize all images to, bicubic with antialiasing. Proportions may change.
+        split_seed: Chooses the test images, if the files do not say which they are.
+        test_fraction: The fraction of each class to choose.
+        on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
+            warning.
+        cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
+        progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
     Returns:
         The source, with its images in memory or mapped into it.
 
     Raises:
-        ValueError: If there is no such source, or its files are not as they should be.
-        OSError: If it cannot be read or downloaded, or the cache's disk is full.
+        ValueError: If there is no such source, or its files are wrong.
+        OSError: If it cannot be read or downloaded, or the disk of the cache is full.
 
     Example:
 
@@ -132,9 +146,9 @@ def load_source(
     if isinstance(name, Source):
         return name
     if isinstance(name, Mapping):
-        return _again(name, cache=cache, progress=progress)
-    options = _options(image_size, split_seed, test_fraction, on_bad_image)
-    source = _resized(_read(name, options, cache, progress), options.image_size)
+        return _load_recorded(name, cache=cache, progress=progress)
+    options = Options(image_size, split_seed, test_fraction, on_bad_image)
+    source = _resize(_read(name, options, cache, progress), options.image_size)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
@@ -144,62 +158,42 @@ def check_source(
     image_size: tuple[int, int] | None = None,
     on_bad_image: str = "error",
 ) -> None:
-    """Raises the errors of `load_source` that need nothing to be read: for wrong names, paths and options."""
-    _options(image_size, 0, 0.2, on_bad_image)
-    _place(name["name"] if isinstance(name, Mapping) else name)
-
-
-def _options(image_size: Any, split_seed: int, test_fraction: float, on_bad_image: str) -> Options:
-    if image_size is not None:
-        pair = isinstance(image_size, (tuple, list)) and len(image_size) == 2
-        if not pair or any(not isinstance(side, int) or side < 1 for side in image_size):
-            raise ValueError(
-                f"Expected image_size to be (height, width) in pixels. Received: image_size={image_size!r}"
-            )
-        image_size = tuple(image_size)
-    if not isinstance(split_seed, int) or split_seed < 0:
-        raise ValueError(f"Expected split_seed to be an integer of at least 0. Received: split_seed={split_seed!r}")
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"Expected test_fraction to be between 0 and 1. Received: test_fraction={test_fraction!r}")
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise ValueError(
-            f"Expected on_bad_image to be one of {', '.join(ON_BAD_IMAGE)}. Received: on_bad_image={on_bad_image!r}"
-        )
-    return Options(image_size, split_seed, float(test_fraction), on_bad_image)
+    """Raises the errors of `load_source` for wrong names, paths and options, without reading anything."""
+    Options(image_size, on_bad_image=on_bad_image)
+    _find_path(name["name"] if isinstance(name, Mapping) else name)
 
 
 def _read(name: str | Path, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
-    path = _place(name)
+    path = _find_path(name)
     if path is None:
         if name in SOURCES:
             return SOURCES[str(name)]()
         from .tfds import from_tfds
 
         return from_tfds(str(name), options, progress)
-    if path.suffix.lower() == ".npz":
-        return from_npz(path, test_fraction=options.test_fraction, split_seed=options.split_seed)
+    if (read_arrays := ARRAY_FILES.get(path.suffix.lower())) is not None:
+        return read_arrays(path, options)
     if cache is False:
         return from_files(path, options, None, progress)
     folder = cache_folder() if cache is None or cache is True else Path(cache)
     return from_files(path, options, folder, progress)
 
 
-def _place(name: str | Path) -> Path | None:
-    """The path of a source; None for a source with a name."""
+def _find_path(name: str | Path) -> Path | None:
+    """Finds the path of a source; returns None for a source with a name."""
     if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
         return None
     path = Path(name).expanduser().absolute()
     if not path.exists():
-        raise _nothing_there(str(name), path)
-    if not path.is_dir() and not path.name.lower().endswith((".npz", *ARCHIVE_SUFFIXES)):
-        raise ValueError(
-            f"Expected a folder, or a file that ends in .npz or {', '.join(ARCHIVE_SUFFIXES)}. Received: {str(path)!r}"
-        )
+        raise _missing_source(str(name), path)
+    suffixes = (*ARRAY_FILES, *ARCHIVE_SUFFIXES)
+    if not path.is_dir() and not path.name.lower().endswith(suffixes):
+        raise ValueError(f"Expected a folder, or a file that ends in {', '.join(suffixes)}. Received: {str(path)!r}")
     return path
 
 
-def _again(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
-    """The data that a record of `Source.as_dict` is about, as it was then."""
+def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
+    """Loads the data of a record from `Source.as_dict` again, and checks that they have not changed."""
     source = load_source(record["name"], **record.get("options", {}), cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
@@ -211,7 +205,7 @@ def _again(record: Mapping[str, Any], cache: str | Path | bool | None, progress:
     return source
 
 
-def _resized(source: Source, size: tuple[int, int] | None) -> Source:
+def _resize(source: Source, size: tuple[int, int] | None) -> Source:
     if size is None or source.input_shape[:2] == size:
         return source
     images: dict[str, Any] = {
@@ -220,17 +214,17 @@ def _resized(source: Source, size: tuple[int, int] | None) -> Source:
     return replace(source, **images)
 
 
-def _nothing_there(name: str, path: Path) -> ValueError:
-    names = [*SOURCES, *(os.path.join(os.path.dirname(name), item) for item in _beside(path))]
+def _missing_source(name: str, path: Path) -> ValueError:
+    names = [*SOURCES, *(os.path.join(os.path.dirname(name), item) for item in _siblings(path))]
     near = difflib.get_close_matches(name, names, cutoff=0.7)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return ValueError(
-        f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, .npz, .tar or "
-        f".zip. Received: {name!r}, where there is nothing.{hint}"
+        f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, "
+        f"{', '.join(ARRAY_FILES)}, .tar or .zip. Received: {name!r}, where there is nothing.{hint}"
     )
 
 
-def _beside(path: Path) -> list[str]:
+def _siblings(path: Path) -> list[str]:
     try:
         return [item.name for item in path.parent.iterdir()] if path.name else []
     except OSError:

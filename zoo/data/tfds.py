@@ -1,27 +1,25 @@
-"""Data sources of TensorFlow Datasets, which prepares and keeps them itself; the images are held in memory."""
+"""Loads data sources of TensorFlow Datasets, which prepares and keeps them itself, into memory."""
 
 import numpy as np
 
 from .arrays import from_arrays
 from .images import resize
-from .reading import Options, Progress
+from .options import Options, Progress
 from .source import Source
 
 
 def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
-    """The source that "tfds:NAME" names: an image and a label in each example; "train", with "test" and "validation".
+    """Loads the source "tfds:NAME", with an image and a label in each example, in the splits "train" and "test".
 
-    Without "test", "validation" takes its place; without both, a part of each class is split off.
+    "validation" is used too, and is for testing if there is no "test". Without both, a part of each class is split off.
 
     Raises:
-        ValueError: If TensorFlow Datasets is not installed, or the data set is none of labelled images of one size.
+        ValueError: If TensorFlow Datasets is not installed, or the data are not labelled images of one size.
     """
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise ValueError(
-            f"Expected TensorFlow Datasets to be there: pip install tensorflow-datasets. Received: {name!r}: {error}"
-        ) from None
+        raise ValueError(f"{name!r} needs TensorFlow Datasets: pip install tensorflow-datasets ({error})") from None
     try:
         builder = tensorflow_datasets.builder(name.removeprefix("tfds:"))
     except tensorflow_datasets.core.DatasetNotFoundError as error:
@@ -34,7 +32,7 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
             f"Expected a data set with the features image and label. "
             f"Received: {name!r}, with {', '.join(info.features or ())}"
         )
-    # Until then it need not know its splits.
+    # Before this the builder may not know its splits.
     builder.download_and_prepare()
     if "train" not in builder.info.splits:
         raise ValueError(f"Expected a split train. Received: {name!r}, with {', '.join(builder.info.splits)}")
@@ -46,23 +44,17 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
         images: list[np.ndarray] = []
         labels: list[int] = []
         for example in tensorflow_datasets.as_numpy(builder.as_dataset(split=split)):
-            images.append(_fitting(name, example["image"], images, options))
+            images.append(_check_size(name, example["image"], images, options))
             labels.append(int(example["label"]))
             done += 1
             if progress:
                 progress(done, total)
         target = "test" if split == "validation" and "test" not in splits else split
         arrays[f"x_{target}"], arrays[f"y_{target}"] = np.stack(images), np.array(labels)
-    return from_arrays(
-        name,
-        arrays,
-        class_names=info.features["label"].names,
-        test_fraction=options.test_fraction,
-        split_seed=options.split_seed,
-    )
+    return from_arrays(name, arrays, options, class_names=info.features["label"].names)
 
 
-def _fitting(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
+def _check_size(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
     if options.image_size is not None:
         return resize(image[None], options.image_size)[0]
     if others and image.shape != others[0].shape:

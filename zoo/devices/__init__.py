@@ -1,4 +1,4 @@
-"""What a training runs on: the CPU and GPUs of one process, or several processes on one host or many."""
+"""The hardware of a training: the CPU and GPUs of one process, or of several processes on one host or many."""
 
 import lazy_loader
 

@@ -1,11 +1,12 @@
-"""What a run's bits depend on beside its recipe: backend, threads, determinism, versions. Recorded, and set again.
+"""Records and restores everything but the recipe that changes the bits of a result: backend, threads, versions.
 
-Nothing here imports Keras before it is needed: the command line first sets the backend and threads of a resumed run.
+Keras is imported only where it is needed, because the command line first sets the backend and threads of a resumed run.
 """
 
 import os
 import platform
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ from typing import Any
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # XLA_FLAGS can have XLA write files.
-_PLACES = re.compile(r"dump|dir|file|path|_from|_to\b|[/\\]")
-# What the libraries read when they start.
+_PATHS = re.compile(r"dump|dir|file|path|_from|_to\b|[/\\]")
+# The variables that the libraries read when they start.
 VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -42,8 +43,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+def revision() -> str | None:
+    """The git revision of this package, marked "-dirty" if files have changed; None outside a checkout."""
+    here = Path(__file__)
+    tracked = ["git", "ls-files", "--error-unmatch", here.name]
+    described = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        for command in (tracked, described):
+            answer = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
 def environment() -> dict[str, Any]:
-    """What decides the last bits of a result on one machine, as plain data."""
+    """Records what decides the last bits of a result on one machine, as plain data."""
     import keras
 
     backend = keras.backend.backend()
@@ -51,17 +65,17 @@ def environment() -> dict[str, Any]:
         "backend": backend,
         "cores": _cores(),
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        **(_of_tensorflow() if backend == "tensorflow" else {}),
+        **(_tensorflow_settings() if backend == "tensorflow" else {}),
     }
 
 
-def set_again(recorded: Mapping[str, Any]) -> None:
-    """Makes this process as a run's record says, as far as that is still possible; what differs is a warning.
+def restore_environment(recorded: Mapping[str, Any]) -> None:
+    """Restores the environment in a run's record as far as possible, and warns of differences.
 
-    A record may come from somebody else: it changes only `VARIABLES`, and only to values that name no file or folder.
+    A record may come from somebody else, so it only changes `VARIABLES`, and only to values that name no path.
 
     Raises:
-        ValueError: If Keras was imported with another backend, or if there is no such backend.
+        ValueError: If Keras was imported with another backend, or if the record names an unknown one.
     """
     backend = recorded.get("backend")
     if backend not in BACKENDS:
@@ -70,13 +84,13 @@ def set_again(recorded: Mapping[str, Any]) -> None:
         os.environ["KERAS_BACKEND"] = backend
         for name in VARIABLES:
             os.environ.pop(name, None)
-        os.environ.update(_harmless(recorded.get("variables")))
+        os.environ.update(_safe_variables(recorded.get("variables")))
         return
     import keras
 
     if keras.backend.backend() != backend:
         raise ValueError(
-            f"Expected KERAS_BACKEND={backend}, with which the run began. "
+            f"Expected KERAS_BACKEND={backend}, as when the run began. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
     if recorded.get("deterministic"):
@@ -87,16 +101,16 @@ def set_again(recorded: Mapping[str, Any]) -> None:
     different = [name for name in now if name in recorded and recorded[name] != now[name]]
     if different:
         were = ", ".join(f"{name}={recorded[name]!r} (now {now[name]!r})" for name in different)
-        warnings.warn(f"The run began with {were}: the last bits of its results may change", stacklevel=2)
+        warnings.warn(f"The run began with {were}, so the last bits of its results may change", stacklevel=2)
 
 
-def _harmless(recorded: Any) -> dict[str, str]:
-    """The recorded variables that may be set, without values that name a file or folder."""
+def _safe_variables(recorded: object) -> dict[str, str]:
+    """Selects the recorded variables that may be set, without values that name a file or folder."""
     found = recorded if isinstance(recorded, Mapping) else {}
     taken = {
         name: value
         for name, value in found.items()
-        if name in VARIABLES and isinstance(value, str) and not _PLACES.search(value)
+        if name in VARIABLES and isinstance(value, str) and not _PATHS.search(value)
     }
     if left := [str(name) for name in found if name not in taken]:
         warnings.warn(f"The run's record sets {', '.join(left)}, which keras-skip ignores", stacklevel=3)
@@ -108,7 +122,7 @@ def now() -> str:
 
 
 def processor() -> str:
-    """The model of the processor, as far as the system says it: Linux does, in a file."""
+    """The model of the processor, which Linux states in a file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -117,7 +131,7 @@ def processor() -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def process() -> dict[str, Any]:
+def process() -> dict[str, str | int]:
     return {"host": platform.node(), "pid": os.getpid()}
 
 
@@ -125,7 +139,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _of_tensorflow() -> dict[str, Any]:
+def _tensorflow_settings() -> dict[str, int | bool]:
     import tensorflow as tf
     from tensorflow.python.framework.config import is_op_determinism_enabled
 

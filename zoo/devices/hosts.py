@@ -1,31 +1,31 @@
-"""Several processes that train one network together, on one host or on many: JAX's distributed runtime."""
+"""Joins processes that train one network together, on one host or many, with JAX's distributed runtime."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..training.runs import TrainingError
+from ..training.interruption import TrainingError
 
-# Keras's own names, so that a script which calls keras.distribution.initialize and ours take the same environment.
+# Keras's own names, so that keras.distribution.initialize reads the same environment.
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 COUNT = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 RANK = "KERAS_DISTRIBUTION_PROCESS_ID"
-# Ours: after how many silent seconds a process counts as lost.
+# Ours: a process that is silent for so many seconds counts as lost.
 HEARTBEAT = "KERAS_SKIP_HEARTBEAT_SECONDS"
 DEFAULT_HEARTBEAT = 30
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """This process among those that train together; the one of rank 0 alone writes files."""
+    """This process among those that train together; only rank 0 writes files."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def shard(self) -> tuple[int, int]:
-        """What `Batches` takes to read this process's slice of each batch, and nothing else."""
+        """The slice of each batch that this process reads, as `Batches` takes it."""
         return self.rank, self.count
 
     @property
@@ -33,8 +33,8 @@ class Hosts:
         return self.rank == 0
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Says of a computation that fails with the others that it was they who may be gone."""
+    def explain_failures(self) -> Iterator[None]:
+        """Raises a TrainingError that blames a lost process if a joint computation fails."""
         if self.count == 1:
             yield
             return
@@ -45,21 +45,21 @@ class Hosts:
         except (ValueError, jax.errors.JaxRuntimeError) as error:
             if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
                 raise TrainingError(
-                    f"Expected all {self.count} processes to compute together. Received: {str(error).splitlines()[0]}"
+                    f"The {self.count} processes cannot compute together; one may be lost: {str(error).splitlines()[0]}"
                 ) from error
             raise
 
 
-def comes_first() -> bool:
-    """Whether the environment says that this process is the one that writes, before the processes are connected."""
+def is_first_process() -> bool:
+    """Whether this process writes files, as the environment says before the processes are connected."""
     return os.environ.get(RANK, "").strip() in ("", "0")
 
 
 def join(backend: str) -> Hosts:
     """Joins the processes that the environment names, and waits for all of them.
 
-    The three variables are those of `keras.distribution.initialize`. JAX is asked directly, since Keras leaves the time
-    after which a lost process is noticed at 100 seconds.
+    The three variables are those of `keras.distribution.initialize`. This calls JAX directly, because Keras notices a
+    lost process only after 100 seconds.
 
     Raises:
         ValueError: If the variables are incomplete or wrong, or the backend is not JAX.
@@ -68,7 +68,7 @@ def join(backend: str) -> Hosts:
     if backend != "jax":
         if given[COUNT] not in (None, "", "1"):
             raise ValueError(
-                f"Expected Keras's JAX backend for several processes. Received: {backend}, {COUNT}={given[COUNT]}"
+                f"Expected the JAX backend for several processes. Received: {backend}, {COUNT}={given[COUNT]}"
             )
         return Hosts()
     import jax
@@ -83,21 +83,21 @@ def _join(given: dict[str, str | None]) -> None:
 
     missing = [name for name, value in given.items() if not value]
     if missing:
-        raise ValueError(f"Expected {', '.join(given)} together. Received: no {', '.join(missing)}")
+        raise ValueError(f"Expected all of {', '.join(given)}. Received: no {', '.join(missing)}")
     addresses = str(given[ADDRESSES]).split(",")
-    count, rank = _whole(COUNT, given[COUNT], 1), _whole(RANK, given[RANK], 0)
+    count, rank = _parse_whole(COUNT, given[COUNT], 1), _parse_whole(RANK, given[RANK], 0)
     if rank >= count or len(addresses) not in (1, count) or ":" not in addresses[0]:
         raise ValueError(
             f"Expected {RANK} below {COUNT}, and in {ADDRESSES} host:port of process 0 or of every process. "
             f"Received: {', '.join(f'{name}={value}' for name, value in given.items())}"
         )
-    # Without it the devices of CPUs stay alone; newer versions of JAX have it as the default.
+    # Without it CPUs cannot communicate; it is the default in newer versions of JAX.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    heartbeat = _whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
+    heartbeat = _parse_whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
     jax.distributed.initialize(addresses[0], count, rank, heartbeat_timeout_seconds=heartbeat)
 
 
-def _whole(name: str, value: str | None, least: int) -> int:
+def _parse_whole(name: str, value: str | None, least: int) -> int:
     text = str(value).strip()
     if not text.isdecimal() or int(text) < least:
         raise ValueError(f"Expected {name} to be a whole number from {least} up. Received: {name}={value}")

@@ -1,25 +1,28 @@
-"""Batches that several devices share evenly, the last one of an epoch included."""
+"""Pads batches so that several devices share each evenly, even the last one of an epoch."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from ..data import Batches
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-class Shares(keras.utils.PyDataset):
-    """Batches with weights, of which every device gets a part of the same size.
 
-    No backend divides a batch that its devices do not divide: JAX refuses it, and TensorFlow averages over parts of
-    different size as if they were alike. So a batch of n examples is filled up with copies of its own, to the next
-    multiple N of the devices. The copies weigh 0. In training the others weigh N / n, which makes the mean over N the
-    mean over the n; in evaluation they weigh 1, so that weighted metrics are those of the n examples. Batch statistics
-    count the copies.
+class PaddedBatches(keras.utils.PyDataset):
+    """Batches with weights that give each device a part of the same size.
+
+    No backend splits a batch unevenly: JAX refuses it, and TensorFlow averages over parts of different size as if they
+    were equal. So a batch of n examples is padded with copies of its examples to N, the next multiple of the number of
+    devices. The copies have weight 0. The others have weight N / n in training, which makes the mean over N the mean
+    over n, and weight 1 in evaluation, so that weighted metrics are those of the n examples. Batch statistics count the
+    copies.
 
     Args:
-        batches: Those of this process.
-        devices: How many of them all processes have together.
+        batches: The batches of this process.
+        devices: How many devices all processes have together.
     """
 
     def __init__(self, batches: Batches, devices: int) -> None:
@@ -39,15 +42,15 @@ class Shares(keras.utils.PyDataset):
         weights[:real] = 1 if self.batches.seed is None else filled / total
         if real == share:
             return images, labels, weights
-        # np.resize repeats from the start, and gives zeros where this process has no example at all.
+        # np.resize repeats from the start, and gives zeros if this process has no example at all.
         return np.resize(images, (share, *images.shape[1:])), np.resize(labels, (share, *labels.shape[1:])), weights
 
 
-def distribute(shares: Shares) -> Any:
-    """The batches as a data set of the current `tf.distribute` strategy.
+def distribute(shares: PaddedBatches) -> "tf.distribute.DistributedDataset":
+    """Turns the batches into a data set of the current `tf.distribute` strategy.
 
-    Keras would look at the first batch of a PyDataset that a strategy distributes, and go on from there: the threads
-    that fetch ahead do not start again, so that epochs would begin in their middle. This one begins anew in each epoch.
+    Keras peeks at the first batch of a PyDataset under a strategy and does not restart the threads that prefetch, so
+    epochs would begin in their middle. This data set starts again in each epoch.
     """
     import tensorflow as tf
 
@@ -55,8 +58,8 @@ def distribute(shares: Shares) -> Any:
     types = [array.dtype for array in (images, labels, weights)]
     shapes = [(None, *array.shape[1:]) for array in (images, labels, weights)]
 
-    def fetch(index: Any) -> Any:
-        arrays = tf.numpy_function(lambda place: shares[int(place)], [index], types)
+    def fetch(index: "tf.Tensor") -> "tuple[tf.Tensor, ...]":
+        arrays = tf.numpy_function(lambda number: shares[int(number)], [index], types)
         return tuple(tf.ensure_shape(array, shape) for array, shape in zip(arrays, shapes, strict=True))
 
     options = tf.data.Options()

@@ -1,6 +1,6 @@
-"""What a training runs on: the CPU or GPUs of this process, one or several, on each of Keras's backends.
+"""Selects the CPU or GPUs of this process, one or several, on each of Keras's backends.
 
-With several, each computes its part of every batch, and the gradients are brought together before a step: on TensorFlow
+Several devices each compute a part of every batch, and their gradients are combined before a step: on TensorFlow
 with `tf.distribute.MirroredStrategy`, on JAX with `keras.distribution.DataParallel`. With several processes, JAX's
 devices are those of all of them; see `hosts.py`.
 """
@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -19,7 +19,10 @@ from .._names import unknown
 from ..data import Batches
 from .environment import processor
 from .hosts import Hosts, join
-from .padding import Shares, distribute
+from .padding import PaddedBatches, distribute
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 KINDS = ("auto", "cpu", "gpu")
 
@@ -30,17 +33,17 @@ class Devices:
 
     Attributes:
         backend: Keras's backend.
-        kind: "cpu", "gpu", or what else the backend has found.
-        places: The backend's own names of this process's devices, the ones that compute.
-        names: Their models, as far as they say them.
-        memory: The bytes of memory that each has, where it is known.
+        kind: "cpu", "gpu", or another kind that the backend has found.
+        ids: The backend's names of the devices of this process.
+        names: Their models, as far as they are known.
+        memory: The bytes of memory of each, if known.
         hosts: The processes that train together.
-        enter: What enters the context in which a network is built and trained.
+        enter: Enters the context in which a network is built and trained.
     """
 
     backend: str
     kind: str
-    places: tuple[str, ...]
+    ids: tuple[str, ...]
     names: tuple[str, ...]
     memory: tuple[int, ...]
     hosts: Hosts
@@ -48,11 +51,11 @@ class Devices:
 
     @property
     def count(self) -> int:
-        """The devices of all processes together."""
-        return len(self.places) * self.hosts.count
+        """How many devices all processes have together."""
+        return len(self.ids) * self.hosts.count
 
     def report(self) -> dict[str, Any]:
-        """What a run's record keeps: plain data, with None for what is not known."""
+        """Describes the devices for the record of a run, as plain data with None for unknown figures."""
         driver, cuda = _driver_and_cuda(self.backend) if self.kind == "gpu" else (None, None)
         return {
             "backend": self.backend,
@@ -66,51 +69,51 @@ class Devices:
         }
 
     def check(self, batch_size: int) -> None:
-        """Refuses a batch that the devices cannot share evenly.
+        """Checks that the devices can share a batch evenly.
 
         Raises:
             ValueError: If the batch size is not a multiple of the number of devices.
         """
         if batch_size % self.count:
             raise ValueError(
-                f"Expected batch_size, which is that of all devices together, to be a multiple of the {self.count} "
-                f"devices. Received: batch_size={batch_size}"
+                f"Expected batch_size to be a multiple of the {self.count} devices that share each batch. "
+                f"Received: batch_size={batch_size}"
             )
 
-    def even(self, batch_size: int) -> int:
-        """The least multiple of the number of devices that is not below a batch size."""
+    def round_up(self, batch_size: int) -> int:
+        """Rounds a batch size up to a multiple of the number of devices."""
         return -(-batch_size // self.count) * self.count
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """The context in which a network is built, compiled and trained on these devices."""
-        with self.hosts.together(), self.enter():
+        """Enters the context in which a network is built, compiled and trained on these devices."""
+        with self.hosts.explain_failures(), self.enter():
             yield
 
-    def feed(self, batches: Batches) -> Any:
-        """What `fit` and `evaluate` take for these batches: in parts of one size, if there are several devices.
+    def feed(self, batches: Batches) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
+        """Prepares batches for `fit` and `evaluate`; several devices get parts of equal size.
 
-        The batches then come with weights, which only `weighted_metrics` use; see `Shares`. Call it in `scope`.
+        These batches come with weights, which only `weighted_metrics` use; see `PaddedBatches`. Call it in `scope`.
         """
         if self.count == 1:
             return batches
-        shares = Shares(batches, self.count)
+        shares = PaddedBatches(batches, self.count)
         return distribute(shares) if self.backend == "tensorflow" else shares
 
 
 def select(device: str = "auto", count: int = 1) -> Devices:
-    """Finds the devices that a training is to run on.
+    """Selects the devices for a training.
 
-    To be called before anything is computed, since no backend lets go of a GPU that it has taken. On JAX it joins the
+    Call it before anything is computed, because no backend releases a GPU that it has taken. On JAX it joins the
     processes that the environment names.
 
     Args:
         device: "cpu", which leaves every GPU alone; "gpu"; or "auto", the backend's own choice.
-        count: Number of devices of this process. On a CPU more than one are virtual: they prove that a training on
-            several devices works, and gain no time.
+        count: Number of devices of this process. On a CPU more than one are virtual: they show that a training on
+            several devices works, and save no time.
 
     Raises:
-        ValueError: If there are no such devices, or fewer, or if they cannot be had in this process any more.
+        ValueError: If there are too few such devices, or if this process has already taken others.
 
     Example:
 
@@ -122,24 +125,24 @@ def select(device: str = "auto", count: int = 1) -> Devices:
         raise unknown("device", device, KINDS)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"Expected devices to be a whole number from 1 up. Received: devices={count!r}")
-    finders = {"jax": _on_jax, "tensorflow": _on_tensorflow, "torch": _on_torch}
+    finders = {"jax": _select_on_jax, "tensorflow": _select_on_tensorflow, "torch": _select_on_torch}
     backend = keras.backend.backend()
     if backend not in finders:
         raise unknown("the backend that Keras trains on", backend, finders)
     return finders[backend](device, count)
 
 
-def as_recorded(report: Mapping[str, Any] | None, device: str | None = None, count: int | None = None) -> Devices:
-    """Selects such devices as a run's record tells of, but for what is given.
+def select_recorded(report: Mapping[str, Any] | None, device: str | None = None, count: int | None = None) -> Devices:
+    """Selects the kind and number of devices in a run's record, unless another kind or number is given.
 
     Raises:
-        ValueError: If they are not there.
+        ValueError: If there are no such devices.
     """
     kind, number = (report["kind"], report["count"] // report["processes"]) if report else ("auto", 1)
     return select(device or (kind if kind in KINDS else "auto"), number if count is None else count)
 
 
-def _on_tensorflow(device: str, count: int) -> Devices:
+def _select_on_tensorflow(device: str, count: int) -> Devices:
     import tensorflow as tf
 
     hosts = join("tensorflow")
@@ -147,27 +150,27 @@ def _on_tensorflow(device: str, count: int) -> Devices:
         try:
             tf.config.set_visible_devices([], "GPU")
         except RuntimeError as error:
-            raise _too_late("cpu") from error
+            raise _too_late_error("cpu") from error
     gpus = tf.config.get_visible_devices("GPU")
     if device == "gpu" and not gpus:
-        raise _no_gpu(f"TensorFlow {tf.__version__}", 'pip install ".[cuda]" in a checkout of keras-skip')
+        raise _no_gpu_error(f"TensorFlow {tf.__version__}", 'pip install ".[cuda]" in a checkout of keras-skip')
     for gpu in gpus:
-        # Where something was computed before, TensorFlow has taken the whole memory, and keeps it.
+        # If something was computed before, TensorFlow has taken all the memory and keeps it.
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     kind = "gpu" if gpus else "cpu"
     found = [logical.name for logical in tf.config.list_logical_devices(kind.upper())]
-    places = _first(found, count, kind)
+    ids = _take(found, count, kind)
     names, memory = _processor()
     if gpus:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:count]]
         names, memory = tuple(item.get("device_name", "GPU") for item in details), ()
-    # With one device TensorFlow's own choice is the right one: the first GPU, or the CPU.
-    enter = tf.distribute.MirroredStrategy(list(places)).scope if count > 1 else nullcontext
-    return Devices("tensorflow", kind, places, names, memory, hosts, enter)
+    # For one device TensorFlow itself chooses the first GPU, or the CPU.
+    enter = tf.distribute.MirroredStrategy(list(ids)).scope if count > 1 else nullcontext
+    return Devices("tensorflow", kind, ids, names, memory, hosts, enter)
 
 
-def _on_jax(device: str, count: int) -> Devices:
+def _select_on_jax(device: str, count: int) -> Devices:
     import jax
 
     if device == "cpu":
@@ -175,65 +178,65 @@ def _on_jax(device: str, count: int) -> Devices:
     hosts = join("jax")
     kind = jax.default_backend()
     if device == "cpu" and kind != "cpu":
-        raise _too_late("cpu")
+        raise _too_late_error("cpu")
     if device == "gpu" and kind != "gpu":
-        raise _no_gpu(f"JAX {jax.__version__}", 'pip install ".[jax-cuda]" in a checkout of keras-skip')
+        raise _no_gpu_error(f"JAX {jax.__version__}", 'pip install ".[jax-cuda]" in a checkout of keras-skip')
     local = jax.local_devices()
-    places = _first([f"{item.platform}:{item.id}" for item in local], count, kind)
+    ids = _take([f"{item.platform}:{item.id}" for item in local], count, kind)
     names, memory = _processor()
     if kind != "cpu":
         limits = [(item.memory_stats() or {}).get("bytes_limit", 0) for item in local[:count]]
         names, memory = tuple(item.device_kind for item in local[:count]), tuple(filter(None, limits))
 
     if count * hosts.count == 1:
-        return Devices("jax", kind, places, names, memory, hosts, nullcontext)
+        return Devices("jax", kind, ids, names, memory, hosts, nullcontext)
     by_process: dict[int, list[str]] = {}
     for item in jax.devices():
         by_process.setdefault(item.process_index, []).append(f"{item.platform}:{item.id}")
-    everyones = [place for process in sorted(by_process) for place in by_process[process][:count]]
+    all_ids = [device_id for process in sorted(by_process) for device_id in by_process[process][:count]]
     # Each process reads its own slice, and Keras would refuse to shard a PyDataset.
-    distribution = keras.distribution.DataParallel(devices=everyones, auto_shard_dataset=False)
-    return Devices("jax", kind, places, names, memory, hosts, distribution.scope)
+    distribution = keras.distribution.DataParallel(devices=all_ids, auto_shard_dataset=False)
+    return Devices("jax", kind, ids, names, memory, hosts, distribution.scope)
 
 
-def _on_torch(device: str, count: int) -> Devices:
+def _select_on_torch(device: str, count: int) -> Devices:
     import torch
 
     hosts = join("torch")
     if device == "gpu" and not torch.cuda.is_available():
-        raise _no_gpu(f"torch {torch.__version__}", "a build of torch for CUDA, see https://pytorch.org")
+        raise _no_gpu_error(f"torch {torch.__version__}", "a build of torch for CUDA, see https://pytorch.org")
     if count > 1:
         raise ValueError(
-            f"Expected devices=1 on Keras's torch backend; several take TensorFlow or JAX. Received: devices={count}"
+            f"Expected devices=1 on the torch backend; several need TensorFlow or JAX. Received: devices={count}"
         )
 
     def enter() -> AbstractContextManager:
         return nullcontext() if device == "auto" else keras.device(device)
 
     with enter():
-        place = keras.ops.zeros(()).device
-    kind = {"cuda": "gpu"}.get(place.type, place.type)
+        used = keras.ops.zeros(()).device
+    kind = {"cuda": "gpu"}.get(used.type, used.type)
     names, memory = _processor()
     if kind == "gpu":
-        properties = torch.cuda.get_device_properties(place)
+        properties = torch.cuda.get_device_properties(used)
         names, memory = (properties.name,), (properties.total_memory,)
-    return Devices("torch", kind, (str(place),), names, memory, hosts, enter)
+    return Devices("torch", kind, (str(used),), names, memory, hosts, enter)
 
 
-def _first(found: list[str], count: int, kind: str) -> tuple[str, ...]:
+def _take(found: list[str], count: int, kind: str) -> tuple[str, ...]:
     if len(found) < count:
         raise ValueError(f"Expected {count} devices of kind {kind}. Received: {len(found)}, {', '.join(found)}")
     return tuple(found[:count])
 
 
-def _too_late(device: str) -> ValueError:
+def _too_late_error(device: str) -> ValueError:
     return ValueError(
-        f"Expected the choice of devices before anything is computed in this process. Received: device={device!r} "
-        "after the backend had taken its GPUs"
+        f"Devices must be selected before anything is computed. Received: device={device!r}, "
+        "after this process has taken its GPUs"
     )
 
 
-def _no_gpu(backend: str, cure: str) -> ValueError:
+def _no_gpu_error(backend: str, cure: str) -> ValueError:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     why = "" if hidden is None else f", with CUDA_VISIBLE_DEVICES={hidden!r}"
     return ValueError(
@@ -243,7 +246,7 @@ def _no_gpu(backend: str, cure: str) -> ValueError:
 
 
 def _processor() -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The name and the memory of what computes where there is no GPU."""
+    """The name and the memory of the CPU."""
     name = processor()
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -253,7 +256,7 @@ def _processor() -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 def _driver_and_cuda(backend: str) -> tuple[str | None, str | None]:
-    """The versions of NVIDIA's driver and of the CUDA that the backend was built for."""
+    """The versions of NVIDIA's driver and of the CUDA that the backend was built with."""
     cuda = None
     if backend == "tensorflow":
         import tensorflow as tf

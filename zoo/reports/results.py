@@ -1,16 +1,17 @@
-"""What the weights of the package reach beside the papers' figures, as tables; nothing is built to write them.
+"""Tables of the results of the weights in the package, beside the papers' figures.
 
-Every figure comes from the cards; see `weights.cards`.
+Every figure comes from the cards, so no network is built; see `weights.cards`.
 """
 
 import csv
 import io
 import re
-from typing import Any
 
 from ..networks.catalogue import MODELS
 from ..weights.cards import Card, cards
 from .listing import in_millions
+
+Record = dict[str, str | int | float | None]
 
 COLUMNS = (
     "network",
@@ -57,15 +58,15 @@ _REPORTED = re.compile(r"(\d+\.\d+) % on ([\w-]+)")
 
 
 def paper_error(network: str, weights: str) -> float | None:
-    """The paper's error on the data that the weights are named after, in %; None where it reports none."""
+    """Finds the paper's error on the data that the weights are named after, in %, or None."""
     for figure, data in _REPORTED.findall(MODELS[network].paper_error):
         if data.replace("-", "").lower() == weights:
             return float(figure)
     return None
 
 
-def records() -> list[dict[str, Any]]:
-    """A row of `COLUMNS` for each set of weights, then one for each network for small images that has none."""
+def records() -> list[Record]:
+    """Lists a row of `COLUMNS` for each set of weights, then one for each network for small images without weights."""
     ours = [_record(card) for card in cards()]
     there = {record["network"] for record in ours}
     rest = [
@@ -79,11 +80,11 @@ def records() -> list[dict[str, Any]]:
 def short() -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Titles and rows for a terminal."""
     wanted = ("network", "weights", "parameters", "paper_error", "error", "gap", "minutes")
-    return SHORT, [tuple(_said(name, record[name]) for name in wanted) for record in records()]
+    return SHORT, [tuple(_format(name, record[name]) for name in wanted) for record in records()]
 
 
 def page() -> str:
-    """The page of Markdown."""
+    """Writes the page of Markdown."""
     titles = {
         "network": "Network",
         "weights": "Weights",
@@ -99,16 +100,16 @@ def page() -> str:
     }
     table = [tuple(titles.values()), ("---", "---", *["---:"] * (len(titles) - 2))]
     measured = [record for record in records() if record["weights"]]
-    table += [tuple(_said(name, record[name]) for name in titles) for record in measured]
+    table += [tuple(_format(name, record[name]) for name in titles) for record in measured]
     return PAGE.format(
         table="\n".join(f"| {' | '.join(row)} |" for row in table),
-        commands="\n".join(_how(card) for card in cards()),
+        commands="\n".join(_describe_training(card) for card in cards()),
         limits="\n".join(f"- {limit}" for limit in sorted({card.limits for card in cards() if card.limits})),
     )
 
 
 def csv_text() -> str:
-    """All records as comma-separated values; empty where nothing was measured or reported."""
+    """Writes all records as comma-separated values; fields without a figure are empty."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -116,18 +117,18 @@ def csv_text() -> str:
     return file.getvalue()
 
 
-def _figures(network: str) -> dict[str, Any]:
+def _figures(network: str) -> Record:
     entry = MODELS[network]
     return {"network": network, "parameters": entry.parameters, "multiply_adds": entry.multiply_adds}
 
 
-def _record(card: Card) -> dict[str, Any]:
+def _record(card: Card) -> Record:
     error, paper = _in_percent(card.test_accuracy), paper_error(card.network, card.weights)
     return {
         "network": card.network,
         "weights": card.weights,
         "parameters": card.parameters,
-        "multiply_adds": _figures(card.network)["multiply_adds"] if _has_registrys_size(card) else None,
+        "multiply_adds": _figures(card.network)["multiply_adds"] if _has_registry_size(card) else None,
         "paper_error": paper,
         "error": error,
         "gap": None if paper is None else round(error - paper, 2),
@@ -142,7 +143,7 @@ def _record(card: Card) -> dict[str, Any]:
     }
 
 
-def _has_registrys_size(card: Card) -> bool:
+def _has_registry_size(card: Card) -> bool:
     return card.input_shape == MODELS[card.network].family.input_shape
 
 
@@ -150,10 +151,10 @@ def _in_percent(accuracy: float) -> float:
     return round(100 * (1 - accuracy), 2)
 
 
-def _said(name: str, value: Any) -> str:
+def _format(name: str, value: float | str | None) -> str:
     if value is None:
         return ""
-    if name == "multiply_adds":
+    if name == "multiply_adds" and isinstance(value, int):
         return in_millions(value)
     if name == "onnx_max_abs_diff":
         return f"{value:.0e}"
@@ -164,7 +165,7 @@ def _said(name: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _how(card: Card) -> str:
+def _describe_training(card: Card) -> str:
     machine = f"{card.machine['cores']} cores" if card.machine.get("kind") == "cpu" else str(card.machine.get("names"))
     return (
         f"- `{card.network}`, {card.weights}: `{card.command}`, seed {card.seed}, {card.seconds / 60:.1f} minutes "

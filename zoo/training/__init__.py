@@ -1,1 +1,16 @@
-"""A recipe becomes a run: recipes, the loop, checkpoints, and the folder that keeps everything."""
+"""A recipe becomes a run.
+
+train.py          `train` and `resume`: they resolve recipe, data, devices and folder, and write run.json
+  recipe.py       what a recipe may set, checked; the recipes themselves are in recipes.py
+  folder.py       the run folder: its lock, its record, the folder beside it while it replaces an older run
+  loop.py         `Training` builds the network and calls `fit` for the epochs that are left
+    learner.py    the network with loss, optimizer and moving averages; schedules.py has the learning rate
+    callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
+    checkpoints.py  the state of a training in one file; interruption.py ends one early
+  then `Training` saves model.keras, measures it, and zoo.reports.page writes report.html
+
+runs.py           a run as it is on disk: open, list, update
+evaluation.py     loss and accuracy of a run, a network or weights; resolves model and data for every analysis
+comparison.py     several networks under one recipe
+command.py        the command line that trains a run again
+"""

@@ -1,4 +1,4 @@
-"""What happens in each epoch beside the training: one Keras callback for each thing.
+"""Keras callbacks, one for each task besides the training: history, events, checkpoints, a check of the loss.
 
 What Keras calls validation figures are here figures of the `part` they were measured on: "test", or "validation" where
 training images are held out. Losses are written as the cross-entropy alone, without the regularisation.
@@ -8,29 +8,33 @@ import csv
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
+import numpy as np
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Batches
-from .checkpoints import Checkpoints, Progress
-from .interruption import Interrupted, Stop
-from .runs import TrainingError
+from ..devices.selection import Devices
+from .checkpoints import Checkpoints, Progress, Row
+from .interruption import Interrupted, Stop, TrainingError
+from .recipe import check_interval
+
+# Keras passes the figures as floats or as arrays of one value.
+Logs = Mapping[str, float]
 
 
-class GoOn(keras.callbacks.Callback):
-    """Tells the data set which epoch it is, before its first batch is fetched, and gives the metrics back the state
-    that they had in the middle of an epoch, after Keras has reset them.
+class SetEpoch(keras.callbacks.Callback):
+    """Sets the epoch of the data set before Keras fetches its first batch. If the run resumes in the middle of an
+    epoch, it also restores the metrics, which Keras resets.
     """
 
-    def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[Any] | None) -> None:
+    def __init__(self, batches: Batches, checkpoints: Checkpoints, metrics: Sequence[np.ndarray] | None) -> None:
         super().__init__()
         self.batches, self.checkpoints, self.metrics = batches, checkpoints, metrics
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.batches.epoch = epoch
         if self.metrics is not None:
             self.checkpoints.set_metrics(self.metrics)
@@ -38,35 +42,35 @@ class GoOn(keras.callbacks.Callback):
 
 
 class UseAverages(keras.callbacks.Callback):
-    """Evaluates a `Learner` with its averages."""
+    """Evaluates a `Learner` with its averaged weights."""
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         self.model.swap()
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Logs | None = None) -> None:
         self.model.swap()
 
 
 class StopWhenNotFinite(keras.callbacks.Callback):
-    """Stops with an error once the loss is NaN or infinite; the loss is a mean, so it does not become finite again."""
+    """Raises an error once the loss is NaN or infinite. The loss is a running mean, so it stays that way."""
 
     def __init__(self, every: int = 20) -> None:
         super().__init__()
         self.every = every
         self.epoch = 0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # To read the loss is to wait for the accelerator, so not at every step.
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        # Reading the loss waits for the accelerator, so it is not read at every step.
         if batch % self.every == 0:
             self._check(logs["loss"])
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._check(logs["loss"])
 
-    def _check(self, loss: Any) -> None:
+    def _check(self, loss: float) -> None:
         if not math.isfinite(float(loss)):
             raise TrainingError(
                 f"Expected a finite loss. Received: loss={float(loss)} in epoch {self.epoch + 1}; "
@@ -75,26 +79,27 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row to history.csv after each epoch, and keeps the rows in the run's progress."""
+    """Appends a row to history.csv after each epoch, and keeps the rows in the progress for the checkpoints."""
 
     def __init__(self, path: Path, progress: Progress, part: str) -> None:
         super().__init__()
         self.path, self.progress, self.part = path, progress, part
         self.columns = ("epoch", "seconds", "learning_rate", "loss", "accuracy", f"{part}_loss", f"{part}_accuracy")
-        # After a kill the file may hold a row more than the checkpoint, or a part of one.
-        with replacing(path) as beside:
+        # The file of a killed run may hold one row more than the checkpoint, or part of a row.
+        with replace_file(path) as beside:
             self._write(beside, "w", progress.rows, header=True)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.started = time.perf_counter() - self.progress.seconds
         if self.progress.learning_rate is None:
             self.progress.learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.progress.seconds = time.perf_counter() - self.started
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        row: dict[str, Any] = {
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        assert self.progress.learning_rate is not None, "set when the epoch began"
+        row: Row = {
             "epoch": epoch + 1,
             "seconds": round(time.perf_counter() - self.started, 3),
             "learning_rate": self.progress.learning_rate,
@@ -107,7 +112,7 @@ class History(keras.callbacks.Callback):
         self.progress.rows.append(row)
         self.progress.seconds, self.progress.learning_rate = 0.0, None
 
-    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool = False) -> None:
+    def _write(self, path: Path, mode: str, rows: list[Row], header: bool = False) -> None:
         with path.open(mode, newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             if header:
@@ -116,7 +121,7 @@ class History(keras.callbacks.Callback):
 
 
 class Events(keras.callbacks.Callback):
-    """Writes the rows of the history as TensorBoard scalars, from the first one on: a resumed run replaces the file."""
+    """Writes the rows of the history as TensorBoard scalars. A resumed run writes the file again from its first row."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         super().__init__()
@@ -124,19 +129,19 @@ class Events(keras.callbacks.Callback):
 
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        # The writer without a thread: it fails where the training sees it.
+        # This writer has no thread, so its errors reach the training.
         self.writer = EventsWriter(str(folder / "events"))
         self.progress = progress
         for row in progress.rows:
             self._write(row)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._write(self.progress.rows[-1])
 
     def close(self) -> None:
         self.writer.close()
 
-    def _write(self, row: dict[str, float]) -> None:
+    def _write(self, row: Row) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -149,12 +154,12 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the state after each epoch, every so many minutes or steps, and when asked to stop.
 
     Args:
-        checkpoints: Where to.
-        progress: What the other callbacks keep up to date, but for the position.
-        batches: The training set, which knows where it began.
-        minutes, steps: How often within an epoch; None: not.
-        stop: Whether to stop.
-        how_to_go_on: For the message of the interruption.
+        checkpoints: Saves them.
+        progress: Kept up to date by the other callbacks, except for its position.
+        batches: The training set, which knows the position it began at.
+        minutes, steps: How often to save within an epoch; None: never.
+        stop: Holds the signal that asked to stop.
+        resume_hint: The message of the interruption.
     """
 
     def __init__(
@@ -165,21 +170,21 @@ class Checkpoint(keras.callbacks.Callback):
         minutes: float | None,
         steps: int | None,
         stop: Stop,
-        how_to_go_on: str,
+        resume_hint: str,
     ) -> None:
         super().__init__()
         self.checkpoints, self.progress, self.batches = checkpoints, progress, batches
-        self.minutes, self.steps, self.stop, self.how_to_go_on = minutes, steps, stop, how_to_go_on
+        self.minutes, self.steps, self.stop, self.resume_hint = minutes, steps, stop, resume_hint
         self.saved = time.monotonic()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         epoch, first = self.batches.position
         done = first + batch + 1
-        # The end of an epoch is saved when it has been evaluated.
+        # The last batch of an epoch is saved after the evaluation.
         if done < self.batches.batches_per_epoch and (self.stop.signum is not None or self._due(done)):
             self._save(epoch, done)
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._save(epoch + 1, 0)
 
     def _due(self, done: int) -> bool:
@@ -191,14 +196,19 @@ class Checkpoint(keras.callbacks.Callback):
         self.checkpoints.save(self.progress, epoch * self.batches.batches_per_epoch + batch)
         self.saved = time.monotonic()
         if self.stop.signum is not None:
-            raise Interrupted(self.stop.signum, self.how_to_go_on)
+            raise Interrupted(self.stop.signum, self.resume_hint)
 
 
-def check_minutes(minutes: float | None) -> None:
-    """Raises the ValueError for minutes between two checkpoints that are no time."""
+def check_intervals(minutes: float | None, steps: int | None, gradients: int | None, devices: Devices) -> None:
+    """Raises a ValueError if an interval is no number of minutes or steps, or if several devices rule it out."""
+    for name, value in (("gradients", gradients), ("checkpoint_steps", steps)):
+        if value is not None:
+            check_interval(value, name)
     real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and minutes >= 0
     if minutes is not None and not real:
         raise ValueError(
             "Expected checkpoint_minutes to be a number of at least 0, or None. "
             f"Received: checkpoint_minutes={minutes!r}"
         )
+    if gradients is not None and devices.count > 1:
+        raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")

@@ -1,10 +1,10 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped.
+"""Checkpoints: everything that a resumed training needs to end as if it had never stopped.
 
     checkpoints/step-000001234.npz     weights, averages, statistics and seeds; optimizer and loss scale; metrics;
                                        position, history and the time that has passed
 
-Each is written beside its place and moved there, and the last two are kept, so that there is always a whole one. The
-archive holds a CRC of each array: one that does not fit is as good as not there.
+Each is written under another name and renamed, and the last two are kept, so that one is always complete. The archive
+holds a CRC of each array; a checkpoint whose CRC differs is skipped.
 """
 
 import json
@@ -14,35 +14,38 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from .._files import replacing
-from ..weights.checks import refuse_zip
+from .._files import replace_file
+from ..weights.checks import refuse_zip_bomb
+from .interruption import TrainingError
 from .learner import Learner
-from .runs import TrainingError
 
 KEPT = 2
-# Spare room on the disk for what grows: history, events, run.json.
+# Room on the disk for files that grow: history, events, run.json.
 _SPARE = 2**20
 _BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
 
 
+# A row of the history.
+Row = dict[str, float]
+
+
 @dataclass
 class Progress:
-    """Where a training is.
+    """The progress of a training.
 
     Attributes:
-        epoch, batch: The next batch.
+        epoch, batch: The next batch to train on.
         rows: The rows of the history so far.
-        seconds, learning_rate: Of the epoch that has begun: the time it took so far, and the rate of its first step.
+        seconds, learning_rate: Of the current epoch: the time so far, and the rate of its first step.
     """
 
     epoch: int = 0
     batch: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     learning_rate: float | None = None
 
@@ -51,9 +54,9 @@ class Checkpoints:
     """The checkpoints of a run.
 
     Args:
-        folder: Where they are.
-        learner: What is saved and restored.
-        metrics: The metrics with which the learner was compiled; Keras gives them up only after the first step.
+        folder: Their folder.
+        learner: The network to save and restore.
+        metrics: The metrics that the learner was compiled with; Keras shows them only after the first step.
     """
 
     def __init__(self, folder: Path, learner: Learner, metrics: Sequence[keras.metrics.Metric]) -> None:
@@ -74,17 +77,17 @@ class Checkpoints:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 others = np.size(array) - np.isfinite(array).sum()
                 raise TrainingError(
-                    f"Expected finite weights. Received: {name} with {others} that are not, "
+                    f"Expected finite weights. Received: {name} with {others} that are NaN or infinite, "
                     f"in epoch {progress.epoch + 1}; a lower optimizer.lr or a longer schedule.warmup may help"
                 )
         written = json.dumps(asdict(progress)).encode()
-        with replacing(self.folder / f"step-{step:09d}.npz") as beside, beside.open("wb") as file:
+        with replace_file(self.folder / f"step-{step:09d}.npz") as beside, beside.open("wb") as file:
             np.savez(file, progress=np.frombuffer(written, "uint8"), **arrays)
         for path in self.paths()[:-KEPT]:
             path.unlink()
 
     def restore(self) -> Progress:
-        """Sets the learner to the last checkpoint that is whole; without any, the progress is that of a new run.
+        """Restores the last checkpoint that is whole; returns the progress of a new run if there is none.
 
         Raises:
             TrainingError: If there are checkpoints, and none is whole or none is of this network.
@@ -98,7 +101,7 @@ class Checkpoints:
                 if {name: v.shape for name, v in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
                     raise ValueError("it is of another network")
             except _BROKEN as error:
-                warnings.warn(f"{path} is left out, since it cannot be used: {error}", stacklevel=2)
+                warnings.warn(f"{path} cannot be used and is skipped: {error}", stacklevel=2)
                 continue
             for name, variable in variables.items():
                 variable.assign(arrays[name])
@@ -106,11 +109,11 @@ class Checkpoints:
                 later.unlink()
             return progress
         if found:
-            raise TrainingError(f"Expected a checkpoint that is whole. Received: {', '.join(map(str, found))}")
+            raise TrainingError(f"All checkpoints are damaged: {', '.join(map(str, found))}")
         return Progress()
 
-    def metrics_now(self) -> list[np.ndarray]:
-        """The state of the metrics, to set it again when Keras has reset them."""
+    def get_metrics(self) -> list[np.ndarray]:
+        """Reads the state of the metrics, so that it can be restored after Keras resets them."""
         return [keras.ops.convert_to_numpy(v) for metric in self.metrics for v in metric.variables]
 
     def set_metrics(self, values: Sequence[np.ndarray]) -> None:
@@ -122,11 +125,11 @@ class Checkpoints:
             metric.reset_state()
 
     def paths(self) -> list[Path]:
-        """The checkpoints, the oldest first."""
+        """Lists the checkpoints, the oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
     def check_space(self, folder: Path) -> None:
-        """Refuses a disk that cannot hold the checkpoints, one more while it is written, and the trained network.
+        """Checks that the disk can hold the checkpoints, one more while it is written, and the trained network.
 
         Raises:
             OSError: If there is not enough free space; nothing is written.
@@ -139,22 +142,22 @@ class Checkpoints:
         free = shutil.disk_usage(existing).free
         if free < needed:
             raise OSError(
-                f"Expected {needed / 1e6:.1f} MB of free disk space for the checkpoints and the trained network. "
-                f"Received: {free / 1e6:.1f} MB at {str(folder)!r}"
+                f"The checkpoints and the trained network need {needed / 1e6:.1f} MB of free disk space. "
+                f"Only {free / 1e6:.1f} MB are free at {str(folder)!r}"
             )
 
-    def _variables(self) -> dict[str, Any]:
-        """Everything that changes in a step, seeds and loss scale included, by its place."""
+    def _variables(self) -> dict[str, keras.Variable]:
+        """Everything that changes in a step, seeds and loss scale included, by its number."""
         groups = {
             "network": self.learner.variables,
             "optimizer": self.learner.optimizer.variables,
             "metrics": [v for metric in self.metrics for v in metric.variables],
         }
-        return {f"{group}/{place}": v for group, variables in groups.items() for place, v in enumerate(variables)}
+        return {f"{group}/{index}": v for group, variables in groups.items() for index, v in enumerate(variables)}
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    refuse_zip(path)
+    refuse_zip_bomb(path)
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
         if damaged is not None:
@@ -163,5 +166,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _size(variable: Any) -> int:
+def _size(variable: keras.Variable) -> int:
     return int(np.prod(variable.shape)) * np.dtype(keras.backend.standardize_dtype(variable.dtype)).itemsize

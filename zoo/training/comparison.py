@@ -1,9 +1,9 @@
-"""Several networks under one budget: the same recipe, data and seeds, so that what differs is the network.
+"""Compares networks under one budget: the same recipe, data and seeds, so that only the network differs.
 
 OUT/
   plain_mlp-0/, plain_mlp-1/, ...    a run for each network and seed
   comparison.csv                     a row for each network, seed and epoch
-  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and from least to greatest
+  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and their range
 """
 
 import csv
@@ -12,44 +12,48 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Source, load_source
 from ..data.sources import check_source
 from ..networks.registry import entry_of
-from .recipe import Recipe, setting
+from .folder import refuse_existing
+from .recipe import Recipe, parse_setting
 from .recipes import get_recipe, recipes_of
-from .runs import Run, open_run, refuse_existing
+from .runs import Run, open_run
+
+if TYPE_CHECKING:
+    import keras
 
 # Between settings, not within a tuple.
 _SETTINGS = re.compile(r",(?=\s*\w+=)")
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A network with arguments, as "resnet20" or "plain_mlp:depth=30,activation=tanh" says it."""
+class Candidate:
+    """A network with arguments, written as "resnet20" or "plain_mlp:depth=30,activation=tanh"."""
 
     text: str
     network: str
     arguments: dict[str, Any]
 
     @classmethod
-    def of(cls, text: str) -> "Contestant":
-        """Reads one.
+    def parse(cls, text: str) -> "Candidate":
+        """Parses a network with arguments.
 
         Raises:
             ValueError: If there is no such network, or an argument has no value.
         """
         network, _, settings = text.partition(":")
         entry_of(network)
-        return cls(text, network, dict(map(setting, _SETTINGS.split(settings) if settings else ())))
+        return cls(text, network, dict(map(parse_setting, _SETTINGS.split(settings) if settings else ())))
 
     def run_name(self, seed: int) -> str:
         return re.sub(r"[^\w.=-]+", "-", self.text) + f"-{seed}"
 
     def recipe(self, shared: Recipe, seed: int, source: Source) -> Recipe:
-        """The shared recipe, with this network and a seed."""
+        """Puts this network and a seed into the shared recipe."""
         arguments = {**shared.arguments, **self.arguments}
         return shared.changed({"network": self.network, "arguments": arguments, "seed": seed, "source": source.name})
 
@@ -61,53 +65,53 @@ def compare(
     *,
     recipe: str | Recipe | None = None,
     seeds: int = 3,
-    callbacks: Callable[[str, Recipe, Source], Any] | None = None,
+    callbacks: Callable[[str, Recipe, Source], "Sequence[keras.callbacks.Callback]"] | None = None,
     **overrides: Any,
 ) -> dict[str, list[Run]]:
     """Trains each network with each seed, then writes the table and the figure.
 
-    Runs that are in the folder are not trained again: an interrupted comparison resumes where it was.
+    Complete runs in the folder are not trained again, and interrupted ones are resumed.
 
     Args:
         networks: Such as "plain_mlp" or, with arguments of the builder, "plain_mlp:depth=30".
         out: The folder.
         data: As in `train`.
-        recipe: How each is trained. Default: of the first network's recipes the first, if possible one for these data.
-        seeds: How many, from 0 on.
-        callbacks: Gives the Keras callbacks of a run, by its name, recipe and data.
+        recipe: Trains each network. Default: the first recipe of the first network, for these data if there is one.
+        seeds: How many seeds, counted from 0.
+        callbacks: Makes the Keras callbacks of a run from its name, recipe and data.
         **overrides: Settings of the recipe, as in `train`.
 
     Returns:
         The runs of each network.
 
     Raises:
-        ValueError: For an unknown name or setting, a network that cannot be built for these data, or if a run in the
-            folder is another one; all of it before anything is trained.
+        ValueError: If a name or setting is unknown, a network cannot be built for these data, or the folder holds
+            another run. All of this is checked before anything is trained.
 
     Example:
 
     >>> import zoo
     >>> runs = zoo.compare(["plain_mlp:depth=30", "highway_mlp:depth=30"], "runs/deep")  # doctest: +SKIP
     """
-    from .loop import build_for
+    from .loop import build_network
 
-    contestants, chosen = plan(networks, out, data, recipe, seeds, overrides)
+    candidates, chosen = plan(networks, out, data, recipe, seeds, overrides)
     source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
     folder = Path(out)
     planned = [
-        (contestant, folder / contestant.run_name(seed), contestant.recipe(chosen, seed, source))
-        for contestant in contestants
+        (candidate, folder / candidate.run_name(seed), candidate.recipe(chosen, seed, source))
+        for candidate in candidates
         for seed in range(seeds)
     ]
-    # Mistakes in the last of them are reported before the first is trained.
+    # Check all of them before the first is trained.
     for _, path, one in planned:
-        _check_place(path, one, source)
-    for contestant in contestants:
-        build_for(contestant.recipe(chosen, 0, source), source)
+        _check_folder(path, one, source)
+    for candidate in candidates:
+        build_network(candidate.recipe(chosen, 0, source), source)
     runs: dict[str, list[Run]] = {}
-    for contestant, path, one in planned:
+    for candidate, path, one in planned:
         shown = callbacks(path.name, one, source) if callbacks else ()
-        runs.setdefault(contestant.text, []).append(_trained(path, one, source, shown))
+        runs.setdefault(candidate.text, []).append(_train_or_resume(path, one, source, shown))
     write_table(folder / "comparison.csv", runs)
     from ..analysis import charts
 
@@ -122,26 +126,26 @@ def plan(
     recipe: str | Recipe | None,
     seeds: int,
     overrides: Mapping[str, Any],
-) -> tuple[list[Contestant], Recipe]:
-    """The contestants and their recipe; raises a ValueError for mistakes that show without reading data or building."""
-    contestants = [Contestant.of(text) for text in networks]
-    if len({contestant.text for contestant in contestants}) < len(contestants) or not contestants:
+) -> tuple[list[Candidate], Recipe]:
+    """Parses the candidates and their recipe; raises the errors that need no data and no network."""
+    candidates = [Candidate.parse(text) for text in networks]
+    if len({candidate.text for candidate in candidates}) < len(candidates) or not candidates:
         raise ValueError(f"Expected different networks, at least one. Received: {', '.join(networks) or 'none'}")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
-    chosen = (_first_recipe(contestants[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
+    chosen = (_default_recipe(candidates[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
     if not isinstance(data, Source):
         check_source(chosen.source if data is None else data)
-    return contestants, chosen
+    return candidates, chosen
 
 
-def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
-    """A row for each network, seed and epoch."""
-    found = []
-    for network, of_it in runs.items():
-        for run in of_it:
+def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
+    """Reads the histories into a row for each network, seed and epoch."""
+    found: list[dict[str, str | int | float]] = []
+    for network, members in runs.items():
+        for run in members:
             with (run.path / "history.csv").open(newline="") as file:
                 for row in csv.DictReader(file):
                     figures = {name: float(value) for name, value in row.items()}
@@ -150,19 +154,19 @@ def rows(runs: dict[str, list[Run]]) -> list[dict[str, Any]]:
 
 
 def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
-    """For each network: parameters, and the test accuracy's mean, least and greatest over the seeds."""
-    told: list[tuple[str, ...]] = []
-    for network, of_it in runs.items():
-        accuracies = [run.results["test_accuracy"] for run in of_it]
-        trained = statistics.mean(run.results["train_accuracy"] for run in of_it)
+    """Summarises each network: parameters, mean and range of the test accuracy over the seeds, training accuracy."""
+    table: list[tuple[str, ...]] = []
+    for network, members in runs.items():
+        accuracies = [run.results["test_accuracy"] for run in members]
+        trained = statistics.mean(run.results["train_accuracy"] for run in members)
         spread = f"{min(accuracies):.2%} to {max(accuracies):.2%}"
-        parameters = f"{of_it[0].results['parameters']:,}"
-        told.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
-    return told
+        parameters = f"{members[0].results['parameters']:,}"
+        table.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
+    return table
 
 
 class Errors(NamedTuple):
-    """The errors of one run in %, on the training images as they are and on the test images."""
+    """The errors of one run in %, on the training images without augmentation and on the test images."""
 
     network: str
     depth: int
@@ -171,8 +175,8 @@ class Errors(NamedTuple):
     test: float
 
 
-def by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
-    """The errors of runs of which each names its network's depth."""
+def errors_by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
+    """Lists the errors of runs whose recipes all name a depth."""
     return [
         Errors(
             run.recipe.network.rstrip("0123456789"),
@@ -180,30 +184,30 @@ def by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
             run.recipe.seed,
             *(round(100 - 100 * run.results[f"{part}_accuracy"], 4) for part in ("train", "test")),
         )
-        for of_it in runs.values()
-        for run in of_it
+        for members in runs.values()
+        for run in members
     ]
 
 
 def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
-    """`rows` as comma-separated values."""
+    """Writes `rows` as comma-separated values."""
     found = rows(runs)
-    with replacing(path) as beside, beside.open("w", newline="") as file:
+    with replace_file(path) as beside, beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]))
         writer.writeheader()
         writer.writerows(found)
 
 
-def _first_recipe(network: str, data: str | Source | None) -> Recipe:
+def _default_recipe(network: str, data: str | Source | None) -> Recipe:
     known = recipes_of(network)
     if not known:
-        raise ValueError(f"Expected a recipe, since there is none for {network}. Received: recipe=None")
+        raise ValueError(f"Expected a recipe, because {network} has none of its own. Received: recipe=None")
     name = data.name if isinstance(data, Source) else data
     return next((recipe for recipe in known if recipe.source == name), known[0])
 
 
-def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
-    """Refuses a folder that holds anything but the run that belongs there."""
+def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
+    """Checks that a folder is empty or holds the run that belongs there."""
     if not (path / "run.json").is_file():
         refuse_existing(path, overwrite=False)
         return
@@ -212,13 +216,15 @@ def _check_place(path: Path, recipe: Recipe, source: Source) -> None:
     different = [name for name in ours if ours[name] != theirs[name]]
     if different or there.source["fingerprint"] != source.fingerprint:
         raise ValueError(
-            f"Expected in {str(path)!r} a run of this comparison, or none. Received: one with another "
-            f"{', '.join(different) or 'data set'}"
+            f"Expected a run of this comparison in {str(path)!r}. "
+            f"Received: a run that differs in {', '.join(different) or 'its data'}"
         )
 
 
-def _trained(path: Path, recipe: Recipe, source: Source, callbacks: Any) -> Run:
-    from .loop import resume, train
+def _train_or_resume(
+    path: Path, recipe: Recipe, source: Source, callbacks: "Sequence[keras.callbacks.Callback]"
+) -> Run:
+    from .train import resume, train
 
     if (path / "run.json").is_file():
         return resume(path, source, callbacks=callbacks)

@@ -1,4 +1,4 @@
-"""Evaluation: loss and accuracy of a network on a part of a source."""
+"""Evaluates networks: resolves the network and its data, and measures loss and accuracy."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..weights.cards import card
 from ..weights.loading import load
-from .learner import jit_compile, look_at, metrics
+from .learner import build_metrics, jit_compile, metrics
 from .runs import Run, open_run
 
 EVALUATION_BATCH = 256
@@ -19,11 +19,11 @@ EVALUATION_BATCH = 256
 def evaluate(
     run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, *, weights: str | None = None
 ) -> dict[str, float | int]:
-    """Loss and accuracy on a source's test images.
+    """Measures loss and accuracy on the test images of a source.
 
     Args:
-        run_or_model: A run or its folder, whose own preprocessing is used; a model of logits, with the source's; or,
-            with `weights`, the name of a network, with the preprocessing on the weights' card.
+        run_or_model: A run or its folder, a model of logits, or with `weights` the name of a network. Images are
+            preprocessed as the run's record, the source or the card of the weights says.
         data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
         weights: The name of weights that come with the package, such as "cifar10".
 
@@ -31,7 +31,7 @@ def evaluate(
         "loss" (cross-entropy), "accuracy" and "examples".
 
     Raises:
-        ValueError: If there is no such run, source or weights, or if they do not fit: other images, other classes.
+        ValueError: If there is no such run, source or weights, or if the images or classes do not fit the network.
 
     Example:
 
@@ -40,14 +40,14 @@ def evaluate(
     >>> zoo.evaluate(model, data="digits")["examples"]
     359
     """
-    model, source, preprocessing = subject(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
     return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
 
 
-def subject(
+def resolve_model_and_data(
     run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, weights: str | None = None
 ) -> tuple[keras.Model, Source, Preprocessing]:
-    """The network, the data and the preprocessing that the arguments of `evaluate` say."""
+    """Loads the network, the data and the preprocessing that the arguments of `evaluate` name."""
     if weights is not None:
         chosen = card(str(run_or_model), weights)
         model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
@@ -60,38 +60,38 @@ def subject(
         preprocessing = source.preprocessing
     else:
         run = open_run(run_or_model)
-        model, (source, preprocessing) = load(run.path), data_for(run, data)
-    check_fits(model, source)
+        model, (source, preprocessing) = load(run.path), resolve_data(run, data)
+    check_shapes(model, source)
     return model, source, preprocessing
 
 
-def data_for(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
-    """The data of a run, or others of the same classes, and the preprocessing of its network."""
+def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
+    """Loads the data of a run, or other data of the same classes, and the preprocessing of its network."""
     source = load_source(run.source if data is None else data)
     check_classes(source, run.source["class_names"], str(run.path))
     return source, Preprocessing.from_dict(run.source["preprocessing"])
 
 
-def check_classes(source: Source, learnt: Iterable[str], by: str) -> None:
-    """Raises a ValueError unless a source has the classes that a network has learnt, in their order.
+def check_classes(source: Source, trained: Iterable[str], by: str) -> None:
+    """Raises a ValueError unless a source has the classes that a network was trained on, in the same order.
 
-    Data whose classes are numbered have no names to compare.
+    Classes that are only numbered have no names to compare.
     """
-    learnt = tuple(learnt)
-    if source.class_names not in (learnt, tuple(map(str, range(len(learnt))))):
+    trained = tuple(trained)
+    if source.class_names not in (trained, tuple(map(str, range(len(trained))))):
         raise ValueError(
-            f"Expected the classes that {by} has learnt: {_listed(learnt)}. "
-            f"Received: {source.name}, with {_listed(source.class_names)}"
+            f"Expected the classes that {by} was trained on: {_shorten(trained)}. "
+            f"Received: {source.name}, with {_shorten(source.class_names)}"
         )
 
 
-def _listed(names: tuple[str, ...], most: int = 10) -> str:
+def _shorten(names: tuple[str, ...], most: int = 10) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def check_fits(model: keras.Model, source: Source, note: str = "") -> None:
-    """Raises a ValueError unless a model takes a source's images and tells its classes apart."""
+def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
+    """Raises a ValueError unless a model takes the images of a source and has an output for each class."""
     shape = network_shape(source)
     fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
     if not fits or model.output_shape[-1] != source.classes:
@@ -104,22 +104,22 @@ def check_fits(model: keras.Model, source: Source, note: str = "") -> None:
 def accuracy_and_loss(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> dict[str, float]:
-    """ "accuracy" and "loss" of a model of logits on the images of a part of a source, or on the first ones."""
-    return judge(model, source, preprocessing, part, limit)()
+    """Measures "accuracy" and "loss" of a model of logits on a part of a source, or on its first images."""
+    return make_evaluator(model, source, preprocessing, part, limit)()
 
 
-def judge(
+def make_evaluator(
     model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
 ) -> Callable[[], dict[str, float]]:
-    """A function that measures `accuracy_and_loss` of the model as it then is."""
+    """Makes a function that measures `accuracy_and_loss` of the model with its current weights."""
     images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
-    judged = keras.Model(model.inputs, model.outputs)
-    judged.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
+    compiled = keras.Model(model.inputs, model.outputs)
+    compiled.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    look_at(judged, batches)
+    build_metrics(compiled, batches)
 
     def measure() -> dict[str, float]:
-        figures = judged.evaluate(batches, return_dict=True, verbose=0)
+        figures = compiled.evaluate(batches, return_dict=True, verbose=0)
         return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
 
     return measure
@@ -128,14 +128,14 @@ def judge(
 def evaluation_batches(
     source: Source, preprocessing: Preprocessing, part: str = "test", devices: Devices | None = None
 ) -> Batches:
-    """The test images, or the validation images, in order and as they are; with `devices`, for them to share."""
+    """Batches a part of a source in order and without augmentation, for the devices to share if they are given."""
     images, labels = getattr(source, f"{part}_images"), getattr(source, f"{part}_labels")
     if devices is None:
         return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
-    size = devices.even(EVALUATION_BATCH)
+    size = devices.round_up(EVALUATION_BATCH)
     return Batches(images, labels, source.classes, preprocessing, size, shard=devices.hosts.shard)
 
 
 def network_shape(source: Source) -> tuple[int, ...]:
-    """The shape of an image, in the order of `keras.config.image_data_format()`."""
+    """The shape of an image, as `keras.config.image_data_format()` orders it."""
     return in_present_order(source.input_shape)

@@ -1,15 +1,18 @@
-"""Ctrl-C and SIGTERM: training stops after the step it is in, with a checkpoint."""
+"""How training ends early: on an error, or after the current step on Ctrl-C and SIGTERM."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+
+
+class TrainingError(RuntimeError):
+    """Training has failed, for example because the loss is not finite; the status of the run is "failed"."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training that was asked to stop, and has kept all it had done.
+    """Training was asked to stop and has saved a checkpoint.
 
     Attributes:
         signum: The signal: SIGINT (Ctrl-C) or SIGTERM.
@@ -21,23 +24,23 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Whether to stop: the number of the signal that came, or None."""
+    """Holds the number of the signal that asked to stop, or None."""
 
     signum: int | None = None
 
 
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Takes SIGINT and SIGTERM for the length of the block; a second one of a kind acts as if nobody had taken it.
+def catch_stop_signals() -> Iterator[Stop]:
+    """Catches the first SIGINT and the first SIGTERM inside the block; the second one acts as usual.
 
-    Outside the main thread, where Python allows no handlers, nothing is taken.
+    Outside the main thread Python allows no handlers, so nothing is caught.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    before: dict[int, Any] = {}
+    before: dict[int, signal._HANDLER] = {}
 
     def note(signum: int, frame: FrameType | None) -> None:
         stop.signum = signum

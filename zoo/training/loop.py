@@ -1,196 +1,49 @@
-"""Training: a run from its beginning, or from where it was stopped, into the folder that keeps it all."""
+"""Trains the epochs that are left with Keras's `fit`, then saves and measures the network."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from .._files import replacing
+from .._files import replace_file
 from ..analysis.gradients import GradientFlow, probe_batches
-from ..data import Batches, Preprocessing, Source, load_source
-from ..devices.environment import environment, now, process, set_again, versions
-from ..devices.selection import Devices, as_recorded, select
+from ..data import Batches, Source
+from ..devices.environment import now
+from ..devices.selection import Devices
 from ..networks.counting import count
 from ..networks.registry import build, check_arguments
 from ..reports.page import GRADIENTS, write_report
-from .callbacks import Checkpoint, Events, GoOn, History, StopWhenNotFinite, UseAverages, check_minutes
+from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
 from .evaluation import evaluation_batches, network_shape
-from .interruption import Stop, stop_signals
-from .learner import Learner, look_at, make_learner, precision
-from .recipe import Recipe, check_interval, plain
-from .recipes import get_recipe
-from .replacement import move_into_place, place_for
-from .runs import Run, TrainingError, claimed, open_run, revision, start_run, tidy, update
+from .interruption import Stop, TrainingError, catch_stop_signals
+from .learner import Learner, build_metrics, make_learner
+from .recipe import Recipe
+from .runs import Run, update
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from ..devices.padding import PaddedBatches
 
 
-def train(
-    recipe: str | Recipe,
-    data: str | Source | None = None,
-    out: str | Path | None = None,
-    *,
-    overwrite: bool = False,
-    validation: float = 0.0,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    checkpoint_minutes: float | None = 10,
-    checkpoint_steps: int | None = None,
-    gradients: int | None = None,
-    devices: Devices | None = None,
-    **overrides: Any,
-) -> Run:
-    """Trains a network and keeps everything about it in a folder.
-
-    Sets Python's, NumPy's and Keras's global seeds to the recipe's. On Ctrl-C or SIGTERM it stops after the step it is
-    in, with a checkpoint; however it ends, `resume` brings it to the same result.
-
-    Args:
-        recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
-        data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
-        out: The folder, which must not exist. Default: runs/ and the recipe's name.
-        overwrite: Whether to replace an existing run once the new one is complete. Until then that is in OUT.new, and
-            can be resumed there.
-        validation: Fraction of the training images that is held out and measured after each epoch, in place of the
-            test images, which are then measured once, at the end.
-        callbacks: Keras callbacks beside our own, such as one that shows progress.
-        checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None: not. It is saved
-            after each epoch in any case.
-        gradients: How many steps lie between two measurements of the gradient's reach, which gradients.csv and the
-            report then show over the training; with 200 they cost about 2 % of a step at most. None: it is
-            measured once, at the end.
-        devices: What `zoo.devices.select` has chosen, called before anything else was computed; with several processes,
-            that of rank 0 alone keeps the folder. Default: one device, the backend's own choice.
-        **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
-
-    Returns:
-        The `Run`, with its results.
-
-    Raises:
-        ValueError: For an unknown name or setting, a value out of range, or a batch that the devices do not divide.
-        FileExistsError: If the folder exists.
-        OSError: If the folder cannot be written to, or its disk has too little space.
-        TrainingError: If the loss is not finite, if the disk fails, or if another process trains in the folder.
-        Interrupted: A KeyboardInterrupt, after Ctrl-C or SIGTERM.
-
-    Example:
-
-    >>> import zoo
-    >>> run = zoo.train("plain_mlp_digits", out="runs/plain", epochs=1)  # doctest: +SKIP
-    >>> run.results["test_accuracy"]  # doctest: +SKIP
-    """
-    if data is not None:
-        overrides["source"] = data.name if isinstance(data, Source) else str(data)
-    chosen = get_recipe(recipe).changed(overrides)
-    devices = devices or select()
-    devices.check(chosen.batch_size)
-    for name, steps in (("gradients", gradients), ("checkpoint_steps", checkpoint_steps)):
-        if steps is not None:
-            check_interval(steps, name)
-    check_minutes(checkpoint_minutes)
-    if gradients is not None and devices.count > 1:
-        raise ValueError(f"Expected one device for gradients. Received: gradients={gradients}, {devices.count} devices")
-    folder = Path("runs") / chosen.name if out is None else Path(out)
-    new = place_for(folder, overwrite) if devices.hosts.writes else folder
-    source = load_source(chosen.source if data is None else data)
-    if validation:
-        source = source.with_validation(validation, seed=chosen.seed)
-    record = {
-        "recipe": chosen.as_dict(),
-        "overrides": {name: plain(value) for name, value in overrides.items()},
-        "seed": chosen.seed,
-        "source": source.as_dict(),
-        "checkpoint_minutes": checkpoint_minutes,
-        "checkpoint_steps": checkpoint_steps,
-        "gradients": gradients,
-        "versions": versions(),
-        "revision": revision(),
-        "environment": environment(),
-        "devices": devices.report(),
-        "process": process(),
-        "status": "running",
-        "started": now(),
-        "results": {},
-    }
-    with precision(chosen.precision), _place(new, devices) as place, ExitStack() as claims:
-        if new != folder:
-            record["replaces"] = folder.resolve().name
-            claims.enter_context(claimed(folder))
-        training = Training(place, chosen, source, devices)
-        training.checkpoints.check_space(place)
-        claims.enter_context(claimed(place))
-        run = training.go_on(start_run(place, record), Progress(), callbacks)
-    return move_into_place(run)
-
-
-def resume(
-    run: Run | str | Path,
-    data: Source | None = None,
-    *,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-    devices: Devices | None = None,
-) -> Run:
-    """Resumes a run that was stopped, killed or failed, and ends with the result of an uninterrupted run.
-
-    The result is bit for bit the same with the same versions, machine, devices and number of threads.
-
-    Args:
-        run: A run or its folder. One that is complete comes back as it is.
-        data: The `Source` that the run was given, if it was given one that has no name. It is split and preprocessed
-            as it was then.
-        callbacks: As in `train`.
-        devices: As in `train`. Default: those with which the run began, as many and of the same kind.
-
-    Returns:
-        The `Run`, with its results.
-
-    Raises:
-        ValueError: If there is no such run, or if its data or its backend is another one now.
-        OSError, TrainingError, Interrupted: As in `train`.
-
-    Example:
-
-    >>> import zoo
-    >>> zoo.resume("runs/plain").status  # doctest: +SKIP
-    'complete'
-    """
-    opened = open_run(run)
-    if opened.status == "complete":
-        return move_into_place(opened)
-    set_again(opened.record["environment"])
-    devices = devices or as_recorded(opened.record.get("devices"))
-    devices.check(opened.recipe.batch_size)
-    source = _as_recorded(load_source(opened.source if data is None else data), opened.source)
-    with _place(opened.path, devices, again=True) as place, claimed(place), precision(opened.recipe.precision):
-        tidy(place)
-        training = Training(place, opened.recipe, source, devices)
-        progress = training.checkpoints.restore()
-        training.checkpoints.check_space(place)
-        again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
-        resumed = [*opened.record.get("resumed", ()), again]
-        changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
-        run = training.go_on(update(Run(place, opened.record), **changes), progress, callbacks)
-    return move_into_place(run)
-
-
-def build_for(recipe: Recipe, source: Source) -> keras.Model:
-    """The network of a recipe, for the images and classes of a source."""
+def build_network(recipe: Recipe, source: Source) -> keras.Model:
+    """Builds the network of a recipe for the images and classes of a source."""
     check_arguments(recipe.network, recipe.arguments)
     arguments = {"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments}
     return build(recipe.network, network_shape(source), source.classes, **arguments)
 
 
 class Training:
-    """A network, its data and its checkpoints, while it is trained in this process.
+    """A network with its data, devices and checkpoints, ready to be trained in this process.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
         recipe: How to train.
         source: The data.
-        devices: Where.
+        devices: The devices that share each batch.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, source: Source, devices: Devices) -> None:
@@ -210,29 +63,29 @@ class Training:
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
         with devices.scope():
-            self.model = build_for(recipe, source)
+            self.model = build_network(recipe, source)
             self.learner, metrics = make_learner(self.model, recipe, steps)
-            look_at(self.learner, self._to_evaluate(self.part))
+            build_metrics(self.learner, self._evaluation_data(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
-    def go_on(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
-        """Trains from there to the end; whatever happens is in the run's record."""
+    def complete(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
+        """Trains from the progress to the end, and records in run.json how it ended."""
         try:
-            with stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
+            with catch_stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
                 with self.devices.scope():
                     self._fit(run, progress, stop, events, callbacks)
                     run = update(run, results=self._finish(run, progress))
-                # Several devices would fill up the last batch.
+                # Devices that share batches would pad the last one, so the report loads the network again.
                 write_report(run, self.source, self.model if self.devices.count == 1 else None)
             return update(run, status="complete", finished=now())
         except KeyboardInterrupt as error:
-            _note(run, "interrupted", error)
+            _record_end(run, "interrupted", error)
             raise
         except OSError as error:
-            _note(run, "failed", error)
-            raise TrainingError(f"{error}. {how_to_go_on(run)}") from error
+            _record_end(run, "failed", error)
+            raise TrainingError(f"{error}. {resume_hint(run)}") from error
         except BaseException as error:
-            _note(run, "failed", error)
+            _record_end(run, "failed", error)
             raise
 
     def _fit(
@@ -243,15 +96,15 @@ class Training:
         events: Events,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
-        """The epochs that are left. What is left of one that had begun takes a `fit` of its own; see `Batches`."""
+        """Trains the epochs that are left. The rest of an epoch takes a `fit` of its own; see `Batches`."""
         epochs, first = self.recipe.epochs, progress.epoch
         spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
         if not progress.batch:
-            # Keras resets what it has met in a step, and a checkpoint between two epochs holds an evaluation's figures.
+            # Keras only resets metrics that a step has updated, and those in this checkpoint are of an evaluation.
             self.checkpoints.reset_metrics()
-        metrics = self.checkpoints.metrics_now() if progress.batch else None
+        metrics = self.checkpoints.get_metrics() if progress.batch else None
         ours = [
-            GoOn(self.batches, self.checkpoints, metrics),
+            SetEpoch(self.batches, self.checkpoints, metrics),
             *([UseAverages()] if self.learner.averages else []),
             StopWhenNotFinite(),
             History(run.path / "history.csv", progress, self.part),
@@ -263,7 +116,7 @@ class Training:
                 run.record["checkpoint_minutes"],
                 run.record["checkpoint_steps"],
                 stop,
-                how_to_go_on(run),
+                resume_hint(run),
             ),
         ]
         if every := run.record.get("gradients"):
@@ -278,80 +131,46 @@ class Training:
                 initial_epoch=start,
                 epochs=end,
                 shuffle=False,
-                validation_data=self._to_evaluate(self.part),
+                validation_data=self._evaluation_data(self.part),
                 verbose=0,
                 callbacks=[*ours, *callbacks],
             )
 
     def _finish(self, run: Run, progress: Progress) -> dict[str, Any]:
-        """Saves the trained network, and says what it reaches."""
+        """Saves the trained network and measures it."""
         if self.learner.averages:
             self.learner.swap()
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
         if self.part != "test":
-            figures = self._measured("test")
+            figures = self._evaluate("test")
             results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
-        with replacing(run.model_path) as beside:
+        with replace_file(run.model_path) as beside:
             self.model.save(beside)
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
-            # The history has a mean over the last epoch, on augmented images and with weights that still change.
-            "train_accuracy": self._measured("train")["accuracy"],
+            # The history's accuracy is a mean over the last epoch, on augmented images and while the weights change.
+            "train_accuracy": self._evaluate("train")["accuracy"],
             "parameters": count(self.model.trainable_variables),
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
 
-    def _measured(self, part: str) -> dict[str, float]:
-        """The figures of the network on a part of the data without augmentation."""
-        return self.learner.evaluate(self._to_evaluate(part), return_dict=True, verbose=0)
+    def _evaluate(self, part: str) -> dict[str, float]:
+        """Measures the network on a part of the data, without augmentation."""
+        return self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
 
-    def _to_evaluate(self, part: str) -> Any:
+    def _evaluation_data(self, part: str) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))
 
 
-def how_to_go_on(run: Run) -> str:
-    """The command that resumes a run."""
-    return f"The last state is in {run.path / 'checkpoints'}; resume with: keras-skip train --resume {run.path}"
+def resume_hint(run: Run) -> str:
+    """Names the command that resumes a run."""
+    return f"The last checkpoint is in {run.path / 'checkpoints'}; resume with: keras-skip train --resume {run.path}"
 
 
-@contextmanager
-def _place(folder: Path, devices: Devices, again: bool = False) -> Iterator[Path]:
-    """The run's folder; for a process that is not to write there one of its own, which is thrown away.
-
-    To go on, that takes the checkpoints. Process 0 changes the folder meanwhile: of what is copied, it only removes
-    checkpoints that are damaged.
-    """
-    if devices.hosts.writes:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as own:
-        copies = Path(own, "checkpoints")
-        copies.mkdir()
-        for path in folder.glob("checkpoints/step-*.npz") if again else ():
-            with suppress(FileNotFoundError):
-                shutil.copy(path, copies)
-        yield Path(own)
-
-
-def _note(run: Run, status: str, error: BaseException) -> None:
-    """The end of a run, in its record; if the disk is full, the error itself says more than that it cannot be noted."""
+def _record_end(run: Run, status: str, error: BaseException) -> None:
+    """Records how a run ended. On a full disk that fails too, and the first error is the one to show."""
     with suppress(OSError):
         update(run, status=status, finished=now(), reason=str(error) or type(error).__name__)
-
-
-def _as_recorded(source: Source, recorded: Mapping[str, Any]) -> Source:
-    """The data with which a run began, split and preprocessed as it was then; a ValueError for other data."""
-    if "validation" in recorded:
-        source = source.with_validation(**recorded["validation"])
-    source = replace(source, preprocessing=Preprocessing.from_dict(recorded["preprocessing"]))
-    found = source.as_dict()
-    different = [name for name in ("fingerprint", "examples", "class_names") if found[name] != recorded[name]]
-    if different:
-        raise ValueError(
-            f"Expected the data with which the run began, {recorded['name']} with {different[0]}="
-            f"{recorded[different[0]]}. Received: {found['name']} with {different[0]}={found[different[0]]}"
-        )
-    return source

@@ -1,4 +1,4 @@
-"""What a recipe is: how a network is trained, as checked, frozen data."""
+"""Recipes: how a network is trained, as checked and frozen data."""
 
 import ast
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def check(settings: Any, name: str, wanted: str, fits: bool) -> None:
-    """Raises the ValueError that names a setting, what it should be, and what it is."""
+def check(settings: "Optimizer | Schedule | Recipe", name: str, wanted: str, fits: bool) -> None:
+    """Raises a ValueError that names the setting, the expected and the received value, unless it fits."""
     if not fits:
         value = getattr(settings, name)
         raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={value!r}")
 
 
 def check_interval(steps: int, name: str) -> None:
-    """Raises the ValueError that names an argument which is no number of steps."""
-    if not _whole(steps, 1):
+    """Raises a ValueError unless an argument is a number of steps."""
+    if not _is_whole(steps, 1):
         raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
 
 
-def _whole(value: Any, least: int) -> bool:
+def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
 
 
-def _real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
@@ -45,11 +45,11 @@ class Optimizer:
         lr: The peak of the learning rate.
         momentum, nesterov: Of SGD.
         weight_decay: On the kernels; its gradient is weight_decay * w.
-        decay_norm_and_bias: Whether the scales and offsets of the normalisation and the biases are decayed too, as
-            Torch does when nobody forbids it.
-        clip_norm: The largest norm of all gradients together. 0: as they come.
-        ema: Decay of the moving average of weights and of normalisation statistics with which the network is evaluated
-            and saved; in the first steps n it is (1 + n) / (10 + n). 0: no average.
+        decay_norm_and_bias: Whether to decay the scales and offsets of the normalisation and the biases too, as torch
+            does by default.
+        clip_norm: The largest norm of all gradients together. 0: no limit.
+        ema: Decay of the moving average of weights and normalisation statistics; the network is evaluated and saved
+            with these averages. In the first steps n it is (1 + n) / (10 + n). 0: no average.
     """
 
     lr: float = 0.1
@@ -61,13 +61,13 @@ class Optimizer:
     ema: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self, "lr", "a positive number", _real(self.lr) and self.lr > 0)
+        check(self, "lr", "a positive number", _is_real(self.lr) and self.lr > 0)
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
-            check(self, name, "a number of at least 0", _real(value) and value >= 0)
+            check(self, name, "a number of at least 0", _is_real(value) and value >= 0)
         for name in ("momentum", "ema"):
             value = getattr(self, name)
-            check(self, name, "a number in [0, 1)", _real(value) and 0 <= value < 1)
+            check(self, name, "a number in [0, 1)", _is_real(value) and 0 <= value < 1)
         for name in ("nesterov", "decay_norm_and_bias"):
             check(self, name, "True or False", isinstance(getattr(self, name), bool))
 
@@ -86,7 +86,7 @@ class Schedule:
         kind: "one-cycle", "cosine", "step" or "constant".
         warmup: w, a fraction of the run.
         warmup_factor: A constant factor for the warm-up. None: it rises from 0.
-        milestones, factor: Of "step": where, as fractions of the run, the rate is multiplied by what.
+        milestones, factor: Of "step": the fractions of the run at which the rate is multiplied by the factor.
     """
 
     kind: str = "one-cycle"
@@ -97,19 +97,21 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check(self, "kind", f"one of {', '.join(SCHEDULES)}", self.kind in SCHEDULES)
-        check(self, "warmup", "a number in [0, 1)", _real(self.warmup) and 0 <= self.warmup < 1)
+        check(self, "warmup", "a number in [0, 1)", _is_real(self.warmup) and 0 <= self.warmup < 1)
         for name in ("warmup_factor", "factor"):
             value = getattr(self, name)
             none = name == "warmup_factor" and value is None
-            check(self, name, "a positive number", none or (_real(value) and value > 0))
-        sequence = isinstance(self.milestones, (tuple, list)) and all(_real(m) and 0 < m < 1 for m in self.milestones)
+            check(self, name, "a positive number", none or (_is_real(value) and value > 0))
+        sequence = isinstance(self.milestones, (tuple, list)) and all(
+            _is_real(m) and 0 < m < 1 for m in self.milestones
+        )
         check(self, "milestones", "fractions in (0, 1)", sequence)
         object.__setattr__(self, "milestones", tuple(self.milestones))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained.
+    """A recipe to train a network.
 
     Attributes:
         name: Its name in `get_recipe`.
@@ -124,9 +126,9 @@ class Recipe:
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         seed: Of the initial weights, the order, the augmentation and the dropout.
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
-        command: What to type.
+        command: The command line that trains it.
         paper: What the paper reports for this network and these data.
-        cost, result: What was measured, where and when; empty until then.
+        cost, result: Measured figures, with machine and date; empty until they are measured.
     """
 
     name: str
@@ -151,10 +153,10 @@ class Recipe:
         for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
         for name in ("epochs", "batch_size"):
-            check(self, name, "a positive integer below 2**32", _whole(getattr(self, name), 1))
-        check(self, "seed", "an integer of at least 0 and below 2**32", _whole(self.seed, 0))
+            check(self, name, "a positive integer below 2**32", _is_whole(getattr(self, name), 1))
+        check(self, "seed", "an integer of at least 0 and below 2**32", _is_whole(self.seed, 0))
         smoothing = self.label_smoothing
-        check(self, "label_smoothing", "a number in [0, 1)", _real(smoothing) and 0 <= smoothing < 1)
+        check(self, "label_smoothing", "a number in [0, 1)", _is_real(smoothing) and 0 <= smoothing < 1)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
         named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
@@ -163,11 +165,11 @@ class Recipe:
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
 
     def changed(self, overrides: Mapping[str, Any] | None = None, **others: Any) -> "Recipe":
-        """A copy with other values; a wrong name is a ValueError that lists the right ones.
+        """Copies the recipe with other values. A wrong name is a ValueError that lists the right ones.
 
         Args:
             overrides: Settings by dotted name, such as {"optimizer.lr": 0.2, "arguments.depth": 32}.
-            **others: Further ones.
+            **others: More settings.
 
         Example:
 
@@ -188,7 +190,7 @@ class Recipe:
         return recipe
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain data, which JSON gives back as they are."""
+        """The settings as plain data that survive JSON unchanged."""
         figures = asdict(self)
         figures["schedule"]["milestones"] = list(self.schedule.milestones)
         return figures
@@ -199,24 +201,28 @@ class Recipe:
         return cls(**{**figures, **parts})
 
 
-PARTS: dict[str, Any] = {"optimizer": Optimizer, "schedule": Schedule, "augment": Augmentation}
+PARTS: dict[str, type[Optimizer | Schedule | Augmentation]] = {
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "augment": Augmentation,
+}
 # Every name that an override may have, those of the network's arguments excepted.
 SETTINGS = [item.name for item in fields(Recipe)]
 SETTINGS += [f"{part}.{item.name}" for part, kind in PARTS.items() for item in fields(kind)]
 
 
-def plain(value: Any) -> Any:
-    """An override's value as plain data."""
+def to_plain(value: Any) -> Any:
+    """Turns the value of an override into plain data."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """A name and its value, from "name=value"; values are Python literals, and anything else is text.
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Parses "name=value". The value is a Python literal, or else text.
 
     Example:
 
-    >>> from zoo.training.recipe import setting
-    >>> setting("optimizer.lr=0.05"), setting("schedule.kind=cosine")
+    >>> from zoo.training.recipe import parse_setting
+    >>> parse_setting("optimizer.lr=0.05"), parse_setting("schedule.kind=cosine")
     (('optimizer.lr', 0.05), ('schedule.kind', 'cosine'))
     """
     name, equals, value = text.partition("=")

@@ -1,6 +1,7 @@
 """The learning rate as a function of the step; the formulas are those of `zoo.training.recipe.Schedule`."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from .recipe import Recipe
 
 @keras.saving.register_keras_serializable("zoo")
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
-    """A warm-up, then one-cycle, cosine, step or constant; t is the middle of a step, so that no step has the rate 0.
+    """A warm-up, then one-cycle, cosine, step or constant. t is the middle of a step, so that no rate is 0.
 
     Args:
         peak: The highest rate.
@@ -26,7 +27,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         kind: str,
         warmup: float = 0.0,
         warmup_factor: float | None = None,
-        milestones: Any = (),
+        milestones: Sequence[float] = (),
         factor: float = 0.1,
     ) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
         self.milestones, self.factor = tuple(milestones), factor
 
     @classmethod
-    def of(cls, recipe: Recipe, steps: int) -> "Rate":
+    def from_recipe(cls, recipe: Recipe, steps: int) -> "Rate":
         s = recipe.schedule
         return cls(recipe.optimizer.lr, steps, s.kind, s.warmup, s.warmup_factor, s.milestones, s.factor)
 

@@ -1,6 +1,6 @@
-"""Trained weights: which are published, how files are read, and how their names become those of our variables.
+"""Trained weights: the published ones, readers of files, and the mapping from their names to our variables.
 
-    file -> reader -> {their name: array} -> naming -> assignment of every variable, or an error that lists what differs
+    file -> reader -> {their name: array} -> naming -> every variable is assigned, or an error lists the differences
 
 A reader knows a format and no network, a naming knows a family of networks and no format. `__init__.pyi` lists the
 public names.

@@ -1,4 +1,4 @@
-"""Whole networks in `.keras` files, of which only classes of Keras and of ours are made."""
+"""Loads whole networks from `.keras` files, and only instantiates classes of Keras and keras_skip."""
 
 import io
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import broken, member, refuse_bomb, variables_of
+from .checks import broken_file_error, limit_variables, read_member, refuse_bomb
 
 if TYPE_CHECKING:
     import keras
@@ -16,10 +16,10 @@ TRUSTED = {"keras", "keras_skip"}
 
 
 def load_network(path: Path) -> "keras.Model":
-    """The network in a `.keras` file, not compiled.
+    """Loads the network in a `.keras` file, not compiled.
 
     Raises:
-        ValueError: If the file is broken, or names code other than Keras's and ours; nothing of that is run.
+        ValueError: If the file is broken, or names code of other packages; such code is never run.
         OSError: If it cannot be opened.
     """
     import keras
@@ -27,43 +27,43 @@ def load_network(path: Path) -> "keras.Model":
 
     import keras_skip  # noqa: F401  registers the layers that the file names
 
-    _refuse_strangers(path, config(path))
+    _refuse_foreign_classes(path, read_config(path))
     try:
         # `enable_unsafe_deserialization` would override the argument `safe_mode`, but not the scope.
-        with SafeModeScope(True), variables_of(_weights(path)):
+        with SafeModeScope(True), limit_variables(_declared_weights(path)):
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a broken file makes Keras raise
-        raise broken(path, error) from error
+        raise broken_file_error(path, error) from error
 
 
-def config(path: Path) -> Any:
-    """The architecture in a `.keras` file, as plain data."""
+def read_config(path: Path) -> Any:
+    """Reads the architecture in a `.keras` file, as plain data."""
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                member(archive, "model.weights.h5")
-                return json.loads(member(archive, "config.json"))
+                read_member(archive, "model.weights.h5")
+                return json.loads(read_member(archive, "config.json"))
         except Exception as error:  # whatever a broken file makes zipfile and json raise
-            raise broken(path, error) from error
+            raise broken_file_error(path, error) from error
 
 
-def _weights(path: Path) -> int:
-    """The bytes of the weights in a `.keras` file; raises a ValueError if it declares far more than it has."""
+def _declared_weights(path: Path) -> int:
+    """Counts the bytes of the weights in a `.keras` file; raises a ValueError if it declares far more than it has."""
     import h5py
 
-    from .hdf5 import promised
+    from .hdf5 import declared_bytes
 
-    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(member(archive, "model.weights.h5")), "r") as root:
-        held = promised(root)
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(read_member(archive, "model.weights.h5")), "r") as root:
+        held = declared_bytes(root)
     refuse_bomb("it", held, path.stat().st_size)
     return held
 
 
-def input_shape(path: Path) -> tuple[int | None, ...] | None:
-    """The shape of the images that the network in a `.keras` file takes, in the order that Keras has now."""
+def read_input_shape(path: Path) -> tuple[int | None, ...] | None:
+    """Reads the shape of the images that the network in a `.keras` file takes, in Keras's current order."""
     import keras
 
-    nodes = [node for node in _nodes(config(path)) if isinstance(node.get("config"), dict)]
+    nodes = [node for node in _nodes(read_config(path)) if isinstance(node.get("config"), dict)]
     shapes = [node["config"].get("batch_shape") for node in nodes if node["class_name"] == "InputLayer"]
     if not shapes or not isinstance(shapes[0], list):
         return None
@@ -76,7 +76,7 @@ def input_shape(path: Path) -> tuple[int | None, ...] | None:
     return (shape[-1], *shape[:-1]) if now == "channels_first" else (*shape[1:], shape[0])
 
 
-def _refuse_strangers(path: Path, held: Any) -> None:
+def _refuse_foreign_classes(path: Path, held: object) -> None:
     for node in _nodes(held):
         name, module = node.get("class_name"), node.get("module") or "builtins"
         package = str(node.get("registered_name") or "").rpartition(">")[0]
@@ -87,13 +87,13 @@ def _refuse_strangers(path: Path, held: Any) -> None:
         root = str(module).partition(".")[0]
         if root not in TRUSTED | {"builtins"} or (package and package not in TRUSTED):
             raise ValueError(
-                "Expected a network of classes of keras and keras_skip; one of your own classes is read by "
+                "Expected a network of classes of keras and keras_skip; load one with your own classes by "
                 f"keras.saving.load_model. Received: {str(path)!r}, which names {module}.{name}"
             )
 
 
-def _nodes(held: Any) -> Iterator[dict[str, Any]]:
-    """Every serialised object in a config."""
+def _nodes(held: object) -> Iterator[dict[str, Any]]:
+    """Yields every serialised object in a config."""
     if isinstance(held, dict):
         if "class_name" in held:
             yield held

@@ -1,7 +1,7 @@
-"""Arrays into the variables of a network: all of them, or none and an error that lists what differs."""
+"""Assigns arrays to all variables of a network, or to none with an error that lists the differences."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,18 +17,18 @@ HEAD = ("head/kernel", "head/bias")
 def assign(
     model: "keras.Model", naming: Naming, arrays: Mapping[str, np.ndarray], source: str, head: bool = True
 ) -> None:
-    """Gives every variable of a network its array.
+    """Assigns every variable of a network its array.
 
     Args:
         model: The network.
-        naming: From its variables to the names of the arrays.
-        arrays: As the file has them.
+        naming: Maps its variables to the names of the arrays.
+        arrays: The arrays of the file.
         source: Names the file in errors.
-        head: Whether the layer "head" takes its arrays too. A network without one leaves them unused.
+        head: Whether to assign the layer "head" too. A network without one leaves its arrays unused.
 
     Raises:
-        ValueError: If an array is missing, unexpected, of another shape or not of finite floats; no variable has
-            changed then.
+        ValueError: If an array is missing, unexpected, of another shape or not of finite floats. Then no variable
+            has changed.
     """
     theirs = naming.read(arrays)
     ours = {naming.theirs(variable.path): variable for variable in model.weights if head or variable.path not in HEAD}
@@ -55,12 +55,12 @@ def assign(
 
 
 def _refuse(model: "keras.Model", source: str, problems: Mapping[str, list[str]]) -> None:
-    found = "; ".join(f"{kind}: {_shortened(names)}" for kind, names in problems.items() if names)
+    found = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in problems.items() if names)
     if found:
         raise ValueError(f"Expected weights of {model.name}. Received: {source!r}, {found}")
 
 
-def _shortened(names: list[str]) -> str:
+def _shorten(names: list[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 
@@ -69,6 +69,6 @@ def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
 
 
-def _cast(array: np.ndarray, variable: Any) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what overflows is infinite, and reported as that
+def _cast(array: np.ndarray, variable: "keras.Variable") -> np.ndarray:
+    with np.errstate(over="ignore"):  # an overflow is infinite, and is reported as infinite
         return array.astype(np.dtype(variable.dtype))

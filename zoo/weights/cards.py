@@ -1,4 +1,4 @@
-"""The cards of the trained weights that come with the package: what each set is, how it was made, what it reaches.
+"""The cards of the weights that ship with the package: origin, training and figures of each set.
 
     zoo/weights/shipped/resnet20-cifar10.weights.h5
     zoo/weights/shipped/resnet20-cifar10.json          its card, which holds the file's SHA-256
@@ -17,25 +17,25 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a set of weights. Accuracies are fractions.
+    """Describes a set of weights. Accuracies are fractions.
 
     Attributes:
         network: A name of `zoo.list_models()`.
-        weights: What `zoo.load` takes beside it.
-        file, sha256: The weights beside the card.
-        arguments: Of the builder, where they differ from the registry's.
+        weights: The name for `zoo.load`.
+        file, sha256: The file of the weights, next to the card.
+        arguments: Arguments of the builder that differ from the registry's.
         input_shape: (height, width, channels).
         class_names: One for each logit.
-        parameters: How many are trained.
-        preprocessing: What `zoo.Preprocessing.from_dict` takes.
+        parameters: How many trainable ones.
+        preprocessing: For `zoo.Preprocessing.from_dict`.
         data: Name, number of images, fingerprint and licence of the data.
-        limits: What to know before the figures are compared with others.
+        limits: What a reader should know before comparing the figures with others.
         test_accuracy, test_loss: On the test images.
-        train_accuracy: On the training images as they are, without augmentation.
-        first_accuracy: On the first `FIRST` test images, to check the weights by.
+        train_accuracy: On the training images, without augmentation.
+        first_accuracy: On the first `FIRST` test images, for a quick check of the weights.
         onnx_accuracy, onnx_max_abs_diff: Of the exported network under onnxruntime: on the test images, and the largest
             difference of a probability from Keras's.
-        paper_error: What the paper reports.
+        paper_error: The error that the paper reports.
         command, recipe, seed, seconds: How they were trained, and how long it took.
         chosen_by: How this run was chosen among others.
         revision, versions, machine, date: Of the training.
@@ -69,8 +69,11 @@ class Card:
     machine: dict[str, Any]
     date: str
 
+    def __repr__(self) -> str:
+        return f"Card(network={self.network!r}, weights={self.weights!r}, test_accuracy={self.test_accuracy:.4f})"
+
     def text(self) -> str:
-        """The card as the JSON of its file."""
+        """The JSON that its file holds."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -79,36 +82,36 @@ FIRST = 1000
 
 
 def read_card(path: Path) -> Card:
-    """The card in a file."""
+    """Reads the card in a file."""
     figures = json.loads(path.read_text())
     lists = {name: tuple(figures[name]) for name in ("input_shape", "class_names")}
     return Card(**{**figures, **lists})
 
 
-def new_pair(folder: Path, network: str, weights: str, overwrite: bool) -> tuple[Path, Path]:
-    """The paths of the weights of a network and of their card.
+def choose_paths(folder: Path, network: str, weights: str, overwrite: bool) -> tuple[Path, Path]:
+    """Chooses the paths of the weights of a network and of their card.
 
     Raises:
-        ValueError: If the weights cannot have that name.
-        FileExistsError: If something is there, unless it may be overwritten.
+        ValueError: If the name is not an identifier.
+        FileExistsError: If one of them exists and may not be overwritten.
     """
     if not weights.isidentifier():
         raise ValueError(f"Expected a name for the weights such as 'cifar10'. Received: {weights!r}")
     pair = folder / f"{network}-{weights}.weights.h5", folder / f"{network}-{weights}.json"
     for path in pair:
         if path.exists() and not overwrite:
-            raise FileExistsError(f"Expected a new file. Received: {str(path)!r}, which is there; ask to overwrite it")
+            raise FileExistsError(f"{str(path)!r} already exists. Choose another name, or overwrite it")
     return pair
 
 
 @functools.cache
 def cards() -> tuple[Card, ...]:
-    """The cards of all weights in the package, by network and name."""
+    """Reads the cards of all weights in the package, in the order of network and name."""
     return tuple(sorted(map(read_card, SHIPPED.glob("*.json")), key=lambda card: (card.network, card.weights)))
 
 
 def card(network: str, weights: str) -> Card:
-    """The card of a set of weights that comes with the package.
+    """Looks up the card of weights that ship with the package.
 
     Args:
         network: A name of `zoo.list_models()`.
@@ -118,7 +121,7 @@ def card(network: str, weights: str) -> Card:
         A `Card`.
 
     Raises:
-        ValueError: If there are no such weights in the package.
+        ValueError: If the package has no such weights.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What every reader checks. A size is refused before the memory for it is asked for."""
+"""Checks of every reader: a file that declares too much is refused before any memory is allocated."""
 
 import math
 import threading
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-# Neither Keras nor torch compresses weights. A file that promises far more than it holds is made to fill the memory.
+# Neither Keras nor torch compresses weights. A file that declares far more than it holds is meant to fill the memory.
 MOST_EXPANSION = 20
 FREE = 2**20
-# An architecture makes little more than the weights in its file, which int8 stores in a quarter of float32's bytes.
+# An architecture needs little more than the weights in its file, which int8 stores in a quarter of float32's bytes.
 MOST_MADE = 4
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def refuse_bomb(what: str, promised: int, held: int) -> None:
-    """A ValueError if something promises far more bytes than it holds."""
+    """Raises a ValueError if something declares far more bytes than it holds."""
     if promised > MOST_EXPANSION * held + FREE:
         raise ValueError(f"{what} promises {promised:,} bytes and holds {held:,}")
 
 
-def refuse_zip(path: Path) -> None:
+def refuse_zip_bomb(path: Path) -> None:
     """Raises a ValueError if a zip declares far more bytes than the file has; other files pass."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -35,15 +35,15 @@ class Bomb(ValueError):
 
 
 @contextmanager
-def variables_of(held: int, others: int = 0) -> Iterator[None]:
-    """Refuses a network that is built inside if it would need far more memory than its file holds.
+def limit_variables(held: int, others: int = 0) -> Iterator[None]:
+    """Stops the building of a network that needs far more memory than its file holds.
 
     Args:
         held: The bytes of the weights in the file.
         others: The bytes of weights that need not be in the file.
 
     Raises:
-        Bomb: If this thread makes far more variables than that, even if Keras catches the error.
+        Bomb: If this thread creates far more variables than that, even if Keras catches the error.
     """
     import keras
 
@@ -51,7 +51,7 @@ def variables_of(held: int, others: int = 0) -> Iterator[None]:
     most = MOST_MADE * held + others + FREE
     refused: list[Exception] = []
 
-    def counted(self: Any, initializer: Any, shape: Any = None, *rest: Any, **named: Any) -> None:
+    def count_variable(self: Any, initializer: Any, shape: Any = None, *rest: Any, **named: Any) -> None:
         nonlocal made
         if threading.get_ident() == thread and isinstance(shape, (tuple, list)):
             made += 4 * math.prod(shape)
@@ -63,14 +63,14 @@ def variables_of(held: int, others: int = 0) -> Iterator[None]:
         make(self, initializer, shape, *rest, **named)
 
     try:
-        with _ONE_AT_A_TIME, patch.object(keras.Variable, "__init__", counted):
+        with _ONE_AT_A_TIME, patch.object(keras.Variable, "__init__", count_variable):
             yield
     except Exception as error:
         raise (refused or [error])[0] from None
 
 
-def member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A member of an archive, if it is there and not far larger than what is stored."""
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Reads a member of an archive, if it exists and is not far larger than its stored bytes."""
     if name not in archive.namelist():
         raise ValueError(f"it holds no {name}")
     info = archive.getinfo(name)
@@ -78,7 +78,7 @@ def member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def broken(path: Path, error: Exception) -> ValueError:
-    """One sentence for whatever a broken file makes a library raise."""
+def broken_file_error(path: Path, error: Exception) -> ValueError:
+    """Makes a one-line error of whatever a library raises for a broken file."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f"Expected a whole {path.suffix} file. Received: {str(path)!r}: {reason}")

@@ -1,13 +1,12 @@
-"""The layers' weights in Keras's HDF5 files, by name.
+"""Reads the weights of layers from Keras's HDF5 files, by name.
 
     layers/conv2d_3/vars/0                         Keras 3; the group `vars` has the layer's name as an attribute
     conv1_conv/conv1_conv/kernel:0                 before; the group of a layer has the attribute `weight_names`
 
-Both give {"conv1_conv/kernel": array}. Only what lies in the file itself is followed, once.
+Both give {"conv1_conv/kernel": array}. Links are refused, and each object is read only once.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,37 +18,39 @@ NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 KERNEL = ("kernel", "bias")
 
 
-def promised(group: Any, seen: set[int] | None = None) -> int:
-    """The bytes of all arrays below a group, without reading them.
+def declared_bytes(group: h5py.Group, seen: set[int] | None = None) -> int:
+    """Counts the bytes of all arrays below a group, without reading them.
 
     Raises:
-        ValueError: If one lies elsewhere.
+        ValueError: If an array is outside the file.
     """
     seen = set() if seen is None else seen
     children = [(key, _child(group, key, seen)) for key in _keys(group)]
-    return sum(promised(child, seen) if isinstance(child, h5py.Group) else _size(key, child) for key, child in children)
+    return sum(
+        declared_bytes(child, seen) if isinstance(child, h5py.Group) else _size(key, child) for key, child in children
+    )
 
 
-def layers(root: Any, held: int) -> dict[str, np.ndarray]:
-    """The arrays of the layers, leaving the optimizer's.
+def read_layers(root: h5py.Group, held: int) -> dict[str, np.ndarray]:
+    """Reads the arrays of the layers, but not the optimizer's.
 
     Args:
         root: An open HDF5 file.
         held: The bytes of the file on disk.
 
     Raises:
-        ValueError: If it has another structure, links out of the file, or promises more than it holds.
+        ValueError: If it has another structure, holds links, or declares more than it holds.
     """
     seen: set[int] = set()
     if "layers" in _keys(root):
-        found = list(_numbered(_child(root, "layers", seen), (), seen))
+        found = list(_walk_keras3(_child(root, "layers", seen), (), seen))
     else:
         # A whole network in the older form keeps its weights in a group of their own.
         top = _child(root, "model_weights", seen) if "model_weights" in _keys(root) else root
-        found = list(_named(top, "", "", seen))
+        found = list(_walk_legacy(top, "", "", seen))
     if not found:
         raise ValueError("it holds no layers with weights")
-    datasets: dict[str, Any] = {}
+    datasets: dict[str, h5py.Dataset] = {}
     for name, dataset in found:
         if name in datasets:
             raise ValueError(f"it holds two arrays named {name}")
@@ -58,8 +59,8 @@ def layers(root: Any, held: int) -> dict[str, np.ndarray]:
     return {name: _array(dataset) for name, dataset in datasets.items()}
 
 
-def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Keras 3: a group for each layer under its class or attribute, groups of containers between."""
+def _walk_keras3(group: h5py.Group, names: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Walks the format of Keras 3: a group for each layer under its class or attribute, containers in between."""
     for key in _keys(group):
         child = _child(group, key, seen)
         if not isinstance(child, h5py.Group):
@@ -69,16 +70,16 @@ def _numbered(group: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[tu
             name = held.attrs.get("name") if held is not None else None
             if name is None and held is not None and len(held):
                 raise ValueError(f"it holds no name for {child.name}: save it again with a newer Keras")
-            yield from _numbered(child, names if name is None else (*names, str(name)), seen)
+            yield from _walk_keras3(child, names if name is None else (*names, str(name)), seen)
             continue
         kinds = NORM if len(child) == len(NORM) else KERNEL
-        for place, index in enumerate(sorted(_keys(child))):
-            kind = kinds[place] if place < len(kinds) else index
+        for position, index in enumerate(sorted(_keys(child))):
+            kind = kinds[position] if position < len(kinds) else index
             yield "/".join((*names, kind)), _child(child, index, seen)
 
 
-def _named(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """The older form: the names of layers may hold slashes, those of weights mostly begin with the layer's."""
+def _walk_legacy(group: h5py.Group, path: str, layer: str, seen: set[int]) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Walks the older format: names of layers may hold slashes, and names of weights mostly begin with the layer's."""
     for key in _keys(group):
         child = _child(group, key, seen)
         below = f"{path}/{key}" if path else key
@@ -87,15 +88,15 @@ def _named(group: Any, path: str, layer: str, seen: set[int]) -> Iterator[tuple[
             yield (inner if inner.startswith(f"{layer}/") else f"{layer}/{key.partition(':')[0]}"), child
         else:
             is_layer = any(name.startswith("weight_names") for name in child.attrs)
-            yield from _named(child, below, below if is_layer else layer, seen)
+            yield from _walk_legacy(child, below, below if is_layer else layer, seen)
 
 
-def _keys(group: Any) -> list[str]:
+def _keys(group: h5py.Group) -> list[str]:
     return list(group) if isinstance(group, h5py.Group) else []
 
 
-def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
-    """A member that lies in this file, and that was not met before: no link can leave the file or go in circles."""
+def _child(group: h5py.Group, key: str, seen: set[int], again: bool = False) -> h5py.Group | h5py.Dataset:
+    """Returns a member in this file that was not met before, so no link can leave the file or form a circle."""
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
         raise ValueError(f"it holds a link, {key}")
     child = group[key]
@@ -107,15 +108,15 @@ def _child(group: Any, key: str, seen: set[int], again: bool = False) -> Any:
     return child
 
 
-def _size(name: str, dataset: Any) -> int:
-    """The bytes of an array; refuses one that lies elsewhere, or declares far more than it holds."""
+def _size(name: str, dataset: h5py.Dataset) -> int:
+    """Counts the bytes of an array; refuses one outside the file, or one that declares far more than it holds."""
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} is not an array in this file")
     refuse_bomb(name, dataset.nbytes, dataset.id.get_storage_size())
     return int(dataset.nbytes)
 
 
-def _array(dataset: Any) -> np.ndarray:
+def _array(dataset: h5py.Dataset) -> np.ndarray:
     array = dataset[()]
     # HDF5 has no bfloat16: Keras stores its bytes, and says so.
     if dataset.attrs.get("dtype") == "bfloat16":

@@ -1,4 +1,4 @@
-"""Networks by name or from a file, and the weights they take."""
+"""Loads networks by name or from a file, and weights into networks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -22,36 +22,34 @@ def load(
 ) -> "keras.Model":
     """Loads a network by its name, or a trained one from a file or a run.
 
-    Files are data: no code in them is run. The formats of weights are
+    No code in a file is run. The formats of weights are
 
         .keras, .weights.h5         networks of the zoo, and keras.applications' ResNet, ResNetV2 and DenseNet
         .h5                         the older form, in which keras.applications publishes its weights
         .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
 
-    of which .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
+    where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
 
-    Weights that come with the package are named after their data, such as "cifar10", "mnist" and "digits":
-    `describe(name).weights` lists those of a network, and `card(name, weights)` says what they are, the preprocessing
-    that they expect among it. "imagenet" are the weights that keras.applications publishes for its own forms,
-    "resnet50_keras", "resnet50_v2" and "densenet121" among them. They expect images preprocessed by `preprocess_input`
+    Weights that ship with the package are named after their data, such as "cifar10", "mnist" and "digits".
+    `describe(name).weights` lists those of a network, and `card(name, weights)` describes them, with the preprocessing
+    that they expect. "imagenet" names the weights that keras.applications publishes for its own forms, such as
+    "resnet50_keras", "resnet50_v2" and "densenet121". They expect images preprocessed by `preprocess_input`
     of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of
     torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
-        weights: For a name: the name of weights, a file, or the folder of a run, whose weights the network takes.
-            Default: new ones.
+        weights: For a name: the name of weights, a file, or the folder of a run. Default: new weights.
         **arguments: For a name: as in `build`, such as `input_shape`, `classes`, `features_only` and `depth`. `classes`
-            defaults to that of the weights; with another number the
-            network has a new head and the weights below it. The weights of a `.keras` file, of a run and of the
-            package also give `input_shape`.
+            defaults to that of the weights; with another number the network has a new head above the loaded weights. A
+            `.keras` file, a run and the weights of the package also set `input_shape`.
 
     Returns:
         A `keras.Model` that is not compiled.
 
     Raises:
-        ValueError: If there is no such network or file, if the file is broken, or if the weights do not fit; then the
-            message lists what is missing, unexpected and of another shape.
+        ValueError: If there is no such network or file, if the file is broken, or if the weights do not fit. Then the
+            message lists missing and unexpected arrays, and those of another shape.
         OSError: If a file cannot be read or downloaded.
 
     Example:
@@ -62,7 +60,7 @@ def load(
     """
     if isinstance(name_or_path, str) and name_or_path in MODELS:
         name = name_or_path
-        return build(name, **arguments) if weights is None else _with_weights(name, weights, arguments)
+        return build(name, **arguments) if weights is None else _build_with_weights(name, weights, arguments)
     if isinstance(name_or_path, Path) and (weights is not None or arguments):
         raise ValueError(
             "Expected the name of a network, as text, where there are weights or arguments. "
@@ -76,7 +74,7 @@ def load(
 
 
 def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) -> None:
-    """Raises the errors of `load` that need no file to be read: for names, files and runs that do not exist."""
+    """Raises the errors of `load` for names, files and runs that do not exist, without reading a file."""
     if weights is not None:
         entry_of(str(name_or_path))
     if not isinstance(name_or_path, str) or name_or_path not in MODELS:
@@ -88,16 +86,16 @@ def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) 
 
 
 def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
-    """Gives a network the weights in a file; if they do not fit, it stays as it is.
+    """Loads the weights in a file into a network; if they do not fit, the network stays as it is.
 
     Args:
         model: A network of the zoo, or one whose layers have the same names.
         weights: A file of any format that `load` takes, or the folder of a run.
-        head: Whether the layer "head" takes its weights too.
+        head: Whether to load the weights of the layer "head" too.
 
     Raises:
-        ValueError: If there is no such file, if it is broken, or if the weights do not fit; then the message lists what
-            is missing, unexpected and of another shape.
+        ValueError: If there is no such file, if it is broken, or if the weights do not fit. Then the message lists
+            missing and unexpected arrays, and those of another shape.
         OSError: If the file cannot be read.
 
     Example:
@@ -115,15 +113,15 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
     from .naming import find_naming
     from .readers import read
 
-    arrays = read(_model_of_run(Path(weights)))
+    arrays = read(_resolve_run(Path(weights)))
     naming = find_naming(arrays, NAMINGS, [variable.path for variable in model.weights])
     assign(model, naming, arrays, str(weights), head)
 
 
-def _with_weights(name: str, weights: str | Path, arguments: NetworkArguments) -> "keras.Model":
-    from .archive import input_shape
+def _build_with_weights(name: str, weights: str | Path, arguments: NetworkArguments) -> "keras.Model":
+    from .archive import read_input_shape
     from .assignment import assign
-    from .checks import Bomb, broken, variables_of
+    from .checks import Bomb, broken_file_error, limit_variables
     from .naming import find_naming
     from .readers import read
 
@@ -135,25 +133,25 @@ def _with_weights(name: str, weights: str | Path, arguments: NetworkArguments) -
     settings |= published.arguments if published else {}
     if "input_shape" in settings:
         settings["input_shape"] = in_present_order(settings["input_shape"])
-    if path.suffix == ".keras" and (shape := input_shape(path)):
+    if path.suffix == ".keras" and (shape := read_input_shape(path)):
         settings["input_shape"] = shape
     theirs, wanted = naming.classes(arrays), arguments.get("classes")
     settings |= {**arguments, "classes": theirs if wanted is None else wanted}
-    # The file determines the size of the images, and so how many weights a perceptron has.
+    # The file sets the size of the images, and so the number of weights of a perceptron.
     held, others = sum(array.nbytes for array in arrays.values()), 4 * entry.parameters
     try:
-        with variables_of(held, others + 4 * WIDEST * (wanted or 0)):
+        with limit_variables(held, others + 4 * WIDEST * (wanted or 0)):
             model = build(name, **settings)
     except Bomb as error:
-        raise broken(path, error) from None
+        raise broken_file_error(path, error) from None
     # A head for other classes is a new one.
     assign(model, naming, arrays, str(weights), head=wanted in (None, theirs))
     return model
 
 
 def _network_file(name_or_path: str | Path) -> Path:
-    """The .keras file of a trained network."""
-    path = _model_of_run(Path(name_or_path))
+    """Finds the .keras file of a trained network."""
+    path = _resolve_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
             raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
@@ -164,19 +162,19 @@ def _network_file(name_or_path: str | Path) -> Path:
 
 
 def _weights_file(name: str, weights: str | Path) -> Path:
-    """The file of weights that are given by path."""
-    path = _model_of_run(Path(weights))
+    """Finds the file of weights that are given by path."""
+    path = _resolve_run(Path(weights))
     if not path.suffix and not path.exists():
         raise _unknown_weights(name, weights)
     return path
 
 
-def _model_of_run(path: Path) -> Path:
-    """The network's file, if the path is the folder of a run."""
+def _resolve_run(path: Path) -> Path:
+    """Returns the file of the network if the path is the folder of a run, else the path."""
     if not (path / "run.json").is_file():
         return path
     if not (path / "model.keras").is_file():
-        raise ValueError(f"Expected a run that was completed. Received: {str(path)!r}, which has no model.keras")
+        raise ValueError(f"Expected a complete run. Received: {str(path)!r}, which has no model.keras")
     return path / "model.keras"
 
 

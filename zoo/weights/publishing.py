@@ -1,37 +1,34 @@
-"""From a run to weights that can be given away: the file, and a card whose every figure is measured here."""
+"""Publishes the weights of a run: the file, and a card with figures that are all measured here."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import replacing
+from .._files import replace_file
 from ..data import Preprocessing, Source
+from ..data.sources import LICENCES
 from ..networks.catalogue import MODELS
-from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, data_for
+from ..training.command import command
+from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, resolve_data
 from ..training.learner import precision
-from ..training.repeating import command
 from ..training.runs import Run, open_complete_run
-from .cards import FIRST, Card, new_pair
+from .cards import FIRST, Card, choose_paths
 from .loading import load
 
-# What a card may say of data that the project knows.
-LICENCES = {
-    "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
-    "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
-    "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
-    "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
-}
+if TYPE_CHECKING:
+    import keras
+
 LARGEST = 12e6
 # Accuracies that differ by less are the same, to 0.01 points.
 SAME = 1e-4
 
 
 class PublishingError(RuntimeError):
-    """Weights that do not do what their card would say."""
+    """Weights do not reach the figures that their card would state."""
 
 
 def publish(
@@ -45,28 +42,28 @@ def publish(
     artifact: str | Path | None = None,
     overwrite: bool = False,
 ) -> Card:
-    """Writes a run's weights, and a card with what they reach, measured anew under Keras and under onnxruntime.
+    """Writes the weights of a run and a card with their accuracy, measured again under Keras and onnxruntime.
 
-    The card's figures are those of the network in float32, also where the run was trained in mixed precision.
+    The card gives the figures of the network in float32, even if the run was trained in mixed precision.
 
     Args:
-        run: A run that is complete, or its folder.
-        weights: The name that `zoo.load` is to take, usually that of the data, such as "cifar10".
+        run: A complete run, or its folder.
+        weights: The name for `zoo.load`, usually that of the data, such as "cifar10".
         out: The folder for NETWORK-WEIGHTS.weights.h5 and NETWORK-WEIGHTS.json.
         data: As in `evaluate`. Default: the run's.
-        limits: What to know before the figures are compared with others.
+        limits: What a reader should know before comparing the figures with others.
         chosen_by: How this run was chosen among others.
         artifact: The exported network, which takes raw pixels. Default: RUN/export, where `keras-skip export` puts it.
-        overwrite: Whether weights that are there are replaced.
+        overwrite: Whether to replace existing weights.
 
     Returns:
         The `Card`.
 
     Raises:
-        ValueError: If the run is not complete or not exported, or the name is not one.
-        FileExistsError: If such weights are there.
-        PublishingError: If the network does not reach what the run's record says, if onnxruntime does not agree with
-            Keras to 0.01 points, or if the file is larger than 12 MB.
+        ValueError: If the run is not complete or not exported, or if the name is not an identifier.
+        FileExistsError: If these weights exist.
+        PublishingError: If the network does not reach the accuracy in the run's record, if the accuracy under
+            onnxruntime differs from Keras's by 0.01 points, or if the file is larger than 12 MB.
 
     Example:
 
@@ -74,36 +71,64 @@ def publish(
     >>> zoo.publish("runs/highway", "digits", "weights")  # doctest: +SKIP
     """
     opened, folder = open_complete_run(run), Path(out)
-    file, written = new_pair(folder, opened.recipe.network, weights, overwrite)
-    exported = opened.path / "export" if artifact is None else Path(artifact)
+    file, card_file = choose_paths(folder, opened.recipe.network, weights, overwrite)
+    exported = _find_export(opened, artifact)
+    source, preprocessing = resolve_data(opened, data)
+    model, figures = _measure(opened, source, preprocessing, exported)
+    figures |= {"limits": limits, "chosen_by": chosen_by}
+    folder.mkdir(parents=True, exist_ok=True)
+    # Existing weights and their card stay until the new ones are complete.
+    with replace_file(file) as beside:
+        # Keras takes the format from the whole suffix, which `replace_file` keeps.
+        model.save_weights(beside)
+        if beside.stat().st_size > LARGEST:
+            raise PublishingError(
+                f"Expected weights of at most {LARGEST / 1e6:.0f} MB. Received: {beside.stat().st_size / 1e6:.1f} MB"
+            )
+        card = _card(opened, source, weights, file.name, hashlib.sha256(beside.read_bytes()).hexdigest(), figures)
+        with replace_file(card_file) as card_beside:
+            card_beside.write_text(card.text())
+    return card
+
+
+def _find_export(run: Run, artifact: str | Path | None) -> Path:
+    exported = run.path / "export" if artifact is None else Path(artifact)
     if not (exported / "model.onnx").is_file():
         raise ValueError(
-            f"Expected a run that is exported, by: keras-skip export {opened.path}. "
-            f"Received: no model.onnx in {str(exported)!r}"
+            f"The run is not exported: there is no model.onnx in {str(exported)!r}. "
+            f"Export it with: keras-skip export {run.path}"
         )
-    recipe = opened.recipe
-    source, preprocessing = data_for(opened, data)
-    model = load(opened.path)
+    return exported
+
+
+def _measure(
+    run: Run, source: Source, preprocessing: Preprocessing, exported: Path
+) -> "tuple[keras.Model, dict[str, Any]]":
+    """Loads the network in float32 and measures it under Keras and onnxruntime.
+
+    Raises:
+        PublishingError: If the accuracy is not the one in the run's record, or onnxruntime's differs.
+    """
+    recipe, recorded = run.recipe, run.results["test_accuracy"]
+    model = load(run.path)
     test = accuracy_and_loss(model, source, preprocessing)
-    if abs(test["accuracy"] - opened.results["test_accuracy"]) > SAME:
+    if abs(test["accuracy"] - recorded) > SAME:
         raise PublishingError(
-            f"Expected the test accuracy of the run to 0.01 points, {opened.results['test_accuracy']:.4%}. "
+            f"Expected the test accuracy of the run to 0.01 points, {recorded:.4%}. "
             f"Received: {test['accuracy']:.4%} on {source.name}"
         )
     if recipe.precision != "float32":
-        # Whoever loads the weights by name, or the export, computes in float32: the card is about that.
+        # The card is about float32, in which the export and every network loaded by name compute.
         with precision("float32"):
-            model = load(recipe.network, opened.path, **recipe.arguments)
+            model = load(recipe.network, run.path, **recipe.arguments)
         test = accuracy_and_loss(model, source, preprocessing)
-    onnx = _under_onnxruntime(exported, source)
+    onnx = _measure_onnx(exported, source)
     if abs(onnx["accuracy"] - test["accuracy"]) > SAME:
         raise PublishingError(
             f"Expected the same test accuracy under onnxruntime to 0.01 points, {test['accuracy']:.4%}. "
             f"Received: {onnx['accuracy']:.4%}"
         )
-    figures = {
-        "limits": limits,
-        "chosen_by": chosen_by,
+    return model, {
         "test_accuracy": test["accuracy"],
         "test_loss": test["loss"],
         "train_accuracy": accuracy_and_loss(model, source, preprocessing, "train")["accuracy"],
@@ -111,23 +136,10 @@ def publish(
         "onnx_accuracy": onnx["accuracy"],
         "onnx_max_abs_diff": onnx["max_abs_diff"],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    # Existing weights and their card stay until the new ones are complete.
-    with replacing(file) as beside:
-        # Keras takes the format from the whole suffix, which `replacing` keeps.
-        model.save_weights(beside)
-        if beside.stat().st_size > LARGEST:
-            raise PublishingError(
-                f"Expected weights of at most {LARGEST / 1e6:.0f} MB. Received: {beside.stat().st_size / 1e6:.1f} MB"
-            )
-        card = _card(opened, source, weights, file.name, hashlib.sha256(beside.read_bytes()).hexdigest(), figures)
-        with replacing(written) as card_beside:
-            card_beside.write_text(card.text())
-    return card
 
 
 def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figures: Mapping[str, Any]) -> Card:
-    """The card of a run's weights, with the figures that were measured."""
+    """Makes the card of a run's weights from its record and the measured figures."""
     recipe, record = run.recipe, run.record
     return Card(
         network=recipe.network,
@@ -146,7 +158,7 @@ def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figure
             "licence": LICENCES.get(weights, "that of the data"),
         },
         paper_error=MODELS[recipe.network].paper_error,
-        command=command(record, places=False),
+        command=command(record, full_paths=False),
         recipe=recipe.changed(source=weights, command="", cost="", result="").as_dict(),
         seed=recipe.seed,
         seconds=run.results["seconds"],
@@ -158,8 +170,8 @@ def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figure
     )
 
 
-def _under_onnxruntime(artifact: Path, source: Source) -> Mapping[str, float]:
-    """Accuracy of an artifact on the test images, and the largest difference from Keras that its export has found."""
+def _measure_onnx(artifact: Path, source: Source) -> Mapping[str, float]:
+    """Measures an artifact on the test images, and reads the largest difference from Keras that its export found."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])

@@ -1,31 +1,34 @@
-"""Files of weights as plain arrays, {name: array}. Nothing in a file is executed, and no class in it is made.
+"""Reads files of weights as plain arrays, {name: array}. No code in a file is run, and no class instantiated.
 
-    .weights.h5, .h5    Keras's, also the older form in which keras.applications publishes
-    .keras              the weights in it; its architecture is not looked at
+    .weights.h5, .h5    Keras's, also the older form that keras.applications publishes
+    .keras              the weights in it; its architecture is ignored
     .safetensors        a network of torchvision or timm, or any other names
     .pth, .pt           the same as torch writes it; read by torch, tensors only
 
-The names are the file's own: which network they belong to is not known here.
+The names are those of the file; which network they belong to is not known here.
 """
 
 import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import broken, member, refuse_bomb, refuse_zip
+from .checks import broken_file_error, read_member, refuse_bomb, refuse_zip_bomb
+
+if TYPE_CHECKING:
+    import torch
 
 Arrays = dict[str, np.ndarray]
 
 
 def read(path: Path) -> Arrays:
-    """The arrays in a file, by the file's own names.
+    """Reads the arrays in a file, under the names of the file.
 
     Raises:
-        ValueError: If it is not a whole file of one of the formats.
+        ValueError: If it is not a complete file of one of the formats.
         OSError: If it cannot be opened.
     """
     reader = check_file(path)
@@ -34,11 +37,11 @@ def read(path: Path) -> Arrays:
     except MissingReader:
         raise
     except Exception as error:  # whatever a broken file makes its library raise
-        raise broken(path, error) from error
+        raise broken_file_error(path, error) from error
 
 
 def check_file(path: Path) -> Callable[[Path], Arrays]:
-    """The reader of a file of weights; raises a ValueError if there is no reader, or no file."""
+    """Finds the reader of a file of weights; raises a ValueError if there is no reader or no file."""
     reader = next((READERS[suffix] for suffix in READERS if path.name.endswith(suffix)), None)
     if reader is None or path.is_dir():
         raise ValueError(f"Expected weights in a file that ends in {SUFFIXES}. Received: {str(path)!r}")
@@ -51,29 +54,29 @@ def check_file(path: Path) -> Callable[[Path], Arrays]:
 
 
 class MissingReader(ValueError):
-    """A file that only an extra can read."""
+    """Only an extra can read this file, and it is not installed."""
 
 
-def _safetensors(path: Path) -> Arrays:
+def _read_safetensors(path: Path) -> Arrays:
     import ml_dtypes  # noqa: F401  bfloat16 in NumPy
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return _torch_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        return _clean_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
-def _torch(path: Path) -> Arrays:
+def _read_torch(path: Path) -> Arrays:
     try:
         import torch
     except ImportError:
         raise MissingReader(
-            f'Expected torch, which reads {path.suffix} files: pip install ".[torch]" in a checkout of keras-skip. '
-            f"Received: {str(path)!r}"
+            f'Reading {path.suffix} files needs torch: pip install ".[torch]" in a checkout of keras-skip. '
+            f"The file is {str(path)!r}"
         ) from None
     import pickle
     import warnings
 
-    refuse_zip(path)
+    refuse_zip_bomb(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to those who wrote the file
         try:
@@ -83,11 +86,11 @@ def _torch(path: Path) -> Arrays:
     state = _state_dict(held)
     promised = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     refuse_bomb("it", promised, path.stat().st_size)
-    return _torch_names({name: _array(tensor) for name, tensor in state.items()})
+    return _clean_names({name: _array(tensor) for name, tensor in state.items()})
 
 
-def _state_dict(held: Any) -> dict[str, Any]:
-    """The tensors by name, from the wrappings that training scripts use."""
+def _state_dict(held: Any) -> "dict[str, torch.Tensor]":
+    """Finds the tensors by name in the wrappings that training scripts use."""
     import torch
 
     for key in ("state_dict", "model", "model_state_dict"):
@@ -100,44 +103,44 @@ def _state_dict(held: Any) -> dict[str, Any]:
     return {str(name): tensor for name, tensor in held.items()}
 
 
-def _array(tensor: Any) -> np.ndarray:
+def _array(tensor: "torch.Tensor") -> np.ndarray:
     import torch
 
     # NumPy itself has no bfloat16; float32 holds each of its values.
     return (tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()).numpy()
 
 
-def _torch_names(arrays: Arrays) -> Arrays:
-    """Without the prefix of a wrapped module, and without torch's counters of batches."""
+def _clean_names(arrays: Arrays) -> Arrays:
+    """Removes the prefix of a wrapped module, and torch's counters of batches."""
     for prefix in ("module.", "_orig_mod."):
         if all(name.startswith(prefix) for name in arrays):
             arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
     return {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
 
 
-def _keras_archive(path: Path) -> Arrays:
+def _read_keras_archive(path: Path) -> Arrays:
     with zipfile.ZipFile(path) as archive:
-        return _layers(io.BytesIO(member(archive, "model.weights.h5")), path)
+        return _read_layers(io.BytesIO(read_member(archive, "model.weights.h5")), path)
 
 
-def _keras_hdf5(path: Path) -> Arrays:
-    return _layers(path, path)
+def _read_keras_hdf5(path: Path) -> Arrays:
+    return _read_layers(path, path)
 
 
-def _layers(file: Path | io.BytesIO, path: Path) -> Arrays:
+def _read_layers(file: Path | io.BytesIO, path: Path) -> Arrays:
     import h5py
 
-    from .hdf5 import layers
+    from .hdf5 import read_layers
 
     with h5py.File(file, "r") as root:
-        return layers(root, path.stat().st_size)
+        return read_layers(root, path.stat().st_size)
 
 
 READERS: dict[str, Callable[[Path], Arrays]] = {
-    ".keras": _keras_archive,
-    ".h5": _keras_hdf5,
-    ".safetensors": _safetensors,
-    ".pth": _torch,
-    ".pt": _torch,
+    ".keras": _read_keras_archive,
+    ".h5": _read_keras_hdf5,
+    ".safetensors": _read_safetensors,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
 }
 SUFFIXES = ".keras, .weights.h5, .h5, .safetensors, .pth or .pt"

@@ -1,15 +1,15 @@
-"""Figures to look at, in files: readable in grey and by the colour-blind, with a name for all that is drawn.
+"""Draws the results of analyses as figures that are readable in grey and by the colour-blind.
 
-Each function takes what an analysis has found, and gives a matplotlib figure that `save` writes.
+Each function takes the result of an analysis and returns a matplotlib figure for `save`.
 """
 
 from ._architecture import architecture
-from ._base import COLOURS, FORMATS, MARKERS, check_format, save
+from ._base import COLOURS, FORMATS, MARKERS, check_format, draw_lines, make_axes, mark_integers, save
 from ._comparison import by_depth, comparison
 from ._connections import feature_reuse, lesion, survival
 from ._gates import class_gates, gates
 from ._gradients import gradient_flow, gradient_history, vanishing_product
-from ._theme import svg, themed
+from ._theme import svg, use_page_theme
 
 __all__ = [
     "COLOURS",
@@ -20,14 +20,17 @@ __all__ = [
     "check_format",
     "class_gates",
     "comparison",
+    "draw_lines",
     "feature_reuse",
     "gates",
     "gradient_flow",
     "gradient_history",
     "lesion",
+    "make_axes",
+    "mark_integers",
     "save",
     "survival",
     "svg",
-    "themed",
+    "use_page_theme",
     "vanishing_product",
 ]

@@ -1,16 +1,22 @@
-"""How several networks learn."""
+"""Draws how several networks learn."""
 
 from collections.abc import Iterable
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base import COLOURS, axes, labelled, lines
+from ._base import COLOURS, draw_lines, label_axes, make_axes, mark_integers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ...training.comparison import Errors
 
 
-def comparison(rows: Iterable[dict[str, Any]]) -> Any:
-    """Accuracy and loss by epoch: the mean over the seeds as a line, from the least to the greatest as a band."""
+def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
+    """Draws accuracy and loss by epoch: the mean over the seeds as a line, their range as a band."""
     from matplotlib.figure import Figure
 
     rows = list(rows)
@@ -20,9 +26,9 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
         ("training loss", "loss", 1, "cross-entropy"),
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for place, (title, column, factor, unit) in enumerate(panels, 1):
-        target: Any = figure.add_subplot(1, len(panels), place)
-        labelled(target, title, "epoch", unit)
+    for index, (title, column, factor, unit) in enumerate(panels, 1):
+        target: Axes = figure.add_subplot(1, len(panels), index)
+        label_axes(target, title, "epoch", unit)
         series = []
         for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
             by_epoch: dict[int, list[float]] = {}
@@ -34,19 +40,19 @@ def comparison(rows: Iterable[dict[str, Any]]) -> Any:
             if len(by_epoch[epochs[0]]) > 1:
                 least, most = ([end(by_epoch[epoch]) for epoch in epochs] for end in (min, max))
                 target.fill_between(epochs, least, most, color=colour, alpha=0.18, linewidth=0)
-        lines(target, series)
-        target.xaxis.get_major_locator().set_params(integer=True)
+        draw_lines(target, series)
+        mark_integers(target.xaxis)
     return figure
 
 
-def by_depth(errors: Iterable[Any]) -> Any:
-    """The training error against the depth: a line for the mean over the seeds, a band from the least to the greatest.
+def by_depth(errors: "Iterable[Errors]") -> "Figure":
+    """Draws the training error against the depth: the mean over the seeds as a line, their range as a band.
 
     Args:
-        errors: What `comparison.by_depth` gave.
+        errors: The result of `comparison.errors_by_depth`.
     """
     errors = list(errors)
-    figure, target = axes("Error on the training images", "depth, in layers of weights", "error, %")
+    figure, target = make_axes("Error on the training images", "depth, in layers of weights", "error, %")
     series = []
     for network, colour in zip(dict.fromkeys(one.network for one in errors), cycle(COLOURS), strict=False):
         found: dict[int, list[float]] = {}
@@ -57,7 +63,7 @@ def by_depth(errors: Iterable[Any]) -> Any:
         series.append((network, depths, [float(np.mean(found[depth])) for depth in depths]))
         least, most = ([end(found[depth]) for depth in depths] for end in (min, max))
         target.fill_between(depths, least, most, color=colour, alpha=0.18, linewidth=0)
-    lines(target, series)
+    draw_lines(target, series)
     target.set_ylim(bottom=0)
-    target.xaxis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis)
     return figure

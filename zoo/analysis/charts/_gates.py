@@ -1,20 +1,27 @@
-"""What the gates of a highway network do, as in the papers' figures: layers are rows, their units columns."""
+"""Draws the gates of a highway network as in the papers: layers are rows, their units columns."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._base import COLOURS, labelled
+from ._base import COLOURS, label_axes, mark_integers
 
-# More panels than that are not readable.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from ..gating import Gates
+
+# More panels are not readable.
 CLASSES = 10
 
 
-def gates(found: Any) -> Any:
-    """Biases, mean gates, one image's path, and the biases against the activity.
+def gates(found: "Gates") -> "Figure":
+    """Draws the biases, the mean gates, the gates of one image, and the biases against the mean gates.
 
     Args:
-        found: What `zoo.gates` gave.
+        found: The result of `zoo.gates`.
     """
     from matplotlib.figure import Figure
 
@@ -38,8 +45,8 @@ def gates(found: Any) -> Any:
     return figure
 
 
-def class_gates(found: Any) -> Any:
-    """How the mean transform gates of each class differ from those of all images; of many classes the first ones."""
+def class_gates(found: "Gates") -> "Figure":
+    """Draws how the mean transform gates of the first classes differ from those of all images."""
     from matplotlib.figure import Figure
 
     names = found.class_names[:CLASSES]
@@ -49,15 +56,15 @@ def class_gates(found: Any) -> Any:
     figure.suptitle(f"{found.network}: mean T(x) of a class, less that of all images", fontsize=11)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     differences = [
-        _map([layer.class_transform[place] - layer.transform for layer in found.layers]) for place in range(len(names))
+        _map([layer.class_transform[index] - layer.transform for layer in found.layers]) for index in range(len(names))
     ]
     most = max(np.nanmax(np.abs(values), initial=1e-6) for values in differences)
-    for place, target in enumerate(panels.flat):
-        if place >= len(names):
+    for index, target in enumerate(panels.flat):
+        if index >= len(names):
             target.set_visible(False)
             continue
-        drawn = _image(target, differences[place], -most, most, "PuOr")
-        target.set_title(names[place], fontsize=10)
+        drawn = _image(target, differences[index], -most, most, "PuOr")
+        target.set_title(names[index], fontsize=10)
     for target in panels[-1]:
         target.set_xlabel("unit")
     for target in panels[:, 0]:
@@ -67,14 +74,14 @@ def class_gates(found: Any) -> Any:
 
 
 def _map(layers: list[np.ndarray]) -> np.ndarray:
-    """A row for each layer, filled up with NaN where layers have fewer units than others."""
+    """Stacks the layers as rows, padded with NaN to the layer with the most units."""
     values = np.full((len(layers), max(map(len, layers))), np.nan)
     for row, layer in zip(values, layers, strict=True):
         row[: len(layer)] = layer
     return values
 
 
-def _image(target: Any, values: np.ndarray, low: float, high: float, colours: str) -> Any:
+def _image(target: "Axes", values: np.ndarray, low: float, high: float, colours: str) -> "AxesImage":
     layers, units = values.shape
     drawn = target.imshow(
         values,
@@ -85,13 +92,12 @@ def _image(target: Any, values: np.ndarray, low: float, high: float, colours: st
         interpolation="nearest",
         extent=(0.5, units + 0.5, layers + 0.5, 0.5),
     )
-    for axis in (target.xaxis, target.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+    mark_integers(target.xaxis, target.yaxis)
     return drawn
 
 
 def _heat(
-    target: Any, figure: Any, title: str, values: np.ndarray, low: float, high: float, colours: str, unit: str
+    target: "Axes", figure: "Figure", title: str, values: np.ndarray, low: float, high: float, colours: str, unit: str
 ) -> None:
     drawn = _image(target, values, low, high, colours)
     target.set_title(title, fontsize=10)
@@ -100,8 +106,8 @@ def _heat(
     figure.colorbar(drawn, ax=target, label=unit)
 
 
-def _scatter(target: Any, figure: Any, biases: np.ndarray, transform: np.ndarray) -> None:
-    labelled(target, "", "transform gate bias", "mean T(x)")
+def _scatter(target: "Axes", figure: "Figure", biases: np.ndarray, transform: np.ndarray) -> None:
+    label_axes(target, "", "transform gate bias", "mean T(x)")
     target.set_title("biases against activity", fontsize=10)
     depth = np.broadcast_to(np.arange(1, len(biases) + 1)[:, None], biases.shape)
     there = ~np.isnan(biases)
@@ -110,4 +116,4 @@ def _scatter(target: Any, figure: Any, biases: np.ndarray, transform: np.ndarray
     target.plot(ends, 1 / (1 + np.exp(-ends)), color=COLOURS[1], linewidth=1.2, label="sigmoid(bias)")
     target.legend(frameon=False, fontsize=8)
     bar = figure.colorbar(drawn, ax=target, label="layer")
-    bar.locator.set_params(integer=True)
+    bar.locator.set_params(integer=True)  # type: ignore[call-arg]

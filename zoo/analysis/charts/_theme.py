@@ -1,12 +1,15 @@
-"""Figures inside a page that follows the reader's light or dark: their colours are the page's own variables."""
+"""Figures in a page with a light and a dark theme: their colours are variables of the page."""
 
 import html
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ._base import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # A stand-in for the colour of text and axes, which matplotlib writes into its SVG.
 INK = "#010203"
@@ -17,8 +20,8 @@ VARIABLES = {INK: "var(--ink)"} | {
 
 
 @contextmanager
-def themed() -> Iterator[None]:
-    """Inside it, figures are made for `svg`: without a background, text and axes in the page's colour."""
+def use_page_theme() -> Iterator[None]:
+    """Makes figures for `svg` inside the block: without a background, text and axes in the colour of the page."""
     import matplotlib
 
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
@@ -27,12 +30,12 @@ def themed() -> Iterator[None]:
         yield
 
 
-def svg(figure: Any, description: str) -> str:
-    """A figure as an SVG element, with a description for those who do not see it; equal figures give equal text."""
+def svg(figure: "Figure", description: str) -> str:
+    """Renders a figure as an SVG element with a description for screen readers; equal figures give equal text."""
     import matplotlib
 
     text = io.StringIO()
-    # Text as text, for searching and for screen readers.
+    # Keep text as text, for search and screen readers.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = text.getvalue()

@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that opens from disk, needs no internet, and follows the reader's light or dark.
+"""The report of a run: one HTML file that opens from disk, needs no internet, and has a light and a dark theme.
 
-What it shows was measured: it is made from run.json, history.csv, what the network answers to the test images, the
-gradients (gradients.csv, or measured now), the gates of a highway network, and the parity and the speed of an export.
+It shows run.json, history.csv, the predictions for the test images, the gradients from gradients.csv or measured now,
+the gates of a highway network, and the parity and speed of an export.
 """
 
 import csv
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._files import replacing
+from ..._files import replace_file
 from ...data import Preprocessing, Source
-from ...training.repeating import command, without_others_figures
+from ...training.command import clear_inherited_figures, command
 from ...training.runs import Run, open_run
 from ._answers import confusions, mistakes
 from ._artifact import parity, speed
@@ -35,18 +35,18 @@ GRADIENTS = "gradients.csv"
 
 
 def write_report(run: Run | str | Path, data: Source | None = None, model: "keras.Model | None" = None) -> Path:
-    """Writes report.html into the folder of a completed run; again, after an export, with its parity and speed.
+    """Writes report.html into the folder of a complete run. After an export, call it again to add parity and speed.
 
     Args:
         run: A run or its folder.
-        data: The `Source` that the run was given, if it was given one that has no name.
-        model: The run's network, where it is loaded already.
+        data: The `Source` that the run was trained on, if `load_source` cannot find it by its name.
+        model: The network of the run, if it is loaded already.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: If there is no such run, if it was not completed, or if its data are not there.
+        ValueError: If there is no such run, if it is not complete, or if its data are missing.
 
     Example:
 
@@ -56,54 +56,54 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     """
     import keras
 
-    from ...analysis.gating import highway_layers, measure
-    from ...training.evaluation import data_for, evaluation_batches
+    from ...analysis.gating import highway_layers, measure_gates
+    from ...training.evaluation import evaluation_batches, resolve_data
     from ...training.learner import jit_compile
     from ...weights.loading import load
 
     opened = open_run(run)
     if "test_accuracy" not in opened.results:
-        raise ValueError(f"Expected a run that was completed. Received: {str(opened.path)!r}, which is {opened.status}")
-    source, preprocessing = data_for(opened, data)
+        raise ValueError(f"Expected a complete run. Received: {str(opened.path)!r}, which is {opened.status}")
+    source, preprocessing = resolve_data(opened, data)
     model = load(opened.path) if model is None else model
-    judge = keras.Model(model.inputs, model.outputs)
-    judge.compile(jit_compile=jit_compile())
-    logits = judge.predict(evaluation_batches(source, preprocessing), verbose=0)
-    gates = measure(model, source, preprocessing) if highway_layers(model) else None
+    predictor = keras.Model(model.inputs, model.outputs)
+    predictor.compile(jit_compile=jit_compile())
+    logits = predictor.predict(evaluation_batches(source, preprocessing), verbose=0)
+    gates = measure_gates(model, source, preprocessing) if highway_layers(model) else None
     return write_page(opened, logits, source, _norms(opened, model, source, preprocessing), gates)
 
 
 def write_page(
     run: Run, logits: np.ndarray, source: Source, norms: "Sequence[Norm]" = (), gates: "Gates | None" = None
 ) -> Path:
-    """Writes report.html from what was measured.
+    """Writes report.html from measured figures.
 
     Args:
         run: The run, with its results.
-        logits: The network's answers to `source.test_images`, (examples, classes).
-        source: The data on which the run was measured.
-        norms: Those of its gradients, at one step or several.
-        gates: Those of a highway network.
+        logits: The predictions for `source.test_images`, (examples, classes).
+        source: The data that the run was measured on.
+        norms: The norms of its gradients, at one step or several.
+        gates: The gates of a highway network.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: If there is not one row of logits for each test image.
+        ValueError: If the logits are not one row for each test image.
     """
     if logits.shape != (len(source.test_images), source.classes):
         raise ValueError(
             f"Expected logits of shape {(len(source.test_images), source.classes)}. Received: {logits.shape}"
         )
     rows = _history(run.path / "history.csv")
-    recipe = without_others_figures(run.recipe)
+    recipe = clear_inherited_figures(run.recipe)
     page = Template(files(__package__).joinpath("page.html").read_text()).substitute(
         title=html.escape(f"{recipe.network} on {source.name}"),
         summary=_summary(run, recipe.paper),
         curves=curves(rows),
         confusions=confusions(logits.argmax(axis=1), source),
         mistakes=mistakes(logits, source),
-        gradients=f"<h2>Reach of the gradient</h2>{gradients_section(norms)}" if norms else "",
+        gradients=f"<h2>Gradients</h2>{gradients_section(norms)}" if norms else "",
         gates=f"<h2>Gates</h2>{gates_section(gates)}" if gates else "",
         parity=parity(run.path / "export"),
         speed=speed(run.path),
@@ -113,13 +113,13 @@ def write_page(
         origin=record({"data": source.name} | {name: run.record[name] for name in _origin(run.record)}),
     )
     path = run.path / "report.html"
-    with replacing(path) as beside:
+    with replace_file(path) as beside:
         beside.write_text(page)
     return path
 
 
 def _norms(run: Run, model: "keras.Model", source: Source, preprocessing: Preprocessing) -> "list[Norm]":
-    """Those that were recorded in the training, or those of the trained network alone."""
+    """Reads the norms that were recorded in the training, or measures those of the trained network."""
     from ...analysis.gradients import GradientProbe, probe_batches, read
 
     recorded = run.path / GRADIENTS
@@ -146,7 +146,7 @@ def _summary(run: Run, paper: str) -> str:
         [
             ("test accuracy", f"{results['test_accuracy']:.2%}"),
             ("test error", f"{1 - results['test_accuracy']:.2%}"),
-            ("the paper", paper),
+            ("error in the paper", paper),
             ("training accuracy", f"{results['train_accuracy']:.2%}"),
             ("parameters", f"{results['parameters']:,}"),
             ("training time", f"{results['seconds'] / 60:.1f} min"),

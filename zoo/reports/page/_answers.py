@@ -1,4 +1,4 @@
-"""What a network answers to the test images: confusions, and the worst mistakes."""
+"""The predictions for the test images: confusions and the worst mistakes."""
 
 import base64
 import html
@@ -9,13 +9,13 @@ import numpy as np
 from ...data import Source
 from ._tables import NONE, grid
 
-# A matrix of more classes is not readable; its largest entries are.
+# A larger matrix is not readable, so only its largest entries are shown.
 MATRIX_CLASSES = 20
 MISTAKES = 12
 
 
 def confusions(predicted: np.ndarray, source: Source) -> str:
-    """How often which class was answered for which: a matrix, or of many classes the largest entries."""
+    """Counts which class was predicted for which: as a matrix, or for many classes its largest entries."""
     counts = np.zeros((source.classes, source.classes), int)
     np.add.at(counts, (source.test_labels, predicted), 1)
     if source.classes > MATRIX_CLASSES:
@@ -24,44 +24,46 @@ def confusions(predicted: np.ndarray, source: Source) -> str:
     names = [html.escape(name) for name in source.class_names]
     heading = "".join(f"<th scope='col'>{name}</th>" for name in names)
     body = []
-    for place, (name, row) in enumerate(zip(names, counts, strict=True)):
+    for index, (name, row) in enumerate(zip(names, counts, strict=True)):
         cells = (
             f"<td class='right'>{count}</td>"
-            if column == place
+            if column == index
             else f"<td style='--part:{count / most:.3f}'>{count or ''}</td>"
             for column, count in enumerate(row)
         )
         body.append(f"<tr><th scope='row'>{name}</th>{''.join(cells)}</tr>")
-    corner = "<td>true \\ answered</td>"
+    corner = "<td>true \\ predicted</td>"
     table = f"<table class='matrix'><thead><tr>{corner}{heading}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return f"<div class='scroll'>{table}</div>"
 
 
 def _largest_confusions(counts: np.ndarray, names: tuple[str, ...]) -> str:
     wrong = counts - np.diag(np.diag(counts))
-    places = np.argsort(wrong, axis=None)[::-1][:MATRIX_CLASSES]
-    pairs = [np.unravel_index(place, wrong.shape) for place in places]
-    return grid([{"true": names[t], "answered": names[a], "images": int(wrong[t, a])} for t, a in pairs if wrong[t, a]])
+    indices = np.argsort(wrong, axis=None)[::-1][:MATRIX_CLASSES]
+    pairs = [np.unravel_index(index, wrong.shape) for index in indices]
+    return grid(
+        [{"true": names[t], "predicted": names[a], "images": int(wrong[t, a])} for t, a in pairs if wrong[t, a]]
+    )
 
 
 def mistakes(logits: np.ndarray, source: Source) -> str:
-    """The images with the worst of the wrong answers."""
+    """Shows the images with the worst of the wrong predictions."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     answers, truth = logits.argmax(axis=1), source.test_labels
-    # The fewer the probability of the truth, the worse.
+    # The lower the probability of the true class, the worse.
     wrong = np.flatnonzero(answers != truth)
     worst = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")[:MISTAKES]]
     if not len(worst):
         return NONE
     brightest = 1 / source.preprocessing.scale
     figures = []
-    for place in worst:
-        answer, right = answers[place], truth[place]
+    for index in worst:
+        answer, right = answers[index], truth[index]
         caption = html.escape(
-            f"{source.class_names[right]}, answered {source.class_names[answer]} ({probabilities[place, answer]:.1%})"
+            f"{source.class_names[right]}, predicted {source.class_names[answer]} ({probabilities[index, answer]:.1%})"
         )
-        image = _png(source.test_images[place], brightest)
+        image = _png(source.test_images[index], brightest)
         figures.append(f'<figure><img src="{image}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
     return f"<div class='mistakes'>{''.join(figures)}</div>"
 

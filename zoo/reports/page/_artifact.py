@@ -1,4 +1,4 @@
-"""What the export of a run has proven and gains, read from the files that it left in the run."""
+"""The parity and the speed of the export of a run, read from its files."""
 
 import html
 import json
@@ -9,16 +9,16 @@ from ._tables import grid, tiles
 
 
 def parity(folder: Path) -> str:
-    """What was compared with what at export, and how far apart it was; empty for a run without an export."""
+    """Lists the comparisons of an export and their differences; empty for a run without an export."""
     path = folder / "parity.json"
     if not path.is_file():
         return ""
     found = json.loads(path.read_text())
     agreement = found.get("argmax_agreement")
-    told = tiles(
+    figures = tiles(
         [
             ("largest difference", f"{found['max_abs_diff']:.1e}"),
-            ("same answer", "" if agreement is None else f"{agreement:.2%}"),
+            ("same class", "" if agreement is None else f"{agreement:.2%}"),
         ]
     )
     rows = [
@@ -27,19 +27,22 @@ def parity(folder: Path) -> str:
             "with": pair["reference"],
             "inputs": pair["examples"],
             "largest difference": f"{pair['max_abs_diff']:.1e}",
-            "same answer": "-" if pair["argmax_agreement"] is None else f"{pair['argmax_agreement']:.2%}",
+            "same class": "-" if pair["argmax_agreement"] is None else f"{pair['argmax_agreement']:.2%}",
         }
         for pair in found["comparisons"]
         if pair["status"] == "compared"
     ]
-    return f"<h2>The export</h2>{told}{grid(rows)}"
+    return f"<h2>Export</h2>{figures}{grid(rows)}"
 
 
 def speed(folder: Path) -> str:
-    """How long the network takes in Keras and under onnxruntime; empty where that was not measured."""
+    """Lists the times in Keras and under onnxruntime; empty if they were not measured."""
     found = read(folder)
     if found is None:
         return ""
-    rows = [{**row.told(), "images per second": f"{1e3 * row.batch / row.exported:,.0f}"} for row in found["rows"]]
-    note = f"From pixels to answers on {found['processor']}, Keras on {found['backend']}; medians of rounds in turns."
+    rows = [{**row.as_row(), "images per second": f"{1e3 * row.batch / row.exported:,.0f}"} for row in found["rows"]]
+    note = (
+        f"From pixels to probabilities on {found['processor']}, Keras on {found['backend']}. "
+        "Medians; Keras and onnxruntime took turns."
+    )
     return f"<h2>Speed</h2>{grid(rows)}<p>{html.escape(note)}</p>"

@@ -1,13 +1,11 @@
-"""How a run went: accuracy, loss and learning rate by epoch."""
-
-from typing import Any
+"""The curves of a run: accuracy, loss and learning rate by epoch."""
 
 from ...analysis import charts
-from ...analysis.charts._base import axes
+from ...analysis.charts._base import make_axes, mark_integers
 
 
 def curves(rows: list[dict[str, float]]) -> str:
-    """A small chart for each of them, side by side."""
+    """Draws a small chart of each, side by side."""
     epochs = [row["epoch"] for row in rows]
     part = "validation" if "validation_loss" in rows[0] else "test"
     panels = (
@@ -16,20 +14,20 @@ def curves(rows: list[dict[str, float]]) -> str:
         ("learning rate", {"": "learning_rate"}, 1),
     )
     drawn = []
-    with charts.themed():
+    with charts.use_page_theme():
         for title, lines, factor in panels:
-            figure, target = axes(title, "epoch", "", size=(4.2, 2.8))
+            figure, target = make_axes(title, "epoch", "", size=(4.2, 2.8))
             for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
                 values = [factor * row[column] for row in rows]
                 target.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
-            target.xaxis.get_major_locator().set_params(integer=True)
+            mark_integers(target.xaxis)
             if len(lines) > 1:
                 target.legend(frameon=False)
             last = ", ".join(f"{label or title} {factor * rows[-1][column]:.4g}" for label, column in lines.items())
             drawn.append(charts.svg(figure, f"{title} by epoch; at the end: {last}"))
-    return side_by_side(drawn)
+    return arrange_charts(drawn)
 
 
-def side_by_side(drawings: list[Any]) -> str:
-    """Small charts in as many columns as there is room for."""
+def arrange_charts(drawings: list[str]) -> str:
+    """Arranges small charts in as many columns as fit."""
     return f"<div class='charts'>{''.join(drawings)}</div>"

@@ -4,11 +4,11 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-NONE = "<p>There is none.</p>"
+NONE = "<p>None.</p>"
 
 
 def record(values: Mapping[str, Any]) -> str:
-    """A row for each setting, under dotted names; empty ones are left out."""
+    """Writes a row for each setting under its dotted name, and omits empty ones."""
     rows = (
         f"<tr><th scope='row'>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
         for name, value in _flat(values).items()
@@ -17,7 +17,7 @@ def record(values: Mapping[str, Any]) -> str:
 
 
 def grid(rows: list[dict[str, Any]]) -> str:
-    """A row for each dictionary, under its names."""
+    """Writes a row for each dictionary, under its keys."""
     if not rows:
         return NONE
     heading = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in rows[0])
@@ -26,13 +26,13 @@ def grid(rows: list[dict[str, Any]]) -> str:
 
 
 def tiles(figures: Iterable[tuple[str, str]]) -> str:
-    """Names and figures to be read at a glance; empty figures are left out."""
+    """Writes names and figures as tiles, and omits empty figures."""
     shown = (f"<div><dt>{name}</dt><dd>{html.escape(figure)}</dd></div>" for name, figure in figures if figure)
     return f"<dl class='tiles'>{''.join(shown)}</dl>"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names, as the command line takes them."""
+    """Flattens nested settings to dotted names, as the command line takes them."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -42,5 +42,5 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, float) else html.escape(str(value))

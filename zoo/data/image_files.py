@@ -1,10 +1,10 @@
-"""From files to a data source: decoded by threads, kept in the cache, the bad ones reported together."""
+"""Makes a data source of image files: threads decode them, the cache keeps them, bad ones are reported together."""
 
 import hashlib
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,39 +14,23 @@ from typing import Any
 import numpy as np
 
 from . import cache
-from .files import Entry, entries, state
+from .archives import Entry, file_state, read_entries
+from .cifar import PICKLES, from_cifar_files
 from .images import SUFFIXES, BadImage, decode
-from .layout import layout
-from .pickles import PICKLES, from_pickles
-from .source import Preprocessing, Source, rows
+from .layout import find_layout
+from .options import Options, Progress
+from .source import Preprocessing, Source, select_rows
 
-Progress = Callable[[int, int], None]
-
-ON_BAD_IMAGE = ("error", "skip")
 _LISTED = 10
-# Files for one thread at a time, and how many of these may wait: enough for two cores, little enough to hold.
+# Files for one thread at a time, and how many such groups may wait: enough for two cores, little enough for the memory.
 _TOGETHER, _AHEAD = 32, 8
 
 
-@dataclass(frozen=True)
-class Options:
-    """How files are read; all of it belongs to the key in the cache."""
-
-    image_size: tuple[int, int] | None = None
-    split_seed: int = 0
-    test_fraction: float = 0.2
-    on_bad_image: str = "error"
-
-    def as_dict(self) -> dict[str, Any]:
-        size = None if self.image_size is None else list(self.image_size)
-        return {**vars(self), "image_size": size}
-
-
 @dataclass
-class _Found:
-    """What a pass over the files has brought."""
+class _Contents:
+    """The contents of the files, collected in one pass."""
 
-    pile: cache.Pile
+    stack: cache.ImageStack
     names: list[str] = field(default_factory=list)
     folders: set[str] = field(default_factory=set)
     hashes: list[str] = field(default_factory=list)
@@ -55,26 +39,26 @@ class _Found:
 
 
 def from_files(path: Path, options: Options, cache_in: Path | None, progress: Progress | None) -> Source:
-    """The images of a folder or an archive.
+    """Makes a source of the images in a folder or an archive.
 
     Args:
         path: The folder or archive.
-        options: How it is read.
-        cache_in: The folder of the cache; None to keep the images in memory.
-        progress: Called with how much is read, and of how much: files, or bytes of a tar.
+        options: How to read it.
+        cache_in: The folder of the cache; None keeps the images in memory.
+        progress: Called with how much is read and how much there is: files, or bytes of a tar.
     """
     target = None
     if cache_in is not None:
-        name = cache.key(path=str(path), state=state(path), options=options.as_dict())
+        name = cache.key(path=str(path), state=file_state(path), options=options.as_dict())
         target = cache_in / "sources" / f"{path.name.partition('.')[0] or 'data'}-{name}"
         if (found := cache.read(target)) is not None:
             return _source(path, *found)
-    with cache.building(target) as folder:
-        pile = cache.Pile(folder)
+    with cache.build_folder(target) as folder:
+        stack = cache.ImageStack(folder)
         try:
-            found = _read(path, options, pile, progress)
+            found = _read(path, options, stack, progress)
         finally:
-            pile.close()
+            stack.close()
         if isinstance(found, Source):
             return found
         images, parts, about = found
@@ -84,28 +68,28 @@ def from_files(path: Path, options: Options, cache_in: Path | None, progress: Pr
         del images, found
     found = cache.read(target)  # type: ignore[arg-type]
     if found is None:
-        raise OSError(f"Expected the decoded images in the cache. Received: nothing in {str(target)!r}; try again")
+        raise OSError(f"The decoded images have disappeared from the cache, {str(target)!r}. Try again")
     return _source(path, *found)
 
 
-def _read(path: Path, options: Options, pile: cache.Pile, progress: Progress | None) -> Any:
-    """Images, parts and the rest, as the cache keeps them; or the source, where the files are arrays."""
-    found = _Found(pile)
+def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progress | None) -> Any:
+    """Reads images, parts and facts, as the cache keeps them; or a whole source, if the files are CIFAR's."""
+    found = _Contents(stack)
     with warnings.catch_warnings():
-        # What Pillow finds odd in a file but reads is not for the user to mend; what may fill the memory is.
+        # Users cannot fix what Pillow warns of but reads; they must know what may fill the memory.
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("error", message=".*decompression bomb")
-        for entry, data in _decoded(path, options, progress, found):
-            _take(path, entry.name, data, found)
-    arrays = from_pickles(path, found.pickles)
+        for entry, data in _decode(path, options, progress, found):
+            _add_image(path, entry.name, data, found)
+    arrays = from_cifar_files(path, found.pickles)
     if arrays is not None:
         return arrays
-    _report(path, found.bad, len(found.names), options)
-    plan = layout(
+    _refuse_bad(path, found.bad, len(found.names), options)
+    plan = find_layout(
         str(path), found.names, found.folders, test_fraction=options.test_fraction, split_seed=options.split_seed
     )
-    images = pile.finish()
-    train = rows(images, plan.parts["train"][0])
+    images = stack.finish()
+    train = select_rows(images, plan.parts["train"][0])
     about = {
         "class_names": list(plan.class_names),
         "content": hashlib.sha256("\n".join(sorted(found.hashes)).encode()).hexdigest()[:32],
@@ -115,16 +99,16 @@ def _read(path: Path, options: Options, pile: cache.Pile, progress: Progress | N
     return images, plan.parts, about
 
 
-def _decoded(
-    path: Path, options: Options, progress: Progress | None, found: _Found
+def _decode(
+    path: Path, options: Options, progress: Progress | None, found: _Contents
 ) -> Iterator[tuple[Entry, tuple[np.ndarray | str, str]]]:
-    """The image files in their order, each with its pixels, or the reason why there are none, and its hash."""
+    """Decodes the image files in their order to pixels, or to the reason why it failed, each with a hash."""
 
     def work(batch: list[Entry]) -> list[tuple[np.ndarray | str, str]]:
-        return [_pixels(entry, options.image_size) for entry in batch]
+        return [_to_pixels(entry, options.image_size) for entry in batch]
 
     def files() -> Iterator[Entry]:
-        for entry in entries(path, lambda name: _is_image(name) or PurePosixPath(name).name in PICKLES):
+        for entry in read_entries(path, lambda name: _is_image(name) or PurePosixPath(name).name in PICKLES):
             if entry.is_folder:
                 found.folders.add(entry.name)
             elif _is_image(entry.name):
@@ -157,14 +141,14 @@ def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | str, str]:
+def _to_pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | str, str]:
     if entry.data is None:
         return f"{entry.size:,} bytes, too large for an image", ""
     try:
         data = entry.read()
     except OSError as error:
         return str(error.strerror or error), ""
-    # The name and the contents, so that the same files give the same wherever they lie.
+    # The name and the contents, so that equal files give equal hashes in any folder.
     digest = f"{entry.name} {hashlib.sha256(data).hexdigest()}"
     try:
         return decode(data, size), digest
@@ -172,33 +156,33 @@ def _pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | st
         return str(error), digest
 
 
-def _take(path: Path, name: str, data: tuple[np.ndarray | str, str], found: _Found) -> None:
+def _add_image(path: Path, name: str, data: tuple[np.ndarray | str, str], found: _Contents) -> None:
     pixels, digest = data
     if isinstance(pixels, str):
         found.bad.append(f"{name} ({pixels})")
         return
-    shape = found.pile.shape
+    shape = found.stack.shape
     if shape is not None and pixels.shape[:2] != shape[:2]:
         first, second = (f"{height}x{width}" for height, width, _ in (shape, pixels.shape))
         raise ValueError(
             f"Expected images of one size in {str(path)!r}, or image_size=(height, width) to resize them to. "
             f"Received: {found.names[0]!r} of {first} and {name!r} of {second} (height x width)"
         )
-    found.pile.append(pixels)
+    found.stack.append(pixels)
     found.names.append(name)
     found.hashes.append(digest)
 
 
-def _report(path: Path, bad: list[str], good: int, options: Options) -> None:
-    """An error for the images that cannot be read, if they are not to be skipped, or if they are all there is."""
+def _refuse_bad(path: Path, bad: list[str], good: int, options: Options) -> None:
+    """Raises an error for images that cannot be read, unless they may be skipped and others can be read."""
     if bad and (options.on_bad_image == "error" or not good):
         raise ValueError(
-            f"Expected images that can be read in {str(path)!r}, or on_bad_image='skip' to leave others out. "
-            f"Received: {len(bad)} of {len(bad) + good} that cannot: {_listed(bad, _LISTED)}"
+            f"Expected images that can be read in {str(path)!r}, or on_bad_image='skip' to skip the others. "
+            f"Received: {len(bad)} of {len(bad) + good} that cannot: {_shorten(bad, _LISTED)}"
         )
 
 
-def _listed(names: list[str], most: int) -> str:
+def _shorten(names: list[str], most: int) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -209,12 +193,12 @@ def _source(
     skipped = about["skipped"]
     if skipped:
         warnings.warn(
-            f"{len(skipped)} images of {str(path)!r} cannot be read and are left out: {_listed(skipped, 3)}",
+            f"{len(skipped)} images of {str(path)!r} cannot be read and are skipped: {_shorten(skipped, 3)}",
             stacklevel=4,
         )
     arrays = {}
-    for part, (places, labels) in parts.items():
-        arrays[f"{part}_images"], arrays[f"{part}_labels"] = rows(images, places), labels
+    for part, (indices, labels) in parts.items():
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = select_rows(images, indices), labels
     return Source(
         name=str(path),
         class_names=tuple(about["class_names"]),

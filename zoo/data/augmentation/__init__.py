@@ -1,26 +1,25 @@
-"""What there is to set about the random changes to training images. The changes themselves are in `augment`."""
+"""The settings of the random changes to training images; the changes are in `transforms` and `rand_augment`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 PAD_MODES = ("constant", "reflect")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What happens to training images at random, in this order.
+    """The random changes to training images, in this order.
 
     Attributes:
         pad: Pixels by which an image is padded on each side before a random crop of its size.
         pad_mode: "constant" (zeros) or "reflect".
         flip: Whether images are mirrored, left to right, at random.
-        rand_ops: RandAugment: operations for each image, in the range of its pixels.
+        rand_ops: RandAugment: how many operations each image gets, within the range of its pixels.
         rand_magnitude: RandAugment: their strength, from 0 to 10.
         cutout: Side, in pixels, of a square that is replaced by the mean, 0 after standardisation. Its centre is any
-            pixel of the image, so that a part of it may lie outside.
+            pixel, so part of it may lie outside the image.
         mixup: Alpha of the beta distribution of the weights with which two images and their labels are averaged.
         cutmix: Alpha of the beta distribution of the area that stays when a box of another image is pasted; the
-            labels are averaged by area. With `mixup` as well, each image has one of the two, by chance.
+            labels are averaged by area. With `mixup` as well, each image gets one of the two at random.
 
     References:
         - [DeVries & Taylor, 2017](https://arxiv.org/abs/1708.04552): cutout
@@ -51,9 +50,9 @@ class Augmentation:
             self._check(name, "an integer of at least 0", whole and value >= 0)
         for name in ("mixup", "cutmix"):
             value = getattr(self, name)
-            self._check(name, "a finite number of at least 0", _real(value) and 0 <= value < float("inf"))
+            self._check(name, "a finite number of at least 0", _is_real(value) and 0 <= value < float("inf"))
         magnitude = self.rand_magnitude
-        self._check("rand_magnitude", "a number from 0 to 10", _real(magnitude) and 0 <= magnitude <= 10)
+        self._check("rand_magnitude", "a number from 0 to 10", _is_real(magnitude) and 0 <= magnitude <= 10)
         self._check("pad_mode", f"one of {', '.join(PAD_MODES)}", self.pad_mode in PAD_MODES)
         self._check("flip", "True or False", isinstance(self.flip, bool))
 
@@ -63,9 +62,9 @@ class Augmentation:
 
     @property
     def mixes(self) -> bool:
-        """Whether an image takes something of another one."""
+        """Whether images are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
 
 
-def _real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

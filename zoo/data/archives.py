@@ -1,4 +1,4 @@
-"""The files of a folder, a tar or a zip, one after the other. Nothing is unpacked to disk."""
+"""Reads the files of a folder, a tar or a zip one after the other, and unpacks nothing to disk."""
 
 import gzip
 import lzma
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 ARCHIVE_SUFFIXES = (*TAR_SUFFIXES, ".zip")
 
-# A file that claims to be larger is no image; to read it would be to let it fill the memory.
+# A larger file is no image, and reading it could fill the memory.
 LARGEST = 256 * 2**20
 _BLOCK = 512
 _HIDDEN = ("__MACOSX", "Thumbs.db", "desktop.ini")
@@ -25,10 +25,10 @@ class Entry:
     """A file, or a folder.
 
     Attributes:
-        name: Its path inside of what is read, with slashes.
-        data: Its bytes, or the path that has them; None for a folder, and for a file that is too large.
-        size: Of the file, in bytes; -1 for a folder.
-        done, total: How far the reading is: files, or bytes of a tar.
+        name: Its path inside the folder or archive, with slashes.
+        data: Its bytes, or the path of the file; None for a folder, and for a file that is too large.
+        size: The bytes of the file; -1 for a folder.
+        done, total: How much is read: files, or bytes of a tar.
     """
 
     name: str
@@ -45,25 +45,25 @@ class Entry:
         return self.data.read_bytes() if isinstance(self.data, Path) else self.data or b""
 
 
-def entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
-    """Folders, and the files whose names are wanted; hidden ones are left out.
+def read_entries(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+    """Yields folders, and the files whose names are wanted; skips hidden ones.
 
     Raises:
         ValueError: If an archive is damaged or encrypted, or holds links, devices or paths that lead out of it.
     """
     if path.is_dir():
-        yield from _of_folder(path, wanted)
+        yield from _read_folder(path, wanted)
         return
     try:
-        yield from (_of_zip if path.name.lower().endswith(".zip") else _of_tar)(path, wanted)
+        yield from (_read_zip if path.name.lower().endswith(".zip") else _read_tar)(path, wanted)
     except _BROKEN as error:
         raise ValueError(
-            f"Expected an archive that can be read to its end. Received: {str(path)!r}: {error or type(error).__name__}"
+            f"Expected a whole archive. Received: {str(path)!r}: {error or type(error).__name__}"
         ) from None
 
 
-def state(path: Path) -> list[list]:
-    """Name, size and time of what is there: what is equal has not changed since."""
+def file_state(path: Path) -> list[list]:
+    """Lists name, size and time of each file: files with an equal list have not changed."""
     if not path.is_dir():
         about = path.stat()
         return [[path.name, about.st_size, about.st_mtime_ns]]
@@ -75,7 +75,7 @@ def state(path: Path) -> list[list]:
 
 
 def _walk(top: Path) -> Iterator[tuple[str, Path]]:
-    """What is below a folder, with its name relative to it, in the order of the names; links are followed."""
+    """Yields everything below a folder in the order of its relative names; follows links."""
     seen = set()
     for folder, folders, files in os.walk(top, followlinks=True):
         folders.sort()
@@ -95,33 +95,33 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") or part in _HIDDEN for part in PurePosixPath(name).parts)
 
 
-def _of_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def _read_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     found = [(name, item, item.is_dir()) for name, item in _walk(path)]
     chosen = [row for row in found if row[2] or wanted(row[0])]
-    for place, (name, item, is_folder) in enumerate(chosen, 1):
+    for index, (name, item, is_folder) in enumerate(chosen, 1):
         size = -1 if is_folder else item.stat().st_size
-        yield Entry(name, None if is_folder or size > LARGEST else item, size, place, len(chosen))
+        yield Entry(name, None if is_folder or size > LARGEST else item, size, index, len(chosen))
 
 
-def _of_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def _read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        for place, member in enumerate(members, 1):
-            name = _inside(path, member.filename)
+        for index, member in enumerate(members, 1):
+            name = _check_member_name(path, member.filename)
             if _hidden(name) or not (member.is_dir() or wanted(name)):
                 continue
             small = not member.is_dir() and member.file_size <= LARGEST
             size = -1 if member.is_dir() else member.file_size
-            yield Entry(name, archive.read(member) if small else None, size, place, len(members))
+            yield Entry(name, archive.read(member) if small else None, size, index, len(members))
 
 
-def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
+def _read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     total = path.stat().st_size
-    # "|" reads forwards only: to look back in a compressed file is to read it again.
+    # "|" only reads forwards: going back in a compressed file means reading it again.
     with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
         for member in archive:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-            name = _inside(path, member.name)
+            name = _check_member_name(path, member.name)
             if not (member.isfile() or member.isdir()):
                 raise ValueError(
                     f"Expected files and folders in {str(path)!r}. Received: {member.name!r}, a link or a device"
@@ -131,14 +131,14 @@ def _of_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
             content = archive.extractfile(member) if member.isfile() and member.size <= LARGEST else None
             data = content.read() if content else None
             yield Entry(name, data, -1 if member.isdir() else member.size, file.tell(), total)
-        # A tar ends with two blocks of zeros. To tarfile a header that is cut off or damaged is as good an end.
+        # A tar ends with two blocks of zeros. tarfile also takes a damaged or truncated header for the end.
         if archive.fileobj.read(_BLOCK) != bytes(_BLOCK):
             raise tarfile.ReadError("no end marker")
 
 
-def _inside(path: Path, name: str) -> str:
-    """The name of a member, which must not lead out of the archive."""
+def _check_member_name(path: Path, name: str) -> str:
+    """Returns the name of a member; refuses one that leads out of the archive."""
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or ":" in name[1:2]:
-        raise ValueError(f"Expected paths inside of {str(path)!r}. Received: {name!r}, which leads out of it")
+        raise ValueError(f"Expected paths inside {str(path)!r}. Received: {name!r}, which leads out of it")
     return pure.as_posix()

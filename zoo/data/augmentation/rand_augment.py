@@ -1,18 +1,17 @@
-"""RandAugment: a few operations for each image, each chosen at random from fourteen, all of one strength.
+"""RandAugment: each image gets a few of fourteen operations, chosen at random, all of one strength.
 
-With m for the strength over 10, and the sign by chance where there are two:
+With m for a tenth of the strength, and a random sign where there are two:
 
     rotate       +- 30 m degrees          colour, contrast,         factor 1 +- 0.9 m
     shear        +- 0.3 m                 brightness, sharpness
     translate    +- 0.3 m of the side     posterize                 8 - 4 m bits
     auto-contrast, equalize, identity     solarize                  from 256 (1 - m)
 
-Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as that of the digits does at 16, the
-pixels are stretched to 255 and shrunk again afterwards.
+Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as for the digits at 16, the pixels are
+stretched to 255 and shrunk again afterwards.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -23,15 +22,15 @@ _GREY = 128
 Operation = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _one_by_one(change: Callable[[Image.Image, float], Image.Image]) -> Operation:
-    """What Pillow does with one image, for several."""
+def _map_images(change: Callable[[Image.Image, float], Image.Image]) -> Operation:
+    """Applies a change of one Pillow image to several images."""
 
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         grey = images.shape[-1] == 1
         out = np.empty_like(images)
-        for place, (image, strength) in enumerate(zip(images, strengths.tolist(), strict=True)):
+        for index, (image, strength) in enumerate(zip(images, strengths.tolist(), strict=True)):
             changed = np.asarray(change(Image.fromarray(image[..., 0] if grey else image), strength))
-            out[place] = changed[..., None] if grey else changed
+            out[index] = changed[..., None] if grey else changed
         return out
 
     return operation
@@ -42,23 +41,23 @@ def _affine(matrix: Callable[[float, Image.Image], tuple[float, ...]]) -> Operat
         numbers, fill = matrix(strength, image), _fill(image)
         return image.transform(image.size, Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR, fillcolor=fill)
 
-    return _one_by_one(change)
+    return _map_images(change)
 
 
 def _rotate(image: Image.Image, strength: float) -> Image.Image:
     return image.rotate(30 * strength, Image.Resampling.BILINEAR, fillcolor=_fill(image))
 
 
-def _fill(image: Image.Image) -> Any:
+def _fill(image: Image.Image) -> tuple[int, ...]:
     return (_GREY,) * len(image.getbands())
 
 
-def _towards(base: Callable[[np.ndarray], np.ndarray]) -> Operation:
-    """Between an image without something (strength -1 / 0.9) and one with more of it than there is."""
+def _blend_with(base: Callable[[np.ndarray], np.ndarray]) -> Operation:
+    """Blends an image without a property (strength -1 / 0.9) with one that has more of it."""
 
     def operation(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         nothing = base(images).astype("float32")
-        changed = nothing + (1 + 0.9 * _each(strengths).astype("float32")) * (images - nothing)
+        changed = nothing + (1 + 0.9 * _broadcast(strengths).astype("float32")) * (images - nothing)
         return np.clip(np.round(changed), 0, 255).astype("uint8")
 
     return operation
@@ -72,7 +71,7 @@ def _luminance(images: np.ndarray) -> np.ndarray:
 
 def _auto_contrast(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     count, _, _, channels = images.shape
-    # Channel by channel: to reduce over all but a short last axis is slow.
+    # Channel by channel: reducing over all but a short last axis is slow.
     apart = np.ascontiguousarray(images.reshape(count, -1, channels).swapaxes(1, 2))
     least = apart.min(-1).reshape(count, 1, 1, channels).astype("float32")
     span = apart.max(-1).reshape(count, 1, 1, channels) - least
@@ -81,7 +80,7 @@ def _auto_contrast(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 
 
 def _equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-    """Each value becomes the share of the pixels below it, in each channel."""
+    """Maps each value to the share of pixels below it, in each channel."""
     count, _, _, channels = images.shape
     shifted = images + 256 * np.arange(count * channels).reshape(count, 1, 1, channels)
     histogram = np.bincount(shifted.ravel(), minlength=256 * count * channels).reshape(-1, 256)
@@ -94,14 +93,14 @@ def _equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 
 def _posterize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     dropped = np.round(4 * np.abs(strengths)).astype("uint8")
-    return images & _each(np.uint8(255) << dropped)
+    return images & _broadcast(np.uint8(255) << dropped)
 
 
 def _solarize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-    return np.where(images < _each(np.round(256 * (1 - np.abs(strengths)))), images, 255 - images)
+    return np.where(images < _broadcast(np.round(256 * (1 - np.abs(strengths)))), images, 255 - images)
 
 
-def _each(numbers: np.ndarray) -> np.ndarray:
+def _broadcast(numbers: np.ndarray) -> np.ndarray:
     return numbers[:, None, None, None]
 
 
@@ -109,15 +108,15 @@ OPERATIONS: dict[str, Operation] = {
     "identity": lambda images, strengths: images,
     "auto_contrast": _auto_contrast,
     "equalize": _equalize,
-    "rotate": _one_by_one(_rotate),
+    "rotate": _map_images(_rotate),
     "shear_x": _affine(lambda strength, image: (1, 0.3 * strength, -0.15 * strength * image.height, 0, 1, 0)),
     "shear_y": _affine(lambda strength, image: (1, 0, 0, 0.3 * strength, 1, -0.15 * strength * image.width)),
     "translate_x": _affine(lambda strength, image: (1, 0, round(0.3 * strength * image.width), 0, 1, 0)),
     "translate_y": _affine(lambda strength, image: (1, 0, 0, 0, 1, round(0.3 * strength * image.height))),
-    "colour": _towards(_luminance),
-    "contrast": _towards(lambda images: _luminance(images).mean((1, 2, 3), keepdims=True)),
-    "brightness": _towards(np.zeros_like),
-    "sharpness": _one_by_one(lambda image, strength: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength)),
+    "colour": _blend_with(_luminance),
+    "contrast": _blend_with(lambda images: _luminance(images).mean((1, 2, 3), keepdims=True)),
+    "brightness": _blend_with(np.zeros_like),
+    "sharpness": _map_images(lambda image, strength: ImageEnhance.Sharpness(image).enhance(1 + 0.9 * strength)),
     "posterize": _posterize,
     "solarize": _solarize,
 }
@@ -129,16 +128,16 @@ def rand_augment(
     magnitude: float,
     rng: np.random.Generator,
     count: int,
-    places: np.ndarray,
+    indices: np.ndarray,
     brightest: float = 255,
 ) -> np.ndarray:
-    """The images, with pixels from 0 to `brightest`, after `ops` operations each; floats unless that is 255."""
+    """Applies `ops` operations to images with pixels from 0 to `brightest`; returns floats unless that is 255."""
     if brightest != 255:
         stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
-        changed = rand_augment(stretched, ops, magnitude, rng, count, places)
+        changed = rand_augment(stretched, ops, magnitude, rng, count, indices)
         return changed.astype("float32") * (brightest / 255)
-    chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, places]
-    strengths = rng.choice((-0.1, 0.1), (ops, count))[:, places] * magnitude
+    chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, indices]
+    strengths = rng.choice((-0.1, 0.1), (ops, count))[:, indices] * magnitude
     images = images.copy()
     for numbers, strength in zip(chosen, strengths, strict=True):
         for number, operation in enumerate(OPERATIONS.values()):

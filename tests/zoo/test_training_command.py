@@ -6,9 +6,9 @@ import pytest
 import typer
 
 import zoo.cli
-from zoo.training.recipe import setting
+from zoo.training.command import clear_inherited_figures, command
+from zoo.training.recipe import parse_setting
 from zoo.training.recipes import RECIPES, get_recipe
-from zoo.training.repeating import command, without_others_figures
 
 DIGITS = get_recipe("resnet20_digits")
 CHANGES = [
@@ -36,7 +36,7 @@ def parsed(line):
 def test_the_command_trains_the_same_again(base, changes):
     recipe = get_recipe(base).changed(changes)
     given = parsed(command({"recipe": recipe.as_dict()}))
-    overrides = dict(map(setting, given["settings"] or ()))
+    overrides = dict(map(parse_setting, given["settings"] or ()))
     overrides |= {name: given[name] for name in ("epochs", "seed") if given[name] is not None}
     overrides |= {"source": given["data"]} if given["data"] else {}
     again = get_recipe(given["recipe"]).changed(overrides)
@@ -58,23 +58,23 @@ def test_the_data_are_read_and_split_as_they_were():
     wanted = {"image_size": "48x64", "on_bad_image": "skip", "validation": 0.1, "gradients": 200, "data": "/my/photos"}
     assert {name: given[name] for name in wanted} == wanted
     assert (given["device"], given["devices"]) == ("gpu", 2)
-    assert parsed(command(record, places=False))["data"] == "photos"
+    assert parsed(command(record, full_paths=False))["data"] == "photos"
     square = record | {"source": {"options": {"image_size": [8, 8], "on_bad_image": "error"}}, "devices": {"count": 1}}
     assert command(square) == "keras-skip train resnet20_digits --data /my/photos --image-size 8"
 
 
 def test_figures_are_left_to_the_recipe_that_has_them():
     assert DIGITS.cost and DIGITS.result
-    assert without_others_figures(DIGITS.changed(seed=5)) == DIGITS.changed(seed=5)
+    assert clear_inherited_figures(DIGITS.changed(seed=5)) == DIGITS.changed(seed=5)
     for changes in ({"epochs": 1}, {"source": "/my/photos"}, {"name": "mine"}, {"arguments.depth": 8}):
-        changed = without_others_figures(DIGITS.changed(changes))
+        changed = clear_inherited_figures(DIGITS.changed(changes))
         assert changed == DIGITS.changed(changes).changed(command="", cost="", result="")
     mine = DIGITS.changed(epochs=1, cost="a day", result="all of them")
-    assert (without_others_figures(mine).cost, without_others_figures(mine).result) == ("a day", "all of them")
+    assert (clear_inherited_figures(mine).cost, clear_inherited_figures(mine).result) == ("a day", "all of them")
 
 
 def test_the_papers_error_is_that_of_its_data():
     paper = RECIPES["resnet20_cifar10"]
-    assert without_others_figures(paper.changed(epochs=1)).paper == paper.paper != ""
-    assert without_others_figures(paper.changed(source="/my/photos")).paper == ""
-    assert without_others_figures(paper.changed(network="resnet32")).paper == ""
+    assert clear_inherited_figures(paper.changed(epochs=1)).paper == paper.paper != ""
+    assert clear_inherited_figures(paper.changed(source="/my/photos")).paper == ""
+    assert clear_inherited_figures(paper.changed(network="resnet32")).paper == ""

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their authors' own files, whose pickles are read without running what they name."""
+"""Reads CIFAR-10 and CIFAR-100 from the pickles of their authors, without running code in them."""
 
 import io
 import pickle
@@ -16,10 +16,10 @@ PICKLES = frozenset((*_TEN, *_HUNDRED))
 _DAMAGED = (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
-class _Arrays(pickle.Unpickler):
-    """Reads the pickles of plain data and NumPy arrays alone."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads only pickles of plain data and NumPy arrays."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return _reconstruct
         if module == "numpy" and name in ("ndarray", "dtype"):
@@ -35,17 +35,18 @@ def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> np.ndar
     return np.ndarray.__new__(np.ndarray, shape, typecode.decode())
 
 
-def from_pickles(path: Path, files: Mapping[str, bytes]) -> Source | None:
-    """The source in these files, by name; None if they are not those of CIFAR.
+def from_cifar_files(path: Path, files: Mapping[str, bytes]) -> Source | None:
+    """Makes a source of these files, by name; returns None if they are not those of CIFAR.
 
     Raises:
-        ValueError: If a file is not what it should be.
+        ValueError: If a file is damaged or holds something else.
     """
-    for wanted, read in ((_TEN, _ten), (_HUNDRED, _hundred)):
+    for wanted, read in ((_TEN, _cifar10_arrays), (_HUNDRED, _cifar100_arrays)):
         if set(wanted) <= set(files):
             try:
                 return _source(
-                    path, *read({name: _Arrays(io.BytesIO(files[name]), encoding="bytes").load() for name in wanted})
+                    path,
+                    *read({name: _ArrayUnpickler(io.BytesIO(files[name]), encoding="bytes").load() for name in wanted}),
                 )
             except (
                 pickle.UnpicklingError,
@@ -57,12 +58,12 @@ def from_pickles(path: Path, files: Mapping[str, bytes]) -> Source | None:
                 IndexError,
             ) as error:
                 raise ValueError(
-                    f"Expected the files of CIFAR in {str(path)!r}. Received: one that cannot be read: {error}"
+                    f"Expected the files of CIFAR in {str(path)!r}. Received: a file that cannot be read: {error}"
                 ) from None
     return None
 
 
-def _ten(found: dict[str, Any]) -> tuple[Any, ...]:
+def _cifar10_arrays(found: dict[str, Any]) -> tuple[Any, ...]:
     train = [found[name] for name in _TEN[:5]]
     images = np.concatenate([batch[b"data"] for batch in train])
     labels = np.concatenate([batch[b"labels"] for batch in train])
@@ -70,7 +71,7 @@ def _ten(found: dict[str, Any]) -> tuple[Any, ...]:
     return images, labels, test[b"data"], test[b"labels"], found["batches.meta"][b"label_names"]
 
 
-def _hundred(found: dict[str, Any]) -> tuple[Any, ...]:
+def _cifar100_arrays(found: dict[str, Any]) -> tuple[Any, ...]:
     parts = [found[part][key] for part in ("train", "test") for key in (b"data", b"fine_labels")]
     return (*parts, found["meta"][b"fine_label_names"])
 

@@ -1,4 +1,4 @@
-"""Repeats a run from its record: the command, and the recipe without the figures of other recipes."""
+"""Writes the command line that repeats a run, and clears the figures a changed recipe has inherited."""
 
 import ast
 import shlex
@@ -10,16 +10,16 @@ from typing import Any
 from .recipe import SETTINGS, Recipe
 from .recipes import RECIPES
 
-# The parts of a recipe that describe it, and do not change how it trains.
+# The settings of a recipe that describe it and do not change how it trains.
 _ABOUT = ("command", "paper", "cost", "result")
 
 
-def command(record: Mapping[str, Any], places: bool = True) -> str:
-    """The command line that trains a run again.
+def command(record: Mapping[str, Any], full_paths: bool = True) -> str:
+    """Writes the command line that trains a run again.
 
     Args:
         record: The contents of run.json.
-        places: Whether to give the paths of the data on this machine, or only their names.
+        full_paths: Whether to write the path of the data on this machine, or only its name.
 
     Returns:
         The line, quoted for a shell.
@@ -29,7 +29,7 @@ def command(record: Mapping[str, Any], places: bool = True) -> str:
     words = ["keras-skip", "train", base.name]
     for name, value in _differences(recipe, base).items():
         if name == "source":
-            words += ["--data", value if places else Path(value).name]
+            words += ["--data", value if full_paths else Path(value).name]
         elif name in ("epochs", "seed"):
             words += [f"--{name}", str(value)]
         else:
@@ -37,10 +37,10 @@ def command(record: Mapping[str, Any], places: bool = True) -> str:
     return shlex.join(words + _options(record))
 
 
-def without_others_figures(recipe: Recipe) -> Recipe:
-    """A recipe without the command, cost and results of the one from which it was changed.
+def clear_inherited_figures(recipe: Recipe) -> Recipe:
+    """Clears the command, cost and results that a changed recipe has inherited from another one.
 
-    With another seed they stay true. The paper's error stays if the network and the data are the paper's.
+    A recipe that differs only in its seed keeps them. The paper's error stays if network and data are the paper's.
     """
     if any(replace(recipe, seed=known.seed) == known for known in RECIPES.values()):
         return recipe
@@ -53,7 +53,7 @@ def without_others_figures(recipe: Recipe) -> Recipe:
 
 
 def _differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
-    """The settings that differ from a base recipe, by dotted name."""
+    """Finds the settings that differ from a base recipe, by dotted name."""
     found: dict[str, Any] = {}
     for name in SETTINGS:
         part, _, inner = name.partition(".")
@@ -68,7 +68,7 @@ def _differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
 
 
 def _options(record: Mapping[str, Any]) -> list[str]:
-    """The options for reading and splitting the data, for gradients and for devices."""
+    """Writes the options for reading and splitting the data, for gradients and for devices."""
     source, devices = record.get("source", {}), record.get("devices", {})
     reading = source.get("options", {})
     given: dict[str, Any] = {
@@ -86,7 +86,7 @@ def _options(record: Mapping[str, Any]) -> list[str]:
 
 
 def _literal(value: Any) -> str:
-    """A value as `--set` reads it: text is quoted only if it would be read as something else."""
+    """Writes a value as `--set` reads it, and quotes text only if it would be read as something else."""
     if not isinstance(value, str):
         return repr(value)
     try:

@@ -1,0 +1,68 @@
+"""What `zoo.evaluate` measures, and the data that it refuses."""
+
+import csv
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo.analysis import gradients
+
+
+def test_saved_network_is_the_trained_one_and_free_of_its_optimizer(run):
+    figures = zoo.evaluate(run, "digits")
+    assert figures["accuracy"] == pytest.approx(zoo.evaluate(zoo.load(run.path), data="digits")["accuracy"])
+    assert figures["examples"] == 359
+    assert not keras.saving.load_model(run.model_path).compiled
+
+
+def test_results_agree_with_evaluate(run, small_source):
+    figures = zoo.evaluate(run.path, small_source)
+    assert figures["accuracy"] == pytest.approx(run.results["test_accuracy"])
+    assert figures["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
+
+
+def test_training_accuracy_is_that_of_the_trained_network_on_the_images_as_they_are(run, small_source):
+    logits = zoo.load(run.path).predict(small_source.preprocessing(small_source.train_images), verbose=0)
+    measured = np.mean(logits.argmax(axis=-1) == small_source.train_labels)
+    assert run.results["train_accuracy"] == pytest.approx(measured, abs=1e-6)
+    with (run.path / "history.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert float(last["accuracy"]) < measured - 0.05, "on augmented images, while the weights still changed"
+
+
+def test_evaluate_refuses_data_that_do_not_fit(run):
+    wrong = zoo.build("plain_mlp", input_shape=(4, 4, 1))
+    with pytest.raises(ValueError, match=r"Expected images of shape \(4, 4, 1\).* Received: digits"):
+        zoo.evaluate(wrong, data="digits")
+    with pytest.raises(ValueError, match="Expected data for a model"):
+        zoo.evaluate(wrong)
+
+
+def test_classes_other_than_the_run_has_learnt_are_refused(run, small_source):
+    """By whatever measures a run on data that it is given."""
+    animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+    others = replace(small_source, name="animals", class_names=animals, origin={})
+    turned = replace(small_source, name="turned", class_names=small_source.class_names[::-1], origin={})
+    measures = {
+        "evaluate": zoo.evaluate,
+        "gates": zoo.gates,
+        "lesion": zoo.lesion,
+        "report": zoo.write_report,
+        "gradients": lambda run, data: gradients.compare([str(run.path)], data),
+        "weights": lambda run, data: zoo.evaluate("highway_mlp", data, weights="digits"),
+    }
+    for name, measure in measures.items():
+        for data, said in ((others, "aardvark, bee"), (turned, "9, 8, 7")):
+            with pytest.raises(ValueError, match=rf"was trained on: 0, 1, .*\. Received: {data.name}, with {said}"):
+                measure(run, data)
+                pytest.fail(name)
+
+
+def test_numbered_classes_have_no_names_to_compare(small_source, tmp_path):
+    animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
+    named = replace(small_source, name="animals", class_names=animals, origin={})
+    run = zoo.train("plain_mlp_digits", named, tmp_path / "run", epochs=1)
+    assert zoo.evaluate(run, small_source)["examples"] == 50

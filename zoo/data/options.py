@@ -1,0 +1,57 @@
+"""The options of `load_source` for reading files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# Called with how much is read and how much there is: files, or bytes of a tar.
+Progress = Callable[[int, int], None]
+OnBadImage = Literal["error", "skip"]
+ON_BAD_IMAGE: tuple[OnBadImage, ...] = ("error", "skip")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options for reading files; all of them are part of the key in the cache.
+
+    Attributes:
+        image_size: Height and width that all images are resized to. None: as they are.
+        split_seed: Seed that chooses the test images, if the files do not say which they are.
+        test_fraction: Fraction of each class to choose.
+        on_bad_image: What to do with images that cannot be read.
+    """
+
+    image_size: tuple[int, int] | None = None
+    split_seed: int = 0
+    test_fraction: float = 0.2
+    on_bad_image: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None:
+            object.__setattr__(self, "image_size", _check_size(self.image_size))
+        if not isinstance(self.split_seed, int) or self.split_seed < 0:
+            raise ValueError(
+                f"Expected split_seed to be an integer of at least 0. Received: split_seed={self.split_seed!r}"
+            )
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(
+                f"Expected test_fraction to be between 0 and 1. Received: test_fraction={self.test_fraction!r}"
+            )
+        object.__setattr__(self, "test_fraction", float(self.test_fraction))
+        if self.on_bad_image not in ON_BAD_IMAGE:
+            raise ValueError(
+                f"Expected on_bad_image to be one of {', '.join(ON_BAD_IMAGE)}. "
+                f"Received: on_bad_image={self.on_bad_image!r}"
+            )
+
+    def as_dict(self) -> dict[str, list[int] | int | float | str | None]:
+        """The options as plain data."""
+        size = None if self.image_size is None else list(self.image_size)
+        return {**vars(self), "image_size": size}
+
+
+def _check_size(size: Sequence[int]) -> tuple[int, int]:
+    pair = isinstance(size, (tuple, list)) and len(size) == 2
+    if not pair or any(not isinstance(side, int) or side < 1 for side in size):
+        raise ValueError(f"Expected image_size to be (height, width) in pixels. Received: image_size={size!r}")
+    return size[0], size[1]
