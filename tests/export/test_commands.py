@@ -101,6 +101,6 @@ def test_code_in_a_file_is_refused_with_a_sentence(folder):
 
 
 def test_a_text_that_is_cut_says_so():
-    from zoo.cli.artifacts import _shorten
+    from zoo.cli.commands.artifacts import _shorten
 
     assert _shorten("a" * 64) == "a" * 64 and _shorten("b" * 65) == "b" * 60 + " ..."

@@ -42,7 +42,13 @@ RULES = {
 }
 # The command line, and `python -m keras_skip`, which is nothing but the command line.
 RULES_OF_FILES = dict.fromkeys(
-    ("keras_skip/__main__.py", "zoo/cli/artifacts.py", "zoo/cli/exporting.py", "zoo/cli/serving.py"), Rule()
+    (
+        "keras_skip/__main__.py",
+        "zoo/cli/commands/artifacts.py",
+        "zoo/cli/commands/exporting.py",
+        "zoo/cli/commands/serving.py",
+    ),
+    Rule(),
 )
 
 

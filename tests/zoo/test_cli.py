@@ -12,7 +12,7 @@ import pytest
 
 import zoo
 from tests.processes import keras_skip
-from zoo.cli.exporting import _surroundings
+from zoo.cli.commands.exporting import _surroundings
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
-from zoo.cli.caching import size
+from zoo.cli.commands.caching import size
 from zoo.data import cached
 
 

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 # In the order of `keras-skip --help`.
-from . import networks, training, runs, seeing, inside, exporting, artifacts, weights, serving, caching  # noqa: F401  # isort: skip
+from .commands import networks, training, runs, comparison, analysis, exporting, artifacts, weights, serving, caching  # noqa: F401  # isort: skip
 from ._app import app
 
 OURS = ("export", "keras_skip", "zoo")

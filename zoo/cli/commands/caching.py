@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import _completion, console
-from ._app import app
-from ._command import Command
-from ._options import table_format
+from .. import _completion, console
+from .._app import app
+from .._command import Command
+from .._options import table_format
 
 if TYPE_CHECKING:
-    from ..data.cached import Cached
+    from ...data.cached import Cached
 
 cache_app = typer.Typer(invoke_without_command=True, subcommand_metavar="[COMMAND]", rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
@@ -31,10 +31,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @cache_app.callback()
 def cache(context: typer.Context, format: Format = "table") -> None:
-    """List the decoded images in the cache; `cache clear` removes them."""
+    """List the decoded images in the cache, or clear it."""
     if context.invoked_subcommand is None:
-        from ..data.cache import cache_folder
-        from ..data.cached import list_cached
+        from ...data.cache import cache_folder
+        from ...data.cached import list_cached
 
         found = list_cached()
         if format == "csv":
@@ -54,7 +54,7 @@ def clear(names: Names = None, everything: All = False, yes: Yes = False) -> Non
 
     They are decoded again when they are needed. Sources are not touched.
     """
-    from ..data.cached import find_cached, list_cached, remove_cached
+    from ...data.cached import find_cached, list_cached, remove_cached
 
     if bool(names) == everything:
         raise ValueError(f"Expected either NAME or --all. Received: {'both' if names else 'neither'}")

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from . import _completion, console
-from ._app import command
-from ._options import A_FRACTION, ABOVE_ZERO, Data, Epochs, Seed, Settings, choice, number, out
+from .. import _completion, console
+from .._app import command
+from .._options import A_FRACTION, ABOVE_ZERO, Data, Epochs, Seed, Settings, choice, number, out
 
 Recipe = Annotated[
     str | None,
@@ -69,11 +69,11 @@ def train(
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network, and write everything about the run to a folder.
+    """Train a network by a recipe, into a folder for the run.
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
-    from ..training.recipe import parse_setting
+    from ...training.recipe import parse_setting
 
     overrides = dict(map(parse_setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
@@ -119,10 +119,10 @@ def _train(
     overrides: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    from ..data.sources import check_source
-    from ..devices.hosts import is_first_process
-    from ..training.folder import choose_folder
-    from ..training.recipes import get_recipe
+    from ...data.sources import check_source
+    from ...devices.hosts import is_first_process
+    from ...training.folder import choose_folder
+    from ...training.recipes import get_recipe
 
     chosen = get_recipe(recipe).changed(overrides)
     if is_first_process():
@@ -130,10 +130,10 @@ def _train(
         choose_folder(options.get("out", Path("runs", chosen.name)), options.get("overwrite", False))
     check_source(data or chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
-    from ..data import load_source
-    from ..devices.selection import select
-    from ..training.train import train as run_training
-    from .progress import progress_bar
+    from ...data import load_source
+    from ...devices.selection import select
+    from ...training.train import train as run_training
+    from ..progress import progress_bar
 
     with console.quietly():
         selected = select(*wanted)
@@ -150,9 +150,9 @@ def _train(
 
 
 def _resume(folder: Path, device: str | None, devices: int | None) -> None:
-    from ..data.sources import check_source
-    from ..devices.environment import restore_environment
-    from ..training.runs import commit_run, open_run
+    from ...data.sources import check_source
+    from ...devices.environment import restore_environment
+    from ...training.runs import commit_run, open_run
 
     opened = open_run(folder)
     if opened.status == "complete":
@@ -161,9 +161,9 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     check_source(opened.source)
     restore_environment(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
-    from ..devices.selection import select_recorded
-    from ..training.train import resume
-    from .progress import progress_bar
+    from ...devices.selection import select_recorded
+    from ...training.train import resume
+    from ..progress import progress_bar
 
     with console.quietly():
         selected = select_recorded(opened.record.get("devices"), device, devices)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from . import console
-from ._app import command
-from ._checks import check_subject
-from ._options import Overwrite, Run, TestData, out, table_format
+from .. import console
+from .._app import command
+from .._checks import check_subject
+from .._options import Overwrite, Run, TestData, out, table_format
 from .exporting import export
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name for the weights, such as cifar10.")]
@@ -34,8 +34,8 @@ def publish(
 
     The card says what the weights reach under Keras and onnxruntime. A run without an export is exported first.
     """
-    from ..training.runs import open_complete_run
-    from ..weights.cards import choose_paths
+    from ...training.runs import open_complete_run
+    from ...weights.cards import choose_paths
 
     opened = open_complete_run(run)
     choose_paths(out, opened.recipe.network, name, overwrite)
@@ -43,7 +43,7 @@ def publish(
     if not (opened.path / "export").exists():
         export(run)
     console.import_quietly("keras")
-    from ..weights.publishing import publish as write
+    from ...weights.publishing import publish as write
 
     card = write(opened, name, out, data, limits=limits, chosen_by=chosen_by, overwrite=overwrite)
     console.show_record(
@@ -60,8 +60,8 @@ def publish(
 
 @command("results")
 def results_(format: Format = "table") -> None:
-    """Show what the shipped weights reach, beside the papers' figures."""
-    from ..reports import results
+    """Show what shipped weights reach, and what the papers report."""
+    from ...reports import results
 
     if format == "table":
         console.show_table("Results", *results.short())

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from . import console
-from ._app import command
-from ._checks import check_subject
-from ._options import Run, RunOrNetwork, TestData, Weights, table_format
+from .. import console
+from .._app import command
+from .._checks import check_subject
+from .._options import Run, RunOrNetwork, TestData, Weights, table_format
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the folders of the runs are.")]
 Format = Annotated[str, table_format("table", "csv", help="csv has more columns.")]
@@ -20,7 +20,7 @@ def runs(folder: Folder = Path("runs"), format: Format = "table") -> None:
     """List the runs in a folder: network, data, progress, accuracy."""
     import csv
 
-    from ..training.runs import COLUMNS, list_runs, summary
+    from ...training.runs import COLUMNS, list_runs, summary
 
     found = list_runs(folder)
     if not found:
@@ -48,7 +48,7 @@ def report(run: Run) -> None:
     """
     check_subject(run)
     console.import_quietly("keras")
-    from ..reports.page import write_report
+    from ...reports.page import write_report
 
     console.show_record("Written", {"report": write_report(run)})
 
@@ -58,7 +58,7 @@ def evaluate(run_or_network: RunOrNetwork, weights: Weights = None, data: TestDa
     """Measure a run's network, or shipped weights, on test images."""
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
-    from ..training.evaluation import evaluate as measure
+    from ...training.evaluation import evaluate as measure
 
     figures = measure(run_or_network, data, weights=weights)
     console.show_record(

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from . import _completion, console
-from ._app import command
-from ._checks import check_figure, write_figure
-from ._options import Arguments, Data, Epochs, Figure, Networks, Overwrite, Settings, at_least, data, number, out
+from .. import _completion, console
+from .._app import command
+from .._checks import check_figure, write_figure
+from .._options import Arguments, Data, Epochs, Figure, Networks, Overwrite, Settings, at_least, data, number, out
 
 Contestants = Annotated[
     list[str],
@@ -48,15 +48,15 @@ def compare(
 
     The same command resumes a comparison that was interrupted.
     """
-    from ..training import comparison
-    from ..training.recipe import parse_setting
+    from ...training import comparison
+    from ...training.recipe import parse_setting
 
     overrides: dict[str, Any] = dict(map(parse_setting, settings or ()))
     overrides |= {} if epochs is None else {"epochs": epochs}
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
-    from ..devices.selection import select
-    from .progress import progress_bar
+    from ...devices.selection import select
+    from ..progress import progress_bar
 
     with console.interruptible(), ExitStack() as shown:
 
@@ -82,18 +82,18 @@ def gradients(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the norm of the gradient at each layer of networks."""
-    from ..data.sources import check_source
-    from ..training.recipe import parse_setting
-    from ..weights.loading import check_loadable
+    from ...data.sources import check_source
+    from ...training.recipe import parse_setting
+    from ...weights.loading import check_loadable
 
     check_figure(out, overwrite=overwrite)
     for name in networks:
         check_loadable(name)
     check_source(data)
     console.import_quietly("keras")
-    from ..analysis import charts
-    from ..analysis.gradients import Norm, compare
-    from ..data import load_source
+    from ...analysis import charts
+    from ...analysis.gradients import Norm, compare
+    from ...data import load_source
 
     norms = compare(networks, load_source(data), batch_size, seed, dict(map(parse_setting, settings or ())))
     written = write_figure(out, charts.gradient_flow(norms), norms, Norm)

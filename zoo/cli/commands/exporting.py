@@ -7,13 +7,13 @@ from zipfile import BadZipFile
 
 import typer
 
-from . import _completion, console
-from ._app import command
-from ._checks import check_new, check_subject
-from ._options import ExportDevice, Overwrite, check_value, choice, from_to, number, out
+from .. import _completion, console
+from .._app import command
+from .._checks import check_new, check_subject
+from .._options import ExportDevice, Overwrite, check_value, choice, from_to, number, out
 
 if TYPE_CHECKING:
-    from ..training.runs import Run
+    from ...training.runs import Run
 
 FORMATS = ("saved_model", "onnx")
 # Real test images beside the random inputs of the parity check, and training images to calibrate int8 on.
@@ -95,8 +95,8 @@ def export(
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
 
-    from ..data import load_source
-    from ..weights.loading import load
+    from ...data import load_source
+    from ...weights.loading import load
 
     source = load_source(run.source) if run else None
     network = load(model)
@@ -124,8 +124,8 @@ def export(
 
 def _check_model(model: Path, formats: list[str] | None, precision: str, samples: Path | None) -> "Run | None":
     """Refuses what does not go together, and a model that is not there; returns the run, None for a .keras file."""
-    from ..training.runs import open_run
-    from ..weights.loading import check_loadable
+    from ...training.runs import open_run
+    from ...weights.loading import check_loadable
 
     is_run = (model / "run.json").is_file() or model.suffix != ".keras"
     run = open_run(model) if is_run else None
@@ -149,8 +149,8 @@ def _update_report(
     run: "Run", source: Any, network: Any, artifact: Any, layout: str | None, device: str | None
 ) -> None:
     """Measures the speed of a run's export, and writes the report of the run again."""
-    from ..analysis import speed
-    from ..reports.page import write_report
+    from ...analysis import speed
+    from ...reports.page import write_report
 
     speed.forget(run.path)
     if artifact.onnx.exists():
@@ -164,7 +164,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 
     from export import Preprocessing
 
-    from ..data.layout import interleave_classes
+    from ...data.layout import interleave_classes
 
     first = layout == "nchw"
 
@@ -192,8 +192,8 @@ def _measure_speed(
 
     from export import load as load_artifact
 
-    from ..analysis import speed
-    from ..data import Preprocessing
+    from ...analysis import speed
+    from ...data import Preprocessing
 
     predictor = load_artifact(artifact, device=device or "cpu")
 

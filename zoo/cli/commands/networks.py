@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from . import _completion, console
-from ._app import command
-from ._options import table_format
+from .. import _completion, console
+from .._app import command
+from .._options import table_format
 
 Pattern = Annotated[
     str | None,
@@ -22,8 +22,8 @@ Name = Annotated[
 @command("list")
 def list_(pattern: Pattern = None, format: Format = "table") -> None:
     """List the networks: sizes, errors in the papers, recipes."""
-    from ..networks.catalogue import MODELS
-    from ..reports import listing
+    from ...networks.catalogue import MODELS
+    from ...reports import listing
 
     matching = _matching(pattern)
     names = [name for name in MODELS if name in matching]
@@ -36,7 +36,7 @@ def list_(pattern: Pattern = None, format: Format = "table") -> None:
 @command()
 def recipes(pattern: Pattern = None) -> None:
     """List the recipes of the networks, which `train` takes."""
-    from ..training.recipes import RECIPES
+    from ...training.recipes import RECIPES
 
     names = _matching(pattern)
     rows = [
@@ -48,7 +48,7 @@ def recipes(pattern: Pattern = None) -> None:
 
 
 def _matching(pattern: str | None) -> list[str]:
-    from ..networks.registry import list_models
+    from ...networks.registry import list_models
 
     matching = list_models(pattern)
     if not matching:
@@ -61,13 +61,13 @@ def _matching(pattern: str | None) -> list[str]:
 @command()
 def describe(name: Name) -> None:
     """Show a network's paper and figures, or a recipe's settings."""
-    from ..training.recipes import RECIPES, get_recipe
+    from ...training.recipes import RECIPES, get_recipe
 
     if name in RECIPES:
         console.show_record(name, get_recipe(name).as_dict())
         return
-    from ..networks.registry import describe as describe_network
-    from ..reports import listing
+    from ...networks.registry import describe as describe_network
+    from ...reports import listing
 
     card = describe_network(name)
     console.show_record(

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import console
-from ._app import command
-from ._checks import check_figure, check_subject, write_figure
-from ._options import (
+from .. import console
+from .._app import command
+from .._checks import check_figure, check_subject, write_figure
+from .._options import (
     Arguments,
     Figure,
     Network,
@@ -50,13 +50,13 @@ def draw(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a network block by block, with the cost of each stage."""
-    from ..weights.loading import check_loadable
+    from ...weights.loading import check_loadable
 
     figure = Path(f"{Path(network).resolve().name}.svg") if out is None else out
     check_figure(figure, overwrite=overwrite)
     check_loadable(network)
     console.import_quietly("keras")
-    from ..analysis import architecture, charts
+    from ...analysis import architecture, charts
 
     model = _load(network, settings)
     stages = architecture.network_stages(model)
@@ -91,7 +91,7 @@ def gates(
     check_figure(out, by_class, overwrite=overwrite)
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
-    from ..analysis import charts, gating
+    from ...analysis import charts, gating
 
     found = gating.gates(run_or_network, data, weights=weights, examples=examples, example=example)
     written = write_figure(out, charts.gates(found), gating.rows(found), gating.GateRow)
@@ -114,7 +114,7 @@ def lesion(
     check_figure(out, overwrite=overwrite)
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
-    from ..analysis import charts, lesions
+    from ...analysis import charts, lesions
 
     found = lesions.lesion(run_or_network, data, weights=weights, examples=examples)
     written = write_figure(out, charts.lesion(found), found, lesions.Lesion)
@@ -131,14 +131,14 @@ def survival(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the probability that each block survives a training step."""
-    from ..weights.loading import check_loadable
+    from ...weights.loading import check_loadable
 
     check_figure(out, overwrite=overwrite)
     for name in networks:
         check_loadable(name)
     console.import_quietly("keras")
-    from ..analysis import charts
-    from ..analysis.survival import Survival, survival_profile
+    from ...analysis import charts
+    from ...analysis.survival import Survival, survival_profile
 
     found = [block for name in networks for block in survival_profile(_load(name, settings))]
     written = write_figure(out, charts.survival(found), found, Survival)
@@ -154,13 +154,13 @@ def reuse(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw how much each layer of a dense block uses earlier layers."""
-    from ..weights.loading import check_loadable
+    from ...weights.loading import check_loadable
 
     check_figure(out, overwrite=overwrite)
     check_loadable(network, weights)
     console.import_quietly("keras")
-    from ..analysis import charts
-    from ..analysis.reuse import Reuse, feature_reuse
+    from ...analysis import charts
+    from ...analysis.reuse import Reuse, feature_reuse
 
     found = feature_reuse(_load(network, settings, weights))
     written = write_figure(out, charts.feature_reuse(found), found, Reuse)
@@ -168,7 +168,7 @@ def reuse(
 
 
 def _load(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
-    from ..training.recipe import parse_setting
-    from ..weights.loading import load
+    from ...training.recipe import parse_setting
+    from ...weights.loading import load
 
     return load(name, weights, **dict(map(parse_setting, settings or ())))

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from . import _completion, console
-from ._app import command
-from ._options import Artifact, ExportDevice, ServingDevice, number
+from .. import _completion, console
+from .._app import command
+from .._options import Artifact, ExportDevice, ServingDevice, number
 from .exporting import show_parity
 
 # Characters on a terminal of a text that a file holds: a SHA-256 is as long.

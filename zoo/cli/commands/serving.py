@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from . import _completion, console
-from ._app import command
-from ._options import (
+from .. import _completion, console
+from .._app import command
+from .._options import (
     A_PORT,
     ABOVE_ZERO,
     Artifact,
