@@ -41,7 +41,7 @@ def recompute(
 
     run = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}[keras.backend.backend()]
     y, state, loss = run(stateless, x, mask, tuple(parts) or (x,), join)
-    stateless.settle(state, loss)
+    stateless.commit(state, loss)
     return y
 
 
@@ -61,11 +61,11 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
         (mask,), values = split(inputs)
 
         def gradient(dy: Any, *others: Any) -> tuple:
-            again = join(_after(dy, parts))
+            again = join(_delay(dy, parts))
             weights = [values[i] for i in learned]
             with tf.GradientTape() as tape:
                 tape.watch([again, *weights])
-                y, _, loss = _in_training(stateless, values, again, mask)
+                y, _, loss = _call_in_training(stateless, values, again, mask)
             dx, *dweights = tape.gradient([y, loss], [again, *weights], [dy, others[-1]])
             dvalues = dict(zip(learned, dweights, strict=True))
             return (dx, *(None for _ in context), *(dvalues.get(i) for i in range(len(values))))
@@ -85,7 +85,7 @@ class _Caller(keras.layers.Layer):
         return function(x)
 
 
-def _in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple:
+def _call_in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple:
     """Calls `stateless` within a layer's call, since the owner's call is over when the gradient is computed.
 
     Layers that do not take `training` hand on that of the call around them.
@@ -94,7 +94,7 @@ def _in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple
     return caller(x, function=lambda x: stateless(values, x, mask), training=True)
 
 
-def _after(dy: Any, parts: tuple) -> list:
+def _delay(dy: Any, parts: tuple) -> list:
     """The parts, but only when dy is there: else what follows would run at once, or be taken for the forward run."""
     import tensorflow as tf
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
@@ -122,7 +122,7 @@ def _on_torch(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Calla
     # Stopping early is done by an exception, which Keras would wrap.
     with checkpoint.set_checkpoint_early_stop(False):
         return checkpoint.checkpoint(
-            lambda values, kept: _in_training(stateless, values, join(kept), mask),
+            lambda values, kept: _call_in_training(stateless, values, join(kept), mask),
             values,
             parts,
             use_reentrant=False,

@@ -63,7 +63,7 @@ class Stateless:
         """State and loss of a branch that does not run."""
         return [self.values[i] for i in self.state], ops.zeros((), "float32")
 
-    def settle(self, state: list, loss: Any) -> None:
+    def commit(self, state: list, loss: Any) -> None:
         """Assigns the new state, and adds the loss if the branch adds any."""
         for i, value in zip(self.state, state, strict=True):
             self.variables[i].assign(value)

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._config import number, one_of
+from ._arguments import Argument, number, one_of
 from ._stateless import Stateless
 
 GRANULARITIES = ("batch", "sample")
@@ -23,14 +23,16 @@ SCALES = ("training", "inference")
 ADVICE = "granularity='sample' allows it."
 
 
-def init_survival(
-    owner: Any, survival_prob: float, granularity: str, scale: str, seed: int | None, draws: bool = True
-) -> None:
-    """Checks the arguments of stochastic depth, and sets them on their layer; with `draws`, also a seed generator."""
-    owner.survival_prob = number(survival_prob, "survival_prob", 0.0, 1.0, "(]")
-    owner.granularity = one_of(granularity, "granularity", GRANULARITIES)
-    owner.scale = one_of(scale, "scale", SCALES)
-    owner.seed_generator = keras.random.SeedGenerator(seed) if draws and owner.survival_prob < 1.0 else None
+SURVIVAL_ARGUMENTS = {
+    "survival_prob": Argument(1.0, lambda value, argument: number(value, argument, 0.0, 1.0, "(]")),
+    "granularity": Argument("batch", lambda value, argument: one_of(value, argument, GRANULARITIES)),
+    "scale": Argument("training", lambda value, argument: one_of(value, argument, SCALES)),
+}
+
+
+def make_generator(owner: keras.layers.Layer) -> keras.random.SeedGenerator | None:
+    """The generator from which `owner` draws whether its branch survives, where it can be dropped."""
+    return keras.random.SeedGenerator(owner.seed) if owner.survival_prob < 1.0 else None
 
 
 def drop(
@@ -53,18 +55,18 @@ def drop(
     if probability == 1.0:
         return merge(branch(x))
     if not training:
-        return merge(_scaled(branch(x), probability if owner.scale == "inference" else 1.0))
+        return merge(_scale(branch(x), probability if owner.scale == "inference" else 1.0))
     gain = 1.0 / probability if owner.scale == "training" else 1.0
     if owner.granularity == "sample":
         update = branch(x)
         shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
-        return merge(_scaled(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
+        return merge(_scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
     keep = _bernoulli(owner, ())
-    stateless = Stateless(owner, lambda inputs: merge(_scaled(branch(inputs), gain)), layers, ADVICE)
+    stateless = Stateless(owner, lambda inputs: merge(_scale(branch(inputs), gain)), layers, ADVICE)
     return _run_or_skip(stateless, keep, x, dropped, unread)
 
 
-def _scaled(update: Any, gain: float) -> Any:
+def _scale(update: Any, gain: float) -> Any:
     return update if gain == 1.0 else update * gain
 
 
@@ -81,15 +83,15 @@ def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unr
         values = [stateless.values[i] for i in stateless.trainable]
         # A float8 layer learns its scales by assigning them their gradient: these must stay unchanged.
         stays = [getattr(weight, "overwrite_with_gradient", False) for weight in weights]
-        y = _with_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
+        y = _add_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
         return y, *stateless.unchanged()
 
     y, state, loss = ops.cond(keep, run, skip)
-    stateless.settle(state, loss)
+    stateless.commit(state, loss)
     return y
 
 
-def _with_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
+def _add_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
     """Gives `y` gradients for inputs that it does not depend on: zeros, or the input itself where it `stays`.
 
     A traced conditional has such gradients for inputs that only its other branch reads; eager code has none.

@@ -11,9 +11,9 @@ from keras import ops
 from keras.src.testing import TestCase
 
 import keras_skip as ks
-from keras_skip._block import BlockOptions
+from keras_skip._block import BLOCK_ARGUMENTS, BlockOptions
+from keras_skip._branch import BRANCH_ARGUMENTS, BranchOptions
 from keras_skip._config import argument_names
-from keras_skip._skip import SkipBlock, SkipOptions
 from tests.channels import skip_without_channels_first
 from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
 
@@ -76,8 +76,9 @@ def test_signature_names_every_argument_of_the_constructors(cls: type):
 
 def test_typed_options_are_the_real_ones():
     keras_own = {"name", "dtype", "trainable", "activity_regularizer"}
-    assert set(typing.get_type_hints(SkipOptions)) - keras_own == set(argument_names(SkipBlock)) - {"kernel_size"}
-    assert set(typing.get_type_hints(BlockOptions)) < set(typing.get_type_hints(SkipOptions))
+    assert set(typing.get_type_hints(BlockOptions)) - keras_own == set(BLOCK_ARGUMENTS)
+    own = set(BRANCH_ARGUMENTS | BLOCK_ARGUMENTS) - {"kernel_size"}
+    assert set(typing.get_type_hints(BranchOptions)) - keras_own == own
 
 
 @every
