@@ -6,10 +6,10 @@ from typing import Any, TypeAlias, TypedDict
 import keras
 
 from ._arguments import Argument, annotate, layer_or_name, number, one_of, optional_int
-from ._chain import Chain, Tensor, apply_mask, sequence_mask
+from ._chain import Chain, apply_mask, sequence_mask
 from ._config import ConfiguredLayer
 from ._recompute import recompute
-from ._shapes import Shape, channel_axis
+from ._shapes import Shape, Tensor, channel_axis
 
 Initializer: TypeAlias = str | dict[str, Any] | keras.initializers.Initializer
 Regularizer: TypeAlias = str | dict[str, Any] | keras.regularizers.Regularizer | None

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from ._arguments import Argument, Size, annotate, boolean, one_of, optional_int, positive_ints
 from ._block import Block, BlockOptions
-from ._chain import Chain, Tensor
-from ._shapes import Shape, as_tuple
+from ._chain import Chain
+from ._shapes import Shape, Tensor, as_tuple
 from ._survival import SURVIVAL_ARGUMENTS, drop
 
 PADDINGS = ("same", "symmetric", "causal")

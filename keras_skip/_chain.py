@@ -10,19 +10,18 @@ A mask says which steps of a sequence are real. The others are zero wherever a k
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
 from ._arguments import Size, own_initializer
-from ._shapes import Shape, as_tuple, channel_axis, spatial_axes, stride_shape
+from ._shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
 from .normalization import BatchNormalization
 
 if TYPE_CHECKING:
     from ._block import Block
 
-Tensor: TypeAlias = Any  # of whichever backend, or a KerasTensor
 CONVOLUTIONS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 

@@ -1,10 +1,13 @@
 """Shapes of inputs and outputs, for any rank: an input of rank r has r - 2 spatial dimensions."""
 
+from typing import Any, TypeAlias
+
 import keras
 
 from ._arguments import Size
 
 Shape = tuple[int | None, ...]
+Tensor: TypeAlias = Any  # of whichever backend, or a KerasTensor
 
 
 def channel_axis(data_format: str, rank: int) -> int:

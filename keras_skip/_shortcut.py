@@ -16,8 +16,8 @@ from keras import ops
 from ._arguments import Size, layer_or_name, one_of, positive_int, positive_ints
 from ._block import BLOCK_ARGUMENTS, Block
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
-from ._chain import Chain, Tensor, apply, apply_mask, stride_mask
-from ._shapes import Shape, as_tuple, channel_axis, output_shape, spatial_axes, stride_shape
+from ._chain import Chain, apply, apply_mask, stride_mask
+from ._shapes import Shape, Tensor, as_tuple, channel_axis, output_shape, spatial_axes, stride_shape
 from ._survival import make_generator
 
 SHORTCUTS = ("projection", "pad", "identity")

@@ -10,12 +10,12 @@ the choice, so that nothing is added, and nothing multiplied, where there is no 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
 from ._arguments import Argument, number, one_of
+from ._shapes import Tensor
 from ._stateless import Stateless
 
 GRANULARITIES = ("batch", "sample")
@@ -36,16 +36,16 @@ def make_generator(owner: keras.layers.Layer) -> keras.random.SeedGenerator | No
 
 
 def drop(
-    owner: Any,
-    branch: Callable[[Any], Any],
-    x: Any,
+    owner: keras.layers.Layer,
+    branch: Callable[[Tensor], Tensor],
+    x: Tensor,
     *,
     layers: Iterable[keras.layers.Layer],
-    merge: Callable[[Any], Any],
-    dropped: Callable[[], Any],
+    merge: Callable[[Tensor], Tensor],
+    dropped: Callable[[], Tensor],
     training: bool | None,
-    unread: Sequence[Any] = (),
-) -> Any:
+    unread: Sequence[Tensor] = (),
+) -> Tensor:
     """`merge(branch(x))` under the survival probability of `owner`.
 
     `layers` are those that `branch` runs, whose state must not move when it is dropped; `dropped` makes what `merge`
@@ -66,15 +66,15 @@ def drop(
     return _run_or_skip(stateless, keep, x, dropped, unread)
 
 
-def _scale(update: Any, gain: float) -> Any:
+def _scale(update: Tensor, gain: float) -> Tensor:
     return update if gain == 1.0 else update * gain
 
 
-def _bernoulli(owner: Any, shape: tuple) -> Any:
+def _bernoulli(owner: keras.layers.Layer, shape: tuple) -> Tensor:
     return keras.random.uniform(shape, dtype="float32", seed=owner.seed_generator) < owner.survival_prob
 
 
-def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unread: Sequence[Any]) -> Any:
+def _run_or_skip(stateless: Stateless, keep: Tensor, x: Tensor, dropped: Callable, unread: Sequence[Tensor]) -> Tensor:
     def run() -> tuple:
         return stateless(stateless.values, x)
 
@@ -91,7 +91,7 @@ def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unr
     return y
 
 
-def _add_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
+def _add_gradients(y: Tensor, inputs: list, stays: list[bool]) -> Tensor:
     """Gives `y` gradients for inputs that it does not depend on: zeros, or the input itself where it `stays`.
 
     A traced conditional has such gradients for inputs that only its other branch reads; eager code has none.
@@ -100,8 +100,8 @@ def _add_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
     pairs = [(x, same) for x, same in given_by if "float" in keras.backend.standardize_dtype(x.dtype)]
 
     @ops.custom_gradient
-    def given(y: Any, *inputs: Any) -> tuple:
-        def gradient(*args: Any, upstream: Any = None) -> tuple:
+    def given(y: Tensor, *inputs: Tensor) -> tuple:
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> tuple:
             dy = args[0] if upstream is None else upstream
             return dy, *(x if same else ops.zeros_like(x) for x, (_, same) in zip(inputs, pairs, strict=True))
 

@@ -15,10 +15,10 @@ from keras import ops
 from ._arguments import number, own_initializer, positive_int
 from ._block import BLOCK_ARGUMENTS, Block, BlockOptions
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
-from ._chain import Chain, Tensor, apply_mask, copy_norm
+from ._chain import Chain, apply_mask, copy_norm
 from ._config import PACKAGE
 from ._recompute import recompute
-from ._shapes import Shape, channel_axis, spatial_axes, stride_shape
+from ._shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
 from ._survival import make_generator
 
 

@@ -16,9 +16,9 @@ from keras import ops
 from ._arguments import Size, number, one_of, positive_int
 from ._block import BLOCK_ARGUMENTS, Block
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
-from ._chain import Chain, Tensor
+from ._chain import Chain
 from ._config import PACKAGE
-from ._shapes import Shape
+from ._shapes import Shape, Tensor
 from ._survival import make_generator
 
 Gates = list[tuple["HighwayBlock", Tensor, Tensor]]

@@ -3,12 +3,11 @@
 y = gamma (x - mean(x)) / sqrt(var(x) + epsilon) + beta
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from ._config import PACKAGE
+from ._shapes import Tensor
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -58,7 +57,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         Ioffe & Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167
     """
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         if not (training and self._is_fused(inputs, mask)):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
@@ -76,7 +75,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             average.assign(average * self.momentum + value * (1 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
-    def _is_fused(self, inputs: Any, mask: Any) -> bool:
+    def _is_fused(self, inputs: Tensor, mask: Tensor | None) -> bool:
         return (
             keras.backend.backend() == "tensorflow"
             and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")

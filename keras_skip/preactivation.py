@@ -12,8 +12,9 @@ import keras
 
 from ._arguments import Size
 from ._branch import Branch, BranchOptions
-from ._chain import Chain, Tensor
+from ._chain import Chain
 from ._config import PACKAGE
+from ._shapes import Tensor
 from ._shortcut import Bottleneck, Shortcut, ShortcutBlock
 
 

@@ -10,9 +10,9 @@ import keras
 from keras import ops
 
 from ._arguments import Argument, Size, layer_or_name, number, optional_int, positive_int
-from ._chain import Tensor, apply
+from ._chain import apply
 from ._config import PACKAGE, ConfiguredLayer
-from ._shapes import Shape, output_shape
+from ._shapes import Shape, Tensor, output_shape
 from ._shortcut import Shortcut
 from ._survival import SURVIVAL_ARGUMENTS, drop, make_generator
 from .residual import ResidualBlock

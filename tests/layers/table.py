@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import keras_skip as ks
 from keras_skip._config import argument_names
@@ -164,6 +165,40 @@ REPRESENTATIVES = [
         "stochastic-depth",
     }
 ]
+
+
+# On JAX each operation is compiled by itself for each shape, which takes its time.
+USUAL = CASES if keras.backend.backend() == "tensorflow" else REPRESENTATIVES
+
+# Of the representatives, one for each way in which a layer learns: what takes several compilations is tested on these.
+KINDS = [
+    case
+    for case in REPRESENTATIVES
+    if case.name
+    in {
+        "normalization-2d",
+        "residual-pad",
+        "residual-layer",
+        "bottleneck-2d",
+        "preactivation-recompute",
+        "preactivation-bottleneck-0d",
+        "wide-spatial-dropout",
+        "highway-convolution",
+        "dense-recompute-random",
+        "transition-2d",
+        "stochastic-depth-block-2d",
+        "stochastic-sample",
+        "stochastic-depth",
+    }
+]
+
+
+def sweep(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
+    """Parametrises a test by `cases`, of which `make test` runs those in `usual` and `make test-all` all."""
+    marks = [() if case in usual else pytest.mark.complete for case in cases]
+    return pytest.mark.parametrize(
+        "case", [pytest.param(case, marks=mark) for case, mark in zip(cases, marks, strict=True)], ids=ids
+    )
 
 
 def public_classes() -> list[type]:
