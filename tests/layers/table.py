@@ -134,12 +134,21 @@ CASES = [
     ),
 ]
 
+
+def public_classes() -> list[type]:
+    return [getattr(ks, name) for name in ks.__all__ if isinstance(getattr(ks, name), type)]
+
+
+def _choose(names: set[str]) -> list[Case]:
+    """The rows of these names, and the first row of each class that has none among them."""
+    chosen = {case.cls for case in CASES if case.name in names}
+    first = {case.cls: case.name for case in reversed(CASES) if case.cls not in chosen}
+    return [case for case in CASES if case.name in names | set(first.values())]
+
+
 # One row for each public class and kind of shortcut: what costs a compilation is tested on these.
-REPRESENTATIVES = [
-    case
-    for case in CASES
-    if case.name
-    in {
+REPRESENTATIVES = _choose(
+    {
         "normalization-2d",
         "residual-2d",
         "residual-strided-1d",
@@ -164,18 +173,11 @@ REPRESENTATIVES = [
         "dense-dropped",
         "stochastic-depth",
     }
-]
+)
 
-
-# On JAX each operation is compiled by itself for each shape, which takes its time.
-USUAL = CASES if keras.backend.backend() == "tensorflow" else REPRESENTATIVES
-
-# Of the representatives, one for each way in which a layer learns: what takes several compilations is tested on these.
-KINDS = [
-    case
-    for case in REPRESENTATIVES
-    if case.name
-    in {
+# Of these, one for each way in which a layer learns: what takes several compilations is tested on these.
+KINDS = _choose(
+    {
         "normalization-2d",
         "residual-pad",
         "residual-layer",
@@ -190,7 +192,10 @@ KINDS = [
         "stochastic-sample",
         "stochastic-depth",
     }
-]
+)
+
+# On JAX each operation is compiled by itself for each shape, which takes its time.
+USUAL = CASES if keras.backend.backend() == "tensorflow" else REPRESENTATIVES
 
 
 def sweep(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
@@ -199,10 +204,6 @@ def sweep(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "case", [pytest.param(case, marks=mark) for case, mark in zip(cases, marks, strict=True)], ids=ids
     )
-
-
-def public_classes() -> list[type]:
-    return [getattr(ks, name) for name in ks.__all__ if isinstance(getattr(ks, name), type)]
 
 
 def ids(case: Case) -> str:
