@@ -95,7 +95,7 @@ class Block(ConfiguredLayer):
         in `keras.layers.Conv2D`, for every convolution. Each convolution draws its own initial values. Defaults
         "he_normal", "zeros", None.
     data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
-    seed: Integer seed of what is random in training. Default None.
+    seed: Integer seed of the draws in training. Default None.
     **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
     """
 

@@ -48,12 +48,12 @@ BRANCH_OPTIONS_DOC = """
     padding: "same", "symmetric" (the same amount on both sides, as PyTorch pads strided convolutions) or, for
         sequences, "causal". Default "same".
     dilation_rate: Dilation of the kernel. Default 1.
-    survival_prob: Probability in (0, 1] that the branch is there in a training step. Default 1.
+    survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 1.
     granularity: "batch" (one draw a mini-batch; a dropped branch is not computed) or "sample". Default "batch".
     scale: "training" (a surviving update is divided by survival_prob) or "inference" (at inference the update is
         multiplied by it, as in the paper). Default "training".
-    recompute: Whether what lies between the block's input and output is computed again for the gradients in training,
-        instead of being kept in memory until then. Results are the same. Default False."""
+    recompute: Whether training computes the values between the block's input and output again for the gradients,
+        instead of keeping them in memory. Results are the same. Default False."""
 
 
 class Branch(Chain):

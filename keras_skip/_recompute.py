@@ -1,4 +1,4 @@
-"""Recomputation: what a branch computes on its way is not kept for its gradient, but computed again.
+"""Recomputation: a branch keeps no values on its way to its output, and computes them again for its gradient.
 
     forward     y = f(x)          x, the weights and y are kept, and nothing in between
     backward    f(x) once more, and from it the gradients
@@ -31,8 +31,8 @@ def recompute(
 ) -> Tensor:
     """`branch(x, mask)`, computed again for its gradient.
 
-    `layers` are those that `branch` runs. With `parts`, whose concatenation along `axis` is x, these are kept in place
-    of x, which is put together again.
+    `layers` are those that `branch` runs. `parts`, whose concatenation along `axis` is x, are kept in place of x, and
+    are concatenated again.
     """
     stateless = Stateless(owner, branch, layers, "recompute=False allows it.")
 
@@ -117,9 +117,9 @@ def _on_jax(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, 
 def _on_torch(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
     from torch.utils import checkpoint
 
-    # An assignment writes into the very tensor: what it will overwrite is copied for the second run.
+    # An assignment writes into the tensor itself, so values that it will overwrite are copied for the second run.
     values = [value.clone() if i in stateless.state else value for i, value in enumerate(stateless.values)]
-    # Stopping early is done by an exception, which Keras would wrap.
+    # torch stops early by an exception, which Keras would wrap.
     with checkpoint.set_checkpoint_early_stop(False):
         return checkpoint.checkpoint(
             lambda values, kept: _call_in_training(stateless, values, join(kept), mask),

@@ -133,7 +133,7 @@ class ShortcutBlock(Block):
 
     def _shortcut(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         if self._shortcut_kind == "layer":
-            # What came before it may have shifted the zeros in the padding, which its kernel may see.
+            # Earlier layers may have shifted the zeros in the padding, and its kernel may see them.
             return ops.cast(apply(self.shortcut, apply_mask(x, mask), training, mask), self.compute_dtype)
         if self._shortcut_kind == "projection":
             return self._projection(x, training, mask)
@@ -144,8 +144,8 @@ class ShortcutBlock(Block):
         axis = channel_axis(self.data_format, rank)
         steps = [slice(None)] * rank
         spatial = spatial_axes(self.data_format, rank)
-        for place, step in zip(spatial, as_tuple(self.strides, rank - 2), strict=True):
-            steps[place] = slice(None, None, step)
+        for spatial_axis, step in zip(spatial, as_tuple(self.strides, rank - 2), strict=True):
+            steps[spatial_axis] = slice(None, None, step)
         amounts = [(0, 0)] * rank
         amounts[axis] = (0, self.filters - x.shape[axis])
         return ops.pad(x[tuple(steps)], amounts)

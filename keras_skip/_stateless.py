@@ -21,7 +21,7 @@ class Stateless:
         owner: The layer that is called; it takes the losses.
         branch: A function of tensors that gives one.
         layers: Those that `branch` runs.
-        advice: What to do where the branch changes state that cannot be passed.
+        advice: The end of the error message for a branch that changes other state: how to allow it.
     """
 
     def __init__(

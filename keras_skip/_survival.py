@@ -1,4 +1,4 @@
-"""Stochastic depth: an update that is sometimes not there.
+"""Stochastic depth: an update that training drops at random.
 
     drop(f)(x) = b f(x) / p          training, scale="training"
     drop(f)(x) = b f(x)              training, scale="inference"
@@ -48,8 +48,8 @@ def drop(
 ) -> Tensor:
     """`merge(branch(x))` under the survival probability of `owner`.
 
-    `layers` are those that `branch` runs, whose state must not move when it is dropped; `dropped` makes what `merge`
-    would make of an update of zeros, with less work, and reads all that `merge` reads but for `unread`.
+    `layers` are those that `branch` runs, whose state must not move when it is dropped. `dropped` returns the value of
+    `merge` for an update of zeros, with less work; it reads every tensor that `merge` reads except `unread`.
     """
     probability = owner.survival_prob
     if probability == 1.0:

@@ -217,8 +217,8 @@ class TransitionBlock(Block):
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         mask = super().compute_mask(inputs, mask)
-        # A pooled step is real if the first of its two steps is: padding comes last. The odd step that pooling leaves
-        # out goes.
+        # Padding comes last, so a pooled step is real if the first of its two steps is. Pooling leaves out an odd last
+        # step.
         return mask if mask is None else mask[:, :-1:2]
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:

@@ -25,20 +25,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
     other backends are Keras's own. Values differ by rounding.
 
     Args:
-        axis: That of the channels. Default -1.
-        momentum: Of the moving averages. Default 0.99.
+        axis: Axis of the channels. Default -1.
+        momentum: Momentum of the moving averages. Default 0.99.
         epsilon: Added to the variance. Default 0.001.
         center, scale: Whether there are beta and gamma. Default True.
         beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint:
             As in `keras.layers.BatchNormalization`.
-        moving_mean_initializer, moving_variance_initializer, synchronized: As there.
-        renorm, renorm_clipping, renorm_momentum: As there.
+        moving_mean_initializer, moving_variance_initializer, synchronized, renorm, renorm_clipping, renorm_momentum: As
+            in `keras.layers.BatchNormalization`.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
         x: Any shape; fused are (batch, height, width, channels), in float32, float16 or bfloat16.
         training: Whether to normalise with the batch's own statistics, and to move the averages.
-        mask: What to leave out of the statistics.
+        mask: Boolean; the statistics leave out the positions where it is False.
 
     Output shape:
         The input's.

@@ -84,8 +84,8 @@ class PreActivationBlock(PreActivation):
         filters: Output channels.
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
-        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution), "pad", "identity"
-            or a layer, as in `ResidualBlock`.
+        shortcut: How the input reaches the sum where their shapes differ: "projection" (1x1 convolution), "pad",
+            "identity" or a layer, as in `ResidualBlock`.
         {options}
 
     Call arguments, output shape and errors: as in `ResidualBlock`.

@@ -23,9 +23,9 @@ class ResidualBlock(ShortcutBlock):
         filters: Output channels.
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
-        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution and normalisation,
-            option B), "pad" (subsampling and zero channels, option A), "identity" (an error where shapes differ), or a
-            layer, which is always used.
+        shortcut: How the input reaches the sum where their shapes differ: "projection" (1x1 convolution and
+            normalisation, option B), "pad" (subsampling and zero channels, option A), "identity" (an error where shapes
+            differ), or a layer, which is always used.
         {options}
 
     Call arguments:

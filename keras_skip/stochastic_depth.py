@@ -1,4 +1,4 @@
-"""Stochastic depth: whole updates are left out in training, and all of them are there at inference.
+"""Stochastic depth: training drops whole updates, and inference keeps all of them.
 
 y = drop(layer(x))        p_l = 1 - l / L * (1 - p_L)
 """
@@ -132,7 +132,7 @@ class StochasticDepthBlock(ResidualBlock):
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `ResidualBlock`.
-        survival_prob: Probability in (0, 1] that the branch is there in a training step. Default 0.8.
+        survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 0.8.
         {options}
 
     Call arguments, output shape and errors: as in `ResidualBlock`.
