@@ -9,6 +9,7 @@ import pytest
 
 import keras_skip as ks
 from keras_skip._config import argument_names
+from tests.sweep import sweep
 
 SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
 
@@ -198,12 +199,9 @@ KINDS = _choose(
 USUAL = CASES if keras.backend.backend() == "tensorflow" else REPRESENTATIVES
 
 
-def sweep(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
-    """Parametrises a test by `cases`, of which `make test` runs those in `usual` and `make test-all` all."""
-    marks = [() if case in usual else pytest.mark.complete for case in cases]
-    return pytest.mark.parametrize(
-        "case", [pytest.param(case, marks=mark) for case, mark in zip(cases, marks, strict=True)], ids=ids
-    )
+def sweep_layers(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
+    """Parametrises a test by `cases`, of which `make test` runs those in `usual`."""
+    return pytest.mark.parametrize("case", sweep(cases, lambda case: case in usual), ids=[case.name for case in cases])
 
 
 def ids(case: Case) -> str:

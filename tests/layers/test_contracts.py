@@ -15,12 +15,12 @@ from keras_skip._block import BLOCK_ARGUMENTS, BlockOptions
 from keras_skip._branch import BRANCH_ARGUMENTS, BranchOptions
 from keras_skip._config import argument_names
 from tests.channels import skip_without_channels_first
-from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, ids, public_classes, sweep
+from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, ids, public_classes, sweep_layers
 
 every = pytest.mark.parametrize("case", CASES, ids=ids)
 representative = pytest.mark.parametrize("case", REPRESENTATIVES, ids=ids)
-representatives_first = sweep(CASES, REPRESENTATIVES)
-usual = sweep(CASES, USUAL)
+representatives_first = sweep_layers(CASES, REPRESENTATIVES)
+usual = sweep_layers(CASES, USUAL)
 BOTH_FORMATS = ("channels_last", "channels_first")
 
 
@@ -147,7 +147,7 @@ def test_gradients_reach_every_trainable_variable(case: Case):
         assert np.any(ops.convert_to_numpy(variable) != old), f"{variable.path} did not move"
 
 
-@sweep(REPRESENTATIVES, KINDS)
+@sweep_layers(REPRESENTATIVES, KINDS)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_computes_in_half_and_keeps_float32_weights(case: Case, policy: str):
     if keras.backend.backend() == "torch" and case.rank == 3:

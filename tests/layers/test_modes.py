@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, sweep
+from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, sweep_layers
 
 BACKEND = keras.backend.backend()
 STEPS = 4
@@ -35,7 +35,7 @@ def draws(case: Case) -> bool:
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch runs one step at a time, and nothing but eagerly")
-@sweep(CASES, KINDS)
+@sweep_layers(CASES, KINDS)
 def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
     ways = [{"run_eagerly": True}, {"steps_per_execution": STEPS, "jit_compile": BACKEND == "jax"}]
     # On a CPU, XLA draws other numbers than TensorFlow.
@@ -48,7 +48,7 @@ def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
             np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
-@sweep(CASES, USUAL)
+@sweep_layers(CASES, USUAL)
 def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
     steps = [case.data(seed=place) for place in range(2)]
     outputs, states = [], []

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
+from tests.sweep import sweep
 
 X = np.random.default_rng(0).normal(size=(8, 6, 6, 4)).astype("float32")
 
@@ -58,9 +59,7 @@ def trained(make, recompute, steps=3, jit_compile=None, **options):
     return [np.array(losses), *(numpy(v) for v in block.variables)]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.complete if name in EQUAL else ()) for name in BLOCKS]
-)
+@pytest.mark.parametrize("name", sweep(BLOCKS, lambda name: name not in EQUAL))
 def test_training_is_the_same(name):
     plain, recomputed = (trained(BLOCKS[name], recompute) for recompute in (False, True))
     assert len(plain) == len(recomputed)

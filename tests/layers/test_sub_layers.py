@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from tests.layers.table import CASES, USUAL, Case, sweep
+from tests.layers.table import CASES, USUAL, Case, sweep_layers
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 JIT = keras.backend.backend() == "jax"
@@ -28,7 +28,7 @@ def reloaded(model, folder):
     return keras.saving.load_model(folder / "model.keras")
 
 
-@sweep(CASES, USUAL)
+@sweep_layers(CASES, USUAL)
 def test_frozen_sub_layers_stay_frozen(case: Case):
     layer = case.make(name="block")
     config = layer.get_config()
@@ -122,7 +122,7 @@ def quantise(model, mode):
 QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.cls is not ks.BatchNormalization)]
 
 
-@sweep(QUANTISED, USUAL)
+@sweep_layers(QUANTISED, USUAL)
 def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     x = case.data()
     model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])
