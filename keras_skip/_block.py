@@ -99,8 +99,6 @@ class Block(ConfiguredLayer):
     **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
     """
 
-    recompute = False  # an argument of the blocks that have a branch
-
     def __init__(self, **options: Any) -> None:
         template = options.get("normalization", "batch")
         if template is not None and template != "batch":
@@ -142,7 +140,7 @@ class Block(ConfiguredLayer):
 
     def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         x, mask = self._mask_input(x, mask)
-        if self.recompute and training:
+        if training and getattr(self, "recompute", False):  # an argument of the blocks that have a branch
             return recompute(self, lambda x, mask: self._run(x, training, mask), x, mask, layers=[self])
         return self._run(x, training, mask)
 
