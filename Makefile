@@ -22,7 +22,7 @@ demo: $(INSTALLED)  ## Train resnet20 on handwritten digits, export it and verif
 test: $(INSTALLED)  ## Test everything on TensorFlow, then the layers on JAX
 	@failed=; \
 	KERAS_BACKEND=tensorflow $(BIN)/$(PYTEST) $(MARKERS) || failed="$$failed TensorFlow"; \
-	KERAS_BACKEND=jax $(BIN)/$(PYTEST) tests/layers || failed="$$failed JAX"; \
+	KERAS_BACKEND=jax $(BIN)/$(PYTEST) $(MARKERS) tests/layers || failed="$$failed JAX"; \
 	if [ -n "$$failed" ]; then echo "Tests failed on:$$failed."; exit 1; fi; \
 	echo "All tests passed: everything on TensorFlow, the layers on JAX."
 

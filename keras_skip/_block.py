@@ -1,51 +1,86 @@
-"""What all blocks share: the sub-layers they are made of, for an input of any rank, and how these run under a mask.
+"""What all blocks share: the options of their sub-layers, and how they read an input of any rank and its mask."""
 
-An input of rank r has r - 2 spatial dimensions: none gives dense layers, one to three give convolutions.
-"""
-
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypedDict
 
 import keras
-from keras import ops
 
-from ._config import layer_or_name, number, one_of, optional_int, own_initializer
-from ._sub_layers import SubLayers
-from .normalization import BatchNormalization
+from ._arguments import Argument, annotate, layer_or_name, number, one_of, optional_int
+from ._chain import Chain, apply_mask, sequence_mask
+from ._config import ConfiguredLayer
+from ._recompute import recompute
+from ._shapes import Shape, Tensor, channel_axis
 
-Shape = tuple[int | None, ...]
-CONVOLUTIONS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+Initializer: TypeAlias = str | dict[str, Any] | keras.initializers.Initializer
+Regularizer: TypeAlias = str | dict[str, Any] | keras.regularizers.Regularizer | None
+Constraint: TypeAlias = str | dict[str, Any] | keras.constraints.Constraint | None
 
 
 class BlockOptions(TypedDict, total=False):
     """The options that every block takes, by keyword."""
 
-    use_bias: Any
-    activation: Any
-    normalization: Any
+    use_bias: bool | Sequence[bool]
+    activation: str | Callable[[Tensor], Tensor] | None
+    normalization: str | dict[str, Any] | keras.layers.Layer | None
     norm_momentum: float
     norm_epsilon: float
     dropout: float
     spatial_dropout: bool
-    kernel_initializer: Any
-    bias_initializer: Any
-    kernel_regularizer: Any
-    bias_regularizer: Any
-    kernel_constraint: Any
-    bias_constraint: Any
+    kernel_initializer: Initializer
+    bias_initializer: Initializer
+    kernel_regularizer: Regularizer
+    bias_regularizer: Regularizer
+    kernel_constraint: Constraint
+    bias_constraint: Constraint
     data_format: str | None
     seed: int | None
     name: str | None
-    dtype: Any
+    dtype: str | dict[str, Any] | keras.DTypePolicy | None
     trainable: bool
-    activity_regularizer: Any
+    activity_regularizer: Regularizer
 
 
-class Block(SubLayers):
-    """Makes convolutions, normalisations and dropouts for an input of any rank, and runs them under a mask."""
+def _biases(value: bool | Sequence[bool], argument: str) -> bool | tuple[bool, ...]:
+    return tuple(bool(b) for b in value) if isinstance(value, (tuple, list)) else bool(value)
 
+
+def _activation(value: Any, argument: str) -> Callable[[Tensor], Tensor]:
+    if isinstance(value, keras.layers.Layer):
+        raise ValueError(f"Expected {argument} to be a name or a function. Received: {argument}={value!r}")
+    return keras.activations.get(value)
+
+
+def _data_format(value: str | None, argument: str) -> str:
+    value = keras.config.image_data_format() if value is None else value
+    return one_of(value, argument, ("channels_last", "channels_first"))
+
+
+BLOCK_ARGUMENTS = annotate(
+    {
+        "use_bias": Argument(False, _biases),
+        "activation": Argument("relu", _activation),
+        "normalization": Argument("batch", lambda value, argument: value),  # checked by the block
+        "norm_momentum": Argument(0.99, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
+        "norm_epsilon": Argument(1e-3, lambda value, argument: number(value, argument, 0.0)),
+        "dropout": Argument(0.0, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
+        "spatial_dropout": Argument(False, lambda value, argument: bool(value)),
+        "kernel_initializer": Argument("he_normal", lambda value, argument: keras.initializers.get(value)),
+        "bias_initializer": Argument("zeros", lambda value, argument: keras.initializers.get(value)),
+        "kernel_regularizer": Argument(None, lambda value, argument: keras.regularizers.get(value)),
+        "bias_regularizer": Argument(None, lambda value, argument: keras.regularizers.get(value)),
+        "kernel_constraint": Argument(None, lambda value, argument: keras.constraints.get(value)),
+        "bias_constraint": Argument(None, lambda value, argument: keras.constraints.get(value)),
+        "data_format": Argument(None, _data_format),
+        "seed": Argument(None, optional_int),
+    },
+    BlockOptions,
+)
+
+
+class Block(ConfiguredLayer):
+    """A layer made of chains of convolutions, normalisations and dropouts, which accepts a mask for sequences."""
+
+    ARGUMENTS = BLOCK_ARGUMENTS
     OPTIONS_DOC = """
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
@@ -60,54 +95,18 @@ class Block(SubLayers):
         in `keras.layers.Conv2D`, for every convolution. Each convolution draws its own initial values. Defaults
         "he_normal", "zeros", None.
     data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
-    seed: Integer seed of what is random in training. Default None.
+    seed: Integer seed of the draws in training. Default None.
     **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
     """
 
-    def __init__(
-        self,
-        *,
-        use_bias: Any = False,
-        activation: Any = "relu",
-        normalization: Any = "batch",
-        norm_momentum: float = 0.99,
-        norm_epsilon: float = 1e-3,
-        dropout: float = 0.0,
-        spatial_dropout: bool = False,
-        kernel_initializer: Any = "he_normal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        data_format: str | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if isinstance(activation, keras.layers.Layer):
-            raise ValueError(f"Expected activation to be a name or a function. Received: activation={activation!r}")
-        self.use_bias = tuple(bool(b) for b in use_bias) if isinstance(use_bias, (tuple, list)) else bool(use_bias)
-        self.activation = keras.activations.get(activation)
-        self._norm_class: type | None = None
-        if normalization is not None and normalization != "batch":
+    def __init__(self, **options: Any) -> None:
+        template = options.get("normalization", "batch")
+        if template is not None and template != "batch":
             # Copies are made of it. Held as an object, it would be a sub-layer without a use.
-            template = layer_or_name(normalization, "normalization", ("batch", None))
-            self._norm_class, normalization = type(template), keras.saving.serialize_keras_object(template)
-        self.normalization = normalization
-        self.norm_momentum = number(norm_momentum, "norm_momentum", 0.0, 1.0, "[)")
-        self.norm_epsilon = number(norm_epsilon, "norm_epsilon", 0.0)
-        self.dropout = number(dropout, "dropout", 0.0, 1.0, "[)")
-        self.spatial_dropout = bool(spatial_dropout)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.bias_constraint = keras.constraints.get(bias_constraint)
-        data_format = keras.config.image_data_format() if data_format is None else data_format
-        self.data_format = one_of(data_format, "data_format", ("channels_last", "channels_first"))
-        self.seed = optional_int(seed, "seed")
+            template = layer_or_name(template, "normalization", ("batch", None))
+            options["normalization"] = keras.saving.serialize_keras_object(template)
+        super().__init__(**options)
+        self._norm_class = type(template)  # from the configuration alone, only a registered class could be found
         self.supports_masking = True
 
     def _check_biases(self, convolutions: int) -> None:
@@ -117,182 +116,37 @@ class Block(SubLayers):
                 f"Received: use_bias={self.use_bias}"
             )
 
-    # Shapes
-
-    def _enter(self, input_shape: Any) -> tuple[Shape, int]:
+    def _enter(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
         """The input's shape and number of channels, both checked; from here on the block expects inputs like it."""
         shape, channels = self._read(input_shape)
-        axes = {self._channel_axis(shape): channels}
+        axes = {channel_axis(self.data_format, len(shape)): channels}
         self.input_spec = keras.layers.InputSpec(ndim=len(shape), axes=axes)
         return shape, channels
 
-    def _read(self, input_shape: Any) -> tuple[Shape, int]:
+    def _read(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
         shape = tuple(input_shape)
         if not 2 <= len(shape) <= 5:
             raise ValueError(
                 "Expected an input of rank 2 to 5: (B, C), (B, T, C), (B, H, W, C) or (B, D, H, W, C). "
                 f"Received: input_shape={shape}"
             )
-        channels = shape[self._channel_axis(shape)]
+        channels = shape[channel_axis(self.data_format, len(shape))]
         if channels is None:
             raise ValueError(f"Expected the channel dimension to be defined. Received: input_shape={shape}")
         return shape, channels
 
-    def _channel_axis(self, shape: Shape) -> int:
-        return 1 if self.data_format == "channels_first" else len(shape) - 1
+    def _end_branch(self, branch: Chain) -> None:
+        """Adds to a branch the sub-layers that every block runs on its update before the merge: so far, none."""
 
-    def _spatial_axes(self, shape: Shape) -> range:
-        first = 2 if self.data_format == "channels_first" else 1
-        return range(first, first + len(shape) - 2)
+    def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        x, mask = self._mask_input(x, mask)
+        if training and getattr(self, "recompute", False):  # an argument of the blocks that have a branch
+            return recompute(self, lambda x, mask: self._run(x, training, mask), x, mask, layers=[self])
+        return self._run(x, training, mask)
 
-    def _strided(self, shape: Shape, strides: Any, channels: int) -> Shape:
-        """The shape after a convolution that keeps the size but for its strides."""
-        steps = as_tuple(strides, len(shape) - 2, "strides", shape)
-        out = list(shape)
-        for axis, step in zip(self._spatial_axes(shape), steps, strict=True):
-            size = shape[axis]
-            out[axis] = None if size is None else -(-size // step)
-        out[self._channel_axis(shape)] = channels
-        return tuple(out)
+    def _mask_input(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        mask = sequence_mask(x, mask, self.data_format)
+        return apply_mask(x, mask), mask
 
-    # Sub-layers
-
-    def _add_conv(
-        self,
-        name: str,
-        shape: Shape,
-        filters: int,
-        kernel_size: Any = 1,
-        strides: Any = 1,
-        *,
-        place: int = -1,
-        **own: Any,
-    ) -> Shape:
-        rank = len(shape) - 2
-        options: dict[str, Any] = {
-            "use_bias": self.use_bias[place] if isinstance(self.use_bias, tuple) else self.use_bias,
-            "kernel_initializer": own_initializer(self.kernel_initializer, name),
-            "bias_initializer": own_initializer(self.bias_initializer, name + "/bias"),
-            "kernel_regularizer": self.kernel_regularizer,
-            "bias_regularizer": self.bias_regularizer,
-            "kernel_constraint": self.kernel_constraint,
-            "bias_constraint": self.bias_constraint,
-        }
-        if rank > 0:
-            options |= {"kernel_size": kernel_size, "strides": strides, "data_format": self.data_format}
-            options |= self._padding_options(rank, kernel_size, strides)
-        # Explicit padding is added in the call, so an input smaller than the kernel is no error: sizes stay open here.
-        spatial = self._spatial_axes(shape)
-        open_shape = tuple(None if axis in spatial else size for axis, size in enumerate(shape))
-        self._add(name, CONVOLUTIONS[rank](filters, **(options | own), **self._sub_layer(name)), open_shape)
-        return self._strided(shape, strides, filters)
-
-    def _padding_options(self, rank: int, kernel_size: Any, strides: Any) -> dict[str, Any]:
-        return {"padding": "same"}
-
-    def _add_norm(self, name: str, shape: Shape, *, zero_gamma: bool = False) -> None:
-        if self.normalization is None:
-            setattr(self, name, None)
-            return
-        axis = self._channel_axis(shape)
-        axis = -1 if axis == len(shape) - 1 else axis
-        if self._norm_class is None:
-            layer = BatchNormalization(
-                axis=axis,
-                momentum=self.norm_momentum,
-                epsilon=self.norm_epsilon,
-                gamma_initializer="zeros" if zero_gamma else "ones",
-                **self._sub_layer(name),
-            )
-        else:
-            layer = self._copied_norm(self._norm_class, name, zero_gamma, axis)
-        self._add(name, layer, shape)
-
-    def _copied_norm(self, cls: Any, name: str, zero_gamma: bool, axis: int = -1) -> keras.layers.Layer:
-        config = {**self.normalization["config"], "name": name}
-        config["dtype"] = keras.saving.serialize_keras_object(self.dtype_policy)
-        if axis != -1 and config.get("axis") in (-1, [-1]):
-            # By default Keras's normalisations take the last axis for the channels.
-            if issubclass(cls, keras.layers.RMSNormalization):
-                raise ValueError(
-                    "Expected a normalization that can scale an axis other than the last for "
-                    f"data_format='channels_first'. Received: normalization={cls.__name__}"
-                )
-            config["axis"] = axis
-        if zero_gamma:
-            if "gamma_initializer" not in config:
-                raise ValueError(
-                    "Expected a normalization with a gamma_initializer for zero_init_gamma=True. "
-                    f"Received: normalization={cls.__name__}"
-                )
-            config["gamma_initializer"] = "zeros"
-        return cls.from_config(config)
-
-    def _add_dropout(self, name: str, shape: Shape, place: int = 0) -> None:
-        if self.dropout == 0.0:
-            setattr(self, name, None)
-            return
-        noise_shape = None
-        if self.spatial_dropout:
-            spatial = self._spatial_axes(shape)
-            noise_shape = tuple(1 if axis in spatial else None for axis in range(len(shape)))
-        seed = None if self.seed is None else self.seed + 1 + place
-        layer = keras.layers.Dropout(self.dropout, noise_shape=noise_shape, seed=seed, **self._sub_layer(name))
-        self._add(name, layer, shape)
-
-    def _sub_layer(self, name: str) -> dict[str, Any]:
-        return {"name": name, "dtype": self.dtype_policy}
-
-    # Running them. A mask says which steps of a sequence are real; the others are zero wherever a kernel could see
-    # them.
-
-    def _masked_input(self, x: Any, mask: Any) -> tuple[Any, Any]:
-        mask = self._sequence_mask(x, mask)
-        return (x, None) if mask is None else (masked(x, mask), mask)
-
-    def _sequence_mask(self, x: Any, mask: Any) -> Any:
-        if mask is None or len(x.shape) != 3:
-            return None
-        if self.data_format == "channels_first":
-            raise ValueError(
-                "Expected data_format='channels_last' for a masked sequence. Received: data_format='channels_first'"
-            )
-        return mask
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        return self._sequence_mask(inputs, mask)
-
-
-def as_tuple(value: Any, rank: int, argument: str = "", shape: Shape = ()) -> tuple[int, ...]:
-    """One entry for each spatial dimension."""
-    if isinstance(value, int):
-        return (value,) * rank
-    if len(value) != rank:
-        raise ValueError(
-            f"Expected {argument} with {rank} entries for an input of shape {shape}. Received: {argument}={value}"
-        )
-    return tuple(value)
-
-
-def masked(x: Any, mask: Any) -> Any:
-    """A sequence (B, T, C) with zeros where the mask (B, T) is False."""
-    return ops.where(ops.expand_dims(ops.cast(mask, "bool"), -1), x, ops.zeros_like(x))
-
-
-def output_shape(layer: keras.layers.Layer, shape: Shape) -> Shape:
-    """The shape of a built layer's output, also for layers that do not state it."""
-    return layer.compute_output_spec(keras.KerasTensor(shape, layer.compute_dtype)).shape
-
-
-def apply(layer: keras.layers.Layer | None, x: Any, training: Any = None, mask: Any = None) -> Any:
-    """`layer(x)` with as much of the context as the layer takes; an absent layer is the identity."""
-    if layer is None:
-        return x
-    context = {"training": training, "mask": mask}
-    return layer(x, **{name: context[name] for name in _context_arguments(type(layer).call)})
-
-
-@functools.cache
-def _context_arguments(call: Callable) -> tuple[str, ...]:
-    taken = inspect.signature(call).parameters
-    return tuple(name for name in ("training", "mask") if name in taken)
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        return sequence_mask(inputs, mask, self.data_format)

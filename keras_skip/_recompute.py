@@ -1,4 +1,4 @@
-"""Recomputation: what a branch computes on its way is not kept for its gradient, but computed again.
+"""Recomputation: a branch keeps no values on its way to its output, and computes them again for its gradient.
 
     forward     y = f(x)          x, the weights and y are kept, and nothing in between
     backward    f(x) once more, and from it the gradients
@@ -11,41 +11,41 @@ Pleiss et al., Memory-Efficient Implementation of DenseNets, 2017, https://arxiv
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
+from ._shapes import Tensor
 from ._stateless import Stateless
 
 
 def recompute(
-    owner: Any,
-    branch: Callable[[Any, Any], Any],
-    x: Any,
-    mask: Any,
+    owner: keras.layers.Layer,
+    branch: Callable[[Tensor, Tensor | None], Tensor],
+    x: Tensor,
+    mask: Tensor | None,
     *,
     layers: Iterable[keras.layers.Layer],
-    parts: Sequence[Any] = (),
+    parts: Sequence[Tensor] = (),
     axis: int = -1,
-) -> Any:
+) -> Tensor:
     """`branch(x, mask)`, computed again for its gradient.
 
-    `layers` are those that `branch` runs. With `parts`, whose concatenation along `axis` is x, these are kept in place
-    of x, which is put together again.
+    `layers` are those that `branch` runs. `parts`, whose concatenation along `axis` is x, are kept in place of x, and
+    are concatenated again.
     """
     stateless = Stateless(owner, branch, layers, "recompute=False allows it.")
 
-    def join(kept: Sequence[Any]) -> Any:
+    def join(kept: Sequence[Tensor]) -> Tensor:
         return ops.concatenate(kept, axis=axis) if len(kept) > 1 else kept[0]
 
     run = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}[keras.backend.backend()]
     y, state, loss = run(stateless, x, mask, tuple(parts) or (x,), join)
-    stateless.settle(state, loss)
+    stateless.commit(state, loss)
     return y
 
 
-def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
+def _on_tensorflow(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
     import tensorflow as tf
 
     context = () if mask is None else (mask,)
@@ -57,15 +57,15 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
     # Everything that has a variable behind it comes in as an argument; the gradient of x goes to x, not to its parts.
     # Summed up from layer to layer in this way, one such sum is alive at a time.
     @tf.custom_gradient
-    def run(x: Any, *inputs: Any) -> tuple:
+    def run(x: Tensor, *inputs: Tensor) -> tuple:
         (mask,), values = split(inputs)
 
-        def gradient(dy: Any, *others: Any) -> tuple:
-            again = join(_after(dy, parts))
+        def gradient(dy: Tensor, *others: Tensor) -> tuple:
+            again = join(_delay(dy, parts))
             weights = [values[i] for i in learned]
             with tf.GradientTape() as tape:
                 tape.watch([again, *weights])
-                y, _, loss = _in_training(stateless, values, again, mask)
+                y, _, loss = _call_in_training(stateless, values, again, mask)
             dx, *dweights = tape.gradient([y, loss], [again, *weights], [dy, others[-1]])
             dvalues = dict(zip(learned, dweights, strict=True))
             return (dx, *(None for _ in context), *(dvalues.get(i) for i in range(len(values))))
@@ -81,11 +81,11 @@ def _on_tensorflow(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: 
 class _Caller(keras.layers.Layer):
     """Calls a function as a layer calls its sub-layers."""
 
-    def call(self, x: Any, function: Callable[[Any], Any], training: bool | None = None) -> Any:
+    def call(self, x: Tensor, function: Callable[[Tensor], Tensor], training: bool | None = None) -> Tensor:
         return function(x)
 
 
-def _in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple:
+def _call_in_training(stateless: Stateless, values: list, x: Tensor, mask: Tensor) -> tuple:
     """Calls `stateless` within a layer's call, since the owner's call is over when the gradient is computed.
 
     Layers that do not take `training` hand on that of the call around them.
@@ -94,7 +94,7 @@ def _in_training(stateless: Stateless, values: list, x: Any, mask: Any) -> tuple
     return caller(x, function=lambda x: stateless(values, x, mask), training=True)
 
 
-def _after(dy: Any, parts: tuple) -> list:
+def _delay(dy: Tensor, parts: tuple) -> list:
     """The parts, but only when dy is there: else what follows would run at once, or be taken for the forward run."""
     import tensorflow as tf
     from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
@@ -108,21 +108,21 @@ def _after(dy: Any, parts: tuple) -> list:
         return [tf.identity(part) for part in parts]
 
 
-def _on_jax(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
+def _on_jax(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
     import jax
 
     return jax.checkpoint(lambda values, kept: stateless(values, join(kept), mask))(stateless.values, parts)
 
 
-def _on_torch(stateless: Stateless, x: Any, mask: Any, parts: tuple, join: Callable) -> tuple:
+def _on_torch(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
     from torch.utils import checkpoint
 
-    # An assignment writes into the very tensor: what it will overwrite is copied for the second run.
+    # An assignment writes into the tensor itself, so values that it will overwrite are copied for the second run.
     values = [value.clone() if i in stateless.state else value for i, value in enumerate(stateless.values)]
-    # Stopping early is done by an exception, which Keras would wrap.
+    # torch stops early by an exception, which Keras would wrap.
     with checkpoint.set_checkpoint_early_stop(False):
         return checkpoint.checkpoint(
-            lambda values, kept: _in_training(stateless, values, join(kept), mask),
+            lambda values, kept: _call_in_training(stateless, values, join(kept), mask),
             values,
             parts,
             use_reentrant=False,

@@ -1,165 +1,188 @@
-"""Blocks whose skip is added: what the shortcut may be, and the branches of two and of three convolutions.
+"""Blocks whose skip is added: the choice of a shortcut, and the branches of two and of three convolutions.
 
-    y = shortcut(x) + drop(branch(x))
+    y = activation(shortcut(x) + drop(branch(x)))
 
 The shortcut is the identity where the shapes already match. Elsewhere it is the projection (option B of the residual
 paper), or the subsampled input with zero channels appended (option A, no parameters). A layer given as shortcut is
 always used.
 """
 
-from typing import Any, Unpack
+from collections.abc import Sequence
+from typing import ClassVar, Literal, TypeAlias, Unpack
 
 import keras
 from keras import ops
 
-from ._block import Shape, apply, as_tuple, masked, output_shape
-from ._config import layer_or_name, one_of, positive_int, positive_ints
-from ._skip import SkipBlock, SkipOptions
+from ._arguments import Size, layer_or_name, one_of, positive_int, positive_ints
+from ._block import BLOCK_ARGUMENTS, Block
+from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
+from ._chain import Chain, apply, apply_mask, stride_mask
+from ._shapes import Shape, Tensor, as_tuple, channel_axis, output_shape, spatial_axes, stride_shape
+from ._survival import make_generator
 
 SHORTCUTS = ("projection", "pad", "identity")
+Shortcut: TypeAlias = str | keras.layers.Layer
+Plan = list[tuple[int, Size, Size]]
 
 
-class ShortcutBlock(SkipBlock):
-    """A branch of two convolutions beside a shortcut."""
+class ShortcutBlock(Block):
+    """Convolutions, each followed by its normalisation, beside a shortcut; the last activation follows the sum."""
 
+    ARGUMENTS = BRANCH_ARGUMENTS | BLOCK_ARGUMENTS
     OPTIONS_DOC = (
         """
     zero_init_gamma: Whether the last normalisation of the branch starts with gamma 0, so that the block starts as its
         shortcut. Default False."""
-        + SkipBlock.OPTIONS_DOC
+        + BRANCH_OPTIONS_DOC
+        + Block.OPTIONS_DOC
     )
 
+    default_kernel_size = 3
+    convolutions: ClassVar[int] = 2
     projection_is_normalized = True
 
     def __init__(
         self,
         filters: int,
-        kernel_size: Any = None,
-        strides: Any = 1,
-        shortcut: Any = "projection",
+        kernel_size: Size | None = None,
+        strides: Size = 1,
+        shortcut: Shortcut = "projection",
         *,
         zero_init_gamma: bool = False,
-        **options: Unpack[SkipOptions],
+        **options: Unpack[BranchOptions],
     ) -> None:
         super().__init__(kernel_size=kernel_size, **options)
+        self.seed_generator = make_generator(self)
         self.filters = positive_int(filters, "filters")
         self.strides = positive_ints(strides, "strides")
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
         self.zero_init_gamma = bool(zero_init_gamma)
         if self.zero_init_gamma and self.normalization is None:
             raise ValueError("Expected a normalization for zero_init_gamma=True. Received: normalization=None")
-        self._check_biases(len(self._plan()))
+        self._check_biases(self.convolutions)
 
-    def _plan(self) -> list[tuple[int, Any, Any]]:
-        """Filters, kernel size and strides of each convolution of the branch."""
-        return [(self.filters, self._kernel(), self.strides), (self.filters, self._kernel(), 1)]
-
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)
-        rank = len(shape) - 2
-        steps = as_tuple(self.strides, rank, "strides", shape)
-        if rank == 0 and self.strides not in (1, (1,)):
+        steps = as_tuple(self.strides, len(shape) - 2, "strides", shape)
+        if len(shape) == 2 and self.strides not in (1, (1,)):
             raise ValueError(f"Expected strides=1 on an input (B, C). Received: strides={self.strides}")
-        self._branch_names: list[str] = []
-        self._build_branch(shape)
-        self._build_shortcut(shape, matching=channels == self.filters and set(steps) <= {1})
+        self._shortcut_kind = self._choose_shortcut(shape, channels, matching=set(steps) <= {1})
+        self._branch = Branch(self, shape)
+        self._build_shortcut(shape)
 
-    def _build_branch(self, shape: Shape) -> None:
-        raise NotImplementedError(f"{type(self).__name__} states its branch.")
+    def _plan(self, kernel_size: Size) -> Plan:
+        """Filters, kernel size and strides of each convolution of the branch."""
+        return [(self.filters, kernel_size, self.strides), (self.filters, kernel_size, 1)]
 
-    def _build_shortcut(self, shape: Shape, matching: bool) -> None:
-        out_shape = self._strided(shape, self.strides, self.filters)
-        self.projection: Any = None
-        self.projection_norm: Any = None
+    def _build_branch(self, branch: Branch) -> None:
+        for index, (filters, kernel_size, strides) in enumerate(self._plan(branch.kernel_size)):
+            last = index == self.convolutions - 1
+            if index:
+                branch.activation()
+            if last:
+                branch.dropout("dropout_layer")
+            branch.conv(f"conv{index + 1}", filters, kernel_size, strides, index=index)
+            branch.norm(f"norm{index + 1}", zero_gamma=last and self.zero_init_gamma)
+
+    def _choose_shortcut(
+        self, shape: Shape, channels: int, matching: bool
+    ) -> Literal["layer", "identity", "projection", "pad"]:
         if isinstance(self.shortcut, keras.layers.Layer):
-            self._shortcut_kind = "layer"
-            self._build_given_shortcut(shape, out_shape)
-        elif matching:
-            self._shortcut_kind = "identity"
-        elif self.shortcut == "projection":
-            self._shortcut_kind = "projection"
-            self._add_conv("projection", shape, self.filters, 1, self.strides)
-            if self.projection_is_normalized:
-                self._add_norm("projection_norm", out_shape)
-        else:
-            _, channels = self._read(shape)
-            received = f"Received: filters={self.filters}, strides={self.strides}, input_shape={shape}"
-            if self.shortcut == "identity":
-                raise ValueError(
-                    f"Expected filters equal to channels and strides=1 for shortcut='identity'. {received}"
-                )
-            if channels > self.filters:
-                raise ValueError(f"Expected filters of at least the channels for shortcut='pad'. {received}")
-            self._shortcut_kind = "pad"
+            return "layer"
+        if matching and channels == self.filters:
+            return "identity"
+        received = f"Received: filters={self.filters}, strides={self.strides}, input_shape={shape}"
+        if self.shortcut == "identity":
+            raise ValueError(f"Expected filters equal to channels and strides=1 for shortcut='identity'. {received}")
+        if self.shortcut == "pad" and channels > self.filters:
+            raise ValueError(f"Expected filters of at least the channels for shortcut='pad'. {received}")
+        return self.shortcut
 
-    def _build_given_shortcut(self, shape: Shape, out_shape: Shape) -> None:
+    def _build_shortcut(self, shape: Shape) -> None:
+        self.projection = self.projection_norm = None
+        self._projection = Chain(self, shape)
+        if self._shortcut_kind == "projection":
+            self._projection.conv("projection", self.filters, 1, self.strides)
+            if self.projection_is_normalized:
+                self._projection.norm("projection_norm")
+        elif self._shortcut_kind == "layer":
+            self._build_given_shortcut(shape)
+
+    def _build_given_shortcut(self, shape: Shape) -> None:
         self._build_inside(self.shortcut, shape)
-        given = output_shape(self.shortcut, shape)
-        pairs = list(zip(given, out_shape, strict=False))
-        if len(given) != len(out_shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        given, expected = output_shape(self.shortcut, shape), self.compute_output_shape(shape)
+        pairs = list(zip(given, expected, strict=False))
+        if len(given) != len(expected) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ValueError(
-                f"Expected a shortcut layer whose output has the branch's shape {out_shape}. "
+                f"Expected a shortcut layer whose output has the branch's shape {expected}. "
                 f"Received: {self.shortcut.name} with output shape {given}"
             )
 
-    def _shortcut(self, x: Any, training: Any, mask: Any) -> Any:
-        if self._shortcut_kind == "layer":
-            # What came before it may have shifted the zeros in the padding, which its kernel may see.
-            x = x if mask is None else masked(x, mask)
-            return ops.cast(apply(self.shortcut, x, training, mask), self.compute_dtype)
-        if self._shortcut_kind == "projection":
-            return apply(self.projection_norm, self.projection(x), training, self._strided_mask(mask, self.strides))
-        if self._shortcut_kind == "pad":
-            return self._subsampled_and_padded(x)
-        return x
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
+        skip = self._shortcut(x, training, mask)
+        return self._branch.merge(
+            x,
+            training,
+            mask,
+            merge=lambda update: self._after_sum(skip + update),
+            dropped=lambda: self._after_sum(skip),
+        )
 
-    def _subsampled_and_padded(self, x: Any) -> Any:
-        axis = self._channel_axis(x.shape)
-        steps = [slice(None)] * len(x.shape)
-        for spatial, step in zip(self._spatial_axes(x.shape), as_tuple(self.strides, len(x.shape) - 2), strict=True):
-            steps[spatial] = slice(None, None, step)
-        amounts = [(0, 0)] * len(x.shape)
+    def _after_sum(self, total: Tensor) -> Tensor:
+        return self.activation(total)
+
+    def _shortcut(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
+        if self._shortcut_kind == "layer":
+            # Earlier layers may have shifted the zeros in the padding, and its kernel may see them.
+            return ops.cast(apply(self.shortcut, apply_mask(x, mask), training, mask), self.compute_dtype)
+        if self._shortcut_kind == "projection":
+            return self._projection(x, training, mask)
+        return self._subsample_and_pad(x) if self._shortcut_kind == "pad" else x
+
+    def _subsample_and_pad(self, x: Tensor) -> Tensor:
+        rank = len(x.shape)
+        axis = channel_axis(self.data_format, rank)
+        steps = [slice(None)] * rank
+        spatial = spatial_axes(self.data_format, rank)
+        for spatial_axis, step in zip(spatial, as_tuple(self.strides, rank - 2), strict=True):
+            steps[spatial_axis] = slice(None, None, step)
+        amounts = [(0, 0)] * rank
         amounts[axis] = (0, self.filters - x.shape[axis])
         return ops.pad(x[tuple(steps)], amounts)
 
-    def _strided_mask(self, mask: Any, strides: Any) -> Any:
-        return mask if mask is None else mask[:, :: as_tuple(strides, 1)[0]]
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        return stride_mask(super().compute_mask(inputs, mask), self.strides)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        return self._strided_mask(self._sequence_mask(inputs, mask), self.strides)
-
-    def compute_output_shape(self, input_shape: Any) -> Shape:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape, _ = self._read(input_shape)
-        return self._strided(shape, self.strides, self.filters)
-
-    def _branch_layers(self) -> list:
-        return [getattr(self, name) for name in self._branch_names]
+        return stride_shape(shape, self.strides, self.filters, self.data_format)
 
 
 class Bottleneck(ShortcutBlock):
     """A branch of three convolutions, 1 - k - 1, the first two `ratio` times narrower."""
 
     STRIDE_POSITIONS = ("middle", "first")
+    convolutions = 3
 
     def __init__(
         self,
         filters: int,
-        kernel_size: Any = None,
-        strides: Any = 1,
-        shortcut: Any = "projection",
+        kernel_size: Size | None = None,
+        strides: Size = 1,
+        shortcut: Shortcut = "projection",
         *,
         ratio: int = 4,
         stride_position: str = "middle",
         zero_init_gamma: bool = False,
-        **options: Unpack[SkipOptions],
+        **options: Unpack[BranchOptions],
     ) -> None:
+        super().__init__(filters, kernel_size, strides, shortcut, zero_init_gamma=zero_init_gamma, **options)
         self.ratio = positive_int(ratio, "ratio")
         self.stride_position = one_of(stride_position, "stride_position", self.STRIDE_POSITIONS)
-        super().__init__(filters, kernel_size, strides, shortcut, zero_init_gamma=zero_init_gamma, **options)
         if self.filters % self.ratio:
             raise ValueError(f"Expected filters divisible by ratio. Received: filters={filters}, ratio={ratio}")
 
-    def _plan(self) -> list[tuple[int, Any, Any]]:
+    def _plan(self, kernel_size: Size) -> Plan:
         narrow = self.filters // self.ratio
         first, middle = (self.strides, 1) if self.stride_position == "first" else (1, self.strides)
-        return [(narrow, 1, first), (narrow, self._kernel(), middle), (self.filters, 1, 1)]
+        return [(narrow, 1, first), (narrow, kernel_size, middle), (self.filters, 1, 1)]

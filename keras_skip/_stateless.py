@@ -7,10 +7,11 @@ So the branch runs on values that are passed in, and what it changes is assigned
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import keras
 from keras import ops
+
+from ._shapes import Tensor
 
 
 class Stateless:
@@ -20,11 +21,15 @@ class Stateless:
         owner: The layer that is called; it takes the losses.
         branch: A function of tensors that gives one.
         layers: Those that `branch` runs.
-        advice: What to do where the branch changes state that cannot be passed.
+        advice: The end of the error message for a branch that changes other state: how to allow it.
     """
 
     def __init__(
-        self, owner: Any, branch: Callable[..., Any], layers: Iterable[keras.layers.Layer], advice: str
+        self,
+        owner: keras.layers.Layer,
+        branch: Callable[..., Tensor],
+        layers: Iterable[keras.layers.Layer],
+        advice: str,
     ) -> None:
         self.owner, self._branch, self._advice = owner, branch, advice
         self.variables = list({id(v): v for layer in layers for v in layer.variables}.values())
@@ -40,7 +45,7 @@ class Stateless:
         ]
         self._has_losses = False
 
-    def __call__(self, values: list, *inputs: Any) -> tuple:
+    def __call__(self, values: list, *inputs: Tensor) -> tuple:
         """The branch's output, the new state, and the sum of the losses that it adds."""
         scope = keras.StatelessScope(state_mapping=list(zip(self.variables, values, strict=True)), collect_losses=True)
         before = [scope.get_current_value(v) for v in self.variables]
@@ -63,7 +68,7 @@ class Stateless:
         """State and loss of a branch that does not run."""
         return [self.values[i] for i in self.state], ops.zeros((), "float32")
 
-    def settle(self, state: list, loss: Any) -> None:
+    def commit(self, state: list, loss: Tensor) -> None:
         """Assigns the new state, and adds the loss if the branch adds any."""
         for i, value in zip(self.state, state, strict=True):
             self.variables[i].assign(value)

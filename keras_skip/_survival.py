@@ -1,4 +1,4 @@
-"""Stochastic depth: an update that is sometimes not there.
+"""Stochastic depth: an update that training drops at random.
 
     drop(f)(x) = b f(x) / p          training, scale="training"
     drop(f)(x) = b f(x)              training, scale="inference"
@@ -10,12 +10,12 @@ the choice, so that nothing is added, and nothing multiplied, where there is no 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from ._config import number, one_of
+from ._arguments import Argument, number, one_of
+from ._shapes import Tensor
 from ._stateless import Stateless
 
 GRANULARITIES = ("batch", "sample")
@@ -23,56 +23,58 @@ SCALES = ("training", "inference")
 ADVICE = "granularity='sample' allows it."
 
 
-def init_survival(
-    owner: Any, survival_prob: float, granularity: str, scale: str, seed: int | None, draws: bool = True
-) -> None:
-    """Checks the arguments of stochastic depth, and sets them on their layer; with `draws`, also a seed generator."""
-    owner.survival_prob = number(survival_prob, "survival_prob", 0.0, 1.0, "(]")
-    owner.granularity = one_of(granularity, "granularity", GRANULARITIES)
-    owner.scale = one_of(scale, "scale", SCALES)
-    owner.seed_generator = keras.random.SeedGenerator(seed) if draws and owner.survival_prob < 1.0 else None
+SURVIVAL_ARGUMENTS = {
+    "survival_prob": Argument(1.0, lambda value, argument: number(value, argument, 0.0, 1.0, "(]")),
+    "granularity": Argument("batch", lambda value, argument: one_of(value, argument, GRANULARITIES)),
+    "scale": Argument("training", lambda value, argument: one_of(value, argument, SCALES)),
+}
+
+
+def make_generator(owner: keras.layers.Layer) -> keras.random.SeedGenerator | None:
+    """The generator from which `owner` draws whether its branch survives, where it can be dropped."""
+    return keras.random.SeedGenerator(owner.seed) if owner.survival_prob < 1.0 else None
 
 
 def drop(
-    owner: Any,
-    branch: Callable[[Any], Any],
-    x: Any,
+    owner: keras.layers.Layer,
+    branch: Callable[[Tensor], Tensor],
+    x: Tensor,
     *,
     layers: Iterable[keras.layers.Layer],
-    merge: Callable[[Any], Any],
-    dropped: Callable[[], Any],
+    merge: Callable[[Tensor], Tensor],
+    dropped: Callable[[], Tensor],
     training: bool | None,
-    unread: Sequence[Any] = (),
-) -> Any:
+    unread: Sequence[Tensor] = (),
+) -> Tensor:
     """`merge(branch(x))` under the survival probability of `owner`.
 
-    `layers` are those that `branch` runs, whose state must not move when it is dropped; `dropped` makes what `merge`
-    would make of an update of zeros, with less work, and reads all that `merge` reads but for `unread`.
+    `layers` are those that `branch` runs, whose state must not move when it is dropped. `dropped` returns the value of
+    `merge` for an update of zeros, with less work; it reads every tensor that `merge` reads except `unread`.
     """
     probability = owner.survival_prob
     if probability == 1.0:
         return merge(branch(x))
     if not training:
-        return merge(_scaled(branch(x), probability if owner.scale == "inference" else 1.0))
+        return merge(_scale(branch(x), probability if owner.scale == "inference" else 1.0))
     gain = 1.0 / probability if owner.scale == "training" else 1.0
     if owner.granularity == "sample":
         update = branch(x)
         shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
-        return merge(_scaled(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
+        return merge(_scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
     keep = _bernoulli(owner, ())
-    stateless = Stateless(owner, lambda inputs: merge(_scaled(branch(inputs), gain)), layers, ADVICE)
+    stateless = Stateless(owner, lambda inputs: merge(_scale(branch(inputs), gain)), layers, ADVICE)
     return _run_or_skip(stateless, keep, x, dropped, unread)
 
 
-def _scaled(update: Any, gain: float) -> Any:
+def _scale(update: Tensor, gain: float) -> Tensor:
     return update if gain == 1.0 else update * gain
 
 
-def _bernoulli(owner: Any, shape: tuple) -> Any:
+def _bernoulli(owner: keras.layers.Layer, shape: tuple) -> Tensor:
     return keras.random.uniform(shape, dtype="float32", seed=owner.seed_generator) < owner.survival_prob
 
 
-def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unread: Sequence[Any]) -> Any:
+def _run_or_skip(stateless: Stateless, keep: Tensor, x: Tensor, dropped: Callable, unread: Sequence[Tensor]) -> Tensor:
     def run() -> tuple:
         return stateless(stateless.values, x)
 
@@ -81,15 +83,15 @@ def _run_or_skip(stateless: Stateless, keep: Any, x: Any, dropped: Callable, unr
         values = [stateless.values[i] for i in stateless.trainable]
         # A float8 layer learns its scales by assigning them their gradient: these must stay unchanged.
         stays = [getattr(weight, "overwrite_with_gradient", False) for weight in weights]
-        y = _with_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
+        y = _add_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
         return y, *stateless.unchanged()
 
     y, state, loss = ops.cond(keep, run, skip)
-    stateless.settle(state, loss)
+    stateless.commit(state, loss)
     return y
 
 
-def _with_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
+def _add_gradients(y: Tensor, inputs: list, stays: list[bool]) -> Tensor:
     """Gives `y` gradients for inputs that it does not depend on: zeros, or the input itself where it `stays`.
 
     A traced conditional has such gradients for inputs that only its other branch reads; eager code has none.
@@ -98,8 +100,8 @@ def _with_gradients(y: Any, inputs: list, stays: list[bool]) -> Any:
     pairs = [(x, same) for x, same in given_by if "float" in keras.backend.standardize_dtype(x.dtype)]
 
     @ops.custom_gradient
-    def given(y: Any, *inputs: Any) -> tuple:
-        def gradient(*args: Any, upstream: Any = None) -> tuple:
+    def given(y: Tensor, *inputs: Tensor) -> tuple:
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> tuple:
             dy = args[0] if upstream is None else upstream
             return dy, *(x if same else ops.zeros_like(x) for x, (_, same) in zip(inputs, pairs, strict=True))
 

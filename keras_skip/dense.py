@@ -6,71 +6,69 @@ The brackets concatenate channels. A transition compresses the channels and halv
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 import keras
 from keras import ops
 
-from ._block import Block, Shape, apply, masked
-from ._config import PACKAGE, argument_names, number, own_initializer, positive_int
+from ._arguments import number, own_initializer, positive_int
+from ._block import BLOCK_ARGUMENTS, Block, BlockOptions
+from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
+from ._chain import Chain, apply_mask, copy_norm
+from ._config import PACKAGE
 from ._recompute import recompute
-from ._skip import SkipBlock
+from ._shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
+from ._survival import make_generator
 
 
-class DenseLayer(SkipBlock):
+class DenseLayer(Block):
     """One H_l: the new features of a dense block, which does the concatenation."""
+
+    ARGUMENTS = BRANCH_ARGUMENTS | BLOCK_ARGUMENTS
+
+    default_kernel_size = 3
 
     def __init__(self, growth_rate: int, bottleneck_width: int | None, **options: Any) -> None:
         super().__init__(**options)
+        self.seed_generator = make_generator(self)
         self.growth_rate = growth_rate
         self.bottleneck_width = bottleneck_width
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape, _ = self._enter(input_shape)
-        self._plan = [(self.growth_rate, self._kernel())]
+        self._branch = Branch(self, shape)
+
+    def _build_branch(self, branch: Branch) -> None:
+        plan = [(self.growth_rate, branch.kernel_size)]
         if self.bottleneck_width is not None:
-            self._plan.insert(0, (self.bottleneck_width, 1))
-        for place, (filters, kernel_size) in enumerate(self._plan, 1):
-            self._add_norm(f"norm{place}", shape)
-            shape = self._add_conv(f"conv{place}", shape, filters, kernel_size, place=place - 1)
-            self._add_dropout(f"dropout{place}", shape, place)
+            plan.insert(0, (self.bottleneck_width, 1))
+        for index, (filters, kernel_size) in enumerate(plan):
+            branch.norm(f"norm{index + 1}")
+            branch.activation()
+            branch.conv(f"conv{index + 1}", filters, kernel_size, index=index)
+            branch.dropout(f"dropout{index + 1}", index + 1)
 
-    def _sub_layers(self) -> list[tuple]:
-        names = ("norm", "conv", "dropout")
-        return [tuple(getattr(self, f"{name}{place}") for name in names) for place in range(1, len(self._plan) + 1)]
-
-    def _run(self, x: Any, training: Any, mask: Any) -> Any:
-        layers = [layer for step in self._sub_layers() for layer in step]
-        return self._drop(
-            lambda inputs: self._branch(inputs, training, mask),
-            x,
-            layers,
-            merge=lambda features: features,
-            dropped=lambda: self._no_features(x),
-            training=training,
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
+        return self._branch.merge(
+            x, training, mask, merge=lambda features: features, dropped=lambda: self._no_features(x)
         )
 
-    def _branch(self, x: Any, training: Any, mask: Any) -> Any:
-        for norm, conv, dropout in self._sub_layers():
-            x = self._convolve(conv, self.activation(apply(norm, x, training, mask)), mask)
-            x = apply(dropout, x, training)
-        return x
-
-    def _no_features(self, x: Any) -> Any:
+    def _no_features(self, x: Tensor) -> Tensor:
         shape = list(ops.shape(x))
-        shape[self._channel_axis(x.shape)] = self.growth_rate
+        shape[channel_axis(self.data_format, len(shape))] = self.growth_rate
         return ops.zeros(shape, dtype=x.dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return self._strided(self._read(input_shape)[0], 1, self.growth_rate)
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return stride_shape(self._read(input_shape)[0], 1, self.growth_rate, self.data_format)
 
 
-def _called(layer: keras.layers.Layer, training: Any, x: Any, mask: Any) -> Any:
+def _call_layer(layer: keras.layers.Layer, training: bool | None, x: Tensor, mask: Tensor | None) -> Tensor:
     return layer(x, training=training, mask=mask)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class DenseBlock(SkipBlock):
+class DenseBlock(Block):
     """Block of densely connected layers.
 
         x_l = drop(H_l([x_0, ..., x_(l-1)])),   y = [x_0, ..., x_L]
@@ -106,7 +104,8 @@ class DenseBlock(SkipBlock):
         Huang et al., Densely Connected Convolutional Networks, 2017, https://arxiv.org/abs/1608.06993
     """
 
-    draws_survival = False  # each of its layers draws for itself
+    ARGUMENTS = DenseLayer.ARGUMENTS
+    OPTIONS_DOC = BRANCH_OPTIONS_DOC + Block.OPTIONS_DOC
 
     def __init__(
         self,
@@ -124,40 +123,40 @@ class DenseBlock(SkipBlock):
         self.bottleneck_ratio = positive_int(bottleneck_ratio, "bottleneck_ratio")
         self._check_biases(2 if self.bottleneck else 1)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)
         width = self.bottleneck_ratio * self.growth_rate if self.bottleneck else None
-        shared = {name: getattr(self, name) for name in argument_names(SkipBlock) if name not in ("seed", "recompute")}
-        if self._norm_class is not None:
+        shared = {name: getattr(self, name) for name in DenseLayer.ARGUMENTS if name not in ("seed", "recompute")}
+        if isinstance(self.normalization, dict):
             # As an object: from its configuration alone, only a registered class could be found.
-            shared["normalization"] = self._copied_norm(self._norm_class, "normalization", zero_gamma=False)
-        for place in range(self.num_layers):
-            name = f"layer{place + 1}"
+            shared["normalization"] = copy_norm(self, "normalization")
+        for index in range(self.num_layers):
+            name = f"layer{index + 1}"
             shared |= {
                 "kernel_initializer": own_initializer(self.kernel_initializer, name),
                 "bias_initializer": own_initializer(self.bias_initializer, name),
-                "seed": None if self.seed is None else self.seed + 1000 * (place + 1),
+                "seed": None if self.seed is None else self.seed + 1000 * (index + 1),
             }
             self._add(name, DenseLayer(self.growth_rate, width, **shared, **self._sub_layer(name)), shape)
-            shape = self._strided(shape, 1, channels + (place + 1) * self.growth_rate)
+            shape = stride_shape(shape, 1, channels + (index + 1) * self.growth_rate, self.data_format)
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        x, mask = self._masked_input(x, mask)
-        axis = self._channel_axis(x.shape)
+    def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        x, mask = self._mask_input(x, mask)
+        axis = channel_axis(self.data_format, len(x.shape))
         features = [x]
-        for place in range(self.num_layers):
-            layer = getattr(self, f"layer{place + 1}")
+        for index in range(self.num_layers):
+            layer = getattr(self, f"layer{index + 1}")
             if self.recompute and training:
-                run = functools.partial(_called, layer, training)
+                run = functools.partial(_call_layer, layer, training)
                 features.append(recompute(self, run, x, mask, layers=[layer], parts=features, axis=axis))
             else:
                 features.append(layer(x, training=training, mask=mask))
             x = ops.concatenate([x, features[-1]], axis=axis)
         return x
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape, channels = self._read(input_shape)
-        return self._strided(shape, 1, channels + self.num_layers * self.growth_rate)
+        return stride_shape(shape, 1, channels + self.num_layers * self.growth_rate, self.data_format)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -194,42 +193,40 @@ class TransitionBlock(Block):
 
     POOLS = (None, keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
 
-    def __init__(self, compression: float = 0.5, **options: Any) -> None:
+    def __init__(self, compression: float = 0.5, **options: Unpack[BlockOptions]) -> None:
         super().__init__(**options)
         self.compression = number(compression, "compression", 0.0, 1.0, "(]")
         self._check_biases(1)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)
         self.compute_output_shape(shape)
-        self._add_norm("norm1", shape)
-        shape = self._add_conv("conv1", shape, int(self.compression * channels))
-        self._add_dropout("dropout_layer", shape)
+        self._compress = Chain(self, shape)
+        self._compress.norm("norm1")
+        self._compress.activation()
+        self._compress.conv("conv1", int(self.compression * channels))
+        self._compress.dropout("dropout_layer")
         pool = self.POOLS[len(shape) - 2]
         self.pool = None
         if pool is not None:
-            self._add("pool", pool(2, data_format=self.data_format, **self._sub_layer("pool")), shape)
+            self._add("pool", pool(2, data_format=self.data_format, **self._sub_layer("pool")), self._compress.shape)
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        x, mask = self._masked_input(x, mask)
-        x = self.conv1(self.activation(apply(self.norm1, x, training, mask)))
-        x = apply(self.dropout_layer, x, training)
-        return apply(self.pool, x if mask is None else masked(x, mask))
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
+        x = apply_mask(self._compress(x, training, mask), mask)
+        return x if self.pool is None else self.pool(x)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        mask = self._sequence_mask(inputs, mask)
-        # A pooled step is real if the first of its two steps is: padding comes last. The odd step that pooling leaves
-        # out goes.
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        mask = super().compute_mask(inputs, mask)
+        # Padding comes last, so a pooled step is real if the first of its two steps is. Pooling leaves out an odd last
+        # step.
         return mask if mask is None else mask[:, :-1:2]
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape, channels = self._read(input_shape)
         kept = int(self.compression * channels)
-        out = [
-            size if size is None or axis not in self._spatial_axes(shape) else size // 2
-            for axis, size in enumerate(shape)
-        ]
-        out[self._channel_axis(shape)] = kept
+        spatial = spatial_axes(self.data_format, len(shape))
+        out = [size if size is None or axis not in spatial else size // 2 for axis, size in enumerate(shape)]
+        out[channel_axis(self.data_format, len(shape))] = kept
         if kept < 1 or 0 in out:
             raise ValueError(
                 "Expected an input with spatial sizes of at least 2 and a channel left after compression. "

@@ -5,7 +5,7 @@ y = T(x) * drop(H(x)) + C(x) * x        T(x) = sigmoid(W_T x + b_T)
                                         C(x) = 1 - T(x)                 carry="coupled"
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -13,11 +13,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._block import Shape, apply
-from ._config import PACKAGE, number, one_of, positive_int
-from ._skip import SkipBlock
+from ._arguments import Size, number, one_of, positive_int
+from ._block import BLOCK_ARGUMENTS, Block
+from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
+from ._chain import Chain
+from ._config import PACKAGE
+from ._shapes import Shape, Tensor
+from ._survival import make_generator
 
-Gates = list[tuple["HighwayBlock", Any, Any]]
+Gates = list[tuple["HighwayBlock", Tensor, Tensor]]
 # The open lists of gates, and whether each was opened in code that is being traced.
 _recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings", default=())
 
@@ -58,7 +62,7 @@ def recorded_gates() -> Iterator[Gates]:
         )
 
 
-def _is_traced(x: Any) -> bool:
+def _is_traced(x: Tensor) -> bool:
     """Whether a tensor is a placeholder of code that is being traced, and has no value outside of it."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -72,7 +76,7 @@ def _is_traced(x: Any) -> bool:
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class HighwayBlock(SkipBlock):
+class HighwayBlock(Block):
     """Highway layer with a transform gate and, by default, a carry gate of its own.
 
         y = T(x) * drop(H(x)) + C(x) * x
@@ -112,73 +116,78 @@ class HighwayBlock(SkipBlock):
         Srivastava et al., Training Very Deep Networks, 2015, https://arxiv.org/abs/1507.06228
     """
 
+    ARGUMENTS = BRANCH_ARGUMENTS | BLOCK_ARGUMENTS
+    OPTIONS_DOC = BRANCH_OPTIONS_DOC + Block.OPTIONS_DOC
+
     default_kernel_size = 1
 
     def __init__(
         self,
         filters: int | None = None,
-        kernel_size: Any = 1,
+        kernel_size: Size | None = 1,
         carry: str = "learned",
         transform_bias: float = -2.0,
         carry_bias: float = 2.0,
         *,
-        use_bias: Any = True,
-        normalization: Any = None,
+        use_bias: bool | Sequence[bool] = True,
+        normalization: str | keras.layers.Layer | None = None,
         **options: Any,
     ) -> None:
         super().__init__(kernel_size=kernel_size, use_bias=use_bias, normalization=normalization, **options)
+        self.seed_generator = make_generator(self)
         self.filters = None if filters is None else positive_int(filters, "filters")
         self.carry = one_of(carry, "carry", ("learned", "coupled"))
         self._check_biases(1)
         self.transform_bias = number(transform_bias, "transform_bias")
         self.carry_bias = number(carry_bias, "carry_bias")
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)
         if self.filters not in (None, channels):
             raise ValueError(
                 f"Expected filters to be the input's channels, {channels}, or None: the input is carried on as it is. "
                 f"Received: filters={self.filters}"
             )
-        self._add_conv("conv1", shape, channels, self._kernel())
-        self._add_norm("norm1", shape)
-        self._add_dropout("dropout_layer", shape)
-        self._add_gate("transform_gate", shape, self.transform_bias)
+        self._channels = channels
+        self._branch = Branch(self, shape)
+        self._transform = self._build_gate("transform_gate", shape, self.transform_bias)
         self.carry_gate = None
         if self.carry == "learned":
-            self._add_gate("carry_gate", shape, self.carry_bias)
+            self._carry = self._build_gate("carry_gate", shape, self.carry_bias)
 
-    def _add_gate(self, name: str, shape: Shape, bias: float) -> None:
-        _, channels = self._read(shape)
+    def _build_branch(self, branch: Branch) -> None:
+        branch.conv("conv1", self._channels, branch.kernel_size)
+        branch.norm("norm1")
+        branch.activation()
+        branch.dropout("dropout_layer")
+
+    def _build_gate(self, name: str, shape: Shape, bias: float) -> Chain:
+        gate = Chain(self, shape)
         start = keras.initializers.Constant(bias)
-        gate = {"activation": "sigmoid", "use_bias": True, "bias_initializer": start}
-        self._add_conv(name, shape, channels, self._kernel(), **gate)
+        options = {"activation": "sigmoid", "use_bias": True, "bias_initializer": start}
+        gate.conv(name, self._channels, self._branch.kernel_size, **options)
+        return gate
 
-    def _run(self, x: Any, training: Any, mask: Any) -> Any:
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         transform, carry = self._gates(x, mask)
         for gates, opened_in_trace in _recordings.get():
             if opened_in_trace or not _is_traced(transform):
                 gates.append((self, transform, carry))
-        return self._drop(
-            lambda inputs: self._branch(inputs, training, mask),
+        return self._branch.merge(
             x,
-            [self.conv1, self.norm1, self.dropout_layer],
+            training,
+            mask,
             merge=lambda update: transform * update + carry * x,
             dropped=lambda: carry * x,
-            training=training,
             unread=[transform],
         )
 
-    def _branch(self, x: Any, training: Any, mask: Any) -> Any:
-        x = self.activation(apply(self.norm1, self._convolve(self.conv1, x, mask), training, mask))
-        return apply(self.dropout_layer, x, training)
-
-    def _gates(self, x: Any, mask: Any) -> tuple[Any, Any]:
-        transform = self._convolve(self.transform_gate, x, mask)
-        carry = 1.0 - transform if self.carry_gate is None else self._convolve(self.carry_gate, x, mask)
+    def _gates(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        transform = self._transform(x, mask=mask)
+        carry = 1.0 - transform if self.carry_gate is None else self._carry(x, mask=mask)
         return transform, carry
 
-    def gates(self, x: Any, mask: Any = None) -> tuple[Any, Any]:
+    def gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The transform gate T(x) and the carry gate C(x), each of the input's shape, with values in (0, 1).
 
         Args:
@@ -192,7 +201,7 @@ class HighwayBlock(SkipBlock):
             x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
         if not self.built:
             self.build(x.shape)
-        return self._gates(*self._masked_input(x, mask))
+        return self._gates(*self._mask_input(x, mask))
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return self._read(input_shape)[0]

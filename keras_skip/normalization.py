@@ -3,12 +3,11 @@
 y = gamma (x - mean(x)) / sqrt(var(x) + epsilon) + beta
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from ._config import PACKAGE
+from ._shapes import Tensor
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -26,20 +25,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
     other backends are Keras's own. Values differ by rounding.
 
     Args:
-        axis: That of the channels. Default -1.
-        momentum: Of the moving averages. Default 0.99.
+        axis: Axis of the channels. Default -1.
+        momentum: Momentum of the moving averages. Default 0.99.
         epsilon: Added to the variance. Default 0.001.
         center, scale: Whether there are beta and gamma. Default True.
         beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint:
             As in `keras.layers.BatchNormalization`.
-        moving_mean_initializer, moving_variance_initializer, synchronized: As there.
-        renorm, renorm_clipping, renorm_momentum: As there.
+        moving_mean_initializer, moving_variance_initializer, synchronized, renorm, renorm_clipping, renorm_momentum: As
+            in `keras.layers.BatchNormalization`.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
         x: Any shape; fused are (batch, height, width, channels), in float32, float16 or bfloat16.
         training: Whether to normalise with the batch's own statistics, and to move the averages.
-        mask: What to leave out of the statistics.
+        mask: Boolean; the statistics leave out the positions where it is False.
 
     Output shape:
         The input's.
@@ -58,7 +57,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         Ioffe & Szegedy, Batch Normalization, 2015, https://arxiv.org/abs/1502.03167
     """
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         if not (training and self._is_fused(inputs, mask)):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
@@ -76,7 +75,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             average.assign(average * self.momentum + value * (1 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
-    def _is_fused(self, inputs: Any, mask: Any) -> bool:
+    def _is_fused(self, inputs: Tensor, mask: Tensor | None) -> bool:
         return (
             keras.backend.backend() == "tensorflow"
             and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "float16", "bfloat16")

@@ -6,17 +6,20 @@ Where the shape changes, the first normalisation and activation feed the shortcu
 the raw input.
 """
 
-from typing import Any
+from typing import Any, Literal, Unpack
 
 import keras
 
-from ._block import Shape, apply
+from ._arguments import Size
+from ._branch import Branch, BranchOptions
+from ._chain import Chain
 from ._config import PACKAGE
-from ._shortcut import Bottleneck, ShortcutBlock
+from ._shapes import Tensor
+from ._shortcut import Bottleneck, Shortcut, ShortcutBlock
 
 
 class PreActivation(ShortcutBlock):
-    """Any plan of convolutions, each preceded by its normalisation and activation."""
+    """Convolutions, each preceded by its normalisation and activation, beside a shortcut; nothing follows the sum."""
 
     OPTIONS_DOC = (
         """
@@ -31,12 +34,12 @@ class PreActivation(ShortcutBlock):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any = None,
-        strides: Any = 1,
-        shortcut: Any = "projection",
+        kernel_size: Size | None = None,
+        strides: Size = 1,
+        shortcut: Shortcut = "projection",
         *,
-        preactivate_shortcut: bool | str = "auto",
-        **options: Any,
+        preactivate_shortcut: bool | Literal["auto"] = "auto",
+        **options: Unpack[BranchOptions],
     ) -> None:
         super().__init__(filters, kernel_size, strides, shortcut, **options)
         if preactivate_shortcut not in ("auto", True, False):
@@ -46,52 +49,28 @@ class PreActivation(ShortcutBlock):
             )
         self.preactivate_shortcut = preactivate_shortcut
 
-    def _build_branch(self, shape: Shape) -> None:
-        plan = self._plan()
-        for place, (filters, kernel_size, strides) in enumerate(plan):
-            last = place == len(plan) - 1
-            self._add_norm(f"norm{place + 1}", shape, zero_gamma=last and self.zero_init_gamma)
+    def _build_branch(self, branch: Branch) -> None:
+        # The parts that the shortcut needs too run whether or not the branch is dropped.
+        self._shared = Chain(self, branch.shape)
+        for index, (filters, kernel_size, strides) in enumerate(self._plan(branch.kernel_size)):
+            last = index == self.convolutions - 1
+            chain = self._shared if index == 0 and self._is_shared() else branch
+            chain.norm(f"norm{index + 1}", zero_gamma=last and self.zero_init_gamma)
+            chain.activation()
             if last:
-                self._add_dropout("dropout_layer", shape)
-            shape = self._add_conv(f"conv{place + 1}", shape, filters, kernel_size, strides, place=place)
-            self._branch_names += [f"norm{place + 1}", f"conv{place + 1}"]
-        self._branch_names.append("dropout_layer")
+                branch.dropout("dropout_layer")
+            branch.conv(f"conv{index + 1}", filters, kernel_size, strides, index=index)
 
     def _is_shared(self) -> bool:
         if self.preactivate_shortcut == "auto":
             return self._shortcut_kind in ("projection", "pad")
         return bool(self.preactivate_shortcut)
 
-    def _run(self, x: Any, training: Any, mask: Any) -> Any:
-        layers = self._branch_layers()
-        shared = self._is_shared()
-        if shared:
-            # The shortcut needs the first normalisation, so it runs whether or not the branch is dropped.
-            x = self._preactivate(1, x, training, mask)
-            layers.remove(self.norm1)
-        skip = self._shortcut(x, training, mask)
-        return self._drop(
-            lambda inputs: self._branch(inputs, training, mask, preactivated=shared),
-            x,
-            layers,
-            merge=lambda update: skip + update,
-            dropped=lambda: skip,
-            training=training,
-        )
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
+        return super()._run(self._shared(x, training, mask), training, mask)
 
-    def _preactivate(self, place: int, x: Any, training: Any, mask: Any) -> Any:
-        return self.activation(apply(getattr(self, f"norm{place}"), x, training, mask))
-
-    def _branch(self, x: Any, training: Any, mask: Any, preactivated: bool) -> Any:
-        plan = self._plan()
-        for place, (_, _, strides) in enumerate(plan, 1):
-            if place > 1 or not preactivated:
-                x = self._preactivate(place, x, training, mask)
-            if place == len(plan):
-                x = apply(self.dropout_layer, x, training)
-            x = self._convolve(getattr(self, f"conv{place}"), x, mask)
-            mask = self._strided_mask(mask, strides)
-        return x
+    def _after_sum(self, total: Tensor) -> Tensor:
+        return total
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -105,8 +84,8 @@ class PreActivationBlock(PreActivation):
         filters: Output channels.
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
-        shortcut: What joins input and sum where their shapes differ: "projection" (1x1 convolution), "pad", "identity"
-            or a layer, as in `ResidualBlock`.
+        shortcut: How the input reaches the sum where their shapes differ: "projection" (1x1 convolution), "pad",
+            "identity" or a layer, as in `ResidualBlock`.
         {options}
 
     Call arguments, output shape and errors: as in `ResidualBlock`.
@@ -184,9 +163,9 @@ class WideBlock(PreActivation):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any = None,
-        strides: Any = 1,
-        shortcut: Any = "projection",
+        kernel_size: Size | None = None,
+        strides: Size = 1,
+        shortcut: Shortcut = "projection",
         *,
         dropout: float = 0.3,
         **options: Any,

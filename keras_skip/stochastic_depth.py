@@ -1,16 +1,20 @@
-"""Stochastic depth: whole updates are left out in training, and all of them are there at inference.
+"""Stochastic depth: training drops whole updates, and inference keeps all of them.
 
 y = drop(layer(x))        p_l = 1 - l / L * (1 - p_L)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from ._block import Shape, apply, output_shape
-from ._config import PACKAGE, ConfiguredLayer, layer_or_name, number, optional_int, positive_int
-from ._survival import drop, init_survival
+from ._arguments import Argument, Size, layer_or_name, number, optional_int, positive_int
+from ._chain import apply
+from ._config import PACKAGE, ConfiguredLayer
+from ._shapes import Shape, Tensor, output_shape
+from ._shortcut import Shortcut
+from ._survival import SURVIVAL_ARGUMENTS, drop, make_generator
 from .residual import ResidualBlock
 
 
@@ -56,6 +60,8 @@ class StochasticDepth(ConfiguredLayer):
         Huang et al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382
     """
 
+    ARGUMENTS = SURVIVAL_ARGUMENTS | {"seed": Argument(None, optional_int)}
+
     def __init__(
         self,
         layer: keras.layers.Layer,
@@ -66,14 +72,13 @@ class StochasticDepth(ConfiguredLayer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(survival_prob=survival_prob, granularity=granularity, scale=scale, seed=seed, **kwargs)
         self.layer = layer_or_name(layer, "layer", ())
-        self.seed = optional_int(seed, "seed")
-        init_survival(self, survival_prob, granularity, scale, seed)
+        self.seed_generator = make_generator(self)
         self.supports_masking = self.layer.supports_masking
 
-    def build(self, input_shape: Any) -> None:
-        self._build_inside(self.layer, input_shape)
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        self._build_inside(self.layer, tuple(input_shape))
         if self.survival_prob < 1.0 and self.granularity == "batch":
             self._check_dynamic_sizes(tuple(input_shape))
 
@@ -89,8 +94,8 @@ class StochasticDepth(ConfiguredLayer):
                         f"Received: {self.layer.name} on input_shape={shape}"
                     )
 
-    def call(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        def branch(inputs: Any) -> Any:
+    def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        def branch(inputs: Tensor) -> Tensor:
             return ops.cast(apply(self.layer, inputs, training, mask), self.compute_dtype)
 
         return drop(
@@ -103,17 +108,17 @@ class StochasticDepth(ConfiguredLayer):
             training=training,
         )
 
-    def _zeros(self, x: Any) -> Any:
+    def _zeros(self, x: Tensor) -> Tensor:
         static = self.compute_output_shape(x.shape)
         dynamic = ops.shape(x)
         shape = [dynamic[axis] if dim is None else dim for axis, dim in enumerate(static)]
         return ops.zeros(shape, dtype=self.compute_dtype)
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return self.layer.compute_mask(inputs, mask)
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return output_shape(self.layer, input_shape)
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return output_shape(self.layer, tuple(input_shape))
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -127,7 +132,7 @@ class StochasticDepthBlock(ResidualBlock):
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `ResidualBlock`.
-        survival_prob: Probability in (0, 1] that the branch is there in a training step. Default 0.8.
+        survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 0.8.
         {options}
 
     Call arguments, output shape and errors: as in `ResidualBlock`.
@@ -144,9 +149,9 @@ class StochasticDepthBlock(ResidualBlock):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any = None,
-        strides: Any = 1,
-        shortcut: Any = "projection",
+        kernel_size: Size | None = None,
+        strides: Size = 1,
+        shortcut: Shortcut = "projection",
         *,
         survival_prob: float = 0.8,
         **options: Any,
@@ -179,4 +184,4 @@ def linear_survival(final: float, num_blocks: int) -> list[float]:
     """
     final = number(final, "final", 0.0, 1.0, "(]")
     num_blocks = positive_int(num_blocks, "num_blocks")
-    return [1.0 - place / num_blocks * (1.0 - final) for place in range(1, num_blocks + 1)]
+    return [1.0 - index / num_blocks * (1.0 - final) for index in range(1, num_blocks + 1)]

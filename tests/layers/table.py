@@ -5,9 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import keras_skip as ks
 from keras_skip._config import argument_names
+from tests.sweep import sweep
 
 SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
 
@@ -133,12 +135,21 @@ CASES = [
     ),
 ]
 
+
+def public_classes() -> list[type]:
+    return [getattr(ks, name) for name in ks.__all__ if isinstance(getattr(ks, name), type)]
+
+
+def _choose(names: set[str]) -> list[Case]:
+    """The rows of these names, and the first row of each class that has none among them."""
+    chosen = {case.cls for case in CASES if case.name in names}
+    first = {case.cls: case.name for case in reversed(CASES) if case.cls not in chosen}
+    return [case for case in CASES if case.name in names | set(first.values())]
+
+
 # One row for each public class and kind of shortcut: what costs a compilation is tested on these.
-REPRESENTATIVES = [
-    case
-    for case in CASES
-    if case.name
-    in {
+REPRESENTATIVES = _choose(
+    {
         "normalization-2d",
         "residual-2d",
         "residual-strided-1d",
@@ -163,11 +174,34 @@ REPRESENTATIVES = [
         "dense-dropped",
         "stochastic-depth",
     }
-]
+)
+
+# Of these, one for each way in which a layer learns: what takes several compilations is tested on these.
+KINDS = _choose(
+    {
+        "normalization-2d",
+        "residual-pad",
+        "residual-layer",
+        "bottleneck-2d",
+        "preactivation-recompute",
+        "preactivation-bottleneck-0d",
+        "wide-spatial-dropout",
+        "highway-convolution",
+        "dense-recompute-random",
+        "transition-2d",
+        "stochastic-depth-block-2d",
+        "stochastic-sample",
+        "stochastic-depth",
+    }
+)
+
+# On JAX each operation is compiled by itself for each shape, which takes its time.
+USUAL = CASES if keras.backend.backend() == "tensorflow" else REPRESENTATIVES
 
 
-def public_classes() -> list[type]:
-    return [getattr(ks, name) for name in ks.__all__ if isinstance(getattr(ks, name), type)]
+def sweep_layers(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
+    """Parametrises a test by `cases`, of which `make test` runs those in `usual`."""
+    return pytest.mark.parametrize("case", sweep(cases, lambda case: case in usual), ids=[case.name for case in cases])
 
 
 def ids(case: Case) -> str:

@@ -11,14 +11,16 @@ from keras import ops
 from keras.src.testing import TestCase
 
 import keras_skip as ks
-from keras_skip._block import BlockOptions
+from keras_skip._block import BLOCK_ARGUMENTS, BlockOptions
+from keras_skip._branch import BRANCH_ARGUMENTS, BranchOptions
 from keras_skip._config import argument_names
-from keras_skip._skip import SkipBlock, SkipOptions
 from tests.channels import skip_without_channels_first
-from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
+from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, ids, public_classes, sweep_layers
 
 every = pytest.mark.parametrize("case", CASES, ids=ids)
 representative = pytest.mark.parametrize("case", REPRESENTATIVES, ids=ids)
+representatives_first = sweep_layers(CASES, REPRESENTATIVES)
+usual = sweep_layers(CASES, USUAL)
 BOTH_FORMATS = ("channels_last", "channels_first")
 
 
@@ -34,6 +36,7 @@ def random_state(layer: keras.layers.Layer, seed: int = 0) -> None:
 def test_the_table_holds_every_public_class():
     assert {case.cls for case in CASES} == set(public_classes())
     assert {case.cls for case in REPRESENTATIVES} == set(public_classes())
+    assert {case.cls for case in KINDS} == set(public_classes())
 
 
 @representative
@@ -76,17 +79,18 @@ def test_signature_names_every_argument_of_the_constructors(cls: type):
 
 def test_typed_options_are_the_real_ones():
     keras_own = {"name", "dtype", "trainable", "activity_regularizer"}
-    assert set(typing.get_type_hints(SkipOptions)) - keras_own == set(argument_names(SkipBlock)) - {"kernel_size"}
-    assert set(typing.get_type_hints(BlockOptions)) < set(typing.get_type_hints(SkipOptions))
+    assert set(typing.get_type_hints(BlockOptions)) - keras_own == set(BLOCK_ARGUMENTS)
+    own = set(BRANCH_ARGUMENTS | BLOCK_ARGUMENTS) - {"kernel_size"}
+    assert set(typing.get_type_hints(BranchOptions)) - keras_own == own
 
 
-@every
+@usual
 @pytest.mark.parametrize("data_format", BOTH_FORMATS)
 def test_output_shape_is_the_computed_one(case: Case, data_format: str):
     if data_format == "channels_first" and not case.takes_data_format:
         assert "data_format" not in case.make().get_config()
         return
-    if data_format == "channels_first" and ("layer" in case.kwargs or case.name == "residual-layer"):
+    if data_format == "channels_first" and case.name == "residual-layer":
         return
     if data_format == "channels_first":
         skip_without_channels_first()
@@ -143,7 +147,7 @@ def test_gradients_reach_every_trainable_variable(case: Case):
         assert np.any(ops.convert_to_numpy(variable) != old), f"{variable.path} did not move"
 
 
-@representative
+@sweep_layers(REPRESENTATIVES, KINDS)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_computes_in_half_and_keeps_float32_weights(case: Case, policy: str):
     if keras.backend.backend() == "torch" and case.rank == 3:
@@ -160,7 +164,7 @@ def test_mixed_precision_computes_in_half_and_keeps_float32_weights(case: Case, 
     assert difference < 0.05 * np.abs(ops.convert_to_numpy(exact(x))).max()
 
 
-@every
+@representatives_first
 def test_files_and_clones_compute_exactly_the_same(case: Case, tmp_path):
     inputs = keras.Input(case.shape()[1:])
     model = keras.Model(inputs, case.make()(inputs))
@@ -178,7 +182,7 @@ def test_files_and_clones_compute_exactly_the_same(case: Case, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(clone(x)), y)
 
 
-@every
+@representatives_first
 def test_a_frozen_layer_stays_frozen_in_files_and_clones_and_can_be_made_so(case: Case, tmp_path):
     inputs = keras.Input(case.shape()[1:])
     model = keras.Model(inputs, case.make()(inputs))
@@ -195,7 +199,7 @@ def test_a_frozen_layer_stays_frozen_in_files_and_clones_and_can_be_made_so(case
             np.testing.assert_array_equal(new, old)
 
 
-@every
+@usual
 def test_random_seed_repeats_weights_and_training_draws(case: Case):
     runs = []
     for _ in range(2):
@@ -213,7 +217,7 @@ def test_random_seed_repeats_weights_and_training_draws(case: Case):
             assert np.any(state != start[variable.path]), f"nothing draws from {variable.path}"
 
 
-@every
+@usual
 def test_sub_layers_have_fixed_names(case: Case):
     paths = []
     for _ in range(2):

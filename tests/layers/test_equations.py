@@ -8,7 +8,6 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip.highway import recorded_gates
 from tests.layers.test_contracts import random_state
 
 RNG = np.random.default_rng(5)
@@ -195,54 +194,6 @@ def test_highway(rank, carry, kernel_size):
     check(b, x, t * h + c * x)
     for gate, expected in zip(b.gates(x), (t, c), strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(gate), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_gates_of_all_blocks_of_a_model_are_recorded_in_the_order_of_their_calls_and_only_inside():
-    first, second = ks.HighwayBlock(name="first"), ks.HighwayBlock(carry="coupled", name="second")
-    model = keras.Sequential([first, keras.Sequential([second, first])])
-    x = data(0)
-    with recorded_gates() as outer, recorded_gates() as gates:
-        model(x)
-    model(x)
-    assert [block.name for block, _, _ in gates] == ["first", "second", "first"] and outer == gates
-    for given, expected in zip(gates[0][1:], first.gates(x), strict=True):
-        np.testing.assert_allclose(ops.convert_to_numpy(given), ops.convert_to_numpy(expected), rtol=1e-5)
-
-
-def test_gates_of_compiled_code_are_refused_and_those_of_the_code_that_is_being_traced_are_not():
-    model = keras.Sequential([keras.Input((4,)), ks.HighwayBlock()])
-    x = data(0).astype("float32")
-    for _ in range(2):  # traced now, and traced before
-        with pytest.raises(ValueError, match="Expected a network with highway blocks.*as model.x.*predict"):  # noqa: SIM117
-            with recorded_gates():
-                model.predict(x, verbose=0)
-    with pytest.raises(ValueError, match="Expected a network with highway blocks"), recorded_gates():
-        keras.layers.Dense(2)(x)
-    expected = ops.convert_to_numpy(model.layers[-1].gates(x)[1])
-
-    def carried(x):
-        with recorded_gates() as gates:
-            model(x)
-        return gates[0][2]
-
-    np.testing.assert_allclose(ops.convert_to_numpy(compiled(carried)(x)), expected, rtol=1e-5)
-
-
-def compiled(function):
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    return function
-
-
-def test_an_error_inside_is_not_hidden_by_the_gates_that_are_missing():
-    with pytest.raises(ZeroDivisionError), recorded_gates():
-        1 / 0  # noqa: B018
 
 
 def test_highway_gates_start_at_the_biases_of_the_literature():

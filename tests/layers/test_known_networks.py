@@ -19,6 +19,9 @@ import keras_skip as ks
 
 GOLDEN = pathlib.Path(os.environ.get("KERAS_SKIP_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden"))
 
+# The equations are tested on every backend. Networks of fifty blocks take their time where each operation is compiled.
+once = pytest.mark.complete if keras.backend.backend() != "tensorflow" else lambda test: test
+
 
 def applications_v1(inputs):
     x = keras.layers.ZeroPadding2D(3)(inputs)
@@ -95,6 +98,7 @@ def copy_application(source, target, names):
     assert copied == len(source.weights) == len(target.weights)
 
 
+@once
 @pytest.mark.parametrize("version", [1, 2])
 def test_keras_applications_resnet50(version):
     cls = keras.applications.ResNet50 if version == 1 else keras.applications.ResNet50V2
@@ -158,6 +162,7 @@ def load_golden(model, names):
     assert assigned == len(model.weights)
 
 
+@once
 @pytest.mark.parametrize(
     ("name", "basic", "counts"), [("resnet18", True, (2, 2, 2, 2)), ("resnet50", False, (3, 4, 6, 3))]
 )

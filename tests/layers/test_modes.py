@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.layers.table import CASES, REPRESENTATIVES, Case, ids
+from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, sweep_layers
 
 BACKEND = keras.backend.backend()
 STEPS = 4
-# On JAX each operation of an eager step is compiled by itself, which takes its time.
-ROWS = CASES if BACKEND == "tensorflow" else REPRESENTATIVES
 
 
 def learned(case: Case, **how) -> list[np.ndarray]:
@@ -37,7 +35,7 @@ def draws(case: Case) -> bool:
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch runs one step at a time, and nothing but eagerly")
-@pytest.mark.parametrize("case", ROWS, ids=ids)
+@sweep_layers(CASES, KINDS)
 def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
     ways = [{"run_eagerly": True}, {"steps_per_execution": STEPS, "jit_compile": BACKEND == "jax"}]
     # On a CPU, XLA draws other numbers than TensorFlow.
@@ -50,7 +48,7 @@ def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
             np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", CASES, ids=ids)
+@sweep_layers(CASES, USUAL)
 def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
     steps = [case.data(seed=place) for place in range(2)]
     outputs, states = [], []
@@ -70,6 +68,8 @@ def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
 
 
 ON_TWO_DEVICES = """
+import sys
+
 import numpy as np
 import tensorflow as tf
 
@@ -78,7 +78,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 import keras
 from contextlib import nullcontext
-from tests.layers.table import REPRESENTATIVES
+from tests.layers import table
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
@@ -94,7 +94,7 @@ def learned(case, places):
               batch_size=4 * places, epochs=2, shuffle=False, verbose=0)
     return {v.path: np.array(v.value) for v in model.variables}
 
-for case in REPRESENTATIVES:
+for case in getattr(table, sys.argv[1]):
     one, two = learned(case, 1), learned(case, 2)
     for (path, expected), value in zip(one.items(), two.values(), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5, err_msg=f"{case.name}: {path}")
@@ -103,11 +103,12 @@ for case in REPRESENTATIVES:
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="MirroredStrategy is TensorFlow's")
-def test_two_devices_learn_what_one_learns():
+@pytest.mark.parametrize("cases", ["KINDS", pytest.param("REPRESENTATIVES", marks=pytest.mark.complete)])
+def test_two_devices_learn_what_one_learns(cases):
     # In a process of its own: devices are divided before anything runs on them.
     root = Path(__file__).parents[2]
     result = subprocess.run(
-        [sys.executable, "-c", ON_TWO_DEVICES],
+        [sys.executable, "-c", ON_TWO_DEVICES, cases],
         cwd=root,
         env=os.environ | {"PYTHONPATH": str(root)},
         capture_output=True,
@@ -115,4 +116,4 @@ def test_two_devices_learn_what_one_learns():
         timeout=600,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("same ") == len(REPRESENTATIVES)
+    assert result.stdout.count("same ") == len({"KINDS": KINDS, "REPRESENTATIVES": REPRESENTATIVES}[cases])

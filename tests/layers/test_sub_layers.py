@@ -1,5 +1,6 @@
 """What is changed on the sub-layers of a block after they were made survives files, clones and configurations."""
 
+import gc
 import warnings
 
 import keras
@@ -8,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from tests.layers.table import CASES, Case, ids
+from tests.layers.table import CASES, USUAL, Case, sweep_layers
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 JIT = keras.backend.backend() == "jax"
@@ -27,7 +28,7 @@ def reloaded(model, folder):
     return keras.saving.load_model(folder / "model.keras")
 
 
-@pytest.mark.parametrize("case", CASES, ids=ids)
+@sweep_layers(CASES, USUAL)
 def test_frozen_sub_layers_stay_frozen(case: Case):
     layer = case.make(name="block")
     config = layer.get_config()
@@ -109,22 +110,24 @@ def test_a_normalisation_that_is_not_registered_keeps_its_settings():
     assert (copy.layer1.norm1.factor, copy.layer2.norm1.factor) == (0.5, 0.25)
 
 
-def quantised(model, mode):
+def quantise(model, mode):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Layer .* does not have a `quantize` method")
+        gc.freeze()  # Keras collects garbage after each layer, which takes half a second with all that is imported
         model.quantize(mode)
+        gc.unfreeze()
     return [layer for layer in leaves(model) if layer.quantization_mode == mode]
 
 
 QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.cls is not ks.BatchNormalization)]
 
 
-@pytest.mark.parametrize("case", QUANTISED, ids=ids)
+@sweep_layers(QUANTISED, USUAL)
 def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     x = case.data()
     model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])
     before = ops.convert_to_numpy(model(x))
-    assert quantised(model, "int8")
+    assert quantise(model, "int8")
     expected = ops.convert_to_numpy(model(x))
     assert np.any(expected != before)
     np.testing.assert_allclose(ops.convert_to_numpy(reloaded(model, tmp_path)(x)), expected, atol=1e-6)
@@ -133,7 +136,7 @@ def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
 @pytest.mark.parametrize("mode", ["int4", "float8"])
 def test_the_other_modes_that_keras_has_for_dense_layers_too(mode, tmp_path):
     model = keras.Sequential([keras.Input((4,)), ks.DenseBlock(2, 4, survival_prob=0.5), ks.HighwayBlock()])
-    assert len(quantised(model, mode)) == 7
+    assert len(quantise(model, mode)) == 7
     again = reloaded(model, tmp_path)
     assert len([layer for layer in leaves(again) if layer.quantization_mode == mode]) == 7
     np.testing.assert_allclose(ops.convert_to_numpy(again(X)), ops.convert_to_numpy(model(X)), atol=1e-6)
@@ -150,7 +153,7 @@ def float8_scales(**options):
     keras.utils.set_random_seed(0)
     block = ks.ResidualBlock(4, normalization=None, seed=3, **options)
     model = keras.Sequential([keras.Input((4,)), block])
-    quantised(model, "float8")
+    quantise(model, "float8")
     model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=JIT)
     losses = [float(model.train_on_batch(X, 0 * X)) for _ in range(8)]
     return losses, [

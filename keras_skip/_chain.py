@@ -1,0 +1,188 @@
+"""Sub-layers that run one after the other, for an input of any rank, and under a mask.
+
+    branch = Chain(block, shape)
+    branch.conv("conv1", 64, 3); branch.norm("norm1"); branch.activation()
+    y = branch(x, training, mask)
+
+A mask says which steps of a sequence are real. The others are zero wherever a kernel could see them.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import ops
+
+from ._arguments import Size, own_initializer
+from ._shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
+from .normalization import BatchNormalization
+
+if TYPE_CHECKING:
+    from ._block import Block
+
+CONVOLUTIONS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+
+class Chain:
+    """Builds sub-layers of a block with the block's options, and runs them in the order in which they were added.
+
+    Each is an attribute of the block, under its own name. Without spatial dimensions a convolution is a dense layer.
+    """
+
+    def __init__(self, block: "Block", shape: Shape) -> None:
+        self._block = block
+        self._steps: list[tuple[str, Size | None]] = []  # the name, and the strides of a convolution
+        self.shape = shape
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        return [getattr(self._block, name) for name, _ in self._steps if name != "activation"]
+
+    def conv(
+        self, name: str, filters: int, kernel_size: Size = 1, strides: Size = 1, *, index: int = -1, **own: Any
+    ) -> None:
+        """Adds a convolution; `index` counts those of the branch, `own` are options unlike the block's."""
+        block, rank = self._block, len(self.shape) - 2
+        options: dict[str, Any] = {
+            "use_bias": block.use_bias[index] if isinstance(block.use_bias, tuple) else block.use_bias,
+            "kernel_initializer": own_initializer(block.kernel_initializer, name),
+            "bias_initializer": own_initializer(block.bias_initializer, name + "/bias"),
+            "kernel_regularizer": block.kernel_regularizer,
+            "bias_regularizer": block.bias_regularizer,
+            "kernel_constraint": block.kernel_constraint,
+            "bias_constraint": block.bias_constraint,
+        }
+        if rank > 0:
+            options |= {"kernel_size": kernel_size, "strides": strides, "data_format": block.data_format}
+            options |= self._padding_options(rank, kernel_size, strides)
+        # Explicit padding is added in the call, so an input smaller than the kernel is no error: sizes stay open here.
+        spatial = spatial_axes(block.data_format, rank + 2)
+        open_shape = tuple(None if axis in spatial else size for axis, size in enumerate(self.shape))
+        block._add(name, CONVOLUTIONS[rank](filters, **(options | own), **block._sub_layer(name)), open_shape)
+        self._steps.append((name, strides))
+        self.shape = stride_shape(self.shape, strides, filters, block.data_format)
+
+    def _padding_options(self, rank: int, kernel_size: Size, strides: Size) -> dict[str, Any]:
+        if as_tuple(kernel_size, rank) == (1,) * rank:
+            return {"padding": "same"}
+        # Without strides "same" is symmetric; with them, Keras pads an even input on the far side only.
+        explicit = self._block.padding == "symmetric" and max(as_tuple(strides, rank)) > 1
+        padding = {"same": "same", "causal": "causal", "symmetric": "valid" if explicit else "same"}
+        return {"padding": padding[self._block.padding], "dilation_rate": self._block.dilation_rate}
+
+    def norm(self, name: str, *, zero_gamma: bool = False) -> None:
+        block = self._block
+        axis = channel_axis(block.data_format, len(self.shape))
+        axis = -1 if axis == len(self.shape) - 1 else axis
+        if isinstance(block.normalization, dict):
+            self.add(name, copy_norm(block, name, zero_gamma, axis))
+        elif block.normalization == "batch":
+            layer = BatchNormalization(
+                axis=axis,
+                momentum=block.norm_momentum,
+                epsilon=block.norm_epsilon,
+                gamma_initializer="zeros" if zero_gamma else "ones",
+                **block._sub_layer(name),
+            )
+            self.add(name, layer)
+        else:
+            setattr(block, name, None)
+
+    def dropout(self, name: str, index: int = 0) -> None:
+        block = self._block
+        if block.dropout == 0.0:
+            setattr(block, name, None)
+            return
+        noise_shape = None
+        if block.spatial_dropout:
+            spatial = spatial_axes(block.data_format, len(self.shape))
+            noise_shape = tuple(1 if axis in spatial else None for axis in range(len(self.shape)))
+        seed = None if block.seed is None else block.seed + 1 + index
+        self.add(name, keras.layers.Dropout(block.dropout, noise_shape, seed, **block._sub_layer(name)))
+
+    def activation(self) -> None:
+        self._steps.append(("activation", None))
+
+    def add(self, name: str, layer: keras.layers.Layer) -> None:
+        """Adds any other layer that keeps the shape."""
+        self._block._add(name, layer, self.shape)
+        self._steps.append((name, None))
+
+    def __call__(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        for name, strides in self._steps:
+            part = getattr(self._block, name)
+            if name == "activation":
+                x = part(x)
+            elif strides is None:
+                x = apply(part, x, training, mask)
+            else:
+                x = self._convolve(part, x, mask)
+                mask = stride_mask(mask, strides)
+        return x
+
+    def _convolve(self, layer: keras.layers.Layer, x: Tensor, mask: Tensor | None) -> Tensor:
+        wide = max(getattr(layer, "kernel_size", (1,)))
+        x = x if wide == 1 else apply_mask(x, mask)
+        if wide > 1 and layer.padding == "valid":
+            amounts = [(0, 0)] * len(x.shape)
+            spatial = spatial_axes(self._block.data_format, len(x.shape))
+            for axis, k, d in zip(spatial, layer.kernel_size, layer.dilation_rate, strict=True):
+                amounts[axis] = (d * (k - 1) // 2,) * 2
+            x = ops.pad(x, amounts)
+        return layer(x)
+
+
+def copy_norm(block: "Block", name: str, zero_gamma: bool = False, axis: int = -1) -> keras.layers.Layer:
+    """A copy of the normalisation that the user gave; `axis` is that of the channels."""
+    cls = block._norm_class
+    config = {**block.normalization["config"], "name": name}
+    config["dtype"] = keras.saving.serialize_keras_object(block.dtype_policy)
+    if axis != -1 and config.get("axis") in (-1, [-1]):
+        # By default Keras's normalisations take the last axis for the channels.
+        if issubclass(cls, keras.layers.RMSNormalization):
+            raise ValueError(
+                "Expected a normalization that can scale an axis other than the last for "
+                f"data_format='channels_first'. Received: normalization={cls.__name__}"
+            )
+        config["axis"] = axis
+    if zero_gamma:
+        if "gamma_initializer" not in config:
+            raise ValueError(
+                "Expected a normalization with a gamma_initializer for zero_init_gamma=True. "
+                f"Received: normalization={cls.__name__}"
+            )
+        config["gamma_initializer"] = "zeros"
+    return cls.from_config(config)
+
+
+def apply(layer: keras.layers.Layer, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+    """`layer(x)` with as much of the context as the layer takes."""
+    context = {"training": training, "mask": mask}
+    return layer(x, **{name: context[name] for name in _context_arguments(type(layer).call)})
+
+
+@functools.cache
+def _context_arguments(call: Callable) -> tuple[str, ...]:
+    taken = inspect.signature(call).parameters
+    return tuple(name for name in ("training", "mask") if name in taken)
+
+
+def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
+    """A sequence (B, T, C) with zeros where the mask (B, T) is False."""
+    return x if mask is None else ops.where(ops.expand_dims(ops.cast(mask, "bool"), -1), x, ops.zeros_like(x))
+
+
+def sequence_mask(x: Tensor, mask: Tensor | None, data_format: str) -> Tensor | None:
+    if mask is None or len(x.shape) != 3:
+        return None
+    if data_format == "channels_first":
+        raise ValueError(
+            "Expected data_format='channels_last' for a masked sequence. Received: data_format='channels_first'"
+        )
+    return mask
+
+
+def stride_mask(mask: Tensor | None, strides: Size) -> Tensor | None:
+    return mask if mask is None else mask[:, :: as_tuple(strides, 1)[0]]

@@ -1,0 +1,43 @@
+"""Every block ends its branch in the same way, and a branch consists of the layers that were added to it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_skip as ks
+from keras_skip._block import Block
+
+X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+BLOCKS = {
+    "residual": lambda **options: ks.ResidualBlock(6, strides=2, **options),
+    "bottleneck": lambda **options: ks.BottleneckBlock(4, **options),
+    "preactivation": lambda **options: ks.PreActivationBlock(6, **options),
+    "highway": lambda **options: ks.HighwayBlock(**options),
+    "dense": lambda **options: ks.DenseBlock(2, 3, **options),
+}
+
+
+class Nothing(keras.layers.Layer):
+    def call(self, x):
+        return 0.0 * x
+
+
+@pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())
+def test_a_layer_at_the_end_of_all_branches_runs_before_the_merge(make, monkeypatch):
+    monkeypatch.setattr(Block, "_end_branch", lambda self, branch: branch.add("end", Nothing(name="end")))
+    block = make(survival_prob=1e-9, normalization=None, seed=1)
+    y, dropped = (ops.convert_to_numpy(block(X, training=training)) for training in (False, True))
+    np.testing.assert_allclose(y, dropped, rtol=1e-6)
+    assert np.abs(y).max() > 0.1
+    assert [layer.name for layer in block._flatten_layers()].count("end") == (2 if "dense" in block.name else 1)
+
+
+def test_a_branch_has_the_layers_that_were_added_in_their_order_and_not_those_of_the_skip():
+    block = ks.PreActivationBlock(6, dropout=0.5)
+    block.build((None, 8, 8, 3))
+    assert [layer.name for layer in block._branch.layers] == ["conv1", "norm2", "dropout_layer", "conv2"]
+    assert block._shared.layers == [block.norm1] and block._projection.layers == [block.projection]
+    gated = ks.HighwayBlock(normalization="batch")
+    gated.build((None, 4))
+    assert gated._branch.layers == [gated.conv1, gated.norm1]
