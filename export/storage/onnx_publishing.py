@@ -41,7 +41,8 @@ def publish_onnx(path: str | Path, overwrite: bool) -> Iterator[Path]:
         with publish(target, overwrite, Path.is_file) as building:
             yield building
             before = _weights_of(target)
-            if data_path(building).exists():
+            # Not asked by its name: if that is too long, it cannot be there.
+            if data_path(building).name in os.listdir(building.parent):
                 weights = _place(data_path(building), target)
                 model = _with_weights(building, weights)
     except BaseException:

@@ -176,11 +176,14 @@ def test_arguments_that_are_not_usable_are_refused(options, said, artifact, tmp_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["triton", "--replicas", "2"], "Expected --replicas for ray. Received: --target triton"),
-        (["ray", "--storage-uri", "s3://x"], "Expected --storage-uri for kserve. Received: --target ray"),
-        (["ray", "--out", "models"], "Expected --out for triton or kserve. Received: --target ray"),
-        (["kserve", "--max-batch-size", "8"], "Expected --max-batch-size for triton or ray. Received: --target kserve"),
-        (["kserve"], "Expected storage_uri, where .* Received: target='kserve', storage_uri=None"),
+        (["triton", "--replicas", "2"], "Expected --replicas only for ray. Received: --replicas for triton"),
+        (["ray", "--storage-uri", "s3://x"], "Expected --storage-uri only for kserve. Received: --storage-uri for ray"),
+        (["ray", "--out", "models"], "Expected --out only for triton or kserve. Received: --out for ray"),
+        (
+            ["kserve", "--max-batch-size", "8"],
+            "Expected --max-batch-size only for triton or ray. Received: --max-batch-size",
+        ),
+        (["kserve"], "Expected --storage-uri for kserve, such as s3://bucket/models. Received: none"),
     ],
 )
 def test_options_of_another_target_are_refused(words, said, artifact, tmp_path, monkeypatch, capsys):
