@@ -99,8 +99,9 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_python_runs_alone_and_twice(program, folder):
-    for _ in range(2):
+def test_python_runs_alone(program, folder):
+    # The README's a second time, over what the first has left.
+    for _ in range(2 if program.startswith("README.md") else 1):
         exec(PROGRAMS[program], {"__name__": "__main__"})
 
 

@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 
 
 def begin(backend, out, devices=1, then="end", network="highway_mlp", **variables):
-    variables = {"XLA_FLAGS": "", "KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices), **variables}
+    variables = {"KERAS_BACKEND": backend, "JAX_NUM_CPU_DEVICES": str(devices), **variables}
     return start_script(SCRIPT, network, devices, EXAMPLES, BATCH, out, then, cwd=ROOT, **variables)
 
 

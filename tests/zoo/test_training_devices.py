@@ -51,7 +51,7 @@ print(max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True)))
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_train_and_go_on_to_the_network_of_one(backend, tmp_path):
-    told = run_code(TRAIN, cwd=tmp_path, KERAS_BACKEND=backend, JAX_NUM_CPU_DEVICES="2", XLA_FLAGS="")
+    told = run_code(TRAIN, cwd=tmp_path, KERAS_BACKEND=backend, JAX_NUM_CPU_DEVICES="2")
     assert float(told) < TOLERANCE
     one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
     assert (one["devices"]["count"], two["devices"]["count"]) == (1, 2)
@@ -79,7 +79,6 @@ def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
         port = free.getsockname()[1]
     common = {
         "KERAS_BACKEND": "jax",
-        "XLA_FLAGS": "",
         "COLUMNS": "160",
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
         "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
@@ -101,6 +100,6 @@ def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
     assert "Trained" not in second.stdout
     assert list(folders[1].iterdir()) == []
 
-    keras_skip(*command, cwd=tmp_path, KERAS_BACKEND="jax", XLA_FLAGS="")
+    keras_skip(*command, cwd=tmp_path, KERAS_BACKEND="jax")
     together, alone = (zoo.load(folder / "run").get_weights() for folder in (folders[0], tmp_path))
     assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) < TOLERANCE

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.processes import QUICKLY
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
@@ -24,7 +26,7 @@ assert list((run.path / "tensorboard").iterdir())
 
 
 def test_a_run_on_jax_without_tensorflow_sees_each_batch_once(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", "XLA_FLAGS": QUICKLY}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
