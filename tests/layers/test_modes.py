@@ -1,16 +1,12 @@
 """A layer learns the same whatever runs it: eagerly, traced, several steps at once, by XLA, on several devices."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, sweep_layers
+from tests.processes import run_code
 
 BACKEND = keras.backend.backend()
 STEPS = 4
@@ -104,16 +100,7 @@ for case in getattr(table, sys.argv[1]):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="MirroredStrategy is TensorFlow's")
 @pytest.mark.parametrize("cases", ["KINDS", pytest.param("REPRESENTATIVES", marks=pytest.mark.complete)])
-def test_two_devices_learn_what_one_learns(cases):
+def test_two_devices_learn_what_one_learns(cases, tmp_path):
     # In a process of its own: devices are divided before anything runs on them.
-    root = Path(__file__).parents[2]
-    result = subprocess.run(
-        [sys.executable, "-c", ON_TWO_DEVICES, cases],
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("same ") == len({"KINDS": KINDS, "REPRESENTATIVES": REPRESENTATIVES}[cases])
+    told = run_code(ON_TWO_DEVICES, cases, cwd=tmp_path)
+    assert told.count("same ") == len({"KINDS": KINDS, "REPRESENTATIVES": REPRESENTATIVES}[cases])
