@@ -195,8 +195,9 @@ KINDS = _choose(
     }
 )
 
-# On JAX each operation is compiled by itself for each shape, which takes its time.
-USUAL = CASES if keras.backend.backend() == "tensorflow" else REPRESENTATIVES
+# What `make test` takes of all rows, and of the representatives. JAX compiles each operation for each shape, which is
+# slow, so the kinds have to do there.
+USUAL, USUAL_REPRESENTATIVES = (CASES, REPRESENTATIVES) if keras.backend.backend() == "tensorflow" else (KINDS, KINDS)
 
 
 def sweep_layers(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:

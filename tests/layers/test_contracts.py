@@ -15,11 +15,21 @@ from keras_skip._block import BLOCK_ARGUMENTS, BlockOptions
 from keras_skip._branch import BRANCH_ARGUMENTS, BranchOptions
 from keras_skip._config import argument_names
 from tests.channels import skip_without_channels_first
-from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, ids, public_classes, sweep_layers
+from tests.layers.table import (
+    CASES,
+    KINDS,
+    REPRESENTATIVES,
+    USUAL,
+    USUAL_REPRESENTATIVES,
+    Case,
+    ids,
+    public_classes,
+    sweep_layers,
+)
 
 every = pytest.mark.parametrize("case", CASES, ids=ids)
-representative = pytest.mark.parametrize("case", REPRESENTATIVES, ids=ids)
-representatives_first = sweep_layers(CASES, REPRESENTATIVES)
+representative = sweep_layers(REPRESENTATIVES, USUAL_REPRESENTATIVES)
+representatives_first = sweep_layers(CASES, USUAL_REPRESENTATIVES)
 usual = sweep_layers(CASES, USUAL)
 BOTH_FORMATS = ("channels_last", "channels_first")
 
