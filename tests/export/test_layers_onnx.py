@@ -11,7 +11,7 @@ import export
 from tests.channels import skip_without_channels_first
 from tests.export.models import randomise
 from tests.export.structure import optimised
-from tests.layers.table import CASES, REPRESENTATIVES, Case, ids, public_classes
+from tests.layers.table import CASES, KINDS, REPRESENTATIVES, Case, ids, public_classes
 from tests.sweep import sweep
 
 
@@ -55,9 +55,7 @@ def test_every_layer_computes_the_same_under_onnxruntime(case: Case, tmp_path: P
         assert operations.count("Transpose") == TRANSPOSES.get(case.name, 0)
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in REPRESENTATIVES if c.takes_data_format and "shortcut" not in c.kwargs], ids=ids
-)
+@pytest.mark.parametrize("case", [c for c in KINDS if c.takes_data_format and "shortcut" not in c.kwargs], ids=ids)
 def test_channels_first_computes_the_same_under_onnxruntime(case: Case, tmp_path: Path):
     skip_without_channels_first()
     inputs = [case.data(2, "channels_first"), case.data(5, "channels_first", seed=1)]
@@ -66,7 +64,7 @@ def test_channels_first_computes_the_same_under_onnxruntime(case: Case, tmp_path
     assert max(differences(layer, shape, inputs, tmp_path / "layer.onnx")) <= 1e-4
 
 
-@pytest.mark.parametrize("case", [c for c in REPRESENTATIVES if c.rank], ids=ids)
+@pytest.mark.parametrize("case", [c for c in KINDS if c.rank], ids=ids)
 def test_dynamic_sizes_compute_the_same_under_onnxruntime(case: Case, tmp_path: Path):
     small, large = case.data(2), case.data(3, seed=1)
     large = np.concatenate([large, large[:, ::-1]], axis=1)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.sweep import sweep
 
 CIFAR, MNIST, IMAGENET = (16, 16, 3), (28, 28, 1), (64, 64, 3)
 STAGES_OF_TWO = ["stage1_block1", "stage2_block1"]
@@ -64,7 +65,12 @@ def levels(shape):
     return [f"C{level}" for level in (range(1, 6) if shape == IMAGENET else range(3))]
 
 
-@pytest.mark.parametrize("name", PYRAMIDS)
+# One of each family.
+IN_SHORT = ("resnet20", "plain20", "preact_resnet110", "wrn_16_2", "densenet_bc_100_12", "highway19_carry")
+IN_SHORT += ("highway_mnist_16", "resnet18", "resnet50_v2", "densenet121")
+
+
+@pytest.mark.parametrize("name", sweep(PYRAMIDS, IN_SHORT.__contains__))
 def test_maps_are_the_inner_tensors_of_the_whole_network(name):
     arguments, shape, layers, channels = PYRAMIDS[name]
     whole = zoo.build(name, shape, **arguments)

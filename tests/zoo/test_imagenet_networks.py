@@ -1,5 +1,7 @@
 """The networks for ImageNet: parameters, sizes, names, and a step of training."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,13 @@ from zoo.training.learner import precision
 
 SHAPE = (64, 64, 3)
 BUILDERS = [imagenet_resnet, applications_resnet, applications_resnet_v2, imagenet_densenet]
+
+
+@functools.cache
+def built(builder):
+    """A network that several tests look at."""
+    return builder(SHAPE, classes=3)
+
 
 PUBLISHED = {
     "resnet18": 11_689_512,
@@ -65,7 +74,7 @@ def test_any_size_grey_or_colour(builder):
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_names_and_sizes_do_not_depend_on_what_was_built_before(builder):
-    first, second = builder(SHAPE), builder(SHAPE)
+    first, second = built(builder), builder(SHAPE, classes=3)
     assert [v.path for v in first.variables] == [v.path for v in second.variables]
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
     prefix, suffix = ("block", "") if builder is imagenet_densenet else ("stage", "_block1")
@@ -85,7 +94,7 @@ def test_weight_decay_d_has_the_gradient_d_times_w(builder):
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_network_learns_a_step(builder):
-    model = builder(SHAPE, classes=3)
+    model = built(builder)
     before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     # Eager steps are the faster ones where only one is run.

@@ -26,6 +26,10 @@ def train(out, **settings):
     return zoo.train(**victim.SETTINGS | settings, out=out)
 
 
+# For tests in which nothing is random but the order of the images.
+QUICK = {"network": "plain_mlp"}
+
+
 def history(run):
     with (run.path / "history.csv").open() as file:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
@@ -108,7 +112,7 @@ def test_damaged_checkpoint_is_left_out_for_the_one_before(whole, tmp_path):
 
 def test_checkpoints_of_which_none_is_whole_are_an_error(tmp_path):
     with pytest.raises(RuntimeError):
-        train(tmp_path / "run", callbacks=[Raise(0, 6, RuntimeError())])
+        train(tmp_path / "run", **QUICK, callbacks=[Raise(0, 6, RuntimeError())])
     last_checkpoint(zoo.open_run(tmp_path / "run")).write_bytes(b"PK")
     with (
         pytest.raises(zoo.TrainingError, match="All checkpoints are damaged"),
@@ -125,9 +129,9 @@ def test_run_without_a_checkpoint_begins_again(tmp_path, whole):
 
 def test_second_process_on_a_run_is_refused(whole, tmp_path):
     with pytest.raises(RuntimeError):
-        train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
+        train(tmp_path / "run", **QUICK, callbacks=[Raise(0, 2, RuntimeError())])
     with lock_run(tmp_path / "run"):
-        for again in (lambda: zoo.resume(tmp_path / "run"), lambda: train(tmp_path / "run", overwrite=True)):
+        for again in (lambda: zoo.resume(tmp_path / "run"), lambda: train(tmp_path / "run", **QUICK, overwrite=True)):
             with pytest.raises(zoo.TrainingError, match="Another process is training in .*run.: process"):
                 again()
     assert zoo.open_run(tmp_path / "run").status == "failed"
@@ -135,7 +139,7 @@ def test_second_process_on_a_run_is_refused(whole, tmp_path):
 
 def test_other_data_and_another_backend_are_refused(tmp_path):
     with pytest.raises(RuntimeError):
-        train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
+        train(tmp_path / "run", **QUICK, callbacks=[Raise(0, 2, RuntimeError())])
     digits = zoo.load_source("digits")
     other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
     with pytest.raises(ValueError, match="Expected the data that the run began with"):
@@ -183,7 +187,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 
     # Before the loss is looked at again, a checkpoint is due.
     with pytest.raises(zoo.TrainingError, match="Expected finite weights. Received: .* in epoch 1"):
-        train(tmp_path / "run", callbacks=[Break()])
+        train(tmp_path / "run", **QUICK, callbacks=[Break()])
     run = zoo.open_run(tmp_path / "run")
     assert run.status == "failed"
     assert last_checkpoint(run).name == "step-000000005.npz"
