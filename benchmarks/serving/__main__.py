@@ -1,6 +1,6 @@
 """`keras-skip serve` against a bare onnxruntime loop and against the KServe SDK, on the same artifact, in one run.
 
-    python benchmarks/serving.py ARTIFACT [--requests 10000] [--clients 32] [--rounds 3] [--kserve PYTHON]
+    python -m benchmarks.serving ARTIFACT [--requests 10000] [--clients 32] [--rounds 3] [--kserve PYTHON]
 
 Each request holds one random example, in the protocol's binary form. Clients are connections that are kept open, each
 of which sends its next request when the last one is answered; they run beside the server, all in this process.

@@ -1,6 +1,6 @@
 """Every network of the zoo up to 30M parameters and every layer, in each precision, opset and batch: `make matrix`.
 
-    PYTHONPATH=. python benchmarks/export_matrix.py [--data NAME=PATH ...] [--only PATTERN] [--minutes N] [--table]
+    python -m benchmarks.export.matrix [--data NAME=PATH ...] [--only PATTERN] [--minutes N] [--table]
 
 A network is converted once for each opset; fp16 and int8 are made of that file, and one session of onnxruntime (all
 optimisations, CPU) runs each on 256 images at batches of 1, 7 and 32. fp16 has as little in float32 as it takes, and
@@ -25,8 +25,6 @@ import tempfile
 import time
 from functools import cached_property, partial
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np

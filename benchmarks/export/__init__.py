@@ -1,0 +1,1 @@
+"""What exports, how fast, how near to Keras, and how fast the file runs."""
