@@ -3,10 +3,10 @@
     python -m benchmarks.export.latency [--torch PYTHON] [--networks resnet20 resnet50] [--rounds 40]
 
 The networks are new. Both exports take uint8 pixels, channels last, and give probabilities; both include the
-preprocessing. --torch names an interpreter that has torch and onnx: there a network written by hand takes the
-weights, and must give the same probabilities. int8 is calibrated on random pixels, which suffice to measure its time. Sessions
-have onnxruntime's defaults, and run alternately in one process on batches of 1 and 32; a ratio compares two times of one
-round.
+preprocessing. --torch names an interpreter that has torch and onnx: there a network written by hand takes the weights,
+and must give the same probabilities. int8 is calibrated on random pixels, which suffice to measure its time. Sessions
+have onnxruntime's defaults, and run alternately in one process on batches of 1 and 32; a ratio compares two times of
+one round.
 """
 
 import argparse
