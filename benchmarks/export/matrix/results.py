@@ -11,7 +11,7 @@ CSV = RESULTS / "export_matrix.csv"
 FIELDS = ("subject", "kind", "weights", "depth", "parameters", "opset", "precision", "batch", "images")
 FIELDS += ("float32_layers", "float32_sums", "max_abs_diff", "argmax_agreement", "accuracy", "result", "seconds")
 # Results other than these are errors; int8 has no limit where there is no accuracy to judge.
-PASSED, RECORDED = "passed", "told"
+PASSED, RECORDED = "passed", "recorded"
 
 
 def read_rows():
