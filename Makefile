@@ -57,7 +57,7 @@ build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
 
 clean:  ## Remove everything that the other targets made, except runs/
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
-	find keras_skip zoo export tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find keras_skip zoo export tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that a failed installation is tried again.
 $(INSTALLED): pyproject.toml constraints.txt

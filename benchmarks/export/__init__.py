@@ -1,1 +1,1 @@
-"""What exports, how fast, how near to Keras, and how fast the file runs."""
+"""Measures which networks export, how fast, how near to Keras they stay, and how fast the files run."""

@@ -48,7 +48,7 @@ def draw(model, examples, length, seed=0):
     return drawn
 
 
-def export_with_ours(model, path):
+def export_with_keras_skip(model, path):
     """Returns the verdict of the proof; only a model that asks for samples gets them."""
     import export
 
@@ -107,7 +107,7 @@ def case(name, exporter):
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = (export_with_ours if exporter == "keras-skip" else export_with_keras)(model, Path(folder))
+            found = (export_with_keras_skip if exporter == "keras-skip" else export_with_keras)(model, Path(folder))
         except Exception as error:
             # A refusal is a result too.
             found = {"converts": False, "error": " ".join(f"{type(error).__name__}: {error}".split())[:400]}

@@ -178,14 +178,14 @@ def summarise_cost(networks):
 
 
 def main():
-    import keras
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="for the steps of one network in one round")
     parser.add_argument("--torch", default=os.environ.get("BENCH_TORCH"), help="an interpreter that has PyTorch")
     options = parse_options(parser)
+    import keras
+
     interpreter, why = find_torch(options.torch)
     if why:
         print(f"Without PyTorch: {why}.")

@@ -18,6 +18,7 @@ import os
 import platform
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,15 @@ import export
 
 from .clients import build_requests, send_requests
 from .servers import LOOP, cpu_seconds, find_port, make_commands, run_loop, run_server
+
+
+class Examples(NamedTuple):
+    """Random images, the answers of the predictor, and the names of the input and the output."""
+
+    images: np.ndarray
+    answers: np.ndarray
+    input: str
+    output: str
 
 
 def parse_options():
@@ -42,7 +52,7 @@ def parse_options():
 
 
 def make_examples(artifact):
-    """Returns the names of the input and the output, random examples, and the predictor's answers."""
+    """Draws examples for an artifact that takes pixels, and asks its predictor for the answers."""
     predictor = export.load(artifact)
     (declared,) = predictor.metadata["inputs"]
     if declared["dtype"] != "uint8":
@@ -50,25 +60,26 @@ def make_examples(artifact):
     generator = np.random.default_rng(0)
     # Noise on a level that differs from example to example: pure noise looks much the same to a network.
     levels = generator.integers(0, 192, (256, 1, 1, 1), dtype="uint8")
-    examples = levels + generator.integers(0, 64, (256, *declared["shape"][1:]), dtype="uint8")
-    expected = np.concatenate([predictor(x[None]) for x in examples])
-    if np.ptp(expected, axis=0).max() < 0.01:
+    images = levels + generator.integers(0, 64, (256, *declared["shape"][1:]), dtype="uint8")
+    answers = np.concatenate([predictor(x[None]) for x in images])
+    if np.ptp(answers, axis=0).max() < 0.01:
         raise SystemExit("The artifact gives equal answers, so the benchmark would not notice a wrong one.")
-    return declared["name"], predictor.metadata["outputs"][0]["name"], examples, expected
+    return Examples(images, answers, declared["name"], predictor.metadata["outputs"][0]["name"])
 
 
-def measure_round(options, commands, examples_and_answers, number):
+def measure_round(options, commands, examples, number):
     """Measures the loop and each server once; each round starts with another server."""
-    name, output, examples, expected = examples_and_answers
-    found = {LOOP: run_loop(options.artifact / "model.onnx", name, examples, options.requests)}
+    found = {LOOP: run_loop(options.artifact / "model.onnx", examples.input, examples.images, options.requests)}
     names = list(commands)[number % len(commands) :] + list(commands)[: number % len(commands)]
     for server in names:
         port = find_port()
-        requests = build_requests("/v2/models/model/infer", name, output, examples, "UINT8", port)
+        requests = build_requests(
+            "/v2/models/model/infer", examples.input, examples.output, examples.images, "UINT8", port
+        )
         with run_server(commands[server](port), port, options.log) as process:
-            send_requests(port, requests, expected, 200, options.clients)
+            send_requests(port, requests, examples.answers, 200, options.clients)
             before = cpu_seconds(process)
-            found[server] = send_requests(port, requests, expected, options.requests, options.clients)
+            found[server] = send_requests(port, requests, examples.answers, options.requests, options.clients)
             found[server]["cpu_ms"] = (cpu_seconds(process) - before) / options.requests * 1e3
     return found
 

@@ -1,1 +1,1 @@
-"""What training adds to a step (epochs, the input pipeline, callbacks), and what a step gains from the processor."""
+"""Measures the time of training beside its steps, and the gain of mixed_bfloat16 and oneDNN."""

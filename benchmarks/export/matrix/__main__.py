@@ -31,7 +31,7 @@ import zoo
 
 from ...harness import RESULTS
 from .cells import measure_cells
-from .page import is_failed, render_page
+from .page import has_failed, render_page
 from .results import append_rows, list_waiting, read_rows
 from .settings import IMAGES
 from .subjects import list_subjects
@@ -69,7 +69,7 @@ def measure(waiting, sources, minutes):
         for opset, rows in measure_subject(subject, missing, sources):
             cost += subject.depth
             spent = time.perf_counter() - start
-            failed = {row["result"] for row in rows if is_failed(row)}
+            failed = {row["result"] for row in rows if has_failed(row)}
             print(
                 f"{subject.name} {subject.weights} opset {opset}: {'; '.join(sorted(failed)) or 'passed'} "
                 f"({spent / 60:.1f} min, about {spent / cost * (total - cost) / 60:.0f} min to go)",

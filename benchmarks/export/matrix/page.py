@@ -24,7 +24,7 @@ def render_page(rows, waiting):
     ]
     if left:
         lines += ["", f"Not measured yet: {'; '.join(left)}."]
-    reasons = {(r["subject"], r["weights"], r["precision"]): r["result"] for r in rows if is_failed(r)}
+    reasons = {(r["subject"], r["weights"], r["precision"]): r["result"] for r in rows if has_failed(r)}
     lines.append("")
     for (name, weights, precision), reason in reasons.items():
         lines.append(f"- {format_name(name, weights)} in {precision}: {reason}")
@@ -60,7 +60,7 @@ def format_row(name, weights, group):
     reached = [min((float(r["accuracy"]) for r in of[p] if r["accuracy"]), default=None) for p in ("fp32", "int8")]
     accuracies = " | ".join("" if value is None else f"{value:.2%}" for value in reached)
     opsets = ", ".join(sorted({r["opset"] for r in group}))
-    failed = ", ".join(sorted({f"{r['precision']} at {r['opset']}" for r in group if is_failed(r)}))
+    failed = ", ".join(sorted({f"{r['precision']} at {r['opset']}" for r in group if has_failed(r)}))
     return f"| {name} | {weights} | {opsets} | {differences} | {accuracies} | {failed} |"
 
 
@@ -76,5 +76,5 @@ def format_name(name, weights):
     return f"{name} ({weights})" if weights else name
 
 
-def is_failed(row):
+def has_failed(row):
     return row["result"] not in (PASSED, RECORDED)
