@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
+from benchmarks.export.matrix.cells import measure_cells
 from benchmarks.export.matrix.page import render_page
-from benchmarks.export.matrix.results import CSV, read_rows
+from benchmarks.export.matrix.results import CSV, PASSED, read_rows
+from benchmarks.export.matrix.settings import BATCHES
+from benchmarks.export.matrix.subjects import Subject
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -53,3 +56,10 @@ def test_the_page_of_the_results_says_what_the_files_say():
 
 def test_the_page_of_the_matrix_says_what_the_rows_say():
     assert CSV.with_suffix(".md").read_text(encoding="utf-8") == render_page(read_rows(), [])
+
+
+def test_the_matrix_measures_a_layer(tmp_path):
+    subject = Subject("residual-0d", "layer", 3, 0)
+    subject.open(sources=None)
+    rows = measure_cells(subject, 17, ["fp32"], tmp_path)
+    assert [(row["batch"], row["result"]) for row in rows] == [(batch, PASSED) for batch in BATCHES]
