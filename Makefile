@@ -40,10 +40,10 @@ lint: $(INSTALLED)  ## Format, lint and type-check; with CI set, change nothing 
 	$(BIN)/mypy
 
 bench: $(INSTALLED)  ## Measure speed and memory into benchmarks/results; PARTS="steps depth" measures only those, BENCH_TORCH PyTorch too
-	PYTHONPATH=. $(BIN)/python benchmarks/run.py $(PARTS)
+	$(BIN)/python -m benchmarks.run $(PARTS)
 
 matrix: $(INSTALLED)  ## Export every network and layer in each precision, opset and batch; resumes if interrupted
-	PYTHONPATH=. $(BIN)/python benchmarks/export_matrix.py $(ARGUMENTS)
+	$(BIN)/python -m benchmarks.export.matrix $(ARGUMENTS)
 
 docs: $(VENV)/.docs  ## Build the documentation site into build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
@@ -57,7 +57,7 @@ build: $(INSTALLED)  ## Build the wheel and the source distribution into dist/
 
 clean:  ## Remove everything that the other targets made, except runs/
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
-	find keras_skip zoo export tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find keras_skip zoo export tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so that a failed installation is tried again.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,9 +1,9 @@
-"""The pictures of the results: SVG files that the pages show."""
+"""Draws the results as SVG files, which the pages show."""
 
-from depth import KINDS, OURS, PLAIN, RECOMPUTE, REMAT, STOCHASTIC
-from harness import RESULTS
+from .harness import RESULTS
+from .layers.depth import KINDS, OURS, PLAIN, RECOMPUTE, REMAT, STOCHASTIC
 
-# Okabe and Ito's colours, which can be told apart with any kind of sight; the two that coincide differ in dashes too.
+# Okabe and Ito's colours, which any kind of sight can distinguish; where two curves coincide, their dashes differ too.
 STYLES = {
     OURS: ("#0072B2", "o", "-"),
     RECOMPUTE: ("#D55E00", "s", "-"),
@@ -19,7 +19,7 @@ def save(figure, name):
     charts.save(figure, RESULTS / name)
 
 
-def panels(titles, size):
+def make_panels(titles, size):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -32,8 +32,8 @@ def panels(titles, size):
     return figure, found
 
 
-def plain_ticks(axis, values):
-    """Numbers where the figures are, and no powers of ten."""
+def set_plain_ticks(axis, values):
+    """Puts plain numbers at the values, and no powers of ten."""
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     axis.set_major_locator(FixedLocator(list(values)))
@@ -42,18 +42,21 @@ def plain_ticks(axis, values):
 
 
 def label_ends(axes, ends, least=0.065):
-    """Writes each name beside the end of its line, moved apart where lines end close to each other.
+    """Writes each name beside the end of its line; where lines end close to each other, it moves the names apart.
 
-    `ends` are name, place and colour; `least` is the distance of two names, as a share of the height.
+    Args:
+        axes: The axes of the lines.
+        ends: The name, the last point and the colour of each line.
+        least: The distance of two names, as a share of the height.
     """
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = sorted(ends, key=lambda end: end[1][1])
     heights = [to_axes.transform(point)[1] for _, point, _ in ends]
     for _ in range(200):
-        for place in range(1, len(heights)):
-            overlap = max(0.0, least - (heights[place] - heights[place - 1]))
-            heights[place - 1] -= overlap / 2
-            heights[place] += overlap / 2
+        for upper in range(1, len(heights)):
+            overlap = max(0.0, least - (heights[upper] - heights[upper - 1]))
+            heights[upper - 1] -= overlap / 2
+            heights[upper] += overlap / 2
     for (name, (x, y), colour), height in zip(ends, heights, strict=True):
         axes.annotate(
             name,
@@ -67,10 +70,10 @@ def label_ends(axes, ends, least=0.065):
         )
 
 
-def depth_picture(figures):
-    """Seconds and memory of a training step against depth: depth.svg, which the README shows."""
+def draw_depth(figures):
+    """Draws the seconds and the memory of a training step against depth: depth.svg, which the README shows."""
     batch = next(iter(figures["curves"].values()))[0]["batch"]
-    figure, (time, memory) = panels(("Time of a training step", "Memory of a training step"), (11, 4.0))
+    figure, (time, memory) = make_panels(("Time of a training step", "Memory of a training step"), (11, 4.0))
     for axes, unit, value in (
         (time, "seconds", lambda row: row["seconds"]["median"]),
         (memory, "MiB beside the weights", lambda row: row["MiB"]),
@@ -83,18 +86,18 @@ def depth_picture(figures):
                 colour, marker, dashes = STYLES[kind]
                 axes.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=dashes, markersize=5)
                 ends.append((kind, points[-1], colour))
-        plain_ticks(axes.xaxis, sorted({row["depth"] for rows in figures["curves"].values() for row in rows}))
+        set_plain_ticks(axes.xaxis, sorted({row["depth"] for rows in figures["curves"].values() for row in rows}))
         low, high = axes.get_ylim()
         steps = (factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5))
-        plain_ticks(axes.yaxis, [step for step in steps if low <= step <= high])
+        set_plain_ticks(axes.yaxis, [step for step in steps if low <= step <= high])
         label_ends(axes, ends)
     save(figure, "depth.svg")
 
 
-def recompute_picture(figures):
-    """Memory against depth, with and without recomputation: recompute.svg."""
+def draw_recompute(figures):
+    """Draws the memory against depth, with and without recomputation: recompute.svg."""
     networks = figures["networks"]
-    figure, found = panels(list(networks), (4.4 * len(networks), 3.6))
+    figure, found = make_panels(list(networks), (4.4 * len(networks), 3.6))
     for axes, network in zip(found, networks.values(), strict=True):
         for kind, (colour, marker, dashes) in (("plain", STYLES[OURS]), ("recomputed", STYLES[RECOMPUTE])):
             points = [(row["depth"], row[f"{kind} (MiB)"]) for row in network["memory"]]

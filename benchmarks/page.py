@@ -1,16 +1,26 @@
-"""The page of the results, benchmarks/results/README.md: a table for each part that has been measured."""
+"""Writes benchmarks/results/README.md, with a table for each part that has been measured."""
 
 import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-import figures as pictures
-from harness import RESULTS
+from . import figures as pictures
+from .harness import RESULTS
 
 
 class Part(NamedTuple):
-    """How long a part takes on two cores, in minutes; what its figures are called, and how they are shown."""
+    """A part of `make bench`, and how the page shows its figures.
 
+    Attributes:
+        module: The module that measures it; its last name is the part's name.
+        minutes: The time that it takes on two cores.
+        title: Its heading on the page.
+        table: Formats its figures as Markdown.
+        picture: Draws its figures.
+        caption: The caption of the picture.
+    """
+
+    module: str
     minutes: float
     title: str
     table: Callable
@@ -18,33 +28,32 @@ class Part(NamedTuple):
     caption: str = ""
 
 
-def table(heads, rows):
+def format_table(heads, rows):
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
-def ratio(found):
+def format_ratio(found):
     return f"{found['median']:.3f} ({found['minimum']:.3f}–{found['maximum']:.3f})"
 
 
-def time(found):
+def format_time(found):
     seconds = found["median"]
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def steps_table(figures):
+def format_steps(figures):
     rows = []
     for name, found in figures["networks"].items():
         for kind in ("train", "infer"):
             ratios = found[kind]["ratios"]
-            mine = [ratio(ratios[rival]) if rival in ratios else "" for rival in RIVALS]
-            rows.append([name, found["batch"], kind, time(found[kind]["seconds"]), *mine])
-    text = table(["network", "batch", "", "keras-skip", *(f"/ {rival}" for rival in RIVALS)], rows)
+            mine = [format_ratio(ratios[rival]) if rival in ratios else "" for rival in RIVALS]
+            rows.append([name, found["batch"], kind, format_time(found[kind]["seconds"]), *mine])
+    text = format_table(["network", "batch", "", "keras-skip", *(f"/ {rival}" for rival in RIVALS)], rows)
     for kind, name in (("train", "a training step"), ("infer", "inference")):
         if kind in figures["cost"]:
-            text += (
-                f"\n**Our layers / plain Keras layers, {name}: {ratio(figures['cost'][kind])}**, over the networks.\n"
-            )
+            cost = format_ratio(figures["cost"][kind])
+            text += f"\n**Our layers / plain Keras layers, {name}: {cost}**, over the networks.\n"
     if figures["without PyTorch"]:
         text += f"\nWithout PyTorch: {figures['without PyTorch']}.\n"
     else:
@@ -56,20 +65,20 @@ def steps_table(figures):
 RIVALS = ("plain Keras layers", "keras.applications", "PyTorch")
 
 
-def depth_table(figures):
+def format_depth(figures):
     rows = [
         [
             kind,
             row["depth"],
             f"{row['built']:.1f} s",
             f"{row['first step']:.1f} s",
-            time(row["seconds"]),
+            format_time(row["seconds"]),
             f"{row['MiB']:.0f}",
         ]
         for kind, curve in figures["curves"].items()
         for row in curve
     ]
-    text = table(["network", "layers", "to build", "first step", "step", "MiB"], rows)
+    text = format_table(["network", "layers", "to build", "first step", "step", "MiB"], rows)
     for name, minutes in figures["left out"].items():
         text += f"\nLeft out: {name}, stopped after {minutes:g} minutes.\n"
     text += "\nOne step from the same weights on the same batch, at 20 layers, against the plain network's step:\n\n"
@@ -77,47 +86,52 @@ def depth_table(figures):
     for kind, found in figures["moves"].items():
         for what, value in found.items():
             rows.append([kind, what, f"{value['move']:.3f}", f"{value['difference']:.1e}"])
-    return text + table(["network", "what it moves", "how far, plain = 1", "difference to the plain move"], rows)
+    return text + format_table(["network", "what it moves", "how far, plain = 1", "difference to the plain move"], rows)
 
 
-def batch_table(figures):
+def format_batch(figures):
     rows = [
-        [network, kind, row["batch"], time(row["seconds"]), f"{row['MiB']:.0f}"]
+        [network, kind, row["batch"], format_time(row["seconds"]), f"{row['MiB']:.0f}"]
         for network, curves in figures.items()
         for kind, curve in curves.items()
         for row in curve
     ]
-    return table(["network", "", "batch", "step", "MiB"], rows)
+    return format_table(["network", "", "batch", "step", "MiB"], rows)
 
 
-def imports_table(figures):
-    rows = [[f"`{name}`", time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
-    return table(["", "time", "/ `import keras`"], rows)
-
-
-def onednn_table(figures):
-    rows = [[name, time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
-    return table(["", "with oneDNN", "/ without"], rows)
-
-
-def precision_table(figures):
-    rows = [[name, found["batch"], time(found["seconds"]), ratio(found["ratio"])] for name, found in figures.items()]
-    return table(["", "batch", "mixed_bfloat16", "/ float32"], rows)
-
-
-def exports_table(figures):
+def format_imports(figures):
     rows = [
-        [network, way, time(found["seconds"]), f"{found['MiB']['median']:.0f}"]
+        [f"`{name}`", format_time(found["seconds"]), format_ratio(found["ratio"])] for name, found in figures.items()
+    ]
+    return format_table(["", "time", "/ `import keras`"], rows)
+
+
+def format_onednn(figures):
+    rows = [[name, format_time(found["seconds"]), format_ratio(found["ratio"])] for name, found in figures.items()]
+    return format_table(["", "with oneDNN", "/ without"], rows)
+
+
+def format_precision(figures):
+    rows = [
+        [name, found["batch"], format_time(found["seconds"]), format_ratio(found["ratio"])]
+        for name, found in figures.items()
+    ]
+    return format_table(["", "batch", "mixed_bfloat16", "/ float32"], rows)
+
+
+def format_exports(figures):
+    rows = [
+        [network, way, format_time(found["seconds"]), f"{found['MiB']['median']:.0f}"]
         for network, of_network in figures.items()
         for way, found in of_network["ways"].items()
     ]
-    text = table(["network", "", "time", "MiB"], rows) + "\n"
+    text = format_table(["network", "", "time", "MiB"], rows) + "\n"
     rows = [
-        [network, ours, theirs, ratio(value)]
+        [network, ours, theirs, format_ratio(value)]
         for network, of_network in figures.items()
         for ours, theirs, value in of_network["ratios"]
     ]
-    return text + table(["network", "ours", "theirs", "ours / theirs"], rows)
+    return text + format_table(["network", "ours", "theirs", "ours / theirs"], rows)
 
 
 STOCHASTIC_DEPTH = """
@@ -129,30 +143,30 @@ cannot know that of an activation, a normalisation or a layer that a user passes
 """
 
 
-def stochastic_depth_table(figures):
+def format_stochastic_depth(figures):
     rows = [[name, f"{value:,.0f}" if value >= 100 else f"{value:.3f}"] for name, value in figures.items()]
-    return table(["stochastic_resnet against resnet", ""], rows) + STOCHASTIC_DEPTH
+    return format_table(["stochastic_resnet against resnet", ""], rows) + STOCHASTIC_DEPTH
 
 
-def recompute_table(figures):
+def format_recompute(figures):
     networks = figures["networks"]
     rows = []
     for network, found in networks.items():
         for row in found["memory"]:
             depth, plain, recomputed = row.values()
             rows.append([network, depth, f"{plain:.0f}", f"{recomputed:.0f}", f"{recomputed / plain:.2f}"])
-    text = table(["network", "depth", "MiB", "with recompute", "ratio"], rows) + "\n"
+    text = format_table(["network", "depth", "MiB", "with recompute", "ratio"], rows) + "\n"
     rows = [
-        [f"{network} {found['memory'][-1]['depth']}, by the {kind}", ratio(found[kind])]
+        [f"{network} {found['memory'][-1]['depth']}, by the {kind}", format_ratio(found[kind])]
         for network, found in networks.items()
         for kind in ("clock", "processor")
     ]
-    text += table(["time with recompute / without", ""], rows)
+    text += format_table(["time with recompute / without", ""], rows)
     xla = figures["xla"]
     if xla:
         text += f"\nUnder XLA, a dense block of {xla['layers']} layers on JAX {xla['jax']}, device {xla['device']}:\n\n"
         rows = [[row["name"], f"{row['kept']:.1f}", f"{row['taken']:.1f}"] for row in xla["rows"]]
-        text += table(["", "MiB kept for the gradient", "MiB that the compiled gradient takes"], rows)
+        text += format_table(["", "MiB kept for the gradient", "MiB that the compiled gradient takes"], rows)
         plain, recomputed = (row["taken"] for row in xla["rows"])
         if xla["device"] == "cpu" and recomputed >= plain:
             text += "\nOn a CPU the compiler merges the second run with the first, so this saves nothing there.\n"
@@ -160,27 +174,37 @@ def recompute_table(figures):
 
 
 PARTS = {
-    "steps": Part(12, "A training step and inference, compared with other implementations", steps_table),
-    "depth": Part(
-        65,
-        "A training step as depth grows",
-        depth_table,
-        pictures.depth_picture,
-        "Time and memory of a training step against depth",
-    ),
-    "batch": Part(3, "A training step as the batch grows", batch_table),
-    "onednn": Part(4, "oneDNN on this processor", onednn_table),
-    "precision": Part(3, "mixed_bfloat16 on this processor", precision_table),
-    "imports": Part(2, "Importing, and starting the command line", imports_table),
-    "exports": Part(2.5, "Exporting", exports_table),
-    "stochastic_depth": Part(4, "Savings of a dropped block", stochastic_depth_table),
-    "recompute": Part(
-        6,
-        "Savings of recomputation",
-        recompute_table,
-        pictures.recompute_picture,
-        "Memory of a training step against depth",
-    ),
+    part.module.rpartition(".")[2]: part
+    for part in (
+        Part(
+            "benchmarks.layers.steps",
+            12,
+            "A training step and inference, compared with other implementations",
+            format_steps,
+        ),
+        Part(
+            "benchmarks.layers.depth",
+            65,
+            "A training step as depth grows",
+            format_depth,
+            pictures.draw_depth,
+            "Time and memory of a training step against depth",
+        ),
+        Part("benchmarks.layers.batch", 3, "A training step as the batch grows", format_batch),
+        Part("benchmarks.training.onednn", 4, "oneDNN on this processor", format_onednn),
+        Part("benchmarks.training.precision", 3, "mixed_bfloat16 on this processor", format_precision),
+        Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
+        Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
+        Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),
+        Part(
+            "benchmarks.layers.recompute",
+            6,
+            "Savings of recomputation",
+            format_recompute,
+            pictures.draw_recompute,
+            "Memory of a training step against depth",
+        ),
+    )
 }
 
 INTRODUCTION = """# Results of the benchmarks
@@ -192,26 +216,36 @@ rounds, and the minimum and maximum in brackets. Each file of `benchmarks/` expl
 """
 
 
-def heading(name, part, result):
+def format_heading(part, result):
     machine = result["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
     chosen = "".join(f", {name}={value}" for name, value in machine["variables"].items())
     arguments = ", ".join(f"{key} {value}" for key, value in result["arguments"].items() if isinstance(value, int))
+    file = part.module.replace(".", "/") + ".py"
     return (
-        f"## {part.title}\n\n`benchmarks/{name}.py`; {arguments}. {machine['processor']}, {machine['cores']} cores; "
+        f"## {part.title}\n\n`{file}`; {arguments}. {machine['processor']}, {machine['cores']} cores; "
         f"{versions}{chosen}; {machine['when'][:10]}.\n\n"
     )
 
 
-def write_page():
+def render_page():
+    """Returns the page that the files in benchmarks/results make up."""
     page = INTRODUCTION
     for name, part in PARTS.items():
         path = RESULTS / f"{name}.json"
         if not path.exists():
             continue
         result = json.loads(path.read_text())
-        page += heading(name, part, result) + part.table(result["figures"]) + "\n"
+        page += format_heading(part, result) + part.table(result["figures"]) + "\n"
         if part.picture:
-            part.picture(result["figures"])
             page += f"![{part.caption}]({name}.svg)\n\n"
-    (RESULTS / "README.md").write_text(page.rstrip() + "\n")
+    return page.rstrip() + "\n"
+
+
+def write_page():
+    """Writes the page, and draws its pictures again."""
+    for name, part in PARTS.items():
+        path = RESULTS / f"{name}.json"
+        if part.picture and path.exists():
+            part.picture(json.loads(path.read_text())["figures"])
+    (RESULTS / "README.md").write_text(render_page())

@@ -1,10 +1,10 @@
-"""Runs the benchmarks of the layers and writes their figures into benchmarks/results: `make bench`.
+"""Runs benchmarks and writes their figures into benchmarks/results: `make bench`.
 
-    python benchmarks/run.py [PART ...]
+    python -m benchmarks.run [PART ...]
 
-Without parts it runs all. Each part is a process of its own, and writes PART.json with the machine and the versions
-that its figures come from; a run that was stopped goes on with the parts that are named. After each part the page
-README.md and the pictures are made again from all the files that are there, which "page" alone does too.
+Without parts it runs all. Each part runs in its own process and writes PART.json with the machine and the versions
+that its figures come from. To resume a run that was stopped, name the parts that are left. After each part it writes
+the page README.md and draws the pictures from all files that are there; the part "page" does only that.
 """
 
 import argparse
@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 
-from harness import HERE, RESULTS
-from page import PARTS, write_page
+from .harness import RESULTS, ROOT
+from .page import PARTS, write_page
 
 
 def main():
@@ -23,17 +23,17 @@ def main():
     RESULTS.mkdir(exist_ok=True)
     failed = []
     start = time.monotonic()
-    for place, name in enumerate(names, 1):
-        left = sum(PARTS[later].minutes for later in names[place - 1 :])
+    for number, name in enumerate(names, 1):
+        left = sum(PARTS[later].minutes for later in names[number - 1 :])
         passed = (time.monotonic() - start) / 60
-        print(f"== {place}/{len(names)} {name}: {passed:.0f} min passed, about {left:.0f} min left", flush=True)
-        command = [sys.executable, HERE / f"{name}.py", "--json", RESULTS / f"{name}.json"]
-        if subprocess.run(command).returncode:
+        print(f"== {number}/{len(names)} {name}: {passed:.0f} min passed, about {left:.0f} min left", flush=True)
+        command = [sys.executable, "-m", PARTS[name].module, "--json", RESULTS / f"{name}.json"]
+        if subprocess.run(command, cwd=ROOT).returncode:
             failed.append(name)
         write_page()
     write_page()
     if failed:
-        sys.exit(f"Failed: {', '.join(failed)}; their figures are those that were there before.")
+        sys.exit(f"Failed: {', '.join(failed)}; the results still hold their earlier figures.")
     print(f"{RESULTS / 'README.md'}, after {(time.monotonic() - start) / 60:.0f} min")
 
 

@@ -1,7 +1,7 @@
-"""The zoo's networks written by hand in Keras's own layers, as anyone would without keras-skip.
+"""Builds the zoo's networks by hand from Keras's own layers, as anyone would without keras-skip.
 
-A layer here is named as the same layer of the zoo's network is, with "_" where a block's name ends. So `copy_weights`
-finds each variable by its name, and finds out if the two networks are not the same.
+A layer here has the name of the same layer in the zoo's network, with "_" where a block's name ends. So `copy_weights`
+finds each variable by its name, and notices if the two networks differ.
 """
 
 import sys
@@ -33,8 +33,8 @@ def classifier(image, x, classes=10):
     return keras.Model(image, layers.Dense(classes, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 
-def places(stages):
-    """Name, stage and strides of each block, the first of each further stage halving the size."""
+def list_blocks(stages):
+    """Yields the name, stage and strides of each block; the first block of each further stage halves the size."""
     for stage, blocks in enumerate(stages, 1):
         for block in range(1, blocks + 1):
             yield f"stage{stage}_block{block}", stage, 2 if stage > 1 and block == 1 else 1
@@ -50,7 +50,7 @@ def resnet(depth, branch=residual_branch):
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * depth))
     image = keras.Input(CIFAR)
     x = norm_relu(conv(image, 16, 3, "stem_conv"), "stem_norm")
-    for name, stage, strides in places([(depth - 2) // 6] * 3):
+    for name, stage, strides in list_blocks([(depth - 2) // 6] * 3):
         filters = 16 << stage - 1
         y = branch(x, filters, strides, name)
         if strides == 2:
@@ -92,7 +92,7 @@ def rematerialized_resnet(depth):
 def wide_resnet(depth, width):
     image = keras.Input(CIFAR)
     x = conv(image, 16, 3, "stem_conv")
-    for name, stage, strides in places([(depth - 4) // 6] * 3):
+    for name, stage, strides in list_blocks([(depth - 4) // 6] * 3):
         filters = (16 << stage - 1) * width
         y = norm_relu(x, f"{name}_norm1")
         if name.endswith("block1"):
@@ -106,8 +106,8 @@ def densenet_bc(depth, growth_rate):
     image = keras.Input(CIFAR)
     x = conv(image, 2 * growth_rate, 3, "stem_conv")
     for block in (1, 2, 3):
-        for place in range(1, (depth - 4) // 6 + 1):
-            name = f"block{block}_layer{place}"
+        for layer in range(1, (depth - 4) // 6 + 1):
+            name = f"block{block}_layer{layer}"
             y = conv(norm_relu(x, f"{name}_norm1"), 4 * growth_rate, 1, f"{name}_conv1")
             y = conv(norm_relu(y, f"{name}_norm2"), growth_rate, 3, f"{name}_conv2")
             x = layers.concatenate([x, y])
@@ -119,12 +119,12 @@ def densenet_bc(depth, growth_rate):
 
 
 def resnet50():
-    """torchvision's form: the 3x3 convolutions stride, with the same zeros on all sides."""
+    """Builds torchvision's form, whose 3x3 convolutions have the strides and equal zeros on all sides."""
     image = keras.Input(IMAGENET)
     x = conv(layers.ZeroPadding2D(3)(image), 64, 7, "stem_conv", 2, "valid")
     x = layers.ZeroPadding2D(1)(norm_relu(x, "stem_norm"))
     x = layers.MaxPooling2D(3, 2)(x)
-    for name, stage, strides in places((3, 4, 6, 3)):
+    for name, stage, strides in list_blocks((3, 4, 6, 3)):
         narrow = 64 << stage - 1
         y = norm_relu(conv(x, narrow, 1, f"{name}_conv1"), f"{name}_norm1")
         y, padding = (layers.ZeroPadding2D(1)(y), "valid") if strides == 2 else (y, "same")
@@ -147,8 +147,8 @@ def highway_mnist(width):
     image = keras.Input(MNIST)
     x = conv(image, width, 5, "stem", padding="valid", use_bias=True, activation="relu")
     for stage, count in enumerate((2, 3, 3), 1):
-        for place in range(1, count + 1):
-            x = highway_layer(x, f"stage{stage}_block{place}")
+        for block in range(1, count + 1):
+            x = highway_layer(x, f"stage{stage}_block{block}")
         x = layers.MaxPooling2D(2, padding="same")(x)
     return keras.Model(image, layers.Dense(10, name="head")(layers.Flatten()(x)))
 
@@ -160,16 +160,16 @@ def highway19():
         if stage > 1:
             x = layers.MaxPooling2D(2, padding="same")(x)
         x = conv(x, width, 3, f"stage{stage}_conv", **options)
-        for place in range(1, count):
-            x = highway_layer(x, f"stage{stage}_block{place}")
+        for block in range(1, count):
+            x = highway_layer(x, f"stage{stage}_block{block}")
     return classifier(image, conv(x, 100, 1, "hidden", **options))
 
 
 def copy_weights(source, target):
-    """Gives each variable of `target` the value of the one of `source` that has its name.
+    """Copies the value of each variable of `source` to the variable of `target` with the same name.
 
     Raises:
-        ValueError: If the networks have not the same variables, with their names.
+        ValueError: If the names of the variables differ.
     """
     values, variables = ({v.path.replace("/", "_"): v for v in model.variables} for model in (source, target))
     if values.keys() != variables.keys():

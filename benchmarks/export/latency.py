@@ -1,11 +1,12 @@
-"""Exported networks under onnxruntime: against the same ones exported by torch.onnx, and in int8 against fp32.
+"""Times exported networks under onnxruntime: against the same ones from torch.onnx, and in int8 against fp32.
 
-    python benchmarks/onnxruntime_latency.py [--torch PYTHON] [--networks resnet20 resnet50] [--rounds 40]
+    python -m benchmarks.export.latency [--torch PYTHON] [--networks resnet20 resnet50] [--rounds 40]
 
-The networks are new. Both exports take uint8 pixels, channels last, and give probabilities; the preprocessing is part
-of both. --torch names an interpreter that has torch and onnx: there the network is written by hand, takes the weights,
-and must give the same probabilities. int8 is calibrated on random pixels, which does for its time. Sessions have
-onnxruntime's defaults, and run alternately in one process on batches of 1 and 32; ratios are those of a round.
+The networks are new. Both exports take uint8 pixels, channels last, and give probabilities; both include the
+preprocessing. --torch names an interpreter that has torch and onnx: there a network written by hand takes the weights,
+and must give the same probabilities. int8 is calibrated on random pixels, which suffice to measure its time. Sessions
+have onnxruntime's defaults, and run alternately in one process on batches of 1 and 32; a ratio compares two times of
+one round.
 """
 
 import argparse
@@ -17,16 +18,14 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
 
 MEAN, STD, SCALE = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26), 1 / 255
 BATCHES = (1, 32)
 
 
-def torch_network(name):
-    """The network in torch, its convolutions and normalisations in the order in which Keras keeps the weights."""
+def build_torch_network(name):
+    """Builds the network in torch; its convolutions and normalisations have the order of the weights in Keras."""
     from torch import nn
     from torch.nn import functional
 
@@ -68,19 +67,19 @@ def torch_network(name):
     layers += [nn.MaxPool2d(3, 2, 1)] if imagenet else []
     stages = zip((256, 512, 1024, 2048), (3, 4, 6, 3), strict=True) if imagenet else ((f, 3) for f in (16, 32, 64))
     for stage, (filters, count) in enumerate(stages):
-        for place in range(count):
-            layers.append(Block(channels, filters, 2 if stage and not place else 1, imagenet))
+        for block in range(count):
+            layers.append(Block(channels, filters, 2 if stage and not block else 1, imagenet))
             channels = filters
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000 if imagenet else 10)]
     return nn.Sequential(*layers)
 
 
 def export_torch(name, folder):
-    """Runs in the interpreter that has torch: takes the weights, and writes torch.onnx."""
+    """Reads the weights and writes torch.onnx; runs in the interpreter that has torch."""
     import torch
     from torch import nn
 
-    network = torch_network(name).eval()
+    network = build_torch_network(name).eval()
     with np.load(folder / "weights.npz") as arrays:
         weights = iter([torch.from_numpy(arrays[key]) for key in arrays.files])
     with torch.no_grad():
@@ -95,7 +94,7 @@ def export_torch(name, folder):
                 layer.bias.copy_(next(weights))
     assert next(weights, None) is None
 
-    class Served(nn.Module):
+    class Endpoint(nn.Module):
         def __init__(self):
             super().__init__()
             self.network = network
@@ -108,7 +107,7 @@ def export_torch(name, folder):
 
     pixels = torch.from_numpy(np.load(folder / "pixels.npy"))
     torch.onnx.export(
-        Served().eval(),
+        Endpoint().eval(),
         (pixels,),
         str(folder / "torch.onnx"),
         input_names=["image"],
@@ -119,8 +118,8 @@ def export_torch(name, folder):
     )
 
 
-def in_order(model):
-    """Weights layer by layer: convolution, normalisation, ..., of a block the shortcut's last, as torch has them."""
+def list_weights(model):
+    """Returns the weights in the order of torch: layer by layer, and those of a block's shortcut last."""
     import keras
 
     def leaves(layer):
@@ -139,8 +138,8 @@ def in_order(model):
     return arrays
 
 
-def files(name, folder, torch_python):
-    """The ONNX files, by what to call them, and pixels to run them on."""
+def write_files(name, folder, torch_python):
+    """Writes the ONNX files; returns their paths by name, and pixels to run them on."""
     import export
     import zoo
     from export.precision.int8 import quantise_to_int8
@@ -154,7 +153,7 @@ def files(name, folder, torch_python):
     chosen = choose_settings()
     quantise_to_int8(ours, found["int8"], [{"image": pixels}], chosen.activations, chosen.reduce_range)
     if torch_python:
-        np.savez(folder / "weights.npz", *in_order(model))
+        np.savez(folder / "weights.npz", *list_weights(model))
         np.save(folder / "pixels.npy", pixels[:2])
         subprocess.run([torch_python, __file__, "--export", name, str(folder)], check=True)
         found["torch.onnx"] = folder / "torch.onnx"
@@ -165,7 +164,7 @@ def race(name, torch_python, rounds):
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
-        paths, pixels = files(name, Path(folder), torch_python)
+        paths, pixels = write_files(name, Path(folder), torch_python)
         sessions = {
             key: onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for key, path in paths.items()
         }
@@ -188,11 +187,11 @@ def race(name, torch_python, rounds):
                 # The first two rounds warm up.
                 ratios = [taken[numerator] / taken[denominator] for taken in times[2:]]
                 milliseconds = [statistics.median(taken[key] for taken in times[2:]) * 1e3 for key in paths]
-                told = ", ".join(f"{key} {value:.2f} ms" for key, value in zip(paths, milliseconds, strict=True))
+                line = ", ".join(f"{key} {value:.2f} ms" for key, value in zip(paths, milliseconds, strict=True))
                 figures = (
                     f"minimum {min(ratios):.3f}, median {statistics.median(ratios):.3f}, maximum {max(ratios):.3f}"
                 )
-                print(f"{name}, batch {batch}: {numerator} / {denominator}: {figures} ({told})", flush=True)
+                print(f"{name}, batch {batch}: {numerator} / {denominator}: {figures} ({line})", flush=True)
 
 
 def main():

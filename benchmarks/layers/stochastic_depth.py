@@ -1,40 +1,40 @@
-"""A training step of stochastic_resnet110 against one of resnet110: what a dropped block really saves.
+"""Compares a training step of stochastic_resnet110 with one of resnet110: how much a dropped block really saves.
 
-    python benchmarks/stochastic_depth.py [--depth 110] [--batch 128] [--draws 120]
+    python -m benchmarks.layers.stochastic_depth [--depth 110] [--batch 128] [--draws 120]
 
-Both train in one process, alternately, on the same random images, as the zoo trains: on TensorFlow and a CPU without
-XLA. Processor time is counted beside the time of the clock, since another load on the machine changes it less.
+Both train alternately in one process on the same random images, as the zoo trains: on TensorFlow and a CPU without XLA.
+The benchmark also measures processor time, which other load on the machine changes less.
 
-Which blocks a step has run is read off their moving statistics. A least-squares fit of the step's processor time to the
-number of blocks that ran in each stage says what a block of each stage costs, and so what the step takes at the mean of
-the draws, without the luck of the draws. Blocks of all stages have equal multiply-adds, but those of the first take
+The moving statistics of a block tell whether a step has run it. A least-squares fit of the step's processor time to the
+number of blocks that ran in each stage gives the cost of a block of each stage, and so the time of the step at the mean
+of the draws, without the luck of the draws. Blocks of all stages have equal multiply-adds, but those of the first take
 longer, and are dropped least. So the mean of the draws weighs more in time than in blocks.
 
-The first step takes longer: TensorFlow makes a function of each alternative of each block, and one of the gradient of
-each, and optimises them one by one. They cannot be shared between blocks: a function that serves two would have to know
-that these differ in their weights alone, which nobody can say of the activation, the normalisation or the layer that a
-user hands in.
+The first step takes longer: TensorFlow builds and optimises a function for each alternative of each block, and for its
+gradient. Two blocks could share these only if they differed in nothing but their weights, and we cannot know that of an
+activation, a normalisation or a layer that a user passes in.
 """
 
 import argparse
 import time
 
 import numpy as np
-from harness import by_both_clocks, compiled, parsed, random_batch, write
+
+from ..harness import compile_for_training, parse_options, random_batch, time_by_both_clocks, write_result
 
 
-def blocks_of_stages(model):
+def list_blocks(model):
     return [[layer for layer in model.layers if layer.name.startswith(f"stage{stage}_")] for stage in (1, 2, 3)]
 
 
-def statistics(stages):
+def read_statistics(stages):
     import keras
 
     return [[keras.ops.convert_to_numpy(block.norm1.moving_mean).copy() for block in stage] for stage in stages]
 
 
-def traced(model, x, y):
-    """A training step as a function, and what the first one consists of: times, and the size of its graph."""
+def trace(model, x, y):
+    """Returns a training step as a function, and the times of the first one with the size of its graph."""
     import tensorflow as tf
 
     x, y = tf.constant(x), tf.constant(y)
@@ -55,29 +55,29 @@ def traced(model, x, y):
 
 
 def measure(depth, batch, draws):
-    """The figures of the module's docstring, by name."""
+    """Returns the figures of the module's docstring, by name."""
     from zoo.networks.resnet import cifar_resnet, stochastic_resnet
 
     side = (32, 32, 3)
     x, y = random_batch(side, batch)
-    plain, stochastic = (compiled(make(side, depth=depth)) for make in (cifar_resnet, stochastic_resnet))
-    steps, first = zip(*(traced(model, x, y) for model in (plain, stochastic)), strict=True)
-    stages = blocks_of_stages(stochastic)
+    plain, stochastic = (compile_for_training(make(side, depth=depth)) for make in (cifar_resnet, stochastic_resnet))
+    steps, first = zip(*(trace(model, x, y) for model in (plain, stochastic)), strict=True)
+    stages = list_blocks(stochastic)
     times, ran = [], []
-    before = statistics(stages)
+    before = read_statistics(stages)
     for draw in range(draws):
-        order = (0, 1) if draw % 2 else (1, 0)  # whoever comes first changes
-        taken = {place: by_both_clocks(steps[place]) for place in order}
-        after = statistics(stages)
+        order = (0, 1) if draw % 2 else (1, 0)
+        taken = {number: time_by_both_clocks(steps[number]) for number in order}
+        after = read_statistics(stages)
         pairs = [zip(old, new, strict=True) for old, new in zip(before, after, strict=True)]
         ran.append([sum(bool(np.any(a != b)) for a, b in stage) for stage in pairs])
         times.append((taken[0], taken[1]))
         before = after
-    return figures(stages, np.array(times), np.array(ran), first)
+    return summarise(stages, np.array(times), np.array(ran), first)
 
 
-def figures(stages, times, ran, first):
-    """`times` has a row for each draw, a column for each network, and the two kinds of time."""
+def summarise(stages, times, ran, first):
+    """Returns the figures by name; `times` has the axes draw, network, and kind of time."""
     ratios = times[:, 1] / times[:, 0]
     blocks = [len(stage) for stage in stages]
     survival = [sum(block.survival_prob for block in stage) for stage in stages]
@@ -89,7 +89,7 @@ def figures(stages, times, ran, first):
         for network, found in zip(("resnet", "stochastic"), first, strict=True)
         for name, value in found.items()
     }
-    # What stochastic depth takes longer in the first step, over what it saves in each that follows.
+    # The extra time of the first step, divided by what each later step saves.
     plain_first, stochastic_first = (
         found["to trace the first step (s)"] + found["to optimise and run it (s)"] for found in first
     )
@@ -124,12 +124,12 @@ def main():
     parser.add_argument("--depth", type=int, default=110)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--draws", type=int, default=120)
-    options = parsed(parser)
+    options = parse_options(parser)
     result = measure(options.depth, options.batch, options.draws)
     for name, value in result.items():
         print(f"{name:44}{value:12.3f}")
     if options.json:
-        write(options.json, {"depth": options.depth, "batch": options.batch, "draws": options.draws}, result)
+        write_result(options.json, {"depth": options.depth, "batch": options.batch, "draws": options.draws}, result)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Whether the networks that others published for Keras 3 export, here and with Keras's own exporter.
+"""Exports networks that others published for Keras 3, here and with Keras's own exporter.
 
     pip install --no-deps -r benchmarks/published/requirements.txt
-    PYTHONPATH=. python benchmarks/export_published.py [PATTERN] [--csv FILE] [--exporter keras-skip|keras|both]
+    python -m benchmarks.export.published [PATTERN] [--csv FILE] [--exporter keras-skip|keras|both]
         [--minutes 10] [--compare EARLIER.csv]
 
-The folder `published` lists them: small, with new weights. Each is exported in a process of its own, which ends after
-so many minutes. A line of the table tells, for "keras-skip", what `export.export` proves and how it calls its proof;
-for "keras", how far the file that `model.export` writes is from the model under onnxruntime, which Keras itself does
-not ask: it converts if that is at most a thousandth of the largest output. The table is written line by line, and a
-run goes on where an earlier one stopped. With --compare, what an earlier table has and this one has not is an error.
+The folder benchmarks/published lists them: small, with new weights. Each export runs in its own process, for at most
+--minutes. A row of the table gives, for "keras-skip", the proof of `export.export`; for "keras", the difference between
+the model and the file of `model.export` under onnxruntime, which Keras itself does not check: the model converts if the
+difference is at most a thousandth of the largest output. The table is written row by row, and a later run resumes it.
+With --compare, a network that converted in an earlier table and does not in this one is an error.
 """
 
 import argparse
@@ -20,18 +20,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import in_own_process
-from published import NETWORKS, VOCABULARY
+from ..harness import run_in_own_process
+from ..published import NETWORKS, VOCABULARY
 
 COLUMNS = ("network", "exporter", "converts", "max_rel_diff", "weak", "batchable", "samples", "seconds", "error")
 EXPORTERS = ("keras-skip", "keras")
 NEAR = 1e-3
-# How many examples, and how long a dimension of no fixed size is.
+# The number of examples, and the length of a dimension without a fixed size.
 SIZES = ((2, 32), (3, 64))
 
 
 def draw(model, examples, length, seed=0):
-    """Inputs that mean something: tokens of the vocabulary, and masks whose ends are padding."""
+    """Draws inputs that mean something: tokens of the vocabulary, and masks whose ends are padding."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -48,8 +48,8 @@ def draw(model, examples, length, seed=0):
     return drawn
 
 
-def ours(model, path):
-    """What the proof says; samples are given only to a model that asks for them."""
+def export_with_keras_skip(model, path):
+    """Returns the verdict of the proof; only a model that asks for samples gets them."""
     import export
 
     options = {"formats": "onnx", "batch_sizes": (1, 2, 7)}
@@ -66,8 +66,8 @@ def ours(model, path):
     return {"converts": True, "max_rel_diff": parity["max_rel_diff"], **found}
 
 
-def keras_own(model, path):
-    """How far the file that Keras writes is from the model, on two sizes."""
+def export_with_keras(model, path):
+    """Measures how far the file that Keras writes is from the model, on two sizes."""
     import keras
     import numpy as np
     import onnxruntime
@@ -77,7 +77,7 @@ def keras_own(model, path):
         drawn = draw(model, *size)
         answered = model(drawn if len(drawn) > 1 else next(iter(drawn.values())), training=False)
         pairs.append((drawn, keras.tree.flatten(answered)))
-    # It refuses a model that has not been called.
+    # Keras refuses a model that has not been called.
     model.export(path / "model.onnx", format="onnx", verbose=False)
     session = onnxruntime.InferenceSession(path / "model.onnx", providers=["CPUExecutionProvider"])
     names = [x.name for x in session.get_inputs()]
@@ -107,18 +107,18 @@ def case(name, exporter):
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = (ours if exporter == "keras-skip" else keras_own)(model, Path(folder))
+            found = (export_with_keras_skip if exporter == "keras-skip" else export_with_keras)(model, Path(folder))
         except Exception as error:
-            # That one is refused is a result too.
+            # A refusal is a result too.
             found = {"converts": False, "error": " ".join(f"{type(error).__name__}: {error}".split())[:400]}
     return found | {"seconds": round(time.perf_counter() - start, 1)}
 
 
-def measured(network, exporter, minutes):
+def measure(network, exporter, minutes):
     if not network.installed:
         return {"converts": "not installed"}
     try:
-        found = in_own_process(__file__, network.name, exporter, minutes=minutes)
+        found = run_in_own_process(__spec__.name, network.name, exporter, minutes=minutes)
     except RuntimeError as error:
         last = str(error).strip().splitlines()[-1]
         return {"converts": False, "error": f"crashed: {last[:400]}"}
@@ -126,7 +126,7 @@ def measured(network, exporter, minutes):
 
 
 def read(path):
-    """The rows of a table, by network and exporter."""
+    """Returns the rows of a table, by network and exporter."""
     if not path or not Path(path).exists():
         return {}
     with open(path, newline="") as file:
@@ -153,7 +153,7 @@ def main():
         if new:
             table.writeheader()
         for exporter, network in [(e, n) for e in exporters for n in chosen if (n.name, e) not in done]:
-            row = {"network": network.name, "exporter": exporter, **measured(network, exporter, options.minutes)}
+            row = {"network": network.name, "exporter": exporter, **measure(network, exporter, options.minutes)}
             table.writerow(row)
             file.flush()
             print(", ".join(f"{key}={row[key]}" for key in COLUMNS if row.get(key) not in (None, "")), flush=True)

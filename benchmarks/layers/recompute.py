@@ -1,22 +1,34 @@
-"""Peak memory and time of a training step, as it is and with `recompute`, as depth grows.
+"""Measures the peak memory and the time of a training step as depth grows, with `recompute` and without.
 
-    python benchmarks/recompute.py [--batch 64] [--steps 3] [--rounds 5]
+    python -m benchmarks.layers.recompute [--batch 64] [--steps 3] [--rounds 5]
 
-Memory: each figure comes from a process of its own, on TensorFlow in graph mode, without XLA; see `harness.grow`.
+Memory: each figure comes from a separate process, on TensorFlow in graph mode, without XLA; see
+`harness.measure_growth`.
 
-XLA: on JAX it is known both what the forward run keeps for the gradient and what the compiled step needs beside its
+XLA: JAX tells both how much the forward run keeps for the gradient and how much the compiled step needs beside its
 inputs and outputs. Where they disagree, as on a CPU, the compiler has merged the second run with the first again: it
 drops the barrier between them early there. TensorFlow's jit_compile is the same compiler.
 
-Time: both networks train in one process, alternately. Processor time is counted beside the time of the clock, since
-another load on the machine changes it less.
+Time: both networks train alternately in one process. The benchmark also measures processor time, which other load on
+the machine changes less.
 """
 
 import argparse
 import importlib.util
 import time
 
-from harness import alternate, compiled, grow, in_own_process, parsed, random_batch, ratio, seconds, shown, write
+from ..harness import (
+    alternate,
+    compile_for_training,
+    format_spread,
+    measure_growth,
+    parse_options,
+    random_batch,
+    ratio,
+    run_in_own_process,
+    seconds,
+    write_result,
+)
 
 SIDE = (32, 32, 3)
 NETWORKS = {
@@ -25,7 +37,7 @@ NETWORKS = {
 }
 
 
-def network(family, depth, recompute):
+def build_network(family, depth, recompute):
     from zoo.networks.densenet import cifar_densenet
     from zoo.networks.preactivation import preact_resnet
 
@@ -35,17 +47,17 @@ def network(family, depth, recompute):
     return preact_resnet(SIDE, depth=depth, recompute=recompute)
 
 
-def peak(family, depth, recompute, batch, steps):
-    """MiB that steps on whole batches take above what a step on one image has left."""
-    return grow(lambda: network(family, depth, recompute), [batch], steps)["batches"][0]["MiB"]
+def measure_peak(family, depth, recompute, batch, steps):
+    """Returns the MiB that steps on whole batches add to what a step on one image leaves."""
+    return measure_growth(lambda: build_network(family, depth, recompute), [batch], steps)["batches"][0]["MiB"]
 
 
-def times(family, depth, batch, steps, rounds):
-    """Seconds of the first step of each, plain and recomputed, and the ratios by the clock and by the processor."""
+def measure_times(family, depth, batch, steps, rounds):
+    """Returns the seconds of both first steps, and the ratios of later ones by the clock and by the processor."""
     x, y = random_batch(SIDE, batch)
     first, timers, processor = [], {}, {}
     for name, recompute in (("plain", False), ("recomputed", True)):
-        model = compiled(network(family, depth, recompute))
+        model = compile_for_training(build_network(family, depth, recompute))
         step = lambda model=model: model.train_on_batch(x, y)  # noqa: E731
         first.append(seconds(step))
         processor[name] = []
@@ -61,8 +73,8 @@ def times(family, depth, batch, steps, rounds):
     return first, ratio(clock, "recomputed", "plain"), ratio(processor, "recomputed", "plain")
 
 
-def under_xla(layers=8, growth_rate=12, shape=(16, 16, 16, 24)):
-    """MiB of a dense block that are kept for the gradient, and that its compiled gradient takes, on JAX."""
+def measure_xla(layers=8, growth_rate=12, shape=(16, 16, 16, 24)):
+    """Returns the MiB that a dense block keeps for the gradient, and that its compiled gradient takes, on JAX."""
     import jax
     import numpy as np
 
@@ -89,7 +101,7 @@ def under_xla(layers=8, growth_rate=12, shape=(16, 16, 16, 24)):
 
 
 def case(*arguments):
-    return peak(*arguments) if arguments else under_xla()
+    return measure_peak(*arguments) if arguments else measure_xla()
 
 
 def main():
@@ -98,30 +110,32 @@ def main():
     parser.add_argument("--steps", type=int, default=3, help="in each round, of each network")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
-    options = parsed(parser, case)
+    options = parse_options(parser, case)
     results = {}
     for name in options.only:
         family, depths = NETWORKS[name]
         curve = []
         for depth in depths:
-            plain, recomputed = (in_own_process(__file__, family, depth, on, options.batch, 2) for on in (False, True))
+            plain, recomputed = (
+                run_in_own_process(__spec__.name, family, depth, on, options.batch, 2) for on in (False, True)
+            )
             curve.append({"depth": depth, "plain (MiB)": plain, "recomputed (MiB)": recomputed})
             share = recomputed / plain
             print(f"{name} {depth}: {plain:.0f} MiB, recomputed {recomputed:.0f} MiB, ratio {share:.2f}", flush=True)
-        first, clock, processor = times(family, depths[-1], options.batch, options.steps, options.rounds)
+        first, clock, processor = measure_times(family, depths[-1], options.batch, options.steps, options.rounds)
         results[name] = {"memory": curve, "first step (s)": first, "clock": clock, "processor": processor}
         for kind, found in (("clock", clock), ("processor", processor)):
-            print(f"{name} {depths[-1]}, time recomputed / plain by the {kind}: {shown(found)}", flush=True)
+            print(f"{name} {depths[-1]}, time recomputed / plain by the {kind}: {format_spread(found)}", flush=True)
     xla = None
     if importlib.util.find_spec("jax"):
-        xla = in_own_process(__file__, environment={"KERAS_BACKEND": "jax"})
+        xla = run_in_own_process(__spec__.name, environment={"KERAS_BACKEND": "jax"})
         for row in xla["rows"]:
             print(f"XLA on {xla['device']}, {row['name']}: kept {row['kept']:.1f} MiB, taken {row['taken']:.1f} MiB")
     else:
         print("Without XLA: JAX is not installed.")
     if options.json:
         arguments = {"batch": options.batch, "steps": options.steps, "rounds": options.rounds}
-        write(options.json, arguments, {"networks": results, "xla": xla})
+        write_result(options.json, arguments, {"networks": results, "xla": xla})
 
 
 if __name__ == "__main__":

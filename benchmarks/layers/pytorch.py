@@ -1,10 +1,10 @@
-"""The same networks in PyTorch, run eagerly with channels last, in a process that is asked for times by line.
+"""Runs the same networks in PyTorch, eagerly and with channels last, and answers questions for times line by line.
 
-    python benchmarks/pytorch.py NETWORK BATCH
+    python benchmarks/layers/pytorch.py NETWORK BATCH
 
-The first line that it writes says PyTorch's version and the number of trainable parameters. Then each line "train N" or
-"infer N" that it reads is answered with the seconds of one of N steps. It needs PyTorch alone, so that an interpreter
-without Keras can run it.
+The first line that it writes gives PyTorch's version and the number of trainable parameters. Then it answers each line
+"train N" or "infer N" with the mean seconds of N steps. It needs only PyTorch, so that an interpreter without Keras can
+run it.
 """
 
 import sys
@@ -33,8 +33,8 @@ def classifier(channels, classes=10):
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
 
 
-class Padded(nn.Module):
-    """Every second pixel, and as many channels of zeros again."""
+class PadShortcut(nn.Module):
+    """Takes every second pixel, and appends as many channels of zeros."""
 
     def forward(self, x):
         return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1]))
@@ -87,7 +87,7 @@ def resnet(depth):
         for _ in range((depth - 2) // 6):
             strides = 1 if filters == channels else 2
             branch = nn.Sequential(conv_norm(channels, filters, 3, strides), conv_norm(filters, filters, 3, relu=False))
-            parts.append(Residual(branch, nn.Identity() if strides == 1 else Padded()))
+            parts.append(Residual(branch, nn.Identity() if strides == 1 else PadShortcut()))
             channels = filters
     return nn.Sequential(*parts, classifier(channels)), CIFAR
 

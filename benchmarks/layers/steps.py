@@ -1,12 +1,12 @@
-"""A training step and inference of the zoo's networks against the same networks of others.
+"""Measures a training step and inference of the zoo's networks against the same networks of others.
 
-    python benchmarks/steps.py [--only NETWORK] [--rounds 7] [--seconds 1.0] [--torch PYTHON]
+    python -m benchmarks.layers.steps [--only NETWORK] [--rounds 7] [--seconds 1.0] [--torch PYTHON]
 
-The others are the network written in plain Keras layers (plain.py), with the same weights and, which is checked, the
-same outputs; the one of keras.applications; and PyTorch, eager and with channels last (pytorch.py), in a process of its
-own, which may be another interpreter's: --torch, or the variable BENCH_TORCH. All take turns within a round, on random
-images of one size, in float32, as the zoo trains: on TensorFlow and a CPU without XLA. Figures are ratios of the times
-of a round, ours above theirs: their median over the rounds, minimum and maximum.
+The others are the network in plain Keras layers (plain.py), with the same weights and, as a check proves, the same
+outputs; that of keras.applications; and that in PyTorch, eager and with channels last (pytorch.py), in a separate
+process, whose interpreter --torch or the variable BENCH_TORCH may name. All take turns within a round, on random images
+of one size, in float32, as the zoo trains: on TensorFlow and a CPU without XLA. The figures are the minimum, median and
+maximum over the rounds of our time divided by theirs.
 """
 
 import argparse
@@ -15,11 +15,23 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-from harness import HERE, alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, steps_in, write
+from ..harness import (
+    alternate,
+    compile_for_training,
+    count_steps,
+    format_spread,
+    parse_options,
+    random_batch,
+    ratio,
+    seconds,
+    spread,
+    write_result,
+)
 
 PLAIN, APPLICATIONS, TORCH = "plain Keras layers", "keras.applications", "PyTorch"
-# Batch, and who else has this network.
+# The batch, and who else has this network.
 NETWORKS = {
     "resnet20": (128, (PLAIN, TORCH)),
     "resnet110": (128, (PLAIN, TORCH)),
@@ -35,10 +47,10 @@ NETWORKS = {
 
 
 class Torch:
-    """A network in another process, which is idle until it is asked for times."""
+    """A network in another process, which waits until it is asked for times."""
 
     def __init__(self, interpreter, network, batch):
-        command = [interpreter, HERE / "pytorch.py", network, str(batch)]
+        command = [interpreter, Path(__file__).with_name("pytorch.py"), network, str(batch)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.version, parameters = self._answer().split()
         self.parameters = int(parameters)
@@ -50,15 +62,15 @@ class Torch:
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("PyTorch's process ended; its error stands above")
+            raise RuntimeError("The process of PyTorch has ended; its error stands above.")
         return line
 
     def close(self):
         self._process.communicate()
 
 
-def torch_interpreter(asked):
-    """An interpreter that has PyTorch, or why there is none."""
+def find_torch(asked):
+    """Returns an interpreter that has PyTorch, or the reason why there is none."""
     if asked is None:
         here = importlib.util.find_spec("torch") is not None
         return (sys.executable, None) if here else (None, "PyTorch is not installed, and --torch names no interpreter")
@@ -66,9 +78,10 @@ def torch_interpreter(asked):
     return (asked, None) if found.returncode == 0 else (None, f"{asked} has no PyTorch")
 
 
-def of_others(name, rival):
+def build_rival(name, rival):
     import keras
-    import plain
+
+    from . import plain
 
     if rival == APPLICATIONS:
         make = {"resnet50_keras": keras.applications.ResNet50, "densenet121": keras.applications.DenseNet121}[name]
@@ -87,9 +100,10 @@ def of_others(name, rival):
 
 
 def check_same(ours, theirs, rival):
-    """The same parameters; in plain layers, where each has its name, the same outputs too."""
+    """Checks that the parameters are equal, and for plain layers, which have the same names, the outputs too."""
     import numpy as np
-    import plain
+
+    from . import plain
 
     check_parameters(ours, count(theirs), rival)
     if rival == PLAIN:
@@ -110,11 +124,11 @@ def count(model):
     return count(model.trainable_variables)
 
 
-def in_turns(kind, steps_of, partner, rounds, wanted):
-    """Seconds of a step of each, by round; each trains for about as long as is wanted in a round."""
+def take_turns(kind, steps_of, partner, rounds, wanted):
+    """Returns the seconds of a step of each, by round; the steps of one in a round take about `wanted` seconds."""
     for step in steps_of.values():
         seconds(step, 2)  # traces
-    steps = steps_in(wanted, steps_of["ours"])
+    steps = count_steps(wanted, steps_of["ours"])
     timers = {name: lambda step=step: seconds(step, steps) for name, step in steps_of.items()}
     if partner:
         partner.seconds(kind, 2)
@@ -123,14 +137,14 @@ def in_turns(kind, steps_of, partner, rounds, wanted):
 
 
 def measure(name, rounds, wanted, interpreter):
-    """Seconds of ours and the ratios to each rival, of each kind of step."""
+    """Returns our seconds and the ratio to each rival, for each kind of step."""
     import zoo
 
     batch, rivals = NETWORKS[name]
-    models = {"ours": compiled(zoo.build(name))}
+    models = {"ours": compile_for_training(zoo.build(name))}
     for rival in rivals:
         if rival != TORCH:
-            models[rival] = compiled(of_others(name, rival))
+            models[rival] = compile_for_training(build_rival(name, rival))
             check_same(models["ours"], models[rival], rival)
     partner = Torch(interpreter, name, batch) if TORCH in rivals and interpreter else None
     if partner:
@@ -142,19 +156,19 @@ def measure(name, rounds, wanted, interpreter):
     }
     found = {"batch": batch, "parameters": count(models["ours"])}
     for kind, steps_of in actions.items():
-        times = in_turns(kind, steps_of, partner, rounds, wanted)
+        times = take_turns(kind, steps_of, partner, rounds, wanted)
         ratios = {other: ratio(times, "ours", other) for other in times if other != "ours"}
         found[kind] = {"seconds": spread(times["ours"]), "ratios": ratios}
         for other, value in ratios.items():
-            print(f"{name} {kind}, ours / {other}: {shown(value)}", flush=True)
+            print(f"{name} {kind}, ours / {other}: {format_spread(value)}", flush=True)
     if partner:
         found["PyTorch"] = partner.version
         partner.close()
     return found
 
 
-def cost(networks):
-    """What our layers cost over Keras's own: the spread of the networks' medians, for each kind of step."""
+def summarise_cost(networks):
+    """Returns the cost of our layers over Keras's own: for each kind of step the spread of the networks' medians."""
     pairs = [found for found in networks.values() if PLAIN in found["train"]["ratios"]]
     return {
         kind: spread([found[kind]["ratios"][PLAIN]["median"] for found in pairs])
@@ -164,28 +178,30 @@ def cost(networks):
 
 
 def main():
-    import keras
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="for the steps of one network in one round")
     parser.add_argument("--torch", default=os.environ.get("BENCH_TORCH"), help="an interpreter that has PyTorch")
-    options = parsed(parser)
-    interpreter, why = torch_interpreter(options.torch)
+    options = parse_options(parser)
+    import keras
+
+    interpreter, why = find_torch(options.torch)
     if why:
         print(f"Without PyTorch: {why}.")
     networks = {}
-    for place, name in enumerate(options.only, 1):
-        print(f"{place}/{len(options.only)} {name}", flush=True)
+    for number, name in enumerate(options.only, 1):
+        print(f"{number}/{len(options.only)} {name}", flush=True)
         networks[name] = measure(name, options.rounds, options.seconds, interpreter)
         keras.backend.clear_session()
         gc.collect()
-    costs = cost(networks)
+    costs = summarise_cost(networks)
     for kind, value in costs.items():
-        print(f"our layers / plain Keras layers, {kind}: {shown(value)}")
+        print(f"our layers / plain Keras layers, {kind}: {format_spread(value)}")
     if options.json:
-        write(options.json, {"rounds": options.rounds}, {"networks": networks, "cost": costs, "without PyTorch": why})
+        write_result(
+            options.json, {"rounds": options.rounds}, {"networks": networks, "cost": costs, "without PyTorch": why}
+        )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,36 @@
-"""A training step and inference in mixed_bfloat16 against the same in float32, in turns, on this processor.
+"""Measures a training step and inference in mixed_bfloat16 against float32, in turns, on this processor.
 
-    python benchmarks/precision.py [--rounds 7] [--seconds 1.0]
+    python -m benchmarks.training.precision [--rounds 7] [--seconds 1.0]
 
-Processors with AMX or AVX-512 BF16 multiply numbers of 16 bits faster than those of 32; others only imitate it.
+Processors with AMX or AVX-512 BF16 multiply 16-bit numbers faster than 32-bit ones; others only emulate bfloat16.
 """
 
 import argparse
 
-from harness import alternate, compiled, parsed, random_batch, ratio, seconds, shown, spread, steps_in, write
+from ..harness import (
+    alternate,
+    compile_for_training,
+    count_steps,
+    format_spread,
+    parse_options,
+    random_batch,
+    ratio,
+    seconds,
+    spread,
+    write_result,
+)
 
 NETWORKS = {"resnet20": 128, "wrn_16_2": 128, "densenet_bc_100_12": 32, "highway_mnist_32": 128}
 POLICIES = ("mixed_bfloat16", "float32")
 
 
-def timers(name, batch, policy, wanted):
-    """What measures a step of each kind, long enough to be timed."""
+def make_timers(name, batch, policy, wanted):
+    """Returns a function for each kind of step that gives its seconds, from as many steps as take `wanted` seconds."""
     import zoo
     from zoo.training.learner import precision
 
     with precision(policy):
-        model = compiled(zoo.build(name))
+        model = compile_for_training(zoo.build(name))
     x, y = random_batch(model.input_shape[1:], batch)
     found = {}
     for kind, action in {
@@ -27,7 +38,7 @@ def timers(name, batch, policy, wanted):
         "infer": lambda: model.predict_on_batch(x),
     }.items():
         seconds(action, 2)  # traces
-        steps = steps_in(wanted, action)
+        steps = count_steps(wanted, action)
         found[kind] = lambda action=action, steps=steps: seconds(action, steps)
     return found
 
@@ -36,17 +47,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="for the steps of one network in one round")
-    options = parsed(parser)
+    options = parse_options(parser)
     figures = {}
     for name, batch in NETWORKS.items():
-        of = {policy: timers(name, batch, policy, options.seconds) for policy in POLICIES}
+        of = {policy: make_timers(name, batch, policy, options.seconds) for policy in POLICIES}
         for kind in ("train", "infer"):
             times = alternate({policy: of[policy][kind] for policy in POLICIES}, options.rounds)
             found = {"seconds": spread(times[POLICIES[0]]), "ratio": ratio(times, *POLICIES)}
             figures[f"{name} {kind}"] = {"batch": batch, **found}
-            print(f"{name} {kind}, {' / '.join(POLICIES)}: {shown(found['ratio'])}", flush=True)
+            print(f"{name} {kind}, {' / '.join(POLICIES)}: {format_spread(found['ratio'])}", flush=True)
     if options.json:
-        write(options.json, {"rounds": options.rounds}, figures)
+        write_result(options.json, {"rounds": options.rounds}, figures)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""Converting a network to ONNX against plain `tf2onnx.convert.from_keras`, in one run.
+"""Compares converting a network to ONNX with plain `tf2onnx.convert.from_keras`, in one run.
 
-    python benchmarks/export_speed.py [NETWORK ...] [--rounds 5] [--profile]
+    python -m benchmarks.export.speed [NETWORK ...] [--rounds 5] [--profile]
 
 Both convert the same new network (default: resnet50) to opset 17, alternately in one process for each network, after
-each has converted a small one. "conversion" is what both do; "to_onnx" also runs onnx's checker, writes the file, and
-runs it under onnxruntime in a process of its own, which from_keras does not. The figures are ratios within a round, by
-the clock and by the processor time of this process, which other work on the machine does not change much. --profile
-shows where the conversion spends its time.
+each has converted a small one. Both do the "conversion"; "to_onnx" also runs onnx's checker, writes the file, and runs
+it under onnxruntime in a separate process, which from_keras does not. The figures are ratios within a round, by the
+clock and by the processor time of this process, which other load on the machine changes less. --profile shows where
+the conversion spends its time.
 """
 
 import argparse
 import cProfile
 import logging
-import os
 import pstats
 import statistics
 import subprocess
@@ -20,13 +19,11 @@ import sys
 import tempfile
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 OPSET = 17
 PLAIN, OURS, WHOLE = "from_keras", "conversion", "to_onnx"
 
 
-def conversions(name):
+def make_conversions(name):
     import tensorflow as tf
     from tf2onnx import convert
 
@@ -50,11 +47,11 @@ def conversions(name):
 
 
 def measure(name, rounds):
-    for convert in conversions("resnet20").values():
+    for convert in make_conversions("resnet20").values():
         convert()
-    ways, found = conversions(name), []
+    ways, found = make_conversions(name), []
     for number in range(rounds):
-        # Whoever comes first changes from round to round.
+        # Each round starts with another.
         names = list(ways)[number % len(ways) :] + list(ways)[: number % len(ways)]
         times = {}
         for way in names:
@@ -62,17 +59,17 @@ def measure(name, rounds):
             ways[way]()
             times[way] = time.perf_counter() - clock, time.process_time() - processor
         found.append(times)
-        told = ", ".join(f"{way} {times[way][0]:.2f} s ({times[way][1]:.2f} s)" for way in ways)
-        print(f"round {number + 1}/{rounds}: {told}", flush=True)
+        line = ", ".join(f"{way} {times[way][0]:.2f} s ({times[way][1]:.2f} s)" for way in ways)
+        print(f"round {number + 1}/{rounds}: {line}", flush=True)
     for way in (OURS, WHOLE):
-        for kind, place in (("clock", 0), ("processor", 1)):
-            ratios = [times[PLAIN][place] / times[way][place] for times in found]
+        for kind, index in (("clock", 0), ("processor", 1)):
+            ratios = [times[PLAIN][index] / times[way][index] for times in found]
             figures = f"minimum {min(ratios):.2f}, median {statistics.median(ratios):.2f}, maximum {max(ratios):.2f}"
             print(f"{name}: {PLAIN} / {way} by the {kind}: {figures}", flush=True)
 
 
 def profile(name):
-    convert = conversions(name)[OURS]
+    convert = make_conversions(name)[OURS]
     convert()
     with cProfile.Profile() as profiler:
         convert()
@@ -93,7 +90,7 @@ def main():
         elif options.here:
             measure(name, options.rounds)
         else:
-            command = [sys.executable, __file__, name, "--rounds", str(options.rounds), "--here"]
+            command = [sys.executable, "-m", __spec__.name, name, "--rounds", str(options.rounds), "--here"]
             subprocess.run(command, check=True)
 
 

@@ -1,20 +1,16 @@
-"""The input pipeline against the same augmentation by tf.data and Keras's preprocessing layers.
+"""Compares the input pipeline with the same augmentation by tf.data and Keras's preprocessing layers.
 
-    python benchmarks/pipeline.py [--batch 128] [--batches 40] [--rounds 5]
+    python -m benchmarks.training.pipeline [--batch 128] [--batches 40] [--rounds 5]
 
-Both cut random images of CIFAR's size into batches in one process, alternately, with two threads. The figures are
-images a second, the median over the rounds, and their ratio with its least and its greatest. The last column is our
-time for a batch on one core, to be compared with a training step.
+Both cut random images of CIFAR's size into batches, alternately in one process, with two threads. The figures are the
+images per second, as the median over the rounds, and the median, minimum and maximum of their ratio. The last column is
+our time for a batch on one core, to compare with a training step.
 """
 
 import argparse
-import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import numpy as np
@@ -37,12 +33,12 @@ CASES = {
 }
 
 
-def ours(images, labels, batch, options):
+def make_batches(images, labels, batch, options):
     preprocessing = zoo.Preprocessing(1.0, MEAN, STD)
     return zoo.Batches(images, labels, CLASSES, preprocessing, batch, seed=0, augmentation=Augmentation(**options))
 
 
-def theirs(images, labels, batch, extra):
+def make_dataset(images, labels, batch, extra):
     steps = [layers.RandomCrop(*SHAPE[:2]), layers.RandomFlip("horizontal"), *(make() for make in extra)]
     normalise = layers.Normalization(mean=MEAN, variance=np.square(STD))
 
@@ -60,8 +56,8 @@ def theirs(images, labels, batch, extra):
     return data.map(augment, num_parallel_calls=2).prefetch(2)
 
 
-def seconds_of_ours(data, count):
-    """What Keras does: two threads take the batches in turn, a few ahead."""
+def time_batches(data, count):
+    """Times batches as Keras takes them: two threads in turn, a few ahead."""
     start = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(lambda index: data.batch(index // len(data), index % len(data)), range(count)):
@@ -69,7 +65,7 @@ def seconds_of_ours(data, count):
     return time.perf_counter() - start
 
 
-def seconds_of_theirs(iterator, count):
+def time_dataset(iterator, count):
     start = time.perf_counter()
     for _ in range(count):
         next(iterator)
@@ -77,7 +73,7 @@ def seconds_of_theirs(iterator, count):
 
 
 def milliseconds(data):
-    """The least time of a core for a batch, without threads; what else the machine does is not counted."""
+    """Returns the least processor time of a batch, without threads."""
     times = []
     for index in range(20):
         start = time.thread_time()
@@ -98,14 +94,14 @@ def main():
     labels = rng.integers(0, CLASSES, EXAMPLES)
     print(f"{'augmentation':16}{'zoo':>12}{'tf.data':>12}{'ratio':>8}{'least':>8}{'most':>8}{'ms/batch':>10}")
     for name, (augmentation, extra) in CASES.items():
-        mine = ours(images, labels, options.batch, augmentation)
-        iterator = iter(theirs(images, labels, options.batch, extra))
-        seconds_of_ours(mine, 4), seconds_of_theirs(iterator, 4)
+        mine = make_batches(images, labels, options.batch, augmentation)
+        iterator = iter(make_dataset(images, labels, options.batch, extra))
+        time_batches(mine, 4), time_dataset(iterator, 4)
         rates = []
         for _ in range(options.rounds):
             done = options.batch * options.batches
-            first = done / seconds_of_ours(mine, options.batches)
-            rates.append((first, done / seconds_of_theirs(iterator, options.batches)))
+            first = done / time_batches(mine, options.batches)
+            rates.append((first, done / time_dataset(iterator, options.batches)))
         ratios = sorted(a / b for a, b in rates)
         zoos, others = (statistics.median(column) for column in zip(*rates, strict=True))
         print(

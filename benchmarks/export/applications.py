@@ -1,26 +1,24 @@
-"""Whether the networks of keras.applications export, and how near to Keras they are.
+"""Exports the networks of keras.applications, and measures how near to Keras the exports are.
 
-    PYTHONPATH=. python benchmarks/export_applications.py [PATTERN]
+    python -m benchmarks.export.applications [PATTERN]
 
-Each is built with new weights for images of any size, its normalisations are given the mean and the variance of a
-batch, and `export.export` writes it as ONNX and compares it with Keras on images of that size and of a larger one. A
-line tells the largest difference, in proportion to the largest output, or why it was refused. New weights magnify
-rounding: beside it stands how far Keras's own answers move when every pixel does by a millionth of itself.
+Each has new weights and takes images of any size, and its normalisations have the mean and the variance of a batch.
+`export.export` writes it as ONNX and compares it with Keras on images of that size and of a larger one. A line gives
+the largest difference, relative to the largest output, or the error. New weights magnify rounding, so the line also
+says how far Keras's own answers move when every pixel grows by a millionth.
 """
 
 import fnmatch
-import os
 import sys
 import tempfile
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
 import numpy as np
-from export_matrix import settle
 
 import export
+
+from .matrix.learning import fit_normalisation
 
 NAMES = (
     *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3"),
@@ -41,17 +39,17 @@ def main():
         )
         images = np.random.default_rng(0).normal(size=(8, SIZE, SIZE, 3)).astype("float32")
         try:
-            settle(model, images)
+            fit_normalisation(model, images)
             with tempfile.TemporaryDirectory() as folder:
                 options = {"formats": "onnx", "samples": images[:2], "batch_sizes": (1, 2), "rtol": 1e-2}
                 parity = export.export(model, f"{folder}/a", **options).parity
             moved = [np.asarray(model(x, training=False)) for x in (images, images * np.float32(1 + 1e-6))]
             own = np.max(np.abs(moved[0] - moved[1])) / np.max(np.abs(moved[0]))
-            told = f"{parity['max_rel_diff']:.1e}, Keras's own {own:.1e}"
+            line = f"{parity['max_rel_diff']:.1e}, Keras's own {own:.1e}"
         except Exception as error:
-            # That one is refused is a result too.
-            told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        print(f"{name}: {told} ({time.perf_counter() - start:.0f} s)", flush=True)
+            # A refusal is a result too.
+            line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        print(f"{name}: {line} ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What exporting a network takes, against Keras's own export of the same network in plain layers.
+"""Measures exporting a network, against Keras's own export of the same network in plain layers.
 
-    python benchmarks/exports.py [--only NETWORK] [--rounds 3]
+    python -m benchmarks.export.exports [--only NETWORK] [--rounds 3]
 
-Each export runs in a new process, in turns; building the network and importing are not counted. Keras writes an ONNX
-file or a SavedModel, and stops there. `export.export` writes both, checks the ONNX file, runs it, and compares what
-Keras, the SavedModel and onnxruntime compute.
+Each export runs in a new process, in turns; building the network and importing do not count. Keras writes only an ONNX
+file or a SavedModel. `export.export` writes both, checks the ONNX file, runs it, and compares the answers of Keras, the
+SavedModel and onnxruntime.
 """
 
 import argparse
@@ -12,7 +12,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import alternate, in_own_process, parsed, random_batch, ratio, resident, shown, spread, write
+from ..harness import (
+    alternate,
+    format_spread,
+    parse_options,
+    random_batch,
+    ratio,
+    resident_memory,
+    run_in_own_process,
+    spread,
+    write_result,
+)
 
 OURS_ONNX, KERAS_ONNX = "export.to_onnx", "Keras, format='onnx'"
 OURS_SAVED, KERAS_SAVED = "export.to_saved_model", "Keras, format='tf_saved_model'"
@@ -23,14 +33,14 @@ NETWORKS = ("resnet20", "resnet50")
 
 
 def case(name, way):
-    """Seconds and MiB above what was resident before."""
-    import plain
-
+    """Returns the seconds of an export, and the MiB that it adds to the resident memory."""
     import export
     import zoo
 
-    by_hand = {"resnet20": lambda: plain.resnet(20), "resnet50": plain.resnet50}[name]
-    model = by_hand() if way in (KERAS_ONNX, KERAS_SAVED) else zoo.build(name)
+    from ..layers import plain
+
+    make_plain = {"resnet20": lambda: plain.resnet(20), "resnet50": plain.resnet50}[name]
+    model = make_plain() if way in (KERAS_ONNX, KERAS_SAVED) else zoo.build(name)
     model(random_batch(model.input_shape[1:], 1)[0])  # Keras exports no network that was never called
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -41,35 +51,35 @@ def case(name, way):
             KERAS_SAVED: lambda: model.export(path / "saved", format="tf_saved_model", verbose=False),
             WHOLE: lambda: export.export(model, path / "artifact"),
         }[way]
-        before, start = resident(), time.perf_counter()
+        before, start = resident_memory(), time.perf_counter()
         action()
-        return time.perf_counter() - start, resident("VmHWM") - before
+        return time.perf_counter() - start, resident_memory("VmHWM") - before
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=NETWORKS, nargs="+", default=["resnet20"])
     parser.add_argument("--rounds", type=int, default=3)
-    options = parsed(parser, case)
+    options = parse_options(parser, case)
     figures = {}
     for name in options.only:
         memory = {way: [] for way in WAYS}
 
-        def timed(way, name=name, memory=memory):
-            seconds, taken = in_own_process(__file__, name, way)
+        def measure(way, name=name, memory=memory):
+            seconds, taken = run_in_own_process(__spec__.name, name, way)
             memory[way].append(taken)
             print(f"{name}, {way}: {seconds:.1f} s, {taken:.0f} MiB", flush=True)
             return seconds
 
-        times = alternate({way: lambda way=way: timed(way) for way in WAYS}, options.rounds)
+        times = alternate({way: lambda way=way: measure(way) for way in WAYS}, options.rounds)
         figures[name] = {
             "ways": {way: {"seconds": spread(times[way]), "MiB": spread(memory[way])} for way in WAYS},
             "ratios": [[ours, theirs, ratio(times, ours, theirs)] for ours, theirs in PAIRS],
         }
         for ours, theirs, value in figures[name]["ratios"]:
-            print(f"{name}, {ours} / {theirs}: {shown(value)}", flush=True)
+            print(f"{name}, {ours} / {theirs}: {format_spread(value)}", flush=True)
     if options.json:
-        write(options.json, {"rounds": options.rounds}, figures)
+        write_result(options.json, {"rounds": options.rounds}, figures)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
-"""What an epoch of `zoo.train` costs beside its training steps.
+"""Measures the time of an epoch of `zoo.train` beside its training steps.
 
-    python benchmarks/epoch.py [--batches 100] [--epochs 5]
+    python -m benchmarks.training.epoch [--batches 100] [--epochs 5]
 
-A training of resnet20 with the fast recipe for CIFAR-10, augmentation included, on random images of CIFAR's size: each
+It trains resnet20 with the fast recipe for CIFAR-10, augmentation included, on random images of CIFAR's size: each
 epoch as `zoo.train` runs it, and right before it the same compiled step on one batch that stays in memory. The figures
-are the times of the epoch's training and of all of it, the measuring of the test images and the checkpoint included,
-less those of as many steps, as shares of the epoch; their minimum, median and maximum over the epochs. On a machine
-that others share single epochs are slower by a fifth; then read the fastest epoch against the fastest steps.
+are the shares of the time that do not go into the steps, of the epoch's training and of the whole epoch with evaluation
+and checkpoint: minimum, median and maximum over the epochs. On a machine that others share, single epochs are slower by
+a fifth; then compare the fastest epoch with the fastest steps.
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import numpy as np
@@ -30,7 +26,7 @@ STEPS = 20
 
 
 class Clock(keras.callbacks.Callback):
-    """The time of a step on a resident batch, of an epoch's training, and of the whole epoch, for each epoch."""
+    """Records for each epoch the time of a step on a resident batch, of the training, and of the whole epoch."""
 
     def __init__(self, batch):
         super().__init__()

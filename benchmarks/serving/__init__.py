@@ -1,0 +1,1 @@
+"""Measures the server; `__main__.py` explains how."""

@@ -1,0 +1,65 @@
+"""Pages name benchmarks that are there, and the pages of their results say what the files say."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page
+from benchmarks.export.matrix.cells import measure_cells
+from benchmarks.export.matrix.page import render_page
+from benchmarks.export.matrix.results import CSV, PASSED, read_rows
+from benchmarks.export.matrix.settings import BATCHES
+from benchmarks.export.matrix.subjects import Subject
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "benchmarks").rglob("*.py"))
+FILES = [*(ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md")), *(ROOT / "docs").rglob("*.md")]
+TEXTS = {path: path.read_text(encoding="utf-8") for path in (*FILES, *SOURCES, *(ROOT / "benchmarks").rglob("*.md"))}
+# By the name that follows `python -m`; pytorch.py runs by its path, in an interpreter that may have nothing else.
+COMMANDS = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"): path
+    for path in SOURCES
+    if "def main(" in TEXTS[path] and path.name != "pytorch.py"
+}
+
+
+def find(pattern):
+    return [(path.name, named) for path, text in TEXTS.items() for named in re.findall(pattern, text)]
+
+
+def test_commands_that_pages_name_are_there():
+    named = find(r"python\s+-m\s+(benchmarks[\w.]*)")
+    assert len(named) > 20 and not [pair for pair in named if pair[1] not in COMMANDS]
+
+
+def test_files_that_pages_name_are_there():
+    named = find(r"\b(benchmarks/[\w/]+(?:\.\w+)?)")
+    assert len(named) > 20 and not [pair for pair in named if not (ROOT / pair[1]).exists()]
+
+
+def test_the_parts_of_make_bench_are_commands():
+    assert {part.module for part in page.PARTS.values()} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_says_how_it_is_called(command):
+    name = f"{command}.__main__" if COMMANDS[command].name == "__main__.py" else command
+    module = importlib.import_module(name)
+    assert callable(module.main) and f"    python -m {command} " in module.__doc__
+
+
+def test_the_page_of_the_results_says_what_the_files_say():
+    assert (page.RESULTS / "README.md").read_text(encoding="utf-8") == page.render_page()
+
+
+def test_the_page_of_the_matrix_says_what_the_rows_say():
+    assert CSV.with_suffix(".md").read_text(encoding="utf-8") == render_page(read_rows(), [])
+
+
+def test_the_matrix_measures_a_layer(tmp_path):
+    subject = Subject("residual-0d", "layer", 3, 0)
+    subject.open(sources=None)
+    rows = measure_cells(subject, 17, ["fp32"], tmp_path)
+    assert [(row["batch"], row["result"]) for row in rows] == [(batch, PASSED) for batch in BATCHES]
