@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.processes import QUICKLY
+from tests.processes import QUICK_JAX
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -17,7 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(name, "1")
 
 if os.environ.get("KERAS_BACKEND") == "jax":
-    os.environ.setdefault("XLA_FLAGS", QUICKLY)
+    for name, value in QUICK_JAX.items():
+        os.environ.setdefault(name, value)
 
 
 @pytest.fixture(autouse=True)

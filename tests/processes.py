@@ -20,7 +20,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300
 # JAX compiles every operation for every shape, and each then runs a few times: to optimise it costs more than it saves.
-QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# What one process has compiled, the others read.
+QUICK_JAX = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 def keras_skip(*arguments: object, cwd: Path, expect: int = 0, fresh: bool = False, **environment: str) -> Any:
@@ -108,7 +114,7 @@ def _variables(environment: dict[str, str]) -> dict[str, str]:
     """Those of this process, but for the settings of TensorFlow, which are for the tests alone."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "GRPC_"))}
     variables = kept | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow", **environment}
-    return {"XLA_FLAGS": QUICKLY, **variables} if variables["KERAS_BACKEND"] == "jax" else variables
+    return QUICK_JAX | variables if variables["KERAS_BACKEND"] == "jax" else variables
 
 
 def _begin(

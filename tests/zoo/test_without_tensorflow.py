@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.processes import QUICKLY
+from tests.processes import QUICK_JAX
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -26,7 +26,7 @@ assert list((run.path / "tensorboard").iterdir())
 
 
 def test_a_run_on_jax_without_tensorflow_sees_each_batch_once(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", "XLA_FLAGS": QUICKLY}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", **QUICK_JAX}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
