@@ -2,9 +2,9 @@
 
     python docs/make_figures.py [NAME ...] [--mnist FILE] [--epochs N] [--workers 2]
 
-Beside each figure stands what it shows, as comma-separated values. The trainings are kept in runs/figures: what was
-stopped goes on where it was, and what is there is not trained again. They are small, and keep one core busy each, so
-that several figures are made at a time.
+Each figure comes with a CSV of what it shows. The training runs are kept in runs/figures: interrupted ones are resumed,
+and complete ones are not trained again. They are small, and each keeps one core busy, so several figures are made at a
+time.
 """
 
 import argparse

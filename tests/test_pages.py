@@ -24,7 +24,7 @@ def blocks(text, language):
     return [(found[2], text[: found.start(2)].count("\n")) for found in BLOCK.finditer(text) if found[1] == language]
 
 
-CONTINUED = "The Python blocks of this page continue each other."
+CONTINUED = "The Python blocks on this page build on each other."
 
 
 def programs(page, text):
