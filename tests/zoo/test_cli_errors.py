@@ -73,16 +73,14 @@ def test_errors_of_libraries_are_one_line_or_shown_whole(monkeypatch, capsys):
     ("message", "shown"),
     [
         ("Expected a path where nothing is, or overwrite=True. Received: x", "nothing is, or --overwrite. Received"),
-        ("Received: 'x'; choose another, or ask to overwrite it", "choose another, or replace it with --overwrite"),
         (
             "The folder 'x' exists. Choose another one, or overwrite the run in it",
             "one, or replace it with --overwrite",
         ),
         ("The file 'x' exists. Choose another name, or overwrite it", "name, or replace it with --overwrite"),
         ("x exists. Choose another path, or overwrite=True.", "path, or --overwrite."),
-        ("Received: 'x', which is there; ask to overwrite it", "which is there; --overwrite replaces it"),
         ("Expected images of one size, or image_size=(height, width)", "or --image-size HEIGHTxWIDTH"),
-        ("another one, and cache=False needs none", "one, and `keras-skip cache clear` makes room"),
+        ("another one, or pass cache=False to use none", "one, or make room with `keras-skip cache clear`"),
         ("or on_bad_image='skip' to leave others out", "or --on-bad-image skip to"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line, `keras-skip`. Keras is imported by the commands that need it, so that the others answer at once."""
+"""The command line, `keras-skip`. Only the commands that need Keras import it, so the others answer at once."""
 
 import os
 import re
@@ -11,19 +11,18 @@ from .commands import networks, training, runs, comparison, analysis, exporting,
 from ._app import app
 
 OURS = ("export", "keras_skip", "zoo")
-# What the functions say, and what the shell does.
+# The words of the functions, and those of the shell.
 _IN_THE_SHELL = {
     r"\bor overwrite=True": "or --overwrite",
-    r"\bor (ask to )?overwrite (it\b|the run in it)": r"or replace it with --overwrite",
-    r"\bask to overwrite it": "--overwrite replaces it",
+    r"\bor overwrite (it\b|the run in it)": r"or replace it with --overwrite",
     r"\bimage_size=\(height, width\)": "--image-size HEIGHTxWIDTH",
     r"\bon_bad_image='skip'": "--on-bad-image skip",
-    r"\band cache=False needs none": "and `keras-skip cache clear` makes room",
+    r"\bor pass cache=False to use none": "or make room with `keras-skip cache clear`",
 }
 
 
 def main() -> None:
-    """Runs the command line. What the user can mend is one sentence on standard error, and exit code 1."""
+    """Runs the command line. An error that the user can fix is one sentence on standard error, with exit code 1."""
     warnings.formatwarning = _format_warning
     try:
         app(prog_name="keras-skip")
@@ -36,7 +35,7 @@ def main() -> None:
 
 
 def _message(error: Exception) -> str | None:
-    """The one-line message of an error; None if the error is a mistake of ours."""
+    """The one-line message of an error; None if the error is our own mistake."""
     missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if missing and missing not in OURS:
         needs = f"KERAS_BACKEND={missing}" if missing == os.environ.get("KERAS_BACKEND") else "This command"

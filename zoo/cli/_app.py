@@ -33,4 +33,4 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Networks with skip connections: train them, export them, prove the export."""
+    """Train networks with skip connections, export them and prove the export."""

@@ -1,4 +1,4 @@
-"""What can be refused before Keras is loaded, and a figure with its table."""
+"""Checks that run before Keras is loaded, and the writer of a figure with its table."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def check_subject(run_or_network: str | Path, weights: str | None = None, data: str | None = None) -> None:
-    """Refuses a run, weights and data that are not there."""
+    """Refuses a run, weights and data that do not exist."""
     from ..data.sources import check_source
     from ..training.runs import open_run
     from ..weights.cards import card
@@ -21,7 +21,7 @@ def check_subject(run_or_network: str | Path, weights: str | None = None, data: 
 
 
 def check_new(*paths: Path, overwrite: bool) -> None:
-    """Refuses what exists and may not be replaced."""
+    """Refuses paths that exist and may not be replaced."""
     for path in paths:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{str(path)!r} exists. Choose another path, or replace it with --overwrite")
@@ -36,7 +36,7 @@ def check_figure(figure: Path, *others: Path, overwrite: bool) -> None:
 
 
 def write_figure(path: Path, drawn: Any, rows: Iterable[Any], kind: Any) -> dict[str, Path]:
-    """Writes a figure, and beside it what it shows as a table of named tuples; returns the paths of both."""
+    """Writes a figure and a table of the named tuples that it shows; returns the paths of both."""
     from .._files import write_csv
     from ..analysis import charts
 

@@ -1,4 +1,4 @@
-"""What the Tab key offers: networks, recipes and runs, without Keras. Typer drops what does not begin as typed."""
+"""Completes networks, recipes and runs for the Tab key, without Keras. Typer drops those that begin differently."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and what makes others: choices, checks of a number."""
+"""Arguments and options that several commands share, and functions that make others."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ def out(help: str, metavar: str = "FOLDER") -> Any:
 
 
 def data(default: str = "") -> Any:
-    help = f"A data source by name, or a folder, archive or .npz of images.{default and f' Default: {default}.'}"
+    help = f"The name of a data source, or a folder, archive or .npz of images.{default and f' Default: {default}.'}"
     return typer.Option("--data", "-d", metavar="SOURCE", help=help)
 
 
@@ -82,7 +82,7 @@ RunOrNetwork = Annotated[
     typer.Argument(
         metavar="RUN_OR_NETWORK",
         autocompletion=_completion.networks_and_runs,
-        help="The folder of a run, or a network if --weights is given.",
+        help="The folder of a run; with --weights, a network.",
     ),
 ]
 Network = Annotated[
@@ -107,12 +107,12 @@ Artifact = Annotated[
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 Data = Annotated[str | None, data("the recipe's")]
-TestData = Annotated[str | None, data("that of the run or the weights")]
+TestData = Annotated[str | None, data("the data of the run or the weights")]
 Weights = Annotated[
     str | None,
     typer.Option("--weights", "-w", metavar="NAME", help="Shipped weights; `keras-skip results` lists them."),
 ]
-Figure = Annotated[Path, out("The figure: .svg, .png or .pdf. A .csv of the same name comes with it.", "FILE")]
+Figure = Annotated[Path, out("The figure: .svg, .png or .pdf. A .csv of the same name is written too.", "FILE")]
 Arguments = Annotated[list[str] | None, settings("An argument of the network, such as depth=30.")]
 Settings = Annotated[list[str] | None, settings("A setting of the recipe, such as optimizer.lr=0.2.")]
 Epochs = Annotated[int | None, number("--epochs", "-e", help="Number of epochs. Default: the recipe's.")]
@@ -122,7 +122,7 @@ Seed = Annotated[
 ]
 ExportDevice = Annotated[
     str | None,
-    choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: use CUDA if it is there."),
+    choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: CUDA if it is available."),
 ]
 ServingDevice = Annotated[str, choice("cpu", "cuda", help="Where onnxruntime computes.")]
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
@@ -131,7 +131,7 @@ TokenFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with the bearer token that clients must send. Default: none."),
 ]
-MaxBatchSize = Annotated[int, number(help="The most examples to run at once.")]
+MaxBatchSize = Annotated[int, number(help="How many examples to run at once, at most.")]
 MaxDelay = Annotated[
     float, number(metavar="MS", check=at_least(0), help="How long a request may wait for others to join its batch.")
 ]

@@ -1,4 +1,4 @@
-"""What the command line looks like: quiet libraries, tables, the ends of interrupted runs.
+"""How the command line looks: quiet libraries, tables, the ends of interrupted runs.
 
 Rich and Keras are imported where they are used.
 """
@@ -56,7 +56,7 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def reading() -> Iterator[Callable[[int, int], None]]:
-    """A function that shows, on a terminal, how much of the data is read; to be called with that and with the whole."""
+    """Yields a function that shows on a terminal how much of the data is read; it takes that and the total."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -102,10 +102,10 @@ class Bar(keras.callbacks.Callback):
 
 
 def _show_devices(devices: Devices) -> None:
-    """A line on standard error: how many, of which kind and model, with what memory and libraries."""
+    """Writes the number, kind, models, memory and libraries of the devices in a line on standard error."""
     report = devices.report()
     kind = report["kind"].upper()
-    what = f"the {kind}" if report["count"] == 1 else f"{report['count']} devices of the kind {kind}"
+    what = f"the {kind}" if report["count"] == 1 else f"{report['count']} {kind}s"
     if report["processes"] > 1:
         what += f" in {report['processes']} processes"
     memory = (f"{size / 1e9:.0f} GB" for size in report["memory_bytes"] or ())

@@ -136,7 +136,8 @@ def build_folder(target: Path | None) -> Iterator[Path | None]:
             raise
         raise OSError(
             error.errno,
-            f"{error.strerror} in the cache folder. Set KERAS_SKIP_CACHE to use another one, or cache=False",
+            f"{error.strerror} in the cache folder. Set KERAS_SKIP_CACHE to use another one, "
+            "or pass cache=False to use none",
             str(target),
         ) from error
     finally:

@@ -1,4 +1,4 @@
-"""What is inside a network: its blocks, its gates, what single layers do, what dense layers use again."""
+"""The commands that look inside a network: `draw`, `gates`, `lesion`, `survival`, `reuse`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Drawing = Annotated[
     Path | None,
-    out("The figure: .svg, .png or .pdf. A .csv of the same name comes with it. Default: NETWORK.svg.", "FILE"),
+    out("The figure: .svg, .png or .pdf. A .csv of the same name is written too. Default: NETWORK.svg.", "FILE"),
 ]
 AnyWeights = Annotated[
     str | None,
@@ -72,7 +72,7 @@ def draw(
         )
         for stage in stages
     ]
-    console.show_table("Stages", ("stage", "output", "parameters", "multiply-adds", "sees, pixels"), rows)
+    console.show_table("Stages", ("stage", "output", "parameters", "multiply-adds", "receptive field"), rows)
     console.show_record("Written", written)
 
 
@@ -86,7 +86,7 @@ def gates(
     example: Example = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the gates of a highway network: mean, by class, one image."""
+    """Draw a highway network's gates: mean, by class, for one image."""
     by_class = out.with_name(f"{out.stem}-classes{out.suffix}")
     check_figure(out, by_class, overwrite=overwrite)
     check_subject(run_or_network, weights, data)

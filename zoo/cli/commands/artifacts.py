@@ -1,4 +1,4 @@
-"""What an artifact holds: `verify`, `inspect`."""
+"""The commands that check an artifact: `verify` and `inspect`."""
 
 import sys
 from importlib.util import find_spec
@@ -37,7 +37,7 @@ def verify(artifact: Artifact, device: ExportDevice = None) -> None:
     report = check(artifact, device=device)
     show_parity(report)
     batching = {"batches": report["not_batched"]} if report["not_batched"] else {}
-    console.show_record("Verified", {"folder": artifact, "files with the right hash": report["files"], **batching})
+    console.show_record("Verified", {"folder": artifact, "files that match their hash": report["files"], **batching})
 
 
 @command("inspect")

@@ -1,4 +1,4 @@
-"""The cache of decoded images: `cache`, `cache clear`."""
+"""The commands for the cache of decoded images: `cache` and `cache clear`."""
 
 import csv
 import sys
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 cache_app = typer.Typer(invoke_without_command=True, subcommand_metavar="[COMMAND]", rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 
-Format = Annotated[str, table_format("table", "csv", help="csv has sizes in bytes.")]
+Format = Annotated[str, table_format("table", "csv", help="csv gives sizes in bytes.")]
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="NAME", autocompletion=_completion.cached, help="Names that `keras-skip cache` shows, or of sources."
+        metavar="NAME", autocompletion=_completion.cached, help="Names of sources, or names from `keras-skip cache`."
     ),
 ]
 All = Annotated[bool, typer.Option("--all", help="Remove everything.")]

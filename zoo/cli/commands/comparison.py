@@ -1,4 +1,4 @@
-"""How networks learn, and how far the gradient reaches: `compare`, `gradients`."""
+"""The commands that compare networks: `compare` and `gradients`."""
 
 import sys
 from contextlib import ExitStack
@@ -28,7 +28,7 @@ Recipe = Annotated[
         "-r",
         metavar="RECIPE",
         autocompletion=_completion.recipes,
-        help="The recipe for all. Default: the first network's, for these data if there is one.",
+        help="The recipe for all networks. Default: the first network's, if possible one for these data.",
     ),
 ]
 Seeds = Annotated[int, number(help="Train each network this many times, with the seeds from 0 up.")]
@@ -46,7 +46,7 @@ def compare(
 ) -> None:
     """Train networks under one budget, and draw how they learn.
 
-    The same command resumes a comparison that was interrupted.
+    Repeat the command to resume an interrupted comparison.
     """
     from ...training import comparison
     from ...training.recipe import parse_setting

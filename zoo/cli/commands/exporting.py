@@ -1,4 +1,4 @@
-"""From a trained network to a proven artifact: `export`."""
+"""The command that turns a trained network into a proven artifact: `export`."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...training.runs import Run
 
 FORMATS = ("saved_model", "onnx")
-# Real test images beside the random inputs of the parity check, and training images to calibrate int8 on.
+# Real test images, which the parity check runs besides random inputs, and training images to calibrate int8 on.
 PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
 
 Model = Annotated[
@@ -39,7 +39,7 @@ Formats = Annotated[
         help="saved_model, onnx, or both with a comma. Default: both; onnx for fp16 and int8.",
     ),
 ]
-Opset = Annotated[int, number(check=from_to(13, 18), help="The version of ONNX's operations, 13 to 18.")]
+Opset = Annotated[int, number(check=from_to(13, 18), help="The ONNX opset, 13 to 18.")]
 Precision = Annotated[
     str,
     choice(
@@ -54,12 +54,12 @@ MaxAccuracyDrop = Annotated[
     float,
     typer.Option(metavar="POINTS", help="How many percentage points of test accuracy int8 may cost."),
 ]
-Layout = Annotated[
-    str | None, choice("nhwc", "nchw", help="Where images have their channels. Default: as in the model.")
-]
+Layout = Annotated[str | None, choice("nhwc", "nchw", help="The order of an image's axes. Default: the model's.")]
 Samples = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Real inputs of a .keras file: an array in .npy, or one for each input in .npz."),
+    typer.Option(
+        metavar="FILE", help="Real inputs for a .keras file: an array in .npy, or one for each input in .npz."
+    ),
 ]
 Gates = Annotated[bool, typer.Option("--gates", help='Add an output "carry": the mean carry gate of each block.')]
 
@@ -80,8 +80,8 @@ def export(
 ) -> None:
     """Export a network as SavedModel and ONNX, and prove they agree.
 
-    The export of a run takes raw pixels and gives probabilities. That of a .keras file takes and gives what the model
-    does.
+    An exported run takes raw pixels and returns probabilities. An exported .keras file takes and returns the same as
+    its model.
     """
     # SavedModels are TensorFlow's, whatever the network was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -90,7 +90,7 @@ def export(
     target = out or (model / "export" if run else model.with_name(f"{model.stem}-export"))
     check_new(target, overwrite=overwrite)
     if target.exists() and not (target / "artifact.json").is_file():
-        raise FileExistsError(f"Expected --overwrite for an artifact. Received: {str(target)!r}, which holds none")
+        raise FileExistsError(f"Expected an artifact to overwrite. Received: {str(target)!r}, which holds none")
     given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
@@ -123,7 +123,7 @@ def export(
 
 
 def _check_model(model: Path, formats: list[str] | None, precision: str, samples: Path | None) -> "Run | None":
-    """Refuses what does not go together, and a model that is not there; returns the run, None for a .keras file."""
+    """Refuses options that do not go together and a missing model; returns the run, None for a .keras file."""
     from ...training.runs import open_run
     from ...weights.loading import check_loadable
 
@@ -159,7 +159,7 @@ def _update_report(
 
 
 def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -> dict[str, Any]:
-    """What a run knows of its network's inputs and outputs."""
+    """Collects what a run knows about its network's inputs and outputs."""
     import numpy as np
 
     from export import Preprocessing
@@ -187,7 +187,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 def _measure_speed(
     run: "Run", source: Any, network: Any, artifact: Path, layout: str | None, device: str | None
 ) -> None:
-    """Times a run's network beside its export, where that has an ONNX file, shows it and keeps it with the run."""
+    """Times a run's network and its ONNX file in turns, shows the times and keeps them with the run."""
     import numpy as np
 
     from export import load as load_artifact
@@ -224,7 +224,7 @@ def _read_samples(path: Path | None) -> dict[str, Any]:
 
 
 def _show_precision(found: dict[str, Any]) -> None:
-    """What a narrower precision costs and saves."""
+    """Shows what a narrower precision costs and saves."""
     shown = {"precision": found["name"]}
     if "bytes" in found:
         shown["size"] = " instead of ".join(f"{found['bytes'][name]:,}" for name in (found["name"], "fp32")) + " bytes"
@@ -237,7 +237,7 @@ def _show_precision(found: dict[str, Any]) -> None:
         times = f"{raced['int8_ms']:.3g} instead of {raced['fp32_ms']:.3g} ms"
         shown[f"batch of {raced['batch']}"] = f"{times}, {raced['speedup']:.2f} times as fast"
     for layer in found.get("worst_layers", ())[:1]:
-        shown["most is lost in"] = f"{layer['tensor']}, {layer['signal_to_noise_db']:.1f} dB"
+        shown["worst layer"] = f"{layer['tensor']}, {layer['signal_to_noise_db']:.1f} dB"
     if len(shown) > 1:
         console.show_record("Precision", shown)
 

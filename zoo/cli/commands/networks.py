@@ -1,4 +1,4 @@
-"""What there is: `list`, `recipes`, `describe`."""
+"""The commands that list networks and recipes: `list`, `recipes` and `describe`."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ Pattern = Annotated[
     str | None,
     typer.Argument(metavar="PATTERN", autocompletion=_completion.networks, help='A shell pattern, such as "*mlp".'),
 ]
-Format = Annotated[str, table_format("table", "markdown", help="markdown is a page with more columns.")]
+Format = Annotated[str, table_format("table", "markdown", help="markdown prints a page with more columns.")]
 Name = Annotated[
     str,
     typer.Argument(metavar="NAME", autocompletion=_completion.networks_and_recipes, help="A network or a recipe."),
@@ -35,7 +35,7 @@ def list_(pattern: Pattern = None, format: Format = "table") -> None:
 
 @command()
 def recipes(pattern: Pattern = None) -> None:
-    """List the recipes of the networks, which `train` takes."""
+    """List the recipes that `train` takes."""
     from ...training.recipes import RECIPES
 
     names = _matching(pattern)

@@ -1,4 +1,4 @@
-"""Training runs and their results: `runs`, `report`, `evaluate`."""
+"""The commands for training runs and their results: `runs`, `report` and `evaluate`."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from .._app import command
 from .._checks import check_subject
 from .._options import Run, RunOrNetwork, TestData, Weights, table_format
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the folders of the runs are.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds the runs.")]
 Format = Annotated[str, table_format("table", "csv", help="csv has more columns.")]
 
 
@@ -44,7 +44,7 @@ def runs(folder: Folder = Path("runs"), format: Format = "table") -> None:
 def report(run: Run) -> None:
     """Write a run's report again, as one HTML file.
 
-    The report includes the figures of an export made since.
+    The new report includes the figures of a later export.
     """
     check_subject(run)
     console.import_quietly("keras")

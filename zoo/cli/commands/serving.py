@@ -1,4 +1,4 @@
-"""From a proven artifact to answers: `serve` and `deploy`."""
+"""The commands that serve a proven artifact: `serve` and `deploy`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,20 +29,20 @@ Artifacts = Annotated[
     typer.Argument(
         metavar="ARTIFACT",
         autocompletion=_completion.artifacts,
-        help="Folders of artifacts; NAME=FOLDER also names one.",
+        help="Folders of artifacts; NAME=FOLDER serves one under that name.",
     ),
 ]
 GrpcPort = Annotated[
     int | None,
-    number(metavar="PORT", check=A_PORT, help="A port for gRPC beside HTTP; needs the extra grpc. Default: none."),
+    number(metavar="PORT", check=A_PORT, help="Serve gRPC too, on this port; needs the extra grpc. Default: no gRPC."),
 ]
-MaxBody = Annotated[int, number(metavar="BYTES", help="The most bytes of a request.")]
+MaxBody = Annotated[int, number(metavar="BYTES", help="The size of the largest request.")]
 Timeout = Annotated[
-    int, number(metavar="SECONDS", help="How long a request may take to arrive, and its answer to be read.")
+    int, number(metavar="SECONDS", help="How long a client may take to send a request, or to read its answer.")
 ]
 Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="A certificate in PEM, for HTTPS.")]
 Key = Annotated[Path | None, typer.Option(metavar="FILE", help="Its key in PEM.")]
-AccessLog = Annotated[bool, typer.Option(help="Write a line for each answer.")]
+AccessLog = Annotated[bool, typer.Option(help="Log a line for each answer.")]
 
 
 @command()
@@ -64,8 +64,8 @@ def serve(
 ) -> None:
     """Serve artifacts over HTTP and gRPC, with a page for a browser.
 
-    The server speaks the Open Inference Protocol and needs the extra `serve`. Ctrl-C or SIGTERM ends it once it has
-    answered all requests.
+    The server speaks the Open Inference Protocol and needs the extra `serve`. On Ctrl-C or SIGTERM it answers the
+    requests that it has, and then ends.
     """
     from export import serve as run_server
 
@@ -109,11 +109,11 @@ Name = Annotated[
 ]
 StorageUri = Annotated[
     str | None,
-    typer.Option(metavar="URI", help="For kserve, which needs it: where the cluster finds the model repository."),
+    typer.Option(metavar="URI", help="Required for kserve: where the cluster finds the model repository."),
 ]
-Replicas = Annotated[int, number(help="For ray: the number of replicas, or the fewest.")]
+Replicas = Annotated[int, number(help="For ray: the number of replicas; with --max-replicas, the fewest.")]
 MaxReplicas = Annotated[
-    int | None, number(help="For ray: the most replicas; their number follows the load. Default: the fewest.")
+    int | None, number(help="For ray: the most replicas; their number then follows the load. Default: fixed.")
 ]
 Cpus = Annotated[float, number(check=ABOVE_ZERO, help="For ray: CPU cores of each replica.")]
 Address = Annotated[
@@ -145,8 +145,8 @@ def deploy(
 ) -> None:
     """Serve an artifact on Triton, KServe or Ray Serve.
 
-    For triton and kserve this writes files. On ray it runs until Ctrl-C or SIGTERM, and needs the extra `ray`; only
-    there --device, --host, --port and --token-file apply.
+    For triton and kserve this writes files. For ray, which needs the extra `ray`, it serves until Ctrl-C or SIGTERM;
+    --device, --host, --port and --token-file are only for ray.
     """
     _check_options(context, target)
     batching: dict[str, Any] = {"max_batch_size": max_batch_size, "max_delay": max_delay_ms / 1000, "queue": queue}

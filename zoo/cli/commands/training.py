@@ -1,4 +1,4 @@
-"""Training: `train`, and the run that it resumes."""
+"""The command that trains a network or resumes a run: `train`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,11 +28,12 @@ Validation = Annotated[
 ]
 CheckpointMinutes = Annotated[
     float | None,
-    number(metavar="MINUTES", check=ABOVE_ZERO, help="Save this often within an epoch. Default: 10."),
+    number(metavar="MINUTES", check=ABOVE_ZERO, help="Minutes between checkpoints within an epoch. Default: 10."),
 ]
-CheckpointSteps = Annotated[int | None, number(metavar="STEPS", help="Save this often within an epoch.")]
+CheckpointSteps = Annotated[int | None, number(metavar="STEPS", help="Steps between checkpoints within an epoch.")]
 Gradients = Annotated[
-    int | None, number(metavar="STEPS", help="Measure the gradient at each layer this often, such as every 200 steps.")
+    int | None,
+    number(metavar="STEPS", help="Steps between measurements of the gradient at each layer, such as 200."),
 ]
 Device = Annotated[str | None, choice("auto", "cpu", "gpu", help="gpu fails if there is none. Default: auto.")]
 Devices = Annotated[int | None, number(help="How many devices share each batch. Default: 1.")]
@@ -69,7 +70,7 @@ def train(
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network by a recipe, into a folder for the run.
+    """Train a network with a recipe, and keep the run in a folder.
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """

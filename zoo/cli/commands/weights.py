@@ -1,4 +1,4 @@
-"""The weights that come with the package: `publish` and `results`."""
+"""The commands for the weights that come with the package: `publish` and `results`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +32,7 @@ def publish(
 ) -> None:
     """Write a run's weights, and a card with their figures.
 
-    The card says what the weights reach under Keras and onnxruntime. A run without an export is exported first.
+    The card gives their accuracy under Keras and onnxruntime. A run without an export is exported first.
     """
     from ...training.runs import open_complete_run
     from ...weights.cards import choose_paths
@@ -60,7 +60,7 @@ def publish(
 
 @command("results")
 def results_(format: Format = "table") -> None:
-    """Show what shipped weights reach, and what the papers report."""
+    """Compare the errors of the shipped weights with the papers'."""
     from ...reports import results
 
     if format == "table":
