@@ -63,7 +63,7 @@ class Artifact:
 
     @property
     def weak(self) -> dict[str, str]:
-        """The outputs for which the proof shows little, and why, such as that no input moves them."""
+        """The outputs about which the proof says little, and why, such as that no input moves them."""
         return dict(self.parity.get("weak", {}))
 
     @property
@@ -118,7 +118,7 @@ def export(
             takes them. They build a model that has never seen an input, and give the first sizes to try.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
-        opset: The version of ONNX's operations.
+        opset: The ONNX opset, 13 to 18.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
             if it is faster under onnxruntime on this machine's processor and costs little accuracy.
@@ -127,7 +127,7 @@ def export(
         test: For "int8": raw inputs, and the class of each, enough to measure the allowed drop: 200 for 0.5 points.
         max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
         layout: The axis of the channels of images at inputs and outputs: "nhwc", "nchw" or None, as in the model.
-        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if available.
         name: The name of the artifact; the model's name by default.
         gates: Whether to add an output "carry", with the mean carry gate of each example and highway block.
         overwrite: Whether to replace an earlier artifact, which stays as it is if the export fails.

@@ -42,7 +42,7 @@ def to_onnx(
     Args:
         model: A Keras model.
         path: The file to write.
-        opset: The version of ONNX's operations, 13 to 18.
+        opset: The ONNX opset, 13 to 18.
         preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
         activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
             "probabilities"; None adds nothing.

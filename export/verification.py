@@ -40,11 +40,11 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
 
     Args:
         artifact: The folder.
-        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if available.
 
     Returns:
         The comparisons, in the form of parity.json, with the number of `files`, the `seed` of the new inputs, `weak`
-        (the outputs for which the proof at export shows little, and why), and `not_batched` (why the server and
+        (the outputs about which the proof at export says little, and why), and `not_batched` (why the server and
         `Predictor.predict` do not batch the artifact; None if they do).
 
     Raises:

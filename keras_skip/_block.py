@@ -85,7 +85,7 @@ class Block(ConfiguredLayer):
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
     activation: Name or function. Default "relu".
-    normalization: "batch", None, or a layer (with its configuration) that is copied for each place; its axis -1 means
+    normalization: "batch", None, or a layer (with its configuration) that is copied for each use; its axis -1 means
         the channels, with either data_format. Default "batch".
     norm_momentum, norm_epsilon: Momentum (of the moving statistics) and epsilon of "batch". Defaults 0.99 and 1e-3,
         Keras's own.

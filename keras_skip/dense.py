@@ -83,10 +83,10 @@ class DenseBlock(Block):
         bottleneck_ratio: Default 4.
         {options}
 
-    `kernel_size` is 3 by default. With `survival_prob`, every layer is dropped by itself: zeros stand in for its
-    features. With `recompute`, the memory of a training step grows linearly with `num_layers`, where it would grow
-    quadratically: each layer keeps its new features alone, and its concatenated input, normalised and activated, is
-    made again.
+    `kernel_size` is 3 by default. With `survival_prob`, every layer is dropped by itself, and zeros replace its
+    features. With `recompute`, the memory of a training step grows linearly with `num_layers` instead of
+    quadratically: each layer keeps only its new features, and computes its concatenated, normalised and activated input
+    again.
 
     Call arguments and errors: as in `ResidualBlock`.
 

@@ -33,7 +33,7 @@ def recorded_gates() -> Iterator[Gates]:
     Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions record no gates.
 
     Yields:
-        A list that grows by (block, T(x), C(x)) with each call of a block; a block called twice is in it twice.
+        A list to which each call of a block adds (block, T(x), C(x)); a block that is called twice is in it twice.
 
     Raises:
         ValueError: At the end, if no gates were recorded.

@@ -1,4 +1,4 @@
-"""Batch normalisation, with TensorFlow's fused operation where Keras composes it of small ones.
+"""Batch normalisation, with TensorFlow's fused operation where Keras composes it from small ones.
 
 y = gamma (x - mean(x)) / sqrt(var(x) + epsilon) + beta
 """
@@ -16,7 +16,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
         y = gamma (x - mean) / sqrt(variance + epsilon) + beta
 
-    In training, with the mean and the variance of the batch for each channel; at inference, with their moving averages:
+    Training uses the mean and the variance of the batch for each channel, and inference uses their moving averages:
 
         moving = momentum * moving + (1 - momentum) * batch
 
@@ -36,7 +36,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
-        x: Any shape; fused are (batch, height, width, channels), in float32, float16 or bfloat16.
+        x: Any shape. The fused operation takes (batch, height, width, channels), in float32, float16 or bfloat16.
         training: Whether to normalise with the batch's own statistics, and to move the averages.
         mask: Boolean; the statistics leave out the positions where it is False.
 

@@ -1,4 +1,4 @@
-"""Pre-activation blocks: normalisation and activation stand before each convolution, and nothing after the sum.
+"""Pre-activation blocks: normalisation and activation come before each convolution, and nothing follows the sum.
 
     y = shortcut(x) + drop(conv(activation(norm(conv(activation(norm(x)))))))
 
@@ -140,7 +140,7 @@ class WideBlock(PreActivation):
         branch = norm - activation - conv - norm - activation - dropout - conv
 
     Args:
-        filters: Output channels, the widening already in them.
+        filters: Output channels, after widening.
         kernel_size: Size of the kernels. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
         shortcut: As in `PreActivationBlock`.

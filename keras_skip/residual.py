@@ -31,8 +31,8 @@ class ResidualBlock(ShortcutBlock):
     Call arguments:
         x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
         training: Whether to normalise by batch statistics, and to drop.
-        mask: For sequences, boolean (B, T): masked steps are kept at zero between convolutions, out of the statistics,
-            and are passed on.
+        mask: For sequences, boolean (B, T): masked steps stay zero between convolutions and do not count in the
+            statistics; the mask is passed on.
 
     Output shape:
         (B, ..., filters), every spatial size divided by its stride and rounded up.

@@ -39,7 +39,7 @@ class StochasticDepth(ConfiguredLayer):
     Call arguments:
         x: The layer's input.
         training: Whether to drop.
-        mask: Handed to the layer if it takes one.
+        mask: Passed on to the layer if it takes one.
 
     Output shape:
         The layer's.

@@ -9,8 +9,8 @@
     reports/    pages and tables about runs and networks
     cli/        the command `keras-skip`
 
-`__init__.pyi` lists the public names. They load on first use, so that `import zoo` costs nothing and the command line
-answers before Keras is there.
+`__init__.pyi` lists the public names. They load on first use, so `import zoo` costs nothing and the command line
+answers before Keras is loaded.
 """
 
 import lazy_loader

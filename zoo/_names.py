@@ -16,7 +16,7 @@ def unknown(kind: str, name: object, known: Iterable[str], listed_by: str = "", 
         kind: What the name should be.
         name: The name.
         known: The right names.
-        listed_by: The command that lists them, which the message quotes in place of a long list.
+        listed_by: The command that lists them, which the message quotes instead of a long list.
         hint: A sentence that helps more than the nearest names do. Default: these, if there are any.
     """
     names = sorted(known)

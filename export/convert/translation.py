@@ -39,7 +39,7 @@ def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -
     Args:
         concrete: The function.
         names: The new names of its inputs and outputs, by the names of the tensors.
-        opset: The version of ONNX's operations.
+        opset: The ONNX opset.
     """
     import tensorflow as tf
     from tf2onnx import tf_loader

@@ -5,7 +5,7 @@ A candidate passes if, at every element of every output,
     |candidate - reference| <= atol + rtol * range + floor
 
 The range is the reference's largest minus smallest value over all inputs, in the element's channel, which is its index
-on the last axis. So a small score beside a large box is held to its own scale, and a large value that all examples
+on the last axis. So a small score next to a large box is held to its own scale, and a large value that all examples
 share excuses nothing. The caller's floor allows for rounding, by output and channel. Integers, booleans, types and
 shapes must be equal. An infinity equals only the same infinity, and NaN equals NaN. Answers that are all NaN prove
 nothing and are refused.

@@ -68,7 +68,7 @@ def run_everywhere(
     Args:
         model: The file.
         batches: The inputs by name.
-        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if it is there.
+        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if available.
 
     Returns:
         The outputs by form and batch, and the reason for each form that this machine does not have.

@@ -2,8 +2,8 @@
 
 onnxruntime runs the models, Starlette and uvicorn speak HTTP, grpcio speaks gRPC, orjson reads and writes JSON, and
 prometheus_client counts. The KServe SDK implements the protocol too, but differs from it in errors, failures without an
-id and routes that unload models, and lacks micro-batches, limits, a queue, deadlines and a drain. Its handlers, data
-types and repository would all be replaced, so that some sixty packages would serve only for the routes.
+id and routes that unload models, and lacks micro-batches, limits, a queue, deadlines and a drain. We would replace its
+handlers, data types and repository, and keep some sixty packages only for the routes.
 
     protocol/        requests and answers: bodies within limits on memory, JSON, binary data, protobuf
     errors.py        the reasons why a request is not answered
@@ -15,7 +15,7 @@ types and repository would all be replaced, so that some sixty packages would se
     observation.py   metrics and the access log
     startup.py       the token, the socket and the open files
     page.py          the page for a browser
-    grpc_server.py   the protocol over gRPC, beside HTTP
+    grpc_server.py   the protocol over gRPC
     ray_serve.py     the same application in each replica on Ray Serve
     deployment.py    files for Triton and KServe
 """
@@ -53,20 +53,20 @@ def serve(
 ) -> None:
     """Serves artifacts until SIGTERM or SIGINT, and then finishes the requests in flight.
 
-    The server is live at once. It is ready when every model has reproduced here the outputs recorded at its export. It
+    The server is live at once. It is ready when every model has reproduced the outputs recorded at its export. It
     needs neither Keras nor TensorFlow.
 
     Args:
         artifacts: Folders of artifacts, or "NAME=FOLDER" to serve one under another name.
         host: The address to listen on.
         port: The port; 0 takes a free one, which the log names.
-        grpc_port: The port for gRPC beside HTTP; 0 takes a free one, and None serves no gRPC.
+        grpc_port: The port for gRPC; 0 takes a free one, and None serves no gRPC.
         device: "cpu" or "cuda".
         max_batch_size: How many examples to run at once, and the most that a request may have. Requests run together
             only where the export has proven that examples are independent.
         max_delay: How many seconds a request may wait for others to run with, if some are about to come.
         queue: How many requests of a model may wait; others are refused with 503.
-        max_body: The most bytes of a request's body; larger bodies are refused with 413.
+        max_body: The largest body of a request, in bytes; larger bodies are refused with 413.
         timeout: How many seconds a request, a TLS handshake, and a client that reads an answer may each take.
         token_file: A file with the bearer token that clients must send; None serves everyone.
         tls_cert: A certificate, with its chain, in PEM.
@@ -150,13 +150,13 @@ def run_on_ray(
         host: The address that Ray's proxy listens on.
         port: The port; 0 takes a free one, in a cluster that is started here.
         device: "cpu" or "cuda", which takes a GPU for each replica.
-        replicas: The number of replicas, or the least if it varies.
+        replicas: The number of replicas, or the fewest if it varies.
         max_replicas: The most replicas, whose number then follows the requests in flight; None keeps it fixed.
         cpus: The cores that are reserved for a replica, whose onnxruntime has as many threads.
         max_batch_size: How many examples a replica runs at once, and the most that a request may have.
         max_delay: How many seconds a request may wait for others to run with.
         queue: How many requests may wait at a replica; others are refused with 503.
-        max_body: The most bytes of a request's body; larger bodies are refused with 413.
+        max_body: The largest body of a request, in bytes; larger bodies are refused with 413.
         timeout: How many seconds a request may take in all.
         token_file: A file with the bearer token that clients must send; None serves everyone.
 

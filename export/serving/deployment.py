@@ -149,7 +149,7 @@ def _render_tensors(
     blocks = []
     for tensor in declared:
         dims = [-1 if n is None else n for n in tensor["shape"][batches:]]
-        # Triton needs at least one dimension beside the batch.
+        # Triton needs at least one dimension besides the batch.
         shape = f"dims: {dims}" if dims else "dims: [1]\n  reshape { shape: [] }"
         labels = f"\n  label_filename: {_quote(_LABELS)}" if tensor["name"] in labelled else ""
         data_type = f"TYPE_{DATATYPES[tensor['dtype']]}"

@@ -1,8 +1,8 @@
 """Publishes an ONNX file together with the file of its weights, if those are too large for it.
 
 Two files cannot take their names in one step. So the weights come first, under a name that nothing has, and the ONNX
-file that names them follows in one step: whoever opens it, at any moment, finds the weights that belong to it. Only
-then do the weights that it replaced go.
+file that names them follows in one step: a program that opens it, at any moment, finds the weights that belong to it.
+Only then are the old weights removed.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Checks files before any library reads them: they may come from anyone.
 
 A link leads out of the artifact, an ONNX file can name any file as its weights, an archive can hold more than its size
-shows, and deep nesting can crash the process that reads it. Hashes do not protect from whoever wrote them. The ONNX
-file is walked in its wire format: only lengths are followed, and nothing is built.
+shows, and deep nesting can crash the process that reads it. Hashes do not protect against the person who wrote
+them. The ONNX file is walked in its wire format: only lengths are followed, and nothing is built.
 """
 
 import json

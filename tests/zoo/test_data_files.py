@@ -89,12 +89,12 @@ LAYOUTS = {
     "Expected every image of .* in a class folder.*10 outside of them, such as '0.png'": {
         f"{n}.png": encode(pixels(n)) for n in range(10)
     },
-    "Expected train/, test/ and validation/ alone in .* Received: extra beside train": data_set("train/", "extra/"),
+    "Expected only train/, test/ and validation/ in .* Received: train and extra": data_set("train/", "extra/"),
     "Expected the same classes in train and test of .*train without eel; test without dog": {
         **data_set("train/", classes=("cat", "dog")),
         **data_set("test/", classes=("cat", "eel")),
     },
-    "Expected a folder train in .*Received: test alone": data_set("test/"),
+    "Expected a folder train in .*Received: only test": data_set("test/"),
     "Expected at least two examples of each class.*one of 'dog'": {
         **data_set(classes=("cat",)),
         "dog/0.png": encode(pixels(0)),

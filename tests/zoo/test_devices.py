@@ -21,7 +21,7 @@ def test_report_says_what_computes():
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_wrong_number_of_devices(count):
-    with pytest.raises(ValueError, match="Expected devices to be a whole number from 1 up. Received: devices="):
+    with pytest.raises(ValueError, match="Expected devices to be a whole number of at least 1. Received: devices="):
         select("cpu", count)
 
 

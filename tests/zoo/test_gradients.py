@@ -112,7 +112,7 @@ def test_flow_of_a_new_training_replaces_what_is_there(tmp_path):
 
 @pytest.mark.parametrize("every", [0, 2.5, True])
 def test_wrong_interval_is_a_sentence(every, tmp_path):
-    with pytest.raises(ValueError, match="Expected every to be a whole number from 1 up. Received: every="):
+    with pytest.raises(ValueError, match="Expected every to be a whole number of at least 1. Received: every="):
         zoo.GradientFlow(tmp_path / "gradients.csv", None, every=every)
 
 

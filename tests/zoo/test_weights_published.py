@@ -89,7 +89,7 @@ def test_imagenet_is_downloaded_once_and_checked(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Downloading data") == 2, "once for the weights, once for those with another hash"
     assert "LOADED (None, 6) 1.001e-05" in result.stdout
-    assert f"REFUSED Expected to download {source.as_uri()}. Received: URL fetch failure" in result.stdout
+    assert f"REFUSED {source.as_uri()} cannot be downloaded: URL fetch failure" in result.stdout
 
 
 def test_a_new_row_is_a_new_set_of_weights(tmp_path, monkeypatch):

@@ -106,7 +106,7 @@ def namesake(layer):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (huge, r"stem/kernel promises 4,000,000,000,000 bytes and holds 0$"),
+        (huge, r"stem/kernel declares 4,000,000,000,000 bytes but holds 0$"),
         (link, r"it holds a link, 0$"),
         (soft_link, r"it holds a link, 0$"),
         (external, r"stem/kernel is not an array in this file$"),

@@ -87,7 +87,7 @@ def gates(
 
     Args:
         run_or_model, data, weights: As in `evaluate`.
-        examples: Use only the first so many test images. Default: all.
+        examples: How many test images to use, from the first on. Default: all.
         example: The test image whose gates are kept.
 
     Returns:

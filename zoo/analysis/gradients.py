@@ -42,7 +42,7 @@ class GradientProbe:
     Args:
         model: A network of logits.
         name: The name in the figures. Default: that of the model.
-        once: Do not compile, which takes longer than measuring once or twice.
+        once: Whether to skip compiling, which takes longer than one or two measurements.
 
     Example:
 
@@ -73,7 +73,7 @@ class GradientProbe:
         Args:
             images: Preprocessed, (examples, height, width, channels).
             labels: One-hot, (examples, classes).
-            step: The step of the training, to be recorded with the norms.
+            step: The training step, which is recorded with the norms.
         """
         for ours, theirs in zip(self._copy.variables, self.model.variables, strict=True):
             ours.assign(ops.convert_to_numpy(theirs))
@@ -88,15 +88,15 @@ class GradientProbe:
 
 
 class GradientFlow(keras.callbacks.Callback):
-    """Writes the norms of the gradients during a training, as comma-separated values.
+    """Writes the norms of the gradients during training, as comma-separated values.
 
     Args:
-        path: The file. A resumed training keeps the rows up to its step; a new one replaces the file.
+        path: The file. A resumed run keeps the rows up to its step; a new run replaces the file.
         batches: The gradient is measured on the first of these batches.
-        every: Measure every so many steps. Each measurement costs about as much as a step.
+        every: The number of steps between measurements. Each measurement costs about as much as a step.
 
     Raises:
-        ValueError: If `every` is not a whole number from 1 up.
+        ValueError: If `every` is not a whole number of at least 1.
 
     Example:
 

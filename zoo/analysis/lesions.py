@@ -1,7 +1,7 @@
 """Measures what a network loses when one layer only carries its input.
 
     highway     T(x) = 0 and C(x) = 1        y = x
-    residual    branch(x) = 0                y = shortcut(x), and the activation where one follows the sum
+    residual    branch(x) = 0                y = shortcut(x), then the activation if one follows the sum
 
 The weights close a layer: the kernels of the gates become 0 and their biases so large that the sigmoids are 0 and 1;
 the last convolution of a branch becomes 0, with its normalisation. Afterwards the weights are restored.
@@ -54,7 +54,7 @@ def lesion(
 
     Args:
         run_or_model, data, weights: As in `evaluate`. The network does not change.
-        examples: Use only the first so many test images. Default: all.
+        examples: How many test images to use, from the first on. Default: all.
 
     Returns:
         A `Lesion` of the whole network, then one for each layer, from the first to the last.

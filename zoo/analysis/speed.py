@@ -1,4 +1,4 @@
-"""Times a network in Keras beside its export, and keeps the figures with its run."""
+"""Times a network in Keras and its export, and keeps the figures with its run."""
 
 import json
 import time
@@ -47,7 +47,7 @@ def measure(
     images: np.ndarray,
     batches: Iterable[int] = BATCHES,
 ) -> list[Speed]:
-    """Times a network beside its export, both from raw pixels.
+    """Times a network and its export in turns, both from raw pixels.
 
     Args:
         model: The network, which takes preprocessed images.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Product(NamedTuple):
-    """A gradient of 1 after so many layers of a connection."""
+    """What is left of a gradient of 1 after some layers with one kind of connection."""
 
     connection: str
     layers: int
@@ -49,7 +49,7 @@ def vanishing_product(derivative: float = 0.8, layers: int = 20, transform_bias:
     if not derivative > 0:
         raise ValueError(f"Expected derivative to be positive. Received: derivative={derivative!r}")
     if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
-        raise ValueError(f"Expected layers to be a whole number from 1 up. Received: layers={layers!r}")
+        raise ValueError(f"Expected layers to be a whole number of at least 1. Received: layers={layers!r}")
     transform = 1 / (1 + exp(-transform_bias))
     factors = {
         "plain: h'": derivative,

@@ -1,4 +1,4 @@
-"""What is in the cache of decoded images, and how it is removed. Neither NumPy nor an image is read."""
+"""Lists and removes the decoded images in the cache. It loads neither NumPy nor an image."""
 
 import json
 import os
@@ -41,7 +41,7 @@ class Cached:
 
 
 def list_cached() -> list[Cached]:
-    """What the cache holds, the last used first."""
+    """Lists the contents of the cache, the last used first."""
     return sorted(_found(cache_folder() / "sources"), key=lambda cached: -cached.used)
 
 
@@ -70,7 +70,7 @@ def remove_cached(cached: Cached) -> None:
             f"Expected decoded images that no process is writing. Received: {cached.path.name}, "
             f"written {time.time() - cached.used:.0f} seconds ago"
         )
-    # Whoever looks for the images meanwhile finds all of them, or none.
+    # A process that looks for the images meanwhile finds all of them, or none.
     aside = cached.path.with_name(f".{cached.path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
     os.rename(cached.path, aside)
     shutil.rmtree(aside)

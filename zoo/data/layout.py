@@ -1,6 +1,6 @@
 """Finds the class and the part of the data that a file belongs to, from its folders.
 
-    train/CLASS/...  and  test/CLASS/...     with val/, valid/ or validation/ beside them, or in place of test/
+    train/CLASS/...  and  test/CLASS/...     with val/, valid/ or validation/ next to them, or instead of test/
     CLASS/...                                split at random, each class alike
 
 Everything may lie in one more folder.
@@ -39,8 +39,8 @@ def find_layout(
     if not split and any(path[0].lower() == "train" and len(path) > 2 for path in paths):
         others = sorted({path[0] for path in paths if path[0].lower() not in _PARTS})
         raise ValueError(
-            f"Expected train/, test/ and validation/ alone in {where!r}, or class folders alone. "
-            f"Received: {', '.join(others[:5])} beside train"
+            f"Expected only train/, test/ and validation/ in {where!r}, or only class folders. "
+            f"Received: train and {', '.join(others[:5])}"
         )
     level = 1 if split else 0
     outside = [name for name, path in zip(names, paths, strict=True) if len(path) < level + 2]
@@ -59,7 +59,7 @@ def find_layout(
     order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
     parts = {part: order[[part_of[index] == part for index in order]] for part in dict.fromkeys(part_of)}
     if "train" not in parts and split:
-        raise ValueError(f"Expected a folder train in {where!r}. Received: {', '.join(sorted(parts))} alone")
+        raise ValueError(f"Expected a folder train in {where!r}. Received: only {', '.join(sorted(parts))}")
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
     for part in ("validation", "test"):

@@ -114,12 +114,12 @@ class Source:
     Attributes:
         name: Its name in `load_source`.
         train_images, test_images: Raw pixels, uint8, (examples, height, width, channels). Images on disk that are not
-            adjacent are no `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
+            adjacent are not a `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
         train_labels, test_labels: Integers, (examples,), the indices into `class_names`.
         class_names: One for each class.
         preprocessing: Turns the pixels into the input of a network.
-        validation_images, validation_labels: Held out for choices, if there are any; see `with_validation`.
-        origin: Lets `load_source` find the same data again, as plain data.
+        validation_images, validation_labels: Held out to compare recipes, if there are any; see `with_validation`.
+        origin: Plain data with which `load_source` finds the same data again.
     """
 
     name: str

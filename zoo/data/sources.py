@@ -111,19 +111,19 @@ def load_source(
     The files may be
 
     - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
-      valid/ or validation/ beside or instead of test/; or only CLASS/, and then a part of each class is for testing;
+      valid/ or validation/ next to or instead of test/; or only CLASS/, and then a part of each class is for testing;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
     - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names).
 
     Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
-    CMYK become RGB, 16 bits are scaled to 8, transparent pixels show white, the rotation in EXIF is applied, and an
+    CMYK become RGB, 16 bits are scaled to 8, transparent pixels become white, the rotation in EXIF is applied, and an
     animation gives its first frame. All images are grey, or all are RGB.
 
     Args:
         name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
             path. The result of `Source.as_dict` loads the same data again. A `Source` is returned as it is.
         image_size: Height and width to resize all images to, bicubic with antialiasing. Proportions may change.
-        split_seed: Chooses the test images, if the files do not say which they are.
+        split_seed: Chooses the test images if the files do not.
         test_fraction: The fraction of each class to choose.
         on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
             warning.
@@ -220,7 +220,7 @@ def _missing_source(name: str, path: Path) -> ValueError:
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return ValueError(
         f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, "
-        f"{', '.join(ARRAY_FILES)}, .tar or .zip. Received: {name!r}, where there is nothing.{hint}"
+        f"{', '.join(ARRAY_FILES)}, .tar or .zip. Received: {name!r}, which does not exist.{hint}"
     )
 
 

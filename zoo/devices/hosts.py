@@ -45,7 +45,8 @@ class Hosts:
         except (ValueError, jax.errors.JaxRuntimeError) as error:
             if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
                 raise TrainingError(
-                    f"The {self.count} processes cannot compute together; one may be lost: {str(error).splitlines()[0]}"
+                    f"The {self.count} processes cannot compute together; one may have died: "
+                    f"{str(error).splitlines()[0]}"
                 ) from error
             raise
 
@@ -100,5 +101,5 @@ def _join(given: dict[str, str | None]) -> None:
 def _parse_whole(name: str, value: str | None, least: int) -> int:
     text = str(value).strip()
     if not text.isdecimal() or int(text) < least:
-        raise ValueError(f"Expected {name} to be a whole number from {least} up. Received: {name}={value}")
+        raise ValueError(f"Expected {name} to be a whole number of at least {least}. Received: {name}={value}")
     return int(text)

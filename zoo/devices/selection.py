@@ -124,7 +124,7 @@ def select(device: str = "auto", count: int = 1) -> Devices:
     if device not in KINDS:
         raise unknown("device", device, KINDS)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"Expected devices to be a whole number from 1 up. Received: devices={count!r}")
+        raise ValueError(f"Expected devices to be a whole number of at least 1. Received: devices={count!r}")
     finders = {"jax": _select_on_jax, "tensorflow": _select_on_tensorflow, "torch": _select_on_torch}
     backend = keras.backend.backend()
     if backend not in finders:

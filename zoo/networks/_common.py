@@ -226,7 +226,7 @@ def three_stages(
         name, input_shape, classes, weight_decay, features_only: As in `network` and `image_input`.
         blocks: How many each stage has.
         block: Applies a block, given the tensor, the stage from 1, the strides and a name.
-        preactivated: Whether the blocks normalise first, so that the last normalisation stands before the pooling
+        preactivated: Whether the blocks normalise first, so that the last normalisation comes before the pooling
             instead of after the convolution.
     """
     image = image_input(input_shape)

@@ -36,7 +36,7 @@ def count(variables: Iterable[keras.Variable]) -> int:
 def multiply_adds(model: keras.Model, input_shape: Sequence[int] | None = None) -> int:
     """Counts the multiply-adds of one image (or whatever the model takes), in convolutions and dense layers.
 
-    They are counted in a symbolic pass, so that inner layers of blocks count as often as they run at inference.
+    A symbolic pass counts them, so inner layers of blocks count as often as they run at inference.
 
     Args:
         model: A built model with one input, of `zoo.build` or another.
@@ -46,8 +46,8 @@ def multiply_adds(model: keras.Model, input_shape: Sequence[int] | None = None) 
         The number of multiplications in convolutions and dense layers.
 
     Raises:
-        ValueError: If the model has not one input, if the size of the image is open, or if a layer has a matrix that
-            is of neither kind.
+        ValueError: If the model does not have exactly one input, if the size of the image is not fixed, or if a layer
+            has a matrix of neither kind.
 
     Example:
 

@@ -1,6 +1,6 @@
 """A family of networks: the builder of a paper, the networks of it that have a name, and how the paper trained them.
 
-Each family stands beside its builder; `catalogue` lists them all.
+Each family is in the file of its builder; `catalogue` lists them all.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
     y = T(x) * relu(conv(x)) + (1 - T(x)) * x        carry="coupled", as in the paper
     y = T(x) * relu(conv(x)) + C(x) * x              carry="learned"
 
-Where the width changes, and at the input, stands a plain convolution. Nothing is normalised.
+A plain convolution takes the input, and another changes each width. Nothing is normalised.
 
 Srivastava et al., Training Very Deep Networks, 2015, https://arxiv.org/abs/1507.06228
 """

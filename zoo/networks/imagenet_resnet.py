@@ -141,7 +141,7 @@ def applications_resnet_v2(
     """Pre-activation residual network in the form of keras.applications.
 
     The last block of the first three stages halves the size, with a subsampled shortcut. The stem has no
-    normalisation; a last one stands before the pooling.
+    normalisation; a last one comes before the pooling.
 
     Args:
         depth: 50, 101 or 152.

@@ -34,7 +34,7 @@ class Description:
         recipes: The names of the recipes that train it.
         measured: The results of these recipes, by their names, where they have been measured.
         weights: The names of published weights, for `load`.
-        arguments: The arguments of `build` beside `input_shape`, `classes` and `features_only`, with their defaults.
+        arguments: The arguments of `build` besides `input_shape`, `classes` and `features_only`, with their defaults.
     """
 
     name: str
@@ -72,7 +72,7 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def describe(name: str) -> Description:
-    """Describes a network: its paper, its size, its recipes and its weights. Nothing is built for that.
+    """Describes a network without building it: its paper, its size, its recipes and its weights.
 
     Args:
         name: One of `list_models()`.
@@ -121,16 +121,16 @@ def build(
     With `features_only` the output is a dictionary of one map for each size, from the largest to the smallest: "C1" to
     "C5" in the networks for ImageNet, "C0" to "C2" in those for small images. Cl has the stride 2 ** l and is what the
     next stage sees, so inside pre-activation and densely connected networks it is not yet normalised; the last one is
-    what the head sees. The variables have the names of the whole network's, of which only the head's are left out.
+    what the head sees. The variables have the same names as in the whole network; only those of the head are missing.
 
     Args:
         name: One of `list_models()`.
         input_shape: (height, width, channels). Default: the registry's.
         classes: Number of logits. Default: the registry's. A network without a head has none.
-        features_only: Whether the head is left out. The perceptrons have no maps.
+        features_only: Whether to leave out the head. The perceptrons have no maps.
         **overrides: The network's own arguments. All networks have `depth` and `weight_decay`, and many `width`,
-            `dropout`, `shortcut` or `recompute`. `describe(name).arguments` lists those of one network, with the values
-            that they have by default.
+            `dropout`, `shortcut` or `recompute`. `describe(name).arguments` lists those of one network, with their
+            defaults.
 
     Returns:
         A `keras.Model` that is not compiled.

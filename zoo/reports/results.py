@@ -1,4 +1,4 @@
-"""Tables of the results of the weights in the package, beside the papers' figures.
+"""Tables that compare the results of the weights in the package with the papers' figures.
 
 Every figure comes from the cards, so no network is built; see `weights.cards`.
 """

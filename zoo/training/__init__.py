@@ -2,7 +2,7 @@
 
 train.py          `train` and `resume`: they resolve recipe, data, devices and folder, and write run.json
   recipe.py       what a recipe may set, checked; the recipes themselves are in recipes.py
-  folder.py       the run folder: its lock, its record, the folder beside it while it replaces an older run
+  folder.py       the run folder: its lock, its record, the folder next to it while it replaces an older run
   loop.py         `Training` builds the network and calls `fit` for the epochs that are left
     learner.py    the network with loss, optimizer and moving averages; schedules.py has the learning rate
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint

@@ -99,7 +99,7 @@ class Checkpoints:
                 progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
                 variables = self._variables()
                 if {name: v.shape for name, v in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
-                    raise ValueError("it is of another network")
+                    raise ValueError("it belongs to another network")
             except _BROKEN as error:
                 warnings.warn(f"{path} cannot be used and is skipped: {error}", stacklevel=2)
                 continue

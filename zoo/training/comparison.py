@@ -132,7 +132,7 @@ def plan(
     if len({candidate.text for candidate in candidates}) < len(candidates) or not candidates:
         raise ValueError(f"Expected different networks, at least one. Received: {', '.join(networks) or 'none'}")
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise ValueError(f"Expected seeds to be a whole number from 1 up. Received: seeds={seeds!r}")
+        raise ValueError(f"Expected seeds to be a whole number of at least 1. Received: seeds={seeds!r}")
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
     chosen = (_default_recipe(candidates[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)

@@ -82,7 +82,7 @@ def choose_folder(folder: Path, overwrite: bool) -> Path:
     beside = real.with_name(f"{real.name}.new")
     if beside.exists() and not (holds_run(beside) and read_record(beside).get("replaces") == real.name):
         raise FileExistsError(
-            f"{str(beside)!r} is in the way: a run that replaces {str(folder)!r} is trained there first. Move it away"
+            f"{str(beside)!r} is in the way: a run that replaces {str(folder)!r} is first trained there. Move it away"
         )
     return beside
 

@@ -22,7 +22,7 @@ def check(settings: "Optimizer | Schedule | Recipe", name: str, wanted: str, fit
 def check_interval(steps: int, name: str) -> None:
     """Raises a ValueError unless an argument is a number of steps."""
     if not _is_whole(steps, 1):
-        raise ValueError(f"Expected {name} to be a whole number from 1 up. Received: {name}={steps!r}")
+        raise ValueError(f"Expected {name} to be a whole number of at least 1. Received: {name}={steps!r}")
 
 
 def _is_whole(value: object, least: int) -> bool:

@@ -1,4 +1,4 @@
-"""The recipes: those of the papers, which stand with the families of `zoo.networks`, and short ones of our own.
+"""The recipes: those of the papers, which are with the families of `zoo.networks`, and short ones of our own.
 
 The papers' recipes differ from the papers in two things. They state lengths in epochs instead of iterations (64,000
 iterations of 128 images are 164 epochs of CIFAR-10). And they train on all 50,000 images: the papers hold out 5,000 to
@@ -86,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def list_recipes() -> list[str]:
-    """The names of all recipes."""
+    """Lists the names of all recipes."""
     return sorted(RECIPES)
 
 
@@ -96,7 +96,7 @@ def recipes_of(network: str) -> list[Recipe]:
 
 
 def get_recipe(name: str | Recipe) -> Recipe:
-    """A recipe by its name; a `Recipe` comes back as it is.
+    """Looks up a recipe by its name; a `Recipe` is returned as it is.
 
     Raises:
         ValueError: If there is no such recipe. The message lists the recipes of a network of that name, or suggests the

@@ -53,8 +53,9 @@ def train(
         callbacks: More Keras callbacks, such as one that shows progress.
         checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None saves it only after
             each epoch.
-        gradients: Measure the norms of the gradients every so many steps; gradients.csv and the report then show them
-            over the training. Every 200 steps costs at most 2 % more time. None measures them once, at the end.
+        gradients: The number of steps between measurements of the norms of the gradients; gradients.csv and the report
+            then show them over the training. A measurement every 200 steps costs at most 2 % more time. None measures
+            them once, at the end.
         devices: The result of `zoo.devices.select`, which must be called before anything is computed. With several
             processes only that of rank 0 writes the folder. Default: one device, chosen by the backend.
         **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.

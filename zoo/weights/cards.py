@@ -26,7 +26,7 @@ class Card:
         arguments: Arguments of the builder that differ from the registry's.
         input_shape: (height, width, channels).
         class_names: One for each logit.
-        parameters: How many trainable ones.
+        parameters: Number of trainable parameters.
         preprocessing: For `zoo.Preprocessing.from_dict`.
         data: Name, number of images, fingerprint and licence of the data.
         limits: What a reader should know before comparing the figures with others.
@@ -38,7 +38,7 @@ class Card:
         paper_error: The error that the paper reports.
         command, recipe, seed, seconds: How they were trained, and how long it took.
         chosen_by: How this run was chosen among others.
-        revision, versions, machine, date: Of the training.
+        revision, versions, machine, date: Those of the training run.
     """
 
     network: str

@@ -20,7 +20,7 @@ _ONE_AT_A_TIME = threading.Lock()
 def refuse_bomb(what: str, promised: int, held: int) -> None:
     """Raises a ValueError if something declares far more bytes than it holds."""
     if promised > MOST_EXPANSION * held + FREE:
-        raise ValueError(f"{what} promises {promised:,} bytes and holds {held:,}")
+        raise ValueError(f"{what} declares {promised:,} bytes but holds {held:,}")
 
 
 def refuse_zip_bomb(path: Path) -> None:
@@ -57,7 +57,7 @@ def limit_variables(held: int, others: int = 0) -> Iterator[None]:
             made += 4 * math.prod(shape)
             if made > most:
                 refused.append(
-                    Bomb(f"its architecture promises {made:,} bytes of weights or more, and it holds {held:,}")
+                    Bomb(f"its architecture declares {made:,} bytes of weights or more, but it holds {held:,}")
                 )
                 raise refused[0]
         make(self, initializer, shape, *rest, **named)

@@ -63,7 +63,7 @@ def load(
         return build(name, **arguments) if weights is None else _build_with_weights(name, weights, arguments)
     if isinstance(name_or_path, Path) and (weights is not None or arguments):
         raise ValueError(
-            "Expected the name of a network, as text, where there are weights or arguments. "
+            "Expected the name of a network, as text, to go with weights or arguments. "
             f"Received: name_or_path={name_or_path!r}"
         )
     if weights is not None or arguments:
@@ -156,7 +156,7 @@ def _network_file(name_or_path: str | Path) -> Path:
         if isinstance(name_or_path, Path):
             raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
         raise unknown(
-            "the network, if it is no .keras file and no folder of a run,", name_or_path, MODELS, LIST_COMMAND
+            "a network that is neither a .keras file nor the folder of a run", name_or_path, MODELS, LIST_COMMAND
         )
     return path
 

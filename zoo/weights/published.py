@@ -40,7 +40,7 @@ class Published:
         try:
             return Path(keras.utils.get_file(origin=self.origin, cache_subdir="models", file_hash=self.file_hash))
         except Exception as error:  # what a download raises is Exception itself
-            raise OSError(f"Expected to download {self.origin}. Received: {error}") from error
+            raise OSError(f"{self.origin} cannot be downloaded: {error}") from error
 
     def _beside(self) -> Path:
         path = HERE / self.origin

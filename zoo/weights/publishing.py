@@ -1,4 +1,4 @@
-"""Publishes the weights of a run: the file, and a card with figures that are all measured here."""
+"""Publishes the weights of a run: the file, and a card whose figures are all measured here."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ def publish(
         ValueError: If the run is not complete or not exported, or if the name is not an identifier.
         FileExistsError: If these weights exist.
         PublishingError: If the network does not reach the accuracy in the run's record, if the accuracy under
-            onnxruntime differs from Keras's by 0.01 points, or if the file is larger than 12 MB.
+            onnxruntime differs from Keras's by more than 0.01 points, or if the file is larger than 12 MB.
 
     Example:
 
@@ -114,7 +114,7 @@ def _measure(
     test = accuracy_and_loss(model, source, preprocessing)
     if abs(test["accuracy"] - recorded) > SAME:
         raise PublishingError(
-            f"Expected the test accuracy of the run to 0.01 points, {recorded:.4%}. "
+            f"Expected the run's test accuracy, {recorded:.4%}, to within 0.01 points. "
             f"Received: {test['accuracy']:.4%} on {source.name}"
         )
     if recipe.precision != "float32":
@@ -125,7 +125,7 @@ def _measure(
     onnx = _measure_onnx(exported, source)
     if abs(onnx["accuracy"] - test["accuracy"]) > SAME:
         raise PublishingError(
-            f"Expected the same test accuracy under onnxruntime to 0.01 points, {test['accuracy']:.4%}. "
+            f"Expected the same test accuracy under onnxruntime, {test['accuracy']:.4%}, to within 0.01 points. "
             f"Received: {onnx['accuracy']:.4%}"
         )
     return model, {

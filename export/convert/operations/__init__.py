@@ -1,7 +1,7 @@
 """Converts operations of TensorFlow that tf2onnx does not know, or gets wrong, to operations of ONNX.
 
 To add one, write a function that takes tf2onnx's graph and the node, builds its result with the functions of
-`building.py` and puts it in the node's place, and name the function in the table `REWRITES` of the file of its kind:
+`building.py` and replaces the node with it, and name the function in the table `REWRITES` of the file of its kind:
 
     arithmetic.py              on each element
     selection.py               comparing and selecting

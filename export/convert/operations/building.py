@@ -45,7 +45,7 @@ def apply(graph: "Graph", operation: str, *inputs: str, **attributes: Any) -> st
 
 
 def replace_node(graph: "Graph", node: "Node", operation: str, *inputs: str, **attributes: Any) -> None:
-    """Puts an operation of ONNX in the place of a node."""
+    """Replaces a node with an operation of ONNX."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)
     about = {"name": node.name, "outputs": node.output, "shapes": shapes, "dtypes": dtypes}

@@ -35,7 +35,7 @@ def gradient_history(norms: "Iterable[Norm]") -> "Figure":
     """Draws the norms of one training by step: at the first, the middle and the last layer."""
     norms = list(norms)
     last = max(norm.place for norm in norms)
-    figure, target = make_axes("The gradient during the training", "step", "norm of the gradient")
+    figure, target = make_axes("The gradient during training", "step", "norm of the gradient")
     target.set_yscale("log")
     series: list[tuple[str, list[float], list[float]]] = []
     for depth in dict.fromkeys((1, (1 + last) // 2, last)):
