@@ -118,7 +118,7 @@ def test_where_the_cache_cannot_be_written_the_images_stay_in_memory(data, folde
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is a disk that is full")
 def test_a_full_disk_is_an_error_that_says_so(data, folder, monkeypatch):
     monkeypatch.setattr(cache.ImageStack, "_new", lambda self, name: Path("/dev/full").open("wb+", buffering=0))  # noqa: SIM115
-    match = "No space left on device in the cache folder. Set KERAS_SKIP_CACHE to use another"
+    match = "No space left on device in the cache folder. .* another one, or pass cache=False to use none"
     with pytest.raises(OSError, match=match):
         zoo.load_source(data)
     assert list((folder / "sources").iterdir()) == []
@@ -176,9 +176,9 @@ def test_a_relative_path_is_found_from_elsewhere(data, monkeypatch, tmp_path):
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(data, tmp_path, monkeypatch, name, near):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="Expected data source to be one of digits, .* there is nothing") as error:
+    with pytest.raises(ValueError, match="Expected data source to be one of digits, .* which does not exist") as error:
         zoo.load_source(name)
-    assert str(error.value).endswith("nothing." if near is None else "?")
+    assert str(error.value).endswith("does not exist." if near is None else "?")
     assert near is None or near in str(error.value).partition("Did you mean")[2]
 
 
