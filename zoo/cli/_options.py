@@ -105,7 +105,7 @@ Artifact = Annotated[
     Path, typer.Argument(metavar="ARTIFACT", autocompletion=_completion.artifacts, help="The folder of an artifact.")
 ]
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Data = Annotated[str | None, data("the recipe's")]
 TestData = Annotated[str | None, data("the data of the run or the weights")]
 Weights = Annotated[
@@ -126,7 +126,7 @@ ExportDevice = Annotated[
 ]
 ServingDevice = Annotated[str, choice("cpu", "cuda", help="Where onnxruntime computes.")]
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
-Port = Annotated[int, number("--port", "-p", metavar="PORT", check=A_PORT, help="The port; 0 takes a free one.")]
+Port = Annotated[int, number("--port", "-p", metavar="PORT", check=A_PORT, help="The port; 0 picks a free one.")]
 TokenFile = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A file with the bearer token that clients must send. Default: none."),

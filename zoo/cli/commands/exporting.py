@@ -36,7 +36,7 @@ Formats = Annotated[
             lambda text: {name.strip() for name in text.split(",")} <= set(FORMATS),
             "saved_model, onnx, or saved_model,onnx",
         ),
-        help="saved_model, onnx, or both with a comma. Default: both; onnx for fp16 and int8.",
+        help="saved_model, onnx, or both, separated by a comma. Default: both; onnx for fp16 and int8.",
     ),
 ]
 Opset = Annotated[int, number(check=from_to(13, 18), help="The ONNX opset, 13 to 18.")]
