@@ -42,7 +42,7 @@ def set_plain_ticks(axis, values):
 
 
 def label_ends(axes, ends, least=0.065):
-    """Writes each name beside the end of its line; where lines end close to each other, it moves the names apart.
+    """Writes each name at the end of its line; where lines end close to each other, it moves the names apart.
 
     Args:
         axes: The axes of the lines.
@@ -76,7 +76,7 @@ def draw_depth(figures):
     figure, (time, memory) = make_panels(("Time of a training step", "Memory of a training step"), (11, 4.0))
     for axes, unit, value in (
         (time, "seconds", lambda row: row["seconds"]["median"]),
-        (memory, "MiB beside the weights", lambda row: row["MiB"]),
+        (memory, "MiB besides the weights", lambda row: row["MiB"]),
     ):
         axes.set(xscale="log", yscale="log", xlabel=f"layers of the residual network, batch of {batch}", ylabel=unit)
         ends = []

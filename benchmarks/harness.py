@@ -22,7 +22,7 @@ def seconds(step, steps=1):
 
 
 def count_steps(wanted, step):
-    """Returns how many steps take about so many seconds; the step is already traced."""
+    """Returns how many steps take about this many seconds; the step is already traced."""
     return max(1, round(wanted / seconds(step)))
 
 

@@ -211,7 +211,7 @@ INTRODUCTION = """# Results of the benchmarks
 
 `make bench` measures everything again and writes this page; `make bench PARTS="steps depth"` measures only those
 parts. A ratio is our figure divided by theirs. The two take turns within a round; the table gives the median over the
-rounds, and the minimum and maximum in brackets. Each file of `benchmarks/` explains at its head how it measures.
+rounds, and the minimum and maximum in brackets. The docstring of each benchmark explains how it measures.
 
 """
 

@@ -62,7 +62,7 @@ class Torch:
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("The process of PyTorch has ended; its error stands above.")
+            raise RuntimeError("The process of PyTorch has ended; its error is above.")
         return line
 
     def close(self):

@@ -5,7 +5,7 @@
 Both train alternately in one process on the same random images, as the zoo trains: on TensorFlow and a CPU without XLA.
 The benchmark also measures processor time, which other load on the machine changes less.
 
-The moving statistics of a block tell whether a step has run it. A least-squares fit of the step's processor time to the
+The moving statistics of a block show whether a step has run it. A least-squares fit of the step's processor time to the
 number of blocks that ran in each stage gives the cost of a block of each stage, and so the time of the step at the mean
 of the draws, without the luck of the draws. Blocks of all stages have equal multiply-adds, but those of the first take
 longer, and are dropped least. So the mean of the draws weighs more in time than in blocks.

@@ -1,4 +1,4 @@
-"""keras-hub's networks for tokens, some of which take images or sounds beside them."""
+"""keras-hub's networks for tokens, some of which take images or sounds too."""
 
 from .keras_hub_images import hub
 from .network import VOCABULARY

@@ -1,1 +1,1 @@
-"""Measures the time of training beside its steps, and the gain of mixed_bfloat16 and oneDNN."""
+"""Measures the time that training takes besides its steps, and the gain of mixed_bfloat16 and oneDNN."""

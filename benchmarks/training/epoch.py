@@ -1,4 +1,4 @@
-"""Measures the time of an epoch of `zoo.train` beside its training steps.
+"""Measures the time that an epoch of `zoo.train` takes besides its training steps.
 
     python -m benchmarks.training.epoch [--batches 100] [--epochs 5]
 
@@ -78,7 +78,7 @@ def main():
         shares = 1 - steps * options.batches / times
         fastest = 1 - steps.min() * options.batches / times.min()
         spread = f"{shares.min():.1%}, median {np.median(shares):.1%}, {shares.max():.1%}"
-        print(f"{name}: beside the steps {spread}; fastest against fastest {fastest:.1%}")
+        print(f"{name}: besides the steps {spread}; fastest against fastest {fastest:.1%}")
 
 
 if __name__ == "__main__":
