@@ -5,7 +5,7 @@
 Memory: each figure comes from a separate process, on TensorFlow in graph mode, without XLA; see
 `harness.measure_growth`.
 
-XLA: JAX tells both how much the forward run keeps for the gradient and how much the compiled step needs beside its
+XLA: JAX shows how much the forward run keeps for the gradient, and how much the compiled step needs besides its
 inputs and outputs. Where they disagree, as on a CPU, the compiler has merged the second run with the first again: it
 drops the barrier between them early there. TensorFlow's jit_compile is the same compiler.
 
