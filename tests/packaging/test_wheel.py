@@ -1,8 +1,8 @@
 """The wheel and the source distribution: what is in them, and that the wheel works away from the checkout."""
 
+import re
 import sysconfig
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +12,7 @@ from tests.packaging.environments import create_environment, run
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("keras_skip", "zoo", "export")
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+(VERSION,) = re.findall('__version__ = "(.+)"', (ROOT / "keras_skip" / "__init__.py").read_text())
 DIST_INFO = f"keras_skip-{VERSION}.dist-info"
 
 
