@@ -8,6 +8,7 @@ and then forgotten.
 
 import functools
 import inspect
+import re
 import textwrap
 from typing import Any, ClassVar, Self
 
@@ -42,8 +43,11 @@ class ConfiguredLayer(keras.layers.Layer):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__doc__ and "{options}" in cls.__doc__:
-            options = textwrap.indent(inspect.cleandoc(cls.OPTIONS_DOC), " " * 8).lstrip()
-            cls.__doc__ = cls.__doc__.replace("{options}", options)
+            # An argument that the class describes itself, such as one with another default, is left out.
+            described = re.findall(r"^ +(\w+): ", cls.__doc__, re.MULTILINE)
+            entries = re.split(r"\n(?=\S)", inspect.cleandoc(cls.OPTIONS_DOC))
+            options = "\n".join(entry for entry in entries if entry.partition(":")[0] not in described)
+            cls.__doc__ = cls.__doc__.replace("{options}", textwrap.indent(options, " " * 8).lstrip())
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{name: value for name, value in options.items() if name not in self.ARGUMENTS})

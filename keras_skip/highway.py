@@ -90,7 +90,8 @@ class HighwayBlock(Block):
     Args:
         filters: Output channels. Default: those of the input; any other number is an error, since the input is carried
             on as it is.
-        kernel_size: Size of the kernels of H, T and C. Default 1.
+        kernel_size: Size of the kernels of H, T and C, one integer or one for each spatial dimension. On (B, C)
+            there is none. Default 1.
         carry: "learned" or "coupled". Default "learned".
         transform_bias: Initial b_T. Negative values start the block close to the identity. Default -2.
         carry_bias: Initial b_C of the learned carry gate. Positive values start it open: 0 would halve the signal at

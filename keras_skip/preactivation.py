@@ -82,7 +82,8 @@ class PreActivationBlock(PreActivation):
 
     Args:
         filters: Output channels.
-        kernel_size: Size of the kernels. Default 3.
+        kernel_size: Size of the kernels, one integer or one for each spatial dimension. On (B, C)
+            there is none. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
         shortcut: How the input reaches the sum where their shapes differ: "projection" (1x1 convolution), "pad",
             "identity" or a layer, as in `ResidualBlock`.
@@ -111,7 +112,8 @@ class PreActivationBottleneckBlock(Bottleneck, PreActivation):
 
     Args:
         filters: Output channels; the first two convolutions have `filters // ratio`.
-        kernel_size: Size of the middle kernel. Default 3.
+        kernel_size: Size of the middle kernel, one integer or one for each spatial dimension. On (B, C)
+            there is none. Default 3.
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `PreActivationBlock`.
         ratio: How many times narrower the first two convolutions are. Default 4.

@@ -21,7 +21,8 @@ class ResidualBlock(ShortcutBlock):
 
     Args:
         filters: Output channels.
-        kernel_size: Size of the kernels. Default 3.
+        kernel_size: Size of the kernels, one integer or one for each spatial dimension. On (B, C)
+            there is none. Default 3.
         strides: Down-sampling of the block, in its first convolution. Default 1.
         shortcut: How the input reaches the sum where their shapes differ: "projection" (1x1 convolution and
             normalisation, option B), "pad" (subsampling and zero channels, option A), "identity" (an error where shapes
@@ -61,7 +62,8 @@ class BottleneckBlock(Bottleneck):
 
     Args:
         filters: Output channels; the first two convolutions have `filters // ratio`.
-        kernel_size: Size of the middle kernel. Default 3.
+        kernel_size: Size of the middle kernel, one integer or one for each spatial dimension. On (B, C)
+            there is none. Default 3.
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `ResidualBlock`.
         ratio: How many times narrower the first two convolutions are. Default 4.

@@ -129,7 +129,8 @@ class StochasticDepthBlock(ResidualBlock):
 
     Args:
         filters: Output channels.
-        kernel_size: Size of the kernels. Default 3.
+        kernel_size: Size of the kernels, one integer or one for each spatial dimension. On (B, C)
+            there is none. Default 3.
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `ResidualBlock`.
         survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 0.8.

@@ -1,6 +1,7 @@
 """The examples in the docstrings run, and every public name has one."""
 
 import doctest
+import re
 
 import pytest
 
@@ -16,6 +17,8 @@ def test_docstring_has_its_parts_and_its_example_runs(name):
     for part in ("Args:", "Raises:" if name in OF_THEIR_OWN else "errors", "arxiv.org"):
         assert part in item.__doc__, f"{name}: no {part!r} in its docstring"
     assert "{options}" not in item.__doc__
+    arguments = re.findall(r"^ {4,8}(\w+): ", item.__doc__, re.MULTILINE)
+    assert len(arguments) == len(set(arguments)), f"{name} describes an argument twice"
     tests = [test for test in doctest.DocTestFinder(recurse=False).find(item, name, globs=vars(ks)) if test.examples]
     assert tests, f"{name} has no example"
     runner = doctest.DocTestRunner(verbose=False)
