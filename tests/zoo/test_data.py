@@ -33,6 +33,11 @@ def test_digits_are_split_by_class_and_without_overlap(source):
     assert ours == all_of_them
 
 
+def test_repr_of_a_source_shows_its_shapes_and_no_pixels(source):
+    shown = "Source('digits', train_images=(1438, 8, 8, 1), test_images=(359, 8, 8, 1), classes=10)"
+    assert repr(source) == shown
+
+
 def test_digits_are_the_same_each_time(source):
     again = zoo.load_source("digits")
     np.testing.assert_array_equal(source.test_images, again.test_images)

@@ -133,6 +133,10 @@ class Source:
     validation_labels: np.ndarray | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        images = ", ".join(f"{part}_images={getattr(self, f'{part}_images').shape}" for part in self.parts)
+        return f"Source({self.name!r}, {images}, classes={self.classes})"
+
     def __post_init__(self) -> None:
         for part in self.parts:
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
