@@ -53,6 +53,17 @@ def test_networks_stand_by_family():
     assert shown.index("resnet20 ") < shown.index("resnet110 ") < shown.index("resnet18 ")
 
 
+@pytest.mark.parametrize(("pattern", "names"), [("*mlp_digits", 4), ("plain_mlp", 2), ("resnet20_d*", 1)])
+def test_recipes_are_chosen_by_their_names_or_their_networks(pattern, names):
+    *_, lines = CliRunner().invoke(app, ["recipes", pattern]).output.partition("-\n")
+    assert len(lines.split("\n\n")[0].splitlines()) == names
+
+
+def test_pattern_that_matches_no_recipe_is_refused():
+    done = CliRunner().invoke(app, ["recipes", "resnet50"])
+    assert str(done.exception).endswith("`keras-skip recipes` shows all. Received: 'resnet50'")
+
+
 def test_wrong_format_is_refused():
     done = CliRunner().invoke(app, ["list", "--format", "html"])
     assert str(done.exception) == "Expected --format to be one of table, markdown. Received: --format html"

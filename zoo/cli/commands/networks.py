@@ -1,5 +1,6 @@
 """The commands that list networks and recipes: `list`, `recipes` and `describe`."""
 
+import fnmatch
 from typing import Annotated
 
 import typer
@@ -38,13 +39,21 @@ def recipes(pattern: Pattern = None) -> None:
     """List the recipes that `train` takes."""
     from ...training.recipes import RECIPES
 
-    names = _matching(pattern)
+    chosen = [recipe for recipe in RECIPES.values() if _matches(pattern, recipe.name, recipe.network)]
+    if not chosen:
+        raise ValueError(
+            "Expected a pattern that matches a recipe or its network; `keras-skip recipes` shows all. "
+            f"Received: {pattern!r}"
+        )
     rows = [
         (recipe.name, recipe.network, recipe.source, str(recipe.epochs), str(recipe.batch_size), recipe.result)
-        for recipe in RECIPES.values()
-        if recipe.network in names
+        for recipe in chosen
     ]
     console.show_table("Recipes", ("recipe", "network", "data", "epochs", "batch", "measured here"), rows)
+
+
+def _matches(pattern: str | None, *names: str) -> bool:
+    return pattern is None or any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def _matching(pattern: str | None) -> list[str]:
