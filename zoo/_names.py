@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-# Shows all networks and recipes.
+# Shows all networks.
 LIST_COMMAND = "`keras-skip list`"
 # A longer list would bury the hint.
 LONGEST = 30

@@ -54,9 +54,12 @@ def test_the_name_of_a_recipe_is_answered_with_its_network():
         zoo.build("resnet20_digits")
 
 
-@pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load, zoo.get_recipe])
-def test_a_name_unlike_all_others_does_not_list_dozens(call):
-    with pytest.raises(ValueError, match=r"to be one of \d+ names\. Received: 'x'\. `keras-skip list` shows them\.$"):
+@pytest.mark.parametrize(
+    ("call", "command"),
+    [(zoo.build, "list"), (zoo.describe, "list"), (zoo.load, "list"), (zoo.get_recipe, "recipes")],
+)
+def test_a_name_unlike_all_others_does_not_list_dozens(call, command):
+    with pytest.raises(ValueError, match=rf"one of \d+ names\. Received: 'x'\. `keras-skip {command}` shows them\.$"):
         call("x")
 
 

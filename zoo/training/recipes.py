@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from .._names import LIST_COMMAND, unknown
+from .._names import unknown
 from ..data.augmentation import Augmentation
 from ..networks.catalogue import MODELS
 from .recipe import Optimizer, Recipe, Schedule
@@ -111,7 +111,7 @@ def get_recipe(name: str | Recipe) -> Recipe:
     if isinstance(name, Recipe):
         return name
     if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES, LIST_COMMAND, _hint(name))
+        raise unknown("recipe", name, RECIPES, "`keras-skip recipes`", _hint(name))
     return RECIPES[name]
 
 
