@@ -69,6 +69,13 @@ def test_weights_reach_what_their_card_says(network, weights, source):
     assert data.as_dict()["fingerprint"] == card.data["fingerprint"]
 
 
+def test_unknown_weights_are_answered_with_those_of_the_network():
+    with pytest.raises(ValueError, match=r"package: resnet20, cifar10; resnet20, digits\. Received: resnet20, none$"):
+        zoo.card("resnet20", "none")
+    with pytest.raises(ValueError, match="package: dense_mlp, digits; .*; wrn_16_2, cifar10. Received: none, digits$"):
+        zoo.card("none", "digits")
+
+
 def test_repr_of_a_card_fits_a_line():
     card = dataclasses.replace(zoo.card("highway_mlp", "digits"), test_accuracy=0.9721448)
     assert repr(card) == "Card(network='highway_mlp', weights='digits', test_accuracy=0.9721)"

@@ -135,7 +135,8 @@ def card(network: str, weights: str) -> Card:
     try:
         return found[f"{network}, {weights}"]
     except KeyError:
+        choices = [name for name in found if name.startswith(f"{network}, ")] or found
         raise ValueError(
-            f"Expected weights that come with the package: {'; '.join(found) or 'there are none'}. "
+            f"Expected weights that come with the package: {'; '.join(choices) or 'there are none'}. "
             f"Received: {network}, {weights}"
         ) from None
