@@ -39,6 +39,13 @@ def test_repr_of_a_run_fits_a_line(run):
     assert repr(zoo.Run(Path("runs/new"), {})) == "Run('runs/new', recipe=None, status=None)"
 
 
+def test_network_without_weights_is_no_run_and_the_error_says_so():
+    with pytest.raises(ValueError, match="'resnet20'. resnet20 is a network: name its weights too, or train it first$"):
+        zoo.evaluate("resnet20")
+    with pytest.raises(ValueError, match="Received: 'nowhere'$"):
+        zoo.evaluate("nowhere")
+
+
 def test_what_another_tool_calls_a_run_is_none(run, tmp_path):
     shutil.copytree(run.path, tmp_path / "ours")
     for name, text in (("other", '{"id": 3}'), ("list", "[]")):

@@ -30,12 +30,22 @@ from .interruption import TrainingError
 LOCK = ".lock"
 
 
+def _hint(folder: Path) -> str:
+    """A sentence on the name of a network that is given without weights; empty for other paths."""
+    from ..networks.catalogue import MODELS
+
+    name = str(folder)
+    return f". {name} is a network: name its weights too, or train it first" if name in MODELS else ""
+
+
 def read_record(folder: Path) -> Any:
     """Reads a folder's run.json, which may be another tool's."""
     try:
         return json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"Expected the folder of a run, with a run.json. Received: {str(folder)!r}") from None
+        raise ValueError(
+            f"Expected the folder of a run, with a run.json. Received: {str(folder)!r}{_hint(folder)}"
+        ) from None
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"Expected a run.json in JSON. Received: {str(folder / 'run.json')!r}: {error}") from None
 
