@@ -22,6 +22,8 @@ def unknown(kind: str, name: object, known: Iterable[str], listed_by: str = "", 
     names = sorted(known)
     if not hint and (near := _nearest(str(name), names)):
         hint = f"Did you mean {' or '.join(near)}?"
+    if not names:
+        return ValueError(f"Expected {kind}, but there are none. Received: {name!r}")
     one_of = ", ".join(names)
     if len(names) > LONGEST and (hint or listed_by):
         one_of = f"{len(names)} names"

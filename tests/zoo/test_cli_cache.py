@@ -98,6 +98,12 @@ def test_there_is_no_cache_yet(tmp_path, monkeypatch):
     assert run("clear", "--all").exit_code == 0 and not (tmp_path / "nowhere").exists()
 
 
+def test_name_is_refused_where_the_cache_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path))
+    done = CliRunner().invoke(app, ["cache", "clear", "photos"])
+    assert str(done.exception) == "Expected a name in the cache, but there are none. Received: 'photos'"
+
+
 def test_an_older_record_and_a_file_of_somebody_elses_are_no_obstacle(cache):
     (cache / "notes.txt").write_text("mine")
     for record in cache.glob("*/source.json"):
