@@ -1,7 +1,9 @@
 """Networks by name."""
 
+import functools
 import inspect
 import re
+from dataclasses import replace
 
 import keras
 import pytest
@@ -41,6 +43,23 @@ def test_describe_counts_the_parameters():
     assert "1512.03385" in card.paper
     assert "8.75" in card.paper_error
     assert card.arguments["shortcut"] == "pad"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_arguments_of_a_network_go_before_its_builders_and_those_of_the_caller_before_both(name, monkeypatch):
+    entry = MODELS[name]
+    assert zoo.describe(name).arguments.items() >= entry.arguments.items()
+    built = {}
+
+    @functools.wraps(entry.family.builder)
+    def record(input_shape, **arguments):
+        built.update(arguments, input_shape=input_shape)
+
+    monkeypatch.setitem(MODELS, name, replace(entry, family=replace(entry.family, builder=record)))
+    zoo.build(name)
+    assert built == {**entry.arguments, "classes": entry.family.classes, "input_shape": entry.family.input_shape}
+    zoo.build(name, depth=1, classes=3)
+    assert (built["depth"], built["classes"]) == (1, 3)
 
 
 @pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load])
