@@ -9,6 +9,7 @@ import keras
 import pytest
 
 import zoo
+from zoo.networks._common import ARGUMENTS, document
 from zoo.networks.catalogue import FAMILIES, MODELS, BuilderArguments
 
 BUILDERS = list(dict.fromkeys(family.builder for family in FAMILIES))
@@ -23,6 +24,14 @@ def test_the_docstring_of_a_builder_describes_each_of_its_arguments_once_and_in_
     described = re.search(r"\n    Args:\n(.*?)\n\n    Returns:", builder.__doc__, re.DOTALL)[1]
     names = re.findall(r"^ {8}(\w+): [A-Z\d(f\"]", described, re.MULTILINE)
     assert names == list(inspect.signature(builder).parameters)
+
+
+def test_a_builders_own_description_of_an_argument_goes_before_the_shared_one():
+    def build(input_shape, classes): ...
+
+    build.__doc__ = "Builds.\n\n    Args:\n        classes: Not images.\n\n    Returns:\n        A model.\n    "
+    shared = f"        input_shape: {ARGUMENTS['input_shape']}\n"
+    assert document(build).__doc__ == build.__doc__.replace("        classes", f"{shared}        classes", 1)
 
 
 def test_the_keywords_of_build_are_the_arguments_of_all_builders_with_their_types():
