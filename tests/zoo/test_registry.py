@@ -29,9 +29,9 @@ def test_the_docstring_of_a_builder_describes_each_of_its_arguments_once_and_in_
 def test_a_builders_own_description_of_an_argument_goes_before_the_shared_one():
     def build(input_shape, classes): ...
 
-    build.__doc__ = "Builds.\n\n    Args:\n        classes: Not images.\n\n    Returns:\n        A model.\n    "
+    build.__doc__ = own = "Builds.\n\n    Args:\n        classes: Not images.\n\n    Returns:\n        A model.\n    "
     shared = f"        input_shape: {ARGUMENTS['input_shape']}\n"
-    assert document(build).__doc__ == build.__doc__.replace("        classes", f"{shared}        classes", 1)
+    assert document(build).__doc__ == own.replace("        classes", f"{shared}        classes", 1)
 
 
 def test_the_keywords_of_build_are_the_arguments_of_all_builders_with_their_types():
