@@ -52,13 +52,13 @@ class Maker:
     def trained(self, name: str, networks: Sequence[str], data: str, **settings: Any) -> dict[str, list[Run]]:
         """The runs of a comparison; what is not there yet is trained."""
 
-        def told(run: str, recipe: zoo.Recipe, source: zoo.Source) -> tuple[()]:
+        def announce(run: str, recipe: zoo.Recipe, source: zoo.Source) -> tuple[()]:
             if not (self.runs / name / run / "model.keras").is_file():
                 print(f"    trains {run}", flush=True)
             return ()
 
         source = self.mnist if data == "mnist" else data
-        return zoo.compare(networks, self.runs / name, source, callbacks=told, **{**settings, **self.overrides})
+        return zoo.compare(networks, self.runs / name, source, callbacks=announce, **{**settings, **self.overrides})
 
     def keep(self, name: str, figure: Any, rows: Iterable[Any], kind: Any) -> None:
         """Writes a figure, and as a table the named tuples of the kind that it shows."""

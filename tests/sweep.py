@@ -7,7 +7,10 @@ import pytest
 
 
 def sweep(cases: Iterable[Any], in_short: Callable[[Any], bool]) -> list[Any]:
-    """Parameters of a test; the cases that are not `in_short` have the marker "complete"."""
+    """Parameters of a test; the cases that are not `in_short`, which some must be, have the marker "complete"."""
+    cases = list(cases)
+    if not any(map(in_short, cases)):
+        raise ValueError(f"Expected at least one case that make test takes. Received: {cases}")
     return [case if in_short(case) else pytest.param(case, marks=pytest.mark.complete) for case in cases]
 
 

@@ -30,5 +30,5 @@ def main(folder: str) -> None:
             perform = getattr(import_module(f"{_PACKAGE}.{module}"), function)
             perform(here, here / f"{ANSWER}-{number}", **task["arguments"])
     except ExportError as error:
-        failure = {"error": type(error).__name__, "message": str(error), "task": number}
+        failure = {"error": type(error).__name__, "message": str(error)}
         (here / FAILURE).write_text(json.dumps(failure), encoding="utf-8")

@@ -10,6 +10,9 @@ import pytest
 
 import export
 from export.precision import int8, quantisation
+from export.runtime import jobs
+from export.runtime.worker import INPUTS
+from export.storage.arrays import write_batches
 from tests.export.models import RAW, conv_net, expected, images
 from tests.export.structure import optimised
 from tests.export.test_artifact import contents
@@ -151,6 +154,20 @@ def test_a_race_times_both_on_each_batch(artifact):
     assert [raced["batch"] for raced in found] == [1, 32]
     for raced in found:
         assert raced["rounds"] >= 5 and min(raced["fp32_ms"], raced["int8_ms"], raced["speedup"]) > 0
+
+
+def test_a_race_gives_each_file_its_own_times(monkeypatch):
+    seconds = {"fp32.onnx": 0.003, "int8.onnx": 0.001}
+
+    def run_here(folder, tasks, names, batches):
+        write_batches(folder / INPUTS, batches)
+        jobs.race(folder, folder / "answer-0", **tasks[0][1])
+
+    monkeypatch.setattr(quantisation, "run_tasks", run_here)
+    monkeypatch.setattr(jobs, "open_session", lambda path, provider: path.name)
+    monkeypatch.setattr(jobs, "_time_run", lambda session, batch: seconds[session])
+    for raced in quantisation.race(Path("fp32.onnx"), Path("int8.onnx"), {"input": images(3)}):
+        assert [raced[name] for name in ("fp32_ms", "int8_ms", "speedup")] == pytest.approx([3, 1, 3])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from keras import layers, ops
 from onnx import helper
 
+from export.errors import ParityError
 from export.proof.prove import prove
 from tests.export.models import randomise
 from tests.export.mutants import Change, Converted, after, column, of_weights
@@ -104,6 +105,14 @@ LOGIT_DAMAGES: dict[str, Change] = {
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_wrong_logits_are_refused_behind_any_softmax(damage, precision, classified):
     assert classified.refuses(LOGIT_DAMAGES[damage], precision=precision)
+
+
+def test_wrong_logits_of_a_file_that_rounds_as_a_gpu_are_refused(classified):
+    damaged = classified.damaged(LOGIT_DAMAGES["a class a tenth larger"])
+    with pytest.raises(ParityError, match="rounding as on a GPU"):
+        prove(
+            classified.reference, onnx=classified.file, simulated=damaged, precision="fp16", device="cpu", locate=False
+        )
 
 
 def tokens() -> keras.Model:

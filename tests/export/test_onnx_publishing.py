@@ -126,3 +126,6 @@ def test_where_there_are_no_hard_links_files_are_renamed(tmp_path, monkeypatch):
     write(tmp_path / "m.onnx", 1, True)
     write(tmp_path / "m.onnx", 2, True, overwrite=True)
     assert names(tmp_path) == PAIR and value(tmp_path / "m.onnx") == 2
+    (tmp_path / "n.onnx.data").write_text("mine")
+    write(tmp_path / "n.onnx", 1, True)
+    assert (tmp_path / "n.onnx.data").read_text() == "mine" and value(tmp_path / "n.onnx") == 1

@@ -77,6 +77,7 @@ def test_classes_that_are_not_there_have_no_place_in_a_one_hot_vector(opset, tmp
     vectors |= {
         "of a vector": lambda x: ops.one_hot(x[:, 0], 4),
         "of other values": lambda x: tf.one_hot(x, 4, on_value=5.0, off_value=-1.0),
+        "of 1 and -1": lambda x: tf.one_hot(x, 4, on_value=1.0, off_value=-1.0),
         "multi_hot": lambda x: ops.multi_hot(x, 4),
         "CategoryEncoding": lambda x: layers.CategoryEncoding(4, output_mode="one_hot")(x[:, 2:3]),
     }

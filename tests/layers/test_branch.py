@@ -41,3 +41,10 @@ def test_a_branch_has_the_layers_that_were_added_in_their_order_and_not_those_of
     gated = ks.HighwayBlock(normalization="batch")
     gated.build((None, 4))
     assert gated._branch.layers == [gated.conv1, gated.norm1]
+
+
+def test_dropouts_of_one_block_draw_from_seeds_of_their_own():
+    block = ks.DenseBlock(2, 3, dropout=0.5, seed=4)
+    block.build((None, 8, 8, 4))
+    layers = [layer for layer in block._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
+    assert len(layers) == len({4, *(layer.seed for layer in layers)}) - 1 >= 2

@@ -75,6 +75,22 @@ def test_a_padded_sequence_gives_what_it_gives_alone(make):
         np.testing.assert_allclose(y[row : row + 1, : alone.shape[1]], alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [name for name in BLOCKS if "highway" not in name])
+def test_statistics_leave_the_padding_out(name):
+    block = BLOCKS[name]()
+    x = RNG.normal(size=(3, 8, 4)).astype("float32")
+    mask = np.arange(8) < np.full((3, 1), 4)
+    block.build(x.shape)
+    start = block.get_weights()
+    block(x[:, :4], training=True)
+    alone = block.get_weights()
+    block.set_weights(start)
+    block(x, training=True, mask=mask)
+    assert any((a != b).any() for a, b in zip(start, alone, strict=True))
+    for a, b in zip(alone, block.get_weights(), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
 def test_transition_pools_real_steps_and_halves_the_mask():
     block = ks.TransitionBlock(1.0)
     x, mask = padded_batch(5.0)

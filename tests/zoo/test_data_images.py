@@ -50,8 +50,6 @@ def test_image_size_holds_for_every_source():
     assert source.validation_images is None
 
 
-RED = Image.new("RGB", (5, 6), "red")
-
 GREY = np.arange(30, dtype="uint8").reshape(6, 5) * 8
 
 

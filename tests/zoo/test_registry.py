@@ -1,12 +1,15 @@
 """Networks by name."""
 
+import functools
 import inspect
 import re
+from dataclasses import replace
 
 import keras
 import pytest
 
 import zoo
+from zoo.networks._common import ARGUMENTS, document
 from zoo.networks.catalogue import FAMILIES, MODELS, BuilderArguments
 
 BUILDERS = list(dict.fromkeys(family.builder for family in FAMILIES))
@@ -21,6 +24,14 @@ def test_the_docstring_of_a_builder_describes_each_of_its_arguments_once_and_in_
     described = re.search(r"\n    Args:\n(.*?)\n\n    Returns:", builder.__doc__, re.DOTALL)[1]
     names = re.findall(r"^ {8}(\w+): [A-Z\d(f\"]", described, re.MULTILINE)
     assert names == list(inspect.signature(builder).parameters)
+
+
+def test_a_builders_own_description_of_an_argument_goes_before_the_shared_one():
+    def build(input_shape, classes): ...
+
+    build.__doc__ = own = "Builds.\n\n    Args:\n        classes: Not images.\n\n    Returns:\n        A model.\n    "
+    shared = f"        input_shape: {ARGUMENTS['input_shape']}\n"
+    assert document(build).__doc__ == own.replace("        classes", f"{shared}        classes", 1)
 
 
 def test_the_keywords_of_build_are_the_arguments_of_all_builders_with_their_types():
@@ -41,6 +52,23 @@ def test_describe_counts_the_parameters():
     assert "1512.03385" in card.paper
     assert "8.75" in card.paper_error
     assert card.arguments["shortcut"] == "pad"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_arguments_of_a_network_go_before_its_builders_and_those_of_the_caller_before_both(name, monkeypatch):
+    entry = MODELS[name]
+    assert zoo.describe(name).arguments.items() >= entry.arguments.items()
+    built = {}
+
+    @functools.wraps(entry.family.builder)
+    def record(input_shape, **arguments):
+        built.update(arguments, input_shape=input_shape)
+
+    monkeypatch.setitem(MODELS, name, replace(entry, family=replace(entry.family, builder=record)))
+    zoo.build(name)
+    assert built == {**entry.arguments, "classes": entry.family.classes, "input_shape": entry.family.input_shape}
+    zoo.build(name, depth=1, classes=3)
+    assert (built["depth"], built["classes"]) == (1, 3)
 
 
 @pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load])

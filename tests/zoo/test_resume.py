@@ -18,6 +18,7 @@ import zoo
 from tests.processes import keras_skip, start_command, start_script
 from tests.zoo import victim
 from zoo.training.folder import lock_run
+from zoo.training.train import _restore_source
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
@@ -152,6 +153,19 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
         restore_environment(environment() | {"backend": "numpy"})
     with pytest.warns(UserWarning, match="cores=99"):
         restore_environment(environment() | {"cores": 99})
+
+
+@pytest.mark.parametrize("fact", ["fingerprint", "examples", "class_names"])
+def test_data_that_differ_from_the_record_in_one_fact_are_refused(fact):
+    digits = zoo.load_source("digits")
+    with pytest.raises(ValueError, match=f"digits with {fact}="):
+        _restore_source(digits, digits.as_dict() | {fact: None})
+
+
+def test_data_with_other_pixels_are_refused():
+    digits = zoo.load_source("digits")
+    with pytest.raises(ValueError, match="digits with fingerprint="):
+        _restore_source(replace(digits, train_images=16 - digits.train_images), digits.as_dict())
 
 
 def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):

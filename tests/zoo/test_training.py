@@ -10,7 +10,9 @@ import pytest
 import zoo
 from tests.zoo.small_runs import OPTIONS
 from zoo.data import Batches
+from zoo.devices.selection import select
 from zoo.training.callbacks import check_intervals
+from zoo.training.loop import Training
 
 KINDS = ("plain", "residual", "highway", "dense")
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -22,6 +24,16 @@ def test_same_seed_gives_the_same_network(run, small_source, tmp_path):
     weights = [zoo.load(one.path).get_weights() for one in (run, again, other)]
     assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
+
+
+def test_weights_start_from_the_seed_of_the_recipe(small_source, tmp_path):
+    recipe = zoo.get_recipe("plain_mlp_digits")
+    zero, one, again = (
+        Training(tmp_path, recipe.changed({"seed": seed}), small_source, select()).model.get_weights()
+        for seed in (0, 1, 1)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not np.array_equal(zero[0], one[0])
 
 
 def test_fit_sees_each_batch_of_each_epoch_once(run, small_source, tmp_path, monkeypatch):

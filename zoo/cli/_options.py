@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,10 +39,17 @@ POSITIVE = at_least(1)
 
 
 def choice(*names: str, option: tuple[str, ...] = (), help: str) -> Any:
-    """An option with one of a few values."""
-
+    """An option with one of a few values, whose type may be a literal."""
     check = check_value(names.__contains__, f"one of {', '.join(names)}")
-    return typer.Option(*option, metavar="|".join(names), callback=check, autocompletion=lambda: list(names), help=help)
+    # With a parser, Typer does not ask the type how to read the text.
+    return typer.Option(
+        *option,
+        parser=str,
+        metavar="|".join(names),
+        callback=check,
+        autocompletion=lambda: list(names),
+        help=help,
+    )
 
 
 def number(*option: str, metavar: str = "N", check: Check = POSITIVE, help: str) -> Any:
@@ -121,10 +128,10 @@ Seed = Annotated[
     number(check=at_least(0), help="Seed of the weights, order, augmentation and dropout. Default: the recipe's."),
 ]
 ExportDevice = Annotated[
-    str | None,
+    Literal["cpu", "cuda"] | None,
     choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: CUDA if it is available."),
 ]
-ServingDevice = Annotated[str, choice("cpu", "cuda", help="Where onnxruntime computes.")]
+ServingDevice = Annotated[Literal["cpu", "cuda"], choice("cpu", "cuda", help="Where onnxruntime computes.")]
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
 Port = Annotated[int, number("--port", "-p", metavar="PORT", check=A_PORT, help="The port; 0 picks a free one.")]
 TokenFile = Annotated[

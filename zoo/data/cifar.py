@@ -48,15 +48,7 @@ def from_cifar_files(path: Path, files: Mapping[str, bytes]) -> Source | None:
                     path,
                     *read({name: _ArrayUnpickler(io.BytesIO(files[name]), encoding="bytes").load() for name in wanted}),
                 )
-            except (
-                pickle.UnpicklingError,
-                EOFError,
-                KeyError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                IndexError,
-            ) as error:
+            except _DAMAGED as error:
                 raise ValueError(
                     f"Expected the files of CIFAR in {str(path)!r}. Received: a file that cannot be read: {error}"
                 ) from None

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zipfile import BadZipFile
 
 import typer
@@ -41,7 +41,7 @@ Formats = Annotated[
 ]
 Opset = Annotated[int, number(check=from_to(13, 18), help="The ONNX opset, 13 to 18.")]
 Precision = Annotated[
-    str,
+    Literal["fp32", "fp16", "int8"],
     choice(
         "fp32",
         "fp16",
@@ -54,7 +54,9 @@ MaxAccuracyDrop = Annotated[
     float,
     typer.Option(metavar="POINTS", help="How many percentage points of test accuracy int8 may cost."),
 ]
-Layout = Annotated[str | None, choice("nhwc", "nchw", help="The order of an image's axes. Default: the model's.")]
+Layout = Annotated[
+    Literal["nhwc", "nchw"] | None, choice("nhwc", "nchw", help="The order of an image's axes. Default: the model's.")
+]
 Samples = Annotated[
     Path | None,
     typer.Option(
@@ -146,7 +148,7 @@ def _check_model(model: Path, formats: list[str] | None, precision: str, samples
 
 
 def _update_report(
-    run: "Run", source: Any, network: Any, artifact: Any, layout: str | None, device: str | None
+    run: "Run", source: Any, network: Any, artifact: Any, layout: str | None, device: Literal["cpu", "cuda"] | None
 ) -> None:
     """Measures the speed of a run's export, and writes the report of the run again."""
     from ...analysis import speed
@@ -185,7 +187,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 
 
 def _measure_speed(
-    run: "Run", source: Any, network: Any, artifact: Path, layout: str | None, device: str | None
+    run: "Run", source: Any, network: Any, artifact: Path, layout: str | None, device: Literal["cpu", "cuda"] | None
 ) -> None:
     """Times a run's network and its ONNX file in turns, shows the times and keeps them with the run."""
     import numpy as np

@@ -1,7 +1,7 @@
 """The commands that serve a proven artifact: `serve` and `deploy`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -94,7 +94,7 @@ _FOR |= {"storage_uri": ("kserve",)}
 _FOR |= dict.fromkeys(("replicas", "max_replicas", "cpus", "device", "address", "host", "port", "token_file"), ("ray",))
 
 Target = Annotated[
-    str,
+    Literal["triton", "kserve", "ray"],
     choice(
         "triton",
         "kserve",
