@@ -8,9 +8,11 @@ import functools
 import multiprocessing
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -71,6 +73,7 @@ class Process:
 
     def __init__(self, target: Callable[..., None], arguments: tuple, cwd: Path, variables: dict[str, str]) -> None:
         folder = Path(mkdtemp())
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._out, self._err = folder / "out", folder / "err"
         streams = str(self._out), str(self._err)
         context = _forkserver() if variables["KERAS_BACKEND"] == "tensorflow" else multiprocessing.get_context("spawn")

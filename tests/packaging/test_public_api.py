@@ -41,11 +41,18 @@ def own_members(cls: type) -> list[str]:
 
 
 def arguments(value: object) -> str:
-    """Names, and which of them may be left out."""
+    """Names in their order, plain defaults, and from where on only keywords are taken."""
     if isinstance(value, type) and issubclass(value, Exception):
         return ""
-    parameters = inspect.signature(value).parameters.values()
-    return f"({', '.join(f'{p.name}=' if p.default is not p.empty else str(p).partition(':')[0] for p in parameters)})"
+    found = []
+    for parameter in inspect.signature(value).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in found:
+            found.append("*")
+        plain = parameter.default is None or isinstance(parameter.default, (bool, int, float, str, tuple))
+        default = repr(parameter.default) if plain else "..."
+        without = parameter.default is parameter.empty
+        found.append(str(parameter).partition(":")[0] if without else f"{parameter.name}={default}")
+    return f"({', '.join(found)})"
 
 
 def test_every_listed_name_is_there_with_its_arguments():
