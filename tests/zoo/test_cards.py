@@ -108,7 +108,9 @@ def test_weights_are_taken_by_a_network_that_has_its_channels_first(network, wei
 
 
 def test_unknown_weights_are_a_sentence():
-    with pytest.raises(ValueError, match=r"come with the package: resnet20, cifar10; resnet20, digits\. Received: resnet20, mnist"):
+    with pytest.raises(
+        ValueError, match=r"come with the package: resnet20, cifar10; resnet20, digits\. Received: resnet20, mnist"
+    ):
         zoo.card("resnet20", "mnist")
     with pytest.raises(ValueError, match="Received: resnet20, nothing"):
         zoo.evaluate("resnet20", "digits", weights="nothing")
