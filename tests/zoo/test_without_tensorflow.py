@@ -1,13 +1,7 @@
 """On JAX nothing of the training, its events included, needs TensorFlow to be installed."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from tests.processes import run_code
 
-from tests.processes import QUICK_JAX
-
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 sys.modules["tensorflow"] = None  # `import tensorflow` raises ModuleNotFoundError
@@ -26,8 +20,4 @@ assert list((run.path / "tensorboard").iterdir())
 
 
 def test_a_run_on_jax_without_tensorflow_sees_each_batch_once(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax", **QUICK_JAX}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    run_code(SCRIPT, cwd=tmp_path, KERAS_BACKEND="jax")
