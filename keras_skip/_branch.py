@@ -1,11 +1,11 @@
 """The branch of a block, whose output is the update that is merged into the skip.
 
-    y = merge(x, shortcut(x), drop(branch(x)))
+    y = skip(x) + gate(x) * drop(branch(x))
 
-The public classes state their branch, their shortcut and their merge.
+The public classes state their branch, their skip, and a gate if they have one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ._arguments import Argument, Size, annotate, boolean, one_of, optional_int, positive_ints
 from ._block import Block, BlockOptions
@@ -49,9 +49,11 @@ BRANCH_OPTIONS_DOC = """
         sequences, "causal". Default "same".
     dilation_rate: Dilation of the kernel. Default 1.
     survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 1.
-    granularity: "batch" (one draw a mini-batch; a dropped branch is not computed) or "sample". Default "batch".
-    scale: "training" (a surviving update is divided by survival_prob) or "inference" (at inference the update is
-        multiplied by it, as in the paper). Default "training".
+    granularity: "batch" (one draw a mini-batch; a dropped branch is not computed), "sample" (one draw an example), or
+        "rows" (the branch is computed for k = max(1, floor(p B)) of the B examples, drawn anew in each step, so every
+        step takes less time and memory; BatchNormalization in the branch sees only the k). Default "batch".
+    scale: "training" (a surviving update is divided by survival_prob, in "rows" multiplied by B / k) or "inference" (at
+        inference the update is multiplied by survival_prob, as in the paper). Default "training".
     recompute: Whether training computes the values between the block's input and output again for the gradients,
         instead of keeping them in memory. Results are the same. Default False."""
 
@@ -87,18 +89,18 @@ class Branch(Chain):
         training: bool | None,
         mask: Tensor | None,
         *,
-        merge: Callable[[Tensor], Tensor],
-        dropped: Callable[[], Tensor],
-        unread: Sequence[Tensor] = (),
+        skip: Tensor | None = None,
+        zeros: Callable[[], Tensor] | None = None,
+        gate: Tensor | None = None,
     ) -> Tensor:
-        """`merge(branch(x))`, or `dropped()` where the branch is dropped; the rest is as in `drop`."""
+        """`skip + gate * branch(x)` where the branch can be dropped; the rest is as in `drop`."""
         return drop(
             self._block,
-            lambda inputs: self(inputs, training, mask),
-            x,
+            lambda x, mask: self(x, training, mask),
+            (x, mask),
             layers=self.layers,
-            merge=merge,
-            dropped=dropped,
             training=training,
-            unread=unread,
+            skip=skip,
+            zeros=zeros,
+            gate=gate,
         )

@@ -120,13 +120,7 @@ class ShortcutBlock(Block):
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         skip = self._shortcut(x, training, mask)
-        return self._branch.merge(
-            x,
-            training,
-            mask,
-            merge=lambda update: self._after_sum(skip + update),
-            dropped=lambda: self._after_sum(skip),
-        )
+        return self._after_sum(self._branch.merge(x, training, mask, skip=skip))
 
     def _after_sum(self, total: Tensor) -> Tensor:
         return self.activation(total)

@@ -5,8 +5,10 @@
     drop(f)(x) = f(x), or p f(x)     inference, for the two scales
 
 b is Bernoulli(p), drawn once per mini-batch or once per sample. Drawn per mini-batch, a dropped f is not computed at
-all: its statistics and random states stay as they were, and its gradients are zero. The merge that follows is part of
-the choice, so that nothing is added, and nothing multiplied, where there is no update.
+all: its statistics and random states stay as they were, and its gradients are zero. With granularity "rows", f is
+computed for k = max(1, floor(p B)) of the B rows, drawn anew in each step, and B / k takes the place of 1 / p.
+
+The sum that follows is part of the choice, so that nothing is added, and nothing multiplied, where there is no update.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,13 +17,13 @@ import keras
 from keras import ops
 
 from ._arguments import Argument, number, one_of
+from ._rows import add_rows, choose_rows, fill_rows, take_rows
 from ._shapes import Tensor
 from ._stateless import Stateless
 
-GRANULARITIES = ("batch", "sample")
+GRANULARITIES = ("batch", "sample", "rows")
 SCALES = ("training", "inference")
 ADVICE = "granularity='sample' allows it."
-
 
 SURVIVAL_ARGUMENTS = {
     "survival_prob": Argument(1.0, lambda value, argument: number(value, argument, 0.0, 1.0, "(]")),
@@ -37,53 +39,85 @@ def make_generator(owner: keras.layers.Layer) -> keras.random.SeedGenerator | No
 
 def drop(
     owner: keras.layers.Layer,
-    branch: Callable[[Tensor], Tensor],
-    x: Tensor,
+    branch: Callable[..., Tensor],
+    inputs: Sequence[Tensor | None],
     *,
     layers: Iterable[keras.layers.Layer],
-    merge: Callable[[Tensor], Tensor],
-    dropped: Callable[[], Tensor],
     training: bool | None,
-    unread: Sequence[Tensor] = (),
+    skip: Tensor | None = None,
+    zeros: Callable[[], Tensor] | None = None,
+    gate: Tensor | None = None,
+    gain: float = 1.0,
 ) -> Tensor:
-    """`merge(branch(x))` under the survival probability of `owner`.
+    """`skip + gate * gain * drop(branch(*inputs))`, under the survival probability of `owner`.
 
-    `layers` are those that `branch` runs, whose state must not move when it is dropped. `dropped` returns the value of
-    `merge` for an update of zeros, with less work; it reads every tensor that `merge` reads except `unread`.
+    `layers` are those that `branch` runs, whose state must not move when it is dropped. Without a skip the update is
+    all there is, and `zeros` gives one that was dropped. All tensors have the examples along their first axis.
     """
     probability = owner.survival_prob
+
+    def merge(update: Tensor) -> Tensor:
+        update = update if gate is None else gate * update
+        return update if skip is None else skip + update
+
     if probability == 1.0:
-        return merge(branch(x))
+        return merge(_scale(branch(*inputs), gain))
     if not training:
-        return merge(_scale(branch(x), probability if owner.scale == "inference" else 1.0))
-    gain = 1.0 / probability if owner.scale == "training" else 1.0
+        return merge(_scale(branch(*inputs), gain * (probability if owner.scale == "inference" else 1.0)))
+    if owner.granularity == "rows":
+        return _run_rows(owner, branch, inputs, skip, gate, gain)
+    gain = gain / probability if owner.scale == "training" else gain
     if owner.granularity == "sample":
-        update = branch(x)
-        shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
-        return merge(_scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
-    keep = _bernoulli(owner, ())
-    stateless = Stateless(owner, lambda inputs: merge(_scale(branch(inputs), gain)), layers, ADVICE)
-    return _run_or_skip(stateless, keep, x, dropped, unread)
+        return merge(drop_samples(owner, branch(*inputs), gain))
+    stateless = Stateless(owner, lambda *inputs: merge(_scale(branch(*inputs), gain)), layers, ADVICE)
+    dropped = zeros if skip is None else lambda: skip
+    return _run_or_skip(stateless, _bernoulli(owner, ()), inputs, dropped, () if gate is None else (gate,))
 
 
-def _scale(update: Tensor, gain: float) -> Tensor:
-    return update if gain == 1.0 else update * gain
+def drop_samples(owner: keras.layers.Layer, update: Tensor, gain: float) -> Tensor:
+    """The update of each sample that survives, times `gain`, and zeros for the others."""
+    shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
+    return _scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain)
+
+
+def _run_rows(
+    owner: keras.layers.Layer,
+    branch: Callable[..., Tensor],
+    inputs: Sequence[Tensor | None],
+    skip: Tensor | None,
+    gate: Tensor | None,
+    gain: float,
+) -> Tensor:
+    rows, made_up = choose_rows(inputs[0], owner.survival_prob, owner.seed_generator)
+    update = branch(*(take_rows(x, rows) for x in inputs))
+    update = _scale(update, gain * made_up if owner.scale == "training" else gain)
+    update = update if gate is None else take_rows(gate, rows) * update
+    return fill_rows(inputs[0], rows, update) if skip is None else add_rows(skip, rows, update)
+
+
+def _scale(update: Tensor, gain: Tensor | float) -> Tensor:
+    if isinstance(gain, float):
+        return update if gain == 1.0 else update * gain
+    return update * ops.cast(gain, update.dtype)
 
 
 def _bernoulli(owner: keras.layers.Layer, shape: tuple) -> Tensor:
     return keras.random.uniform(shape, dtype="float32", seed=owner.seed_generator) < owner.survival_prob
 
 
-def _run_or_skip(stateless: Stateless, keep: Tensor, x: Tensor, dropped: Callable, unread: Sequence[Tensor]) -> Tensor:
+def _run_or_skip(
+    stateless: Stateless, keep: Tensor, inputs: Sequence[Tensor | None], dropped: Callable, gates: Sequence[Tensor]
+) -> Tensor:
     def run() -> tuple:
-        return stateless(stateless.values, x)
+        return stateless(stateless.values, *inputs)
 
     def skip() -> tuple:
         weights = [stateless.variables[i] for i in stateless.trainable]
         values = [stateless.values[i] for i in stateless.trainable]
         # A float8 layer learns its scales by assigning them their gradient: these must stay unchanged.
         stays = [getattr(weight, "overwrite_with_gradient", False) for weight in weights]
-        y = _add_gradients(dropped(), [x, *unread, *values], [False] * (1 + len(unread)) + stays)
+        read = [x for x in inputs if x is not None]
+        y = _add_gradients(dropped(), [*read, *gates, *values], [False] * (len(read) + len(gates)) + stays)
         return y, *stateless.unchanged()
 
     y, state, loss = ops.cond(keep, run, skip)

@@ -50,9 +50,7 @@ class DenseLayer(Block):
             branch.dropout(f"dropout{index + 1}", index + 1)
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
-        return self._branch.merge(
-            x, training, mask, merge=lambda features: features, dropped=lambda: self._no_features(x)
-        )
+        return self._branch.merge(x, training, mask, zeros=lambda: self._no_features(x))
 
     def _no_features(self, x: Tensor) -> Tensor:
         shape = list(ops.shape(x))

@@ -174,14 +174,7 @@ class HighwayBlock(Block):
         for gates, opened_in_trace in _recordings.get():
             if opened_in_trace or not _is_traced(transform):
                 gates.append((self, transform, carry))
-        return self._branch.merge(
-            x,
-            training,
-            mask,
-            merge=lambda update: transform * update + carry * x,
-            dropped=lambda: carry * x,
-            unread=[transform],
-        )
+        return self._branch.merge(x, training, mask, skip=carry * x, gate=transform)
 
     def _gates(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         transform = self._transform(x, mask=mask)

@@ -30,9 +30,11 @@ class StochasticDepth(ConfiguredLayer):
         layer: The layer; it takes one tensor and gives one.
         survival_prob: p in (0, 1].
         granularity: "batch" draws once per mini-batch: a dropped layer is not computed, and its statistics do not
-            move. "sample" draws for each example. Default "batch".
-        scale: "training" divides a surviving update by p; "inference" multiplies by p at inference instead, as the
-            paper does. Default "training".
+            move. "sample" draws for each example. "rows" runs the layer on k = max(1, floor(p B)) of the B examples,
+            drawn anew in each step, and gives zeros for the others: BatchNormalization inside sees only the k.
+            Default "batch".
+        scale: "training" divides a surviving update by p, or multiplies it by B / k in "rows"; "inference" multiplies
+            by p at inference instead, as the paper does. Default "training".
         seed: Integer seed of the draws. Default None.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
@@ -95,18 +97,10 @@ class StochasticDepth(ConfiguredLayer):
                     )
 
     def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
-        def branch(inputs: Tensor) -> Tensor:
-            return ops.cast(apply(self.layer, inputs, training, mask), self.compute_dtype)
+        def branch(x: Tensor, mask: Tensor | None) -> Tensor:
+            return ops.cast(apply(self.layer, x, training, mask), self.compute_dtype)
 
-        return drop(
-            self,
-            branch,
-            x,
-            layers=[self.layer],
-            merge=lambda update: update,
-            dropped=lambda: self._zeros(x),
-            training=training,
-        )
+        return drop(self, branch, (x, mask), layers=[self.layer], training=training, zeros=lambda: self._zeros(x))
 
     def _zeros(self, x: Tensor) -> Tensor:
         static = self.compute_output_shape(x.shape)
