@@ -5,9 +5,10 @@ from typing import Any, TypeAlias, TypedDict
 
 import keras
 
-from ._arguments import Argument, annotate, layer_or_name, number, one_of, optional_int
+from ._arguments import Argument, annotate, number, one_of, optional_int
 from ._chain import Chain, apply_mask, sequence_mask
 from ._config import ConfiguredLayer
+from ._norms import norm_template
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis
 
@@ -85,10 +86,12 @@ class Block(ConfiguredLayer):
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
     activation: Name or function. Default "relu".
-    normalization: "batch", None, or a layer (with its configuration) that is copied for each use; its axis -1 means
-        the channels, with either data_format. Default "batch".
-    norm_momentum, norm_epsilon: Momentum (of the moving statistics) and epsilon of "batch". Defaults 0.99 and 1e-3,
-        Keras's own.
+    normalization: "batch", "layer" (over the channels of each position), "group" (over all positions, masked ones too;
+        in gcd(32, channels) groups), "rms" (over the channels, without a mean; not with channels_first), None, or a
+        layer (with its configuration) that is copied for each use; its axis -1 means the channels, with either
+        data_format. Default "batch".
+    norm_momentum, norm_epsilon: Momentum of the moving statistics of "batch", and epsilon of a normalization given by
+        name. Defaults 0.99 and 1e-3, Keras's own for "batch".
     dropout: Rate in [0, 1) of the dropout inside the branch. Default 0.
     spatial_dropout: Whether dropout drops whole channels instead of single elements. Default False.
     kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: As
@@ -100,13 +103,9 @@ class Block(ConfiguredLayer):
     """
 
     def __init__(self, **options: Any) -> None:
-        template = options.get("normalization", "batch")
-        if template is not None and template != "batch":
-            # Copies are made of it. Held as an object, it would be a sub-layer without a use.
-            template = layer_or_name(template, "normalization", ("batch", None))
-            options["normalization"] = keras.saving.serialize_keras_object(template)
+        options["normalization"], norm_class = norm_template(options.get("normalization", "batch"))
         super().__init__(**options)
-        self._norm_class = type(template)  # from the configuration alone, only a registered class could be found
+        self._norm_class = norm_class
         self.supports_masking = True
 
     def _check_biases(self, convolutions: int) -> None:

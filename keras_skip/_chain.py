@@ -16,8 +16,8 @@ import keras
 from keras import ops
 
 from ._arguments import Size, own_initializer
-from ._shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
-from .normalization import BatchNormalization
+from ._norms import make_norm
+from ._shapes import Shape, Tensor, as_tuple, spatial_axes, stride_shape
 
 if TYPE_CHECKING:
     from ._block import Block
@@ -73,22 +73,11 @@ class Chain:
         return {"padding": padding[self._block.padding], "dilation_rate": self._block.dilation_rate}
 
     def norm(self, name: str, *, zero_gamma: bool = False) -> None:
-        block = self._block
-        axis = channel_axis(block.data_format, len(self.shape))
-        axis = -1 if axis == len(self.shape) - 1 else axis
-        if isinstance(block.normalization, dict):
-            self.add(name, copy_norm(block, name, zero_gamma, axis))
-        elif block.normalization == "batch":
-            layer = BatchNormalization(
-                axis=axis,
-                momentum=block.norm_momentum,
-                epsilon=block.norm_epsilon,
-                gamma_initializer="zeros" if zero_gamma else "ones",
-                **block._sub_layer(name),
-            )
-            self.add(name, layer)
+        layer = make_norm(self._block, name, self.shape, zero_gamma=zero_gamma)
+        if layer is None:
+            setattr(self._block, name, None)
         else:
-            setattr(block, name, None)
+            self.add(name, layer)
 
     def dropout(self, name: str, index: int = 0) -> None:
         block = self._block
@@ -132,29 +121,6 @@ class Chain:
                 amounts[axis] = (d * (k - 1) // 2,) * 2
             x = ops.pad(x, amounts)
         return layer(x)
-
-
-def copy_norm(block: "Block", name: str, zero_gamma: bool = False, axis: int = -1) -> keras.layers.Layer:
-    """A copy of the normalisation that the user gave; `axis` is that of the channels."""
-    cls = block._norm_class
-    config = {**block.normalization["config"], "name": name}
-    config["dtype"] = keras.saving.serialize_keras_object(block.dtype_policy)
-    if axis != -1 and config.get("axis") in (-1, [-1]):
-        # By default Keras's normalisations take the last axis for the channels.
-        if issubclass(cls, keras.layers.RMSNormalization):
-            raise ValueError(
-                "Expected a normalization that can scale an axis other than the last for "
-                f"data_format='channels_first'. Received: normalization={cls.__name__}"
-            )
-        config["axis"] = axis
-    if zero_gamma:
-        if "gamma_initializer" not in config:
-            raise ValueError(
-                "Expected a normalization with a gamma_initializer for zero_init_gamma=True. "
-                f"Received: normalization={cls.__name__}"
-            )
-        config["gamma_initializer"] = "zeros"
-    return cls.from_config(config)
 
 
 def apply(layer: keras.layers.Layer, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:

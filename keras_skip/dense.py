@@ -15,8 +15,9 @@ from keras import ops
 from ._arguments import number, own_initializer, positive_int
 from ._block import BLOCK_ARGUMENTS, Block, BlockOptions
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
-from ._chain import Chain, apply_mask, copy_norm
+from ._chain import Chain, apply_mask
 from ._config import PACKAGE
+from ._norms import norm_argument
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
 from ._survival import make_generator
@@ -125,9 +126,7 @@ class DenseBlock(Block):
         shape, channels = self._enter(input_shape)
         width = self.bottleneck_ratio * self.growth_rate if self.bottleneck else None
         shared = {name: getattr(self, name) for name in DenseLayer.ARGUMENTS if name not in ("seed", "recompute")}
-        if isinstance(self.normalization, dict):
-            # As an object: from its configuration alone, only a registered class could be found.
-            shared["normalization"] = copy_norm(self, "normalization")
+        shared["normalization"] = norm_argument(self)
         for index in range(self.num_layers):
             name = f"layer{index + 1}"
             shared |= {

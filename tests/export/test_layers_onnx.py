@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 import export
+import keras_skip as ks
 from tests.channels import skip_without_channels_first
 from tests.export.models import randomise
 from tests.export.structure import optimised
@@ -37,7 +38,7 @@ def differences(
 
 # With channels first at the edge of the graph there is nothing to transpose, but for layers that work on the last axis:
 # a dense layer inside, or normalisation over groups, which reshapes it.
-TRANSPOSES = {"residual-group-norm": 5, "stochastic-depth": 2, "stochastic-depth-sample": 2}
+TRANSPOSES = {"residual-group-norm": 5, "dense-group": 8, "stochastic-depth": 2, "stochastic-depth-sample": 2}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,12 @@ def test_dynamic_sizes_compute_the_same_under_onnxruntime(case: Case, tmp_path: 
     large = np.concatenate([large, large[:, ::-1]], axis=1)
     shape = (*[None] * case.rank, case.shape()[-1])
     assert max(differences(case.make(), shape, [small, large], tmp_path / "layer.onnx")) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["layer", "rms"])
+def test_normalizations_by_name_compute_the_same_under_onnxruntime(name: str, tmp_path: Path):
+    case = Case("named", ks.HighwayBlock, {"normalization": name, "norm_epsilon": 0.1}, rank=1)
+    assert max(differences(case.make(), case.shape()[1:], [case.data()], tmp_path / "layer.onnx")) <= 1e-4
 
 
 def test_the_table_holds_every_public_layer():

@@ -84,6 +84,7 @@ CASES = [
     Case("residual-dilated", ks.ResidualBlock, {"filters": 6, "dilation_rate": 2, "dropout": 0.2}),
     Case("residual-causal", ks.ResidualBlock, {"filters": 6, "padding": "causal", "dilation_rate": 2}, rank=1),
     Case("residual-group-norm", ks.ResidualBlock, {"filters": 8, "normalization": keras.layers.GroupNormalization(2)}),
+    Case("dense-group", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3, "normalization": "group"}),
     Case("residual-own-norm", ks.ResidualBlock, {"filters": 8, "normalization": keras.layers.BatchNormalization()}),
     Case(
         "dense-layer-norm",

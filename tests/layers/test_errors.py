@@ -32,7 +32,7 @@ AT_CONSTRUCTION = {
     "granularity='pixel'": lambda: ks.StochasticDepthBlock(8, granularity="pixel"),
     "scale='none'": lambda: ks.StochasticDepthBlock(8, scale="none"),
     "layer='dense'": lambda: ks.StochasticDepth("dense", 0.5),
-    "normalization='layer'": lambda: ks.ResidualBlock(8, normalization="layer"),
+    "normalization='instance'": lambda: ks.ResidualBlock(8, normalization="instance"),
     "seed='1'": lambda: ks.ResidualBlock(8, seed="1"),
     "seed=1.5": lambda: ks.StochasticDepth(keras.layers.Dense(2), 0.5, seed=1.5),
     "norm_momentum=1.0": lambda: ks.ResidualBlock(8, norm_momentum=1.0),
@@ -75,6 +75,9 @@ AT_BUILD = {
         lambda: ks.ResidualBlock(8, zero_init_gamma=True, normalization=keras.layers.UnitNormalization()),
         (2, 8),
     ),
+    "normalization='rms'": (lambda: ks.WideBlock(8, normalization="rms", data_format="channels_first"), (2, 8, 5, 5)),
+    "normalization='rms'$": (lambda: ks.ResidualBlock(8, normalization="rms", zero_init_gamma=True), (2, 8)),
+    r"shape=\(2, 8\)": (lambda: ks.TransitionBlock(normalization="group"), (2, 8)),
     "normalization=RMSNormalization": (
         lambda: ks.ResidualBlock(8, data_format="channels_first", normalization=keras.layers.RMSNormalization()),
         (2, 8, 5, 5),

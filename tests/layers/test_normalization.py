@@ -162,3 +162,44 @@ def test_a_saved_model_holds_it(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert type(again.layers[-1]) is BatchNormalization
     np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+
+
+def by_name(x, name, layer):
+    """The normalisation `name` of x over its last axis, by its definition; it has an epsilon of 0.01."""
+    groups = {"layer": 1, "group": np.gcd(32, x.shape[-1]), "rms": 1}[name]
+    parts = x.reshape(*x.shape[:-1], groups, -1)
+    axes = (*range(1, x.ndim - 1), -1) if name == "group" else -1
+    mean = 0.0 if name == "rms" else parts.mean(axes, keepdims=True)
+    y = ((parts - mean) / np.sqrt(np.square(parts - mean).mean(axes, keepdims=True) + 0.01)).reshape(x.shape)
+    scale, *shift = layer.get_weights()
+    return scale * y + sum(shift)
+
+
+@pytest.mark.parametrize("name", ["layer", "group", "rms"])
+@pytest.mark.parametrize("shape", [(3, 12), (3, 5, 12), (2, 5, 3, 12), (2, 3, 2, 4, 12)])
+def test_a_name_stands_for_its_equation(name, shape):
+    block = ks.PreActivationBlock(12, normalization=name, norm_epsilon=0.01, preactivate_shortcut=True)
+    block.build(shape)
+    for weight in block.norm1.weights:
+        weight.assign(RNG.normal(size=weight.shape))
+    x = RNG.normal(size=shape).astype("float32")
+    expected = by_name(x.astype("float64"), name, block.norm1)
+    np.testing.assert_allclose(ops.convert_to_numpy(block.norm1(x)), expected, rtol=1e-4, atol=1e-5)
+    assert block.norm1.name == "norm1" and len(block.norm2.weights) == len(block.norm1.weights)
+
+
+@pytest.mark.parametrize("name", ["layer", "group"])
+def test_names_start_from_gamma_zero_and_find_the_channels_where_they_are(name):
+    skip_without_channels_first()
+    x = RNG.normal(size=(2, 5, 7, 12)).astype("float32")
+    last, first = (
+        ks.PreActivationBlock(12, normalization=name, zero_init_gamma=True, data_format=place)
+        for place in ("channels_last", "channels_first")
+    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(last(x)), x)
+    first.build((2, 12, 5, 7))
+    assert not ops.convert_to_numpy(first.norm2.gamma).any() and first.norm1.gamma.shape == (12,)
+    last.norm2.gamma.assign(np.ones(12))
+    first.set_weights(last.get_weights())
+    received = np.moveaxis(ops.convert_to_numpy(first(np.moveaxis(x, -1, 1))), 1, -1)
+    np.testing.assert_allclose(received, ops.convert_to_numpy(last(x)), rtol=1e-4, atol=1e-5)

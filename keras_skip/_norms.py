@@ -1,0 +1,90 @@
+"""Normalisations that a layer makes for itself, by name or as copies of a layer that the user gave.
+
+    self.normalization, self._norm_class = norm_template(normalization)      in the owner's __init__
+    norm = make_norm(self, "norm1", shape)                                   in its build
+
+The owner also has `norm_momentum`, `norm_epsilon`, `data_format`, `dtype_policy` and `_sub_layer`.
+"""
+
+import math
+from typing import Any
+
+import keras
+
+from ._arguments import layer_or_name
+from ._shapes import Shape, channel_axis, spatial_axes
+from .normalization import BatchNormalization
+
+NORMALIZATIONS = {
+    "batch": BatchNormalization,
+    "layer": keras.layers.LayerNormalization,
+    "group": keras.layers.GroupNormalization,
+    "rms": keras.layers.RMSNormalization,
+}
+GROUPS = 32
+
+
+def norm_template(normalization: Any) -> tuple[str | dict[str, Any] | None, type]:
+    """A normalization as its owner keeps it: a name, None, or a layer's configuration; and the class of the layer.
+
+    Held as an object, the layer would be a sub-layer without a use. From its configuration alone, only a registered
+    class could be found.
+    """
+    if normalization is None:
+        return None, type(None)
+    given = layer_or_name(normalization, "normalization", (*NORMALIZATIONS, None))
+    return given if isinstance(given, str) else keras.saving.serialize_keras_object(given), type(given)
+
+
+def norm_argument(owner: keras.layers.Layer) -> str | keras.layers.Layer | None:
+    """The owner's normalization as an argument for another owner."""
+    if not isinstance(owner.normalization, dict):
+        return owner.normalization
+    return owner._norm_class.from_config(dict(owner.normalization["config"]))
+
+
+def make_norm(
+    owner: keras.layers.Layer, name: str, shape: Shape, *, zero_gamma: bool = False
+) -> keras.layers.Layer | None:
+    """The sub-layer `name`, not built yet, which normalises inputs of `shape`; None if the owner has none."""
+    if owner.normalization is None:
+        return None
+    if isinstance(owner.normalization, dict):
+        cls, config, received = owner._norm_class, owner.normalization["config"], owner._norm_class.__name__
+    else:
+        cls, received = NORMALIZATIONS[owner.normalization], repr(owner.normalization)
+        config = cls(**_options(owner, shape), name=name).get_config()
+    config = {**config, "name": name, "dtype": keras.saving.serialize_keras_object(owner.dtype_policy)}
+    axis = channel_axis(owner.data_format, len(shape))
+    if axis != len(shape) - 1 and config.get("axis") in (-1, [-1]):
+        # By default Keras's normalisations take the last axis for the channels.
+        if issubclass(cls, keras.layers.RMSNormalization):
+            raise ValueError(
+                "Expected a normalization that can scale an axis other than the last for "
+                f"data_format='channels_first'. Received: normalization={received}"
+            )
+        config["axis"] = axis
+    if zero_gamma:
+        if "gamma_initializer" not in config:
+            raise ValueError(
+                "Expected a normalization with a gamma_initializer for zero_init_gamma=True. "
+                f"Received: normalization={received}"
+            )
+        config["gamma_initializer"] = "zeros"
+    return cls.from_config(config)
+
+
+def _options(owner: keras.layers.Layer, shape: Shape) -> dict[str, Any]:
+    options: dict[str, Any] = {"epsilon": owner.norm_epsilon}
+    if owner.normalization == "batch":
+        options["momentum"] = owner.norm_momentum
+    if owner.normalization == "group":
+        channels: Any = shape[channel_axis(owner.data_format, len(shape))]
+        options["groups"] = math.gcd(GROUPS, channels)
+        positions = [shape[axis] for axis in spatial_axes(owner.data_format, len(shape))]
+        if options["groups"] == channels and all(size == 1 for size in positions):
+            raise ValueError(
+                f"Expected more than one value in each of the {channels} groups of normalization='group'. "
+                f"Received: an input of shape={shape}"
+            )
+    return options
