@@ -140,7 +140,7 @@ class Block(ConfiguredLayer):
     def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         x, mask = self._mask_input(x, mask)
         if training and getattr(self, "recompute", False):  # an argument of the blocks that have a branch
-            return recompute(self, lambda x, mask: self._run(x, training, mask), x, mask, layers=[self])
+            return recompute(self, lambda x, mask: self._run(x, training, mask), [x], [mask], layers=[self])
         return self._run(x, training, mask)
 
     def _mask_input(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -21,77 +21,81 @@ from ._stateless import Stateless
 
 def recompute(
     owner: keras.layers.Layer,
-    branch: Callable[[Tensor, Tensor | None], Tensor],
-    x: Tensor,
-    mask: Tensor | None,
+    branch: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    masks: Sequence[Tensor | None] = (),
     *,
     layers: Iterable[keras.layers.Layer],
     parts: Sequence[Tensor] = (),
     axis: int = -1,
 ) -> Tensor:
-    """`branch(x, mask)`, computed again for its gradient.
+    """`branch(*inputs, *masks)`, computed again for the gradients of the inputs and of the weights.
 
-    `layers` are those that `branch` runs. `parts`, whose concatenation along `axis` is x, are kept in place of x, and
-    are concatenated again.
+    `layers` are those that `branch` runs. `parts`, whose concatenation along `axis` is the only input, are kept in its
+    place, and are concatenated again.
     """
     stateless = Stateless(owner, branch, layers, "recompute=False allows it.")
 
-    def join(kept: Sequence[Tensor]) -> Tensor:
-        return ops.concatenate(kept, axis=axis) if len(kept) > 1 else kept[0]
+    def join(kept: Sequence[Tensor]) -> list[Tensor]:
+        return [ops.concatenate(kept, axis=axis)] if len(parts) > 1 else list(kept)
 
     run = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}[keras.backend.backend()]
-    y, state, loss = run(stateless, x, mask, tuple(parts) or (x,), join)
+    y, state, loss = run(stateless, tuple(inputs), tuple(masks), tuple(parts) or tuple(inputs), join)
     stateless.commit(state, loss)
     return y
 
 
-def _on_tensorflow(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
+def _on_tensorflow(stateless: Stateless, inputs: tuple, masks: tuple, parts: tuple, join: Callable) -> tuple:
     import tensorflow as tf
 
-    context = () if mask is None else (mask,)
+    given = [mask for mask in masks if mask is not None]
     learned = stateless.trainable
 
-    def split(inputs: tuple) -> tuple:
-        return (*inputs[: len(context)], *(() if context else (None,))), list(inputs[len(context) :])
+    def split(others: tuple) -> tuple[list, list]:
+        left = iter(others)
+        return [None if mask is None else next(left) for mask in masks], list(left)
 
-    # Everything that has a variable behind it comes in as an argument; the gradient of x goes to x, not to its parts.
-    # Summed up from layer to layer in this way, one such sum is alive at a time.
+    # Everything that has a variable behind it comes in as an argument; the gradient of an input goes to the input, not
+    # to its parts. Summed up from layer to layer in this way, one such sum is alive at a time.
     @tf.custom_gradient
-    def run(x: Tensor, *inputs: Tensor) -> tuple:
-        (mask,), values = split(inputs)
+    def run(*arguments: Tensor) -> tuple:
+        inputs, others = arguments[: len(arguments) - rest], arguments[len(arguments) - rest :]
+        masks, values = split(others)
 
         def gradient(dy: Tensor, *others: Tensor) -> tuple:
             again = join(_delay(dy, parts))
             weights = [values[i] for i in learned]
             with tf.GradientTape() as tape:
-                tape.watch([again, *weights])
-                y, _, loss = _call_in_training(stateless, values, again, mask)
-            dx, *dweights = tape.gradient([y, loss], [again, *weights], [dy, others[-1]])
-            dvalues = dict(zip(learned, dweights, strict=True))
-            return (dx, *(None for _ in context), *(dvalues.get(i) for i in range(len(values))))
+                tape.watch([*again, *weights])
+                y, _, loss = _call_in_training(stateless, values, again, masks)
+            found = tape.gradient([y, loss], [*again, *weights], [dy, others[-1]])
+            dvalues = dict(zip(learned, found[len(again) :], strict=True))
+            return (*found[: len(again)], *(None for _ in given), *(dvalues.get(i) for i in range(len(values))))
 
-        y, state, loss = stateless(values, x, mask)
+        y, state, loss = stateless(values, *inputs, *masks)
         return (y, *state, loss), gradient
 
     # The current values: eager mode passes variables, which have changed by the time the branch runs again.
-    y, *state, loss = run(x, *context, *(tf.convert_to_tensor(value) for value in stateless.values))
+    values = [tf.convert_to_tensor(value) for value in stateless.values]
+    rest = len(given) + len(values)
+    y, *state, loss = run(*inputs, *given, *values)
     return y, state, loss
 
 
 class _Caller(keras.layers.Layer):
     """Calls a function as a layer calls its sub-layers."""
 
-    def call(self, x: Tensor, function: Callable[[Tensor], Tensor], training: bool | None = None) -> Tensor:
-        return function(x)
+    def call(self, inputs: list[Tensor], function: Callable[..., Tensor], training: bool | None = None) -> Tensor:
+        return function(*inputs)
 
 
-def _call_in_training(stateless: Stateless, values: list, x: Tensor, mask: Tensor) -> tuple:
+def _call_in_training(stateless: Stateless, values: list, inputs: Sequence[Tensor], masks: Sequence) -> tuple:
     """Calls `stateless` within a layer's call, since the owner's call is over when the gradient is computed.
 
     Layers that do not take `training` hand on that of the call around them.
     """
     caller = _Caller(name="again", dtype=stateless.owner.dtype_policy)
-    return caller(x, function=lambda x: stateless(values, x, mask), training=True)
+    return caller(list(inputs), function=lambda *inputs: stateless(values, *inputs, *masks), training=True)
 
 
 def _delay(dy: Tensor, parts: tuple) -> list:
@@ -108,13 +112,13 @@ def _delay(dy: Tensor, parts: tuple) -> list:
         return [tf.identity(part) for part in parts]
 
 
-def _on_jax(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
+def _on_jax(stateless: Stateless, inputs: tuple, masks: tuple, parts: tuple, join: Callable) -> tuple:
     import jax
 
-    return jax.checkpoint(lambda values, kept: stateless(values, join(kept), mask))(stateless.values, parts)
+    return jax.checkpoint(lambda values, kept: stateless(values, *join(kept), *masks))(stateless.values, parts)
 
 
-def _on_torch(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple, join: Callable) -> tuple:
+def _on_torch(stateless: Stateless, inputs: tuple, masks: tuple, parts: tuple, join: Callable) -> tuple:
     from torch.utils import checkpoint
 
     # An assignment writes into the tensor itself, so values that it will overwrite are copied for the second run.
@@ -122,7 +126,7 @@ def _on_torch(stateless: Stateless, x: Tensor, mask: Tensor | None, parts: tuple
     # torch stops early by an exception, which Keras would wrap.
     with checkpoint.set_checkpoint_early_stop(False):
         return checkpoint.checkpoint(
-            lambda values, kept: _call_in_training(stateless, values, join(kept), mask),
+            lambda values, kept: _call_in_training(stateless, values, join(kept), masks),
             values,
             parts,
             use_reentrant=False,

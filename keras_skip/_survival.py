@@ -70,7 +70,7 @@ def drop(
     if owner.granularity == "sample":
         return merge(drop_samples(owner, branch(*inputs), gain))
     stateless = Stateless(owner, lambda *inputs: merge(_scale(branch(*inputs), gain)), layers, ADVICE)
-    dropped = zeros if skip is None else lambda: skip
+    dropped = zeros or (lambda: skip)
     return _run_or_skip(stateless, _bernoulli(owner, ()), inputs, dropped, () if gate is None else (gate,))
 
 

@@ -145,7 +145,7 @@ class DenseBlock(Block):
             layer = getattr(self, f"layer{index + 1}")
             if self.recompute and training:
                 run = functools.partial(_call_layer, layer, training)
-                features.append(recompute(self, run, x, mask, layers=[layer], parts=features, axis=axis))
+                features.append(recompute(self, run, [x], [mask], layers=[layer], parts=features, axis=axis))
             else:
                 features.append(layer(x, training=training, mask=mask))
             x = ops.concatenate([x, features[-1]], axis=axis)
