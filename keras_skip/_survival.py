@@ -58,12 +58,16 @@ def drop(
         return merge(_scale(branch(x), probability if owner.scale == "inference" else 1.0))
     gain = 1.0 / probability if owner.scale == "training" else 1.0
     if owner.granularity == "sample":
-        update = branch(x)
-        shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
-        return merge(_scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain))
+        return merge(drop_samples(owner, branch(x), gain))
     keep = _bernoulli(owner, ())
     stateless = Stateless(owner, lambda inputs: merge(_scale(branch(inputs), gain)), layers, ADVICE)
     return _run_or_skip(stateless, keep, x, dropped, unread)
+
+
+def drop_samples(owner: keras.layers.Layer, update: Tensor, gain: float) -> Tensor:
+    """`gain * b * update`, with a draw b for each sample under the survival probability of `owner`."""
+    shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
+    return _scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain)
 
 
 def _scale(update: Tensor, gain: float) -> Tensor:
