@@ -5,8 +5,11 @@ import sys
 # `python -m keras_skip` only looks for __main__.py here: the command line imports Keras if it needs it, on the backend
 # that it needs. Until Python has found that file, argv[0] is "-m".
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
+    from .attention import EfficientChannelAttention, SqueezeExcite
     from .dense import DenseBlock, TransitionBlock
+    from .drop_path import DropPath
     from .highway import HighwayBlock
+    from .layer_scale import LayerScale
     from .normalization import BatchNormalization
     from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
     from .residual import BottleneckBlock, ResidualBlock
@@ -18,10 +21,14 @@ __all__ = [
     "BatchNormalization",
     "BottleneckBlock",
     "DenseBlock",
+    "DropPath",
+    "EfficientChannelAttention",
     "HighwayBlock",
+    "LayerScale",
     "PreActivationBlock",
     "PreActivationBottleneckBlock",
     "ResidualBlock",
+    "SqueezeExcite",
     "StochasticDepth",
     "StochasticDepthBlock",
     "TransitionBlock",

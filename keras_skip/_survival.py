@@ -75,7 +75,7 @@ def drop(
 
 
 def drop_samples(owner: keras.layers.Layer, update: Tensor, gain: float) -> Tensor:
-    """The update of each sample that survives, times `gain`, and zeros for the others."""
+    """`gain * b * update`, with a draw b for each sample under the survival probability of `owner`."""
     shape = (ops.shape(update)[0],) + (1,) * (len(update.shape) - 1)
     return _scale(update * ops.cast(_bernoulli(owner, shape), update.dtype), gain)
 

@@ -72,6 +72,12 @@ CASES = [
     *_all_ranks("dense", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3}),
     *_all_ranks("transition", ks.TransitionBlock),
     *_all_ranks("stochastic-depth-block", ks.StochasticDepthBlock, {"filters": 8}, strides=True),
+    *_all_ranks("drop-path", ks.DropPath, {"rate": 0.5}),
+    *_all_ranks("layer-scale", ks.LayerScale, {"init": 0.1}),
+    *_all_ranks("squeeze-excite", ks.SqueezeExcite, {"ratio": 3}),
+    *_all_ranks("channel-attention", ks.EfficientChannelAttention),
+    Case("squeeze-excite-hard", ks.SqueezeExcite, {"ratio": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}),
+    Case("layer-scale-scalar", ks.LayerScale, {"init": 0.5, "axis": None}),
     Case("residual-pad", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}),
     Case("residual-pad-unstrided", ks.ResidualBlock, {"filters": 8, "shortcut": "pad"}),
     Case("residual-pad-sequence", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}, rank=1),
@@ -179,6 +185,10 @@ REPRESENTATIVES = _choose(
         "stochastic-sample",
         "dense-dropped",
         "stochastic-depth",
+        "drop-path-1d",
+        "layer-scale-2d",
+        "squeeze-excite-2d",
+        "channel-attention-2d",
     }
 )
 
@@ -198,6 +208,10 @@ KINDS = _choose(
         "stochastic-depth-block-2d",
         "stochastic-sample",
         "stochastic-depth",
+        "drop-path-1d",
+        "layer-scale-2d",
+        "squeeze-excite-2d",
+        "channel-attention-2d",
     }
 )
 

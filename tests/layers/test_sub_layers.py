@@ -119,7 +119,9 @@ def quantise(model, mode):
     return [layer for layer in leaves(model) if layer.quantization_mode == mode]
 
 
-QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.cls is not ks.BatchNormalization)]
+# Keras quantises dense layers, and these have none.
+NOT_QUANTISED = (ks.BatchNormalization, ks.DropPath, ks.EfficientChannelAttention, ks.LayerScale)
+QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.cls not in NOT_QUANTISED)]
 
 
 @sweep_layers(QUANTISED, USUAL)

@@ -1,0 +1,188 @@
+"""Channel attention: a gate for each channel, computed from the means of all channels.
+
+y = s(mean(x)) x        s(z) = sigmoid(W2 relu(W1 z + b1) + b2)     squeeze and excite
+                        s(z) = sigmoid(conv1d(z))                   efficient channel attention
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._arguments import boolean, own_initializer, positive_int
+from ._block import BLOCK_ARGUMENTS, Block
+from ._chain import Chain
+from ._config import PACKAGE
+from ._shapes import Shape, Tensor, spatial_axes
+
+
+class ChannelAttention(Block):
+    """A gate on the channels; a class states how it comes from their means, in `_gate`."""
+
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
+        gate = self._gate(self._mean(x, mask))
+        for axis in spatial_axes(self.data_format, len(x.shape)):
+            gate = ops.expand_dims(gate, axis)
+        return x * gate
+
+    def _mean(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """The mean over all positions, of a sequence over its real steps; the others are zero."""
+        if len(x.shape) == 2:
+            return x
+        # A sum over an image can exceed float16.
+        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        if mask is None:
+            mean = ops.mean(wide, axis=tuple(spatial_axes(self.data_format, len(x.shape))))
+        else:
+            steps = ops.sum(ops.cast(mask, wide.dtype), axis=1, keepdims=True)
+            mean = ops.sum(wide, axis=1) / ops.maximum(steps, 1)
+        return ops.cast(mean, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return self._read(input_shape)[0]
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class SqueezeExcite(ChannelAttention):
+    """Squeeze and excite: two dense layers turn the means of the channels into a gate for each.
+
+        y = s x,   s = gate_activation(W2 activation(W1 mean(x) + b1) + b2)
+
+    The mean is over all positions; on (B, C) it is x itself. In a residual network the update passes through it before
+    the sum: `x + SqueezeExcite()(branch(x))`.
+
+    Args:
+        ratio: W1 maps C channels to max(1, C // ratio). Default 16.
+        activation: Name or function. Default "relu".
+        gate_activation: Name or function. Default "sigmoid".
+        use_bias: Whether there are b1 and b2. Default True.
+        {options}
+
+    Call arguments, output shape and errors: as in `ResidualBlock`, the output having the input's shape. Of a masked
+    sequence, only the real steps count in the mean.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_skip import SqueezeExcite
+    >>> layer = SqueezeExcite(ratio=4, kernel_initializer="zeros")
+    >>> y = layer(np.ones((2, 8, 8, 16), "float32"))
+    >>> float(y[0, 0, 0, 0]), layer.reduce.units  # sigmoid(0)
+    (0.5, 4)
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks, 2018, https://arxiv.org/abs/1709.01507
+    """
+
+    ARGUMENTS = {
+        name: BLOCK_ARGUMENTS[name]
+        for name in (
+            "activation",
+            "kernel_initializer",
+            "bias_initializer",
+            "kernel_regularizer",
+            "bias_regularizer",
+            "kernel_constraint",
+            "bias_constraint",
+            "data_format",
+        )
+    } | {
+        "gate_activation": BLOCK_ARGUMENTS["activation"]._replace(default="sigmoid"),
+        "use_bias": BLOCK_ARGUMENTS["use_bias"]._replace(default=True, check=boolean),
+    }
+    OPTIONS_DOC = """
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: As
+        in `keras.layers.Dense`, for both layers. Defaults "he_normal", "zeros", None.
+    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
+    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
+    """
+
+    def __init__(
+        self,
+        ratio: int = 16,
+        activation: str | Callable[[Tensor], Tensor] | None = "relu",
+        gate_activation: str | Callable[[Tensor], Tensor] | None = "sigmoid",
+        use_bias: bool = True,
+        **options: Any,
+    ) -> None:
+        own = {"activation": activation, "gate_activation": gate_activation, "use_bias": use_bias}
+        super().__init__(**own, **options)
+        self.ratio = positive_int(ratio, "ratio")
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        _, channels = self._enter(input_shape)
+        self._gate = Chain(self, (None, channels))
+        self._gate.conv("reduce", max(1, channels // self.ratio), activation=self.activation)
+        self._gate.conv("expand", channels, activation=self.gate_activation)
+
+
+def _odd_or_none(value: int | None, argument: str) -> int | None:
+    if value is not None and positive_int(value, argument) % 2 == 0:
+        raise ValueError(f"Expected {argument} to be an odd integer or None. Received: {argument}={value!r}")
+    return None if value is None else int(value)
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class EfficientChannelAttention(ChannelAttention):
+    """Efficient channel attention: the gate of a channel comes from the means of its neighbours, by one convolution.
+
+        y = s x,   s = sigmoid(conv1d(mean(x)))
+
+    The convolution runs over the channels, pads them with zeros and has no bias: `kernel_size` weights in all. The mean
+    is as in `SqueezeExcite`.
+
+    Args:
+        kernel_size: Odd number of channels that a gate reads. Default: |log2(C) / 2 + 1 / 2| for C channels, rounded to
+            the nearest odd number and at least 3.
+        {options}
+
+    Call arguments, output shape and errors: as in `SqueezeExcite`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_skip import EfficientChannelAttention
+    >>> layer = EfficientChannelAttention()
+    >>> layer(np.ones((2, 8, 8, 256), "float32")).shape == (2, 8, 8, 256)
+    True
+    >>> layer.count_params()
+    5
+
+    Reference:
+        Wang et al., ECA-Net: Efficient Channel Attention, 2020, https://arxiv.org/abs/1910.03151
+    """
+
+    ARGUMENTS = {
+        name: BLOCK_ARGUMENTS[name]
+        for name in ("kernel_initializer", "kernel_regularizer", "kernel_constraint", "data_format")
+    }
+    OPTIONS_DOC = """
+    kernel_initializer, kernel_regularizer, kernel_constraint: As in `keras.layers.Conv1D`. Defaults "he_normal", None.
+    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
+    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
+    """
+
+    def __init__(self, kernel_size: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.kernel_size = _odd_or_none(kernel_size, "kernel_size")
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        _, channels = self._enter(input_shape)
+        conv = keras.layers.Conv1D(
+            1,
+            self.kernel_size or max(3, int((math.log2(channels) + 1) / 2) | 1),
+            padding="same",
+            data_format="channels_last",
+            activation="sigmoid",
+            use_bias=False,
+            kernel_initializer=own_initializer(self.kernel_initializer, "conv"),
+            kernel_regularizer=self.kernel_regularizer,
+            kernel_constraint=self.kernel_constraint,
+            **self._sub_layer("conv"),
+        )
+        self._add("conv", conv, (None, channels, 1))
+
+    def _gate(self, means: Tensor) -> Tensor:
+        return ops.squeeze(self.conv(ops.expand_dims(means, -1)), -1)
