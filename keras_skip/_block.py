@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypedDict
 import keras
 
 from ._arguments import Argument, annotate, number, one_of, optional_int
-from ._chain import Chain, apply_mask, sequence_mask
+from ._chain import apply_mask, sequence_mask
 from ._config import ConfiguredLayer
 from ._norms import norm_template
 from ._recompute import recompute
@@ -103,9 +103,10 @@ class Block(ConfiguredLayer):
     """
 
     def __init__(self, **options: Any) -> None:
-        options["normalization"], norm_class = norm_template(options.get("normalization", "batch"))
+        template = options.get("normalization", "batch")
+        if "normalization" in self.ARGUMENTS:
+            options["normalization"], self._norm_class = norm_template(template)
         super().__init__(**options)
-        self._norm_class = norm_class
         self.supports_masking = True
 
     def _check_biases(self, convolutions: int) -> None:
@@ -133,9 +134,6 @@ class Block(ConfiguredLayer):
         if channels is None:
             raise ValueError(f"Expected the channel dimension to be defined. Received: input_shape={shape}")
         return shape, channels
-
-    def _end_branch(self, branch: Chain) -> None:
-        """Adds to a branch the sub-layers that every block runs on its update before the merge: so far, none."""
 
     def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         x, mask = self._mask_input(x, mask)

@@ -7,11 +7,14 @@ The public classes state their branch, their skip, and a gate if they have one.
 
 from collections.abc import Callable
 
-from ._arguments import Argument, Size, annotate, boolean, one_of, optional_int, positive_ints
+import keras
+
+from ._arguments import Argument, Size, annotate, one_of, positive_ints
 from ._block import Block, BlockOptions
 from ._chain import Chain
 from ._shapes import Shape, Tensor, as_tuple
-from ._survival import SURVIVAL_ARGUMENTS, drop
+from ._survival import drop
+from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain
 
 PADDINGS = ("same", "symmetric", "causal")
 
@@ -24,6 +27,9 @@ class BranchOptions(BlockOptions, total=False):
     survival_prob: float
     granularity: str
     scale: str
+    attention: str | keras.layers.Layer | None
+    branch_scale: str | float | keras.layers.Layer | None
+    depth: int | None
     recompute: bool
 
 
@@ -36,26 +42,19 @@ BRANCH_ARGUMENTS = annotate(
         "kernel_size": Argument(None, _optional_size, Size | None),
         "padding": Argument("same", lambda value, argument: one_of(value, argument, PADDINGS)),
         "dilation_rate": Argument(1, positive_ints),
-        **SURVIVAL_ARGUMENTS,
-        "recompute": Argument(False, boolean),
-        "seed": Argument(None, optional_int),
+        **UPDATE_ARGUMENTS,
     },
     BranchOptions,
 )
 
-BRANCH_OPTIONS_DOC = """
+BRANCH_OPTIONS_DOC = (
+    """
     kernel_size: Size of the kernel, one integer or one for each spatial dimension. On (B, C) there is none.
     padding: "same", "symmetric" (the same amount on both sides, as PyTorch pads strided convolutions) or, for
         sequences, "causal". Default "same".
-    dilation_rate: Dilation of the kernel. Default 1.
-    survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 1.
-    granularity: "batch" (one draw a mini-batch; a dropped branch is not computed), "sample" (one draw an example), or
-        "rows" (the branch is computed for k = max(1, floor(p B)) of the B examples, drawn anew in each step, so every
-        step takes less time and memory; BatchNormalization in the branch sees only the k). Default "batch".
-    scale: "training" (a surviving update is divided by survival_prob, in "rows" multiplied by B / k) or "inference" (at
-        inference the update is multiplied by survival_prob, as in the paper). Default "training".
-    recompute: Whether training computes the values between the block's input and output again for the gradients,
-        instead of keeping them in memory. Results are the same. Default False."""
+    dilation_rate: Dilation of the kernel. Default 1."""
+    + UPDATE_OPTIONS_DOC
+)
 
 
 class Branch(Chain):
@@ -65,7 +64,7 @@ class Branch(Chain):
         super().__init__(block, shape)
         self._check_kernel()
         block._build_branch(self)
-        block._end_branch(self)
+        end_branch(block, self)
 
     @property
     def kernel_size(self) -> Size:
@@ -103,4 +102,5 @@ class Branch(Chain):
             skip=skip,
             zeros=zeros,
             gate=gate,
+            gain=fixed_gain(self._block),
         )

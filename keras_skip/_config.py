@@ -17,6 +17,7 @@ import keras
 from ._arguments import Argument
 from ._shapes import Shape
 from ._sub_layers import Changes, settings
+from ._template import Template
 
 PACKAGE = "keras_skip"
 
@@ -119,6 +120,8 @@ def _to_config(name: str, value: Any) -> Any:
         return keras.activations.serialize(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, Template):
+        return value.config
     if isinstance(value, dict):
         return dict(value)
     if isinstance(value, (tuple, list)):

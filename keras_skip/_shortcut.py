@@ -18,7 +18,7 @@ from ._block import BLOCK_ARGUMENTS, Block
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
 from ._chain import Chain, apply, apply_mask, stride_mask
 from ._shapes import Shape, Tensor, as_tuple, channel_axis, output_shape, spatial_axes, stride_shape
-from ._survival import make_generator
+from ._update import prepare_update
 
 SHORTCUTS = ("projection", "pad", "identity")
 Shortcut: TypeAlias = str | keras.layers.Layer
@@ -52,7 +52,7 @@ class ShortcutBlock(Block):
         **options: Unpack[BranchOptions],
     ) -> None:
         super().__init__(kernel_size=kernel_size, **options)
-        self.seed_generator = make_generator(self)
+        prepare_update(self)
         self.filters = positive_int(filters, "filters")
         self.strides = positive_ints(strides, "strides")
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)

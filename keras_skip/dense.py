@@ -20,7 +20,7 @@ from ._config import PACKAGE
 from ._norms import norm_argument
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
-from ._survival import make_generator
+from ._update import fixed_gain, prepare_update
 
 
 class DenseLayer(Block):
@@ -32,7 +32,7 @@ class DenseLayer(Block):
 
     def __init__(self, growth_rate: int, bottleneck_width: int | None, **options: Any) -> None:
         super().__init__(**options)
-        self.seed_generator = make_generator(self)
+        prepare_update(self)
         self.growth_rate = growth_rate
         self.bottleneck_width = bottleneck_width
 
@@ -121,6 +121,7 @@ class DenseBlock(Block):
         self.bottleneck = bool(bottleneck)
         self.bottleneck_ratio = positive_int(bottleneck_ratio, "bottleneck_ratio")
         self._check_biases(2 if self.bottleneck else 1)
+        fixed_gain(self)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)

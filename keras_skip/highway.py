@@ -19,7 +19,7 @@ from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
 from ._chain import Chain
 from ._config import PACKAGE
 from ._shapes import Shape, Tensor
-from ._survival import make_generator
+from ._update import prepare_update
 
 Gates = list[tuple["HighwayBlock", Tensor, Tensor]]
 # The open lists of gates, and whether each was opened in code that is being traced.
@@ -135,7 +135,7 @@ class HighwayBlock(Block):
         **options: Any,
     ) -> None:
         super().__init__(kernel_size=kernel_size, use_bias=use_bias, normalization=normalization, **options)
-        self.seed_generator = make_generator(self)
+        prepare_update(self)
         self.filters = None if filters is None else positive_int(filters, "filters")
         self.carry = one_of(carry, "carry", ("learned", "coupled"))
         self._check_biases(1)

@@ -76,7 +76,9 @@ CASES = [
     *_all_ranks("layer-scale", ks.LayerScale, {"init": 0.1}),
     *_all_ranks("squeeze-excite", ks.SqueezeExcite, {"ratio": 3}),
     *_all_ranks("channel-attention", ks.EfficientChannelAttention),
-    Case("squeeze-excite-hard", ks.SqueezeExcite, {"ratio": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}),
+    Case(
+        "squeeze-excite-hard", ks.SqueezeExcite, {"ratio": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}
+    ),
     Case("layer-scale-scalar", ks.LayerScale, {"init": 0.5, "axis": None}),
     Case("residual-pad", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}),
     Case("residual-pad-unstrided", ks.ResidualBlock, {"filters": 8, "shortcut": "pad"}),

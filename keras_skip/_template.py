@@ -1,0 +1,32 @@
+"""A layer that comes as an argument and of which each use gets a copy, such as a normalisation.
+
+Held as an object, the layer itself would be a sub-layer without a use; from its configuration alone, only a registered
+class could be found.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from ._arguments import layer_or_name
+
+
+class Template:
+    """A layer's class and configuration."""
+
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        self.cls = type(layer)
+        self.config = keras.saving.serialize_keras_object(layer)
+
+    def copy(self, **changes: Any) -> keras.layers.Layer:
+        """A new layer, whose configuration has these changes."""
+        return self.cls.from_config({**self.config["config"], **changes})
+
+
+def template_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any:
+    """One of `names`, or the template of a layer that is given as an object or as its configuration."""
+    if value is None and None in names or isinstance(value, Template):
+        return value
+    given = layer_or_name(value, argument, names)
+    return given if isinstance(given, str) else Template(given)

@@ -1,0 +1,112 @@
+"""What happens to an update on its way to the sum: channel attention, a factor, and the chance of being dropped.
+
+    y = skip + s * attention(update)
+
+    s = a number, 1/sqrt(L), 1/L     fixed
+    s = alpha, 0 at the start        learned, "rezero"
+    s = a vector over the channels   learned, "layerscale"
+
+L is the number of residual connections in the network.
+"""
+
+from typing import Any
+
+import keras
+
+from ._arguments import Argument, boolean, number, optional_int, positive_int
+from ._chain import Chain
+from ._shapes import channel_axis
+from ._survival import SURVIVAL_ARGUMENTS, make_generator
+from ._template import Template, template_or_name
+from .attention import EfficientChannelAttention, SqueezeExcite
+from .layer_scale import LayerScale
+
+ATTENTIONS = {"se": SqueezeExcite, "eca": EfficientChannelAttention}
+LEARNED_SCALES = {"rezero": {"init": 0.0, "axis": None}, "layerscale": {}}
+DEPTH_SCALES = {"1/sqrt(L)": -0.5, "1/L": -1.0}
+
+
+def _attention(value: Any, argument: str) -> str | Template | None:
+    return template_or_name(value, argument, (None, *ATTENTIONS))
+
+
+def _branch_scale(value: Any, argument: str) -> str | float | Template | None:
+    if hasattr(value, "__float__"):
+        return number(value, argument)
+    names = (None, *LEARNED_SCALES, *DEPTH_SCALES)
+    try:
+        return template_or_name(value, argument, names)
+    except ValueError:
+        raise ValueError(
+            f"Expected {argument} to be a number, one of {list(names)} or a layer. Received: {argument}={value!r}"
+        ) from None
+
+
+def _depth(value: int | None, argument: str) -> int | None:
+    return None if value is None else positive_int(value, argument)
+
+
+UPDATE_ARGUMENTS = {
+    **SURVIVAL_ARGUMENTS,
+    "attention": Argument(None, _attention),
+    "branch_scale": Argument(None, _branch_scale),
+    "depth": Argument(None, _depth),
+    "recompute": Argument(False, boolean),
+    "seed": Argument(None, optional_int),
+}
+
+UPDATE_OPTIONS_DOC = """
+    survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 1.
+    granularity: "batch" (one draw a mini-batch; a dropped branch is not computed), "sample" (one draw an example), or
+        "rows" (the branch is computed for k = max(1, floor(p B)) of the B examples, drawn anew in each step, so every
+        step takes less time and memory; BatchNormalization in the branch sees only the k). Default "batch".
+    scale: "training" (a surviving update is divided by survival_prob, in "rows" multiplied by B / k) or "inference" (at
+        inference the update is multiplied by survival_prob, as in the paper). Default "training".
+    attention: "se" (`SqueezeExcite`), "eca" (`EfficientChannelAttention`) or a layer that is copied: the last layer of
+        the branch, usually a gate on the channels. Default None.
+    branch_scale: Factor of the update: a number, "1/sqrt(L)" or "1/L" for L = depth, "rezero" (a learned scalar that
+        starts at 0), "layerscale" (`LayerScale()`, a learned vector that starts at 1e-5) or a layer that is copied, for
+        instance `LayerScale(0.1)`. Default None.
+    depth: The number L of residual connections in the network; an encoder has two in each of its layers. Default None.
+    recompute: Whether training computes the values between the block's input and output again for the gradients,
+        instead of keeping them in memory. Results are the same. Default False."""
+
+
+def prepare_update(owner: keras.layers.Layer) -> None:
+    """Completes an owner's constructor: the generator of its draws, and the check of its factor."""
+    owner.seed_generator = make_generator(owner)
+    fixed_gain(owner)
+
+
+def fixed_gain(owner: keras.layers.Layer) -> float:
+    """The fixed part of the factor of an update: 1 where it is learned."""
+    if isinstance(owner.branch_scale, float):
+        return owner.branch_scale
+    if owner.branch_scale not in DEPTH_SCALES:
+        return 1.0
+    return need_depth(owner, "branch_scale") ** DEPTH_SCALES[owner.branch_scale]
+
+
+def need_depth(owner: keras.layers.Layer, argument: str) -> int:
+    if owner.depth is None:
+        raise ValueError(
+            f"Expected depth, the number of residual connections in the network, for {argument}="
+            f"{getattr(owner, argument)!r}. Received: depth=None"
+        )
+    return owner.depth
+
+
+def end_branch(owner: keras.layers.Layer, branch: Chain) -> None:
+    """Adds the sub-layers that run on the update: the attention and the learned factor."""
+    if owner.attention is not None:
+        options = owner._sub_layer("channel_attention")
+        if isinstance(owner.attention, Template):
+            branch.add("channel_attention", owner.attention.copy(**options))
+        else:
+            branch.add("channel_attention", ATTENTIONS[owner.attention](data_format=owner.data_format, **options))
+    if owner.branch_scale in LEARNED_SCALES:
+        axis = channel_axis(owner.data_format, len(branch.shape))
+        options = {"axis": axis, **LEARNED_SCALES[owner.branch_scale], **owner._sub_layer("layer_scale")}
+        branch.add("layer_scale", LayerScale(**options))
+    elif isinstance(owner.branch_scale, Template):
+        branch.add("layer_scale", owner.branch_scale.copy(**owner._sub_layer("layer_scale")))
