@@ -8,12 +8,14 @@ if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
     from .attention import EfficientChannelAttention, SqueezeExcite
     from .dense import DenseBlock, TransitionBlock
     from .drop_path import DropPath
+    from .gates import HighwayGate, LaurelGate, ReviewGate
     from .highway import HighwayBlock
     from .layer_scale import LayerScale
     from .normalization import BatchNormalization
     from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
     from .residual import BottleneckBlock, ResidualBlock
     from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
+    from .wrapper import Residual
 
 __version__ = "0.1.0"
 
@@ -24,10 +26,14 @@ __all__ = [
     "DropPath",
     "EfficientChannelAttention",
     "HighwayBlock",
+    "HighwayGate",
+    "LaurelGate",
     "LayerScale",
     "PreActivationBlock",
     "PreActivationBottleneckBlock",
+    "Residual",
     "ResidualBlock",
+    "ReviewGate",
     "SqueezeExcite",
     "StochasticDepth",
     "StochasticDepthBlock",

@@ -77,8 +77,62 @@ BLOCK_ARGUMENTS = annotate(
     BlockOptions,
 )
 
+KERNEL_ARGUMENTS = {
+    name: BLOCK_ARGUMENTS[name]
+    for name in (
+        "kernel_initializer",
+        "bias_initializer",
+        "kernel_regularizer",
+        "bias_regularizer",
+        "kernel_constraint",
+        "bias_constraint",
+        "data_format",
+    )
+}
 
-class Block(ConfiguredLayer):
+KERNEL_OPTIONS_DOC = """
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: As
+        in `keras.layers.Dense`. Defaults "he_normal", "zeros", None.
+    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
+    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
+    """
+
+
+class SkipLayer(ConfiguredLayer):
+    """A layer for inputs of any rank with a channel axis, which makes normalisations for itself."""
+
+    def __init__(self, **options: Any) -> None:
+        template = options.get("normalization", "batch")
+        if "normalization" in self.ARGUMENTS:
+            options["normalization"], self._norm_class = norm_template(template)
+        super().__init__(**options)
+        self.supports_masking = True
+
+    def _enter(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
+        """The input's shape and number of channels, both checked; from here on the block expects inputs like it."""
+        shape, channels = self._read(input_shape)
+        axes = {channel_axis(self.data_format, len(shape)): channels}
+        self.input_spec = keras.layers.InputSpec(ndim=len(shape), axes=axes)
+        return shape, channels
+
+    def _read(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
+        shape = tuple(input_shape)
+        if not 2 <= len(shape) <= 5:
+            raise ValueError(
+                "Expected an input of rank 2 to 5: (B, C), (B, T, C), (B, H, W, C) or (B, D, H, W, C). "
+                f"Received: input_shape={shape}"
+            )
+        channels = shape[channel_axis(self.data_format, len(shape))]
+        if channels is None:
+            raise ValueError(f"Expected the channel dimension to be defined. Received: input_shape={shape}")
+        return shape, channels
+
+    def _mask_input(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        mask = sequence_mask(x, mask, self.data_format)
+        return apply_mask(x, mask), mask
+
+
+class Block(SkipLayer):
     """A layer made of chains of convolutions, normalisations and dropouts, which accepts a mask for sequences."""
 
     ARGUMENTS = BLOCK_ARGUMENTS
@@ -102,13 +156,6 @@ class Block(ConfiguredLayer):
     **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
     """
 
-    def __init__(self, **options: Any) -> None:
-        template = options.get("normalization", "batch")
-        if "normalization" in self.ARGUMENTS:
-            options["normalization"], self._norm_class = norm_template(template)
-        super().__init__(**options)
-        self.supports_masking = True
-
     def _check_biases(self, convolutions: int) -> None:
         if isinstance(self.use_bias, tuple) and len(self.use_bias) != convolutions:
             raise ValueError(
@@ -116,34 +163,11 @@ class Block(ConfiguredLayer):
                 f"Received: use_bias={self.use_bias}"
             )
 
-    def _enter(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
-        """The input's shape and number of channels, both checked; from here on the block expects inputs like it."""
-        shape, channels = self._read(input_shape)
-        axes = {channel_axis(self.data_format, len(shape)): channels}
-        self.input_spec = keras.layers.InputSpec(ndim=len(shape), axes=axes)
-        return shape, channels
-
-    def _read(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
-        shape = tuple(input_shape)
-        if not 2 <= len(shape) <= 5:
-            raise ValueError(
-                "Expected an input of rank 2 to 5: (B, C), (B, T, C), (B, H, W, C) or (B, D, H, W, C). "
-                f"Received: input_shape={shape}"
-            )
-        channels = shape[channel_axis(self.data_format, len(shape))]
-        if channels is None:
-            raise ValueError(f"Expected the channel dimension to be defined. Received: input_shape={shape}")
-        return shape, channels
-
     def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         x, mask = self._mask_input(x, mask)
         if training and getattr(self, "recompute", False):  # an argument of the blocks that have a branch
             return recompute(self, lambda x, mask: self._run(x, training, mask), [x], [mask], layers=[self])
         return self._run(x, training, mask)
-
-    def _mask_input(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        mask = sequence_mask(x, mask, self.data_format)
-        return apply_mask(x, mask), mask
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return sequence_mask(inputs, mask, self.data_format)

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 import keras
 
 from ._arguments import Argument
-from ._shapes import Shape
 from ._sub_layers import Changes, settings
 from ._template import Template
 
@@ -69,18 +68,18 @@ class ConfiguredLayer(keras.layers.Layer):
         layer._changes = Changes(config.get("sub_layers", {}))
         return layer
 
-    def _add(self, name: str, layer: keras.layers.Layer, shape: Shape) -> None:
+    def _add(self, name: str, layer: keras.layers.Layer, *shapes: Any) -> None:
         """Builds a sub-layer, with the settings that a file or a clone has for it, and keeps it under its name."""
         layer = self._changes.apply(layer)
         setattr(self, name, layer)
         before = settings(layer)
-        self._build_inside(layer, shape)
+        self._build_inside(layer, *shapes)
         self._changes.record_build(layer, before)
 
-    def _build_inside(self, layer: keras.layers.Layer, shape: Shape) -> None:
-        """Builds a sub-layer, and freezes it if the owner was frozen before the sub-layer was there."""
+    def _build_inside(self, layer: keras.layers.Layer, *shapes: Any) -> None:
+        """Builds a sub-layer for inputs of these shapes, and freezes it if the owner was frozen before it was there."""
         if not layer.built:
-            layer.build(shape)
+            layer.build(*shapes[: len(inspect.signature(layer.build).parameters)])
         if not self.trainable:
             layer.trainable = False
 

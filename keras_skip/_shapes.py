@@ -42,6 +42,6 @@ def as_tuple(value: Size, rank: int, argument: str = "", shape: Shape = ()) -> t
     return tuple(value)
 
 
-def output_shape(layer: keras.layers.Layer, shape: Shape) -> Shape:
+def output_shape(layer: keras.layers.Layer, *shapes: Shape) -> Shape:
     """The shape of a built layer's output, also for layers that do not state it."""
-    return layer.compute_output_spec(keras.KerasTensor(shape, layer.compute_dtype)).shape
+    return layer.compute_output_spec(*(keras.KerasTensor(shape, layer.compute_dtype) for shape in shapes)).shape

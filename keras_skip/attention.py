@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from ._arguments import boolean, own_initializer, positive_int
-from ._block import BLOCK_ARGUMENTS, Block
+from ._block import BLOCK_ARGUMENTS, KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, Block
 from ._chain import Chain
 from ._config import PACKAGE
 from ._shapes import Shape, Tensor, spatial_axes
@@ -76,28 +76,12 @@ class SqueezeExcite(ChannelAttention):
         Hu et al., Squeeze-and-Excitation Networks, 2018, https://arxiv.org/abs/1709.01507
     """
 
-    ARGUMENTS = {
-        name: BLOCK_ARGUMENTS[name]
-        for name in (
-            "activation",
-            "kernel_initializer",
-            "bias_initializer",
-            "kernel_regularizer",
-            "bias_regularizer",
-            "kernel_constraint",
-            "bias_constraint",
-            "data_format",
-        )
-    } | {
+    ARGUMENTS = KERNEL_ARGUMENTS | {
+        "activation": BLOCK_ARGUMENTS["activation"],
         "gate_activation": BLOCK_ARGUMENTS["activation"]._replace(default="sigmoid"),
         "use_bias": BLOCK_ARGUMENTS["use_bias"]._replace(default=True, check=boolean),
     }
-    OPTIONS_DOC = """
-    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: As
-        in `keras.layers.Dense`, for both layers. Defaults "he_normal", "zeros", None.
-    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
-    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
-    """
+    OPTIONS_DOC = KERNEL_OPTIONS_DOC
 
     def __init__(
         self,

@@ -14,14 +14,14 @@ import keras
 from keras import ops
 
 from ._arguments import Size, number, one_of, positive_int
-from ._block import BLOCK_ARGUMENTS, Block
+from ._block import BLOCK_ARGUMENTS, Block, SkipLayer
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
 from ._chain import Chain
 from ._config import PACKAGE
 from ._shapes import Shape, Tensor
 from ._update import prepare_update
 
-Gates = list[tuple["HighwayBlock", Tensor, Tensor]]
+Gates = list[tuple["HighwayGates", Tensor, Tensor]]
 # The open lists of gates, and whether each was opened in code that is being traced.
 _recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings", default=())
 
@@ -75,8 +75,62 @@ def _is_traced(x: Tensor) -> bool:
     return x.device.type == "meta"
 
 
+class HighwayGates(SkipLayer):
+    """A transform gate and a carry gate: convolutions with a sigmoid, which an argument can couple."""
+
+    carry: str
+    transform_bias: float
+    carry_bias: float
+
+    def _check_gates(self, carry: str, transform_bias: float, carry_bias: float) -> None:
+        self.carry = one_of(carry, "carry", ("learned", "coupled"))
+        self.transform_bias = number(transform_bias, "transform_bias")
+        self.carry_bias = number(carry_bias, "carry_bias")
+
+    def _build_gates(self, shape: Shape, channels: int, kernel_size: Size) -> None:
+        self._transform = self._build_gate("transform_gate", shape, channels, kernel_size, self.transform_bias)
+        self.carry_gate = None
+        if self.carry == "learned":
+            self._carry = self._build_gate("carry_gate", shape, channels, kernel_size, self.carry_bias)
+
+    def _build_gate(self, name: str, shape: Shape, channels: int, kernel_size: Size, bias: float) -> Chain:
+        gate = Chain(self, shape)
+        start = keras.initializers.Constant(bias)
+        gate.conv(name, channels, kernel_size, activation="sigmoid", use_bias=True, bias_initializer=start)
+        return gate
+
+    def _gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        transform = self._transform(x, mask=mask)
+        carry = 1.0 - transform if self.carry_gate is None else self._carry(x, mask=mask)
+        return transform, carry
+
+    def _recorded_gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The gates, which `recorded_gates` collects."""
+        transform, carry = self._gates(x, mask)
+        for gates, opened_in_trace in _recordings.get():
+            if opened_in_trace or not _is_traced(transform):
+                gates.append((self, transform, carry))
+        return transform, carry
+
+    def gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The transform gate T(x) and the carry gate C(x), each of the input's shape, with values in (0, 1).
+
+        Args:
+            x: An input of the block.
+            mask: For sequences, boolean (B, T).
+
+        Returns:
+            The pair (T, C).
+        """
+        if not keras.backend.is_keras_tensor(x):
+            x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
+        if not self.built:
+            self.build(x.shape)
+        return self._gates(*self._mask_input(x, mask))
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
-class HighwayBlock(Block):
+class HighwayBlock(HighwayGates, Block):
     """Highway layer with a transform gate and, by default, a carry gate of its own.
 
         y = T(x) * drop(H(x)) + C(x) * x
@@ -137,10 +191,8 @@ class HighwayBlock(Block):
         super().__init__(kernel_size=kernel_size, use_bias=use_bias, normalization=normalization, **options)
         prepare_update(self)
         self.filters = None if filters is None else positive_int(filters, "filters")
-        self.carry = one_of(carry, "carry", ("learned", "coupled"))
         self._check_biases(1)
-        self.transform_bias = number(transform_bias, "transform_bias")
-        self.carry_bias = number(carry_bias, "carry_bias")
+        self._check_gates(carry, transform_bias, carry_bias)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)
@@ -151,10 +203,7 @@ class HighwayBlock(Block):
             )
         self._channels = channels
         self._branch = Branch(self, shape)
-        self._transform = self._build_gate("transform_gate", shape, self.transform_bias)
-        self.carry_gate = None
-        if self.carry == "learned":
-            self._carry = self._build_gate("carry_gate", shape, self.carry_bias)
+        self._build_gates(shape, channels, self._branch.kernel_size)
 
     def _build_branch(self, branch: Branch) -> None:
         branch.conv("conv1", self._channels, branch.kernel_size)
@@ -162,40 +211,9 @@ class HighwayBlock(Block):
         branch.activation()
         branch.dropout("dropout_layer")
 
-    def _build_gate(self, name: str, shape: Shape, bias: float) -> Chain:
-        gate = Chain(self, shape)
-        start = keras.initializers.Constant(bias)
-        options = {"activation": "sigmoid", "use_bias": True, "bias_initializer": start}
-        gate.conv(name, self._channels, self._branch.kernel_size, **options)
-        return gate
-
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
-        transform, carry = self._gates(x, mask)
-        for gates, opened_in_trace in _recordings.get():
-            if opened_in_trace or not _is_traced(transform):
-                gates.append((self, transform, carry))
+        transform, carry = self._recorded_gates(x, mask)
         return self._branch.merge(x, training, mask, skip=carry * x, gate=transform)
-
-    def _gates(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        transform = self._transform(x, mask=mask)
-        carry = 1.0 - transform if self.carry_gate is None else self._carry(x, mask=mask)
-        return transform, carry
-
-    def gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The transform gate T(x) and the carry gate C(x), each of the input's shape, with values in (0, 1).
-
-        Args:
-            x: An input of the block.
-            mask: For sequences, boolean (B, T).
-
-        Returns:
-            The pair (T, C).
-        """
-        if not keras.backend.is_keras_tensor(x):
-            x = ops.convert_to_tensor(x, dtype=self.compute_dtype)
-        if not self.built:
-            self.build(x.shape)
-        return self._gates(*self._mask_input(x, mask))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return self._read(input_shape)[0]

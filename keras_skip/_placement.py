@@ -1,0 +1,30 @@
+"""Where a residual connection is normalised.
+
+    y = N3(a x + N2(F(N1(x))))
+
+N1, N2 and N3 are normalisations, of which a placement has some; a weighs the skip by the depth L of the network.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Placement(NamedTuple):
+    """The normalisations that there are, and what depth does to the skip and to the first kernels."""
+
+    before: bool = False  # N1
+    update: bool = False  # N2
+    after: bool = False  # N3
+    skip_weight: Callable[[int], float] | None = None  # a
+    initial_gain: Callable[[int], float] | None = None  # of the kernels in F
+
+
+PLACEMENTS = {
+    None: Placement(),
+    "pre": Placement(before=True),
+    "post": Placement(after=True),
+    "peri": Placement(before=True, update=True),
+    # The paper's (2 N)^(1/4) and (8 N)^(-1/4): an encoder of N layers has L = 2 N connections.
+    "deepnorm": Placement(after=True, skip_weight=lambda L: L**0.25, initial_gain=lambda L: (4 * L) ** -0.25),
+    "keel": Placement(before=True, after=True, skip_weight=float),
+}

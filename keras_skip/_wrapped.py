@@ -1,0 +1,42 @@
+"""Layers of the user's: how many inputs they need, and what else their call takes."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from ._arguments import layer_or_name
+from ._shapes import Tensor
+
+
+def layer_or_layers(value: Any, argument: str) -> Any:
+    """A layer, or a list of layers; each can come as its configuration."""
+    if not isinstance(value, (list, tuple)):
+        return layer_or_name(value, argument, ())
+    if not value:
+        raise ValueError(f"Expected {argument} to be a layer or a list of layers. Received: {argument}={value!r}")
+    return [layer_or_name(layer, argument, ()) for layer in value]
+
+
+@functools.cache
+def _read_call(call: Callable) -> tuple[int, frozenset[str]]:
+    parameters = list(inspect.signature(call).parameters.values())[1:]
+    needed = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    return max(1, len(needed)), frozenset(p.name for p in parameters)
+
+
+def count_inputs(layer: keras.layers.Layer) -> int:
+    """The number of inputs without which the layer cannot be called."""
+    return _read_call(type(layer).call)[0]
+
+
+def takes(layer: keras.layers.Layer, argument: str) -> bool:
+    return argument in _read_call(type(layer).call)[1]
+
+
+def call_layer(layer: keras.layers.Layer, x: Tensor, context: Tensor | None, offered: dict[str, Any]) -> Tensor:
+    """`layer(x, ...)`, with the context or x itself as further inputs, and with what it takes of `offered`."""
+    others = [x if context is None else context] * (count_inputs(layer) - 1)
+    return layer(x, *others, **{name: value for name, value in offered.items() if takes(layer, name)})

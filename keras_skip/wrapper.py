@@ -1,0 +1,282 @@
+"""A skip around any layer.
+
+    y = N3(gate(a x, s u)),   u = drop(N2(F(N1(x))))
+
+N1, N2 and N3 are the places of a normalisation, a weighs the skip, s scales the update, and without a gate its place is
+taken by the sum.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._arguments import layer_or_name
+from ._block import BLOCK_ARGUMENTS, SkipLayer
+from ._chain import Chain, apply
+from ._config import PACKAGE
+from ._placement import PLACEMENTS, Placement
+from ._recompute import recompute
+from ._shapes import Shape, Tensor, output_shape
+from ._survival import drop
+from ._template import Template, template_or_name
+from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
+from ._wrapped import call_layer, count_inputs, layer_or_layers, takes
+from .gates import GATES
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Residual(SkipLayer):
+    """A skip around any layer, or around several that run one after the other.
+
+        norm=None        y = x + s drop(F(x))
+        norm="pre"       y = x + s drop(F(N(x)))
+        norm="post"      y = N(x + s drop(F(x)))
+        norm="peri"      y = x + s drop(N(F(N(x))))
+        norm="deepnorm"  y = N(a x + s drop(F(x))),      a = L^(1/4); the kernels of F start (4 L)^(-1/4) times as large
+        norm="keel"      y = N(a x + s drop(F(N(x)))),   a = L
+
+    F is the layer, s the `branch_scale`, and L the `depth`. With a gate, y = gate(x, s drop(F(N(x)))).
+
+    Args:
+        layer: A layer, or a list of layers. If a layer needs two inputs, such as `keras.layers.MultiHeadAttention`, it
+            gets its input twice, or, as the second, the `context` of the call.
+        norm: None, "pre", "post", "peri", "deepnorm" or "keel". The last two need `depth`. The kernels of a layer that
+            already has its weights stay as they are, and so do those that make queries and keys.
+        gate: None for a sum, "highway" (`HighwayGate`), "review" (`ReviewGate`), "laurel" (`LaurelGate`), or a layer
+            that is called as gate(x, u). Default None.
+        shortcut: "identity", or a layer that gives the shape of the update, where F changes the shape. Default
+            "identity".
+        normalization: "layer", "rms", "batch", "group", or a layer that is copied for each place. Default "layer".
+        norm_epsilon: Epsilon of a normalization given by name. Default 1e-6.
+        {options}
+
+    Call arguments:
+        x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
+        context: A second input for layers that need one, such as the sequence that attention reads.
+        earlier: For a gate of earlier activations, a list of them.
+        training: Whether to drop.
+        mask, context_mask: Boolean (B, T), for the layers that take one. The mask is passed on.
+        attention_mask: Boolean (B, T, S), for the layers that take one.
+        use_causal_mask: Whether attention sees no later step; for the layers that take it.
+
+    Output shape:
+        The input's; with a layer as shortcut, the update's.
+
+    Raises:
+        ValueError: At construction for arguments out of range, in `build` if update and skip differ in shape.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_skip import Residual
+    >>> x = keras.Input((10, 16))
+    >>> y = Residual(keras.layers.MultiHeadAttention(2, 8), norm="pre")(x)
+    >>> y = Residual([keras.layers.Dense(64, activation="gelu"), keras.layers.Dense(16)], norm="pre")(y)
+    >>> y.shape
+    (None, 10, 16)
+
+    References:
+        He et al., Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027
+        Xiong et al., On Layer Normalization in the Transformer Architecture, 2020, https://arxiv.org/abs/2002.04745
+        Kim et al., Peri-LN, 2025, https://arxiv.org/abs/2502.02732
+        Wang et al., DeepNet: Scaling Transformers to 1,000 Layers, 2022, https://arxiv.org/abs/2203.00555
+        Chen & Wei, Post-LayerNorm Is Back (Keel), 2026, https://arxiv.org/abs/2601.19895
+    """
+
+    ARGUMENTS = UPDATE_ARGUMENTS | {
+        name: BLOCK_ARGUMENTS[name] for name in ("normalization", "norm_momentum", "norm_epsilon", "data_format")
+    }
+    OPTIONS_DOC = (
+        """
+    norm_momentum: Momentum of the moving statistics of "batch". Default 0.99."""
+        + UPDATE_OPTIONS_DOC
+        + """
+    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
+    seed: Integer seed of the draws in training. Default None.
+    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
+    """
+    )
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer | Sequence[keras.layers.Layer],
+        norm: str | None = None,
+        *,
+        gate: str | keras.layers.Layer | None = None,
+        shortcut: str | keras.layers.Layer = "identity",
+        normalization: str | keras.layers.Layer | None = "layer",
+        norm_epsilon: float = 1e-6,
+        **options: Any,
+    ) -> None:
+        super().__init__(normalization=normalization, norm_epsilon=norm_epsilon, **options)
+        prepare_update(self)
+        self.layer = layer_or_layers(layer, "layer")
+        if norm not in PLACEMENTS:
+            raise ValueError(f"Expected norm to be one of {list(PLACEMENTS)}. Received: norm={norm!r}")
+        self.norm = norm
+        self.gate = template_or_name(gate, "gate", (None, *GATES))
+        self.shortcut = layer_or_name(shortcut, "shortcut", ("identity",))
+        self._skip_weight = 1.0
+        if self._placement.skip_weight is not None:
+            self._skip_weight = self._placement.skip_weight(need_depth(self, "norm"))
+        if norm is not None and self.normalization is None:
+            raise ValueError(f"Expected a normalization for norm={norm!r}. Received: normalization=None")
+
+    @property
+    def _placement(self) -> Placement:
+        return PLACEMENTS[self.norm]
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The layers that the skip goes around."""
+        return list(self.layer) if isinstance(self.layer, (list, tuple)) else [self.layer]
+
+    def build(
+        self,
+        x_shape: Sequence[int | None],
+        context_shape: Sequence[int | None] | None = None,
+        earlier_shape: Sequence | None = None,
+    ) -> None:
+        shape, _ = self._enter(x_shape)
+        self._before, update_shape = Chain(self, shape), shape
+        if self._placement.before:
+            self._before.norm("pre_norm")
+        for layer in self.layers:
+            update_shape = self._build_layer(layer, update_shape, context_shape)
+        self._end = Chain(self, update_shape)
+        if self._placement.update:
+            self._end.norm("update_norm")
+        end_branch(self, self._end)
+        self._build_skip(shape, update_shape)
+        self.gate_layer = None
+        if self.gate is not None:
+            options = self._sub_layer("gate_layer")
+            if isinstance(self.gate, Template):
+                gate = self.gate.copy(**options)
+            else:
+                gate = GATES[self.gate](data_format=self.data_format, **options)
+            self._add("gate_layer", gate, update_shape, update_shape, earlier_shape)
+        self._after = Chain(self, update_shape)
+        if self._placement.after:
+            self._after.norm("post_norm")
+
+    def _build_layer(
+        self, layer: keras.layers.Layer, shape: Shape, context_shape: Sequence[int | None] | None
+    ) -> Shape:
+        others = shape if context_shape is None else tuple(context_shape)
+        shapes = [shape] + [others] * (count_inputs(layer) - 1)
+        is_new = not layer.built
+        self._build_inside(layer, *shapes)
+        if is_new and self._placement.initial_gain is not None:
+            gain = self._placement.initial_gain(self.depth)
+            for variable in layer.trainable_variables:
+                if variable.name == "kernel" and not {"query", "key"} & set(variable.path.split("/")):
+                    variable.assign(variable * gain)
+        return output_shape(layer, *shapes)
+
+    def _build_skip(self, shape: Shape, update_shape: Shape) -> None:
+        skip_shape = shape
+        if self.shortcut != "identity":
+            self._build_inside(self.shortcut, shape)
+            skip_shape = output_shape(self.shortcut, shape)
+        pairs = list(zip(skip_shape, update_shape, strict=False))
+        if len(skip_shape) != len(update_shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            raise ValueError(
+                f"Expected a layer that keeps the skip's shape {skip_shape}, or a shortcut that gives the update's. "
+                f"Received: an update of shape {update_shape}"
+            )
+
+    def call(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        earlier: Sequence[Tensor] | None = None,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+        x_mask: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        use_causal_mask: bool = False,
+    ) -> Tensor:
+        self._check_taken(context, attention_mask, use_causal_mask)
+        inputs = [x, *([] if context is None else [context]), *(earlier or ())]
+        masks = [x_mask if mask is None else mask, context_mask, attention_mask]
+        first_earlier = len(inputs) - len(earlier or ())
+
+        def run(*tensors: Tensor) -> Tensor:
+            given, masks = tensors[: len(inputs)], tensors[len(inputs) :]
+            context = None if first_earlier == 1 else given[1]
+            return self._merge(given[0], context, given[first_earlier:], training, use_causal_mask, masks)
+
+        if training and self.recompute:
+            return recompute(self, run, inputs, masks, layers=[self])
+        return run(*inputs, *masks)
+
+    def _check_taken(self, context: Tensor | None, attention_mask: Tensor | None, use_causal_mask: bool) -> None:
+        given = {
+            "context": (context is not None, lambda layer: count_inputs(layer) > 1),
+            "attention_mask": (attention_mask is not None, lambda layer: takes(layer, "attention_mask")),
+            "use_causal_mask": (use_causal_mask, lambda layer: takes(layer, "use_causal_mask")),
+        }
+        for argument, (is_given, is_taken) in given.items():
+            if is_given and not any(is_taken(layer) for layer in self.layers):
+                raise ValueError(
+                    f"Expected a layer that takes the {argument} of the call. "
+                    f"Received: {[type(layer).__name__ for layer in self.layers]}"
+                )
+
+    def _merge(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        earlier: Sequence[Tensor],
+        training: bool | None,
+        use_causal_mask: bool,
+        masks: Sequence[Tensor | None],
+    ) -> Tensor:
+        def branch(
+            x: Tensor,
+            context: Tensor | None,
+            mask: Tensor | None,
+            context_mask: Tensor | None,
+            attention_mask: Tensor | None,
+        ) -> Tensor:
+            offered = {
+                "training": training,
+                "mask": mask,
+                "query_mask": mask,
+                "value_mask": mask if context is None else context_mask,
+                "attention_mask": attention_mask,
+                "use_causal_mask": use_causal_mask,
+            }
+            u = self._before(x, training, mask)
+            for layer in self.layers:
+                u = call_layer(layer, u, context, offered)
+            return self._end(ops.cast(u, self.compute_dtype), training, mask)
+
+        skip = x
+        if self.shortcut != "identity":
+            skip = ops.cast(apply(self.shortcut, x, training, masks[0]), self.compute_dtype)
+        skip = skip if self._skip_weight == 1.0 else skip * self._skip_weight
+        y = drop(
+            self,
+            branch,
+            (x, context, *masks),
+            layers=[*self._before.layers, *self.layers, *self._end.layers],
+            training=training,
+            skip=skip if self.gate_layer is None else None,
+            zeros=lambda: skip if self.gate_layer is None else ops.zeros_like(skip),
+            gain=fixed_gain(self),
+        )
+        if self.gate_layer is not None:
+            y = self.gate_layer(skip, y, list(earlier)) if earlier else self.gate_layer(skip, y)
+        return self._after(y, training, masks[0])
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        return mask
+
+    def compute_output_shape(self, x_shape: Sequence[int | None], *others: Any) -> Shape:
+        shape = tuple(x_shape)
+        return shape if self.shortcut == "identity" else output_shape(self.shortcut, shape)
