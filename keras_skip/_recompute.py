@@ -45,11 +45,21 @@ def recompute(
     return y
 
 
-def _on_tensorflow(stateless: Stateless, inputs: tuple, masks: tuple, parts: tuple, join: Callable) -> tuple:
+def _on_tensorflow(
+    stateless: Stateless,
+    inputs: tuple,
+    masks: tuple,
+    parts: tuple,
+    join: Callable,
+    choose: Callable[[Callable, Callable], tuple] = lambda run, skip: run(),
+    zeros: Callable[[], Tensor] = lambda: None,
+) -> tuple:
+    """Output, state and loss; `choose` says whether the branch runs, and `zeros` gives the output if it does not."""
     import tensorflow as tf
 
     given = [mask for mask in masks if mask is not None]
     learned = stateless.trainable
+    stays = [getattr(stateless.variables[i], "overwrite_with_gradient", False) for i in learned]
 
     def split(others: tuple) -> tuple[list, list]:
         left = iter(others)
@@ -65,14 +75,22 @@ def _on_tensorflow(stateless: Stateless, inputs: tuple, masks: tuple, parts: tup
         def gradient(dy: Tensor, *others: Tensor) -> tuple:
             again = join(_delay(dy, parts))
             weights = [values[i] for i in learned]
-            with tf.GradientTape() as tape:
-                tape.watch([*again, *weights])
-                y, _, loss = _call_in_training(stateless, values, again, masks)
-            found = tape.gradient([y, loss], [*again, *weights], [dy, others[-1]])
+
+            def run_again() -> list:
+                with tf.GradientTape() as tape:
+                    tape.watch([*again, *weights])
+                    y, _, loss = _call_in_training(stateless, values, again, masks)
+                return tape.gradient([y, loss], [*again, *weights], [dy, others[-1]], "zero")
+
+            def skip() -> list:
+                kept = [value if same else tf.zeros_like(value) for value, same in zip(weights, stays, strict=True)]
+                return [*(tf.zeros_like(x) for x in again), *kept]
+
+            found = choose(run_again, skip)
             dvalues = dict(zip(learned, found[len(again) :], strict=True))
             return (*found[: len(again)], *(None for _ in given), *(dvalues.get(i) for i in range(len(values))))
 
-        y, state, loss = stateless(values, *inputs, *masks)
+        y, state, loss = choose(lambda: stateless(values, *inputs, *masks), lambda: (zeros(), *stateless.unchanged()))
         return (y, *state, loss), gradient
 
     # The current values: eager mode passes variables, which have changed by the time the branch runs again.
@@ -80,6 +98,29 @@ def _on_tensorflow(stateless: Stateless, inputs: tuple, masks: tuple, parts: tup
     rest = len(given) + len(values)
     y, *state, loss = run(*inputs, *given, *values)
     return y, state, loss
+
+
+def run_or_skip_in_xla(
+    stateless: Stateless, keep: Tensor, inputs: Sequence[Tensor], masks: Sequence, zeros: Callable[[], Tensor]
+) -> tuple:
+    """Output, state and loss of a branch that runs if `keep` is true, and is computed again for its gradient.
+
+    XLA cannot differentiate a conditional of TensorFlow if a size is unknown: shapes that the branch computes would
+    have to come out of it.
+    """
+
+    def choose(run: Callable, skip: Callable) -> tuple:
+        return ops.cond(keep, run, skip)
+
+    return _on_tensorflow(stateless, tuple(inputs), tuple(masks), tuple(inputs), list, choose, zeros)
+
+
+def is_in_xla() -> bool:
+    """Whether XLA will compile what TensorFlow is tracing."""
+    import tensorflow as tf
+    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 class _Caller(keras.layers.Layer):
@@ -101,9 +142,8 @@ def _call_in_training(stateless: Stateless, values: list, inputs: Sequence[Tenso
 def _delay(dy: Tensor, parts: tuple) -> list:
     """The parts, but only when dy is there: else what follows would run at once, or be taken for the forward run."""
     import tensorflow as tf
-    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-    if GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+    if is_in_xla():
         from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
 
         # XLA knows no control dependencies, and merges equal operations unless such a barrier is between them.

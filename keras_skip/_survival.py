@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from ._arguments import Argument, number, one_of
+from ._recompute import is_in_xla, run_or_skip_in_xla
 from ._rows import add_rows, choose_rows, fill_rows, take_rows
 from ._shapes import Tensor
 from ._stateless import Stateless
@@ -69,9 +70,22 @@ def drop(
     gain = gain / probability if owner.scale == "training" else gain
     if owner.granularity == "sample":
         return merge(drop_samples(owner, branch(*inputs), gain))
+    keep = _bernoulli(owner, ())
+    nothing = zeros or (lambda: ops.zeros_like(skip))
+    if _is_dynamic_in_xla(inputs):
+        stateless = Stateless(owner, lambda *inputs: _scale(branch(*inputs), gain), layers, ADVICE)
+        floats = [x for x in inputs if x is not None and "float" in keras.backend.standardize_dtype(x.dtype)]
+        y, state, loss = run_or_skip_in_xla(stateless, keep, floats, inputs[len(floats) :], nothing)
+        stateless.commit(state, loss)
+        return merge(y)
     stateless = Stateless(owner, lambda *inputs: merge(_scale(branch(*inputs), gain)), layers, ADVICE)
-    dropped = zeros or (lambda: skip)
-    return _run_or_skip(stateless, _bernoulli(owner, ()), inputs, dropped, () if gate is None else (gate,))
+    dropped = nothing if skip is None else lambda: skip
+    return _run_or_skip(stateless, keep, inputs, dropped, () if gate is None else (gate,))
+
+
+def _is_dynamic_in_xla(inputs: Sequence[Tensor | None]) -> bool:
+    dynamic = any(None in x.shape for x in inputs if x is not None)
+    return dynamic and keras.backend.backend() == "tensorflow" and is_in_xla()
 
 
 def drop_samples(owner: keras.layers.Layer, update: Tensor, gain: float) -> Tensor:

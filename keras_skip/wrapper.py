@@ -267,7 +267,7 @@ class Residual(SkipLayer):
             layers=[*self._before.layers, *self.layers, *self._end.layers],
             training=training,
             skip=skip if self.gate_layer is None else None,
-            zeros=lambda: skip if self.gate_layer is None else ops.zeros_like(skip),
+            zeros=lambda: ops.zeros_like(skip),
             gain=fixed_gain(self),
         )
         if self.gate_layer is not None:

@@ -213,3 +213,22 @@ def test_float_state_of_frozen_layers_survives_mixed_precision_exactly():
     block(X, training=True)
     for old, new in zip(before, block.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces without knowing the batch")
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("survival_prob", [1 - 1e-7, 1e-7])
+def test_xla_learns_the_same_from_batches_of_unknown_size(survival_prob, recompute):
+    x = np.random.default_rng(0).normal(size=(7, 5, 4)).astype("float32")  # batches of 4 and 3
+    learned = []
+    for way in ({"run_eagerly": True}, {"jit_compile": True}):
+        keras.utils.set_random_seed(0)
+        options = {"survival_prob": survival_prob, "recompute": recompute}
+        inside = [keras.layers.Dense(8, activity_regularizer="l2"), keras.layers.BatchNormalization()]
+        around = ks.Residual([*inside, keras.layers.Dense(4)], norm="pre", branch_scale="layerscale", **options)
+        model = keras.Sequential([keras.layers.Dense(4), around, ks.HighwayBlock(**options)])
+        model.compile(keras.optimizers.SGD(0.1), "mse", **way)
+        history = model.fit(x, x[::-1], batch_size=4, epochs=2, shuffle=False, verbose=0)
+        learned.append([np.array(history.history["loss"]), *model.get_weights()])
+    for value, expected in zip(*learned, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
