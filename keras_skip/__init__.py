@@ -5,6 +5,7 @@ import sys
 # `python -m keras_skip` only looks for __main__.py here: the command line imports Keras if it needs it, on the backend
 # that it needs. Until Python has found that file, argv[0] is "-m".
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
+    from .blur_pool import BlurPool
     from .dense import DenseBlock, TransitionBlock
     from .highway import HighwayBlock
     from .normalization import BatchNormalization
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchNormalization",
+    "BlurPool",
     "BottleneckBlock",
     "DenseBlock",
     "HighwayBlock",

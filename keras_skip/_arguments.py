@@ -37,6 +37,21 @@ def layer_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any
     raise ValueError(f"Expected {argument} to be one of {list(names)} or a layer. Received: {argument}={value!r}")
 
 
+def as_template(value: Any) -> tuple[Any, type]:
+    """A layer's configuration and its class; any other value as it is, and its class.
+
+    An owner makes copies of it for its uses. As an object, the layer would be a sub-layer without a use; from the
+    configuration alone, only a registered class could be found.
+    """
+    given = keras.saving.serialize_keras_object(value) if isinstance(value, keras.layers.Layer) else value
+    return given, type(value)
+
+
+def from_template(template: Any, cls: Any, **changed: Any) -> Any:
+    """A copy of the layer whose template this is, with some of its arguments changed; any other value as it is."""
+    return cls.from_config({**template["config"], **changed}) if isinstance(template, dict) else template
+
+
 def one_of(value: Any, argument: str, names: Sequence[str]) -> str:
     if value not in names:
         raise ValueError(f"Expected {argument} to be one of {list(names)}. Received: {argument}={value!r}")

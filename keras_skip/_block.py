@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, TypedDict
 
 import keras
 
-from ._arguments import Argument, annotate, number, one_of, optional_int
+from ._arguments import Argument, annotate, as_template, number, one_of, optional_int
 from ._chain import Chain, apply_mask, sequence_mask
 from ._config import ConfiguredLayer
 from ._norms import norm_template
@@ -21,7 +21,7 @@ class BlockOptions(TypedDict, total=False):
     """The options that every block takes, by keyword."""
 
     use_bias: bool | Sequence[bool]
-    activation: str | Callable[[Tensor], Tensor] | None
+    activation: str | Callable[[Tensor], Tensor] | dict[str, Any] | keras.layers.Layer | None
     normalization: str | dict[str, Any] | keras.layers.Layer | None
     norm_momentum: float
     norm_epsilon: float
@@ -45,10 +45,14 @@ def _biases(value: bool | Sequence[bool], argument: str) -> bool | tuple[bool, .
     return tuple(bool(b) for b in value) if isinstance(value, (tuple, list)) else bool(value)
 
 
-def _activation(value: Any, argument: str) -> Callable[[Tensor], Tensor]:
-    if isinstance(value, keras.layers.Layer):
-        raise ValueError(f"Expected {argument} to be a name or a function. Received: {argument}={value!r}")
+def _activation(value: Any) -> Callable[[Tensor], Tensor]:
+    if isinstance(value, type):
+        raise ValueError(f"Expected activation to be a name, a function or a layer. Received: activation={value!r}")
     return keras.activations.get(value)
+
+
+def _unchecked(value: Any, argument: str) -> Any:
+    return value
 
 
 def _data_format(value: str | None, argument: str) -> str:
@@ -59,8 +63,8 @@ def _data_format(value: str | None, argument: str) -> str:
 BLOCK_ARGUMENTS = annotate(
     {
         "use_bias": Argument(False, _biases),
-        "activation": Argument("relu", _activation),
-        "normalization": Argument("batch", lambda value, argument: value),  # checked by the block
+        "activation": Argument("relu", _unchecked),  # these two are checked by the block, which keeps their classes too
+        "normalization": Argument("batch", _unchecked),
         "norm_momentum": Argument(0.99, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
         "norm_epsilon": Argument(1e-3, lambda value, argument: number(value, argument, 0.0)),
         "dropout": Argument(0.0, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
@@ -85,7 +89,8 @@ class Block(ConfiguredLayer):
     OPTIONS_DOC = """
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
-    activation: Name or function. Default "relu".
+    activation: Name, function, or a layer (with its configuration) that is copied for each use, such as
+        `keras.layers.PReLU`, whose copies learn. Default "relu".
     normalization: "batch", "layer" (over the channels of each position), "group" (over all positions, masked ones too;
         in gcd(32, channels) groups), "rms" (over the channels, without a mean; not with channels_first), None, or a
         layer (with its configuration) that is copied for each use; its axis -1 means the channels, with either
@@ -103,9 +108,10 @@ class Block(ConfiguredLayer):
     """
 
     def __init__(self, **options: Any) -> None:
+        options["activation"], activation_class = as_template(_activation(options.get("activation", "relu")))
         options["normalization"], norm_class = norm_template(options.get("normalization", "batch"))
         super().__init__(**options)
-        self._norm_class = norm_class
+        self._activation_class, self._norm_class = activation_class, norm_class
         self.supports_masking = True
 
     def _check_biases(self, convolutions: int) -> None:

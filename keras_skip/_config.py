@@ -115,7 +115,7 @@ def _is_ours(base: type) -> bool:
 
 
 def _to_config(name: str, value: Any) -> Any:
-    if name == "activation":
+    if name == "activation" and not isinstance(value, dict):
         return keras.activations.serialize(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from ._arguments import layer_or_name
+from ._arguments import as_template, layer_or_name
 from ._shapes import Shape, channel_axis, spatial_axes
 from .normalization import BatchNormalization
 
@@ -25,22 +25,10 @@ GROUPS = 32
 
 
 def norm_template(normalization: Any) -> tuple[str | dict[str, Any] | None, type]:
-    """A normalization as its owner keeps it: a name, None, or a layer's configuration; and the class of the layer.
-
-    Held as an object, the layer would be a sub-layer without a use. From its configuration alone, only a registered
-    class could be found.
-    """
+    """A normalization as its owner keeps it: a name, None, or a layer's configuration; and the class of the layer."""
     if normalization is None:
         return None, type(None)
-    given = layer_or_name(normalization, "normalization", (*NORMALIZATIONS, None))
-    return given if isinstance(given, str) else keras.saving.serialize_keras_object(given), type(given)
-
-
-def norm_argument(owner: keras.layers.Layer) -> str | keras.layers.Layer | None:
-    """The owner's normalization as an argument for another owner."""
-    if not isinstance(owner.normalization, dict):
-        return owner.normalization
-    return owner._norm_class.from_config(dict(owner.normalization["config"]))
+    return as_template(layer_or_name(normalization, "normalization", (*NORMALIZATIONS, None)))
 
 
 def make_norm(

@@ -159,7 +159,7 @@ class HighwayBlock(Block):
     def _build_branch(self, branch: Branch) -> None:
         branch.conv("conv1", self._channels, branch.kernel_size)
         branch.norm("norm1")
-        branch.activation()
+        branch.activation("activation1")
         branch.dropout("dropout_layer")
 
     def _build_gate(self, name: str, shape: Shape, bias: float) -> Chain:

@@ -31,6 +31,7 @@ every = pytest.mark.parametrize("case", CASES, ids=ids)
 representative = sweep_layers(REPRESENTATIVES, USUAL_REPRESENTATIVES)
 representatives_first = sweep_layers(CASES, USUAL_REPRESENTATIVES)
 usual = sweep_layers(CASES, USUAL)
+without_weights = pytest.mark.filterwarnings("ignore:The model does not have any trainable weights:UserWarning")
 BOTH_FORMATS = ("channels_last", "channels_first")
 
 
@@ -50,6 +51,7 @@ def test_the_table_holds_every_public_class():
 
 
 @representative
+@without_weights
 def test_kerass_own_layer_test(case: Case):
     TestCase().run_layer_test(
         case.cls,
@@ -144,6 +146,7 @@ def test_dynamic_batch_and_spatial_sizes(case: Case, training: bool):
 
 
 @representative
+@without_weights
 def test_gradients_reach_every_trainable_variable(case: Case):
     layer = case.make(**({"survival_prob": 1.0} if "survival_prob" in argument_names(case.cls) else {}))
     x = case.data(4)
@@ -166,7 +169,7 @@ def test_mixed_precision_computes_in_half_and_keeps_float32_weights(case: Case, 
     x = case.data()
     y = layer(x, training=True)
     assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
-    assert {v.dtype for v in layer.weights} == {"float32"}
+    assert {v.dtype for v in layer.weights} <= {"float32"}
     exact = case.make()
     exact.build(x.shape)
     exact.set_weights(layer.get_weights())
@@ -186,7 +189,7 @@ def test_files_and_clones_compute_exactly_the_same(case: Case, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(pickle.loads(pickle.dumps(model.layers[-1]))(x)), y)
     clone = keras.models.clone_model(model)
     assert not {id(w) for w in clone.weights} & {id(w) for w in model.weights}
-    assert np.any(ops.convert_to_numpy(clone(x)) != y)
+    assert not clone.weights or np.any(ops.convert_to_numpy(clone(x)) != y)
     model.save_weights(tmp_path / "model.weights.h5")
     clone.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(ops.convert_to_numpy(clone(x)), y)

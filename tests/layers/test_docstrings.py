@@ -8,7 +8,14 @@ import pytest
 import keras_skip as ks
 
 # The others name their errors where the options that all blocks share are described.
-OF_THEIR_OWN = ("BatchNormalization", "ResidualBlock", "TransitionBlock", "StochasticDepth", "linear_survival")
+OF_THEIR_OWN = (
+    "BatchNormalization",
+    "BlurPool",
+    "ResidualBlock",
+    "TransitionBlock",
+    "StochasticDepth",
+    "linear_survival",
+)
 
 
 @pytest.mark.parametrize("name", ks.__all__)
