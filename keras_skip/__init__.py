@@ -6,6 +6,7 @@ import sys
 # that it needs. Until Python has found that file, argv[0] is "-m".
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
     from .attention import EfficientChannelAttention, SqueezeExcite
+    from .blur_pool import BlurPool
     from .dense import DenseBlock, TransitionBlock
     from .drop_path import DropPath
     from .gates import HighwayGate, LaurelGate, ReviewGate
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BatchNormalization",
+    "BlurPool",
     "BottleneckBlock",
     "DenseBlock",
     "DropPath",

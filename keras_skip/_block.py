@@ -8,9 +8,10 @@ import keras
 from ._arguments import Argument, annotate, number, one_of, optional_int
 from ._chain import apply_mask, sequence_mask
 from ._config import ConfiguredLayer
-from ._norms import norm_template
+from ._norms import NORMALIZATIONS
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis
+from ._template import Template, template_or_name
 
 Initializer: TypeAlias = str | dict[str, Any] | keras.initializers.Initializer
 Regularizer: TypeAlias = str | dict[str, Any] | keras.regularizers.Regularizer | None
@@ -21,7 +22,7 @@ class BlockOptions(TypedDict, total=False):
     """The options that every block takes, by keyword."""
 
     use_bias: bool | Sequence[bool]
-    activation: str | Callable[[Tensor], Tensor] | None
+    activation: str | Callable[[Tensor], Tensor] | dict[str, Any] | keras.layers.Layer | None
     normalization: str | dict[str, Any] | keras.layers.Layer | None
     norm_momentum: float
     norm_epsilon: float
@@ -45,10 +46,17 @@ def _biases(value: bool | Sequence[bool], argument: str) -> bool | tuple[bool, .
     return tuple(bool(b) for b in value) if isinstance(value, (tuple, list)) else bool(value)
 
 
-def _activation(value: Any, argument: str) -> Callable[[Tensor], Tensor]:
-    if isinstance(value, keras.layers.Layer):
+def activation_function(value: Any, argument: str) -> Callable[[Tensor], Tensor]:
+    if isinstance(value, (keras.layers.Layer, type)):
         raise ValueError(f"Expected {argument} to be a name or a function. Received: {argument}={value!r}")
     return keras.activations.get(value)
+
+
+def _activation(value: Any, argument: str) -> Callable[[Tensor], Tensor] | Template:
+    if isinstance(value, type):
+        raise ValueError(f"Expected {argument} to be a name, a function or a layer. Received: {argument}={value!r}")
+    given = value if isinstance(value, Template) else keras.activations.get(value)
+    return Template(given) if isinstance(given, keras.layers.Layer) else given
 
 
 def _data_format(value: str | None, argument: str) -> str:
@@ -60,7 +68,9 @@ BLOCK_ARGUMENTS = annotate(
     {
         "use_bias": Argument(False, _biases),
         "activation": Argument("relu", _activation),
-        "normalization": Argument("batch", lambda value, argument: value),  # checked by the block
+        "normalization": Argument(
+            "batch", lambda value, argument: template_or_name(value, argument, (*NORMALIZATIONS, None))
+        ),
         "norm_momentum": Argument(0.99, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
         "norm_epsilon": Argument(1e-3, lambda value, argument: number(value, argument, 0.0)),
         "dropout": Argument(0.0, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
@@ -102,9 +112,6 @@ class SkipLayer(ConfiguredLayer):
     """A layer for inputs of any rank with a channel axis, which makes normalisations for itself."""
 
     def __init__(self, **options: Any) -> None:
-        template = options.get("normalization", "batch")
-        if "normalization" in self.ARGUMENTS:
-            options["normalization"], self._norm_class = norm_template(template)
         super().__init__(**options)
         self.supports_masking = True
 
@@ -139,7 +146,8 @@ class Block(SkipLayer):
     OPTIONS_DOC = """
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
-    activation: Name or function. Default "relu".
+    activation: Name, function, or a layer (with its configuration) that is copied for each use, such as
+        `keras.layers.PReLU`, whose copies learn. Default "relu".
     normalization: "batch", "layer" (over the channels of each position), "group" (over all positions, masked ones too;
         in gcd(32, channels) groups), "rms" (over the channels, without a mean; not with channels_first), None, or a
         layer (with its configuration) that is copied for each use; its axis -1 means the channels, with either

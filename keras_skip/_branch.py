@@ -6,15 +6,17 @@ The public classes state their branch, their skip, and a gate if they have one.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
-from ._arguments import Argument, Size, annotate, one_of, positive_ints
+from ._arguments import Argument, Size, annotate, one_of, positive_int, positive_ints
 from ._block import Block, BlockOptions
 from ._chain import Chain
-from ._shapes import Shape, Tensor, as_tuple
+from ._shapes import Shape, Tensor, as_tuple, channel_axis
 from ._survival import drop
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain
+from .blur_pool import BlurPool
 
 PADDINGS = ("same", "symmetric", "causal")
 
@@ -22,6 +24,7 @@ PADDINGS = ("same", "symmetric", "causal")
 class BranchOptions(BlockOptions, total=False):
     """The options of a block that has a branch."""
 
+    groups: int
     padding: str
     dilation_rate: Size
     survival_prob: float
@@ -40,6 +43,7 @@ def _optional_size(value: Size | None, argument: str) -> Size | None:
 BRANCH_ARGUMENTS = annotate(
     {
         "kernel_size": Argument(None, _optional_size, Size | None),
+        "groups": Argument(1, positive_int),
         "padding": Argument("same", lambda value, argument: one_of(value, argument, PADDINGS)),
         "dilation_rate": Argument(1, positive_ints),
         **UPDATE_ARGUMENTS,
@@ -50,6 +54,8 @@ BRANCH_ARGUMENTS = annotate(
 BRANCH_OPTIONS_DOC = (
     """
     kernel_size: Size of the kernel, one integer or one for each spatial dimension. On (B, C) there is none.
+    groups: Into how many groups the channels of the branch's kxk convolutions are divided; each sees the channels of
+        its own group. Convolutions of size 1, projections and gates have one group. Default 1.
     padding: "same", "symmetric" (the same amount on both sides, as PyTorch pads strided convolutions) or, for
         sequences, "causal". Default "same".
     dilation_rate: Dilation of the kernel. Default 1."""
@@ -62,6 +68,7 @@ class Branch(Chain):
 
     def __init__(self, block: Block, shape: Shape) -> None:
         super().__init__(block, shape)
+        self._strides_left: Size = 1  # those of a convolution, for the blur after the next activation
         self._check_kernel()
         block._build_branch(self)
         end_branch(block, self)
@@ -70,6 +77,29 @@ class Branch(Chain):
     def kernel_size(self) -> Size:
         return self._block.default_kernel_size if self._block.kernel_size is None else self._block.kernel_size
 
+    def conv(
+        self, name: str, filters: int, kernel_size: Size = 1, strides: Size = 1, *, index: int = -1, **own: Any
+    ) -> None:
+        block, rank = self._block, len(self.shape) - 2
+        if block.groups > 1 and as_tuple(kernel_size, rank) != (1,) * rank:
+            channels = self.shape[channel_axis(block.data_format, rank + 2)]
+            if channels % block.groups or filters % block.groups:
+                raise ValueError(
+                    f"Expected channels and filters of {name} divisible by groups. "
+                    f"Received: groups={block.groups}, channels={channels}, filters={filters}"
+                )
+            own["groups"] = block.groups
+        if getattr(block, "downsample", None) == "blur":
+            self._strides_left, strides = strides, 1
+        super().conv(name, filters, kernel_size, strides, index=index, **own)
+
+    def activation(self, name: str) -> None:
+        super().activation(name)
+        strides, self._strides_left = self._strides_left, 1
+        if strides not in (1, (1,) * (len(self.shape) - 2)):
+            options = self._block._sub_layer("blur")
+            self.add("blur", BlurPool(strides, data_format=self._block.data_format, **options), strides)
+
     def _check_kernel(self) -> None:
         block, shape = self._block, self.shape
         rank = len(shape) - 2
@@ -77,6 +107,11 @@ class Branch(Chain):
         dilation = as_tuple(block.dilation_rate, rank, "dilation_rate", shape)
         if rank == 0 and block.kernel_size is not None and set(as_tuple(block.kernel_size, 1, "", shape)) != {1}:
             raise ValueError(f"Expected no kernel_size on an input (B, C). Received: kernel_size={block.kernel_size}")
+        if block.groups > 1 and set(kernel) <= {1}:
+            raise ValueError(
+                "Expected groups=1 for an input (B, C), and for a kernel of size 1. "
+                f"Received: groups={block.groups}, kernel_size={kernel}, input_shape={shape}"
+            )
         if block.padding == "causal" and rank > 1:
             raise ValueError(f"Expected a sequence (B, T, C) for padding='causal'. Received: input_shape={shape}")
         if block.padding == "symmetric" and any(d * (k - 1) % 2 for k, d in zip(kernel, dilation, strict=True)):

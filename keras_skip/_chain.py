@@ -1,7 +1,7 @@
 """Sub-layers that run one after the other, for an input of any rank, and under a mask.
 
     branch = Chain(block, shape)
-    branch.conv("conv1", 64, 3); branch.norm("norm1"); branch.activation()
+    branch.conv("conv1", 64, 3); branch.norm("norm1"); branch.activation("activation1")
     y = branch(x, training, mask)
 
 A mask says which steps of a sequence are real. The others are zero wherever a kernel could see them.
@@ -17,7 +17,8 @@ from keras import ops
 
 from ._arguments import Size, own_initializer
 from ._norms import make_norm
-from ._shapes import Shape, Tensor, as_tuple, spatial_axes, stride_shape
+from ._shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
+from ._template import Template
 
 if TYPE_CHECKING:
     from ._block import Block
@@ -33,7 +34,7 @@ class Chain:
 
     def __init__(self, block: "Block", shape: Shape) -> None:
         self._block = block
-        self._steps: list[tuple[str, Size | None]] = []  # the name, and the strides of a convolution
+        self._steps: list[tuple[str, Size | None]] = []  # the name, and the strides where there are some
         self.shape = shape
 
     @property
@@ -91,29 +92,39 @@ class Chain:
         seed = None if block.seed is None else block.seed + 1 + index
         self.add(name, keras.layers.Dropout(block.dropout, noise_shape, seed, **block._sub_layer(name)))
 
-    def activation(self) -> None:
-        self._steps.append(("activation", None))
+    def activation(self, name: str) -> None:
+        """Adds the activation, as the sub-layer `name` if it is a layer."""
+        block = self._block
+        if isinstance(block.activation, Template):
+            self.add(name, block.activation.copy(**block._sub_layer(name)))
+        else:
+            self._steps.append(("activation", None))
 
-    def add(self, name: str, layer: keras.layers.Layer) -> None:
-        """Adds any other layer that keeps the shape."""
+    def add(self, name: str, layer: keras.layers.Layer, strides: Size | None = None) -> None:
+        """Adds any other layer that keeps the shape, but for its strides."""
         self._block._add(name, layer, self.shape)
-        self._steps.append((name, None))
+        self._steps.append((name, strides))
+        if strides is not None:
+            channels = self.shape[channel_axis(self._block.data_format, len(self.shape))]
+            self.shape = stride_shape(self.shape, strides, channels, self._block.data_format)
 
     def __call__(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         for name, strides in self._steps:
             part = getattr(self._block, name)
             if name == "activation":
                 x = part(x)
-            elif strides is None:
-                x = apply(part, x, training, mask)
-            else:
+            elif isinstance(part, CONVOLUTIONS):
                 x = self._convolve(part, x, mask)
-                mask = stride_mask(mask, strides)
+            else:
+                x = apply(part, x, training, mask)
+            mask = mask if strides is None else stride_mask(mask, strides)
         return x
 
     def _convolve(self, layer: keras.layers.Layer, x: Tensor, mask: Tensor | None) -> Tensor:
         wide = max(getattr(layer, "kernel_size", (1,)))
-        x = x if wide == 1 else apply_mask(x, mask)
+        if mask is not None:
+            # Either way a new tensor: of the mask that a layer attached to the old one, the convolution would warn.
+            x = ops.copy(x) if wide == 1 else apply_mask(x, mask)
         if wide > 1 and layer.padding == "valid":
             amounts = [(0, 0)] * len(x.shape)
             spatial = spatial_axes(self._block.data_format, len(x.shape))

@@ -115,12 +115,12 @@ def _is_ours(base: type) -> bool:
 
 
 def _to_config(name: str, value: Any) -> Any:
+    if isinstance(value, Template):
+        return value.config
     if name in ("activation", "gate_activation"):
         return keras.activations.serialize(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, Template):
-        return value.config
     if isinstance(value, dict):
         return dict(value)
     if isinstance(value, (tuple, list)):

@@ -1,9 +1,8 @@
 """Normalisations that a layer makes for itself, by name or as copies of a layer that the user gave.
 
-    self.normalization, self._norm_class = norm_template(normalization)      in the owner's __init__
-    norm = make_norm(self, "norm1", shape)                                   in its build
+    norm = make_norm(self, "norm1", shape)      in the owner's build
 
-The owner also has `norm_momentum`, `norm_epsilon`, `data_format`, `dtype_policy` and `_sub_layer`.
+The owner has `normalization`, `norm_momentum`, `norm_epsilon`, `data_format`, `dtype_policy` and `_sub_layer`.
 """
 
 import math
@@ -11,8 +10,8 @@ from typing import Any
 
 import keras
 
-from ._arguments import layer_or_name
 from ._shapes import Shape, channel_axis, spatial_axes
+from ._template import Template
 from .normalization import BatchNormalization
 
 NORMALIZATIONS = {
@@ -24,33 +23,15 @@ NORMALIZATIONS = {
 GROUPS = 32
 
 
-def norm_template(normalization: Any) -> tuple[str | dict[str, Any] | None, type]:
-    """A normalization as its owner keeps it: a name, None, or a layer's configuration; and the class of the layer.
-
-    Held as an object, the layer would be a sub-layer without a use. From its configuration alone, only a registered
-    class could be found.
-    """
-    if normalization is None:
-        return None, type(None)
-    given = layer_or_name(normalization, "normalization", (*NORMALIZATIONS, None))
-    return given if isinstance(given, str) else keras.saving.serialize_keras_object(given), type(given)
-
-
-def norm_argument(owner: keras.layers.Layer) -> str | keras.layers.Layer | None:
-    """The owner's normalization as an argument for another owner."""
-    if not isinstance(owner.normalization, dict):
-        return owner.normalization
-    return owner._norm_class.from_config(dict(owner.normalization["config"]))
-
-
 def make_norm(
     owner: keras.layers.Layer, name: str, shape: Shape, *, zero_gamma: bool = False
 ) -> keras.layers.Layer | None:
     """The sub-layer `name`, not built yet, which normalises inputs of `shape`; None if the owner has none."""
     if owner.normalization is None:
         return None
-    if isinstance(owner.normalization, dict):
-        cls, config, received = owner._norm_class, owner.normalization["config"], owner._norm_class.__name__
+    if isinstance(owner.normalization, Template):
+        cls, config = owner.normalization.cls, owner.normalization.config["config"]
+        received = cls.__name__
     else:
         cls, received = NORMALIZATIONS[owner.normalization], repr(owner.normalization)
         config = cls(**_options(owner, shape), name=name).get_config()

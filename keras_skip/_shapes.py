@@ -19,7 +19,7 @@ def spatial_axes(data_format: str, rank: int) -> range:
     return range(first, first + rank - 2)
 
 
-def stride_shape(shape: Shape, strides: Size, channels: int, data_format: str) -> Shape:
+def stride_shape(shape: Shape, strides: Size, channels: int | None, data_format: str) -> Shape:
     """The shape after a convolution that keeps the size but for its strides."""
     rank = len(shape)
     steps = as_tuple(strides, rank - 2, "strides", shape)

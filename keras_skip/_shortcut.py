@@ -17,12 +17,22 @@ from ._arguments import Size, layer_or_name, one_of, positive_int, positive_ints
 from ._block import BLOCK_ARGUMENTS, Block
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
 from ._chain import Chain, apply, apply_mask, stride_mask
+from ._pool import AveragePool, Pool
 from ._shapes import Shape, Tensor, as_tuple, channel_axis, output_shape, spatial_axes, stride_shape
 from ._update import prepare_update
+from .blur_pool import BlurPool
 
 SHORTCUTS = ("projection", "pad", "identity")
 Shortcut: TypeAlias = str | keras.layers.Layer
+POOLS: dict[str, type[Pool]] = {"pool": AveragePool, "blur": BlurPool}
 Plan = list[tuple[int, Size, Size]]
+
+
+class ShortcutOptions(BranchOptions, total=False):
+    """The options of a block that has a branch and a shortcut."""
+
+    downsample: str
+    zero_init_gamma: bool
 
 
 class ShortcutBlock(Block):
@@ -31,6 +41,11 @@ class ShortcutBlock(Block):
     ARGUMENTS = BRANCH_ARGUMENTS | BLOCK_ARGUMENTS
     OPTIONS_DOC = (
         """
+    downsample: How strides make the sizes smaller: "stride" (the convolutions leave positions out), "pool" (as
+        "stride", but the shortcut averages over windows of the strides before its projection or zero channels), or
+        "blur" (a `BlurPool` takes the strides, in the branch after the activation that follows the strided convolution,
+        in the shortcut before its projection or zero channels). The last two do not go with padding="causal"; a layer
+        given as shortcut runs as it is. Default "stride".
     zero_init_gamma: Whether the last normalisation of the branch starts with gamma 0, so that the block starts as its
         shortcut. Default False."""
         + BRANCH_OPTIONS_DOC
@@ -40,6 +55,7 @@ class ShortcutBlock(Block):
     default_kernel_size = 3
     convolutions: ClassVar[int] = 2
     projection_is_normalized = True
+    sum_is_activated = True
 
     def __init__(
         self,
@@ -48,6 +64,7 @@ class ShortcutBlock(Block):
         strides: Size = 1,
         shortcut: Shortcut = "projection",
         *,
+        downsample: str = "stride",
         zero_init_gamma: bool = False,
         **options: Unpack[BranchOptions],
     ) -> None:
@@ -56,7 +73,13 @@ class ShortcutBlock(Block):
         self.filters = positive_int(filters, "filters")
         self.strides = positive_ints(strides, "strides")
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
+        self.downsample = one_of(downsample, "downsample", ("stride", *POOLS))
         self.zero_init_gamma = bool(zero_init_gamma)
+        if self.downsample != "stride" and self.padding == "causal":
+            raise ValueError(
+                "Expected downsample='stride' for padding='causal', since the others see later steps. "
+                f"Received: downsample={self.downsample!r}"
+            )
         if self.zero_init_gamma and self.normalization is None:
             raise ValueError("Expected a normalization for zero_init_gamma=True. Received: normalization=None")
         self._check_biases(self.convolutions)
@@ -69,6 +92,9 @@ class ShortcutBlock(Block):
         self._shortcut_kind = self._choose_shortcut(shape, channels, matching=set(steps) <= {1})
         self._branch = Branch(self, shape)
         self._build_shortcut(shape)
+        self._after = Chain(self, self._branch.shape)
+        if self.sum_is_activated:
+            self._after.activation("activation_after_sum")
 
     def _plan(self, kernel_size: Size) -> Plan:
         """Filters, kernel size and strides of each convolution of the branch."""
@@ -78,7 +104,7 @@ class ShortcutBlock(Block):
         for index, (filters, kernel_size, strides) in enumerate(self._plan(branch.kernel_size)):
             last = index == self.convolutions - 1
             if index:
-                branch.activation()
+                branch.activation(f"activation{index}")
             if last:
                 branch.dropout("dropout_layer")
             branch.conv(f"conv{index + 1}", filters, kernel_size, strides, index=index)
@@ -101,12 +127,24 @@ class ShortcutBlock(Block):
     def _build_shortcut(self, shape: Shape) -> None:
         self.projection = self.projection_norm = None
         self._projection = Chain(self, shape)
+        self._strides_left: Size = self.strides
+        if self._shortcut_kind in ("projection", "pad"):
+            self._build_pool(shape)
         if self._shortcut_kind == "projection":
-            self._projection.conv("projection", self.filters, 1, self.strides)
+            self._projection.conv("projection", self.filters, 1, self._strides_left)
             if self.projection_is_normalized:
                 self._projection.norm("projection_norm")
         elif self._shortcut_kind == "layer":
             self._build_given_shortcut(shape)
+
+    def _build_pool(self, shape: Shape) -> None:
+        """Adds to the shortcut what takes its strides from the projection, or from the subsampling."""
+        if self.downsample != "stride" and max(as_tuple(self.strides, len(shape) - 2), default=1) > 1:
+            pool = POOLS[self.downsample](
+                self.strides, data_format=self.data_format, **self._sub_layer("shortcut_pool")
+            )
+            self._projection.add("shortcut_pool", pool, self.strides)
+            self._strides_left = 1
 
     def _build_given_shortcut(self, shape: Shape) -> None:
         self._build_inside(self.shortcut, shape)
@@ -120,10 +158,7 @@ class ShortcutBlock(Block):
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         skip = self._shortcut(x, training, mask)
-        return self._after_sum(self._branch.merge(x, training, mask, skip=skip))
-
-    def _after_sum(self, total: Tensor) -> Tensor:
-        return self.activation(total)
+        return self._after(self._branch.merge(x, training, mask, skip=skip), training)
 
     def _shortcut(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         if self._shortcut_kind == "layer":
@@ -131,14 +166,16 @@ class ShortcutBlock(Block):
             return ops.cast(apply(self.shortcut, apply_mask(x, mask), training, mask), self.compute_dtype)
         if self._shortcut_kind == "projection":
             return self._projection(x, training, mask)
-        return self._subsample_and_pad(x) if self._shortcut_kind == "pad" else x
+        if self._shortcut_kind == "pad":
+            return self._subsample_and_pad(self._projection(x, training, mask))
+        return x
 
     def _subsample_and_pad(self, x: Tensor) -> Tensor:
         rank = len(x.shape)
         axis = channel_axis(self.data_format, rank)
         steps = [slice(None)] * rank
         spatial = spatial_axes(self.data_format, rank)
-        for spatial_axis, step in zip(spatial, as_tuple(self.strides, rank - 2), strict=True):
+        for spatial_axis, step in zip(spatial, as_tuple(self._strides_left, rank - 2), strict=True):
             steps[spatial_axis] = slice(None, None, step)
         amounts = [(0, 0)] * rank
         amounts[axis] = (0, self.filters - x.shape[axis])
@@ -153,7 +190,7 @@ class ShortcutBlock(Block):
 
 
 class Bottleneck(ShortcutBlock):
-    """A branch of three convolutions, 1 - k - 1, the first two `ratio` times narrower."""
+    """A branch of three convolutions, 1 - k - 1, the first two `width` wide, or `ratio` times narrower."""
 
     STRIDE_POSITIONS = ("middle", "first")
     convolutions = 3
@@ -166,17 +203,18 @@ class Bottleneck(ShortcutBlock):
         shortcut: Shortcut = "projection",
         *,
         ratio: int = 4,
+        width: int | None = None,
         stride_position: str = "middle",
-        zero_init_gamma: bool = False,
-        **options: Unpack[BranchOptions],
+        **options: Unpack[ShortcutOptions],
     ) -> None:
-        super().__init__(filters, kernel_size, strides, shortcut, zero_init_gamma=zero_init_gamma, **options)
+        super().__init__(filters, kernel_size, strides, shortcut, **options)
         self.ratio = positive_int(ratio, "ratio")
+        self.width = None if width is None else positive_int(width, "width")
         self.stride_position = one_of(stride_position, "stride_position", self.STRIDE_POSITIONS)
-        if self.filters % self.ratio:
+        if self.width is None and self.filters % self.ratio:
             raise ValueError(f"Expected filters divisible by ratio. Received: filters={filters}, ratio={ratio}")
 
     def _plan(self, kernel_size: Size) -> Plan:
-        narrow = self.filters // self.ratio
+        narrow = self.filters // self.ratio if self.width is None else self.width
         first, middle = (self.strides, 1) if self.stride_position == "first" else (1, self.strides)
         return [(narrow, 1, first), (narrow, kernel_size, middle), (self.filters, 1, 1)]

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import boolean, own_initializer, positive_int
-from ._block import BLOCK_ARGUMENTS, KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, Block
+from ._arguments import Argument, boolean, own_initializer, positive_int
+from ._block import BLOCK_ARGUMENTS, KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, Block, activation_function
 from ._chain import Chain
 from ._config import PACKAGE
 from ._shapes import Shape, Tensor, spatial_axes
@@ -77,8 +77,8 @@ class SqueezeExcite(ChannelAttention):
     """
 
     ARGUMENTS = KERNEL_ARGUMENTS | {
-        "activation": BLOCK_ARGUMENTS["activation"],
-        "gate_activation": BLOCK_ARGUMENTS["activation"]._replace(default="sigmoid"),
+        "activation": Argument("relu", activation_function),
+        "gate_activation": Argument("sigmoid", activation_function),
         "use_bias": BLOCK_ARGUMENTS["use_bias"]._replace(default=True, check=boolean),
     }
     OPTIONS_DOC = KERNEL_OPTIONS_DOC

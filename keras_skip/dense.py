@@ -17,7 +17,6 @@ from ._block import BLOCK_ARGUMENTS, Block, BlockOptions
 from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
 from ._chain import Chain, apply_mask
 from ._config import PACKAGE
-from ._norms import norm_argument
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
 from ._update import fixed_gain, prepare_update
@@ -46,7 +45,7 @@ class DenseLayer(Block):
             plan.insert(0, (self.bottleneck_width, 1))
         for index, (filters, kernel_size) in enumerate(plan):
             branch.norm(f"norm{index + 1}")
-            branch.activation()
+            branch.activation(f"activation{index + 1}")
             branch.conv(f"conv{index + 1}", filters, kernel_size, index=index)
             branch.dropout(f"dropout{index + 1}", index + 1)
 
@@ -127,7 +126,6 @@ class DenseBlock(Block):
         shape, channels = self._enter(input_shape)
         width = self.bottleneck_ratio * self.growth_rate if self.bottleneck else None
         shared = {name: getattr(self, name) for name in DenseLayer.ARGUMENTS if name not in ("seed", "recompute")}
-        shared["normalization"] = norm_argument(self)
         for index in range(self.num_layers):
             name = f"layer{index + 1}"
             shared |= {
@@ -201,7 +199,7 @@ class TransitionBlock(Block):
         self.compute_output_shape(shape)
         self._compress = Chain(self, shape)
         self._compress.norm("norm1")
-        self._compress.activation()
+        self._compress.activation("activation1")
         self._compress.conv("conv1", int(self.compression * channels))
         self._compress.dropout("dropout_layer")
         pool = self.POOLS[len(shape) - 2]

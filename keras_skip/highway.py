@@ -208,7 +208,7 @@ class HighwayBlock(HighwayGates, Block):
     def _build_branch(self, branch: Branch) -> None:
         branch.conv("conv1", self._channels, branch.kernel_size)
         branch.norm("norm1")
-        branch.activation()
+        branch.activation("activation1")
         branch.dropout("dropout_layer")
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:

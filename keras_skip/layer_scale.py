@@ -59,23 +59,21 @@ class LayerScale(ConfiguredLayer):
         self.supports_masking = True
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        shape = () if self.axis is None else (self._read_size(tuple(input_shape)),)
+        shape = () if self.axis is None else (self._read_size(tuple(input_shape), self.axis),)
         start = keras.initializers.Constant(self.init)
         self.gamma = self.add_weight(shape=shape, initializer=start, name="gamma")
 
-    def _read_size(self, shape: Shape) -> int:
+    def _read_size(self, shape: Shape, axis: int) -> int:
         rank = len(shape)
-        if not -rank < self.axis < rank or self.axis == 0:
+        if not -rank < axis < rank or axis == 0:
             raise ValueError(
                 "Expected axis to be an axis of the input other than the batch's. "
-                f"Received: axis={self.axis}, input_shape={shape}"
+                f"Received: axis={axis}, input_shape={shape}"
             )
-        size = shape[self.axis]
+        size = shape[axis]
         if size is None:
-            raise ValueError(
-                f"Expected the size of the axis to be defined. Received: axis={self.axis}, input_shape={shape}"
-            )
-        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={self.axis: size})
+            raise ValueError(f"Expected the size of the axis to be defined. Received: axis={axis}, input_shape={shape}")
+        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={axis: size})
         return size
 
     def call(self, x: Tensor) -> Tensor:

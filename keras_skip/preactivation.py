@@ -11,11 +11,11 @@ from typing import Any, Literal, Unpack
 import keras
 
 from ._arguments import Size
-from ._branch import Branch, BranchOptions
+from ._branch import Branch
 from ._chain import Chain
 from ._config import PACKAGE
 from ._shapes import Tensor
-from ._shortcut import Bottleneck, Shortcut, ShortcutBlock
+from ._shortcut import Bottleneck, Shortcut, ShortcutBlock, ShortcutOptions
 
 
 class PreActivation(ShortcutBlock):
@@ -30,6 +30,7 @@ class PreActivation(ShortcutBlock):
     )
 
     projection_is_normalized = False
+    sum_is_activated = False
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class PreActivation(ShortcutBlock):
         shortcut: Shortcut = "projection",
         *,
         preactivate_shortcut: bool | Literal["auto"] = "auto",
-        **options: Unpack[BranchOptions],
+        **options: Unpack[ShortcutOptions],
     ) -> None:
         super().__init__(filters, kernel_size, strides, shortcut, **options)
         if preactivate_shortcut not in ("auto", True, False):
@@ -56,7 +57,7 @@ class PreActivation(ShortcutBlock):
             last = index == self.convolutions - 1
             chain = self._shared if index == 0 and self._is_shared() else branch
             chain.norm(f"norm{index + 1}", zero_gamma=last and self.zero_init_gamma)
-            chain.activation()
+            chain.activation(f"activation{index + 1}")
             if last:
                 branch.dropout("dropout_layer")
             branch.conv(f"conv{index + 1}", filters, kernel_size, strides, index=index)
@@ -68,9 +69,6 @@ class PreActivation(ShortcutBlock):
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         return super()._run(self._shared(x, training, mask), training, mask)
-
-    def _after_sum(self, total: Tensor) -> Tensor:
-        return total
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -117,6 +115,8 @@ class PreActivationBottleneckBlock(Bottleneck, PreActivation):
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `PreActivationBlock`.
         ratio: How many times narrower the first two convolutions are. Default 4.
+        width: Channels of the first two convolutions, whatever `filters` and `ratio` are. Default None,
+            `filters // ratio`.
         stride_position: "middle" strides the kxk convolution, "first" the first 1x1. Default "middle".
         {options}
 

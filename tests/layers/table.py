@@ -104,6 +104,25 @@ CASES = [
         ks.ResidualBlock,
         {"filters": 6, "normalization": None, "use_bias": True, "activation": "silu"},
     ),
+    Case("residual-groups", ks.ResidualBlock, {"filters": 8, "groups": 2, "survival_prob": 0.5, "recompute": True}),
+    Case("dense-groups", ks.DenseBlock, {"num_layers": 2, "growth_rate": 4, "groups": 2}, rank=1),
+    Case(
+        "bottleneck-resnext",
+        ks.BottleneckBlock,
+        {"filters": 8, "strides": 2, "width": 6, "groups": 3, "downsample": "pool"},
+    ),
+    Case(
+        "residual-pool-pad", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad", "downsample": "pool"}, 1
+    ),
+    Case("preactivation-blur", ks.PreActivationBlock, {"filters": 8, "strides": 2, "downsample": "blur"}),
+    Case("blur", ks.BlurPool),
+    Case("blur-sequence", ks.BlurPool, rank=1),
+    Case("blur-volume", ks.BlurPool, {"strides": (2, 1, 3)}, rank=3),
+    Case(
+        "residual-prelu",
+        ks.ResidualBlock,
+        {"filters": 8, "activation": keras.layers.PReLU(shared_axes=[1, 2, 3]), "survival_prob": 0.5},
+    ),
     Case("residual-zero-gamma", ks.ResidualBlock, {"filters": 6, "zero_init_gamma": True}),
     Case(
         "bottleneck-first",
@@ -169,6 +188,8 @@ REPRESENTATIVES = _choose(
         "residual-strided-1d",
         "residual-pad",
         "residual-layer",
+        "residual-groups",
+        "residual-prelu",
         "residual-own-norm",
         "dense-layer-norm",
         "bottleneck-2d",
@@ -200,6 +221,8 @@ KINDS = _choose(
         "normalization-2d",
         "residual-pad",
         "residual-layer",
+        "residual-groups",
+        "residual-prelu",
         "bottleneck-2d",
         "preactivation-recompute",
         "preactivation-bottleneck-0d",

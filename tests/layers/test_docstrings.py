@@ -10,8 +10,12 @@ import keras_skip as ks
 # The others name their errors where the options that all blocks share are described.
 OF_THEIR_OWN = (
     "BatchNormalization",
+    "BlurPool",
     "DropPath",
+    "HighwayGate",
+    "LaurelGate",
     "LayerScale",
+    "Residual",
     "ResidualBlock",
     "TransitionBlock",
     "StochasticDepth",

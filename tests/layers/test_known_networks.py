@@ -1,7 +1,8 @@
 """The public blocks are enough to write the networks that others published, to the last bit of padding.
 
-keras.applications' ResNet50 and ResNet50V2 (random weights, copied over) and torchvision's reference outputs, where
-they are given by KERAS_SKIP_GOLDEN, a folder of torchvision_NAME.npz, or lie in ../shared/golden.
+keras.applications' ResNet50 and ResNet50V2 (random weights, copied over) and the reference outputs of torchvision and
+timm, where they are given by KERAS_SKIP_GOLDEN, a folder of torchvision_NAME.npz and timm_NAME.npz, or lie in
+../shared/golden.
 """
 
 import json
@@ -113,16 +114,28 @@ def test_keras_applications_resnet50(version):
     assert np.abs(received - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def torchvision_resnet(inputs, basic, counts):
-    options = {"padding": "symmetric", "norm_epsilon": 1e-5}
-    x = keras.layers.Conv2D(64, 7, strides=2, use_bias=False, name="conv1")(keras.layers.ZeroPadding2D(3)(inputs))
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5, name="bn1")(x))
-    x = keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
-    for stage, count in enumerate(counts, 1):
+def torch_stem(inputs, deep):
+    convolutions = [(64, 7, 2)] if not deep else [(32, 3, 2), (32, 3, 1), (64, 3, 1)]
+    names = [("conv1", "bn1")] if not deep else [("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")]
+    x = inputs
+    for (filters, kernel, strides), (conv, norm) in zip(convolutions, names, strict=True):
+        x = keras.layers.ZeroPadding2D(kernel // 2)(x)
+        x = keras.layers.Conv2D(filters, kernel, strides, use_bias=False, name=conv)(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(epsilon=1e-5, name=norm)(x))
+    return keras.layers.MaxPooling2D(3, strides=2)(keras.layers.ZeroPadding2D(1)(x))
+
+
+def torch_resnet(inputs, counts, filters=256, width=None, deep_stem=False, **options):
+    """The networks of torchvision and timm whose stages of blocks double their channels."""
+    x = torch_stem(inputs, deep_stem)
+    for stage, count in enumerate(counts):
         for block in range(count):
-            cls, width = (ks.ResidualBlock, 64) if basic else (ks.BottleneckBlock, 256)
-            strides = 2 if stage > 1 and not block else 1
-            x = cls(width * 2 ** (stage - 1), strides=strides, name=f"layer{stage}_{block}", **options)(x)
+            if width is not None:
+                options["width"] = width * 2**stage
+            cls = ks.ResidualBlock if filters == 64 else ks.BottleneckBlock
+            strides, name = (2 if stage and not block else 1), f"layer{stage + 1}_{block}"
+            given = {"padding": "symmetric", "norm_epsilon": 1e-5, **options}
+            x = cls(filters * 2**stage, strides=strides, name=name, **given)(x)
     return keras.layers.Dense(1000, name="fc")(keras.layers.GlobalAveragePooling2D()(x))
 
 
@@ -141,15 +154,19 @@ def golden_weight(name, shape):
 
 
 def load_golden(model, names):
+    # With a pooling in the shortcut, its convolution is the second layer there.
+    pooled = any("downsample.2" in name for name, _ in names)
+    shortcut = ("downsample.1", "downsample.2") if pooled else ("downsample.0", "downsample.1")
     variables = {"weight": "kernel", "running_mean": "moving_mean", "running_var": "moving_variance"}
     assigned = 0
     for name, shape in names:
         if name.endswith("num_batches_tracked"):
             continue
         owner, variable = name.rsplit(".", 1)
-        owner = owner.replace("downsample.0", "projection").replace("downsample.1", "projection_norm")
+        for place, ours in zip(shortcut, ("projection", "projection_norm"), strict=True):
+            owner = owner.replace(place, ours)
         owner = re.sub(r"layer(\d)\.(\d+)\.(bn)?", lambda m: f"layer{m[1]}_{m[2]}." + ("norm" if m[3] else ""), owner)
-        first, *rest = owner.split(".")
+        first, *rest = [owner] if owner.startswith("conv1") else owner.split(".")
         layer = model.get_layer(first)
         layer = getattr(layer, rest[0]) if rest else layer
         variable = variables.get(variable, variable)
@@ -162,20 +179,25 @@ def load_golden(model, names):
     assert assigned == len(model.weights)
 
 
+FIFTY = (3, 4, 6, 3)
+NETWORKS = {
+    "torchvision_resnet18": {"filters": 64, "counts": (2, 2, 2, 2)},
+    "torchvision_resnet50": {"counts": FIFTY},
+    "timm_resnext50_32x4d": {"counts": FIFTY, "width": 128, "groups": 32},
+    "timm_resnet50d": {"counts": FIFTY, "deep_stem": True, "downsample": "pool"},
+}
+
+
 @once
-@pytest.mark.parametrize(
-    ("name", "basic", "counts"), [("resnet18", True, (2, 2, 2, 2)), ("resnet50", False, (3, 4, 6, 3))]
-)
-def test_torchvision_resnet(name, basic, counts):
-    path = GOLDEN / f"torchvision_{name}.npz"
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_torchvision_and_timm(name):
+    path = GOLDEN / f"{name}.npz"
     if not path.is_file():
-        pytest.skip(
-            f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of torchvision's reference outputs"
-        )
+        pytest.skip(f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of the reference outputs")
     with np.load(path) as golden:
         x, y, names = golden["x"], golden["y"], json.loads(str(golden["state_dict"]))
     inputs = keras.Input((64, 64, 3))
-    model = keras.Model(inputs, torchvision_resnet(inputs, basic, counts))
+    model = keras.Model(inputs, torch_resnet(inputs, **NETWORKS[name]))
     load_golden(model, names)
     received = ops.convert_to_numpy(model(x.transpose(0, 2, 3, 1)))
     assert np.abs(received - y).max() <= 1e-4 * np.abs(y).max()

@@ -14,9 +14,14 @@ BLOCKS = {
     "residual strided": lambda: ks.ResidualBlock(6, strides=2),
     "residual symmetric": lambda: ks.ResidualBlock(6, strides=2, padding="symmetric"),
     "residual pad": lambda: ks.ResidualBlock(6, strides=2, shortcut="pad"),
+    "residual blurred": lambda: ks.ResidualBlock(6, strides=2, padding="symmetric", downsample="blur"),
+    "residual pooled": lambda: ks.ResidualBlock(6, strides=2, padding="symmetric", downsample="pool"),
     "bottleneck": lambda: ks.BottleneckBlock(8, strides=2),
     "preactivation": lambda: ks.PreActivationBlock(6, strides=2),
     "preactivation bottleneck": lambda: ks.PreActivationBottleneckBlock(8),
+    "preactivation blurred": lambda: ks.PreActivationBottleneckBlock(
+        8, strides=2, padding="symmetric", downsample="blur", activation=keras.layers.LeakyReLU(0.1)
+    ),
     "preactivation layer": lambda: ks.PreActivationBlock(
         6, shortcut=keras.layers.Conv1D(6, 3, padding="same"), preactivate_shortcut=True
     ),

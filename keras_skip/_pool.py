@@ -1,0 +1,62 @@
+"""Layers without weights that make the spatial dimensions smaller, of inputs of any rank, masked sequences included."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from ._arguments import Size, positive_ints
+from ._block import BLOCK_ARGUMENTS
+from ._chain import apply_mask, sequence_mask, stride_mask
+from ._config import ConfiguredLayer
+from ._shapes import Shape, Tensor, as_tuple, channel_axis, stride_shape
+
+
+class Pool(ConfiguredLayer):
+    """Keeps one position of each `strides`, computed from its neighbourhood."""
+
+    ARGUMENTS = {"data_format": BLOCK_ARGUMENTS["data_format"]}
+    OPTIONS_DOC = """
+    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
+    **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
+    """
+
+    def __init__(self, strides: Size = 2, **options: Any) -> None:
+        super().__init__(**options)
+        self.strides = positive_ints(strides, "strides")
+        self.supports_masking = True
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        self.input_spec = keras.layers.InputSpec(ndim=len(self._read(input_shape)))
+
+    def _read(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = tuple(input_shape)
+        if not 3 <= len(shape) <= 5:
+            raise ValueError(
+                "Expected an input of rank 3 to 5: (B, T, C), (B, H, W, C) or (B, D, H, W, C). "
+                f"Received: input_shape={shape}"
+            )
+        return shape
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        return stride_mask(sequence_mask(inputs, mask, self.data_format), self.strides)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = self._read(input_shape)
+        return stride_shape(shape, self.strides, shape[channel_axis(self.data_format, len(shape))], self.data_format)
+
+
+class AveragePool(Pool):
+    """The mean over windows of the size of the strides; what a window holds beyond the edge or masked is left out."""
+
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        mask = sequence_mask(x, mask, self.data_format)
+        if mask is None:
+            return self._average(x)
+        real = self._average(ops.cast(ops.expand_dims(mask, -1), x.dtype))
+        return self._average(apply_mask(x, mask)) / ops.where(real > 0, real, ops.ones_like(real))
+
+    def _average(self, x: Tensor) -> Tensor:
+        windows = as_tuple(self.strides, len(x.shape) - 2)
+        return ops.average_pool(x, windows, windows, padding="same", data_format=self.data_format)
