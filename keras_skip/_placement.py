@@ -8,6 +8,8 @@ N1, N2 and N3 are normalisations, of which a placement has some; a weighs the sk
 from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
+
 
 class Placement(NamedTuple):
     """The normalisations that there are, and what depth does to the skip and to the first kernels."""
@@ -28,3 +30,10 @@ PLACEMENTS = {
     "deepnorm": Placement(after=True, skip_weight=lambda L: L**0.25, initial_gain=lambda L: (4 * L) ** -0.25),
     "keel": Placement(before=True, after=True, skip_weight=float),
 }
+
+
+def scale_kernels(layer: keras.layers.Layer, gain: float) -> None:
+    """Multiplies the kernels of a layer, except those that make the queries and keys of attention."""
+    for variable in layer.trainable_variables:
+        if variable.name == "kernel" and not {"query", "key"} & set(variable.path.split("/")):
+            variable.assign(variable * gain)

@@ -14,8 +14,9 @@ from ._arguments import Size
 from ._branch import Branch
 from ._chain import Chain
 from ._config import PACKAGE
+from ._residual import Bottleneck, ShortcutBlock, ShortcutOptions
 from ._shapes import Tensor
-from ._shortcut import Bottleneck, Shortcut, ShortcutBlock, ShortcutOptions
+from ._shortcut import ShortcutArgument
 
 
 class PreActivation(ShortcutBlock):
@@ -37,7 +38,7 @@ class PreActivation(ShortcutBlock):
         filters: int,
         kernel_size: Size | None = None,
         strides: Size = 1,
-        shortcut: Shortcut = "projection",
+        shortcut: ShortcutArgument = "projection",
         *,
         preactivate_shortcut: bool | Literal["auto"] = "auto",
         **options: Unpack[ShortcutOptions],
@@ -64,7 +65,7 @@ class PreActivation(ShortcutBlock):
 
     def _is_shared(self) -> bool:
         if self.preactivate_shortcut == "auto":
-            return self._shortcut_kind in ("projection", "pad")
+            return self._shortcut.kind in ("projection", "pad")
         return bool(self.preactivate_shortcut)
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
@@ -167,7 +168,7 @@ class WideBlock(PreActivation):
         filters: int,
         kernel_size: Size | None = None,
         strides: Size = 1,
-        shortcut: Shortcut = "projection",
+        shortcut: ShortcutArgument = "projection",
         *,
         dropout: float = 0.3,
         **options: Any,

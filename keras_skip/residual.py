@@ -6,7 +6,7 @@ y = activation(shortcut(x) + drop(norm(conv(activation(norm(conv(x)))))))
 import keras
 
 from ._config import PACKAGE
-from ._shortcut import Bottleneck, ShortcutBlock
+from ._residual import Bottleneck, ShortcutBlock
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

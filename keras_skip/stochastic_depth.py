@@ -13,7 +13,7 @@ from ._arguments import Argument, Size, layer_or_name, number, optional_int, pos
 from ._chain import apply
 from ._config import PACKAGE, ConfiguredLayer
 from ._shapes import Shape, Tensor, output_shape
-from ._shortcut import Shortcut
+from ._shortcut import ShortcutArgument
 from ._survival import SURVIVAL_ARGUMENTS, drop, make_generator
 from .residual import ResidualBlock
 
@@ -146,7 +146,7 @@ class StochasticDepthBlock(ResidualBlock):
         filters: int,
         kernel_size: Size | None = None,
         strides: Size = 1,
-        shortcut: Shortcut = "projection",
+        shortcut: ShortcutArgument = "projection",
         *,
         survival_prob: float = 0.8,
         **options: Any,

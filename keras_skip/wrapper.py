@@ -14,16 +14,19 @@ from keras import ops
 
 from ._arguments import layer_or_name
 from ._block import BLOCK_ARGUMENTS, SkipLayer
-from ._chain import Chain, apply
+from ._chain import Chain, stride_mask
 from ._config import PACKAGE
-from ._placement import PLACEMENTS, Placement
+from ._placement import PLACEMENTS, Placement, scale_kernels
 from ._recompute import recompute
-from ._shapes import Shape, Tensor, output_shape
+from ._shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
+from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
 from ._wrapped import call_layer, count_inputs, layer_or_layers, takes
 from .gates import GATES
+
+PROBE = 64
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -46,8 +49,9 @@ class Residual(SkipLayer):
             already has its weights stay as they are, and so do those that make queries and keys.
         gate: None for a sum, "highway" (`HighwayGate`), "review" (`ReviewGate`), "laurel" (`LaurelGate`), or a layer
             that is called as gate(x, u). Default None.
-        shortcut: "identity", or a layer that gives the shape of the update, where F changes the shape. Default
-            "identity".
+        shortcut: How the input reaches the sum where F changes the shape: "projection" (1x1 convolution), "pad",
+            "identity" (an error where shapes differ), or a layer, which is always used; as in `ResidualBlock`, without
+            a normalisation. The strides are those that F shows. Default "projection".
         normalization: "layer", "rms", "batch", "group", or a layer that is copied for each place. Default "layer".
         norm_epsilon: Epsilon of a normalization given by name. Default 1e-6.
         {options}
@@ -62,7 +66,7 @@ class Residual(SkipLayer):
         use_causal_mask: Whether attention sees no later step; for the layers that take it.
 
     Output shape:
-        The input's; with a layer as shortcut, the update's.
+        (B, ..., channels), the update's.
 
     Raises:
         ValueError: At construction for arguments out of range, in `build` if update and skip differ in shape.
@@ -99,13 +103,18 @@ class Residual(SkipLayer):
     """
     )
 
+    # What a block would take as arguments, for the projection.
+    use_bias = False
+    kernel_initializer, bias_initializer = "he_normal", "zeros"
+    kernel_regularizer = bias_regularizer = kernel_constraint = bias_constraint = None
+
     def __init__(
         self,
         layer: keras.layers.Layer | Sequence[keras.layers.Layer],
         norm: str | None = None,
         *,
         gate: str | keras.layers.Layer | None = None,
-        shortcut: str | keras.layers.Layer = "identity",
+        shortcut: ShortcutArgument = "projection",
         normalization: str | keras.layers.Layer | None = "layer",
         norm_epsilon: float = 1e-6,
         **options: Any,
@@ -117,7 +126,7 @@ class Residual(SkipLayer):
             raise ValueError(f"Expected norm to be one of {list(PLACEMENTS)}. Received: norm={norm!r}")
         self.norm = norm
         self.gate = template_or_name(gate, "gate", (None, *GATES))
-        self.shortcut = layer_or_name(shortcut, "shortcut", ("identity",))
+        self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
         self._skip_weight = 1.0
         if self._placement.skip_weight is not None:
             self._skip_weight = self._placement.skip_weight(need_depth(self, "norm"))
@@ -140,6 +149,7 @@ class Residual(SkipLayer):
         earlier_shape: Sequence | None = None,
     ) -> None:
         shape, _ = self._enter(x_shape)
+        context_shape = None if context_shape is None else tuple(context_shape)
         self._before, update_shape = Chain(self, shape), shape
         if self._placement.before:
             self._before.norm("pre_norm")
@@ -149,7 +159,9 @@ class Residual(SkipLayer):
         if self._placement.update:
             self._end.norm("update_norm")
         end_branch(self, self._end)
-        self._build_skip(shape, update_shape)
+        filters: Any = update_shape[channel_axis(self.data_format, len(update_shape))]
+        self._shortcut = Shortcut(self, shape, filters, self._find_strides(shape, context_shape))
+        self._shortcut.build(update_shape)
         self.gate_layer = None
         if self.gate is not None:
             options = self._sub_layer("gate_layer")
@@ -162,31 +174,28 @@ class Residual(SkipLayer):
         if self._placement.after:
             self._after.norm("post_norm")
 
-    def _build_layer(
-        self, layer: keras.layers.Layer, shape: Shape, context_shape: Sequence[int | None] | None
-    ) -> Shape:
-        others = shape if context_shape is None else tuple(context_shape)
+    def _build_layer(self, layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> Shape:
+        others = shape if context_shape is None else context_shape
         shapes = [shape] + [others] * (count_inputs(layer) - 1)
         is_new = not layer.built
         self._build_inside(layer, *shapes)
         if is_new and self._placement.initial_gain is not None:
-            gain = self._placement.initial_gain(self.depth)
-            for variable in layer.trainable_variables:
-                if variable.name == "kernel" and not {"query", "key"} & set(variable.path.split("/")):
-                    variable.assign(variable * gain)
+            scale_kernels(layer, self._placement.initial_gain(self.depth))
         return output_shape(layer, *shapes)
 
-    def _build_skip(self, shape: Shape, update_shape: Shape) -> None:
-        skip_shape = shape
-        if self.shortcut != "identity":
-            self._build_inside(self.shortcut, shape)
-            skip_shape = output_shape(self.shortcut, shape)
-        pairs = list(zip(skip_shape, update_shape, strict=False))
-        if len(skip_shape) != len(update_shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
-            raise ValueError(
-                f"Expected a layer that keeps the skip's shape {skip_shape}, or a shortcut that gives the update's. "
-                f"Received: an update of shape {update_shape}"
-            )
+    def _update_shape(self, shape: Shape, context_shape: Shape | None) -> Shape:
+        for layer in self.layers:
+            others = shape if context_shape is None else context_shape
+            shape = output_shape(layer, shape, *[others] * (count_inputs(layer) - 1))
+        return shape
+
+    def _find_strides(self, shape: Shape, context_shape: Shape | None) -> tuple[int, ...]:
+        """The strides of F, which those of the skip follow; sizes that are not known yet are tried as 64."""
+        axes = spatial_axes(self.data_format, len(shape))
+        if isinstance(self.shortcut, keras.layers.Layer):
+            return (1,) * len(axes)
+        probe = tuple(PROBE if size is None and axis in axes else size for axis, size in enumerate(shape))
+        return find_strides(probe, self._update_shape(probe, context_shape), axes)
 
     def call(
         self,
@@ -256,9 +265,7 @@ class Residual(SkipLayer):
                 u = call_layer(layer, u, context, offered)
             return self._end(ops.cast(u, self.compute_dtype), training, mask)
 
-        skip = x
-        if self.shortcut != "identity":
-            skip = ops.cast(apply(self.shortcut, x, training, masks[0]), self.compute_dtype)
+        skip = self._shortcut(x, training, masks[0])
         skip = skip if self._skip_weight == 1.0 else skip * self._skip_weight
         y = drop(
             self,
@@ -275,8 +282,17 @@ class Residual(SkipLayer):
         return self._after(y, training, masks[0])
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        return mask
+        return stride_mask(mask, self._shortcut.strides) if self.built and mask is not None else mask
 
-    def compute_output_shape(self, x_shape: Sequence[int | None], *others: Any) -> Shape:
-        shape = tuple(x_shape)
-        return shape if self.shortcut == "identity" else output_shape(self.shortcut, shape)
+    def compute_output_shape(
+        self,
+        x_shape: Sequence[int | None],
+        context_shape: Sequence[int | None] | None = None,
+        earlier_shape: Sequence | None = None,
+    ) -> Shape:
+        shape, context = tuple(x_shape), None if context_shape is None else tuple(context_shape)
+        update = self._update_shape(shape, context)
+        if isinstance(self.shortcut, keras.layers.Layer):
+            return update
+        filters: Any = update[channel_axis(self.data_format, len(update))]
+        return stride_shape(shape, self._find_strides(shape, context), filters, self.data_format)
