@@ -162,6 +162,8 @@ def test_survival_falls_linearly_over_all_blocks_down_sampling_ones_included():
     assert {(block.scale, block.granularity) for block in blocks} == {("inference", "batch")}
     training = stochastic_resnet((8, 8, 3), depth=8, scale="training", granularity="sample").get_layer("stage1_block1")
     assert (training.scale, training.granularity) == ("training", "sample")
+    rows = stochastic_resnet((8, 8, 3), depth=8, granularity="rows").get_layer("stage1_block1")
+    assert rows.granularity == "rows"
 
 
 def test_stochastic_network_that_never_drops_is_the_residual_network():

@@ -28,7 +28,7 @@ class BuilderArguments(TypedDict, total=False):
     shortcut: Literal["pad", "projection"]
     dropout: float
     survival_prob: float
-    granularity: Literal["batch", "sample"]
+    granularity: Literal["batch", "sample", "rows"]
     scale: Literal["inference", "training"]
     carry: Literal["coupled", "learned"]
     transform_bias: float
