@@ -116,8 +116,8 @@ def stochastic_resnet(
         depth: 6n + 2.
         shortcut: "pad" or "projection", as in `cifar_resnet`.
         survival_prob: Of the last block; the probabilities fall to it linearly, so even the first block can drop.
-        granularity: "batch" draws once per block and mini-batch, as the paper does; "sample" for each image; "rows" runs
-            a block on some images of each mini-batch.
+        granularity: "batch" draws once per block and mini-batch, as the paper does; "sample" for each image;
+            "rows" runs a block on some images of each mini-batch.
         scale: "inference" multiplies by the probability at inference, as the paper does; "training" divides by it in
             training.
 
