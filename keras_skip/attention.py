@@ -29,16 +29,13 @@ class ChannelAttention(Block):
 
     def _mean(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """The mean over all positions, of a sequence over its real steps; the others are zero."""
-        if len(x.shape) == 2:
-            return x
-        # A sum over an image can exceed float16.
-        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         if mask is None:
-            mean = ops.mean(wide, axis=tuple(spatial_axes(self.data_format, len(x.shape))))
-        else:
-            steps = ops.sum(ops.cast(mask, wide.dtype), axis=1, keepdims=True)
-            mean = ops.sum(wide, axis=1) / ops.maximum(steps, 1)
-        return ops.cast(mean, self.compute_dtype)
+            spatial = tuple(spatial_axes(self.data_format, len(x.shape)))
+            return ops.mean(x, axis=spatial) if spatial else x
+        # The backends take a mean in at least float32, but not a sum.
+        wide = keras.backend.result_type(x.dtype, "float32")
+        steps = ops.sum(ops.cast(mask, wide), axis=1, keepdims=True)
+        return ops.cast(ops.sum(ops.cast(x, wide), axis=1) / ops.maximum(steps, 1), x.dtype)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return self._read(input_shape)[0]
