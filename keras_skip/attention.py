@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import Argument, boolean, own_initializer, positive_int
+from ._arguments import Argument, boolean, positive_int
 from ._block import BLOCK_ARGUMENTS, KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, Block, activation_function
 from ._chain import Chain
 from ._config import PACKAGE
@@ -29,16 +29,13 @@ class ChannelAttention(Block):
 
     def _mean(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """The mean over all positions, of a sequence over its real steps; the others are zero."""
-        if len(x.shape) == 2:
-            return x
-        # A sum over an image can exceed float16.
-        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         if mask is None:
-            mean = ops.mean(wide, axis=tuple(spatial_axes(self.data_format, len(x.shape))))
-        else:
-            steps = ops.sum(ops.cast(mask, wide.dtype), axis=1, keepdims=True)
-            mean = ops.sum(wide, axis=1) / ops.maximum(steps, 1)
-        return ops.cast(mean, self.compute_dtype)
+            spatial = tuple(spatial_axes(self.data_format, len(x.shape)))
+            return ops.mean(x, axis=spatial) if spatial else x
+        # The backends take a mean in at least float32, but not a sum.
+        wide = keras.backend.result_type(x.dtype, "float32")
+        steps = ops.sum(ops.cast(mask, wide), axis=1, keepdims=True)
+        return ops.cast(ops.sum(ops.cast(x, wide), axis=1) / ops.maximum(steps, 1), x.dtype)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return self._read(input_shape)[0]
@@ -65,12 +62,14 @@ class SqueezeExcite(ChannelAttention):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras
     >>> from keras_skip import SqueezeExcite
     >>> layer = SqueezeExcite(ratio=4, kernel_initializer="zeros")
-    >>> y = layer(np.ones((2, 8, 8, 16), "float32"))
-    >>> float(y[0, 0, 0, 0]), layer.reduce.units  # sigmoid(0)
-    (0.5, 4)
+    >>> y = layer(keras.ops.ones((2, 8, 8, 16)))
+    >>> bool(keras.ops.all(y == 0.5))  # sigmoid(0)
+    True
+    >>> layer.reduce.units
+    4
 
     Reference:
         Hu et al., Squeeze-and-Excitation Networks, 2018, https://arxiv.org/abs/1709.01507
@@ -161,7 +160,7 @@ class EfficientChannelAttention(ChannelAttention):
             data_format="channels_last",
             activation="sigmoid",
             use_bias=False,
-            kernel_initializer=own_initializer(self.kernel_initializer, "conv"),
+            kernel_initializer=self.kernel_initializer,
             kernel_regularizer=self.kernel_regularizer,
             kernel_constraint=self.kernel_constraint,
             **self._sub_layer("conv"),

@@ -37,8 +37,10 @@ def differences(
 
 
 # With channels first at the edge of the graph there is nothing to transpose, but for layers that work on the last axis:
-# a dense layer inside, or normalisation over groups, which reshapes it.
+# a dense layer inside, or normalisation over groups, which reshapes it. Channel attention transposes its gate, which is
+# one pixel large.
 TRANSPOSES = {"residual-group-norm": 5, "dense-group": 8, "stochastic-depth": 2, "stochastic-depth-sample": 2}
+GATED = (ks.EfficientChannelAttention, ks.SqueezeExcite)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +53,12 @@ def test_every_layer_computes_the_same_under_onnxruntime(case: Case, tmp_path: P
     layout = "nchw" if case.rank > 1 else None
     assert max(differences(case.make(), case.shape()[1:], inputs, tmp_path / "layer.onnx", layout)) <= 1e-4
     operations = [node.op_type for node in optimised(tmp_path / "layer.onnx").node]
+    if case.cls is ks.DropPath:
+        assert operations == ["Identity"]  # from the graph's input to its output, which have names of their own
+        return
     assert not {"BatchNormalization", "Identity"} & set(operations)
     if layout:
-        assert operations.count("Transpose") == TRANSPOSES.get(case.name, 0)
+        assert operations.count("Transpose") == TRANSPOSES.get(case.name, int(case.cls in GATED))
 
 
 @pytest.mark.parametrize("case", [c for c in KINDS if c.takes_data_format and "shortcut" not in c.kwargs], ids=ids)
