@@ -215,6 +215,7 @@ def test_the_activation_after_the_sum_learns_whether_or_not_the_branch_is_droppe
         )
         model = keras.Sequential([keras.Input((4,)), block])
         model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=keras.backend.backend() == "jax")
+        assert [layer.name for layer in block._branch.layers].count("activation1") == 1
         model.train_on_batch(x, np.ones((8, 4)))
         moved = [bool(np.any(layer.alpha != 0)) for layer in (block.activation_after_sum, block.activation1)]
         assert moved == [True, probability > 0.5]
