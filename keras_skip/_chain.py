@@ -113,7 +113,7 @@ class Chain:
             part = getattr(self._block, name)
             if name == "activation":
                 x = part(x)
-            elif isinstance(part, CONVOLUTIONS):
+            elif strides is not None and isinstance(part, CONVOLUTIONS):
                 x = self._convolve(part, x, mask)
             else:
                 x = apply(part, x, training, mask)

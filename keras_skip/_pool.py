@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
 from ._arguments import Size, positive_ints
-from ._block import BLOCK_ARGUMENTS
+from ._block import BLOCK_ARGUMENTS, SkipLayer
 from ._chain import apply_mask, sequence_mask, stride_mask
-from ._config import ConfiguredLayer
-from ._shapes import Shape, Tensor, as_tuple, channel_axis, stride_shape
+from ._shapes import Shape, Tensor, as_tuple, stride_shape
 
 
-class Pool(ConfiguredLayer):
+class Pool(SkipLayer):
     """Keeps one position of each `strides`, computed from its neighbourhood."""
 
     ARGUMENTS = {"data_format": BLOCK_ARGUMENTS["data_format"]}
@@ -25,26 +23,21 @@ class Pool(ConfiguredLayer):
     def __init__(self, strides: Size = 2, **options: Any) -> None:
         super().__init__(**options)
         self.strides = positive_ints(strides, "strides")
-        self.supports_masking = True
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        self.input_spec = keras.layers.InputSpec(ndim=len(self._read(input_shape)))
+        self._enter(input_shape)
 
-    def _read(self, input_shape: Sequence[int | None]) -> Shape:
-        shape = tuple(input_shape)
-        if not 3 <= len(shape) <= 5:
-            raise ValueError(
-                "Expected an input of rank 3 to 5: (B, T, C), (B, H, W, C) or (B, D, H, W, C). "
-                f"Received: input_shape={shape}"
-            )
-        return shape
+    def _read(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
+        if len(input_shape) == 2:
+            raise ValueError(f"Expected an input with spatial dimensions. Received: input_shape={tuple(input_shape)}")
+        return super()._read(input_shape)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return stride_mask(sequence_mask(inputs, mask, self.data_format), self.strides)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        shape = self._read(input_shape)
-        return stride_shape(shape, self.strides, shape[channel_axis(self.data_format, len(shape))], self.data_format)
+        shape, channels = self._read(input_shape)
+        return stride_shape(shape, self.strides, channels, self.data_format)
 
 
 class AveragePool(Pool):

@@ -104,7 +104,7 @@ CASES = [
         ks.ResidualBlock,
         {"filters": 6, "normalization": None, "use_bias": True, "activation": "silu"},
     ),
-    Case("residual-groups", ks.ResidualBlock, {"filters": 8, "groups": 2, "survival_prob": 0.5, "recompute": True}),
+    Case("residual-groups", ks.ResidualBlock, {"filters": 8, "strides": 2, "groups": 2}),
     Case("dense-groups", ks.DenseBlock, {"num_layers": 2, "growth_rate": 4, "groups": 2}, rank=1),
     Case(
         "bottleneck-resnext",
@@ -116,7 +116,6 @@ CASES = [
     ),
     Case("preactivation-blur", ks.PreActivationBlock, {"filters": 8, "strides": 2, "downsample": "blur"}),
     Case("blur", ks.BlurPool),
-    Case("blur-sequence", ks.BlurPool, rank=1),
     Case("blur-volume", ks.BlurPool, {"strides": (2, 1, 3)}, rank=3),
     Case(
         "residual-prelu",

@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip._block import Block
 
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
 BLOCKS = {
@@ -24,13 +23,14 @@ class Nothing(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())
-def test_a_layer_at_the_end_of_all_branches_runs_before_the_merge(make, monkeypatch):
-    monkeypatch.setattr(Block, "_end_branch", lambda self, branch: branch.add("end", Nothing(name="end")))
-    block = make(survival_prob=1e-9, normalization=None, seed=1)
+def test_a_layer_at_the_end_of_all_branches_runs_before_the_merge(make):
+    block = make(survival_prob=1e-9, normalization=None, seed=1, attention=Nothing())
     y, dropped = (ops.convert_to_numpy(block(X, training=training)) for training in (False, True))
     np.testing.assert_allclose(y, dropped, rtol=1e-6)
     assert np.abs(y).max() > 0.1
-    assert [layer.name for layer in block._flatten_layers()].count("end") == (2 if "dense" in block.name else 1)
+    assert [layer.name for layer in block._flatten_layers()].count("channel_attention") == (
+        2 if "dense" in block.name else 1
+    )
 
 
 def test_a_branch_has_the_layers_that_were_added_in_their_order_and_not_those_of_the_skip():
