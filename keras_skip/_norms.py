@@ -30,29 +30,28 @@ def make_norm(
     if owner.normalization is None:
         return None
     if isinstance(owner.normalization, Template):
-        cls, config = owner.normalization.cls, owner.normalization.config["config"]
-        received = cls.__name__
+        template, received = owner.normalization, owner.normalization.cls.__name__
     else:
-        cls, received = NORMALIZATIONS[owner.normalization], repr(owner.normalization)
-        config = cls(**_options(owner, shape), name=name).get_config()
-    config = {**config, "name": name, "dtype": keras.saving.serialize_keras_object(owner.dtype_policy)}
+        template = Template(NORMALIZATIONS[owner.normalization](**_options(owner, shape), name=name))
+        received = repr(owner.normalization)
+    config, changes = template.config["config"], owner._sub_layer(name)
     axis = channel_axis(owner.data_format, len(shape))
     if axis != len(shape) - 1 and config.get("axis") in (-1, [-1]):
         # By default Keras's normalisations take the last axis for the channels.
-        if issubclass(cls, keras.layers.RMSNormalization):
+        if issubclass(template.cls, keras.layers.RMSNormalization):
             raise ValueError(
                 "Expected a normalization that can scale an axis other than the last for "
                 f"data_format='channels_first'. Received: normalization={received}"
             )
-        config["axis"] = axis
+        changes["axis"] = axis
     if zero_gamma:
         if "gamma_initializer" not in config:
             raise ValueError(
                 "Expected a normalization with a gamma_initializer for zero_init_gamma=True. "
                 f"Received: normalization={received}"
             )
-        config["gamma_initializer"] = "zeros"
-    return cls.from_config(config)
+        changes["gamma_initializer"] = "zeros"
+    return template.copy(**changes)
 
 
 def _options(owner: keras.layers.Layer, shape: Shape) -> dict[str, Any]:

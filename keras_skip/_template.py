@@ -21,6 +21,9 @@ class Template:
 
     def copy(self, **changes: Any) -> keras.layers.Layer:
         """A new layer, whose configuration has these changes."""
+        if "dtype" in changes:
+            # Keras writes the configuration of a layer without get_config only if its arguments are plain values.
+            changes["dtype"] = keras.saving.serialize_keras_object(changes["dtype"])
         return self.cls.from_config({**self.config["config"], **changes})
 
 
