@@ -37,7 +37,7 @@ def test_a_branch_has_the_layers_that_were_added_in_their_order_and_not_those_of
     block = ks.PreActivationBlock(6, dropout=0.5)
     block.build((None, 8, 8, 3))
     assert [layer.name for layer in block._branch.layers] == ["conv1", "norm2", "dropout_layer", "conv2"]
-    assert block._shared.layers == [block.norm1] and block._projection.layers == [block.projection]
+    assert block._shared.layers == [block.norm1] and block.projection not in block._branch.layers
     gated = ks.HighwayBlock(normalization="batch")
     gated.build((None, 4))
     assert gated._branch.layers == [gated.conv1, gated.norm1]
