@@ -95,7 +95,7 @@ class Branch(Chain):
 
     def activation(self, name: str) -> None:
         super().activation(name)
-        strides, self._strides_left = self._strides_left, 1
+        strides = self._strides_left
         if strides not in (1, (1,) * (len(self.shape) - 2)):
             options = self._block._sub_layer("blur")
             self.add("blur", BlurPool(strides, data_format=self._block.data_format, **options), strides)

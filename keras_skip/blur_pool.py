@@ -6,7 +6,7 @@ y_t = (x_(st-1) + 2 x_st + x_(st+1)) / 4        in each spatial dimension
 import keras
 from keras import ops
 
-from ._chain import apply_mask, sequence_mask
+from ._chain import sequence_mask
 from ._config import PACKAGE
 from ._pool import Pool
 from ._shapes import Tensor, as_tuple, spatial_axes
@@ -64,7 +64,7 @@ class BlurPool(Pool):
         return x
 
     def _blur_masked(self, x: Tensor, mask: Tensor) -> Tensor:
-        x, mask = apply_mask(x, mask), ops.expand_dims(ops.cast(mask, "bool"), -1)
+        mask = ops.expand_dims(ops.cast(mask, "bool"), -1)
         wide, real = (ops.pad(each, [(0, 0), (1, 1), (0, 0)]) for each in (x, mask))
         before, after = wide[:, :-2], wide[:, 2:]
         has_before, has_after = real[:, :-2], real[:, 2:]

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
+from keras_skip._pool import AveragePool
 from tests.layers.test_equations import RNG, built, check, conv, data, norm, relu
 
 
@@ -147,14 +148,15 @@ def test_blocks_without_strides_do_not_down_sample():
         ks.ResidualBlock(8, downsample=kind).build((None, 4))
 
 
-def test_blur_reflects_masked_steps_and_strides_the_mask():
+@pytest.mark.parametrize(("layer", "equation"), [(ks.BlurPool(), blur), (AveragePool(), average)], ids=["blur", "pool"])
+def test_masked_steps_are_like_those_beyond_the_edge_and_the_mask_is_strided(layer, equation):
     x = RNG.normal(size=(3, 7, 2))
     lengths = (7, 4, 1)
     mask = np.arange(7) < np.array(lengths)[:, None]
-    layer = ks.BlurPool()
     y = ops.convert_to_numpy(layer(x, mask=mask))
+    assert np.isfinite(y).all()
     for row, length in enumerate(lengths):
-        expected = blur(x[row : row + 1, :length], (2,))
+        expected = equation(x[row : row + 1, :length], (2,))
         np.testing.assert_allclose(y[row, : expected.shape[1]], expected[0], rtol=1e-5, atol=1e-6)
     passed_on = ops.convert_to_numpy(layer.compute_mask(ops.convert_to_tensor(x), ops.convert_to_tensor(mask)))
     np.testing.assert_array_equal(passed_on.sum(1), [4, 2, 1])
