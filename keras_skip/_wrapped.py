@@ -20,6 +20,11 @@ def layer_or_layers(value: Any, argument: str) -> Any:
     return [layer_or_name(layer, argument, ()) for layer in value]
 
 
+def is_described(value: Any) -> bool:
+    """Whether a layer, or one of several, comes as its configuration: built or not, its weights are new."""
+    return any(isinstance(each, dict) for each in (value if isinstance(value, (list, tuple)) else [value]))
+
+
 @functools.cache
 def _read_call(call: Callable) -> tuple[int, frozenset[str]]:
     parameters = list(inspect.signature(call).parameters.values())[1:]

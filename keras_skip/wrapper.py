@@ -23,7 +23,7 @@ from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, count_inputs, layer_or_layers, takes
+from ._wrapped import call_layer, count_inputs, is_described, layer_or_layers, takes
 from .gates import GATES
 
 PROBE = 64
@@ -122,6 +122,7 @@ class Residual(SkipLayer):
         super().__init__(normalization=normalization, norm_epsilon=norm_epsilon, **options)
         prepare_update(self)
         self.layer = layer_or_layers(layer, "layer")
+        self._is_described = is_described(layer)
         if norm not in PLACEMENTS:
             raise ValueError(f"Expected norm to be one of {list(PLACEMENTS)}. Received: norm={norm!r}")
         self.norm = norm
@@ -177,7 +178,7 @@ class Residual(SkipLayer):
     def _build_layer(self, layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> Shape:
         others = shape if context_shape is None else context_shape
         shapes = [shape] + [others] * (count_inputs(layer) - 1)
-        is_new = not layer.built
+        is_new = self._is_described or not layer.built
         self._build_inside(layer, *shapes)
         if is_new and self._placement.initial_gain is not None:
             scale_kernels(layer, self._placement.initial_gain(self.depth))
