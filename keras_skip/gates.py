@@ -33,7 +33,7 @@ class Gate(SkipLayer):
     def compute_output_shape(self, x_shape: Sequence[int | None], *others: Any) -> Shape:
         return tuple(x_shape)
 
-    def compute_mask(self, x: Tensor, *others: Any, mask: Tensor | None = None) -> Tensor | None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return mask
 
 
