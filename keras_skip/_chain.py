@@ -62,6 +62,8 @@ class Chain:
         spatial = spatial_axes(block.data_format, rank + 2)
         open_shape = tuple(None if axis in spatial else size for axis, size in enumerate(self.shape))
         block._add(name, CONVOLUTIONS[rank](filters, **(options | own), **block._sub_layer(name)), open_shape)
+        if rank == 1 and as_tuple(kernel_size, 1) == as_tuple(strides, 1) == (1,):
+            getattr(block, name).supports_masking = True  # Keras would warn of a mask that ends here, as none does
         self._steps.append((name, strides))
         self.shape = stride_shape(self.shape, strides, filters, block.data_format)
 
