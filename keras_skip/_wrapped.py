@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from ._arguments import layer_or_name
 from ._shapes import Tensor
@@ -39,6 +40,12 @@ def count_inputs(layer: keras.layers.Layer) -> int:
 
 def takes(layer: keras.layers.Layer, argument: str) -> bool:
     return argument in _read_call(type(layer).call)[1]
+
+
+def spread(mask: Tensor, x: Tensor) -> Tensor:
+    """An attention mask (B, T, S), which can come as (T, S) or (1, T, S), with a row for each example of x."""
+    mask = ops.expand_dims(mask, 0) if len(mask.shape) == 2 else mask
+    return ops.broadcast_to(mask, (ops.shape(x)[0], *ops.shape(mask)[1:])) if mask.shape[0] == 1 else mask
 
 
 def call_layer(layer: keras.layers.Layer, x: Tensor, context: Tensor | None, offered: dict[str, Any]) -> Tensor:

@@ -23,7 +23,7 @@ from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, count_inputs, is_described, layer_or_layers, takes
+from ._wrapped import call_layer, count_inputs, is_described, layer_or_layers, spread, takes
 from .gates import GATES
 
 PROBE = 64
@@ -62,7 +62,7 @@ class Residual(SkipLayer):
         earlier: For a gate of earlier activations, a list of them.
         training: Whether to drop.
         mask, context_mask: Boolean (B, T), for the layers that take one. The mask is passed on.
-        attention_mask: Boolean (B, T, S), for the layers that take one.
+        attention_mask: Boolean (B, T, S) or (T, S), for the layers that take one.
         use_causal_mask: Whether attention sees no later step; for the layers that take it.
 
     Output shape:
@@ -211,6 +211,8 @@ class Residual(SkipLayer):
         use_causal_mask: bool = False,
     ) -> Tensor:
         self._check_taken(context, attention_mask, use_causal_mask)
+        if attention_mask is not None and training and self.granularity == "rows":
+            attention_mask = spread(attention_mask, x)
         inputs = [x, *([] if context is None else [context]), *(earlier or ())]
         masks = [x_mask if mask is None else mask, context_mask, attention_mask]
         first_earlier = len(inputs) - len(earlier or ())
