@@ -9,6 +9,7 @@ import pytest
 
 import keras_skip as ks
 from keras_skip._config import argument_names
+from keras_skip.gates import GATES
 from tests.sweep import sweep
 
 SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
@@ -39,7 +40,13 @@ class Case:
 
     @property
     def takes_data_format(self) -> bool:
-        return "data_format" in argument_names(self.cls)
+        """Whether the row works with either; a dense layer of the user's inside does not."""
+        return "data_format" in argument_names(self.cls) and "layer" not in self.kwargs
+
+    @property
+    def classes(self) -> set[type]:
+        """The row's class, and that of its gate: gates take two inputs, so they have no rows of their own."""
+        return {self.cls, *([GATES[self.kwargs["gate"]]] if "gate" in self.kwargs else [])}
 
 
 def _all_ranks(name: str, cls: type, kwargs: dict[str, Any] | None = None, strides: bool = False) -> list[Case]:
@@ -58,6 +65,26 @@ def _wrapped() -> keras.layers.Layer:
     return keras.Sequential(
         [keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
     )
+
+
+def _dense() -> keras.layers.Layer:
+    return keras.layers.Dense(6, activation="tanh")
+
+
+def _dense_layers() -> list[keras.layers.Layer]:
+    return [keras.layers.Dense(8, activation="gelu"), keras.layers.Dropout(0.2), keras.layers.Dense(6)]
+
+
+def _wrapped_residual() -> keras.layers.Layer:
+    return ks.ResidualBlock(6, dropout=0.2)
+
+
+def _widening() -> keras.layers.Layer:
+    return keras.layers.Dense(8)
+
+
+def _attention() -> keras.layers.Layer:
+    return keras.layers.MultiHeadAttention(2, 3)
 
 
 CASES = [
@@ -157,6 +184,36 @@ CASES = [
     Case("highway-rows", ks.HighwayBlock, {"survival_prob": 0.5, "granularity": "rows"}),
     Case("dense-rows", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3, "survival_prob": 0.5, "granularity": "rows"}),
     Case("stochastic-depth-rows", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5, "granularity": "rows"}),
+    *_all_ranks("skip", ks.Residual, {"layer": _dense, "norm": "pre"}),
+    Case("skip-layers", ks.Residual, {"layer": _dense_layers, "norm": "peri", "branch_scale": "rezero"}, rank=1),
+    Case("skip-highway", ks.Residual, {"layer": _dense, "norm": "deepnorm", "depth": 4, "gate": "highway"}),
+    Case(
+        "skip-review",
+        ks.Residual,
+        {"layer": _dense, "norm": "keel", "depth": 4, "gate": "review", "normalization": "batch", "recompute": True},
+    ),
+    Case("skip-laurel", ks.Residual, {"layer": _dense_layers, "norm": "post", "gate": "laurel", "survival_prob": 0.5}),
+    Case(
+        "skip-attention",
+        ks.Residual,
+        {"layer": _attention, "norm": "pre", "survival_prob": 0.5, "granularity": "rows"},
+        rank=1,
+    ),
+    Case("skip-widening", ks.Residual, {"layer": _widening, "shortcut": _widening, "attention": "se"}, rank=0),
+    Case(
+        "skip-recompute",
+        ks.Residual,
+        {"layer": _wrapped_residual, "norm": "pre", "recompute": True, "survival_prob": 0.5, "granularity": "sample"},
+        rank=0,
+    ),
+    Case("residual-se", ks.ResidualBlock, {"filters": 6, "attention": "se", "branch_scale": "layerscale"}),
+    Case("preactivation-eca", ks.PreActivationBlock, {"filters": 6, "attention": "eca", "branch_scale": "rezero"}),
+    Case(
+        "dense-scaled",
+        ks.DenseBlock,
+        {"num_layers": 2, "growth_rate": 3, "attention": ks.SqueezeExcite(2), "branch_scale": "1/L", "depth": 2},
+    ),
+    Case("highway-scaled", ks.HighwayBlock, {"branch_scale": 0.5, "attention": "eca", "survival_prob": 0.5}),
     Case("stochastic-preactivation", ks.PreActivationBlock, {"filters": 6, "survival_prob": 0.5}),
     Case("stochastic-preactivation-shared", ks.PreActivationBlock, {"filters": 8, "strides": 2, "survival_prob": 0.5}),
     Case("stochastic-depth", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5}),
@@ -211,6 +268,8 @@ REPRESENTATIVES = _choose(
         "layer-scale-2d",
         "squeeze-excite-2d",
         "channel-attention-2d",
+        "skip-highway",
+        "skip-attention",
     }
 )
 
@@ -236,6 +295,8 @@ KINDS = _choose(
         "layer-scale-2d",
         "squeeze-excite-2d",
         "channel-attention-2d",
+        "skip-highway",
+        "skip-attention",
     }
 )
 

@@ -14,6 +14,7 @@ import keras_skip as ks
 from keras_skip._block import BLOCK_ARGUMENTS, BlockOptions
 from keras_skip._branch import BRANCH_ARGUMENTS, BranchOptions
 from keras_skip._config import argument_names
+from keras_skip.gates import GATES
 from tests.channels import skip_without_channels_first
 from tests.layers.table import (
     CASES,
@@ -45,9 +46,9 @@ def random_state(layer: keras.layers.Layer, seed: int = 0) -> None:
 
 
 def test_the_table_holds_every_public_class():
-    assert {case.cls for case in CASES} == set(public_classes())
-    assert {case.cls for case in REPRESENTATIVES} == set(public_classes())
-    assert {case.cls for case in KINDS} == set(public_classes())
+    assert {cls for case in CASES for cls in case.classes} == set(public_classes())
+    for cases in (REPRESENTATIVES, KINDS):
+        assert {case.cls for case in cases} == set(public_classes()) - set(GATES.values())
 
 
 @representative
@@ -100,7 +101,7 @@ def test_typed_options_are_the_real_ones():
 @pytest.mark.parametrize("data_format", BOTH_FORMATS)
 def test_output_shape_is_the_computed_one(case: Case, data_format: str):
     if data_format == "channels_first" and not case.takes_data_format:
-        assert "data_format" not in case.make().get_config()
+        assert "data_format" not in case.make().get_config() or "layer" in case.kwargs
         return
     if data_format == "channels_first" and case.name == "residual-layer":
         return
@@ -122,6 +123,7 @@ def test_channels_first_computes_the_same_as_channels_last(case: Case):
             ks.BatchNormalization,
             ks.DropPath,
             ks.LayerScale,
+            ks.Residual,
         )
         return
     skip_without_channels_first()
