@@ -39,7 +39,13 @@ def differences(
 # With channels first at the edge of the graph there is nothing to transpose, but for layers that work on the last axis:
 # a dense layer inside, or normalisation over groups, which reshapes it. Channel attention transposes its gate, which is
 # one pixel large.
-TRANSPOSES = {"residual-group-norm": 5, "dense-group": 8, "stochastic-depth": 2, "stochastic-depth-sample": 2}
+TRANSPOSES = {
+    "residual-group-norm": 5,
+    "dense-group": 8,
+    "stochastic-depth": 2,
+    "stochastic-depth-sample": 2,
+    "skip-highway": 3,
+}
 GATED = (ks.EfficientChannelAttention, ks.SqueezeExcite)
 
 

@@ -84,7 +84,7 @@ def _widening() -> keras.layers.Layer:
 
 
 def _attention() -> keras.layers.Layer:
-    return keras.layers.MultiHeadAttention(2, 3)
+    return keras.layers.MultiHeadAttention(2, 3, use_bias=False)  # a bias of the keys has no gradient
 
 
 CASES = [
@@ -199,7 +199,7 @@ CASES = [
         {"layer": _attention, "norm": "pre", "survival_prob": 0.5, "granularity": "rows"},
         rank=1,
     ),
-    Case("skip-widening", ks.Residual, {"layer": _widening, "shortcut": _widening, "attention": "se"}, rank=0),
+    Case("skip-projection", ks.Residual, {"layer": _widening, "norm": "pre", "attention": "se"}, rank=0),
     Case(
         "skip-recompute",
         ks.Residual,

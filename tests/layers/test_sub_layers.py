@@ -16,7 +16,11 @@ JIT = keras.backend.backend() == "jax"
 
 
 def leaves(layer):
-    return [each for each in layer._flatten_layers(include_self=False) if not each._layers]
+    """The layers without layers inside, where attention counts as one: Keras's keeps no settings of those inside."""
+    found = []
+    for each in layer._layers:
+        found += leaves(each) if each._layers and not isinstance(each, keras.layers.MultiHeadAttention) else [each]
+    return found
 
 
 def trainable(model):
