@@ -81,11 +81,17 @@ class ConfiguredLayer(keras.layers.Layer):
         if not layer.built:
             layer.build(*shapes[: len(inspect.signature(layer.build).parameters)])
         if not self.trainable:
-            layer.trainable = False
+            freeze(layer)
 
     def _sub_layer(self, name: str) -> dict[str, Any]:
         """The arguments that every sub-layer gets."""
         return {"name": name, "dtype": self.dtype_policy}
+
+
+def freeze(layer: keras.layers.Layer) -> None:
+    """Freezes a layer with all those inside, also if it says that it is frozen: Keras may have built them since."""
+    layer.trainable = True  # on TensorFlow, an attribute that is set to the value that it has stays untouched
+    layer.trainable = False
 
 
 def argument_names(cls: type) -> list[str]:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,23 @@ def count_inputs(layer: keras.layers.Layer) -> int:
 
 def takes(layer: keras.layers.Layer, argument: str) -> bool:
     return argument in _read_call(type(layer).call)[1]
+
+
+def check_taken(
+    layers: Sequence[keras.layers.Layer], context: Tensor | None, attention_mask: Tensor | None, use_causal_mask: bool
+) -> None:
+    """Refuses an argument of a call that no layer takes."""
+    given = {
+        "context": (context is not None, lambda layer: count_inputs(layer) > 1),
+        "attention_mask": (attention_mask is not None, lambda layer: takes(layer, "attention_mask")),
+        "use_causal_mask": (use_causal_mask, lambda layer: takes(layer, "use_causal_mask")),
+    }
+    for argument, (is_given, is_taken) in given.items():
+        if is_given and not any(is_taken(layer) for layer in layers):
+            raise ValueError(
+                f"Expected a layer that takes the {argument} of the call. "
+                f"Received: {[type(layer).__name__ for layer in layers]}"
+            )
 
 
 def spread(mask: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from keras import ops
 from ._arguments import layer_or_name
 from ._block import BLOCK_ARGUMENTS, SkipLayer
 from ._chain import Chain, stride_mask
-from ._config import PACKAGE
+from ._config import PACKAGE, ConfiguredLayer, freeze
 from ._placement import PLACEMENTS, Placement, scale_kernels
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
@@ -23,7 +23,7 @@ from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, count_inputs, is_described, layer_or_layers, spread, takes
+from ._wrapped import call_layer, check_taken, count_inputs, is_described, layer_or_layers, spread
 from .gates import GATES
 
 PROBE = 64
@@ -180,6 +180,8 @@ class Residual(SkipLayer):
         shapes = [shape] + [others] * (count_inputs(layer) - 1)
         is_new = self._is_described or not layer.built
         self._build_inside(layer, *shapes)
+        if is_new and not layer.trainable and not isinstance(layer, (keras.Model, ConfiguredLayer)):
+            freeze(layer)
         if is_new and self._placement.initial_gain is not None:
             scale_kernels(layer, self._placement.initial_gain(self.depth))
         return output_shape(layer, *shapes)
@@ -210,7 +212,7 @@ class Residual(SkipLayer):
         attention_mask: Tensor | None = None,
         use_causal_mask: bool = False,
     ) -> Tensor:
-        self._check_taken(context, attention_mask, use_causal_mask)
+        check_taken(self.layers, context, attention_mask, use_causal_mask)
         if attention_mask is not None and training and self.granularity == "rows":
             attention_mask = spread(attention_mask, x)
         inputs = [x, *([] if context is None else [context]), *(earlier or ())]
@@ -225,19 +227,6 @@ class Residual(SkipLayer):
         if training and self.recompute:
             return recompute(self, run, inputs, masks, layers=[self])
         return run(*inputs, *masks)
-
-    def _check_taken(self, context: Tensor | None, attention_mask: Tensor | None, use_causal_mask: bool) -> None:
-        given = {
-            "context": (context is not None, lambda layer: count_inputs(layer) > 1),
-            "attention_mask": (attention_mask is not None, lambda layer: takes(layer, "attention_mask")),
-            "use_causal_mask": (use_causal_mask, lambda layer: takes(layer, "use_causal_mask")),
-        }
-        for argument, (is_given, is_taken) in given.items():
-            if is_given and not any(is_taken(layer) for layer in self.layers):
-                raise ValueError(
-                    f"Expected a layer that takes the {argument} of the call. "
-                    f"Received: {[type(layer).__name__ for layer in self.layers]}"
-                )
 
     def _merge(
         self,
