@@ -184,3 +184,44 @@ def test_a_dense_block_loads_what_was_saved_with_a_random_state_that_nothing_dre
     models[0].save_weights(tmp_path / "model.weights.h5")
     models[1].load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(ops.convert_to_numpy(models[1](X)), ops.convert_to_numpy(models[0](X)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.layers.MultiHeadAttention(2, 3),
+        lambda: keras.Sequential([keras.layers.Dense(6), keras.layers.Dense(4)]),
+        lambda: [keras.layers.Dense(6), keras.layers.Dense(4)],
+    ],
+    ids=["attention", "sequential", "list"],
+)
+def test_what_is_frozen_inside_a_skip_stays_frozen(make, tmp_path):
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, ks.Residual(make(), "deepnorm", depth=2)(inputs))
+    part = model.layers[-1].layers[0]
+    part = part.layers[0] if isinstance(part, keras.Sequential) else part
+    part.trainable = False
+    for is_frozen in (False, True):
+        if is_frozen:
+            model.layers[-1].trainable = False
+        left = len(model.trainable_variables)
+        assert left == 0 if is_frozen else 0 < left < len(model.variables)
+        for copy in (reloaded(model, tmp_path), keras.models.clone_model(model)):
+            assert len(copy.trainable_variables) == left
+
+
+def test_dense_layers_inside_a_skip_keep_their_lora_and_their_quantisation(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), ks.Residual(keras.layers.Dense(4), "pre", gate="review")])
+    skip = model.layers[-1]
+    for dense in (skip.layer, skip.gate_layer.review_gate):
+        dense.enable_lora(2)
+        dense.lora_kernel_b.assign(np.ones((2, 4)))
+    again = reloaded(model, tmp_path)
+    np.testing.assert_array_equal(ops.convert_to_numpy(again(X)), ops.convert_to_numpy(model(X)))
+    assert again.layers[-1].layer.lora_enabled and again.layers[-1].gate_layer.review_gate.lora_enabled
+    assert len(quantise(again, "int8")) == 2
+    quantised = reloaded(again, tmp_path)
+    np.testing.assert_allclose(ops.convert_to_numpy(quantised(X)), ops.convert_to_numpy(again(X)), atol=1e-6)
+    assert {
+        layer.quantization_mode for layer in (quantised.layers[-1].layer, quantised.layers[-1].gate_layer.review_gate)
+    } == {"int8"}
