@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_skip as ks
 from keras_skip.highway import recorded_gates
+from tests.channels import skip_without_channels_first
 from tests.layers.test_contracts import random_state
 from tests.layers.test_equations import built, check, conv, sigmoid
 from tests.layers.test_residual import data, dense, make, normalise
@@ -124,6 +125,19 @@ def test_a_review_gate_divides_by_the_root_mean_square_in_float32():
     half.build(x.shape)
     half.set_weights(exact.get_weights())
     np.testing.assert_allclose(ops.convert_to_numpy(half(x, x)).astype("float32"), y, rtol=0.01)
+
+
+@pytest.mark.parametrize("gate", [ks.HighwayGate, ks.ReviewGate, lambda **o: ks.LaurelGate("rw+lr", **o)])
+def test_the_channels_of_a_gate_can_come_first(gate):
+    skip_without_channels_first()
+    last, first = gate(), gate(data_format="channels_first")
+    x, u = data(2), data(2, seed=1)
+    built(last, x)
+    first.build((3, 6, 5, 4))
+    first.set_weights(last.get_weights())
+    expected = ops.convert_to_numpy(last(*(z.astype("float32") for z in (x, u))))
+    received = ops.convert_to_numpy(first(*(np.moveaxis(z, -1, 1).astype("float32") for z in (x, u))))
+    np.testing.assert_allclose(np.moveaxis(received, 1, -1), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,19 @@ def test_a_layer_as_shortcut_gives_the_shape_of_the_update(norm, rank):
     assert r.compute_output_shape(x.shape) == (*x.shape[:-1], 4)
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("shortcut", ["projection", "pad"])
+def test_a_shortcut_follows_the_channels_and_the_strides_of_the_layer(shortcut, rank):
+    x = data(rank)
+    layer = getattr(keras.layers, f"Conv{rank}D")(8, 3, strides=2, padding="same", activation="tanh")
+    r = built(make("keel", layer, shortcut=shortcut), x)
+    n1, _, n3 = normalise(r)
+    skip = conv(x, r.projection, 2) if shortcut == "projection" else x[(slice(None), *[slice(None, None, 2)] * rank)]
+    skip = np.pad(skip, [(0, 0)] * (rank + 1) + [(0, 8 - skip.shape[-1])])
+    check(r, x, n3(L * skip + np.tanh(conv(n1(x), layer, 2))))
+    assert r.compute_output_shape(x.shape) == skip.shape
+
+
 def test_several_layers_run_one_after_the_other():
     x = data(1)
     layers = [keras.layers.Dense(9, activation="tanh"), keras.layers.Dense(6)]
@@ -160,19 +173,18 @@ def test_channel_attention_is_the_last_layer_of_the_update_before_its_factor(att
         {"norm": "keel", "normalization": "batch", "attention": "eca", "branch_scale": 0.5},
         {"norm": "deepnorm", "normalization": "group", "gate": "highway"},
         {"norm": "pre", "gate": "review"},
-        {"norm": "post", "gate": ks.LaurelGate("rw+lr"), "branch_scale": "rezero"},
+        {"norm": "post", "gate": "laurel", "branch_scale": "rezero", "shortcut": "pad"},
     ],
     ids=str,
 )
 def test_the_channels_can_come_first(options):
     skip_without_channels_first()
     x = data(2)
+    convolution = functools.partial(keras.layers.Conv2D, 8, 3, strides=2, padding="same")
     last, first = (
-        make(layer=keras.layers.Conv2D(6, 3, padding="same", data_format=place), data_format=place, **options)
+        make(layer=convolution(data_format=place), data_format=place, **options)
         for place in ("channels_last", "channels_first")
     )
-    if isinstance(options.get("gate"), ks.LaurelGate):
-        first.gate.config["config"]["data_format"] = "channels_first"
     built(last, x)
     first.build((3, 6, 5, 4))
     first.set_weights(last.get_weights())
