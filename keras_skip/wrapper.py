@@ -213,6 +213,8 @@ class Residual(SkipLayer):
         use_causal_mask: bool = False,
     ) -> Tensor:
         check_taken(self.layers, context, attention_mask, use_causal_mask)
+        if earlier and self.gate is None:
+            raise ValueError("Expected a gate that reads the earlier activations of the call. Received: gate=None")
         if attention_mask is not None and training and self.granularity == "rows":
             attention_mask = spread(attention_mask, x)
         inputs = [x, *([] if context is None else [context]), *(earlier or ())]
