@@ -1,9 +1,12 @@
 """Bad arguments and bad shapes: a sentence with what was expected and what came, at construction or at build."""
 
 import keras
+import numpy as np
 import pytest
 
 import keras_skip as ks
+
+X = np.ones((2, 3, 8), "float32")
 
 AT_CONSTRUCTION = {
     "filters=-3": lambda: ks.ResidualBlock(-3),
@@ -56,6 +59,24 @@ AT_CONSTRUCTION = {
     "growth_rate=-12": lambda: ks.DenseBlock(4, -12),
     "compression=0": lambda: ks.TransitionBlock(0),
     "compression=1.5": lambda: ks.TransitionBlock(1.5),
+    "norm='sandwich'": lambda: ks.Residual(keras.layers.Dense(8), norm="sandwich"),
+    "normalization=None.?$": lambda: ks.Residual(keras.layers.Dense(8), "pre", normalization=None),
+    "depth=None$": lambda: ks.Residual(keras.layers.Dense(8), "keel"),
+    "depth=None.?$": lambda: ks.HighwayBlock(branch_scale="1/L"),
+    "depth=0": lambda: ks.Residual(keras.layers.Dense(8), depth=0),
+    "branch_scale='skipinit'": lambda: ks.ResidualBlock(8, branch_scale="skipinit"),
+    "branch_scale=True": lambda: ks.WideBlock(8, branch_scale=True),
+    "branch_scale=nan": lambda: ks.DenseBlock(2, 4, branch_scale=float("nan")),
+    "attention='cbam'": lambda: ks.BottleneckBlock(8, attention="cbam"),
+    "gate='lstm'": lambda: ks.Residual(keras.layers.Dense(8), gate="lstm"),
+    r"layer=\[\]": lambda: ks.Residual([]),
+    r"layer='dense'.?$": lambda: ks.Residual(["dense"]),
+    "shortcut='option B'": lambda: ks.Residual(keras.layers.Dense(8), shortcut="option B"),
+    "form='lora'": lambda: ks.LaurelGate("lora"),
+    r"form='lr\+lr'": lambda: ks.LaurelGate("lr+lr"),
+    "form=None": lambda: ks.LaurelGate(None),
+    "rank=0": lambda: ks.LaurelGate("lr", rank=0),
+    "carry='both'": lambda: ks.HighwayGate("both"),
     "final=0.0": lambda: ks.linear_survival(0.0, 4),
     "num_blocks=0": lambda: ks.linear_survival(0.5, 0),
 }
@@ -88,6 +109,17 @@ AT_BUILD = {
     "normalization='rms'": (lambda: ks.WideBlock(8, normalization="rms", data_format="channels_first"), (2, 8, 5, 5)),
     "normalization='rms'$": (lambda: ks.ResidualBlock(8, normalization="rms", zero_init_gamma=True), (2, 8)),
     r"shape=\(2, 8\)": (lambda: ks.TransitionBlock(normalization="group"), (2, 8)),
+    r"filters=9, strides=\(1,\), input_shape=\(2, 5, 8\)": (
+        lambda: ks.Residual(keras.layers.Dense(9), shortcut="identity"),
+        (2, 5, 8),
+    ),
+    r"update of shape \(2, 7, 8\)": (lambda: ks.Residual(keras.layers.Conv1D(8, 3)), (2, 9, 8)),
+    r"update of shape \(2, 40\)": (lambda: ks.Residual(keras.layers.Flatten()), (2, 5, 8)),
+    r"output shape \(2, 5, 9\)": (
+        lambda: ks.Residual(keras.layers.Dense(8), shortcut=keras.layers.Dense(9)),
+        (2, 5, 8),
+    ),
+    r"form='rw\+pa', and 0 earlier": (lambda: ks.Residual(keras.layers.Dense(8), gate=ks.LaurelGate("rw+pa")), (2, 8)),
     "normalization=RMSNormalization": (
         lambda: ks.ResidualBlock(8, data_format="channels_first", normalization=keras.layers.RMSNormalization()),
         (2, 8, 5, 5),
@@ -106,6 +138,23 @@ def test_bad_shape_is_refused_at_build(received):
     make, shape = AT_BUILD[received]
     with pytest.raises(ValueError, match=f"(?s)Expected .*Received: .*{received}"):
         make().build(shape)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("context", X), ("attention_mask", X > 0), ("use_causal_mask", True)], ids=str
+)
+def test_what_no_layer_inside_a_skip_takes_is_refused(argument, value):
+    with pytest.raises(ValueError, match=rf"Expected a layer that takes the {argument}.*Received: \['Dense'\]"):
+        ks.Residual(keras.layers.Dense(8))(X, **{argument: value})
+
+
+def test_earlier_activations_that_a_gate_does_not_take_are_refused():
+    with pytest.raises(ValueError, match="Expected earlier activations for a form with 'pa'.*form='rw', and 1 earlier"):
+        ks.Residual(keras.layers.Dense(8), gate="laurel")(X, earlier=[X])
+    with pytest.raises(ValueError, match="Expected a gate that reads the earlier activations.*Received: gate=None"):
+        ks.Residual(keras.layers.Dense(8))(X, earlier=[X])
+    with pytest.raises(TypeError, match="positional argument"):
+        ks.Residual(keras.layers.Dense(8), gate="highway")(X, earlier=[X])
 
 
 def test_unknown_argument_is_refused():
