@@ -29,6 +29,9 @@ BLOCKS = {
     "highway": lambda: ks.HighwayBlock(),
     "highway convolution": lambda: ks.HighwayBlock(kernel_size=3),
     "dense": lambda: ks.DenseBlock(2, 3),
+    "skip": lambda: ks.Residual(
+        [keras.layers.Dense(6), ks.BatchNormalization(), keras.layers.Dense(4)], "peri", gate="review", attention="se"
+    ),
     "stochastic": lambda: ks.StochasticDepthBlock(4, survival_prob=0.999999),
 }
 every_block = pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())

