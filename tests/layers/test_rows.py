@@ -71,6 +71,7 @@ def test_k_is_the_whole_number_that_probability_times_batch_is():
         for batch in (100, 700):
             rows, gain = choose_rows(np.zeros((batch, 1), "float32"), percent / 100, generator)
             assert len(rows) == percent * batch // 100 and gain == batch / len(rows)
+            assert np.all(np.diff(numpy(rows)) > 0)  # which `add_rows` promises JAX
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others know the size of the batch")
@@ -78,7 +79,7 @@ def test_k_is_the_same_whole_number_where_the_size_of_the_batch_is_not_known():
     import tensorflow as tf
 
     generator = keras.random.SeedGenerator(0)
-    probabilities = [0.07, 0.29, 0.57, 0.58, 0.9, 1e-9]
+    probabilities = [0.07, 0.29, 0.53, 0.59, 0.9, 1e-9]  # of which float32 rounds two products down
 
     @tf.function(input_signature=[tf.TensorSpec((None, 1))])
     def count(x):
