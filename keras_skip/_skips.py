@@ -260,8 +260,8 @@ def read_skips(model: Any) -> Graph:
         closed: dict[str, list[str]] = {}
         for layer in graph.closed_layers():
             closed.setdefault(type(layer).__name__, []).append(layer.name)
-        names = ", ".join(f"{len(names)} {kind} ({names[0]}, ...)" for kind, names in closed.items())
-        inside = f", and what happens inside its layers cannot be seen: {names}" if closed else ""
+        shown = (f"{len(names)} {kind} ({names[0]}{', ...' * (len(names) > 1)})" for kind, names in closed.items())
+        inside = f", and what happens inside its layers cannot be seen: {', '.join(shown)}" if closed else ""
         raise ValueError(
             "Expected a model with sums of a skip and a branch, made by keras.layers.Add or by `x + y`. "
             f"Received: {model.name}, which has none{inside}"
