@@ -193,6 +193,16 @@ def test_survival_falls_linearly_over_all_skips(granularity):
     assert [inner.get_layer("sum_drop").survival_prob, operated.get_layer("outer_drop").survival_prob] == [0.75, 0.5]
 
 
+def test_rows_run_the_branch_on_the_rows_that_survive():
+    model, _ = identity()
+    x = inputs(model, 8)
+    operated = ks.add_stochastic_depth(model, 0.5, "rows")
+    assert operated.get_layer("sum_drop").granularity == "rows"
+    assert_equal(outputs(operated, x), outputs(model, x))
+    changed = np.abs(numpy(operated(x, training=True)) - x).max(axis=1) > 0
+    assert changed.sum() == 4
+
+
 @pytest.mark.parametrize("granularity", ["sample", "batch"])
 def test_training_drops_the_branch_for_each_sample_or_for_all(granularity):
     model, _ = identity()
@@ -321,6 +331,14 @@ def test_shared_layers_stay_shared():
     assert len(operated.weights) == len(model.weights) + 2
     with pytest.raises(ValueError, match="branch of one, in which shared is also called elsewhere; .*'sample'"):
         ks.add_stochastic_depth(model, 0.5, "batch")
+
+
+def test_layers_that_share_only_a_weight_are_an_error_that_names_them():
+    x = keras.Input((4,))
+    one = L.Dense(4, name="one")
+    model = keras.Model(x, L.Add()([x, keras.Sequential([one], name="other")(one(x))]))
+    with pytest.raises(ValueError, match="weights of their own.* Received: one and other, which share one/kernel"):
+        ks.add_layer_scale(model)
 
 
 def test_functions_that_are_no_layers_and_lambdas_are_copied():
