@@ -8,7 +8,7 @@ y = skip(c),  y = branch(c)            one term alone
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from itertools import chain, count
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import keras
 
@@ -54,20 +54,10 @@ def rebuild(graph: Graph, edit: Edit) -> keras.Model:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BranchModel(keras.Model):
-    """A branch as a model, which hands on its input's mask if `hands_on_mask` is set."""
-
-    def __init__(
-        self, inputs: Any, outputs: Any, name: str | None = None, *, hands_on_mask: bool = False, **kwargs: Any
-    ) -> None:
-        super().__init__(inputs, outputs, name=name, **kwargs)
-        self.hands_on_mask = hands_on_mask
-        self.supports_masking = True
+    """A branch as a model that hands on its input's mask; Keras takes one without this method for unable to."""
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        return mask if self.hands_on_mask else None
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"hands_on_mask": self.hands_on_mask}
+        return mask
 
 
 class _Builder:
@@ -153,7 +143,7 @@ class _Builder:
         x = keras.Input(batch_shape=skip.origin.shape, dtype=skip.origin.dtype)
         values: Values = {id(skip.origin): x}
         self._run(graph, places, values)
-        return BranchModel(x, values[id(end)], name, hands_on_mask=mask_of(end) is not None)
+        return BranchModel(x, values[id(end)], name=name)
 
 
 def branch_end(graph: Graph, skip: Skip, branch: Branch) -> Tensor:
@@ -187,8 +177,10 @@ def check_alone(graph: Graph, skip: Skip, branch: Branch) -> None:
                 f"Expected branches with layers of their own. Received: the branch of {skip.name}, in which "
                 f"{call.operation.name} is also called elsewhere; {ADVICE}"
             )
-    mask = mask_of(branch_end(graph, skip, branch))
-    if mask is not None and mask is not mask_of(skip.origin):
+    mask, brought = mask_of(branch_end(graph, skip, branch)), mask_of(skip.origin)
+    # A sum that has the mask of its skip does not miss that of the branch.
+    is_identity = graph.calls[skip.call].inputs[skip.place] is skip.origin
+    if mask is not brought and not (mask is None and is_identity):
         raise ValueError(
             f"Expected branches that hand on their input's mask. Received: the branch of {skip.name}, which changes "
             f"it; {ADVICE}"

@@ -90,6 +90,13 @@ def around():
     return keras.Model(x, L.Add(name="outer")([x, dense(y)])), ["first", "second", "outer"]
 
 
+def long():
+    x = keras.Input((4,))
+    y = L.Add(name="first")([x, dense(x)])
+    y = L.Add(name="second")([y, dense(y)])
+    return keras.Model(x, L.Add(name="sum")([y, dense(x)])), ["first", "second", "sum"]
+
+
 def masked():
     tokens = keras.Input((5,), dtype="int32")
     x = L.Embedding(9, 4, mask_zero=True)(tokens)
@@ -117,7 +124,7 @@ FORMS = {
     form.__name__: form
     for form in (
         *(identity, plus, projection, pooled, preactivation, three, parallel),
-        *(nested, sequential, around, masked, half, several),
+        *(nested, sequential, around, long, masked, half, several),
     )
 }
 
@@ -315,10 +322,15 @@ def test_what_is_frozen_stays_frozen():
     operated = ks.add_stochastic_depth(model, 0.5)
     names = [v.path.split("/", 1)[1] for v in operated.trainable_variables]
     assert names == [v.path.split("/", 1)[1] for v in model.trainable_variables] and "norm1/gamma" not in names
+    closed = Closed(name="closed")
+    model = keras.Model(x, L.Add()([x, closed(x)]))
+    closed.inner.trainable = False  # no configuration has this
+    assert not ks.add_stochastic_depth(model, 0.5).get_layer("closed").inner.trainable
     inner, _ = identity()
     inner.trainable = False
     x = keras.Input((4,))
-    assert not ks.add_stochastic_depth(keras.Model(x, inner(x)), 0.5).trainable_variables
+    operated = ks.add_layer_scale(keras.Model(x, inner(x)))
+    assert not operated.get_layer(inner.name).trainable and not operated.trainable_variables
 
 
 def test_shared_layers_stay_shared():
@@ -348,17 +360,17 @@ def test_functions_that_are_no_layers_and_lambdas_are_copied():
     assert_equal(outputs(ks.add_layer_scale(model), inputs(model)), outputs(model, inputs(model)))
 
 
-@pytest.mark.parametrize("form", ["projection", "three", "nested"])
+@pytest.mark.parametrize("form", ["projection", "three", "nested", "long"])
 def test_without_a_skip_or_a_branch_the_sum_gives_the_rest(form):
     model, names = FORMS[form]()
     x = inputs(model)
     find = model if form != "nested" else model.get_layer("inner")
     graph = keras.Model(find.input, find.get_layer("sum").input)
     terms = [numpy(term) for term in graph(x)]
-    skip = {"projection": 0, "three": 1, "nested": 1}[form]
+    skip = {"projection": 0, "three": 1, "nested": 1, "long": 1}[form]
     branches = sum(term for place, term in enumerate(terms) if place != skip)
     for edit, expected in ((ks.without_skip, branches), (ks.without_branch, terms[skip])):
-        operated = edit(model, names[0])
+        operated = edit(model, names[-1] if form == "long" else names[0])
         part = operated if form != "nested" else operated.get_layer("inner")
         sums = keras.Model(part.input, part.get_layer("sum").output)
         np.testing.assert_allclose(numpy(sums(x)), expected, atol=1e-5)
@@ -444,6 +456,12 @@ def test_a_branch_that_cannot_be_left_out_is_an_error_that_says_why():
     with pytest.raises(ValueError, match="branch of sum, in which reader also reads inside; granularity='sample'"):
         ks.add_stochastic_depth(model, 0.5, "batch")
     assert ks.add_stochastic_depth(model, 0.5).get_layer("sum_drop").rate == 0.5
+    steps = keras.Input((5, 3))
+    masked = L.Masking()(steps)
+    branch = dense(dense(L.Masking(7.0)(masked)))
+    model = keras.Model(steps, L.Add(name="sum")([dense(masked), branch]))
+    with pytest.raises(ValueError, match="branch of sum, which changes it; granularity='sample'"):
+        ks.add_stochastic_depth(model, 0.5, "batch")
 
 
 class Forgetful(L.Layer):
