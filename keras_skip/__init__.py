@@ -16,6 +16,14 @@ if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
     from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
     from .residual import BottleneckBlock, ResidualBlock
     from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
+    from .surgery import (
+        add_layer_scale,
+        add_squeeze_excite,
+        add_stochastic_depth,
+        list_skips,
+        without_branch,
+        without_skip,
+    )
     from .wrapper import Residual
 
 __version__ = "0.1.0"
@@ -41,5 +49,11 @@ __all__ = [
     "StochasticDepthBlock",
     "TransitionBlock",
     "WideBlock",
+    "add_layer_scale",
+    "add_squeeze_excite",
+    "add_stochastic_depth",
     "linear_survival",
+    "list_skips",
+    "without_branch",
+    "without_skip",
 ]

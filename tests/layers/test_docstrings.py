@@ -19,7 +19,13 @@ OF_THEIR_OWN = (
     "ResidualBlock",
     "TransitionBlock",
     "StochasticDepth",
+    "add_layer_scale",
+    "add_squeeze_excite",
+    "add_stochastic_depth",
     "linear_survival",
+    "list_skips",
+    "without_branch",
+    "without_skip",
 )
 
 

@@ -75,6 +75,48 @@ def test_a_lesion_of_a_residual_network_is_the_network_without_the_branch():
     assert whole.accuracy > 0.9
 
 
+def functional(name="others"):
+    """A network for digits by somebody else: one sum in a model inside, and one whose skip is a projection."""
+    x = keras.Input((8, 8, 4))
+    branch = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="within")(x)
+    inner = keras.Model(x, keras.layers.Add(name="sum")([x, branch]), name="inner")
+    images = keras.Input((8, 8, 1))
+    y = inner(keras.layers.Conv2D(4, 3, padding="same")(images))
+    branch = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="one")(y)
+    branch = keras.layers.Conv2D(8, 3, padding="same", name="two")(branch)
+    y = keras.layers.Add(name="last")([keras.layers.Conv2D(8, 1, strides=2)(y), branch])
+    return keras.Model(images, keras.layers.Dense(10)(keras.layers.Flatten()(y)), name=name)
+
+
+@pytest.mark.parametrize("edit", [None, lambda model: keras_skip.add_layer_scale(model, 0.5)])
+def test_a_network_of_sums_loses_the_branch_of_each(edit):
+    model = functional() if edit is None else edit(functional())
+    weights = model.get_weights()
+    whole, *lesions = zoo.lesion(model, "digits", examples=200)
+    assert [(one.network, one.layer) for one in lesions] == [("others", "inner/sum"), ("others", "last")]
+    for one in lesions:
+        rest, *_ = zoo.lesion(keras_skip.without_branch(model, one.layer), "digits", examples=200)
+        assert (one.accuracy, one.loss) == pytest.approx((rest.accuracy, rest.loss), abs=1e-6)
+        assert one.loss != whole.loss
+    source = zoo.load_source("digits")
+    right = numpy_of(model(source.preprocessing(source.test_images[:200]))).argmax(1) == source.test_labels[:200]
+    assert whole.accuracy == pytest.approx(right.mean())
+    for ours, theirs in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_the_other_analyses_see_what_surgery_adds(granularity):
+    model = keras_skip.add_stochastic_depth(functional(), 1e-6, granularity)
+    found = zoo.survival_profile(model)
+    assert [block.layer for block in found] == ["inner/sum_drop", "last_drop"]
+    assert [block.probability for block in found] == pytest.approx([0.5, 0.0], abs=1e-5)
+    images = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype("float32")
+    norms = zoo.GradientProbe(model, once=True).measure(images, np.eye(10, dtype="float32")[np.arange(16) % 10])
+    # Half of the draws leave the branch inside.
+    assert len(norms) == 6 and {norm.layer for norm in norms if norm.norm == 0} - {"within"} == {"one", "two"}
+
+
 def test_figure_shows_each_layer_and_the_whole():
     rows = [zoo.analysis.lesions.Lesion("net", 0, "", 0.9, 0.3)]
     names = ["stage1_block1", "stage1_block2", "stage2_block1"]
@@ -89,6 +131,6 @@ def test_figure_shows_each_layer_and_the_whole():
 
 def test_a_network_without_such_layers_is_a_sentence():
     with pytest.raises(
-        ValueError, match="Expected a network of highway layers or residual blocks. Received: plain_mlp"
+        ValueError, match="Expected a network of highway layers or residual blocks, or .* Received: plain_mlp"
     ):
         zoo.lesion(zoo.build("plain_mlp"), "digits")

@@ -22,7 +22,9 @@ def survival_profile(model: keras.Model) -> list[Survival]:
     blocks that a training step runs on average.
 
     Args:
-        model: A network of blocks. A dense block has a row for each of its layers, which drop one by one.
+        model: A network of blocks, or one with a `DropPath` or `StochasticDepth` at each branch, as
+            `keras_skip.add_stochastic_depth` makes it. A dense block has a row for each of its layers, which drop one
+            by one.
 
     Returns:
         A `Survival` for each block.
@@ -48,9 +50,12 @@ def survival_profile(model: keras.Model) -> list[Survival]:
     return found
 
 
-def _blocks(model: keras.Model) -> Iterator[tuple[str, float]]:
+def _blocks(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, float]]:
     for layer in model.layers:
+        name = prefix + layer.name
+        if isinstance(layer, keras.Model):
+            yield from _blocks(layer, f"{name}/")
         for index in range(1, getattr(layer, "num_layers", 0) + 1):
-            yield f"{layer.name}/layer{index}", getattr(layer, f"layer{index}").survival_prob
+            yield f"{name}/layer{index}", getattr(layer, f"layer{index}").survival_prob
         if hasattr(layer, "survival_prob") and not hasattr(layer, "num_layers"):
-            yield layer.name, layer.survival_prob
+            yield name, layer.survival_prob
