@@ -18,7 +18,7 @@ from keras import ops
 
 from ._arguments import Argument, number, one_of
 from ._recompute import is_in_xla, run_or_skip_in_xla
-from ._rows import add_rows, choose_rows, fill_rows, take_rows
+from ._rows import add_rows, choose_rows, fill_rows, split_rows, take_rows
 from ._shapes import Tensor
 from ._stateless import Stateless
 
@@ -103,7 +103,12 @@ def _run_rows(
     gain: float,
 ) -> Tensor:
     rows, made_up = choose_rows(inputs[0], owner.survival_prob, owner.seed_generator)
-    update = branch(*(take_rows(x, rows) for x in inputs))
+    first, *others = inputs
+    if skip is first:
+        skip, taken = split_rows(first, rows)
+    else:
+        taken = take_rows(first, rows)
+    update = branch(taken, *(take_rows(x, rows) for x in others))
     update = _scale(update, gain * made_up if owner.scale == "training" else gain)
     update = update if gate is None else take_rows(gate, rows) * update
     return fill_rows(inputs[0], rows, update) if skip is None else add_rows(skip, rows, update)
