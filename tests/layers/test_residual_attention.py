@@ -165,6 +165,18 @@ def test_the_mask_of_a_sequence_stays_out_of_means_and_statistics():
     np.testing.assert_allclose(found[0][1], X[MASK].mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_a_context_has_channels_of_its_own_and_the_mask_of_the_input_stays_its_own():
+    tokens, wide = keras.Input((None,), dtype="int32"), keras.Input((None, 2 * C))
+    embed = keras.layers.Embedding(9, C, mask_zero=True)
+    r = ks.Residual(keras.layers.MultiHeadAttention(2, 3), "pre", normalization="batch", norm_momentum=0.0)
+    model = keras.Model([tokens, wide], r(embed(tokens), context=wide))
+    ids = np.array([[1, 2, 3, 0, 0], [4, 5, 0, 0, 0]])
+    y = model([ids, np.concatenate([CONTEXT, CONTEXT], axis=-1)[:2]], training=True)
+    assert y.shape == (2, 5, C)
+    real = numpy(embed.embeddings)[ids[ids > 0]]
+    np.testing.assert_allclose(numpy(r.pre_norm.moving_mean), real.mean(0), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", WAYS, ids=names)
 def test_an_attention_mask_may_be_the_same_for_all_examples(options):
     r = make(context=True, seed=1, **options)
