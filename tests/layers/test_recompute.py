@@ -178,3 +178,23 @@ def test_a_branch_runs_once_more_for_its_gradient_and_only_then():
         assert len(runs) == 2
         tape.gradient(y, block.trainable_variables)
         assert len(runs) == 4
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="eager code shows how often a layer runs")
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_layer_inside_a_skip_runs_once_more_for_its_gradient(recompute):
+    import tensorflow as tf
+
+    runs = []
+
+    def counted(x):
+        runs.append(1)
+        return ops.relu(x)
+
+    skip = ks.Residual(keras.layers.Dense(4, activation=counted), "pre", recompute=recompute)
+    skip.build(X.shape)
+    runs.clear()
+    with tf.GradientTape() as tape:
+        y = skip(X, training=True)
+    tape.gradient(y, skip.trainable_variables)
+    assert len(runs) == 1 + recompute
