@@ -10,6 +10,7 @@ import pytest
 import keras_skip as ks
 from keras_skip._config import argument_names
 from keras_skip.gates import GATES
+from tests.layers import inside
 from tests.sweep import sweep
 
 SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
@@ -57,36 +58,6 @@ def _all_ranks(name: str, cls: type, kwargs: dict[str, Any] | None = None, strid
     return cases
 
 
-def _conv_shortcut() -> keras.layers.Layer:
-    return keras.layers.Conv2D(8, 1, strides=2)
-
-
-def _wrapped() -> keras.layers.Layer:
-    return keras.Sequential(
-        [keras.layers.Dense(4, use_bias=False), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)]
-    )
-
-
-def _dense() -> keras.layers.Layer:
-    return keras.layers.Dense(6, activation="tanh")
-
-
-def _dense_layers() -> list[keras.layers.Layer]:
-    return [keras.layers.Dense(8, activation="gelu"), keras.layers.Dropout(0.2), keras.layers.Dense(6)]
-
-
-def _wrapped_residual() -> keras.layers.Layer:
-    return ks.ResidualBlock(6, dropout=0.2)
-
-
-def _widening() -> keras.layers.Layer:
-    return keras.layers.Dense(8)
-
-
-def _attention() -> keras.layers.Layer:
-    return keras.layers.MultiHeadAttention(2, 3, use_bias=False)  # a bias of the keys has no gradient
-
-
 CASES = [
     *_all_ranks("normalization", ks.BatchNormalization),
     *_all_ranks("residual", ks.ResidualBlock, {"filters": 6}),
@@ -110,7 +81,7 @@ CASES = [
     Case("residual-pad", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}),
     Case("residual-pad-unstrided", ks.ResidualBlock, {"filters": 8, "shortcut": "pad"}),
     Case("residual-pad-sequence", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}, rank=1),
-    Case("residual-layer", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": _conv_shortcut}),
+    Case("residual-layer", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": inside.conv_shortcut}),
     Case(
         "residual-symmetric",
         ks.ResidualBlock,
@@ -183,29 +154,34 @@ CASES = [
     Case("stochastic-rows-masked", ks.WideBlock, {"filters": 6, "granularity": "rows", "survival_prob": 0.5}, rank=1),
     Case("highway-rows", ks.HighwayBlock, {"survival_prob": 0.5, "granularity": "rows"}),
     Case("dense-rows", ks.DenseBlock, {"num_layers": 2, "growth_rate": 3, "survival_prob": 0.5, "granularity": "rows"}),
-    Case("stochastic-depth-rows", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5, "granularity": "rows"}),
-    *_all_ranks("skip", ks.Residual, {"layer": _dense, "norm": "pre"}),
-    Case("skip-layers", ks.Residual, {"layer": _dense_layers, "norm": "peri", "branch_scale": "rezero"}, rank=1),
-    Case("skip-highway", ks.Residual, {"layer": _dense, "norm": "deepnorm", "depth": 4, "gate": "highway"}),
+    Case(
+        "stochastic-depth-rows",
+        ks.StochasticDepth,
+        {"layer": inside.wrapped, "survival_prob": 0.5, "granularity": "rows"},
+    ),
+    *_all_ranks("skip", ks.Residual, {"layer": inside.dense, "norm": "pre"}),
+    Case("skip-layers", ks.Residual, {"layer": inside.dense_layers, "norm": "peri", "branch_scale": "rezero"}, rank=1),
+    Case("skip-highway", ks.Residual, {"layer": inside.dense, "norm": "deepnorm", "depth": 4, "gate": "highway"}),
     Case(
         "skip-review",
         ks.Residual,
-        {"layer": _dense, "norm": "keel", "depth": 4, "gate": "review", "normalization": "batch", "recompute": True},
+        {
+            "layer": inside.dense,
+            "norm": "keel",
+            "depth": 4,
+            "gate": "review",
+            "normalization": "batch",
+            "recompute": True,
+        },
     ),
-    Case("skip-laurel", ks.Residual, {"layer": _dense_layers, "norm": "post", "gate": "laurel", "survival_prob": 0.5}),
     Case(
-        "skip-attention",
+        "skip-laurel",
         ks.Residual,
-        {"layer": _attention, "norm": "pre", "survival_prob": 0.5, "granularity": "rows"},
-        rank=1,
+        {"layer": inside.dense_layers, "norm": "post", "gate": "laurel", "survival_prob": 0.5},
     ),
-    Case("skip-projection", ks.Residual, {"layer": _widening, "norm": "pre", "attention": "se"}, rank=0),
-    Case(
-        "skip-recompute",
-        ks.Residual,
-        {"layer": _wrapped_residual, "norm": "pre", "recompute": True, "survival_prob": 0.5, "granularity": "sample"},
-        rank=0,
-    ),
+    Case("skip-attention", ks.Residual, {"layer": inside.attention, "survival_prob": 0.5, "granularity": "rows"}, 1),
+    Case("skip-projection", ks.Residual, {"layer": inside.widening, "norm": "pre", "attention": "se"}, rank=0),
+    Case("skip-recompute", ks.Residual, {"layer": inside.wrapped_residual, "recompute": True, "survival_prob": 0.5}, 0),
     Case("residual-se", ks.ResidualBlock, {"filters": 6, "attention": "se", "branch_scale": "layerscale"}),
     Case("preactivation-eca", ks.PreActivationBlock, {"filters": 6, "attention": "eca", "branch_scale": "rezero"}),
     Case(
@@ -216,11 +192,11 @@ CASES = [
     Case("highway-scaled", ks.HighwayBlock, {"branch_scale": 0.5, "attention": "eca", "survival_prob": 0.5}),
     Case("stochastic-preactivation", ks.PreActivationBlock, {"filters": 6, "survival_prob": 0.5}),
     Case("stochastic-preactivation-shared", ks.PreActivationBlock, {"filters": 8, "strides": 2, "survival_prob": 0.5}),
-    Case("stochastic-depth", ks.StochasticDepth, {"layer": _wrapped, "survival_prob": 0.5}),
+    Case("stochastic-depth", ks.StochasticDepth, {"layer": inside.wrapped, "survival_prob": 0.5}),
     Case(
         "stochastic-depth-sample",
         ks.StochasticDepth,
-        {"layer": _wrapped, "survival_prob": 0.5, "granularity": "sample"},
+        {"layer": inside.wrapped, "survival_prob": 0.5, "granularity": "sample"},
     ),
 ]
 
