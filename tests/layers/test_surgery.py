@@ -404,6 +404,7 @@ class PositionEmbedding(L.Layer):
 def others():
     x, y, tokens = keras.Input((4, 4)), keras.Input((4, 4)), keras.Input((4,), dtype="int32")
     embedded = L.Embedding(5, 4)(tokens)
+    half, rest = ops.split(x, 2, axis=-1)
     return {
         "two inputs": keras.Model([x, y], x + y),
         "the same twice": keras.Model(x, x + x),
@@ -411,6 +412,7 @@ def others():
         "equal paths": keras.Model(x, dense(x) + dense(x)),
         "two projections": keras.Model(x, dense(dense(x)) + dense(dense(dense(x)))),
         "broadcast": keras.Model(x, x + dense(x, 1)),
+        "halves": keras.Model(x, half + dense(rest, 2)),
         "integers": keras.Model(tokens, tokens + 2 * tokens),
         "a skip with another input": keras.Model([x, y], dense(x) * y + dense(dense(x))),
         "pyramid": pyramid(),
