@@ -273,14 +273,25 @@ def test_surgery_again_replaces_the_first(first, second):
     x = inputs(model)
     operated = ks.add_stochastic_depth(ks.add_stochastic_depth(model, 0.5, first), 0.9, second)
     assert_equal(outputs(operated, x), outputs(model, x))
-    drops = [layer for layer in operated.layers if hasattr(layer, "survival_prob")]
-    assert [drop.survival_prob for drop in drops] == [pytest.approx(0.9)]
+    drops = [layer for layer in operated._flatten_layers() if hasattr(layer, "survival_prob")]
+    assert [(drop.name, drop.survival_prob) for drop in drops] == [("sum_drop", pytest.approx(0.9))]
     assert isinstance(drops[0], ks.DropPath) == (second == "sample")
 
 
-def test_other_dropout_stays():
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_a_layer_that_is_dropped_at_the_end_of_a_branch_stays_and_is_dropped_anew(granularity):
     x = keras.Input((4,))
-    model = keras.Model(x, L.Add()([x, L.Dropout(0.3)(dense(x))]))
+    model = keras.Model(x, L.Add(name="sum")([x, ks.StochasticDepth(L.Dense(4), 0.5)(L.LayerNormalization()(x))]))
+    operated = ks.add_stochastic_depth(model, 0.9, granularity)
+    assert_equal(outputs(operated, inputs(model)), outputs(model, inputs(model)))
+    found = [layer.survival_prob for layer in operated._flatten_layers() if hasattr(layer, "survival_prob")]
+    assert found == [pytest.approx(0.9)] and len(operated.weights) == len(model.weights)
+
+
+@pytest.mark.parametrize("noise_shape", [None, (1, 4)])
+def test_other_dropout_stays(noise_shape):
+    x = keras.Input((4,))
+    model = keras.Model(x, L.Add()([x, L.Dropout(0.3, noise_shape)(dense(x))]))
     assert [type(layer) for layer in ks.add_stochastic_depth(model, 0.8).layers[2:4]] == [L.Dropout, ks.DropPath]
 
 
@@ -393,6 +404,7 @@ class PositionEmbedding(L.Layer):
 def others():
     x, y, tokens = keras.Input((4, 4)), keras.Input((4, 4)), keras.Input((4,), dtype="int32")
     embedded = L.Embedding(5, 4)(tokens)
+    half, rest = ops.split(x, 2, axis=-1)
     return {
         "two inputs": keras.Model([x, y], x + y),
         "the same twice": keras.Model(x, x + x),
@@ -400,6 +412,7 @@ def others():
         "equal paths": keras.Model(x, dense(x) + dense(x)),
         "two projections": keras.Model(x, dense(dense(x)) + dense(dense(dense(x)))),
         "broadcast": keras.Model(x, x + dense(x, 1)),
+        "halves": keras.Model(x, half + dense(rest, 2)),
         "integers": keras.Model(tokens, tokens + 2 * tokens),
         "a skip with another input": keras.Model([x, y], dense(x) * y + dense(dense(x))),
         "pyramid": pyramid(),
