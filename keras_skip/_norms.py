@@ -9,8 +9,9 @@ import math
 from typing import Any
 
 import keras
+from keras import ops
 
-from ._shapes import Shape, channel_axis, spatial_axes
+from ._shapes import Shape, Tensor, channel_axis, spatial_axes
 from ._template import Template
 from .normalization import BatchNormalization
 
@@ -21,6 +22,15 @@ NORMALIZATIONS = {
     "rms": keras.layers.RMSNormalization,
 }
 GROUPS = 32
+
+
+class _LayerNormalization(keras.layers.LayerNormalization):
+    """Keras's own over axis 1: on torch, Keras up to 3.15 refuses axes other than the last ones."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        x = ops.moveaxis(inputs, 1, -1)
+        y = ops.layer_normalization(x, self.gamma, self.beta, -1, self.epsilon, rms_scaling=self.rms_scaling)
+        return ops.cast(ops.moveaxis(y, -1, 1), self.compute_dtype)
 
 
 def make_norm(
@@ -44,6 +54,8 @@ def make_norm(
                 f"data_format='channels_first'. Received: normalization={received}"
             )
         changes["axis"] = axis
+        if template.cls is keras.layers.LayerNormalization and keras.backend.backend() == "torch":
+            template = Template(_LayerNormalization.from_config(config))
     if zero_gamma:
         if "gamma_initializer" not in config:
             raise ValueError(

@@ -170,5 +170,5 @@ def _on_torch(stateless: Stateless, inputs: tuple, masks: tuple, parts: tuple, j
             values,
             parts,
             use_reentrant=False,
-            preserve_rng_state=False,  # Keras's random states are among the values
+            preserve_rng_state=True,  # Keras's dropout without a seed draws from torch's own generator
         )

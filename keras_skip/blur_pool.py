@@ -38,11 +38,11 @@ class BlurPool(Pool):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras
     >>> from keras_skip import BlurPool
-    >>> x = np.array([0.0, 0.0, 4.0, 0.0, 0.0, 8.0], "float32").reshape(1, 6, 1)
+    >>> x = keras.ops.reshape([0.0, 0.0, 4.0, 0.0, 0.0, 8.0], (1, 6, 1))
     >>> y = BlurPool(strides=2)(x)
-    >>> np.array(y).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(y).ravel().tolist()
     [0.0, 2.0, 2.0]
 
     Reference:

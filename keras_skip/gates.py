@@ -70,7 +70,8 @@ class HighwayGate(Gate, HighwayGates):
     >>> x = keras.ops.ones((2, 16))
     >>> layer = Residual(keras.layers.Dense(16, activation="relu"), gate=HighwayGate(carry="coupled"))
     >>> transform, carry = (layer(x), layer.gate_layer.gates(x))[1]
-    >>> round(float(transform[0, 0] + carry[0, 0]), 4)
+    >>> total = keras.ops.convert_to_numpy(transform + carry)
+    >>> round(float(total[0, 0]), 4)
     1.0
 
     Reference:
@@ -111,7 +112,8 @@ class ReviewGate(Gate):
     >>> import keras
     >>> from keras_skip import ReviewGate
     >>> gate = ReviewGate(kernel_initializer="zeros")
-    >>> float(gate(keras.ops.ones((1, 4)), keras.ops.ones((1, 4)))[0, 0])  # sigmoid(0) of the update
+    >>> y = keras.ops.convert_to_numpy(gate(keras.ops.ones((1, 4)), keras.ops.ones((1, 4))))
+    >>> float(y[0, 0])  # sigmoid(0) of the update
     1.5
 
     Reference:
@@ -181,8 +183,10 @@ class LaurelGate(Gate):
     >>> import keras
     >>> from keras_skip import LaurelGate
     >>> x, u = keras.ops.ones((1, 16)), 3 * keras.ops.ones((1, 16))
-    >>> float(LaurelGate("rw")(x, u)[0, 0]), float(LaurelGate("lr", rank=4)(x, u)[0, 0])
-    (2.0, 4.0)
+    >>> for gate in (LaurelGate("rw"), LaurelGate("lr", rank=4)):
+    ...     print(keras.ops.convert_to_numpy(gate(x, u))[0, 0])
+    2.0
+    4.0
 
     Reference:
         Menghani et al., LAuReL: Learned Augmented Residual Layer, 2025, https://arxiv.org/abs/2411.07501

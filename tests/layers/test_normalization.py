@@ -14,6 +14,10 @@ IMAGES = (3.0 + 2.0 * RNG.normal(size=(4, 6, 5, 3))).astype("float32")
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 
+def numpy(x):
+    return np.array(ops.convert_to_numpy(x))  # a copy: torch would give a view, which moves with the variable
+
+
 def operations(layer, shape):
     """The operations that a training call is traced into."""
     tf = pytest.importorskip("tensorflow")
@@ -43,7 +47,11 @@ def gradients(layer, x, weights):
 
         by_x, by_weights = jax.grad(total, (0, 1))(x, [v.value for v in layer.trainable_variables])
         return [np.asarray(g) for g in (by_x, *by_weights)]
-    pytest.skip("gradients are compared on TensorFlow and JAX")
+    import torch
+
+    x = torch.tensor(x, requires_grad=True)
+    total = ops.sum(ops.convert_to_tensor(weights) * layer(x, training=True))
+    return [numpy(g) for g in torch.autograd.grad(total, [x, *[v.value for v in layer.trainable_variables]])]
 
 
 @pytest.mark.parametrize(
@@ -70,10 +78,11 @@ def test_it_computes_what_keras_computes(options, x):
         for place, variable in enumerate(layer.trainable_variables):
             variable.assign(np.linspace(0.5, 1.5 + place, variable.shape[0]))
     for _ in range(2):
-        np.testing.assert_allclose(ours(x, training=True), keras_own(x, training=True), rtol=1e-4, atol=2e-5)
+        outputs = [numpy(layer(x, training=True)) for layer in (ours, keras_own)]
+        np.testing.assert_allclose(*outputs, rtol=1e-4, atol=2e-5)
     for mine, own in zip(ours.variables, keras_own.variables, strict=True):
-        np.testing.assert_allclose(mine, own, rtol=1e-5, atol=1e-6, err_msg=mine.path)
-    np.testing.assert_allclose(ours(x), keras_own(x), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(numpy(mine), numpy(own), rtol=1e-5, atol=1e-6, err_msg=mine.path)
+    np.testing.assert_allclose(numpy(ours(x)), numpy(keras_own(x)), rtol=1e-5, atol=1e-6)
 
 
 def test_its_gradients_are_those_of_keras():
@@ -94,8 +103,8 @@ def test_a_mask_is_kept_out_of_the_statistics():
     ours, keras_own = BatchNormalization(momentum=0.0), keras.layers.BatchNormalization(momentum=0.0)
     for layer in (ours, keras_own):
         layer(IMAGES, training=True, mask=mask)
-    np.testing.assert_allclose(ours.moving_mean, keras_own.moving_mean, rtol=1e-6)
-    np.testing.assert_allclose(ours.moving_mean, IMAGES[:2].mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(numpy(ours.moving_mean), numpy(keras_own.moving_mean), rtol=1e-6)
+    np.testing.assert_allclose(numpy(ours.moving_mean), IMAGES[:2].mean((0, 1, 2)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
@@ -105,10 +114,10 @@ def test_it_keeps_statistics_in_float32_where_the_rest_is_half(dtype):
     ours, keras_own = (cls(dtype=dtype, momentum=0.0) for cls in (BatchNormalization, keras.layers.BatchNormalization))
     outputs = [layer(x, training=True) for layer in (ours, keras_own)]
     assert keras.backend.standardize_dtype(outputs[0].dtype) == dtype.removeprefix("mixed_")
-    np.testing.assert_allclose(*[ops.cast(y, "float32") for y in outputs], atol=0.02)
-    np.testing.assert_allclose(ours.moving_mean, keras_own.moving_mean, rtol=1e-2)
+    np.testing.assert_allclose(*[numpy(ops.cast(y, "float32")) for y in outputs], atol=0.02)
+    np.testing.assert_allclose(numpy(ours.moving_mean), numpy(keras_own.moving_mean), rtol=1e-2)
     if dtype == "mixed_bfloat16":
-        np.testing.assert_allclose(ours.moving_variance, keras_own.moving_variance, rtol=2e-2)
+        np.testing.assert_allclose(numpy(ours.moving_variance), numpy(keras_own.moving_variance), rtol=2e-2)
 
 
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="the fused operation is TensorFlow's")
@@ -141,8 +150,8 @@ def test_a_normalization_of_ones_own_finds_the_channels_where_they_are(make, nor
     first.build((2, 6, 5, 7))
     first.set_weights(last.get_weights())
     for training in (False, True):
-        expected = ops.convert_to_numpy(last(x, training=training))
-        received = ops.convert_to_numpy(first(np.moveaxis(x, -1, 1), training=training))
+        expected = numpy(last(x, training=training))
+        received = numpy(first(np.moveaxis(x, -1, 1), training=training))
         np.testing.assert_allclose(np.moveaxis(received, 1, -1), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -161,7 +170,7 @@ def test_a_saved_model_holds_it(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert type(again.layers[-1]) is BatchNormalization
-    np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
+    np.testing.assert_array_equal(numpy(again(IMAGES)), numpy(model(IMAGES)))
 
 
 def by_name(x, name, layer):
@@ -184,7 +193,7 @@ def test_a_name_stands_for_its_equation(name, shape):
         weight.assign(RNG.normal(size=weight.shape))
     x = RNG.normal(size=shape).astype("float32")
     expected = by_name(x.astype("float64"), name, block.norm1)
-    np.testing.assert_allclose(ops.convert_to_numpy(block.norm1(x)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(numpy(block.norm1(x)), expected, rtol=1e-4, atol=1e-5)
     assert block.norm1.name == "norm1" and len(block.norm2.weights) == len(block.norm1.weights)
 
 
@@ -196,10 +205,10 @@ def test_names_start_from_gamma_zero_and_find_the_channels_where_they_are(name):
         ks.PreActivationBlock(12, normalization=name, zero_init_gamma=True, data_format=place)
         for place in ("channels_last", "channels_first")
     )
-    np.testing.assert_array_equal(ops.convert_to_numpy(last(x)), x)
+    np.testing.assert_array_equal(numpy(last(x)), x)
     first.build((2, 12, 5, 7))
-    assert not ops.convert_to_numpy(first.norm2.gamma).any() and first.norm1.gamma.shape == (12,)
+    assert not numpy(first.norm2.gamma).any() and first.norm1.gamma.shape == (12,)
     last.norm2.gamma.assign(np.ones(12))
     first.set_weights(last.get_weights())
-    received = np.moveaxis(ops.convert_to_numpy(first(np.moveaxis(x, -1, 1))), 1, -1)
-    np.testing.assert_allclose(received, ops.convert_to_numpy(last(x)), rtol=1e-4, atol=1e-5)
+    received = np.moveaxis(numpy(first(np.moveaxis(x, -1, 1))), 1, -1)
+    np.testing.assert_allclose(received, numpy(last(x)), rtol=1e-4, atol=1e-5)

@@ -28,6 +28,7 @@ BLOCKS = {
     "dense": lambda **options: ks.DenseBlock(3, 2, **options),
     "dense-plain": lambda **options: ks.DenseBlock(3, 2, bottleneck=False, **options),
     "dense-dropout": lambda **options: ks.DenseBlock(3, 2, dropout=0.4, seed=1, **options),
+    "dense-unseeded": lambda **options: ks.DenseBlock(3, 2, dropout=0.4, **options),
     "dense-dropped": lambda **options: ks.DenseBlock(4, 2, survival_prob=0.5, seed=1, **options),
     "dense-regularized": lambda **options: ks.DenseBlock(3, 2, kernel_regularizer="l2", **options),
     "residual": lambda **options: ks.ResidualBlock(8, strides=2, **options),
