@@ -173,6 +173,27 @@ def format_recompute(figures):
     return text
 
 
+def format_residual(figures):
+    rows = [
+        [width, found["batch"], *(f"{value:,}" for value in found["operations"].values()), format_ratio(found["clock"])]
+        for width, found in figures["cost"].items()
+    ]
+    heads = ["width", "batch", "operations with `Residual`", "with Keras's addition", "step, `Residual` / addition"]
+    text = format_table(heads, rows) + "\nDropping, against the same network without drops:\n\n"
+    rows = [
+        [
+            *(network, backend, way, format_time(row["seconds"]), format_ratio(row["clock"])),
+            *(format_ratio(row["processor"]), f"{row['tensors']:.2f}"),
+            *(f"{row['resident']:.2f}" if "resident" in row else "", format_ratio(row["start"])),
+        ]
+        for network, backends in figures["drops"].items()
+        for backend, ways in backends.items()
+        for way, row in ways.items()
+    ]
+    heads = ["network", "backend", "granularity", "step", "by the clock", "by the processor", "tensors", "resident"]
+    return text + format_table([*heads, "first step"], rows)
+
+
 PARTS = {
     part.module.rpartition(".")[2]: part
     for part in (
@@ -196,6 +217,7 @@ PARTS = {
         Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
         Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),
+        Part("benchmarks.layers.residual", 12, "Cost of `Residual`, and savings of each granularity", format_residual),
         Part(
             "benchmarks.layers.recompute",
             6,

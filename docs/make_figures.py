@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import small_transformer
 
 import zoo
 from keras_skip import PreActivationBlock
@@ -47,6 +48,7 @@ class Maker:
 
     def __init__(self, out: Path, runs: Path, mnist: str = "mnist", epochs: int | None = None) -> None:
         self.out, self.runs, self.mnist = out, runs, mnist
+        self.epochs = epochs
         self.overrides = {} if epochs is None else {"epochs": epochs}
 
     def trained(self, name: str, networks: Sequence[str], data: str, **settings: Any) -> dict[str, list[Run]]:
@@ -123,6 +125,45 @@ def degradation_convolutions(maker: Maker) -> None:
     _by_depth(maker, "degradation_convolutions", runs)
 
 
+def placement_gradients(maker: Maker) -> None:
+    """The gradient at the start through a transformer of 24 layers, for each placement of the norm."""
+    digits = zoo.load_source("digits")
+    images, labels = gradients.probe_batches(digits, digits.preprocessing, batch_size=256).batch(0, 0)
+    norms: list[gradients.Norm] = []
+    for norm in small_transformer.PLACEMENTS:
+        keras.utils.set_random_seed(0)
+        model = small_transformer.build(max(small_transformer.DEPTHS), norm)
+        squares: dict[str, float] = {}
+        for found in zoo.GradientProbe(model, once=True).measure(images, labels):
+            layer = found.layer.partition("_")[0]  # layer1_heads, layer1_up, layer1_down
+            squares[layer] = squares.get(layer, 0.0) + found.norm**2
+        norms += [
+            gradients.Norm(f"norm={norm}", 0, place, layer, square**0.5)
+            for place, (layer, square) in enumerate(squares.items())
+        ]
+    maker.keep("placement_gradients", charts.gradient_flow(norms), norms, gradients.Norm)
+
+
+def placements(maker: Maker) -> None:
+    """The test accuracy of the same transformer, of three depths, after ten epochs."""
+    rows = _announced("placements", small_transformer.train_placements(maker.epochs or small_transformer.EPOCHS))
+    maker.keep("placements", small_transformer.draw_placements(rows), rows, small_transformer.Trained)
+
+
+def parts(maker: Maker) -> None:
+    """The accuracy and the cost of gates, factors, drops and channel attention, in a small transformer."""
+    rows = _announced("parts", small_transformer.train_parts(maker.epochs or small_transformer.EPOCHS))
+    maker.keep("parts", small_transformer.draw_parts(rows), rows, small_transformer.Part)
+
+
+def _announced(name: str, rows: Iterable[Any]) -> list[Any]:
+    found = []
+    for row in rows:
+        print(f"    {name}: {row}", flush=True)
+        found.append(row)
+    return found
+
+
 def survival(maker: Maker) -> None:
     """A residual network whose blocks survive with three probabilities, and its pre-activation form."""
     networks = [f"stochastic_resnet32:depth=20,survival_prob={p}" for p in (1.0, 0.8, 0.5)]
@@ -169,12 +210,15 @@ def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
 FIGURES: dict[str, Callable[[Maker], None]] = {
     make.__name__: make
     for make in (
+        placements,
+        parts,
         degradation,
         degradation_convolutions,
         survival,
         reuse,
         gradients_sigmoid,
         gradients_relu,
+        placement_gradients,
         lesion,
         gates,
         survival_profile,

@@ -3,16 +3,19 @@
     python -m benchmarks.layers.residual [--only NETWORK] [--batch 32] [--rounds 7] [--starts 3]
 
 Cost: twelve `Residual(Dense(width))` against twelve `x + Dense(width)(x)`, in turns in one process, on TensorFlow in
-graph mode without XLA. Their graphs have equally many operations; that figure has no noise.
+graph mode without XLA. The number of operations in their graphs has no noise.
 
 Dropping: a transformer encoder of 12 layers in `Residual`, and the zoo's stochastic_resnet. Their branches survive with
-probabilities that fall linearly to 0.5, and are dropped in each of the three ways; the same network without drops is the
-measure. JAX runs in a process of its own.
+probabilities that fall linearly to 0.5, and are dropped in each of the three ways; all is divided by the same network's
+that drops nothing. JAX runs in a process of its own.
 
-    step         all four take turns in one process
-    memory       TensorFlow: each in a process of its own, see `harness.measure_growth`. JAX: what the compiled step needs
-                 besides its inputs and outputs
-    first step   building not included; TensorFlow: each in a process of its own. JAX: tracing and compiling, in turns
+    step         all four take turns in one process. The benchmark also measures processor time, which other load on
+                 the machine changes less
+    tensors      the peak of a step less what is there between steps. TensorFlow: in its own allocator. JAX: what the
+                 compiled step needs besides its inputs and outputs
+    resident     TensorFlow only, see `harness.measure_growth`: with the kernels that oneDNN makes and keeps for each
+                 size of a batch. With "rows" each block has a size of its own, so these weigh less as batches grow
+    first step   tracing and compiling, by processor time; building is not included
 """
 
 import argparse
@@ -30,6 +33,7 @@ from ..harness import (
     run_in_own_process,
     seconds,
     spread,
+    time_by_both_clocks,
     write_result,
 )
 
@@ -99,16 +103,31 @@ def measure_cost(width, rounds):
     models = {skip: build_dense(width, skip) for skip in ("Residual", "plain")}
     operations = {skip: count_operations(model, x, y) for skip, model in models.items()}
     steps = {skip: lambda model=model: model.train_on_batch(x, y) for skip, model in models.items()}
-    times = take_turns(steps, rounds)
-    return {"batch": batch, "operations": operations, "ratio": ratio(times, "Residual", "plain")}
+    clock, processor = compare(take_turns(steps, rounds), "Residual", "plain")
+    return {"batch": batch, "operations": operations, "clock": clock, "processor": processor}
 
 
 def take_turns(steps, rounds, wanted=1.0):
-    """Returns the seconds of a step of each, by round; one has about `wanted` seconds in a round."""
+    """Returns the seconds of a step of each by the clock and by the processor, by round.
+
+    The steps of the slowest take about `wanted` seconds in a round.
+    """
     for step in steps.values():
         seconds(step, 2)  # traces
-    number = max(count_steps(wanted, step) for step in steps.values())
-    return alternate({name: lambda step=step: seconds(step, number) for name, step in steps.items()}, rounds)
+    number = min(count_steps(wanted, step) for step in steps.values())
+
+    def timer(step):
+        found = time_by_both_clocks(lambda: [step() for _ in range(number)])
+        return [taken / number for taken in found]
+
+    return alternate({name: lambda step=step: timer(step) for name, step in steps.items()}, rounds)
+
+
+def compare(times, name, other):
+    """Returns the spread of the ratio by the clock, and by the processor."""
+    return [
+        ratio({each: [pair[kind] for pair in times[each]] for each in (name, other)}, name, other) for kind in (0, 1)
+    ]
 
 
 def measure_tensorflow(network, batch, rounds):
@@ -119,26 +138,39 @@ def measure_tensorflow(network, batch, rounds):
 
 
 def measure_start(network, way, batch):
-    """Returns the seconds of the first step, and the MiB that the next ones take."""
-    found = measure_growth(lambda: build_network(network, way), [batch], 5)
-    return found["first step"], found["batches"][0]["MiB"]
+    """Returns the seconds of the first step by both clocks, and the MiB of the tensors of later ones."""
+    import tensorflow as tf
+
+    model = compile_for_training(build_network(network, way))
+    x, y = random_batch(SHAPES[network], batch)
+    first = time_by_both_clocks(lambda: model.train_on_batch(x, y))
+    taken = []
+    for _ in range(8):
+        tf.config.experimental.reset_memory_stats("CPU:0")
+        before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+        model.train_on_batch(x, y)
+        taken.append(tf.config.experimental.get_memory_info("CPU:0")["peak"] - before)
+    return first, max(taken) / 2**20
+
+
+def measure_resident(network, way, batch):
+    return measure_growth(lambda: build_network(network, way), [batch], 8)["batches"][0]["MiB"]
 
 
 def measure_jax(network, batch, rounds, starts):
-    """Returns for each way the seconds of a step by round, the seconds of each start, and the MiB of a step."""
+    """Returns for each way the seconds of a step and of each start by both clocks, and the MiB of a step."""
     import jax
 
     x, y = random_batch(SHAPES[network], batch)
-    makers, compiled = {}, {}
-    for way in WAYS:
-        makers[way] = make_jax_step(build_network(network, way))
+    makers = {way: make_jax_step(build_network(network, way)) for way in WAYS}
+    compiled = {}
 
     def start(way):
         jax.clear_caches()
         function, arguments = makers[way]
-        compiled[way] = jax.jit(function).lower(*arguments, x, y).compile()
+        compiled[way] = jax.jit(lambda *values: function(*values)).lower(*arguments, x, y).compile()
 
-    first = alternate({way: lambda way=way: seconds(lambda: start(way)) for way in WAYS}, starts)
+    first = alternate({way: lambda way=way: time_by_both_clocks(lambda: start(way)) for way in WAYS}, starts)
     state = {way: arguments for way, (_, arguments) in makers.items()}
 
     def step(way):
@@ -170,41 +202,63 @@ def make_jax_step(model):
     return step, tuple(values)
 
 
-def summarise(times, first, taken):
+def summarise(times, first, taken, resident=None):
     """Returns for each way the seconds of a step, and its ratios to the network without drops."""
-    return {
-        way: {
-            "seconds": spread(times[way]),
-            "step": ratio(times, way, "none"),
+    rows = {}
+    for way in WAYS:
+        clock, processor = compare(times, way, "none")
+        rows[way] = {
+            "seconds": spread([pair[0] for pair in times[way]]),
+            "clock": clock,
+            "processor": processor,
             "MiB": taken[way],
-            "memory": taken[way] / taken["none"],
-            "first step": spread(first[way]),
-            "start": ratio(first, way, "none"),
+            "tensors": taken[way] / taken["none"],
+            "first step": spread([pair[0] for pair in first[way]]),
+            "start": compare(first, way, "none")[1],
         }
-        for way in WAYS
-    }
+        if resident:
+            rows[way]["resident"] = resident[way] / resident["none"]
+    return rows
 
 
 def measure_drops(network, backend, options):
-    environment = {"KERAS_BACKEND": backend}
-    module = __spec__.name
+    """Returns the rows of one network on one backend."""
+    module, batch, environment = __spec__.name, options.batch, {"KERAS_BACKEND": backend}
     if backend == "jax":
-        found = run_in_own_process(
-            module, "jax", network, options.batch, options.rounds, options.starts, environment=environment
-        )
+        arguments = network, batch, options.rounds, options.starts
+        found = run_in_own_process(module, "jax", *arguments, environment=environment)
         return summarise(found["times"], found["first"], found["MiB"])
-    times = run_in_own_process(module, "tensorflow", network, options.batch, options.rounds, environment=environment)
+    times = run_in_own_process(module, "tensorflow", network, batch, options.rounds, environment=environment)
+    resident = {way: run_in_own_process(module, "resident", network, way, batch) for way in WAYS}
     first, taken = {way: [] for way in WAYS}, dict.fromkeys(WAYS, 0.0)
+    counted = environment | {"TF_CPU_ALLOCATOR_USE_BFC": "true"}  # the other allocator does not count
     for _ in range(options.starts):
         for way in WAYS:
-            taking, peak = run_in_own_process(module, "start", network, way, options.batch, environment=environment)
-            first[way].append(taking)
+            both_clocks, peak = run_in_own_process(module, "start", network, way, batch, environment=counted)
+            first[way].append(both_clocks)
             taken[way] = max(taken[way], peak)
-    return summarise(times, first, taken)
+    return summarise(times, first, taken, resident)
+
+
+CASES = {
+    "jax": measure_jax,
+    "tensorflow": measure_tensorflow,
+    "start": measure_start,
+    "resident": measure_resident,
+}
 
 
 def case(what, *arguments):
-    return {"jax": measure_jax, "tensorflow": measure_tensorflow, "start": measure_start}[what](*arguments)
+    return CASES[what](*arguments)
+
+
+def describe(row):
+    resident = f", resident {row['resident']:.2f}" if "resident" in row else ""
+    return (
+        f"{row['seconds']['median']:.3f} s, by the clock {format_spread(row['clock'])}, by the processor "
+        f"{format_spread(row['processor'])}; {row['MiB']:.0f} MiB, {row['tensors']:.2f}{resident}; "
+        f"first step {row['first step']['median']:.1f} s, {format_spread(row['start'])}"
+    )
 
 
 def main():
@@ -219,18 +273,15 @@ def main():
     if "cost" in options.only:
         for width in WIDTHS:
             figures["cost"][width] = found = measure_cost(width, options.rounds)
-            print(f"Residual / plain, width {width}: {format_spread(found['ratio'])}, {found['operations']}", flush=True)
+            print(
+                f"Residual / plain, width {width}: {format_spread(found['ratio'])}, {found['operations']}", flush=True
+            )
     for network in [name for name in options.only if name != "cost"]:
         figures["drops"][network] = {}
         for backend in backends:
             figures["drops"][network][backend] = found = measure_drops(network, backend, options)
             for way, row in found.items():
-                print(
-                    f"{network}, {backend}, {way}: step {row['seconds']['median']:.3f} s, {format_spread(row['step'])};"
-                    f" {row['MiB']:.0f} MiB, {row['memory']:.2f};"
-                    f" first step {row['first step']['median']:.1f} s, {format_spread(row['start'])}",
-                    flush=True,
-                )
+                print(f"{network}, {backend}, {way}: {describe(row)}", flush=True)
     if options.json:
         arguments = {"batch": options.batch, "rounds": options.rounds, "starts": options.starts}
         write_result(options.json, arguments, figures)
