@@ -15,6 +15,8 @@ ROUNDING = 1e-3  # 0.29 * 100 is 28.999999999999996
 def choose_rows(x: Tensor, fraction: float, seed: keras.random.SeedGenerator) -> tuple[Tensor, Tensor | float]:
     """The indices of k rows of x, in ascending order, and B / k."""
     batch = ops.shape(x)[0]
+    if keras.backend.backend() == "jax" and not isinstance(batch, int):
+        return ops.arange(batch), 1.0  # JAX infers shapes, and runs nothing
     if isinstance(batch, int):
         k = max(1, int(fraction * batch + ROUNDING))
         gain = batch / k

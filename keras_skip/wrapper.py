@@ -23,7 +23,7 @@ from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, check_taken, count_inputs, is_described, layer_or_layers, spread
+from ._wrapped import call_layer, check_taken, count_inputs, is_described, layer_or_layers, spread, takes
 from .gates import GATES
 
 PROBE = 64
@@ -193,11 +193,14 @@ class Residual(SkipLayer):
         return shape
 
     def _find_strides(self, shape: Shape, context_shape: Shape | None) -> tuple[int, ...]:
-        """The strides of F, which those of the skip follow; sizes that are not known yet are tried as 64."""
+        """The strides of F, which those of the skip follow: what F makes of sizes that tell strides from borders."""
         axes = spatial_axes(self.data_format, len(shape))
         if isinstance(self.shortcut, keras.layers.Layer):
             return (1,) * len(axes)
-        probe = tuple(PROBE if size is None and axis in axes else size for axis, size in enumerate(shape))
+        update = self._update_shape(shape, context_shape)
+        if len(update) == len(shape) and all(shape[axis] is not None and update[axis] == shape[axis] for axis in axes):
+            return (1,) * len(axes)
+        probe = tuple(PROBE if axis in axes else size for axis, size in enumerate(shape))
         return find_strides(probe, self._update_shape(probe, context_shape), axes)
 
     def call(
@@ -213,8 +216,11 @@ class Residual(SkipLayer):
         use_causal_mask: bool = False,
     ) -> Tensor:
         check_taken(self.layers, context, attention_mask, use_causal_mask)
-        if earlier and self.gate is None:
-            raise ValueError("Expected a gate that reads the earlier activations of the call. Received: gate=None")
+        if earlier and not (self.gate_layer is not None and takes(self.gate_layer, "earlier")):
+            raise ValueError(
+                "Expected a gate that reads the earlier activations of the call, such as LaurelGate('pa'). "
+                f"Received: gate={self.gate_layer and type(self.gate_layer).__name__}"
+            )
         if attention_mask is not None and training and self.granularity == "rows":
             attention_mask = spread(attention_mask, x)
         inputs = [x, *([] if context is None else [context]), *(earlier or ())]

@@ -191,3 +191,16 @@ def test_blocks_with_other_merges_move_k_rows_too(merge):
     assert len(rows) == 4
     np.testing.assert_allclose(y[rows], (skip + 2 * (full - skip))[rows], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.delete(y, rows, 0), np.delete(skip, rows, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_shapes_are_inferred_for_a_batch_of_unknown_size_inside_a_layer_of_ones_own():
+    class Around(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.skip = ks.Residual(keras.layers.Dense(4), survival_prob=0.5, granularity="rows")
+
+        def call(self, x):
+            return self.skip(x, training=True)
+
+    inputs = keras.Input((4,))
+    assert Around()(inputs).shape == (None, 4)
