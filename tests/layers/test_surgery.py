@@ -388,8 +388,8 @@ def test_without_a_skip_or_a_branch_the_sum_gives_the_rest(form):
         assert operated.output_names == model.output_names
 
 
-def pyramid():
-    x = keras.Input((8, 8, 3))
+def pyramid(size=8):
+    x = keras.Input((size, size, 3))
     one = L.Conv2D(4, 3, 2, padding="same")(x)
     two = L.Conv2D(4, 3, 2, padding="same")(one)
     top = L.Conv2D(4, 1)(two)
@@ -416,6 +416,7 @@ def others():
         "integers": keras.Model(tokens, tokens + 2 * tokens),
         "a skip with another input": keras.Model([x, y], dense(x) * y + dense(dense(x))),
         "pyramid": pyramid(),
+        "pyramid of any size": pyramid(None),
     }
 
 
@@ -474,6 +475,11 @@ def test_a_branch_that_cannot_be_left_out_is_an_error_that_says_why():
     branch = dense(dense(L.Masking(7.0)(masked)))
     model = keras.Model(steps, L.Add(name="sum")([dense(masked), branch]))
     with pytest.raises(ValueError, match="branch of sum, which changes it; granularity='sample'"):
+        ks.add_stochastic_depth(model, 0.5, "batch")
+    # A function loses the mask, so the normalisation gets it from elsewhere.
+    branch = L.BatchNormalization(name="norm")(ops.relu(masked), mask=masked._keras_mask)
+    model = keras.Model(steps, L.Add(name="sum")([masked, branch]))
+    with pytest.raises(ValueError, match="branch of sum, in which norm also reads .*; granularity='sample'"):
         ks.add_stochastic_depth(model, 0.5, "batch")
 
 
