@@ -11,6 +11,7 @@ Pleiss et al., Memory-Efficient Implementation of DenseNets, 2017, https://arxiv
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -125,6 +126,13 @@ def is_in_xla() -> bool:
 
 class _Caller(keras.layers.Layer):
     """Calls a function as a layer calls its sub-layers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: list[Tensor], previous_mask: Any = None) -> None:
+        """No mask for the state and the loss that come out beside the output, whose mask is the owner's matter."""
 
     def call(self, inputs: list[Tensor], function: Callable[..., Tensor], training: bool | None = None) -> Tensor:
         return function(*inputs)

@@ -30,7 +30,8 @@ _recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings
 def recorded_gates() -> Iterator[Gates]:
     """Collects the gates of all highway blocks that run inside, wherever in a model they are. For inference.
 
-    Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions record no gates.
+    Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions record no gates, except on
+    torch, where Keras compiles only on request.
 
     Yields:
         A list to which each call of a block adds (block, T(x), C(x)); a block that is called twice is in it twice.

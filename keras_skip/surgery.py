@@ -222,7 +222,7 @@ def without_skip(model: keras.Model, name: str) -> keras.Model:
     >>> from keras_skip import without_skip
     >>> x = keras.Input((8,))
     >>> model = keras.Model(x, keras.layers.Add(name="sum")([x, keras.layers.Dense(8, kernel_initializer="zeros")(x)]))
-    >>> y = without_skip(model, "sum")(keras.ops.ones((1, 8)))
+    >>> y = keras.ops.convert_to_numpy(without_skip(model, "sum")(keras.ops.ones((1, 8))))
     >>> float(y[0, 0])
     0.0
 
@@ -254,7 +254,7 @@ def without_branch(model: keras.Model, name: str) -> keras.Model:
     >>> from keras_skip import without_branch
     >>> x = keras.Input((8,))
     >>> model = keras.Model(x, keras.layers.Add(name="sum")([x, keras.layers.Dense(8, kernel_initializer="ones")(x)]))
-    >>> y = without_branch(model, "sum")(keras.ops.ones((1, 8)))
+    >>> y = keras.ops.convert_to_numpy(without_branch(model, "sum")(keras.ops.ones((1, 8))))
     >>> float(y[0, 0])
     1.0
 

@@ -224,7 +224,7 @@ def unused_states(layer: keras.layers.Layer) -> set[str]:
     """The random states from which nothing draws: on torch, Keras's dropout without a seed draws from torch's own."""
     if keras.backend.backend() != "torch":
         return set()
-    dropouts = [each for each in layer._flatten_layers() if type(each) is keras.layers.Dropout]
+    dropouts = [each for each in layer._flatten_layers() if type(each) is keras.layers.Dropout and each.rate]
     return {each.seed_generator.state.path for each in dropouts if each.seed is None and each.noise_shape is None}
 
 

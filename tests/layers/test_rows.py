@@ -181,7 +181,7 @@ def test_a_last_batch_may_be_smaller():
 @pytest.mark.parametrize("merge", ["highway", "dense"])
 def test_blocks_with_other_merges_move_k_rows_too(merge):
     block = (
-        ks.HighwayBlock(**ROWS)
+        ks.HighwayBlock(activation="tanh", **ROWS)
         if merge == "highway"
         else ks.DenseBlock(1, 3, normalization=None, activation="tanh", **ROWS)
     )

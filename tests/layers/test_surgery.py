@@ -102,7 +102,7 @@ def test_shared_layers_stay_shared():
 
 def test_functions_that_are_no_layers_and_lambdas_are_copied():
     x = keras.Input((4, 6))
-    branch = ops.transpose(L.Lambda(lambda x: 2 * x)(x)[:, ::-1], (0, 1, 2))
+    branch = ops.transpose(L.Lambda(lambda x: 2 * x)(x)[:, :4], (0, 1, 2))
     model = keras.Model(x, L.Add(name="sum")([x, branch]))
     assert_equal(outputs(ks.add_layer_scale(model), inputs(model)), outputs(model, inputs(model)))
 
