@@ -7,7 +7,7 @@ from keras import layers as L
 from keras import ops
 
 import keras_skip as ks
-from keras_skip.surgery import twice_sigmoid
+from keras_skip.surgery.functions import twice_sigmoid
 from tests.layers.forms import FORMS, Closed, assert_equal, half, identity, inputs, numpy, outputs, projection, several
 
 EDITS = {

@@ -38,6 +38,28 @@ def test_a_closed_residual_block_is_its_shortcut(kind, normalization):
     assert np.abs(closed - before).max() > 0.1
 
 
+@pytest.mark.parametrize("options", [{}, {"norm": "peri"}, {"branch_scale": "layerscale"}])
+@pytest.mark.parametrize("last", [keras.layers.Dense(8), keras.layers.BatchNormalization()])
+def test_a_closed_skip_around_any_layer_is_its_input(options, last):
+    block = shaken(keras_skip.Residual([keras.layers.Dense(8), type(last).from_config(last.get_config())], **options))
+    before = numpy_of(block(X))
+    with force_carry(block):
+        np.testing.assert_allclose(numpy_of(block(X)), X, atol=1e-6)
+    np.testing.assert_array_equal(numpy_of(block(X)), before)
+    assert np.abs(before - X).max() > 0.1
+
+
+def test_the_lesions_of_a_network_with_skips_around_any_layer():
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(inputs)
+    x = keras_skip.Residual(keras.layers.Dense(64), norm="pre", name="first")(x)
+    x = keras_skip.Residual(keras.layers.Dense(64), gate="highway", name="second")(x)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    whole, *lesions = zoo.lesion(model, "digits", examples=32)
+    assert [one.layer for one in lesions] == ["first", "second"]
+    assert all(one.loss != whole.loss for one in lesions)
+
+
 @pytest.mark.parametrize("carry", ["coupled", "learned"])
 def test_a_closed_highway_layer_is_the_identity(carry):
     block = shaken(keras_skip.HighwayBlock(kernel_size=3, carry=carry))

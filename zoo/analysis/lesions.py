@@ -5,7 +5,8 @@
     sum         gamma branch(x), gamma = 0   y = skip(x)
 
 The weights close a layer: the kernels of the gates become 0 and their biases so large that the sigmoids are 0 and 1;
-the last convolution of a branch becomes 0, with its normalisation. Afterwards the weights are restored. A network
+the last convolution of a branch becomes 0, with its normalisation, and in `Residual` the factor of the update, its
+normalisation or the last layer inside. Afterwards the weights are restored. A network
 without such layers is copied, with a factor gamma at the branch of each of its sums, which is 1 and becomes 0.
 """
 
@@ -24,6 +25,7 @@ from keras_skip import (
     LayerScale,
     PreActivationBlock,
     PreActivationBottleneckBlock,
+    Residual,
     ResidualBlock,
     WideBlock,
     add_layer_scale,
@@ -85,7 +87,7 @@ def lesion(
         https://arxiv.org/abs/1605.06431
     """
     model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
-    blocks = [layer for layer in model.layers if isinstance(layer, (HighwayBlock, *RESIDUAL))]
+    blocks = [layer for layer in model.layers if isinstance(layer, (HighwayBlock, Residual, *RESIDUAL))]
     measured, names = model, [block.name for block in blocks]
     if not blocks:
         measured, blocks, names = scale_branches(model)
@@ -140,6 +142,10 @@ def _closing_values(block: keras.layers.Layer) -> list[tuple[keras.Variable, flo
     if isinstance(block, HighwayBlock):
         gates = [(block.transform_gate, -SHUT), (block.carry_gate, SHUT)]
         return [pair for gate, bias in gates if gate is not None for pair in ((gate.kernel, 0.0), (gate.bias, bias))]
+    if isinstance(block, Residual):
+        parts = (getattr(block, name, None) for name in ("layer_scale", "update_norm"))
+        ends = [part for part in (*parts, *reversed(block.layers)) if part is not None and part.weights]
+        return [(variable, 0.0) for variable in ends[0].weights if "float" in variable.dtype] if ends else []
     last = 3 if hasattr(block, "conv3") else 2
     layers = (getattr(block, f"{kind}{last}") for kind in ("conv", "norm"))
     return [(variable, 0.0) for layer in layers if layer is not None for variable in layer.weights]

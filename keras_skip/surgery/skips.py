@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from ._graph import Call, as_functional, is_functional, list_calls
-from ._shapes import Tensor
-from .stochastic_depth import StochasticDepth
+from .._shapes import Tensor
+from ..stochastic_depth import StochasticDepth
+from .graph import Call, as_functional, is_functional, list_calls
 
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 

@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 
 import keras
 
-from ._chain import apply
-from ._config import PACKAGE
-from ._graph import Call, Copies, copy_inputs, mask_of
-from ._shapes import Tensor
-from ._skips import Branch, Graph, Skip
-from ._survival import ADVICE
+from .._chain import apply
+from .._config import PACKAGE
+from .._shapes import Tensor
+from .._survival import ADVICE
+from .graph import Call, Copies, copy_inputs, mask_of
+from .skips import Branch, Graph, Skip
 
 Values = MutableMapping[int, Tensor]  # the new tensors, by the identity of the old ones
 

@@ -11,16 +11,16 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from ._arguments import number, one_of, optional_int
-from ._config import PACKAGE
-from ._rebuild import Edit, rebuild
-from ._shapes import Tensor
-from ._skips import Skip, read_graph, read_skips
-from ._survival import GRANULARITIES
-from .attention import SqueezeExcite
-from .drop_path import DropPath
-from .layer_scale import LayerScale
-from .stochastic_depth import StochasticDepth, linear_survival
+from .._arguments import number, one_of, optional_int
+from .._config import PACKAGE
+from .._shapes import Tensor
+from .._survival import GRANULARITIES
+from ..attention import SqueezeExcite
+from ..drop_path import DropPath
+from ..layer_scale import LayerScale
+from ..stochastic_depth import StochasticDepth, linear_survival
+from .rebuild import Edit, rebuild
+from .skips import Skip, read_graph, read_skips
 
 
 def list_skips(model: keras.Model) -> list[str]:
