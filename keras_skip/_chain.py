@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from ._arguments import Size, own_initializer
+from ._grouped import GroupedConv1D, GroupedConv2D, GroupedConv3D
 from ._norms import make_norm
 from ._shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
 from ._template import Template
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ._block import Block
 
 CONVOLUTIONS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+GROUPED = (keras.layers.Dense, GroupedConv1D, GroupedConv2D, GroupedConv3D)
 
 
 class Chain:
@@ -61,7 +63,8 @@ class Chain:
         # Explicit padding is added in the call, so an input smaller than the kernel is no error: sizes stay open here.
         spatial = spatial_axes(block.data_format, rank + 2)
         open_shape = tuple(None if axis in spatial else size for axis, size in enumerate(self.shape))
-        block._add(name, CONVOLUTIONS[rank](filters, **(options | own), **block._sub_layer(name)), open_shape)
+        cls = (GROUPED if own.get("groups", 1) > 1 else CONVOLUTIONS)[rank]
+        block._add(name, cls(filters, **(options | own), **block._sub_layer(name)), open_shape)
         if rank == 1 and as_tuple(kernel_size, 1) == as_tuple(strides, 1) == (1,):
             getattr(block, name).supports_masking = True  # Keras would warn of a mask that ends here, as none does
         self._steps.append((name, strides))
@@ -116,13 +119,13 @@ class Chain:
             if name == "activation":
                 x = part(x)
             elif strides is not None and isinstance(part, CONVOLUTIONS):
-                x = self._convolve(part, x, mask)
+                x = self._convolve(part, x, training, mask)
             else:
                 x = apply(part, x, training, mask)
             mask = mask if strides is None else stride_mask(mask, strides)
         return x
 
-    def _convolve(self, layer: keras.layers.Layer, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _convolve(self, layer: keras.layers.Layer, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         wide = max(getattr(layer, "kernel_size", (1,)))
         if mask is not None:
             # Either way a new tensor: of the mask that a layer attached to the old one, the convolution would warn.
@@ -133,7 +136,7 @@ class Chain:
             for axis, k, d in zip(spatial, layer.kernel_size, layer.dilation_rate, strict=True):
                 amounts[axis] = (d * (k - 1) // 2,) * 2
             x = ops.pad(x, amounts)
-        return layer(x)
+        return apply(layer, x, training)
 
 
 def apply(layer: keras.layers.Layer, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
