@@ -27,7 +27,10 @@ def pair(rank, filters, **options):
 
 def traced(layer, x, training=True):
     """The operations of a call on TensorFlow, and whether it leaves a function to XLA."""
-    tf = pytest.importorskip("tensorflow")
+    if not ON_TENSORFLOW:
+        pytest.skip("a graph of TensorFlow")
+    import tensorflow as tf
+
     call = tf.function(lambda x: layer(x, training=training))
     graph = call.get_concrete_function(tf.TensorSpec((None, *x.shape[1:]), x.dtype)).graph.as_graph_def()
     return [node.op for node in graph.node], any("_XlaMustCompile" in f.attr for f in graph.library.function)
@@ -51,7 +54,7 @@ def test_they_compute_and_learn_what_keras_does(rank, filters, options):
     np.testing.assert_allclose(ours(x, training=True), y, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours(x), y, rtol=1e-4, atol=1e-5)
     weights = RNG.normal(size=y.shape).astype("float32")
-    found = [gradients(keras.Sequential([layer]), x, weights) for layer in (ours, own)]
+    found = [gradients(keras.Sequential([keras.Input(x.shape[1:]), layer]), x, weights) for layer in (ours, own)]
     for mine, expected in zip(*found, strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-4)
         assert np.abs(expected).max() > 0.1
@@ -87,6 +90,16 @@ def test_training_needs_no_compiler_and_inference_stays_one_convolution():
     assert (operations.count("DepthwiseConv2dNative"), operations.count("Conv2D"), compiled) == (1, 0, False)
     ours, _, x = pair(3, 8, groups=2)
     assert not traced(ours, x)[1]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="a trace of JAX")
+def test_training_on_jax_convolves_each_group_by_itself():
+    import jax
+
+    ours, _, x = pair(2, 8, groups=4)
+    for training, count in ((True, 4), (False, 1)):
+        traced = jax.make_jaxpr(lambda x, training=training: ours(x, training=training))(x)
+        assert str(traced).count("= conv_general_dilated[") == count
 
 
 @pytest.mark.parametrize("options", [{}, {"padding": "symmetric", "strides": 2}, {"survival_prob": 0.5}])
