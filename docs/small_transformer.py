@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEADS = 32, 4
 RATE, BATCH, EPOCHS = 1e-3, 64, 10
-DEPTHS = (4, 12, 24)
+DEPTHS = (4, 12)
+DEPTH_OF_GRADIENTS = 24
 PLACEMENTS = (None, "pre", "post", "peri", "deepnorm", "keel")
 NORMALISED_AT_THE_END = ("post", "deepnorm", "keel")
 SEEDS = (0, 1, 2)
