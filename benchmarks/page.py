@@ -175,10 +175,10 @@ def format_recompute(figures):
 
 def format_residual(figures):
     rows = [
-        [width, found["batch"], *(f"{value:,}" for value in found["operations"].values()), format_ratio(found["clock"])]
+        [width, *found["operations"].values(), format_ratio(found["clock"]), format_ratio(found["processor"])]
         for width, found in figures["cost"].items()
     ]
-    heads = ["width", "batch", "operations with `Residual`", "with Keras's addition", "step, `Residual` / addition"]
+    heads = ["width", "operations with `Residual`", "with Keras's addition", "step, ratio", "by the processor"]
     text = format_table(heads, rows) + "\nDropping, against the same network without drops:\n\n"
     rows = [
         [

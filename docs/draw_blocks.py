@@ -16,8 +16,11 @@ FILLS = {
     "dropout": "#fff3bf",
     "gate": "#e5dbff",
     "concat": "#ffe8cc",
+    "any": "#ffdeeb",
+    "norm?": "white",
 }
 PANELS = [
+    ("Residual", ["norm?", "any layer", "norm?"], "add", "norm?"),
     ("ResidualBlock", ["conv", "norm", "act", "conv", "norm"], "add", "act"),
     ("BottleneckBlock", ["conv 1x1", "norm · act", "conv 3x3", "norm · act", "conv 1x1", "norm"], "add", "act"),
     ("PreActivationBlock", ["norm", "act", "conv", "norm", "act", "conv"], "add", None),

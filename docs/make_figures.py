@@ -132,7 +132,7 @@ def placement_gradients(maker: Maker) -> None:
     norms: list[gradients.Norm] = []
     for norm in small_transformer.PLACEMENTS:
         keras.utils.set_random_seed(0)
-        model = small_transformer.build(max(small_transformer.DEPTHS), norm)
+        model = small_transformer.build(small_transformer.DEPTH_OF_GRADIENTS, norm)
         squares: dict[str, float] = {}
         for found in zoo.GradientProbe(model, once=True).measure(images, labels):
             layer = found.layer.partition("_")[0]  # layer1_heads, layer1_up, layer1_down
@@ -145,7 +145,7 @@ def placement_gradients(maker: Maker) -> None:
 
 
 def placements(maker: Maker) -> None:
-    """The test accuracy of the same transformer, of three depths, after ten epochs."""
+    """The test accuracy of the same transformer, of two depths, after ten epochs."""
     rows = _announced("placements", small_transformer.train_placements(maker.epochs or small_transformer.EPOCHS))
     maker.keep("placements", small_transformer.draw_placements(rows), rows, small_transformer.Trained)
 

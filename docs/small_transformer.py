@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH, HEADS = 32, 4
 RATE, BATCH, EPOCHS = 1e-3, 64, 10
-DEPTHS = (4, 12, 24)
+DEPTHS = (4, 12)
+DEPTH_OF_GRADIENTS = 24
 PLACEMENTS = (None, "pre", "post", "peri", "deepnorm", "keel")
 NORMALISED_AT_THE_END = ("post", "deepnorm", "keel")
 SEEDS = (0, 1, 2)
@@ -156,20 +157,27 @@ def train_parts(epochs: int, rounds: int = 7, steps: int = 10) -> Iterator[Part]
 
 
 def draw_placements(rows: list[Trained]) -> "Figure":
-    """Draws the accuracy against the depth: the mean over the seeds as a line, their range as a band."""
-    figure, target = charts.make_axes("Digits, after ten epochs", "layers", "test accuracy, %")
+    """Draws the error against the depth: the mean of the seeds, and their range as a bar."""
+    figure, target = charts.make_axes(
+        "Digits, after ten epochs: mean and range of three seeds", "layers", "test error, %"
+    )
+    target.set_yscale("log")
     depths = sorted({row.layers for row in rows})
-    series = []
-    for network, colour in zip(dict.fromkeys(row.network for row in rows), charts.COLOURS, strict=False):
-        found = {
-            depth: [100 * row.test_accuracy for row in rows if (row.network, row.layers) == (network, depth)]
+    networks = list(dict.fromkeys(row.network for row in rows))
+    for index, (network, colour, marker) in enumerate(zip(networks, charts.COLOURS, charts.MARKERS, strict=False)):
+        found = [
+            [100 * (1 - row.test_accuracy) for row in rows if (row.network, row.layers) == (network, depth)]
             for depth in depths
-        }
-        series.append((network, depths, [float(np.mean(found[depth])) for depth in depths]))
-        least, most = ([end(found[depth]) for depth in depths] for end in (min, max))
-        target.fill_between(depths, least, most, color=colour, alpha=0.12, linewidth=0)
-    charts.draw_lines(target, series)
-    target.set_xticks(depths)
+        ]
+        means = np.mean(found, axis=1)
+        ranges = [means - np.min(found, axis=1), np.max(found, axis=1) - means]
+        places = np.arange(len(depths)) + 0.07 * (index - len(networks) / 2)  # side by side
+        target.errorbar(places, means, ranges, color=colour, marker=marker, markersize=5, capsize=2, label=network)
+    target.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    ticks = (5, 10, 20, 50, 90)
+    target.set_yticks(ticks, [str(tick) for tick in ticks])
+    target.minorticks_off()
+    target.legend(frameon=False, ncols=2)
     return figure
 
 

@@ -274,7 +274,7 @@ def main():
         for width in WIDTHS:
             figures["cost"][width] = found = measure_cost(width, options.rounds)
             print(
-                f"Residual / plain, width {width}: {format_spread(found['ratio'])}, {found['operations']}", flush=True
+                f"Residual / plain, width {width}: {format_spread(found['clock'])}, {found['operations']}", flush=True
             )
     for network in [name for name in options.only if name != "cost"]:
         figures["drops"][network] = {}
