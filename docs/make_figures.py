@@ -126,7 +126,7 @@ def degradation_convolutions(maker: Maker) -> None:
 
 
 def placement_gradients(maker: Maker) -> None:
-    """The gradient at the start through a transformer of 24 layers, for each placement of the norm."""
+    """The gradient in each layer of an untrained transformer of 24 layers, for each placement of the norm."""
     digits = zoo.load_source("digits")
     images, labels = gradients.probe_batches(digits, digits.preprocessing, batch_size=256).batch(0, 0)
     norms: list[gradients.Norm] = []
@@ -145,13 +145,13 @@ def placement_gradients(maker: Maker) -> None:
 
 
 def placements(maker: Maker) -> None:
-    """The test accuracy of the same transformer, of two depths, after ten epochs."""
+    """The test accuracy of the same transformer after ten epochs, at two depths."""
     rows = _announced("placements", small_transformer.train_placements(maker.epochs or small_transformer.EPOCHS))
     maker.keep("placements", small_transformer.draw_placements(rows), rows, small_transformer.Trained)
 
 
 def parts(maker: Maker) -> None:
-    """The accuracy and the cost of gates, factors, drops and channel attention, in a small transformer."""
+    """The accuracy and the cost of gates, scales, drops and channel attention, in a small transformer."""
     rows = _announced("parts", small_transformer.train_parts(maker.epochs or small_transformer.EPOCHS))
     maker.keep("parts", small_transformer.draw_parts(rows), rows, small_transformer.Part)
 

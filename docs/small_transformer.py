@@ -1,7 +1,7 @@
-"""A transformer for handwritten digits, whose residual connections differ: what the guide's experiments train.
+"""A transformer for handwritten digits, with any residual connections, for the guide's experiments.
 
 An image of 8 x 8 pixels is a sequence of its 8 rows. Each layer has two connections, one around attention and one
-around two dense layers. All networks have one recipe: Adam at a constant rate, without warm-up and augmentation.
+around two dense layers. All networks have one recipe: Adam at a constant rate, without warm-up or augmentation.
 """
 
 import time
@@ -47,7 +47,7 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 class Trained(NamedTuple):
-    """What a training ended with; accuracies are shares."""
+    """The result of a training run; accuracies are between 0 and 1."""
 
     network: str
     layers: int
@@ -57,7 +57,7 @@ class Trained(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one change of every connection does; the step is that of a processor, divided by the unchanged network's."""
+    """The effect of one change to every connection; `step` is processor time, divided by the unchanged network's."""
 
     part: str
     parameters: int
@@ -77,7 +77,7 @@ def build(depth: int, norm: str | None = "pre", survival: float = 1.0, **options
 
     inputs = keras.Input((8, 8, 1))
     x = layers.Reshape((8, 8))(inputs)
-    # The bias of each step says where it is.
+    # Each step has its own bias, which encodes its position.
     x = layers.EinsumDense("btp,pc->btc", output_shape=(8, WIDTH), bias_axes="tc", name="rows")(x)
     for index in range(depth):
         name = f"layer{index + 1}"
@@ -182,7 +182,7 @@ def draw_placements(rows: list[Trained]) -> "Figure":
 
 
 def draw_parts(rows: list[Part]) -> "Figure":
-    """Draws the accuracy of each part with its range over the seeds, and its step, as bars beside each other."""
+    """Draws the accuracy of each part with its range over the seeds, and beside it the time of a step as bars."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 5.4), layout="constrained")

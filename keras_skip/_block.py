@@ -109,7 +109,7 @@ KERNEL_OPTIONS_DOC = """
 
 
 class SkipLayer(ConfiguredLayer):
-    """A layer for inputs of any rank with a channel axis, which makes normalisations for itself."""
+    """A layer for inputs of any rank with a channel axis, which makes its own normalisations."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -146,11 +146,11 @@ class Block(SkipLayer):
     OPTIONS_DOC = """
     use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
         a projection takes the last. Default False.
-    activation: Name, function, or a layer (with its configuration) that is copied for each use, such as
-        `keras.layers.PReLU`, whose copies learn. Default "relu".
-    normalization: "batch", "layer" (over the channels of each position), "group" (over all positions, masked ones too;
+    activation: Name, function, or a layer (or its configuration) that is copied for each use, such as
+        `keras.layers.PReLU()`; each copy learns its own weights. Default "relu".
+    normalization: "batch", "layer" (over the channels of each position), "group" (over all positions, masked ones too,
         in gcd(32, channels) groups), "rms" (over the channels, without a mean; not with channels_first), None, or a
-        layer (with its configuration) that is copied for each use; its axis -1 means the channels, with either
+        layer (or its configuration) that is copied for each use; its axis -1 means the channels, with either
         data_format. Default "batch".
     norm_momentum, norm_epsilon: Momentum of the moving statistics of "batch", and epsilon of a normalization given by
         name. Defaults 0.99 and 1e-3, Keras's own for "batch".

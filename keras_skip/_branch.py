@@ -54,8 +54,8 @@ BRANCH_ARGUMENTS = annotate(
 BRANCH_OPTIONS_DOC = (
     """
     kernel_size: Size of the kernel, one integer or one for each spatial dimension. On (B, C) there is none.
-    groups: Into how many groups the channels of the branch's kxk convolutions are divided; each sees the channels of
-        its own group. Convolutions of size 1, projections and gates have one group. Default 1.
+    groups: Number of groups into which the branch's kxk convolutions divide the channels; a filter reads only the
+        channels of its group. Convolutions of size 1, projections and gates have one group. Default 1.
     padding: "same", "symmetric" (the same amount on both sides, as PyTorch pads strided convolutions) or, for
         sequences, "causal". Default "same".
     dilation_rate: Dilation of the kernel. Default 1."""
@@ -68,7 +68,7 @@ class Branch(Chain):
 
     def __init__(self, block: Block, shape: Shape) -> None:
         super().__init__(block, shape)
-        self._strides_left: Size = 1  # those of a convolution, for the blur after the next activation
+        self._strides_left: Size = 1  # of a convolution, for the blur after the next activation
         self._check_kernel()
         block._build_branch(self)
         end_branch(block, self)

@@ -36,7 +36,7 @@ class Chain:
 
     def __init__(self, block: "Block", shape: Shape) -> None:
         self._block = block
-        self._steps: list[tuple[str, Size | None]] = []  # the name, and the strides where there are some
+        self._steps: list[tuple[str, Size | None]] = []  # the name, and the strides if there are any
         self.shape = shape
 
     @property
@@ -66,7 +66,9 @@ class Chain:
         cls = (GROUPED if own.get("groups", 1) > 1 else CONVOLUTIONS)[rank]
         block._add(name, cls(filters, **(options | own), **block._sub_layer(name)), open_shape)
         if rank == 1 and as_tuple(kernel_size, 1) == as_tuple(strides, 1) == (1,):
-            getattr(block, name).supports_masking = True  # Keras would warn of a mask that ends here, as none does
+            getattr(
+                block, name
+            ).supports_masking = True  # or Keras would warn that the mask ends here, which it does not
         self._steps.append((name, strides))
         self.shape = stride_shape(self.shape, strides, filters, block.data_format)
 
@@ -106,7 +108,7 @@ class Chain:
             self._steps.append(("activation", None))
 
     def add(self, name: str, layer: keras.layers.Layer, strides: Size | None = None) -> None:
-        """Adds any other layer that keeps the shape, but for its strides."""
+        """Adds any other layer that keeps the shape, apart from its strides."""
         self._block._add(name, layer, self.shape)
         self._steps.append((name, strides))
         if strides is not None:
@@ -128,7 +130,7 @@ class Chain:
     def _convolve(self, layer: keras.layers.Layer, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         wide = max(getattr(layer, "kernel_size", (1,)))
         if mask is not None:
-            # Either way a new tensor: of the mask that a layer attached to the old one, the convolution would warn.
+            # A new tensor either way: the convolution would warn about the mask that a layer attached to the old one.
             x = ops.copy(x) if wide == 1 else apply_mask(x, mask)
         if wide > 1 and layer.padding == "valid":
             amounts = [(0, 0)] * len(x.shape)

@@ -89,8 +89,8 @@ class ConfiguredLayer(keras.layers.Layer):
 
 
 def freeze(layer: keras.layers.Layer) -> None:
-    """Freezes a layer with all those inside, also if it says that it is frozen: Keras may have built them since."""
-    layer.trainable = True  # on TensorFlow, an attribute that is set to the value that it has stays untouched
+    """Freezes a layer and all layers inside it, even if it is frozen: Keras may have built some of them since then."""
+    layer.trainable = True  # on TensorFlow, setting an attribute to the value that it has does nothing
     layer.trainable = False
 
 

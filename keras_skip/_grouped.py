@@ -2,9 +2,9 @@
 
     y = concatenate(x_1 * k_1, ..., x_g * k_g)      x_i and k_i: the channels and the filters of group i
 
-On a CPU, XLA takes a hundred times as long for the gradients of one grouped convolution as for those of the g small
-ones, and Keras compiles with it. So training runs the small ones, or the depthwise convolution where each group has one
-channel. Inference stays one convolution, which an export keeps.
+Keras compiles with XLA, which on a CPU takes a hundred times as long for the gradients of one grouped convolution as
+for those of g small ones. So training runs the small ones, or a depthwise convolution if each group has one channel.
+Inference stays one convolution, which an export keeps.
 """
 
 import functools
@@ -17,7 +17,7 @@ from ._shapes import Tensor
 
 
 class _Grouped(keras.layers.Layer):
-    """Weights and configuration are Keras's own, and so is everything but training on a CPU with the channels last."""
+    """A layer of Keras's, with its weights and configuration, which trains group by group on a CPU (channels last)."""
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         if not (training and self._is_split()):
@@ -52,7 +52,7 @@ class _Grouped(keras.layers.Layer):
 
 @functools.cache
 def _on_cpu() -> bool:
-    """Whether a backend that compiles with XLA has nothing but CPUs."""
+    """Whether the backend compiles with XLA and has only CPUs."""
     if keras.backend.backend() not in ("tensorflow", "jax"):
         return False
     return all(device.startswith("cpu") for device in keras.distribution.list_devices())

@@ -25,7 +25,7 @@ GROUPS = 32
 
 
 class _LayerNormalization(keras.layers.LayerNormalization):
-    """Keras's own over axis 1: on torch, Keras up to 3.15 refuses axes other than the last ones."""
+    """Keras's own, over axis 1: on torch, Keras up to 3.15 only takes the last axes."""
 
     def call(self, inputs: Tensor) -> Tensor:
         x = ops.moveaxis(inputs, 1, -1)
@@ -47,7 +47,7 @@ def make_norm(
     config, changes = template.config["config"], owner._sub_layer(name)
     axis = channel_axis(owner.data_format, len(shape))
     if axis != len(shape) - 1 and config.get("axis") in (-1, [-1]):
-        # By default Keras's normalisations take the last axis for the channels.
+        # By default Keras's normalisations assume that the channels are last.
         if issubclass(template.cls, keras.layers.RMSNormalization):
             raise ValueError(
                 "Expected a normalization that can scale an axis other than the last for "

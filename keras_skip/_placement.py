@@ -2,7 +2,7 @@
 
     y = N3(a x + N2(F(N1(x))))
 
-N1, N2 and N3 are normalisations, of which a placement has some; a weighs the skip by the depth L of the network.
+N1, N2 and N3 are normalisations, of which a placement has some; a is a weight of the skip that depends on the depth L.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import keras
 
 
 class Placement(NamedTuple):
-    """The normalisations that there are, and what depth does to the skip and to the first kernels."""
+    """The normalisations of a placement, and how depth scales the skip and the initial kernels."""
 
     before: bool = False  # N1
     update: bool = False  # N2

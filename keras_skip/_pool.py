@@ -1,4 +1,4 @@
-"""Layers without weights that make the spatial dimensions smaller, of inputs of any rank, masked sequences included."""
+"""Layers without weights that down-sample inputs of any rank, masked sequences included."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ._shapes import Shape, Tensor, as_tuple, stride_shape
 
 
 class Pool(SkipLayer):
-    """Keeps one position of each `strides`, computed from its neighbourhood."""
+    """Computes one position from each window of `strides` positions and its neighbours."""
 
     ARGUMENTS = {"data_format": BLOCK_ARGUMENTS["data_format"]}
     OPTIONS_DOC = """
@@ -41,7 +41,7 @@ class Pool(SkipLayer):
 
 
 class AveragePool(Pool):
-    """The mean over windows of the size of the strides; what a window holds beyond the edge or masked is left out."""
+    """The mean over windows as large as the strides; positions beyond the edge and masked ones do not count."""
 
     def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         mask = sequence_mask(x, mask, self.data_format)

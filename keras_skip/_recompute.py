@@ -66,8 +66,8 @@ def _on_tensorflow(
         left = iter(others)
         return [None if mask is None else next(left) for mask in masks], list(left)
 
-    # Everything that has a variable behind it comes in as an argument; the gradient of an input goes to the input, not
-    # to its parts. Summed up from layer to layer in this way, one such sum is alive at a time.
+    # All values of variables are arguments. The gradient of an input goes to the input, not to its parts: it is summed
+    # from layer to layer, so only one such sum is in memory at a time.
     @tf.custom_gradient
     def run(*arguments: Tensor) -> tuple:
         inputs, others = arguments[: len(arguments) - rest], arguments[len(arguments) - rest :]
@@ -106,8 +106,8 @@ def run_or_skip_in_xla(
 ) -> tuple:
     """Output, state and loss of a branch that runs if `keep` is true, and is computed again for its gradient.
 
-    XLA cannot differentiate a conditional of TensorFlow if a size is unknown: shapes that the branch computes would
-    have to come out of it.
+    XLA cannot differentiate a conditional of TensorFlow if a size is unknown: the conditional would have to return
+    shapes that the branch computes.
     """
 
     def choose(run: Callable, skip: Callable) -> tuple:
@@ -132,7 +132,7 @@ class _Caller(keras.layers.Layer):
         self.supports_masking = True
 
     def compute_mask(self, inputs: list[Tensor], previous_mask: Any = None) -> None:
-        """No mask for the state and the loss that come out beside the output, whose mask is the owner's matter."""
+        """No mask: the owner computes that of the output, and the state and the loss have none."""
 
     def call(self, inputs: list[Tensor], function: Callable[..., Tensor], training: bool | None = None) -> Tensor:
         return function(*inputs)

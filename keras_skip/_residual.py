@@ -30,12 +30,12 @@ class ShortcutBlock(Block):
     ARGUMENTS = BRANCH_ARGUMENTS | BLOCK_ARGUMENTS
     OPTIONS_DOC = (
         """
-    downsample: How strides make the sizes smaller: "stride" (the convolutions leave positions out), "pool" (as
-        "stride", but the shortcut averages over windows of the strides before its projection or zero channels), or
-        "blur" (a `BlurPool` takes the strides, in the branch after the activation that follows the strided convolution,
-        in the shortcut before its projection or zero channels). The last two do not go with padding="causal"; a layer
-        given as shortcut runs as it is. Default "stride".
-    zero_init_gamma: Whether the last normalisation of the branch starts with gamma 0, so that the block starts as its
+    downsample: How strides are applied: "stride" (the convolutions leave positions out), "pool" (as "stride", but the
+        shortcut averages over windows as large as the strides before its projection or padding), or "blur" (a
+        `BlurPool` takes the strides: in the branch after the activation that follows the strided convolution, in the
+        shortcut before its projection or padding). The last two cannot be used with padding="causal". A layer given as
+        shortcut is not changed. Default "stride".
+    zero_init_gamma: Whether gamma of the branch's last normalisation starts at 0, so that the block starts as its
         shortcut. Default False."""
         + BRANCH_OPTIONS_DOC
         + Block.OPTIONS_DOC
@@ -66,7 +66,7 @@ class ShortcutBlock(Block):
         self.zero_init_gamma = bool(zero_init_gamma)
         if self.downsample != "stride" and self.padding == "causal":
             raise ValueError(
-                "Expected downsample='stride' for padding='causal', since the others see later steps. "
+                "Expected downsample='stride' for padding='causal', since pool and blur read later steps. "
                 f"Received: downsample={self.downsample!r}"
             )
         if self.zero_init_gamma and self.normalization is None:
@@ -116,7 +116,7 @@ class ShortcutBlock(Block):
 
 
 class Bottleneck(ShortcutBlock):
-    """A branch of three convolutions, 1 - k - 1, the first two `width` wide, or `ratio` times narrower."""
+    """A branch of three convolutions of sizes 1, k and 1; the first two have `width` channels, or filters // ratio."""
 
     STRIDE_POSITIONS = ("middle", "first")
     convolutions = 3

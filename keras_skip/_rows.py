@@ -1,4 +1,4 @@
-"""Some rows of a batch, chosen at random: they are taken out, and what is computed from them is added back.
+"""Takes random rows of a batch, and adds an update that is computed from them to the same rows.
 
 S = k of the B rows,   k = max(1, floor(p B))
 y[S] = x[S] + update,   y = x elsewhere
@@ -16,7 +16,7 @@ def choose_rows(x: Tensor, fraction: float, seed: keras.random.SeedGenerator) ->
     """The indices of k rows of x, in ascending order, and B / k."""
     batch = ops.shape(x)[0]
     if keras.backend.backend() == "jax" and not isinstance(batch, int):
-        return ops.arange(batch), 1.0  # JAX infers shapes, and runs nothing
+        return ops.arange(batch), 1.0  # JAX only infers shapes here
     if isinstance(batch, int):
         k = max(1, int(fraction * batch + ROUNDING))
         gain = batch / k
@@ -37,7 +37,7 @@ def split_rows(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         return x, ops.take(x, rows, axis=0)
     import tensorflow as tf
 
-    # By itself TensorFlow concatenates both gradients and sums up their rows, which takes three times as long.
+    # TensorFlow's own gradient concatenates both gradients and sums their rows, which takes three times as long.
     @tf.custom_gradient
     def split(x: Tensor) -> tuple:
         def gradient(dx: Tensor, taken: Tensor) -> Tensor:
@@ -60,5 +60,5 @@ def add_rows(x: Tensor, rows: Tensor, update: Tensor) -> Tensor:
 
 
 def fill_rows(x: Tensor, rows: Tensor, update: Tensor) -> Tensor:
-    """The update in these rows and zeros elsewhere, for as many rows as x has."""
+    """The update in these rows, and zeros in the other rows of x."""
     return ops.scatter(rows[:, None], update, (ops.shape(x)[0], *ops.shape(update)[1:]))

@@ -3,9 +3,9 @@
     identity      x                                   where the shapes match
     projection    a 1x1 convolution of x              option B of the residual paper
     pad           x, subsampled, with zero channels   option A, no parameters
-    a layer       whatever it makes of x              always used
+    a layer       layer(x)                            always used
 
-The strides of a projection, and those of the subsampling, can be taken by a pool or a blur before it.
+A pool or a blur before the projection or the subsampling can take its strides.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Shortcut:
         self.kind = self._choose()
 
     def build(self, update_shape: Shape, *, downsample: str = "stride", is_normalized: bool = False) -> None:
-        """Builds its sub-layers; what comes out must have the shape of the update."""
+        """Builds its sub-layers, and checks that its output has the shape of the update."""
         owner = self._owner
         owner.projection = owner.projection_norm = None
         self._chain = Chain(owner, self._shape)
@@ -68,7 +68,7 @@ class Shortcut:
         return owner.shortcut
 
     def _take_strides(self, downsample: str) -> None:
-        """Adds what takes the strides from the projection, or from the subsampling."""
+        """Adds a pool that takes the strides in place of the projection or the subsampling."""
         if max(as_tuple(self.strides, len(self._shape) - 2), default=1) > 1:
             own = self._owner._sub_layer("shortcut_pool")
             pool = POOLS[downsample](self.strides, data_format=self._owner.data_format, **own)

@@ -8,7 +8,7 @@ b is Bernoulli(p), drawn once per mini-batch or once per sample. Drawn per mini-
 all: its statistics and random states stay as they were, and its gradients are zero. With granularity "rows", f is
 computed for k = max(1, floor(p B)) of the B rows, drawn anew in each step, and B / k takes the place of 1 / p.
 
-The sum that follows is part of the choice, so that nothing is added, and nothing multiplied, where there is no update.
+The conditional includes the sum that follows, so that a dropped update costs neither a product nor a sum.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -52,8 +52,8 @@ def drop(
 ) -> Tensor:
     """`skip + gate * gain * drop(branch(*inputs))`, under the survival probability of `owner`.
 
-    `layers` are those that `branch` runs, whose state must not move when it is dropped. Without a skip the update is
-    all there is, and `zeros` gives one that was dropped. All tensors have the examples along their first axis.
+    `layers` are those that `branch` runs, whose state must not move when it is dropped. Without a skip the
+    update alone is returned, and `zeros` makes a dropped one. All tensors have the examples along their first axis.
     """
     probability = owner.survival_prob
 

@@ -1,7 +1,7 @@
-"""A layer that comes as an argument and of which each use gets a copy, such as a normalisation.
+"""A layer given as an argument, such as a normalisation, which is copied for each use.
 
-Held as an object, the layer itself would be a sub-layer without a use; from its configuration alone, only a registered
-class could be found.
+The owner does not keep the layer itself, which would be a sub-layer that is never called. It keeps the class too, since
+a configuration alone only finds registered classes.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Template:
         self.config = keras.saving.serialize_keras_object(layer)
 
     def copy(self, **changes: Any) -> keras.layers.Layer:
-        """A new layer, whose configuration has these changes."""
+        """A new layer with these changes of the configuration."""
         if "dtype" in changes:
             # Keras writes the configuration of a layer without get_config only if its arguments are plain values.
             changes["dtype"] = keras.saving.serialize_keras_object(changes["dtype"])
@@ -28,7 +28,7 @@ class Template:
 
 
 def template_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any:
-    """One of `names`, or the template of a layer that is given as an object or as its configuration."""
+    """One of `names`, or the template of a layer given as an object or as its configuration."""
     if value is None and None in names or isinstance(value, Template):
         return value
     given = layer_or_name(value, argument, names)

@@ -1,4 +1,4 @@
-"""What happens to an update on its way to the sum: channel attention, a factor, and the chance of being dropped.
+"""The options of an update before the sum: channel attention, a scale, and the probability that it is dropped.
 
     y = skip + s * attention(update)
 
@@ -56,30 +56,30 @@ UPDATE_ARGUMENTS = {
 }
 
 UPDATE_OPTIONS_DOC = """
-    survival_prob: Probability in (0, 1] that a training step keeps the branch. Default 1.
-    granularity: "batch" (one draw a mini-batch; a dropped branch is not computed), "sample" (one draw an example), or
+    survival_prob: Probability p in (0, 1] that a training step keeps the branch. Default 1.
+    granularity: "batch" (one draw per batch; a dropped branch is not computed), "sample" (one draw per example), or
         "rows" (the branch is computed for k = max(1, floor(p B)) of the B examples, drawn anew in each step, so every
         step takes less time and memory; BatchNormalization in the branch sees only the k). Default "batch".
-    scale: "training" (a surviving update is divided by survival_prob, in "rows" multiplied by B / k) or "inference" (at
-        inference the update is multiplied by survival_prob, as in the paper). Default "training".
-    attention: "se" (`SqueezeExcite`), "eca" (`EfficientChannelAttention`) or a layer that is copied: the last layer of
-        the branch, usually a gate on the channels. Default None.
-    branch_scale: Factor of the update: a number, "1/sqrt(L)" or "1/L" for L = depth, "rezero" (a learned scalar that
+    scale: "training" (a surviving update is divided by p, or with "rows" multiplied by B / k) or "inference" (the
+        update is multiplied by p at inference, as in the paper). Default "training".
+    attention: The last layer of the branch, usually a gate on the channels: "se" (`SqueezeExcite`), "eca"
+        (`EfficientChannelAttention`) or a layer that is copied. Default None.
+    branch_scale: Scale s of the update: a number, "1/sqrt(L)" or "1/L" for L = depth, "rezero" (a learned scalar that
         starts at 0), "layerscale" (`LayerScale()`, a learned vector that starts at 1e-5) or a layer that is copied, for
         instance `LayerScale(0.1)`. Default None.
     depth: The number L of residual connections in the network; an encoder has two in each of its layers. Default None.
     recompute: Whether training computes the values between the block's input and output again for the gradients,
-        instead of keeping them in memory. Results are the same. Default False."""
+        instead of keeping them in memory. The results are the same. Default False."""
 
 
 def prepare_update(owner: keras.layers.Layer) -> None:
-    """Completes an owner's constructor: the generator of its draws, and the check of its factor."""
+    """Ends an owner's constructor: makes the generator of its draws, and checks its branch scale."""
     owner.seed_generator = make_generator(owner)
     fixed_gain(owner)
 
 
 def fixed_gain(owner: keras.layers.Layer) -> float:
-    """The fixed part of the factor of an update: 1 where it is learned."""
+    """The branch scale as a number, or 1 if a layer learns it."""
     if isinstance(owner.branch_scale, float):
         return owner.branch_scale
     if owner.branch_scale not in DEPTH_SCALES:
@@ -97,7 +97,7 @@ def need_depth(owner: keras.layers.Layer, argument: str) -> int:
 
 
 def end_branch(owner: keras.layers.Layer, branch: Chain) -> None:
-    """Adds the sub-layers that run on the update: the attention and the learned factor."""
+    """Adds the sub-layers that end the branch: the attention and the learned scale."""
     if owner.attention is not None:
         options = owner._sub_layer("channel_attention")
         if isinstance(owner.attention, Template):

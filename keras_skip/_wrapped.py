@@ -1,4 +1,4 @@
-"""Layers of the user's: how many inputs they need, and what else their call takes."""
+"""Reads the signature of a user's layer: how many inputs it needs, and which other arguments its call takes."""
 
 import functools
 import inspect
@@ -22,7 +22,7 @@ def layer_or_layers(value: Any, argument: str) -> Any:
 
 
 def is_described(value: Any) -> bool:
-    """Whether a layer, or one of several, comes as its configuration: built or not, its weights are new."""
+    """Whether a layer, or one of several, is given as its configuration, so that its weights are new."""
     return any(isinstance(each, dict) for each in (value if isinstance(value, (list, tuple)) else [value]))
 
 
@@ -34,7 +34,7 @@ def _read_call(call: Callable) -> tuple[int, frozenset[str]]:
 
 
 def count_inputs(layer: keras.layers.Layer) -> int:
-    """The number of inputs without which the layer cannot be called."""
+    """The number of inputs that a call of the layer needs."""
     return _read_call(type(layer).call)[0]
 
 
@@ -45,7 +45,7 @@ def takes(layer: keras.layers.Layer, argument: str) -> bool:
 def check_taken(
     layers: Sequence[keras.layers.Layer], context: Tensor | None, attention_mask: Tensor | None, use_causal_mask: bool
 ) -> None:
-    """Refuses an argument of a call that no layer takes."""
+    """Raises a ValueError for an argument of the call that no layer takes."""
     given = {
         "context": (context is not None, lambda layer: count_inputs(layer) > 1),
         "attention_mask": (attention_mask is not None, lambda layer: takes(layer, "attention_mask")),
@@ -60,12 +60,12 @@ def check_taken(
 
 
 def spread(mask: Tensor, x: Tensor) -> Tensor:
-    """An attention mask (B, T, S), which can come as (T, S) or (1, T, S), with a row for each example of x."""
+    """Broadcasts an attention mask (T, S) or (1, T, S) to (B, T, S), with a row for each example of x."""
     mask = ops.expand_dims(mask, 0) if len(mask.shape) == 2 else mask
     return ops.broadcast_to(mask, (ops.shape(x)[0], *ops.shape(mask)[1:])) if mask.shape[0] == 1 else mask
 
 
 def call_layer(layer: keras.layers.Layer, x: Tensor, context: Tensor | None, offered: dict[str, Any]) -> Tensor:
-    """`layer(x, ...)`, with the context or x itself as further inputs, and with what it takes of `offered`."""
+    """`layer(x, ...)`, with the context, or else x, as further inputs, and the arguments of `offered` that it takes."""
     others = [x if context is None else context] * (count_inputs(layer) - 1)
     return layer(x, *others, **{name: value for name, value in offered.items() if takes(layer, name)})

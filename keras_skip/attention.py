@@ -19,7 +19,7 @@ from ._shapes import Shape, Tensor, spatial_axes
 
 
 class ChannelAttention(Block):
-    """A gate on the channels; a class states how it comes from their means, in `_gate`."""
+    """A gate on the channels; subclasses compute it from the means of the channels in `_gate`."""
 
     def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
         gate = self._gate(self._mean(x, mask))
@@ -28,7 +28,7 @@ class ChannelAttention(Block):
         return x * gate
 
     def _mean(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """The mean over all positions, of a sequence over its real steps; the others are zero."""
+        """The mean over all positions; in a masked sequence, whose masked steps are zero, over the real steps."""
         if mask is None:
             spatial = tuple(spatial_axes(self.data_format, len(x.shape)))
             return ops.mean(x, axis=spatial) if spatial else x
@@ -47,18 +47,18 @@ class SqueezeExcite(ChannelAttention):
 
         y = s x,   s = gate_activation(W2 activation(W1 mean(x) + b1) + b2)
 
-    The mean is over all positions; on (B, C) it is x itself. In a residual network the update passes through it before
-    the sum: `x + SqueezeExcite()(branch(x))`.
+    The mean is over all positions; for an input (B, C) it is x itself. In a residual network the layer ends the branch:
+    `x + SqueezeExcite()(branch(x))`.
 
     Args:
         ratio: W1 maps C channels to max(1, C // ratio). Default 16.
-        activation: Name or function. Default "relu".
-        gate_activation: Name or function. Default "sigmoid".
+        activation: Name or function, between W1 and W2. Default "relu".
+        gate_activation: Name or function that makes the gate. Default "sigmoid".
         use_bias: Whether there are b1 and b2. Default True.
         {options}
 
-    Call arguments, output shape and errors: as in `ResidualBlock`, the output having the input's shape. Of a masked
-    sequence, only the real steps count in the mean.
+    Call arguments and errors: as in `ResidualBlock`. The output has the input's shape. In a masked sequence, the mean
+    is over the real steps only.
 
     Example:
 
@@ -109,16 +109,16 @@ def _odd_or_none(value: int | None, argument: str) -> int | None:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class EfficientChannelAttention(ChannelAttention):
-    """Efficient channel attention: the gate of a channel comes from the means of its neighbours, by one convolution.
+    """Efficient channel attention: one convolution computes the gate of a channel from the means of its neighbours.
 
         y = s x,   s = sigmoid(conv1d(mean(x)))
 
-    The convolution runs over the channels, pads them with zeros and has no bias: `kernel_size` weights in all. The mean
-    is as in `SqueezeExcite`.
+    The convolution runs along the channels, with zero padding and without a bias: it has `kernel_size` weights. The
+    mean is that of `SqueezeExcite`.
 
     Args:
-        kernel_size: Odd number of channels that a gate reads. Default: |log2(C) / 2 + 1 / 2| for C channels, rounded to
-            the nearest odd number and at least 3.
+        kernel_size: Odd number of channels that a gate reads. Default: (log2(C) + 1) / 2 for C channels, rounded to the
+            nearest odd number, and at least 3.
         {options}
 
     Call arguments, output shape and errors: as in `SqueezeExcite`.

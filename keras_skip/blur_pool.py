@@ -1,4 +1,4 @@
-"""Anti-aliased down-sampling: a low-pass filter before the positions that strides leave out.
+"""Anti-aliased down-sampling: a low-pass filter before the strides.
 
 y_t = (x_(st-1) + 2 x_st + x_(st+1)) / 4        in each spatial dimension
 """
@@ -14,7 +14,7 @@ from ._shapes import Tensor, as_tuple, spatial_axes
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BlurPool(Pool):
-    """Blurs with a binomial filter, then keeps one position of each `strides`.
+    """Blurs with a binomial filter, then keeps every s-th position.
 
         y_t = (x_(st-1) + 2 x_st + x_(st+1)) / 4        in each spatial dimension, one after the other
 
@@ -22,13 +22,13 @@ class BlurPool(Pool):
     weights.
 
     Args:
-        strides: s, one integer or one for each spatial dimension. 1 only blurs. Default 2.
+        strides: s, one integer or one for each spatial dimension. With 1 the layer only blurs. Default 2.
         {options}
 
     Call arguments:
         x: Tensor (B, T, C), (B, H, W, C) or (B, D, H, W, C), or the same with the channels first.
-        mask: For sequences, boolean (B, T): a masked neighbour is reflected like one beyond the edge, and every s-th
-            step of the mask is passed on.
+        mask: For sequences, boolean (B, T). A masked step counts as beyond the edge, and every s-th step of the mask
+            is passed on.
 
     Output shape:
         The input's, every spatial size divided by its stride and rounded up.
@@ -56,7 +56,7 @@ class BlurPool(Pool):
         rank = len(x.shape)
         strides = as_tuple(self.strides, rank - 2)
         for axis, step in zip(spatial_axes(self.data_format, rank), strides, strict=True):
-            # The second position and the last but one; in a dimension of size 1 both are the only one.
+            # The second position and the last but one; in a dimension of size 1, each is its only position.
             second = _slice(_slice(x, axis, None, 2), axis, -1)
             last_but_one = _slice(_slice(x, axis, -2), axis, None, 1)
             x = ops.concatenate([second, x, last_but_one], axis=axis)

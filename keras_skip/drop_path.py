@@ -1,4 +1,4 @@
-"""DropPath: training drops the update of each sample at random, as a layer between a branch and its sum.
+"""DropPath: a layer between a branch and its sum, which drops the update of each sample at random in training.
 
 y = m x / (1 - rate),   m ~ Bernoulli(1 - rate) for each sample
 """
@@ -16,15 +16,16 @@ from ._survival import drop_samples, make_generator
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class DropPath(ConfiguredLayer):
-    """Sets whole samples to zero in training, and scales the others up to keep the expectation.
+    """Sets whole samples of an update to zero in training, and scales up the others to keep the expectation.
 
         y = m x / (1 - rate) in training, with m ~ Bernoulli(1 - rate) for each sample;    y = x at inference
 
-    The branch and the skip around it are yours: `x + DropPath(0.1)(branch(x))`. `StochasticDepth(layer, 1 - rate)` can
-    also leave out the work of a dropped branch.
+    You write the branch and the skip: `x + DropPath(0.1)(branch(x))`. The branch is always computed; `StochasticDepth`
+    does not compute a layer that it drops.
 
     Args:
-        rate: Probability in [0, 1) that a sample is dropped. At 0 the layer is the identity, and nothing is drawn.
+        rate: The drop rate, the probability in [0, 1) that a sample is dropped. At 0 the layer is the identity and
+            draws nothing.
         seed: Integer seed of the draws. Default None.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 

@@ -1,8 +1,8 @@
-"""Gates of a skip: layers that merge an input x and its update u in another way than by adding them.
+"""Gates that replace the sum of a skip: layers that merge an input x and its update u.
 
     y = T(x) u + C(x) x                             HighwayGate
     y = x + sigmoid(W [RMS(x), RMS(u)] + b) u       ReviewGate
-    y = a u + b (x + A B x + sum_j c_j A' B' x_j)   LaurelGate; each form has some of these parts
+    y = a u + b (x + A B x + sum_j c_j A' B' x_j)   LaurelGate; a form has some of these terms
 
 `Residual(layer, gate=...)` takes them by name or as layers. Any layer that is called as `gate(x, u)` is one.
 """
@@ -24,7 +24,7 @@ EPSILON = 1e-6
 
 
 class Gate(SkipLayer):
-    """Merges an input and its update, which have one shape."""
+    """Merges an input and its update, which have the same shape."""
 
     ARGUMENTS = KERNEL_ARGUMENTS
     OPTIONS_DOC = KERNEL_OPTIONS_DOC
@@ -45,11 +45,11 @@ class HighwayGate(Gate, HighwayGates):
         T(x) = sigmoid(W_T x + b_T)
         C(x) = sigmoid(W_C x + b_C), or 1 - T(x) with carry="coupled"
 
-    `HighwayBlock` is this gate around a convolution.
+    `HighwayBlock` is a convolution with this gate.
 
     Args:
         carry: "learned" or "coupled". Default "learned".
-        transform_bias: Initial b_T. Negative values start close to the identity. Default -2.
+        transform_bias: Initial b_T. A negative value starts the layer close to the identity. Default -2.
         carry_bias: Initial b_C of the learned carry gate. Default 2.
         {options}
 
@@ -95,12 +95,12 @@ class HighwayGate(Gate, HighwayGates):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ReviewGate(Gate):
-    """Gate that reads the input and the update, and decides how much of the update is added.
+    """A gate that reads both the input and the update, and scales the update before it is added.
 
         y = x + r u,   r = sigmoid(W [RMS(x), RMS(u)] + b),   RMS(z) = z / sqrt(mean(z^2) + 1e-6)
 
-    The input is carried on whole, so that depth does not shrink it as gates that add up to 1 do. The means are over the
-    channels.
+    The input is carried on unchanged, so it does not shrink with depth, as it does with gates that add up to 1. The
+    mean is over the channels.
 
     Args:
         {options}
@@ -113,7 +113,7 @@ class ReviewGate(Gate):
     >>> from keras_skip import ReviewGate
     >>> gate = ReviewGate(kernel_initializer="zeros")
     >>> y = keras.ops.convert_to_numpy(gate(keras.ops.ones((1, 4)), keras.ops.ones((1, 4))))
-    >>> float(y[0, 0])  # sigmoid(0) of the update
+    >>> float(y[0, 0])  # 1 + sigmoid(0)
     1.5
 
     Reference:
@@ -152,14 +152,14 @@ def _form(value: Any, argument: str) -> str:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class LaurelGate(Gate):
-    """Learned augmented residual: weights for update and input, and low-rank maps of the input and of earlier ones.
+    """Learned augmented residual: weights of the update and the input, and low-rank maps of this and earlier inputs.
 
         y = a u + b (x + A B x + sum_j c_j A' B' x_j)
 
         "rw"   a, b = softmax of two learned numbers, 1/2 each at the start; otherwise a = b = 1
         "lr"   A B x, of rank `rank`; A is 0 at the start
-        "pa"   the sum over earlier activations x_j, with c_j = 1 and A' = 0 at the start; `Residual` takes them as
-               `earlier=`
+        "pa"   A' B' of the sum over earlier activations x_j, of rank `rank`; c_j = 1 and A' = 0 at the start.
+               `Residual` takes the x_j as `earlier=`
 
     Args:
         form: "rw", "lr" or "pa", or several, such as "rw+lr". Default "rw".
@@ -175,8 +175,8 @@ class LaurelGate(Gate):
         The input's.
 
     Raises:
-        ValueError: For arguments out of range; at the first call, if the form is or has "pa" and nothing earlier comes,
-            or the other way round.
+        ValueError: For arguments out of range; at the first call, if a form with "pa" gets no earlier activations, or
+            another form gets some.
 
     Example:
 

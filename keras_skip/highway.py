@@ -77,7 +77,7 @@ def _is_traced(x: Tensor) -> bool:
 
 
 class HighwayGates(SkipLayer):
-    """A transform gate and a carry gate: convolutions with a sigmoid, which an argument can couple."""
+    """A transform gate and a carry gate: convolutions with a sigmoid, or carry = 1 - transform."""
 
     carry: str
     transform_bias: float
@@ -117,7 +117,7 @@ class HighwayGates(SkipLayer):
         """The transform gate T(x) and the carry gate C(x), each of the input's shape, with values in (0, 1).
 
         Args:
-            x: An input of the block.
+            x: An input of the layer.
             mask: For sequences, boolean (B, T).
 
         Returns:

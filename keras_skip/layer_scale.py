@@ -20,12 +20,13 @@ class LayerScale(ConfiguredLayer):
 
         y = gamma x,   gamma = init at the start
 
-    A small `init` starts a block close to its skip, `x + LayerScale()(branch(x))`. `LayerScale(0.0, axis=None)` is the
-    alpha of ReZero and SkipInit: it starts the block as exactly its skip.
+    With a small `init`, the block `x + LayerScale()(branch(x))` starts close to its skip. `LayerScale(0.0, axis=None)`
+    is the scalar of ReZero and SkipInit, with which the block starts as exactly its skip.
 
     Args:
-        init: The value with which gamma starts, any finite number. Default 1e-5.
-        axis: The axis of the channels, which gamma has one factor for each of, or None for a single factor. Default -1.
+        init: Initial value of gamma, any finite number. Default 1e-5.
+        axis: The axis along which gamma has a factor for each index, usually that of the channels; None for a single
+            factor. Default -1.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
@@ -35,7 +36,7 @@ class LayerScale(ConfiguredLayer):
         The input's.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, if the input does not have the axis, or its size is dynamic.
+        ValueError: For arguments out of range; in `build`, if the input does not have the axis or its size is unknown.
 
     Example:
 

@@ -116,8 +116,7 @@ class PreActivationBottleneckBlock(Bottleneck, PreActivation):
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `PreActivationBlock`.
         ratio: How many times narrower the first two convolutions are. Default 4.
-        width: Channels of the first two convolutions, whatever `filters` and `ratio` are. Default None,
-            `filters // ratio`.
+        width: Channels of the first two convolutions. Default None, `filters // ratio`.
         stride_position: "middle" strides the kxk convolution, "first" the first 1x1. Default "middle".
         {options}
 

@@ -67,8 +67,8 @@ class BottleneckBlock(Bottleneck):
         strides: Down-sampling of the block. Default 1.
         shortcut: As in `ResidualBlock`.
         ratio: How many times narrower the first two convolutions are. Default 4.
-        width: Channels of the first two convolutions, whatever `filters` and `ratio` are. ResNeXt-50 (32x4d) has
-            `width=128, groups=32` at 256 filters. Default None, `filters // ratio`.
+        width: Channels of the first two convolutions. Default None, `filters // ratio`. ResNeXt-50 (32x4d) has
+            `width=128, groups=32` at 256 filters.
         stride_position: "middle" strides the kxk convolution, "first" the first 1x1, as the paper and
             keras.applications do. Default "middle".
         {options}

@@ -2,8 +2,8 @@
 
     y = N3(gate(a x, s u)),   u = drop(N2(F(N1(x))))
 
-N1, N2 and N3 are the places of a normalisation, a weighs the skip, s scales the update, and without a gate its place is
-taken by the sum.
+N1, N2 and N3 are normalisations, of which `norm` chooses some. a scales the skip, and s the update. Without a gate, the
+two are added.
 """
 
 from collections.abc import Sequence
@@ -43,33 +43,34 @@ class Residual(SkipLayer):
     F is the layer, s the `branch_scale`, and L the `depth`. With a gate, y = gate(x, s drop(F(N(x)))).
 
     Args:
-        layer: A layer, or a list of layers. If a layer needs two inputs, such as `keras.layers.MultiHeadAttention`, it
-            gets its input twice, or, as the second, the `context` of the call.
-        norm: None, "pre", "post", "peri", "deepnorm" or "keel". The last two need `depth`. The kernels of a layer that
-            already has its weights stay as they are, and so do those that make queries and keys.
+        layer: A layer, or a list of layers that run one after the other. A layer that needs a second input, such as
+            `keras.layers.MultiHeadAttention`, gets the `context` of the call, or else its first input again.
+        norm: None, "pre", "post", "peri", "deepnorm" or "keel". The last two need `depth`. "deepnorm" does not rescale
+            the kernels that make queries and keys, nor those of a layer that is already built. Default None.
         gate: None for a sum, "highway" (`HighwayGate`), "review" (`ReviewGate`), "laurel" (`LaurelGate`), or a layer
             that is called as gate(x, u). Default None.
         shortcut: How the input reaches the sum where F changes the shape: "projection" (1x1 convolution), "pad",
-            "identity" (an error where shapes differ), or a layer, which is always used; as in `ResidualBlock`, without
-            a normalisation. The strides are those that F shows. Default "projection".
-        normalization: "layer", "rms", "batch", "group", or a layer that is copied for each place. Default "layer".
+            "identity" (an error where shapes differ), or a layer, which is always used. As in `ResidualBlock`, but the
+            projection has no normalisation, and takes its strides from the sizes that F gives. Default "projection".
+        normalization: "layer", "rms", "batch", "group", or a layer that is copied for each use. Default "layer".
         norm_epsilon: Epsilon of a normalization given by name. Default 1e-6.
         {options}
 
     Call arguments:
         x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
-        context: A second input for layers that need one, such as the sequence that attention reads.
-        earlier: For a gate of earlier activations, a list of them.
-        training: Whether to drop.
-        mask, context_mask: Boolean (B, T), for the layers that take one. The mask is passed on.
-        attention_mask: Boolean (B, T, S) or (T, S), for the layers that take one.
-        use_causal_mask: Whether attention sees no later step; for the layers that take it.
+        context: A second input for layers that need one, such as the sequence (B, S, channels) that attention reads.
+        earlier: List of earlier activations, for a gate that reads them, such as `LaurelGate("pa")`.
+        training: Whether the call is a training step, which drops updates.
+        mask, context_mask: Boolean (B, T) and (B, S), for layers that take them. The first is passed on.
+        attention_mask: Boolean (B, T, S) or (T, S), for layers that take one.
+        use_causal_mask: Whether attention sees no later step, for layers that take it. Default False.
 
     Output shape:
         (B, ..., channels), the update's.
 
     Raises:
-        ValueError: At construction for arguments out of range, in `build` if update and skip differ in shape.
+        ValueError: At construction for arguments out of range; in `build` if update and skip differ in shape; in the
+            call for an argument that no layer takes.
 
     Example:
 
@@ -103,7 +104,7 @@ class Residual(SkipLayer):
     """
     )
 
-    # What a block would take as arguments, for the projection.
+    # The projection reads these from its owner; blocks take them as arguments.
     use_bias = False
     kernel_initializer, bias_initializer = "he_normal", "zeros"
     kernel_regularizer = bias_regularizer = kernel_constraint = bias_constraint = None
@@ -193,7 +194,7 @@ class Residual(SkipLayer):
         return shape
 
     def _find_strides(self, shape: Shape, context_shape: Shape | None) -> tuple[int, ...]:
-        """The strides of F, which those of the skip follow: what F makes of sizes that tell strides from borders."""
+        """The strides of F, which the skip takes too: found from a size large enough to tell a stride from a border."""
         axes = spatial_axes(self.data_format, len(shape))
         if isinstance(self.shortcut, keras.layers.Layer):
             return (1,) * len(axes)

@@ -15,8 +15,8 @@ def test_the_first_example_prints_what_the_readme_says(capsys):
     assert capsys.readouterr().out == f"{said}\n"
 
 
-def test_there_are_four_examples():
-    assert len(re.findall(r"^```python$", README, flags=re.MULTILINE)) == 4
+def test_there_are_five_examples():
+    assert len(re.findall(r"^```python$", README, flags=re.MULTILINE)) == 5
 
 
 @pytest.mark.parametrize("target", ["help", "demo", "test"])

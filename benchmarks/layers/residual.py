@@ -5,16 +5,16 @@
 Cost: twelve `Residual(Dense(width))` against twelve `x + Dense(width)(x)`, in turns in one process, on TensorFlow in
 graph mode without XLA. The number of operations in their graphs has no noise.
 
-Dropping: a transformer encoder of 12 layers in `Residual`, and the zoo's stochastic_resnet. Their branches survive with
-probabilities that fall linearly to 0.5, and are dropped in each of the three ways; all is divided by the same network's
-that drops nothing. JAX runs in a process of its own.
+Dropping: a transformer encoder of 12 layers made of `Residual`, and the zoo's stochastic_resnet. The survival
+probabilities of their branches fall linearly to 0.5, with each of the three granularities; every figure is divided by
+that of the same network without drops. JAX runs in its own process.
 
-    step         all four take turns in one process. The benchmark also measures processor time, which other load on
-                 the machine changes less
-    tensors      the peak of a step less what is there between steps. TensorFlow: in its own allocator. JAX: what the
-                 compiled step needs besides its inputs and outputs
-    resident     TensorFlow only, see `harness.measure_growth`: with the kernels that oneDNN makes and keeps for each
-                 size of a batch. With "rows" each block has a size of its own, so these weigh less as batches grow
+    step         all four take turns in one process. Processor time is measured too, since other load on the machine
+                 changes it less
+    tensors      the peak of a step, minus the memory in use between steps. TensorFlow: from its own allocator. JAX: the
+                 memory that the compiled step needs besides its inputs and outputs
+    resident     TensorFlow only, see `harness.measure_growth`; includes the kernels that oneDNN keeps for each batch
+                 size. With "rows" each block has its own batch size; the kernels matter less as batches grow
     first step   tracing and compiling, by processor time; building is not included
 """
 
@@ -46,7 +46,7 @@ FINAL = 0.5
 
 
 def build_transformer(way):
-    """Returns an encoder in pre-norm form, with two residual connections in each layer."""
+    """Returns a pre-norm encoder, with two residual connections in each layer."""
     import keras
     from keras import layers
 
@@ -110,7 +110,7 @@ def measure_cost(width, rounds):
 def take_turns(steps, rounds, wanted=1.0):
     """Returns the seconds of a step of each by the clock and by the processor, by round.
 
-    The steps of the slowest take about `wanted` seconds in a round.
+    In a round, the steps of the slowest take about `wanted` seconds.
     """
     for step in steps.values():
         seconds(step, 2)  # traces
@@ -231,7 +231,7 @@ def measure_drops(network, backend, options):
     times = run_in_own_process(module, "tensorflow", network, batch, options.rounds, environment=environment)
     resident = {way: run_in_own_process(module, "resident", network, way, batch) for way in WAYS}
     first, taken = {way: [] for way in WAYS}, dict.fromkeys(WAYS, 0.0)
-    counted = environment | {"TF_CPU_ALLOCATOR_USE_BFC": "true"}  # the other allocator does not count
+    counted = environment | {"TF_CPU_ALLOCATOR_USE_BFC": "true"}  # the default allocator keeps no count
     for _ in range(options.starts):
         for way in WAYS:
             both_clocks, peak = run_in_own_process(module, "start", network, way, batch, environment=counted)
@@ -266,7 +266,7 @@ def main():
     parser.add_argument("--only", choices=("cost", *SHAPES), nargs="+", default=["cost", *SHAPES])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--starts", type=int, default=3, help="first steps of each")
+    parser.add_argument("--starts", type=int, default=3, help="how often to measure each first step")
     options = parse_options(parser, case)
     backends = ["tensorflow", *(["jax"] if importlib.util.find_spec("jax") else [])]
     figures = {"cost": {}, "drops": {}}

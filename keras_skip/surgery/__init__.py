@@ -1,9 +1,9 @@
 """Surgery: changes the skips of a functional model that others built, and keeps its weights.
 
-graph       the calls of a model
-skips       which of its sums have a skip
-rebuild     the model again, with its skips changed
-functions   the public ones
+graph       reads the calls of a model
+skips       finds the sums that have a skip
+rebuild     builds the model again, with its skips changed
+functions   the public functions
 """
 
 from .functions import (

@@ -29,18 +29,18 @@ def list_skips(model: keras.Model) -> list[str]:
         y = skip(c) + branch(c)
 
     c is the nearest tensor from which all terms come. The skip is c itself or a projection: a path with fewer kernels
-    than each branch, and at most one that mixes channels. Other sums are left alone: those of two inputs, of a tensor
-    and its positions, of two paths through equally many kernels, and the top-down sums of a feature pyramid.
+    than each branch, and at most one that mixes channels. Other sums have no skip: those of two inputs, of a tensor and
+    its position embedding, of two paths through equally many kernels, and the top-down sums of a feature pyramid.
 
     Args:
         model: A functional or Sequential model. Functional models inside it are searched too, and their sums are called
             "model/sum".
 
     Returns:
-        The names, from the input to the output.
+        The names of the sums, from the input to the output; an empty list if there are none.
 
     Raises:
-        ValueError: If the model is subclassed, so that its graph is unknown.
+        ValueError: If the model is subclassed, since it then has no graph to search.
 
     Example:
 
@@ -64,23 +64,24 @@ def add_stochastic_depth(
 
         y = skip(c) + drop(branch(c)),   p_l = 1 - l / L (1 - p_L)   for the skip l of L
 
-    Inference does not change by a bit. Layers that already drop a whole branch, as in EfficientNet and ConvNeXt, are
-    replaced, so that no branch is dropped twice; any other dropout stays.
+    Inference gives the same outputs, bit for bit. Layers that already drop a whole branch, as in EfficientNet and
+    ConvNeXt, are replaced, so that no branch is dropped twice; any other dropout stays.
 
     Args:
         model: As in `list_skips`. It does not change.
         survival_prob: p_L in (0, 1], the survival probability of the last branch.
-        granularity: "sample" puts a `DropPath` behind each branch, and all layers keep their places. The others are
-            those of `StochasticDepth`: the branch becomes a model inside that layer, and what is dropped is not
-            computed. Default "sample".
-        seed: Integer seed of the draws. Default None.
+        granularity: "sample" puts a `DropPath` after each branch, and all other layers stay in `model.layers`. "batch"
+            and "rows" move each branch into a `StochasticDepth`, which does not compute what it drops. Default
+            "sample".
+        seed: Integer seed of the draws, which differ from branch to branch. Default None.
 
     Returns:
-        A functional model, not compiled, with the name, the layers and the weights of the given one.
+        A functional model, not compiled, with the name of the given one and copies of its layers and weights.
 
     Raises:
         ValueError: For arguments out of range; if the model is subclassed or has no sum with a skip; with a granularity
-            other than "sample", if a branch has more than one input, or if others than its sum read from it.
+            other than "sample", if a branch has more than one input, shares layers with the rest of the model, or is
+            read by more than its sum.
 
     Example:
 
@@ -118,11 +119,11 @@ def add_stochastic_depth(
 
 
 def add_layer_scale(model: keras.Model, init: float = 1.0, axis: int | None = -1) -> keras.Model:
-    """Puts a `LayerScale` behind each branch of a model: learned factors for its update.
+    """Puts a `LayerScale` after each branch of a model: learned factors of its update.
 
         y = skip(c) + gamma branch(c),   gamma = init at the start
 
-    With init=1 the outputs do not change by a bit until gamma is trained.
+    With init=1 the outputs stay the same, bit for bit, until gamma is trained.
 
     Args:
         model: As in `list_skips`. It does not change.
@@ -155,17 +156,18 @@ def add_layer_scale(model: keras.Model, init: float = 1.0, axis: int | None = -1
 
 @keras.saving.register_keras_serializable(PACKAGE)
 def twice_sigmoid(x: Tensor) -> Tensor:
-    """A gate between 0 and 2, which is 1 at 0."""
+    """A gate between 0 and 2, with the value 1 at 0."""
     return 2 * ops.sigmoid(x)
 
 
 def add_squeeze_excite(model: keras.Model, ratio: int = 16, *, data_format: str | None = None) -> keras.Model:
-    """Puts a `SqueezeExcite` behind each branch of a model: a gate for each channel of its update.
+    """Puts a `SqueezeExcite` after each branch of a model: a gate for each channel of its update.
 
-        y = skip(c) + s branch(c),   s = 2 sigmoid(W2 relu(W1 mean + b1) + b2),   W2 = b2 = 0 at the start
+        y = skip(c) + s branch(c),   s = 2 sigmoid(W2 relu(W1 m + b1) + b2),   W2 = b2 = 0 at the start
 
-    The paper's gate, a sigmoid, would start near 1/2 and disturb a trained network. This one lies between 0 and 2 and
-    starts at 1, so the outputs do not change by a bit until it is trained.
+    m are the means of the update's channels. The paper's gate, a sigmoid, would start near 1/2 and disturb a trained
+    network. This one lies between 0 and 2 and starts at 1, so the outputs stay the same, bit for bit, until it is
+    trained.
 
     Args:
         model: As in `list_skips`. It does not change.
@@ -202,16 +204,17 @@ def add_squeeze_excite(model: keras.Model, ratio: int = 16, *, data_format: str 
 
 
 def without_skip(model: keras.Model, name: str) -> keras.Model:
-    """Removes one skip of a model: its sum gives the branch alone.
+    """Removes the skip of one sum of a model, which then gives the branch alone.
 
         y = branch(c)
 
     Args:
         model: As in `list_skips`. It does not change.
-        name: The sum, one of `list_skips(model)`.
+        name: Name of the sum, one of `list_skips(model)`.
 
     Returns:
-        A functional model, as from `add_stochastic_depth`. The name now belongs to an identity layer.
+        A functional model, as from `add_stochastic_depth`. The sum's name passes to an identity layer, or to
+        the sum of the branches if there are several.
 
     Raises:
         ValueError: If the model is subclassed, or has no such sum with a skip.
@@ -234,16 +237,16 @@ def without_skip(model: keras.Model, name: str) -> keras.Model:
 
 
 def without_branch(model: keras.Model, name: str) -> keras.Model:
-    """Removes one branch of a model: its sum gives the skip alone.
+    """Removes the branch, or branches, of one sum of a model, which then gives the skip alone.
 
         y = skip(c)
 
     Args:
         model: As in `list_skips`. It does not change.
-        name: The sum, one of `list_skips(model)`.
+        name: Name of the sum, one of `list_skips(model)`.
 
     Returns:
-        A functional model, as from `add_stochastic_depth`. The name now belongs to an identity layer.
+        A functional model, as from `add_stochastic_depth`. The sum's name passes to an identity layer.
 
     Raises:
         ValueError: If the model is subclassed, or has no such sum with a skip.
@@ -275,6 +278,6 @@ def _without(model: keras.Model, name: str, kept: Literal["skip", "branch"]) -> 
 
 
 def _policy(x: Tensor) -> str:
-    """The policy of a layer that is added: it computes in its input's type, with weights in no less than float32."""
+    """The dtype policy of an added layer: it computes in its input's type, and keeps weights in at least float32."""
     dtype = keras.backend.standardize_dtype(x.dtype)
     return f"mixed_{dtype}" if dtype in ("float16", "bfloat16") else dtype

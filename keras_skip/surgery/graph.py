@@ -34,7 +34,7 @@ class Call(NamedTuple):
 
 
 def is_functional(model: Any) -> bool:
-    """Whether the graph of a model is all that it does."""
+    """Whether calling a model runs its graph and nothing else."""
     if isinstance(model, keras.Sequential):
         return model.built and all(isinstance(x, keras.KerasTensor) for x in model.inputs or (None,))
     owner = next((cls for cls in type(model).__mro__ if "call" in vars(cls)), object)
@@ -74,7 +74,7 @@ def _find_masks(named: Mapping[str, Any]) -> Iterator[Tensor]:
 
 
 def mask_of(x: Tensor) -> Tensor | None:
-    """The mask that Keras hands on with a tensor."""
+    """The mask that Keras passes on with a tensor."""
     return getattr(x, "_keras_mask", None)
 
 
@@ -90,7 +90,7 @@ def copy_operation(operation: Any) -> Any:
     """An operation with the same configuration, which has not been called yet."""
     config = operation.get_config()
     if isinstance(operation, keras.layers.Lambda):
-        # The function comes from this process, so nothing foreign can run.
+        # The function comes from this process, so no code from a file can run.
         return type(operation).from_config(config, safe_mode=False)
     return type(operation).from_config(config)
 
@@ -115,7 +115,7 @@ class Copies:
         return self._models[id(model)][1]
 
     def take_weights(self) -> None:
-        """Gives all copies the values of their originals, and freezes what is frozen there."""
+        """Gives all copies the weights of their originals, and freezes those that are frozen there."""
         for ours, copy in reversed(self._models.values()):
             if not ours.trainable:
                 copy.trainable = False

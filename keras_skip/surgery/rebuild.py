@@ -26,11 +26,11 @@ class Edit(NamedTuple):
     """What changes at each skip.
 
     Attributes:
-        suffix: What the name of a layer that is added has after that of the sum.
-        insert: Takes a skip, a name and the output of its branch, and gives what is added in its place.
-        wrap: Takes a skip, a name, its branch as a layer and the branch's input, and gives what is added in its place.
-        keep: Which term remains of a sum, by the name of its skip. Default: both.
-        redrop: Whether layers that only drop the branch are left out.
+        suffix: An added layer is called by the name of the sum, an underscore and this.
+        insert: Takes a skip, a name and the output of its branch, and returns the term that replaces it.
+        wrap: Takes a skip, a name, its branch as a layer and the branch's input, and returns the term that replaces it.
+        keep: The term that remains of a sum, by the name of its skip. Default: all terms.
+        redrop: Whether to leave out layers that only drop the branch.
     """
 
     suffix: str = ""
@@ -54,7 +54,7 @@ def rebuild(graph: Graph, edit: Edit) -> keras.Model:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class BranchModel(keras.Model):
-    """A branch as a model that hands on its input's mask; Keras takes one without this method for unable to."""
+    """A branch as a model that passes on its input's mask, which Keras does only for models with this method."""
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return mask
@@ -115,7 +115,7 @@ class _Builder:
         return self._call(graph, place, ChainMap(new, values))
 
     def _update(self, graph: Graph, skip: Skip, branch: Branch, values: Values, sum_name: str) -> Tensor:
-        """What a branch adds to the sum."""
+        """The new term of the sum for a branch."""
         end = branch_end(graph, skip, branch)
         name = self._name(graph, f"{sum_name}_{self.edit.suffix}")
         if self.edit.wrap is not None:
@@ -127,7 +127,7 @@ class _Builder:
         return self._call(graph, branch.drop, ChainMap({id(end): x}, values))
 
     def _name(self, graph: Graph, wanted: str) -> str:
-        """A name that no layer has that remains."""
+        """A name that none of the remaining layers has."""
         gone = graph.drops | graph.wrapped if self.edit.redrop else set()
         taken = {call.operation.name for place, call in enumerate(graph.calls) if place not in gone}
         names = chain([wanted], (f"{wanted}_{number}" for number in count(2)))
@@ -158,12 +158,12 @@ def _takes_nothing_else(call: Call, x: Tensor) -> bool:
 
 
 def _rename(x: Tensor, call: Call) -> Tensor:
-    """A tensor under the name of the sum that it replaces, by which outputs and later code find it."""
+    """A tensor under the name of the sum that it replaces, so that outputs and later code find it."""
     return keras.layers.Identity(name=call.operation.name, dtype=x.dtype)(x)
 
 
 def check_alone(graph: Graph, skip: Skip, branch: Branch) -> None:
-    """Raises a ValueError unless a branch can be left out: it reads its origin alone, and nobody else reads from it."""
+    """Raises a ValueError unless a branch can be left out: it reads only its origin, and only its sum reads it."""
     for place in branch.calls:
         call = graph.calls[place]
         outside = [*graph.foreign(skip.origin, branch.calls, [place]), *_foreign_masks(graph, skip, branch, call)]
@@ -178,11 +178,11 @@ def check_alone(graph: Graph, skip: Skip, branch: Branch) -> None:
                 f"{call.operation.name} is also called elsewhere; {ADVICE}"
             )
     mask, brought = mask_of(branch_end(graph, skip, branch)), mask_of(skip.origin)
-    # A sum that has the mask of its skip does not miss that of the branch.
+    # With the mask of an identity skip, the sum does not need that of the branch.
     is_identity = graph.calls[skip.call].inputs[skip.place] is skip.origin
     if mask is not brought and not (mask is None and is_identity):
         raise ValueError(
-            f"Expected branches that hand on their input's mask. Received: the branch of {skip.name}, which changes "
+            f"Expected branches that pass on their input's mask. Received: the branch of {skip.name}, which changes "
             f"it; {ADVICE}"
         )
     for x, reader in graph.leaks(branch.calls, skip.call):

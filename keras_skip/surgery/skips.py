@@ -1,10 +1,10 @@
-"""Finds the skips of a functional model: the sums of a branch and of what goes around it.
+"""Finds the skips of a functional model: the sums of a branch and the path around it.
 
     y = skip(c) + branch(c)
 
 c is the nearest tensor from which both come. The skip is c itself or a projection, a path with fewer kernels than each
-branch and at most one that mixes channels. So these sums are no skips: of two inputs, of a tensor and its positions, of
-two paths through equally many kernels, and of a pyramid, whose "branch" also ends elsewhere, in a map of another size.
+branch and at most one that mixes channels. So these sums have no skip: of two inputs, of a tensor and its position
+embedding, of two paths through equally many kernels, and of a pyramid, whose "branch" is also read at another size.
 """
 
 import re
@@ -41,7 +41,7 @@ class Skip(NamedTuple):
 
 
 class Graph:
-    """The calls of a functional model, its skips by their call, and the graphs of the models inside that have skips."""
+    """The calls of a functional model, its skips by their call, and the graphs of inner models that have skips."""
 
     def __init__(self, model: keras.Model, prefix: str = "") -> None:
         self.given, self.prefix = model, prefix
@@ -100,7 +100,7 @@ class Graph:
                 yield self, self.skips[place]
 
     def closed_layers(self) -> Iterator[keras.layers.Layer]:
-        """Yields the layers made of layers, in which nothing can be found."""
+        """Yields the layers that hold other layers but have no graph to search."""
         for layer in dict.fromkeys(call.layer for call in self.calls if call.layer is not None):
             if is_functional(layer):
                 yield from Graph(layer).closed_layers()
@@ -142,7 +142,7 @@ class Graph:
         return None
 
     def _carried(self, x: Tensor) -> Tensor | None:
-        """What a sum carries, if nothing but the next sum reads it: x in (x + f(x)) + g(x)."""
+        """The skip of a sum that only the next sum reads: x in (x + f(x)) + g(x)."""
         maker = self.made_by(x)
         skip = None if maker is None or len(self.readers.get(id(x), ())) != 1 else self.skips.get(maker)
         if skip is None or skip.origin is not self.calls[skip.call].inputs[skip.place]:
@@ -184,13 +184,13 @@ class Graph:
         return Skip(self.prefix + call.operation.name, place, number, origin, tuple(branches))
 
     def foreign(self, origin: Tensor, path: Sequence[int], readers: Sequence[int] | None = None) -> list[Tensor]:
-        """What the calls of a path, or some of them, read that comes neither from the path nor from its origin."""
+        """The tensors from outside a path and its origin that its calls, or some of them, read."""
         known = {id(x) for place in path for x in self.calls[place].outputs} | {id(origin)}
         calls = [self.calls[place] for place in (path if readers is None else readers)]
         return [x for call in calls for x in call.data if id(x) not in known]
 
     def leaks(self, path: Sequence[int], total: int) -> Iterator[tuple[Tensor, int | None]]:
-        """What others than the sum read of what the calls of a path make, each with its reader; None is an output."""
+        """The tensors of a path that something other than its sum reads, each with the reader; None is an output."""
         for x in (x for place in path for x in self.calls[place].outputs):
             if id(x) in self.ends:
                 yield x, None
@@ -199,7 +199,7 @@ class Graph:
                     yield x, reader
 
     def is_shared(self, place: int, path: Sequence[int]) -> bool:
-        """Whether a call's layer has weights and is also called elsewhere than on a path."""
+        """Whether a call's layer has weights and is also called outside the path."""
         layer = self.calls[place].layer
         if layer is None or not layer.weights:
             return False
@@ -223,11 +223,11 @@ def is_sum(call: Call) -> bool:
 
 
 def drops_branch(call: Call) -> bool:
-    """Whether a layer only drops what it is given as a whole, for each sample or for all."""
+    """Whether a layer only drops its whole input, for each sample or for the whole batch."""
     layer = call.layer
     if isinstance(layer, keras.layers.Dropout):
         return layer.noise_shape is not None and all(size == 1 for size in layer.noise_shape[1:])
-    # Every library has its own class of these names.
+    # Other libraries have their own classes of these names.
     return type(layer).__name__ in ("DropPath", "StochasticDepth") and not isinstance(layer, StochasticDepth)
 
 
@@ -247,8 +247,8 @@ def read_graph(model: Any) -> Graph:
     if not is_functional(model):
         what = f"{model.name} ({type(model).__name__})" if isinstance(model, keras.Model) else repr(model)
         raise ValueError(
-            "Expected a functional model, or a Sequential model that has been built; nobody knows the graph of a "
-            f"subclassed model. Received: {what}"
+            "Expected a functional model, or a Sequential model that has been built; a subclassed model has no graph "
+            f"to search. Received: {what}"
         )
     return Graph(model)
 

@@ -117,7 +117,7 @@ def test_blur_is_a_binomial_filter_with_reflected_edges(shape, strides):
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_blur_follows_the_activation_behind_the_strided_convolution(rank):
+def test_blur_follows_the_activation_after_the_strided_convolution(rank):
     x, strides = data(rank), (2,) * rank
     b = built(ks.ResidualBlock(5, strides=2, downsample="blur"), x)
     branch = norm(conv(blur(relu(norm(conv(x, b.conv1), b.norm1)), strides), b.conv2), b.norm2)
@@ -202,7 +202,7 @@ def test_a_learned_activation_needs_no_registration_and_comes_back_from_the_conf
     assert [w.path for w in again.weights] == [w.path for w in dense.weights]
 
 
-def test_functions_are_no_sub_layers():
+def test_activation_functions_are_not_sub_layers():
     block = ks.ResidualBlock(4, activation="silu")
     block.build((None, 4))
     assert [layer.name for layer in block._flatten_layers()][1:] == ["conv1", "norm1", "conv2", "norm2"]

@@ -68,7 +68,7 @@ def test_a_gate_takes_the_place_of_the_sum(gate, rank):
 
 
 @pytest.mark.parametrize("gate", ["highway", "review", "laurel"])
-def test_a_gate_gets_the_weighed_skip_and_the_norm_comes_behind_it(gate):
+def test_a_gate_gets_the_weighted_skip_and_the_norm_follows_it(gate):
     x = data(1)
     r = built(make("deepnorm", gate=gate, shortcut=keras.layers.Dense(6)), x)
     skip = 6**0.25 * conv(x, r.shortcut)

@@ -142,7 +142,7 @@ def test_it_is_one_operation_on_tensorflow_and_keras_is_not():
 @pytest.mark.parametrize(
     "make", [lambda **options: ks.ResidualBlock(4, **options), lambda **options: ks.DenseBlock(2, 4, **options)]
 )
-def test_a_normalization_of_ones_own_finds_the_channels_where_they_are(make, norm):
+def test_a_normalization_layer_finds_the_channels_where_they_are(make, norm):
     skip_without_channels_first()
     x = RNG.normal(size=(2, 5, 7, 6)).astype("float32")
     last, first = (make(normalization=norm, data_format=place) for place in ("channels_last", "channels_first"))

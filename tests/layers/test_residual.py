@@ -77,7 +77,7 @@ def test_normalizations_by_name_in_training_and_at_inference(norm, normalization
         assert r.pre_norm.momentum == 0.5
 
 
-def test_a_normalization_of_ones_own_is_copied_for_each_place():
+def test_a_normalization_layer_is_copied_for_each_place():
     x = data(1)
     r = built(make("peri", normalization=keras.layers.UnitNormalization()), x)
 

@@ -35,7 +35,7 @@ def chosen(y, x=X):
     [(0.5, 8, 4), (0.29, 100, 29), (0.7, 10, 7), (0.1, 4, 1), (0.999, 3, 2), (1e-9, 2, 1), (0.5, 1, 1)],
 )
 @pytest.mark.parametrize("traced", [False, True])
-def test_exactly_k_rows_move_each_by_its_share(probability, batch, k, traced):
+def test_exactly_k_rows_get_the_update_times_batch_over_k(probability, batch, k, traced):
     x = np.random.default_rng(1).normal(size=(batch, 3)).astype("float32")
     layer = doubling(probability)
     model = keras.Sequential([keras.Input((3,)), InTraining(layer)])
@@ -193,7 +193,7 @@ def test_blocks_with_other_merges_move_k_rows_too(merge):
     np.testing.assert_allclose(np.delete(y, rows, 0), np.delete(skip, rows, 0), rtol=1e-4, atol=1e-5)
 
 
-def test_shapes_are_inferred_for_a_batch_of_unknown_size_inside_a_layer_of_ones_own():
+def test_shapes_are_inferred_for_a_batch_of_unknown_size_inside_a_custom_layer():
     class Around(keras.layers.Layer):
         def __init__(self):
             super().__init__()

@@ -98,7 +98,7 @@ def test_a_lesion_of_a_residual_network_is_the_network_without_the_branch():
 
 
 def functional(name="others"):
-    """A network for digits by somebody else: one sum in a model inside, and one whose skip is a projection."""
+    """A network for digits without layers of keras_skip: one sum in an inner model, and one with a projection."""
     x = keras.Input((8, 8, 4))
     branch = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="within")(x)
     inner = keras.Model(x, keras.layers.Add(name="sum")([x, branch]), name="inner")

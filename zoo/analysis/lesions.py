@@ -5,9 +5,9 @@
     sum         gamma branch(x), gamma = 0   y = skip(x)
 
 The weights close a layer: the kernels of the gates become 0 and their biases so large that the sigmoids are 0 and 1;
-the last convolution of a branch becomes 0, with its normalisation, and in `Residual` the factor of the update, its
-normalisation or the last layer inside. Afterwards the weights are restored. A network
-without such layers is copied, with a factor gamma at the branch of each of its sums, which is 1 and becomes 0.
+the last convolution of a branch becomes 0, with its normalisation, and in `Residual` the learned scale of the update,
+its normalisation or the last layer inside. Afterwards the weights are restored. A network without such layers is
+copied, and the copy has a factor gamma after each branch, which is 1 and becomes 0.
 """
 
 import re
@@ -112,7 +112,7 @@ def scale_branches(model: keras.Model) -> tuple[keras.Model, list[keras.layers.L
 
 
 def _list_added(scaled: keras.Model, model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yields the factors that a copy has and its original has not, each with its path."""
+    """Yields the factors that a copy has and its original lacks, each with its path."""
     given = {layer.name: layer for layer in model.layers}
     for layer in scaled.layers:
         if isinstance(layer, keras.Model):
