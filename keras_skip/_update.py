@@ -59,7 +59,7 @@ UPDATE_OPTIONS_DOC = """
     survival_prob: Probability p in (0, 1] that a training step keeps the branch. Default 1.
     granularity: "batch" (one draw per batch; a dropped branch is not computed), "sample" (one draw per example), or
         "rows" (the branch is computed for k = max(1, floor(p B)) of the B examples, drawn anew in each step, so every
-        step takes less time and memory; BatchNormalization in the branch sees only the k). Default "batch".
+        step takes less time; BatchNormalization in the branch sees only the k). Default "batch".
     scale: "training" (a surviving update is divided by p, or with "rows" multiplied by B / k) or "inference" (the
         update is multiplied by p at inference, as in the paper). Default "training".
     attention: The last layer of the branch, usually a gate on the channels: "se" (`SqueezeExcite`), "eca"

@@ -143,7 +143,7 @@ def test_bad_shape_is_refused_at_build(received):
 @pytest.mark.parametrize(
     ("argument", "value"), [("context", X), ("attention_mask", X > 0), ("use_causal_mask", True)], ids=str
 )
-def test_what_no_layer_inside_a_skip_takes_is_refused(argument, value):
+def test_arguments_that_no_layer_inside_a_skip_takes_are_refused(argument, value):
     with pytest.raises(ValueError, match=rf"Expected a layer that takes the {argument}.*Received: \['Dense'\]"):
         ks.Residual(keras.layers.Dense(8))(X, **{argument: value})
 

@@ -65,7 +65,7 @@ class InTraining(keras.layers.Layer):
         return shape
 
 
-def test_k_is_the_whole_number_that_probability_times_batch_is():
+def test_k_is_exact_where_probability_times_batch_is_whole():
     generator = keras.random.SeedGenerator(0)
     for percent in (29, 57, 58):
         for batch in (100, 700):
@@ -75,7 +75,7 @@ def test_k_is_the_whole_number_that_probability_times_batch_is():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others know the size of the batch")
-def test_k_is_the_same_whole_number_where_the_size_of_the_batch_is_not_known():
+def test_k_is_the_same_in_a_batch_of_unknown_size():
     import tensorflow as tf
 
     generator = keras.random.SeedGenerator(0)

@@ -24,7 +24,7 @@ USUAL = FORMS if keras.backend.backend() == "tensorflow" else ("nested", "masked
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("form", USUAL)
-def test_the_skips_of_every_form_are_found_and_inference_stays_the_same_to_the_bit(form, edit, tmp_path):
+def test_the_skips_of_every_form_are_found_and_inference_stays_the_same_bit_for_bit(form, edit, tmp_path):
     model, names = FORMS[form]()
     assert ks.list_skips(model) == names
     x = inputs(model)
@@ -100,7 +100,7 @@ def test_shared_layers_stay_shared():
         ks.add_stochastic_depth(model, 0.5, "batch")
 
 
-def test_functions_that_are_no_layers_and_lambdas_are_copied():
+def test_functions_and_lambda_layers_are_copied():
     x = keras.Input((4, 6))
     branch = ops.transpose(L.Lambda(lambda x: 2 * x)(x)[:, :4], (0, 1, 2))
     model = keras.Model(x, L.Add(name="sum")([x, branch]))

@@ -73,7 +73,7 @@ class DropPath(L.Layer):
 
 @pytest.mark.parametrize("make", [lambda: L.Dropout(0.9, noise_shape=(None, 1)), lambda: ks.DropPath(0.9), DropPath])
 @pytest.mark.parametrize("granularity", ["sample", "batch"])
-def test_what_drops_the_branch_already_is_replaced(make, granularity):
+def test_layers_that_already_drop_a_branch_are_replaced(make, granularity):
     x = keras.Input((4,))
     model = keras.Model(x, L.Add(name="sum")([x, make()(dense(x))]))
     operated = ks.add_stochastic_depth(model, 0.8, granularity)

@@ -49,7 +49,7 @@ def others():
     }
 
 
-def test_other_sums_are_no_skips():
+def test_other_sums_have_no_skip():
     models = others()
     assert {what: ks.list_skips(model) for what, model in models.items()} == dict.fromkeys(models, [])
     model = models["pyramid"]
