@@ -34,10 +34,13 @@ def layer_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any
         return keras.saving.deserialize_keras_object(value)
     if isinstance(value, str) and value in names:
         return value
-    raise ValueError(f"Expected {argument} to be one of {list(names)} or a layer. Received: {argument}={value!r}")
+    expected = f"one of {list(names)} or a layer" if names else "a layer"
+    if inspect.isclass(value) and issubclass(value, keras.layers.Layer):
+        expected += f", as in {argument}={value.__name__}(...), not its class"
+    raise ValueError(f"Expected {argument} to be {expected}. Received: {argument}={value!r}")
 
 
-def one_of(value: Any, argument: str, names: Sequence[str]) -> str:
+def one_of(value: Any, argument: str, names: Sequence[Any]) -> Any:
     if value not in names:
         raise ValueError(f"Expected {argument} to be one of {list(names)}. Received: {argument}={value!r}")
     return value

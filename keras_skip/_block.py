@@ -124,6 +124,8 @@ class SkipLayer(ConfiguredLayer):
 
     def _read(self, input_shape: Sequence[int | None]) -> tuple[Shape, int]:
         shape = tuple(input_shape)
+        if any(isinstance(size, (list, tuple)) for size in shape):
+            raise ValueError(f"Expected one tensor as the input. Received: tensors of shapes {list(shape)}")
         if not 2 <= len(shape) <= 5:
             raise ValueError(
                 "Expected an input of rank 2 to 5: (B, C), (B, T, C), (B, H, W, C) or (B, D, H, W, C). "

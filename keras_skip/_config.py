@@ -17,6 +17,7 @@ import keras
 from ._arguments import Argument
 from ._sub_layers import Changes, settings
 from ._template import Template
+from ._wrapped import count_inputs
 
 PACKAGE = "keras_skip"
 
@@ -79,6 +80,10 @@ class ConfiguredLayer(keras.layers.Layer):
     def _build_inside(self, layer: keras.layers.Layer, *shapes: Any) -> None:
         """Builds a sub-layer for inputs of these shapes, and freezes it if the owner was frozen before it was there."""
         if not layer.built:
+            if type(layer).build is keras.layers.Layer.build and list(layer._flatten_layers(include_self=False)):
+                # Without a build of its own, its call builds what is inside, as it does for Keras.
+                tensors = [keras.KerasTensor(shape, self.compute_dtype) for shape in shapes[: count_inputs(layer)]]
+                keras.Operation.compute_output_spec(layer, *tensors)
             layer.build(*shapes[: len(inspect.signature(layer.build).parameters)])
         if not self.trainable:
             freeze(layer)

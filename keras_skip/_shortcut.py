@@ -110,8 +110,8 @@ class Shortcut:
         return ops.pad(x[tuple(steps)], amounts)
 
 
-def find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int]) -> tuple[int, ...]:
-    """The strides by which an update is smaller than the input."""
+def find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int], given: tuple[Shape, Shape]) -> tuple[int, ...]:
+    """The strides by which an update is smaller than the input; `given` are both shapes as the user knows them."""
     strides = []
     for axis in axes if len(update_shape) == len(shape) else ():
         size: Any = shape[axis]
@@ -121,6 +121,6 @@ def find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int]) -> tupl
     if len(update_shape) != len(shape) or len(strides) != len(axes):
         raise ValueError(
             "Expected a layer that keeps the input's sizes or divides them by strides, or a layer as shortcut. "
-            f"Received: an update of shape {update_shape} for an input of shape {shape}"
+            f"Received: an update of shape {given[1]} for an input of shape {given[0]}"
         )
     return tuple(strides)

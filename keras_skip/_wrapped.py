@@ -59,6 +59,14 @@ def check_taken(
             )
 
 
+def check_earlier(gate: keras.layers.Layer | None, earlier: Sequence[Tensor] | None) -> None:
+    if earlier and not (gate is not None and takes(gate, "earlier")):
+        raise ValueError(
+            "Expected a gate that reads the earlier activations of the call, such as LaurelGate('pa'). "
+            f"Received: gate={gate and type(gate).__name__}"
+        )
+
+
 def spread(mask: Tensor, x: Tensor) -> Tensor:
     """Broadcasts an attention mask (T, S) or (1, T, S) to (B, T, S), with a row for each example of x."""
     mask = ops.expand_dims(mask, 0) if len(mask.shape) == 2 else mask

@@ -80,9 +80,11 @@ class StochasticDepth(ConfiguredLayer):
         self.supports_masking = self.layer.supports_masking
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        self._build_inside(self.layer, tuple(input_shape))
+        shape = tuple(input_shape)
+        self._build_inside(self.layer, shape)
+        self._known_shapes = shape, self.compute_output_shape(shape)
         if self.survival_prob < 1.0 and self.granularity == "batch":
-            self._check_dynamic_sizes(tuple(input_shape))
+            self._check_dynamic_sizes(shape)
 
     def _check_dynamic_sizes(self, shape: Shape) -> None:
         # A dropped update is zeros of a shape that must be known without running the layer.
@@ -103,10 +105,13 @@ class StochasticDepth(ConfiguredLayer):
         return drop(self, branch, (x, mask), layers=[self.layer], training=training, zeros=lambda: self._zeros(x))
 
     def _zeros(self, x: Tensor) -> Tensor:
-        static = self.compute_output_shape(x.shape)
+        shape, static = self._known_shapes
+        if tuple(x.shape[1:]) != shape[1:]:
+            # Not always: while Keras trains on JAX, variables lack the values that a trace of the layer would read.
+            static = self.compute_output_shape(x.shape)
         dynamic = ops.shape(x)
-        shape = [dynamic[axis] if dim is None else dim for axis, dim in enumerate(static)]
-        return ops.zeros(shape, dtype=self.compute_dtype)
+        sizes = [dynamic[axis] if dim is None or axis == 0 else dim for axis, dim in enumerate(static)]
+        return ops.zeros(sizes, dtype=self.compute_dtype)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return self.layer.compute_mask(inputs, mask)

@@ -6,13 +6,14 @@ N1, N2 and N3 are normalisations, of which `norm` chooses some. a scales the ski
 two are added.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from ._arguments import layer_or_name
+from ._arguments import layer_or_name, one_of
 from ._block import BLOCK_ARGUMENTS, SkipLayer
 from ._chain import Chain, stride_mask
 from ._config import PACKAGE, ConfiguredLayer, freeze
@@ -23,7 +24,7 @@ from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, check_taken, count_inputs, is_described, layer_or_layers, spread, takes
+from ._wrapped import call_layer, check_earlier, check_taken, count_inputs, is_described, layer_or_layers, spread
 from .gates import GATES
 
 PROBE = 64
@@ -124,9 +125,7 @@ class Residual(SkipLayer):
         prepare_update(self)
         self.layer = layer_or_layers(layer, "layer")
         self._is_described = is_described(layer)
-        if norm not in PLACEMENTS:
-            raise ValueError(f"Expected norm to be one of {list(PLACEMENTS)}. Received: norm={norm!r}")
-        self.norm = norm
+        self.norm = one_of(norm, "norm", list(PLACEMENTS))
         self.gate = template_or_name(gate, "gate", (None, *GATES))
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
         self._skip_weight = 1.0
@@ -202,7 +201,7 @@ class Residual(SkipLayer):
         if len(update) == len(shape) and all(shape[axis] is not None and update[axis] == shape[axis] for axis in axes):
             return (1,) * len(axes)
         probe = tuple(PROBE if axis in axes else size for axis, size in enumerate(shape))
-        return find_strides(probe, self._update_shape(probe, context_shape), axes)
+        return find_strides(probe, self._update_shape(probe, context_shape), axes, given=(shape, update))
 
     def call(
         self,
@@ -217,11 +216,7 @@ class Residual(SkipLayer):
         use_causal_mask: bool = False,
     ) -> Tensor:
         check_taken(self.layers, context, attention_mask, use_causal_mask)
-        if earlier and not (self.gate_layer is not None and takes(self.gate_layer, "earlier")):
-            raise ValueError(
-                "Expected a gate that reads the earlier activations of the call, such as LaurelGate('pa'). "
-                f"Received: gate={self.gate_layer and type(self.gate_layer).__name__}"
-            )
+        check_earlier(self.gate_layer, earlier)
         if attention_mask is not None and training and self.granularity == "rows":
             attention_mask = spread(attention_mask, x)
         inputs = [x, *([] if context is None else [context]), *(earlier or ())]
@@ -284,6 +279,11 @@ class Residual(SkipLayer):
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return stride_mask(mask, self._shortcut.strides) if self.built and mask is not None else mask
+
+    def compute_output_spec(self, x: Tensor, context: Tensor | None = None, *others: Any, **options: Any) -> Any:
+        given = inspect.signature(self.call).bind(x, context, *others, **options).arguments
+        check_taken(self.layers, context, given.get("attention_mask"), given.get("use_causal_mask", False))
+        return super().compute_output_spec(x, context, *others, **options)
 
     def compute_output_shape(
         self,

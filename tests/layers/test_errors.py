@@ -70,6 +70,7 @@ AT_CONSTRUCTION = {
     "attention='cbam'": lambda: ks.BottleneckBlock(8, attention="cbam"),
     "gate='lstm'": lambda: ks.Residual(keras.layers.Dense(8), gate="lstm"),
     r"layer=\[\]": lambda: ks.Residual([]),
+    "layer=<class": lambda: ks.Residual(keras.layers.Dense),
     r"layer='dense'.?$": lambda: ks.Residual(["dense"]),
     "shortcut='option B'": lambda: ks.Residual(keras.layers.Dense(8), shortcut="option B"),
     "form='lora'": lambda: ks.LaurelGate("lora"),
@@ -113,8 +114,15 @@ AT_BUILD = {
         lambda: ks.Residual(keras.layers.Dense(9), shortcut="identity"),
         (2, 5, 8),
     ),
-    r"update of shape \(2, 62, 8\)": (lambda: ks.Residual(keras.layers.Conv1D(8, 3)), (2, 5, 8)),
-    r"update of shape \(2, 512\)": (lambda: ks.Residual(keras.layers.Flatten()), (2, 5, 8)),
+    r"update of shape \(2, 3, 8\) for an input of shape \(2, 5, 8\)": (
+        lambda: ks.Residual(keras.layers.Conv1D(8, 3)),
+        (2, 5, 8),
+    ),
+    r"update of shape \(2, 40\)": (lambda: ks.Residual(keras.layers.Flatten()), (2, 5, 8)),
+    "lstm with 3 outputs": (
+        lambda: ks.Residual(keras.layers.LSTM(8, return_sequences=True, return_state=True, name="lstm")),
+        (2, 5, 8),
+    ),
     r"output shape \(2, 5, 9\)": (
         lambda: ks.Residual(keras.layers.Dense(8), shortcut=keras.layers.Dense(9)),
         (2, 5, 8),
@@ -144,8 +152,9 @@ def test_bad_shape_is_refused_at_build(received):
     ("argument", "value"), [("context", X), ("attention_mask", X > 0), ("use_causal_mask", True)], ids=str
 )
 def test_arguments_that_no_layer_inside_a_skip_takes_are_refused(argument, value):
-    with pytest.raises(ValueError, match=rf"Expected a layer that takes the {argument}.*Received: \['Dense'\]"):
-        ks.Residual(keras.layers.Dense(8))(X, **{argument: value})
+    for x in (X, keras.Input(X.shape[1:])):
+        with pytest.raises(ValueError, match=rf"Expected a layer that takes the {argument}.*Received: \['Dense'\]"):
+            ks.Residual(keras.layers.Dense(8))(x, **{argument: value})
 
 
 def test_earlier_activations_that_a_gate_does_not_take_are_refused():
@@ -155,6 +164,20 @@ def test_earlier_activations_that_a_gate_does_not_take_are_refused():
         ks.Residual(keras.layers.Dense(8))(X, earlier=[X])
     with pytest.raises(ValueError, match="gate that reads the earlier activations.*Received: gate=HighwayGate"):
         ks.Residual(keras.layers.Dense(8), gate="highway")(X, earlier=[X])
+
+
+def test_a_class_in_the_place_of_a_layer_is_told_apart():
+    with pytest.raises(ValueError, match=r"to be a layer, as in layer=Dense\(...\), not its class. Received"):
+        ks.Residual(keras.layers.Dense)
+    with pytest.raises(ValueError, match=r"or a layer, as in attention=SqueezeExcite\(...\), not its class. Received"):
+        ks.BottleneckBlock(8, attention=ks.SqueezeExcite)
+
+
+def test_a_list_of_inputs_is_refused():
+    with pytest.raises(
+        ValueError, match=r"one tensor as the input. Received: tensors of shapes \[\(2, 3, 8\), \(2, 3, 8\)\]"
+    ):
+        ks.Residual(keras.layers.MultiHeadAttention(2, 4))([X, X])
 
 
 def test_unknown_argument_is_refused():
