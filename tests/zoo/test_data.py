@@ -140,3 +140,8 @@ def test_source_with_labels_beyond_its_classes_is_refused(source):
 )
 def test_examples_in_turns_from_each_class(labels, count, places):
     assert interleave_classes(np.array(labels), count).tolist() == places
+
+
+def test_arrays_in_the_place_of_a_source_are_refused():
+    with pytest.raises(ValueError, match=r"Expected data as a name, a path or a zoo.Source. Received: tuple"):
+        zoo.load_source((np.zeros((2, 8, 8, 1)), np.zeros(2)))

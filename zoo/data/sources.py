@@ -183,6 +183,8 @@ def _find_path(name: str | Path) -> Path | None:
     """Finds the path of a source; returns None for a source with a name."""
     if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
         return None
+    if not isinstance(name, (str, os.PathLike)):
+        raise ValueError(f"Expected data as a name, a path or a zoo.Source. Received: {type(name).__name__}")
     path = Path(name).expanduser().absolute()
     if not path.exists():
         raise _missing_source(str(name), path)
