@@ -61,14 +61,29 @@ GIVEN = {
 }
 
 
+@pytest.mark.parametrize("norm", [None, "pre"])  # Keras hands on the mask that a norm gets
 @pytest.mark.parametrize("given", GIVEN)
-def test_attention_gets_its_context_and_its_masks(given):
+def test_attention_gets_its_context_and_its_masks(given, norm):
     call, expected = GIVEN[given]
-    r = make(context="context" in call)
-    z = r.pre_norm(X)
+    r = make(norm=norm, context="context" in call)
+    z = r.pre_norm(X) if norm else X
     y = numpy(r.layer(z, call.get("context", z), **expected))
     np.testing.assert_allclose(numpy(r(X, **call)), X + y, rtol=1e-5, atol=1e-5)
     assert np.abs(y - numpy(r.layer(z, z))).max() > 1e-3
+
+
+def test_the_context_can_have_other_channels():
+    r = ks.Residual(keras.layers.MultiHeadAttention(2, 3))
+    r.build(X.shape, (B, S, 3))
+    context = CONTEXT[..., :3]
+    np.testing.assert_allclose(numpy(r(X, context)), X + numpy(r.layer(X, context)), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_keep_the_mask_that_comes_with_the_input():
+    r = make(norm=None, context=True, survival_prob=1 - 1e-7, granularity="rows")
+    x = keras.layers.Masking()(X * MASK[..., None])
+    u = r.layer(numpy(x), CONTEXT, query_mask=MASK)
+    np.testing.assert_allclose(numpy(r(x, CONTEXT, training=True)), numpy(x + u), rtol=1e-5, atol=1e-5)
 
 
 EVERYTHING = {
