@@ -72,11 +72,9 @@ def test_attention_gets_its_context_and_its_masks(given, norm):
     assert np.abs(y - numpy(r.layer(z, z))).max() > 1e-3
 
 
-def test_the_context_can_have_other_channels():
-    r = ks.Residual(keras.layers.MultiHeadAttention(2, 3))
-    r.build(X.shape, (B, S, 3))
-    context = CONTEXT[..., :3]
-    np.testing.assert_allclose(numpy(r(X, context)), X + numpy(r.layer(X, context)), rtol=1e-5, atol=1e-5)
+def test_other_layers_get_the_mask_of_the_call():
+    r = make(keras.layers.GRU(C, return_sequences=True), norm=None)
+    np.testing.assert_allclose(numpy(r(X, mask=MASK)), X + numpy(r.layer(X, mask=MASK)), rtol=1e-5, atol=1e-5)
 
 
 def test_rows_keep_the_mask_that_comes_with_the_input():
