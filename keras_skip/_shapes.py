@@ -45,6 +45,8 @@ def as_tuple(value: Size, rank: int, argument: str = "", shape: Shape = ()) -> t
 def output_shape(layer: keras.layers.Layer, *shapes: Shape) -> Shape:
     """The shape of a built layer's output, also for layers that do not state it."""
     spec = layer.compute_output_spec(*(keras.KerasTensor(shape, layer.compute_dtype) for shape in shapes))
-    if not isinstance(spec, keras.KerasTensor):
-        raise ValueError(f"Expected a layer with one output. Received: {layer.name} with {len(spec)} outputs")
+    if not hasattr(spec, "shape"):
+        raise ValueError(
+            f"Expected a layer with one output. Received: {layer.name}, which gives a {type(spec).__name__}"
+        )
     return spec.shape

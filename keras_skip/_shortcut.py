@@ -115,7 +115,7 @@ def find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int], given: 
     strides = []
     for axis in axes if len(update_shape) == len(shape) else ():
         size: Any = shape[axis]
-        stride = max(1, round(size / (update_shape[axis] or 1)))
+        stride = -(-size // (update_shape[axis] or 1))
         if -(-size // stride) == update_shape[axis]:
             strides.append(stride)
     if len(update_shape) != len(shape) or len(strides) != len(axes):

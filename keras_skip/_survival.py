@@ -11,6 +11,7 @@ computed for k = max(1, floor(p B)) of the B rows, drawn anew in each step, and 
 The conditional includes the sum that follows, so that a dropped update costs neither a product nor a sum.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 import keras
@@ -74,7 +75,7 @@ def drop(
     nothing = zeros or (lambda: ops.zeros_like(skip))
     if _is_dynamic_in_xla(inputs):
         stateless = Stateless(owner, lambda *inputs: _scale(branch(*inputs), gain), layers, ADVICE)
-        floats = [x for x in inputs if x is not None and "float" in keras.backend.standardize_dtype(x.dtype)]
+        floats = list(itertools.takewhile(_is_float, inputs))  # a mask of floats can follow
         y, state, loss = run_or_skip_in_xla(stateless, keep, floats, inputs[len(floats) :], nothing)
         stateless.commit(state, loss)
         return merge(y)
@@ -86,6 +87,10 @@ def drop(
 def _is_dynamic_in_xla(inputs: Sequence[Tensor | None]) -> bool:
     dynamic = any(None in x.shape for x in inputs if x is not None)
     return dynamic and keras.backend.backend() == "tensorflow" and is_in_xla()
+
+
+def _is_float(x: Tensor | None) -> bool:
+    return x is not None and "float" in keras.backend.standardize_dtype(x.dtype)
 
 
 def drop_samples(owner: keras.layers.Layer, update: Tensor, gain: float) -> Tensor:
@@ -150,7 +155,7 @@ def _add_gradients(y: Tensor, inputs: list, stays: list[bool]) -> Tensor:
     A traced conditional has such gradients for inputs that only its other branch reads; eager code has none.
     """
     given_by = zip(inputs, stays, strict=True)
-    pairs = [(x, same) for x, same in given_by if "float" in keras.backend.standardize_dtype(x.dtype)]
+    pairs = [(x, same) for x, same in given_by if _is_float(x)]
 
     @ops.custom_gradient
     def given(y: Tensor, *inputs: Tensor) -> tuple:

@@ -200,8 +200,13 @@ class Residual(SkipLayer):
         update = self._update_shape(shape, context_shape)
         if len(update) == len(shape) and all(shape[axis] is not None and update[axis] == shape[axis] for axis in axes):
             return (1,) * len(axes)
-        probe = tuple(PROBE if axis in axes else size for axis, size in enumerate(shape))
-        return find_strides(probe, self._update_shape(probe, context_shape), axes, given=(shape, update))
+        strides: tuple[int, ...] = ()
+        for size in (PROBE, PROBE**2):
+            probe = tuple(size if axis in axes else given for axis, given in enumerate(shape))
+            strides = find_strides(probe, self._update_shape(probe, context_shape), axes, given=(shape, update))
+            if max(strides, default=1) ** 2 < size:  # from the root on, two strides can give one size
+                break
+        return strides
 
     def call(
         self,

@@ -63,6 +63,7 @@ class BranchModel(keras.Model):
 class _Builder:
     def __init__(self, edit: Edit) -> None:
         self.edit, self.copies = edit, Copies()
+        self._added: set[tuple[int, str]] = set()  # names, each with the graph that it is in
 
     def build(self, graph: Graph) -> keras.Model:
         inputs = copy_inputs(graph.model)
@@ -104,14 +105,15 @@ class _Builder:
         call, skip = graph.calls[place], graph.skips[place]
         kept = self.edit.keep.get(skip.name)
         if kept == "skip":
-            return _rename(values[id(call.inputs[skip.place])], call)
+            return _rename(values[id(call.inputs[skip.place])], self._name(graph, *[call.operation.name] * 2))
         new: Values = {}
         for number, branch in enumerate(skip.branches, 1):
             name = call.operation.name if number == 1 else f"{call.operation.name}_{number}"
             new[id(call.inputs[branch.place])] = self._update(graph, skip, branch, values, name)
         if kept == "branch":
             terms = [new[id(call.inputs[branch.place])] for branch in skip.branches]
-            return _rename(terms[0], call) if len(terms) == 1 else keras.layers.Add(name=call.operation.name)(terms)
+            name = self._name(graph, *[call.operation.name] * 2)
+            return _rename(terms[0], name) if len(terms) == 1 else keras.layers.Add(name=name)(terms)
         return self._call(graph, place, ChainMap(new, values))
 
     def _update(self, graph: Graph, skip: Skip, branch: Branch, values: Values, sum_name: str) -> Tensor:
@@ -126,12 +128,14 @@ class _Builder:
             return x
         return self._call(graph, branch.drop, ChainMap({id(end): x}, values))
 
-    def _name(self, graph: Graph, wanted: str) -> str:
-        """A name that none of the remaining layers has."""
+    def _name(self, graph: Graph, wanted: str, replaced: str = "") -> str:
+        """A name that none of the remaining and added layers has; one layer can make several sums."""
         gone = graph.drops | graph.wrapped if self.edit.redrop else set()
-        taken = {call.operation.name for place, call in enumerate(graph.calls) if place not in gone}
+        taken = {call.operation.name for place, call in enumerate(graph.calls) if place not in gone} - {replaced}
         names = chain([wanted], (f"{wanted}_{number}" for number in count(2)))
-        return next(name for name in names if name not in taken)
+        name = next(name for name in names if name not in taken and (id(graph), name) not in self._added)
+        self._added.add((id(graph), name))
+        return name
 
     def _layer(self, graph: Graph, skip: Skip, branch: Branch, name: str) -> keras.layers.Layer:
         """A branch as a layer of its one input."""
@@ -157,9 +161,9 @@ def _takes_nothing_else(call: Call, x: Tensor) -> bool:
     return call.layer is not None and not named and [id(value) for value in call.arguments.args] == [id(x)]
 
 
-def _rename(x: Tensor, call: Call) -> Tensor:
+def _rename(x: Tensor, name: str) -> Tensor:
     """A tensor under the name of the sum that it replaces, so that outputs and later code find it."""
-    return keras.layers.Identity(name=call.operation.name, dtype=x.dtype)(x)
+    return keras.layers.Identity(name=name, dtype=x.dtype)(x)
 
 
 def check_alone(graph: Graph, skip: Skip, branch: Branch) -> None:

@@ -215,6 +215,17 @@ def test_float_state_of_frozen_layers_survives_mixed_precision_exactly():
         np.testing.assert_array_equal(new, old)
 
 
+def test_xla_takes_an_attention_mask_of_floats_for_a_mask():
+    keras.utils.set_random_seed(0)
+    x, pairs = keras.Input((None, 4)), keras.Input((None, None))
+    around = ks.Residual(keras.layers.MultiHeadAttention(2, 3), survival_prob=1 - 1e-7)
+    y = around(x, attention_mask=pairs)
+    model = keras.Model([x, pairs], y)
+    given = [X[:8].reshape(2, 4, 4), np.tril(np.ones((2, 4, 4), "float32"))]
+    model.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=keras.backend.backend() != "torch")
+    assert model.train_on_batch(given, numpy(model(given))) < 1e-6
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces without knowing the batch")
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("survival_prob", [1 - 1e-7, 1e-7])

@@ -86,6 +86,10 @@ AT_BUILD = {
     r"input_shape=\(8,\)": (lambda: ks.ResidualBlock(8), (8,)),
     r"input_shape=\(1, 2, 3, 4, 5, 6\)": (lambda: ks.HighwayBlock(), (1, 2, 3, 4, 5, 6)),
     r"input_shape=\(2, 8, 8, None\)": (lambda: ks.DenseBlock(2, 4), (2, 8, 8, None)),
+    "lstm, which gives a (tuple|list)": (
+        lambda: ks.Residual(keras.layers.LSTM(8, return_sequences=True, return_state=True, name="lstm")),
+        (2, 5, 8),
+    ),
     "kernel_size=3": (lambda: ks.ResidualBlock(8, kernel_size=3), (2, 8)),
     "strides=2": (lambda: ks.ResidualBlock(8, strides=2), (2, 8)),
     r"kernel_size=\(3, 3\)": (lambda: ks.ResidualBlock(8, kernel_size=(3, 3)), (2, 9, 8)),

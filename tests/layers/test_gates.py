@@ -118,6 +118,14 @@ def test_the_gates_of_a_residual_are_recorded():
         np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(expected), rtol=1e-5)
 
 
+def test_a_review_gate_learns_a_bias_and_low_rank_maps_none():
+    counts = []
+    for gate in (ks.ReviewGate(), ks.LaurelGate("lr", rank=2)):
+        gate.build((None, 4), (None, 4))
+        counts.append(gate.count_params())
+    assert counts == [2 * 4 * 4 + 4, 2 * 4 * 2]
+
+
 def test_a_review_gate_divides_by_the_root_mean_square_in_float32():
     x = np.full((2, 4), 300.0, "float32")  # whose square is too large for float16
     exact, half = ks.ReviewGate(), ks.ReviewGate(dtype="mixed_float16")

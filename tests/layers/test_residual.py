@@ -146,6 +146,21 @@ def test_a_shortcut_follows_the_channels_and_the_strides_of_the_layer(shortcut, 
     assert r.compute_output_shape(x.shape) == skip.shape
 
 
+@pytest.mark.parametrize("strides", [7, 9, 12, 60])
+def test_a_shortcut_follows_long_strides(strides):
+    x = np.arange(130, dtype="float32").reshape(1, 130, 1)
+    r = ks.Residual(keras.layers.MaxPooling1D(strides, padding="same"), shortcut="pad", data_format="channels_last")
+    update = ops.convert_to_numpy(r.layer(x))
+    np.testing.assert_array_equal(ops.convert_to_numpy(r(x)), x[:, ::strides] + update)
+
+
+def test_strides_leave_out_steps_of_the_mask():
+    r = ks.Residual(keras.layers.MaxPooling1D(2, padding="same"), data_format="channels_last")
+    mask = np.arange(5) < np.array([[4], [3]])
+    r.build((2, 5, 4))
+    np.testing.assert_array_equal(r.compute_mask(np.zeros((2, 5, 4)), mask), mask[:, ::2])
+
+
 def test_several_layers_run_one_after_the_other():
     x = data(1)
     layers = [keras.layers.Dense(9, activation="tanh"), keras.layers.Dense(6)]

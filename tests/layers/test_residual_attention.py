@@ -71,6 +71,27 @@ def test_attention_gets_its_context_and_its_masks(given):
     assert np.abs(y - numpy(r.layer(z, z))).max() > 1e-3
 
 
+class Masked(keras.layers.Layer):
+    """Keeps the masks that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+
+    def call(self, x, other, mask=None, query_mask=None, value_mask=None):
+        self.given = [numpy(each) for each in (mask, query_mask, value_mask)]
+        return 1 * x
+
+
+def test_a_layer_gets_the_masks_of_the_call_and_those_that_the_input_brings():
+    r = ks.Residual(Masked())
+    r(X, mask=MASK)
+    np.testing.assert_array_equal(r.layer.given, [MASK, MASK, MASK])
+    r = ks.Residual(Masked())
+    r(keras.layers.Masking()(X * MASK[..., None]), X, context_mask=~MASK)
+    np.testing.assert_array_equal(r.layer.given, [MASK, MASK, ~MASK])
+
+
 EVERYTHING = {
     "context": CONTEXT,
     "mask": MASK,
@@ -154,15 +175,20 @@ def test_what_stands_in_the_padding_changes_nothing_that_is_real(gate, options, 
         np.testing.assert_allclose(noise, zeros, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mask_of_a_sequence_stays_out_of_means_and_statistics():
-    r = ks.Residual(keras.layers.Dense(C), "peri", normalization="batch", attention="se", norm_momentum=0.0)
+@pytest.mark.parametrize(("norm", "dtype"), [("peri", "float32"), ("peri", "bfloat16"), ("post", "float32")], ids=str)
+def test_the_mask_of_a_sequence_stays_out_of_means_and_statistics(norm, dtype):
+    options = {"normalization": "batch", "attention": "se", "norm_momentum": 0.0}
+    shortcut = keras.layers.Conv1D(C, 3, padding="same", data_format="channels_last")
+    r = ks.Residual(keras.layers.Dense(C, dtype=dtype), norm, shortcut=shortcut, **options)
     found = []
     for padding in (0.0, 50.0):
         y = numpy(r(np.where(MASK[..., None], X, padding), mask=MASK, training=True))[MASK]
-        found.append((y, *(numpy(norm.moving_mean) for norm in (r.pre_norm, r.update_norm))))
+        norms = (r.pre_norm, r.update_norm) if norm == "peri" else (r.post_norm,)
+        found.append((y, *(numpy(norm.moving_mean) for norm in norms)))
     for zeros, noise in zip(*found, strict=True):
         np.testing.assert_allclose(noise, zeros, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found[0][1], X[MASK].mean(0), rtol=1e-4, atol=1e-5)
+    if norm == "peri":
+        np.testing.assert_allclose(found[0][1], X[MASK].mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_a_context_has_channels_of_its_own_and_the_mask_of_the_input_stays_its_own():

@@ -100,6 +100,22 @@ def test_shared_layers_stay_shared():
         ks.add_stochastic_depth(model, 0.5, "batch")
 
 
+def test_one_layer_can_make_several_sums():
+    y = x = keras.Input((4,))
+    add = L.Add(name="sum")
+    for name in ("one", "two"):
+        y = add([y, L.Dense(4, name=name)(y)])
+    model = keras.Model(x, y)
+    given = inputs(model)
+    for edit in EDITS.values():
+        assert_equal(outputs(edit(edit(model)), given), outputs(model, given))
+    operated = ks.add_stochastic_depth(model, 0.5)
+    assert ks.list_skips(operated) == ["sum", "sum"] and operated.get_layer("sum_drop_2").rate == 0.5
+    np.testing.assert_array_equal(outputs(ks.without_branch(model, "sum"), given)[0], given)
+    chain = keras.Sequential([model.get_layer("one"), model.get_layer("two")])
+    np.testing.assert_allclose(outputs(ks.without_skip(model, "sum"), given)[0], numpy(chain(given)), rtol=1e-5)
+
+
 def test_functions_and_lambda_layers_are_copied():
     x = keras.Input((4, 6))
     branch = ops.transpose(L.Lambda(lambda x: 2 * x)(x)[:, :4], (0, 1, 2))

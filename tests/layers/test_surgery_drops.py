@@ -128,3 +128,11 @@ def test_the_new_model_learns_and_the_given_one_does_not(granularity):
     # W1 has no gradient until W2 has left zero, which takes one step.
     assert all(moved)
     assert_equal([numpy(v) for v in model.variables], before)
+
+
+def test_a_drop_can_be_all_of_a_branch():
+    x = keras.Input((4,))
+    model = keras.Model(x, L.Add(name="sum")([x, ks.DropPath(0.2)(x)]))
+    operated = ks.add_stochastic_depth(model, 0.5, "batch")
+    np.testing.assert_array_equal(numpy(operated(np.ones((2, 4)))), np.full((2, 4), 2.0))
+    assert operated.get_layer("sum_drop").survival_prob == 0.5

@@ -57,6 +57,14 @@ def test_other_sums_have_no_skip():
         ks.add_layer_scale(model)
 
 
+def test_a_sum_of_a_projected_skip_carries_no_skip_to_the_next_sum():
+    x = keras.Input((4, 4))
+    y = L.Add(name="one")([dense(x), dense(dense(x))])
+    assert ks.list_skips(keras.Model(x, L.Add(name="two")([y, dense(dense(x))]))) == ["one"]
+    y = L.Add(name="one")([x, dense(dense(x))])
+    assert ks.list_skips(keras.Model(x, L.Add(name="two")([y, dense(dense(x))]))) == ["one", "two"]
+
+
 class Subclassed(keras.Model):
     def call(self, x):
         return x
