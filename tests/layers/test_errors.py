@@ -123,10 +123,6 @@ AT_BUILD = {
         (2, 5, 8),
     ),
     r"update of shape \(2, 40\)": (lambda: ks.Residual(keras.layers.Flatten()), (2, 5, 8)),
-    "lstm with 3 outputs": (
-        lambda: ks.Residual(keras.layers.LSTM(8, return_sequences=True, return_state=True, name="lstm")),
-        (2, 5, 8),
-    ),
     r"output shape \(2, 5, 9\)": (
         lambda: ks.Residual(keras.layers.Dense(8), shortcut=keras.layers.Dense(9)),
         (2, 5, 8),
