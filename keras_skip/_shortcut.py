@@ -8,7 +8,7 @@
 A pool or a blur before the projection or the subsampling can take its strides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import keras
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHORTCUTS = ("projection", "pad", "identity")
 POOLS: dict[str, type[Pool]] = {"pool": AveragePool, "blur": BlurPool}
+PROBE = 64
 ShortcutArgument: TypeAlias = str | keras.layers.Layer
 
 
@@ -108,6 +109,17 @@ class Shortcut:
         amounts = [(0, 0)] * rank
         amounts[axis] = (0, self._filters - x.shape[axis])
         return ops.pad(x[tuple(steps)], amounts)
+
+
+def probe_strides(shape: Shape, axes: Sequence[int], update: Callable[[Shape], Shape]) -> tuple[int, ...]:
+    """The strides by which `update` makes the sizes along the axes smaller."""
+    strides: tuple[int, ...] = ()
+    for size in (PROBE, PROBE**2):
+        probe = tuple(size if axis in axes else given for axis, given in enumerate(shape))
+        strides = find_strides(probe, update(probe), axes)
+        if max(strides, default=1) ** 2 < size:  # from the root on, two strides can give one size
+            break
+    return strides
 
 
 def find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int]) -> tuple[int, ...]:

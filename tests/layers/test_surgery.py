@@ -100,9 +100,6 @@ def test_shared_layers_stay_shared():
         ks.add_stochastic_depth(model, 0.5, "batch")
 
 
-<<<<<<< HEAD
-def test_functions_and_lambda_layers_are_copied():
-=======
 def test_one_layer_can_make_several_sums():
     y = x = keras.Input((4,))
     add = L.Add(name="sum")
@@ -119,8 +116,7 @@ def test_one_layer_can_make_several_sums():
     np.testing.assert_allclose(outputs(ks.without_skip(model, "sum"), given)[0], numpy(chain(given)), rtol=1e-5)
 
 
-def test_functions_that_are_no_layers_and_lambdas_are_copied():
->>>>>>> 7f3be53 (Float attention masks under XLA, long strides, one layer for several sums; tests for masks and gates)
+def test_functions_and_lambda_layers_are_copied():
     x = keras.Input((4, 6))
     branch = ops.transpose(L.Lambda(lambda x: 2 * x)(x)[:, :4], (0, 1, 2))
     model = keras.Model(x, L.Add(name="sum")([x, branch]))
