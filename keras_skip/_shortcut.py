@@ -8,7 +8,7 @@
 A pool or a blur before the projection or the subsampling can take its strides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import keras
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHORTCUTS = ("projection", "pad", "identity")
 POOLS: dict[str, type[Pool]] = {"pool": AveragePool, "blur": BlurPool}
+PROBE = 64
 ShortcutArgument: TypeAlias = str | keras.layers.Layer
 
 
@@ -110,17 +111,34 @@ class Shortcut:
         return ops.pad(x[tuple(steps)], amounts)
 
 
-def find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int], given: tuple[Shape, Shape]) -> tuple[int, ...]:
-    """The strides by which an update is smaller than the input; `given` are both shapes as the user knows them."""
+def probe_strides(shape: Shape, axes: Sequence[int], update: Callable[[Shape], Shape]) -> tuple[int, ...]:
+    """The strides by which `update` makes the sizes along the axes smaller."""
+    given, strides = update(shape), (1,) * len(axes)
+    if len(given) == len(shape) and all(shape[axis] is not None and given[axis] == shape[axis] for axis in axes):
+        return strides
+    for size in (PROBE, PROBE**2):
+        probe = tuple(size if axis in axes else known for axis, known in enumerate(shape))
+        found = _find_strides(probe, update(probe), axes)
+        if found is None:
+            raise ValueError(
+                "Expected a layer that keeps the input's sizes or divides them by strides, or a layer as shortcut. "
+                f"Received: an update of shape {given} for an input of shape {shape}"
+            )
+        strides = found
+        if max(strides, default=1) ** 2 < size:  # from the root on, two strides can give one size
+            break
+    return strides
+
+
+def _find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int]) -> tuple[int, ...] | None:
+    """The strides by which an update is smaller than the input, or None if there are none."""
+    if len(update_shape) != len(shape):
+        return None
     strides = []
-    for axis in axes if len(update_shape) == len(shape) else ():
+    for axis in axes:
         size: Any = shape[axis]
         stride = -(-size // (update_shape[axis] or 1))
-        if -(-size // stride) == update_shape[axis]:
-            strides.append(stride)
-    if len(update_shape) != len(shape) or len(strides) != len(axes):
-        raise ValueError(
-            "Expected a layer that keeps the input's sizes or divides them by strides, or a layer as shortcut. "
-            f"Received: an update of shape {given[1]} for an input of shape {given[0]}"
-        )
+        if -(-size // stride) != update_shape[axis]:
+            return None
+        strides.append(stride)
     return tuple(strides)

@@ -20,14 +20,12 @@ from ._config import PACKAGE, ConfiguredLayer, freeze
 from ._placement import PLACEMENTS, Placement, scale_kernels
 from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
-from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, find_strides
+from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, probe_strides
 from ._survival import drop
 from ._template import Template, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
 from ._wrapped import call_layer, check_earlier, check_taken, count_inputs, is_described, layer_or_layers, spread
 from .gates import GATES
-
-PROBE = 64
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -197,16 +195,7 @@ class Residual(SkipLayer):
         axes = spatial_axes(self.data_format, len(shape))
         if isinstance(self.shortcut, keras.layers.Layer):
             return (1,) * len(axes)
-        update = self._update_shape(shape, context_shape)
-        if len(update) == len(shape) and all(shape[axis] is not None and update[axis] == shape[axis] for axis in axes):
-            return (1,) * len(axes)
-        strides: tuple[int, ...] = ()
-        for size in (PROBE, PROBE**2):
-            probe = tuple(size if axis in axes else given for axis, given in enumerate(shape))
-            strides = find_strides(probe, self._update_shape(probe, context_shape), axes, given=(shape, update))
-            if max(strides, default=1) ** 2 < size:  # from the root on, two strides can give one size
-                break
-        return strides
+        return probe_strides(shape, axes, lambda probe: self._update_shape(probe, context_shape))
 
     def call(
         self,

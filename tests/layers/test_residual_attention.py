@@ -187,6 +187,7 @@ def test_the_mask_of_a_sequence_stays_out_of_means_and_statistics(norm, dtype):
         found.append((y, *(numpy(norm.moving_mean) for norm in norms)))
     for zeros, noise in zip(*found, strict=True):
         np.testing.assert_allclose(noise, zeros, rtol=1e-4, atol=1e-4)
+    assert np.abs(found[0][1]).max() > 1e-3
     if norm == "peri":
         np.testing.assert_allclose(found[0][1], X[MASK].mean(0), rtol=1e-4, atol=1e-5)
 
