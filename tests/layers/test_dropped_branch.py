@@ -218,7 +218,7 @@ def test_float_state_of_frozen_layers_survives_mixed_precision_exactly():
 def test_xla_takes_an_attention_mask_of_floats_for_a_mask():
     keras.utils.set_random_seed(0)
     x, pairs = keras.Input((None, 4)), keras.Input((None, None))
-    around = ks.Residual(keras.layers.MultiHeadAttention(2, 3), survival_prob=1 - 1e-7)
+    around = ks.Residual(keras.layers.MultiHeadAttention(2, 3), survival_prob=1 - 1e-7, branch_scale=0.5)
     y = around(x, attention_mask=pairs)
     model = keras.Model([x, pairs], y)
     given = [X[:8].reshape(2, 4, 4), np.tril(np.ones((2, 4, 4), "float32"))]
