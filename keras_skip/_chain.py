@@ -66,9 +66,8 @@ class Chain:
         cls = (GROUPED if own.get("groups", 1) > 1 else CONVOLUTIONS)[rank]
         block._add(name, cls(filters, **(options | own), **block._sub_layer(name)), open_shape)
         if rank == 1 and as_tuple(kernel_size, 1) == as_tuple(strides, 1) == (1,):
-            getattr(
-                block, name
-            ).supports_masking = True  # or Keras would warn that the mask ends here, which it does not
+            # Else Keras would warn that the mask ends here, which it does not.
+            getattr(block, name).supports_masking = True
         self._steps.append((name, strides))
         self.shape = stride_shape(self.shape, strides, filters, block.data_format)
 

@@ -111,9 +111,9 @@ class Shortcut:
         return ops.pad(x[tuple(steps)], amounts)
 
 
-def probe_strides(shape: Shape, axes: Sequence[int], update: Callable[[Shape], Shape]) -> tuple[int, ...]:
-    """The strides by which `update` makes the sizes along the axes smaller."""
-    given, strides = update(shape), (1,) * len(axes)
+def probe_strides(shape: Shape, given: Shape, axes: Sequence[int], update: Callable[[Shape], Shape]) -> tuple[int, ...]:
+    """The strides by which `update`, which gives `given` for `shape`, makes the sizes along the axes smaller."""
+    strides: tuple[int, ...] = (1,) * len(axes)
     if len(given) == len(shape) and all(shape[axis] is not None and given[axis] == shape[axis] for axis in axes):
         return strides
     for size in (PROBE, PROBE**2):

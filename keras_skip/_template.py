@@ -4,7 +4,7 @@ The owner does not keep the layer itself, which would be a sub-layer that is nev
 a configuration alone only finds registered classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,6 +25,14 @@ class Template:
             # Keras writes the configuration of a layer without get_config only if its arguments are plain values.
             changes["dtype"] = keras.saving.serialize_keras_object(changes["dtype"])
         return self.cls.from_config({**self.config["config"], **changes})
+
+
+def make_layer(owner: keras.layers.Layer, value: Any, classes: Mapping[str, type], name: str) -> keras.layers.Layer:
+    """The sub-layer `name` of an owner: a copy of the template, or an instance of the class that `value` names."""
+    options = owner._sub_layer(name)
+    if isinstance(value, Template):
+        return value.copy(**options)
+    return classes[value](data_format=owner.data_format, **options)
 
 
 def template_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any:

@@ -17,7 +17,7 @@ from ._arguments import Argument, boolean, number, optional_int, positive_int
 from ._chain import Chain
 from ._shapes import channel_axis
 from ._survival import SURVIVAL_ARGUMENTS, make_generator
-from ._template import Template, template_or_name
+from ._template import Template, make_layer, template_or_name
 from .attention import EfficientChannelAttention, SqueezeExcite
 from .layer_scale import LayerScale
 
@@ -99,11 +99,7 @@ def need_depth(owner: keras.layers.Layer, argument: str) -> int:
 def end_branch(owner: keras.layers.Layer, branch: Chain) -> None:
     """Adds the sub-layers that end the branch: the attention and the learned scale."""
     if owner.attention is not None:
-        options = owner._sub_layer("channel_attention")
-        if isinstance(owner.attention, Template):
-            branch.add("channel_attention", owner.attention.copy(**options))
-        else:
-            branch.add("channel_attention", ATTENTIONS[owner.attention](data_format=owner.data_format, **options))
+        branch.add("channel_attention", make_layer(owner, owner.attention, ATTENTIONS, "channel_attention"))
     if owner.branch_scale in LEARNED_SCALES:
         axis = channel_axis(owner.data_format, len(branch.shape))
         options = {"axis": axis, **LEARNED_SCALES[owner.branch_scale], **owner._sub_layer("layer_scale")}

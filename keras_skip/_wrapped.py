@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from ._arguments import layer_or_name
-from ._shapes import Tensor
+from ._shapes import Shape, Tensor
 
 
 def layer_or_layers(value: Any, argument: str) -> Any:
@@ -36,6 +36,11 @@ def _read_call(call: Callable) -> tuple[int, frozenset[str]]:
 def count_inputs(layer: keras.layers.Layer) -> int:
     """The number of inputs that a call of the layer needs."""
     return _read_call(type(layer).call)[0]
+
+
+def input_shapes(layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> list[Shape]:
+    """The shapes of the inputs with which `call_layer` calls a layer."""
+    return [shape] + [shape if context_shape is None else context_shape] * (count_inputs(layer) - 1)
 
 
 def takes(layer: keras.layers.Layer, argument: str) -> bool:

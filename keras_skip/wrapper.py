@@ -22,9 +22,9 @@ from ._recompute import recompute
 from ._shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
 from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, probe_strides
 from ._survival import drop
-from ._template import Template, template_or_name
+from ._template import make_layer, template_or_name
 from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, check_earlier, check_taken, count_inputs, is_described, layer_or_layers, spread
+from ._wrapped import call_layer, check_earlier, check_taken, input_shapes, is_described, layer_or_layers, spread
 from .gates import GATES
 
 
@@ -159,23 +159,18 @@ class Residual(SkipLayer):
             self._end.norm("update_norm")
         end_branch(self, self._end)
         filters: Any = update_shape[channel_axis(self.data_format, len(update_shape))]
-        self._shortcut = Shortcut(self, shape, filters, self._find_strides(shape, context_shape))
+        self._shortcut = Shortcut(self, shape, filters, self._find_strides(shape, context_shape, update_shape))
         self._shortcut.build(update_shape)
         self.gate_layer = None
         if self.gate is not None:
-            options = self._sub_layer("gate_layer")
-            if isinstance(self.gate, Template):
-                gate = self.gate.copy(**options)
-            else:
-                gate = GATES[self.gate](data_format=self.data_format, **options)
+            gate = make_layer(self, self.gate, GATES, "gate_layer")
             self._add("gate_layer", gate, update_shape, update_shape, earlier_shape)
         self._after = Chain(self, update_shape)
         if self._placement.after:
             self._after.norm("post_norm")
 
     def _build_layer(self, layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> Shape:
-        others = shape if context_shape is None else context_shape
-        shapes = [shape] + [others] * (count_inputs(layer) - 1)
+        shapes = input_shapes(layer, shape, context_shape)
         is_new = self._is_described or not layer.built
         self._build_inside(layer, *shapes)
         if is_new and not layer.trainable and not isinstance(layer, (keras.Model, ConfiguredLayer)):
@@ -186,16 +181,15 @@ class Residual(SkipLayer):
 
     def _update_shape(self, shape: Shape, context_shape: Shape | None) -> Shape:
         for layer in self.layers:
-            others = shape if context_shape is None else context_shape
-            shape = output_shape(layer, shape, *[others] * (count_inputs(layer) - 1))
+            shape = output_shape(layer, *input_shapes(layer, shape, context_shape))
         return shape
 
-    def _find_strides(self, shape: Shape, context_shape: Shape | None) -> tuple[int, ...]:
+    def _find_strides(self, shape: Shape, context_shape: Shape | None, update_shape: Shape) -> tuple[int, ...]:
         """The strides of F, which the skip takes too: found from a size large enough to tell a stride from a border."""
         axes = spatial_axes(self.data_format, len(shape))
         if isinstance(self.shortcut, keras.layers.Layer):
             return (1,) * len(axes)
-        return probe_strides(shape, axes, lambda probe: self._update_shape(probe, context_shape))
+        return probe_strides(shape, update_shape, axes, lambda probe: self._update_shape(probe, context_shape))
 
     def call(
         self,
@@ -290,4 +284,4 @@ class Residual(SkipLayer):
         if isinstance(self.shortcut, keras.layers.Layer):
             return update
         filters: Any = update[channel_axis(self.data_format, len(update))]
-        return stride_shape(shape, self._find_strides(shape, context), filters, self.data_format)
+        return stride_shape(shape, self._find_strides(shape, context, update), filters, self.data_format)
