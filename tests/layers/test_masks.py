@@ -138,3 +138,22 @@ def test_masks_need_channels_last():
         ValueError, match="Expected data_format='channels_last'.*Received: data_format='channels_first'"
     ):
         ks.ResidualBlock(9, data_format="channels_first")(x, mask=mask)
+
+
+@pytest.mark.parametrize("norm", ["pre", "peri", "post"])
+def test_a_mask_that_comes_with_the_call_reaches_every_norm_around_a_layer(norm):
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    mask = np.array([[True, True, False, False], [True, True, True, False]])
+    around = ks.Residual(keras.layers.Dense(3), norm=norm, normalization="batch", norm_momentum=0.5)
+    around.build(x.shape)
+    norms = [layer for layer in around._flatten_layers() if isinstance(layer, ks.BatchNormalization)]
+    variances = []
+    for padding in (0.0, 99.0):
+        for layer in norms:
+            layer.moving_variance.assign(np.zeros(3))
+        around(np.where(mask[..., None], x, padding).astype("float32"), mask=mask, training=True)
+        variances.append([np.array(ops.convert_to_numpy(layer.moving_variance)) for layer in norms])
+    assert len(norms) == (2 if norm == "peri" else 1)
+    for noise, zeros in zip(*variances, strict=True):
+        np.testing.assert_allclose(noise, zeros, rtol=1e-5)
+        assert np.abs(zeros).max() > 0.01
