@@ -11,11 +11,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import Argument, boolean, positive_int
-from ._block import BLOCK_ARGUMENTS, KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, Block, activation_function
-from ._chain import Chain
-from ._config import PACKAGE
-from ._shapes import Shape, Tensor, spatial_axes
+from ._base.arguments import Argument, boolean, positive_int
+from ._base.config import PACKAGE
+from ._base.shapes import Shape, Tensor, spatial_axes
+from ._parts.block import BLOCK_ARGUMENTS, KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, Block, activation_function
+from ._parts.chain import Chain
 
 
 class ChannelAttention(Block):

@@ -6,10 +6,10 @@ y_t = (x_(st-1) + 2 x_st + x_(st+1)) / 4        in each spatial dimension
 import keras
 from keras import ops
 
-from ._chain import sequence_mask
-from ._config import PACKAGE
-from ._pool import Pool
-from ._shapes import Tensor, as_tuple, spatial_axes
+from ._base.config import PACKAGE
+from ._base.shapes import Tensor, as_tuple, spatial_axes
+from ._parts.chain import sequence_mask
+from ._parts.pool import Pool
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -12,14 +12,14 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from ._arguments import number, own_initializer, positive_int
-from ._block import BLOCK_ARGUMENTS, Block, BlockOptions
-from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
-from ._chain import Chain, apply_mask
-from ._config import PACKAGE
-from ._recompute import recompute
-from ._shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
-from ._update import fixed_gain, prepare_update
+from ._base.arguments import number, own_initializer, positive_int
+from ._base.config import PACKAGE
+from ._base.shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
+from ._parts.block import BLOCK_ARGUMENTS, Block, BlockOptions
+from ._parts.branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
+from ._parts.chain import Chain, apply_mask
+from ._parts.recompute import recompute
+from ._parts.update import fixed_gain, prepare_update
 
 
 class DenseLayer(Block):

@@ -8,10 +8,10 @@ from typing import Any
 
 import keras
 
-from ._arguments import Argument, number, optional_int
-from ._config import PACKAGE, ConfiguredLayer
-from ._shapes import Shape, Tensor
-from ._survival import drop_samples, make_generator
+from ._base.arguments import Argument, number, optional_int
+from ._base.config import PACKAGE, ConfiguredLayer
+from ._base.shapes import Shape, Tensor
+from ._parts.survival import drop_samples, make_generator
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -13,11 +13,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import positive_int
-from ._block import KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, SkipLayer
-from ._chain import Chain
-from ._config import PACKAGE
-from ._shapes import Shape, Tensor, channel_axis
+from ._base.arguments import positive_int
+from ._base.config import PACKAGE
+from ._base.shapes import Shape, Tensor, channel_axis
+from ._parts.block import KERNEL_ARGUMENTS, KERNEL_OPTIONS_DOC, SkipLayer
+from ._parts.chain import Chain
 from .highway import HighwayGates
 
 EPSILON = 1e-6

@@ -13,13 +13,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import Size, number, one_of, positive_int
-from ._block import BLOCK_ARGUMENTS, Block, SkipLayer
-from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
-from ._chain import Chain
-from ._config import PACKAGE
-from ._shapes import Shape, Tensor
-from ._update import prepare_update
+from ._base.arguments import Size, number, one_of, positive_int
+from ._base.config import PACKAGE
+from ._base.shapes import Shape, Tensor
+from ._parts.block import BLOCK_ARGUMENTS, Block, SkipLayer
+from ._parts.branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
+from ._parts.chain import Chain
+from ._parts.update import prepare_update
 
 Gates = list[tuple["HighwayGates", Tensor, Tensor]]
 # The open lists of gates, and whether each was opened in code that is being traced.

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import number, optional_int
-from ._config import PACKAGE, ConfiguredLayer
-from ._shapes import Shape, Tensor
+from ._base.arguments import number, optional_int
+from ._base.config import PACKAGE, ConfiguredLayer
+from ._base.shapes import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -6,8 +6,8 @@ y = gamma (x - mean(x)) / sqrt(var(x) + epsilon) + beta
 import keras
 from keras import ops
 
-from ._config import PACKAGE
-from ._shapes import Tensor
+from ._base.config import PACKAGE
+from ._base.shapes import Tensor
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -10,13 +10,13 @@ from typing import Any, Literal, Unpack
 
 import keras
 
-from ._arguments import Size
-from ._branch import Branch
-from ._chain import Chain
-from ._config import PACKAGE
-from ._residual import Bottleneck, ShortcutBlock, ShortcutOptions
-from ._shapes import Tensor
-from ._shortcut import ShortcutArgument
+from ._base.arguments import Size
+from ._base.config import PACKAGE
+from ._base.shapes import Tensor
+from ._parts.branch import Branch
+from ._parts.chain import Chain
+from ._parts.residual import Bottleneck, ShortcutBlock, ShortcutOptions
+from ._parts.shortcut import ShortcutArgument
 
 
 class PreActivation(ShortcutBlock):

@@ -5,8 +5,8 @@ y = activation(shortcut(x) + drop(norm(conv(activation(norm(conv(x)))))))
 
 import keras
 
-from ._config import PACKAGE
-from ._residual import Bottleneck, ShortcutBlock
+from ._base.config import PACKAGE
+from ._parts.residual import Bottleneck, ShortcutBlock
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

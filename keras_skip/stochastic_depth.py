@@ -9,12 +9,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import Argument, Size, layer_or_name, number, optional_int, positive_int
-from ._chain import apply
-from ._config import PACKAGE, ConfiguredLayer
-from ._shapes import Shape, Tensor, output_shape
-from ._shortcut import ShortcutArgument
-from ._survival import SURVIVAL_ARGUMENTS, drop, make_generator
+from ._base.arguments import Argument, Size, layer_or_name, number, optional_int, positive_int
+from ._base.config import PACKAGE, ConfiguredLayer
+from ._base.shapes import Shape, Tensor, output_shape
+from ._parts.chain import apply
+from ._parts.shortcut import ShortcutArgument
+from ._parts.survival import SURVIVAL_ARGUMENTS, drop, make_generator
 from .residual import ResidualBlock
 
 

@@ -13,18 +13,18 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import layer_or_name, one_of
-from ._block import BLOCK_ARGUMENTS, SkipLayer
-from ._chain import Chain, stride_mask
-from ._config import PACKAGE, ConfiguredLayer, freeze
-from ._placement import PLACEMENTS, Placement, scale_kernels
-from ._recompute import recompute
-from ._shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
-from ._shortcut import SHORTCUTS, Shortcut, ShortcutArgument, probe_strides
-from ._survival import drop
-from ._template import make_layer, template_or_name
-from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
-from ._wrapped import call_layer, check_earlier, check_taken, input_shapes, is_described, layer_or_layers, spread
+from ._base.arguments import layer_or_name, one_of
+from ._base.config import PACKAGE, ConfiguredLayer, freeze
+from ._base.shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
+from ._base.template import make_layer, template_or_name
+from ._base.wrapped import call_layer, check_earlier, check_taken, input_shapes, is_described, layer_or_layers, spread
+from ._parts.block import BLOCK_ARGUMENTS, SkipLayer
+from ._parts.chain import Chain, stride_mask
+from ._parts.placement import PLACEMENTS, Placement, scale_kernels
+from ._parts.recompute import recompute
+from ._parts.shortcut import SHORTCUTS, Shortcut, ShortcutArgument, probe_strides
+from ._parts.survival import drop
+from ._parts.update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
 from .gates import GATES
 
 

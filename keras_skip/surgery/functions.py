@@ -11,10 +11,10 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from .._arguments import number, one_of, optional_int
-from .._config import PACKAGE
-from .._shapes import Tensor
-from .._survival import GRANULARITIES
+from .._base.arguments import number, one_of, optional_int
+from .._base.config import PACKAGE
+from .._base.shapes import Tensor
+from .._parts.survival import GRANULARITIES
 from ..attention import SqueezeExcite
 from ..drop_path import DropPath
 from ..layer_scale import LayerScale

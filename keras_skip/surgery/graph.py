@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .._shapes import Tensor
+from .._base.shapes import Tensor
 
 
 class Call(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 
 import keras
 
-from .._chain import apply
-from .._config import PACKAGE
-from .._shapes import Tensor
-from .._survival import ADVICE
+from .._base.config import PACKAGE
+from .._base.shapes import Tensor
+from .._parts.chain import apply
+from .._parts.survival import ADVICE
 from .graph import Call, Copies, copy_inputs, mask_of
 from .skips import Branch, Graph, Skip
 

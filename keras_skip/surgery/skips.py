@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from .._shapes import Tensor
+from .._base.shapes import Tensor
 from ..stochastic_depth import StochasticDepth
 from .graph import Call, as_functional, is_functional, list_calls
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_skip as ks
-from keras_skip._config import argument_names
+from keras_skip._base.config import argument_names
 from keras_skip.gates import GATES
 from tests.layers import inside
 from tests.sweep import sweep

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip._pool import AveragePool
+from keras_skip._parts.pool import AveragePool
 from tests.layers.test_equations import RNG, built, check, conv, data, norm, relu
 
 

@@ -11,9 +11,9 @@ from keras import ops
 from keras.src.testing import TestCase
 
 import keras_skip as ks
-from keras_skip._block import BLOCK_ARGUMENTS, BlockOptions
-from keras_skip._branch import BRANCH_ARGUMENTS, BranchOptions
-from keras_skip._config import argument_names
+from keras_skip._base.config import argument_names
+from keras_skip._parts.block import BLOCK_ARGUMENTS, BlockOptions
+from keras_skip._parts.branch import BRANCH_ARGUMENTS, BranchOptions
 from keras_skip.gates import GATES
 from tests.channels import skip_without_channels_first
 from tests.layers.table import (

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip._rows import choose_rows
+from keras_skip._parts.rows import choose_rows
 from tests.layers.test_normalization import gradients
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")

@@ -13,13 +13,13 @@ from typing import Any
 
 import keras
 
-from ._arguments import Argument, boolean, number, optional_int, positive_int
-from ._chain import Chain
-from ._shapes import channel_axis
-from ._survival import SURVIVAL_ARGUMENTS, make_generator
-from ._template import Template, make_layer, template_or_name
-from .attention import EfficientChannelAttention, SqueezeExcite
-from .layer_scale import LayerScale
+from .._base.arguments import Argument, boolean, number, optional_int, positive_int
+from .._base.shapes import channel_axis
+from .._base.template import Template, make_layer, template_or_name
+from ..attention import EfficientChannelAttention, SqueezeExcite
+from ..layer_scale import LayerScale
+from .chain import Chain
+from .survival import SURVIVAL_ARGUMENTS, make_generator
 
 ATTENTIONS = {"se": SqueezeExcite, "eca": EfficientChannelAttention}
 LEARNED_SCALES = {"rezero": {"init": 0.0, "axis": None}, "layerscale": {}}

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from ._arguments import Argument
-from ._sub_layers import Changes, settings
-from ._template import Template
-from ._wrapped import count_inputs
+from .arguments import Argument
+from .sub_layers import Changes, settings
+from .template import Template
+from .wrapped import count_inputs
 
 PACKAGE = "keras_skip"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from keras import ops
 
-from ._arguments import Size, positive_ints
-from ._block import BLOCK_ARGUMENTS, SkipLayer
-from ._chain import apply_mask, sequence_mask, stride_mask
-from ._shapes import Shape, Tensor, as_tuple, stride_shape
+from .._base.arguments import Size, positive_ints
+from .._base.shapes import Shape, Tensor, as_tuple, stride_shape
+from .block import BLOCK_ARGUMENTS, SkipLayer
+from .chain import apply_mask, sequence_mask, stride_mask
 
 
 class Pool(SkipLayer):

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._arguments import layer_or_name
-from ._shapes import Shape, Tensor
+from .arguments import layer_or_name
+from .shapes import Shape, Tensor
 
 
 def layer_or_layers(value: Any, argument: str) -> Any:

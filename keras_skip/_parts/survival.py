@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 from keras import ops
 
-from ._arguments import Argument, number, one_of
-from ._recompute import is_in_xla, run_or_skip_in_xla
-from ._rows import add_rows, choose_rows, fill_rows, split_rows, take_rows
-from ._shapes import Tensor
-from ._stateless import Stateless
+from .._base.arguments import Argument, number, one_of
+from .._base.shapes import Tensor
+from .._base.stateless import Stateless
+from .recompute import is_in_xla, run_or_skip_in_xla
+from .rows import add_rows, choose_rows, fill_rows, split_rows, take_rows
 
 GRANULARITIES = ("batch", "sample", "rows")
 SCALES = ("training", "inference")

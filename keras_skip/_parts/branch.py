@@ -10,13 +10,13 @@ from typing import Any
 
 import keras
 
-from ._arguments import Argument, Size, annotate, one_of, positive_int, positive_ints
-from ._block import Block, BlockOptions
-from ._chain import Chain
-from ._shapes import Shape, Tensor, as_tuple, channel_axis
-from ._survival import drop
-from ._update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain
-from .blur_pool import BlurPool
+from .._base.arguments import Argument, Size, annotate, one_of, positive_int, positive_ints
+from .._base.shapes import Shape, Tensor, as_tuple, channel_axis
+from ..blur_pool import BlurPool
+from .block import Block, BlockOptions
+from .chain import Chain
+from .survival import drop
+from .update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain
 
 PADDINGS = ("same", "symmetric", "causal")
 

@@ -16,8 +16,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._shapes import Tensor
-from ._stateless import Stateless
+from .._base.shapes import Tensor
+from .._base.stateless import Stateless
 
 
 def recompute(

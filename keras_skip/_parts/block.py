@@ -5,13 +5,13 @@ from typing import Any, TypeAlias, TypedDict
 
 import keras
 
-from ._arguments import Argument, annotate, number, one_of, optional_int
-from ._chain import apply_mask, sequence_mask
-from ._config import ConfiguredLayer
-from ._norms import NORMALIZATIONS
-from ._recompute import recompute
-from ._shapes import Shape, Tensor, channel_axis
-from ._template import Template, template_or_name
+from .._base.arguments import Argument, annotate, number, one_of, optional_int
+from .._base.config import ConfiguredLayer
+from .._base.shapes import Shape, Tensor, channel_axis
+from .._base.template import Template, template_or_name
+from .chain import apply_mask, sequence_mask
+from .norms import NORMALIZATIONS
+from .recompute import recompute
 
 Initializer: TypeAlias = str | dict[str, Any] | keras.initializers.Initializer
 Regularizer: TypeAlias = str | dict[str, Any] | keras.regularizers.Regularizer | None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import keras
 from keras import ops
 
-from ._shapes import Tensor
+from .shapes import Tensor
 
 
 class Stateless:

@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 import keras
 
-from ._arguments import Size
+from .arguments import Size
 
 Shape = tuple[int | None, ...]
 Tensor: TypeAlias = Any  # of whichever backend, or a KerasTensor

@@ -6,13 +6,13 @@ y = activation(shortcut(x) + drop(branch(x)))
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
-from ._arguments import Size, layer_or_name, one_of, positive_int, positive_ints
-from ._block import BLOCK_ARGUMENTS, Block
-from ._branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
-from ._chain import Chain, stride_mask
-from ._shapes import Shape, Tensor, as_tuple, stride_shape
-from ._shortcut import POOLS, SHORTCUTS, Shortcut, ShortcutArgument
-from ._update import prepare_update
+from .._base.arguments import Size, layer_or_name, one_of, positive_int, positive_ints
+from .._base.shapes import Shape, Tensor, as_tuple, stride_shape
+from .block import BLOCK_ARGUMENTS, Block
+from .branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
+from .chain import Chain, stride_mask
+from .shortcut import POOLS, SHORTCUTS, Shortcut, ShortcutArgument
+from .update import prepare_update
 
 Plan = list[tuple[int, Size, Size]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from ._arguments import layer_or_name
+from .arguments import layer_or_name
 
 
 class Template:

@@ -12,8 +12,8 @@ import functools
 import keras
 from keras import ops
 
-from ._config import PACKAGE
-from ._shapes import Tensor
+from .._base.config import PACKAGE
+from .._base.shapes import Tensor
 
 
 class _Grouped(keras.layers.Layer):

@@ -7,7 +7,7 @@ y[S] = x[S] + update,   y = x elsewhere
 import keras
 from keras import ops
 
-from ._shapes import Tensor
+from .._base.shapes import Tensor
 
 ROUNDING = 1e-3  # 0.29 * 100 is 28.999999999999996
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from ._arguments import Size, own_initializer
-from ._grouped import GroupedConv1D, GroupedConv2D, GroupedConv3D
-from ._norms import make_norm
-from ._shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
-from ._template import Template
+from .._base.arguments import Size, own_initializer
+from .._base.shapes import Shape, Tensor, as_tuple, channel_axis, spatial_axes, stride_shape
+from .._base.template import Template
+from .grouped import GroupedConv1D, GroupedConv2D, GroupedConv3D
+from .norms import make_norm
 
 if TYPE_CHECKING:
-    from ._block import Block
+    from .block import Block
 
 CONVOLUTIONS = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 GROUPED = (keras.layers.Dense, GroupedConv1D, GroupedConv2D, GroupedConv3D)

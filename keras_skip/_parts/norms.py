@@ -11,9 +11,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._shapes import Shape, Tensor, channel_axis, spatial_axes
-from ._template import Template
-from .normalization import BatchNormalization
+from .._base.shapes import Shape, Tensor, channel_axis, spatial_axes
+from .._base.template import Template
+from ..normalization import BatchNormalization
 
 NORMALIZATIONS = {
     "batch": BatchNormalization,

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import keras
 from keras import ops
 
-from ._arguments import Size
-from ._chain import Chain, apply, apply_mask
-from ._pool import AveragePool, Pool
-from ._shapes import Shape, Tensor, as_tuple, channel_axis, output_shape, spatial_axes
-from .blur_pool import BlurPool
+from .._base.arguments import Size
+from .._base.shapes import Shape, Tensor, as_tuple, channel_axis, output_shape, spatial_axes
+from ..blur_pool import BlurPool
+from .chain import Chain, apply, apply_mask
+from .pool import AveragePool, Pool
 
 if TYPE_CHECKING:
-    from ._block import SkipLayer
+    from .block import SkipLayer
 
 SHORTCUTS = ("projection", "pad", "identity")
 POOLS: dict[str, type[Pool]] = {"pool": AveragePool, "blur": BlurPool}

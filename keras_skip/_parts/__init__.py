@@ -1,0 +1,1 @@
+"""What the blocks and `Residual` are made of: convolutions, normalisations, dropped branches, shortcuts."""
