@@ -5,9 +5,8 @@ y = T(x) * drop(H(x)) + C(x) * x        T(x) = sigmoid(W_T x + b_T)
                                         C(x) = 1 - T(x)                 carry="coupled"
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -15,6 +14,7 @@ from keras import ops
 
 from ._base.arguments import Size, number, one_of, positive_int
 from ._base.config import PACKAGE
+from ._base.recording import Recorder
 from ._base.shapes import Shape, Tensor
 from ._parts.block import BLOCK_ARGUMENTS, Block, SkipLayer
 from ._parts.branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch
@@ -22,19 +22,22 @@ from ._parts.chain import Chain
 from ._parts.update import prepare_update
 
 Gates = list[tuple["HighwayGates", Tensor, Tensor]]
-# The open lists of gates, and whether each was opened in code that is being traced.
-_recordings: ContextVar[tuple[tuple[Gates, bool], ...]] = ContextVar("recordings", default=())
+_GATES = Recorder(
+    "gates",
+    "Expected a network with highway blocks to be called inside recorded_gates, as model(x). Received: no gates; "
+    "predict, evaluate, fit and compiled functions record none.",
+)
 
 
-@contextmanager
-def recorded_gates() -> Iterator[Gates]:
+def recorded_gates() -> AbstractContextManager[Gates]:
     """Collects the gates of all highway blocks that run inside, wherever in a model they are. For inference.
 
     Call the model itself, as `model(x)`: `predict`, `evaluate`, `fit` and compiled functions record no gates, except on
     torch, where Keras compiles only on request.
 
-    Yields:
-        A list to which each call of a block adds (block, T(x), C(x)); a block that is called twice is in it twice.
+    Returns:
+        A context whose value is a list, to which each call of a block adds (block, T(x), C(x)); a block that is called
+        twice is in it twice.
 
     Raises:
         ValueError: At the end, if no gates were recorded.
@@ -50,30 +53,7 @@ def recorded_gates() -> Iterator[Gates]:
     >>> [block.name for block, transform, carry in gates]
     ['first', 'second']
     """
-    gates: Gates = []
-    token = _recordings.set((*_recordings.get(), (gates, _is_traced(ops.ones(())))))
-    try:
-        yield gates
-    finally:
-        _recordings.reset(token)
-    if not gates:
-        raise ValueError(
-            "Expected a network with highway blocks to be called inside recorded_gates, as model(x). Received: no "
-            "gates; predict, evaluate, fit and compiled functions record none."
-        )
-
-
-def _is_traced(x: Tensor) -> bool:
-    """Whether a tensor is a placeholder of code that is being traced, and has no value outside of it."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.is_symbolic_tensor(x)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return isinstance(x, jax.core.Tracer)
-    return x.device.type == "meta"
+    return _GATES.open()
 
 
 class HighwayGates(SkipLayer):
@@ -108,9 +88,7 @@ class HighwayGates(SkipLayer):
     def _recorded_gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The gates, which `recorded_gates` collects."""
         transform, carry = self._gates(x, mask)
-        for gates, opened_in_trace in _recordings.get():
-            if opened_in_trace or not _is_traced(transform):
-                gates.append((self, transform, carry))
+        _GATES.add((self, transform, carry), transform)
         return transform, carry
 
     def gates(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,30 +6,26 @@ N1, N2 and N3 are normalisations, of which `norm` chooses some. a scales the ski
 two are added.
 """
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from ._base.arguments import layer_or_name, one_of
-from ._base.config import PACKAGE, ConfiguredLayer, freeze
-from ._base.shapes import Shape, Tensor, channel_axis, output_shape, spatial_axes, stride_shape
+from ._base.arguments import layer_or_name
+from ._base.config import PACKAGE
+from ._base.shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
 from ._base.template import make_layer, template_or_name
-from ._base.wrapped import call_layer, check_earlier, check_taken, input_shapes, is_described, layer_or_layers, spread
-from ._parts.block import BLOCK_ARGUMENTS, SkipLayer
+from ._base.wrapped import check_earlier
 from ._parts.chain import Chain, stride_mask
-from ._parts.placement import PLACEMENTS, Placement, scale_kernels
-from ._parts.recompute import recompute
 from ._parts.shortcut import SHORTCUTS, Shortcut, ShortcutArgument, probe_strides
-from ._parts.survival import drop
-from ._parts.update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, need_depth, prepare_update
+from ._parts.update import need_depth
+from ._parts.wrapping import WrappingLayer
 from .gates import GATES
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class Residual(SkipLayer):
+class Residual(WrappingLayer):
     """A skip around any layer, or around several that run one after the other.
 
         norm=None        y = x + s drop(F(x))
@@ -89,20 +85,6 @@ class Residual(SkipLayer):
         Chen & Wei, Post-LayerNorm Is Back (Keel), 2026, https://arxiv.org/abs/2601.19895
     """
 
-    ARGUMENTS = UPDATE_ARGUMENTS | {
-        name: BLOCK_ARGUMENTS[name] for name in ("normalization", "norm_momentum", "norm_epsilon", "data_format")
-    }
-    OPTIONS_DOC = (
-        """
-    norm_momentum: Momentum of the moving statistics of "batch". Default 0.99."""
-        + UPDATE_OPTIONS_DOC
-        + """
-    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
-    seed: Integer seed of the draws in training. Default None.
-    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
-    """
-    )
-
     # The projection reads these from its owner; blocks take them as arguments.
     use_bias = False
     kernel_initializer, bias_initializer = "he_normal", "zeros"
@@ -119,27 +101,12 @@ class Residual(SkipLayer):
         norm_epsilon: float = 1e-6,
         **options: Any,
     ) -> None:
-        super().__init__(normalization=normalization, norm_epsilon=norm_epsilon, **options)
-        prepare_update(self)
-        self.layer = layer_or_layers(layer, "layer")
-        self._is_described = is_described(layer)
-        self.norm = one_of(norm, "norm", list(PLACEMENTS))
+        super().__init__(layer, norm, normalization=normalization, norm_epsilon=norm_epsilon, **options)
         self.gate = template_or_name(gate, "gate", (None, *GATES))
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
         self._skip_weight = 1.0
         if self._placement.skip_weight is not None:
             self._skip_weight = self._placement.skip_weight(need_depth(self, "norm"))
-        if norm is not None and self.normalization is None:
-            raise ValueError(f"Expected a normalization for norm={norm!r}. Received: normalization=None")
-
-    @property
-    def _placement(self) -> Placement:
-        return PLACEMENTS[self.norm]
-
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        """The layers that the skip goes around."""
-        return list(self.layer) if isinstance(self.layer, (list, tuple)) else [self.layer]
 
     def build(
         self,
@@ -149,15 +116,7 @@ class Residual(SkipLayer):
     ) -> None:
         shape, _ = self._enter(x_shape)
         context_shape = None if context_shape is None else tuple(context_shape)
-        self._before, update_shape = Chain(self, shape), shape
-        if self._placement.before:
-            self._before.norm("pre_norm")
-        for layer in self.layers:
-            update_shape = self._build_layer(layer, update_shape, context_shape)
-        self._end = Chain(self, update_shape)
-        if self._placement.update:
-            self._end.norm("update_norm")
-        end_branch(self, self._end)
+        update_shape = self._build_branch(shape, context_shape)
         filters: Any = update_shape[channel_axis(self.data_format, len(update_shape))]
         self._shortcut = Shortcut(self, shape, filters, self._find_strides(shape, context_shape, update_shape))
         self._shortcut.build(update_shape)
@@ -168,21 +127,6 @@ class Residual(SkipLayer):
         self._after = Chain(self, update_shape)
         if self._placement.after:
             self._after.norm("post_norm")
-
-    def _build_layer(self, layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> Shape:
-        shapes = input_shapes(layer, shape, context_shape)
-        is_new = self._is_described or not layer.built
-        self._build_inside(layer, *shapes)
-        if is_new and not layer.trainable and not isinstance(layer, (keras.Model, ConfiguredLayer)):
-            freeze(layer)
-        if is_new and self._placement.initial_gain is not None:
-            scale_kernels(layer, self._placement.initial_gain(self.depth))
-        return output_shape(layer, *shapes)
-
-    def _update_shape(self, shape: Shape, context_shape: Shape | None) -> Shape:
-        for layer in self.layers:
-            shape = output_shape(layer, *input_shapes(layer, shape, context_shape))
-        return shape
 
     def _find_strides(self, shape: Shape, context_shape: Shape | None, update_shape: Shape) -> tuple[int, ...]:
         """The strides of F, which the skip takes too: found from a size large enough to tell a stride from a border."""
@@ -203,22 +147,9 @@ class Residual(SkipLayer):
         attention_mask: Tensor | None = None,
         use_causal_mask: bool = False,
     ) -> Tensor:
-        check_taken(self.layers, context, attention_mask, use_causal_mask)
         check_earlier(self.gate_layer, earlier)
-        if attention_mask is not None and training and self.granularity == "rows":
-            attention_mask = spread(attention_mask, x)
-        inputs = [x, *([] if context is None else [context]), *(earlier or ())]
-        masks = [x_mask if mask is None else mask, context_mask, attention_mask]
-        first_earlier = len(inputs) - len(earlier or ())
-
-        def run(*tensors: Tensor) -> Tensor:
-            given, masks = tensors[: len(inputs)], tensors[len(inputs) :]
-            context = None if first_earlier == 1 else given[1]
-            return self._merge(given[0], context, given[first_earlier:], training, use_causal_mask, masks)
-
-        if training and self.recompute:
-            return recompute(self, run, inputs, masks, layers=[self])
-        return run(*inputs, *masks)
+        masks = (x_mask if mask is None else mask, context_mask, attention_mask)
+        return self._run(x, context, earlier or (), training, masks, use_causal_mask)
 
     def _merge(
         self,
@@ -229,37 +160,16 @@ class Residual(SkipLayer):
         use_causal_mask: bool,
         masks: Sequence[Tensor | None],
     ) -> Tensor:
-        def branch(
-            x: Tensor,
-            context: Tensor | None,
-            mask: Tensor | None,
-            context_mask: Tensor | None,
-            attention_mask: Tensor | None,
-        ) -> Tensor:
-            offered = {
-                "training": training,
-                "mask": mask,
-                "query_mask": mask,
-                "value_mask": mask if context is None else context_mask,
-                "attention_mask": attention_mask,
-                "use_causal_mask": use_causal_mask,
-            }
-            u = self._before(x, training, mask)
-            for layer in self.layers:
-                u = call_layer(layer, u, context, offered)
-            return self._end(ops.cast(u, self.compute_dtype), training, mask)
-
         skip = self._shortcut(x, training, masks[0])
         skip = skip if self._skip_weight == 1.0 else skip * self._skip_weight
-        y = drop(
-            self,
-            branch,
-            (x, context, *masks),
-            layers=[*self._before.layers, *self.layers, *self._end.layers],
-            training=training,
+        y = self._update(
+            x,
+            context,
+            training,
+            use_causal_mask,
+            masks,
             skip=skip if self.gate_layer is None else None,
             zeros=lambda: ops.zeros_like(skip),
-            gain=fixed_gain(self),
         )
         if self.gate_layer is not None:
             y = self.gate_layer(skip, y, list(earlier)) if earlier else self.gate_layer(skip, y)
@@ -267,11 +177,6 @@ class Residual(SkipLayer):
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return stride_mask(mask, self._shortcut.strides) if self.built and mask is not None else mask
-
-    def compute_output_spec(self, x: Tensor, context: Tensor | None = None, *others: Any, **options: Any) -> Any:
-        given = inspect.signature(self.call).bind(x, context, *others, **options).arguments
-        check_taken(self.layers, context, given.get("attention_mask"), given.get("use_causal_mask", False))
-        return super().compute_output_spec(x, context, *others, **options)
 
     def compute_output_shape(
         self,

@@ -1,0 +1,185 @@
+"""A layer around other layers: it computes their update, and its subclass merges that into its input.
+
+    u = drop(s N2(F(N1(x))))
+
+N1 and N2 are normalisations, of which `norm` chooses some, F is the layer, or several that run one after the other, and
+s is the branch scale.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from .._base.arguments import one_of
+from .._base.config import ConfiguredLayer, freeze
+from .._base.shapes import Shape, Tensor, output_shape
+from .._base.wrapped import call_layer, check_taken, input_shapes, is_described, layer_or_layers, spread
+from .block import BLOCK_ARGUMENTS, SkipLayer
+from .chain import Chain
+from .placement import PLACEMENTS, Placement, scale_kernels
+from .recompute import recompute
+from .survival import drop
+from .update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, prepare_update
+
+
+class WrappingLayer(SkipLayer):
+    """The base of layers around other layers. A subclass has `build`, `call`, which ends in `_run`, and `_merge`."""
+
+    ARGUMENTS = UPDATE_ARGUMENTS | {
+        name: BLOCK_ARGUMENTS[name] for name in ("normalization", "norm_momentum", "norm_epsilon", "data_format")
+    }
+    OPTIONS_DOC = (
+        """
+    norm_momentum: Momentum of the moving statistics of "batch". Default 0.99."""
+        + UPDATE_OPTIONS_DOC
+        + """
+    data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
+    seed: Integer seed of the draws in training. Default None.
+    **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
+    """
+    )
+    NORMS: Sequence[str | None] = tuple(PLACEMENTS)
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer | Sequence[keras.layers.Layer],
+        norm: str | None = None,
+        *,
+        normalization: str | keras.layers.Layer | None = "layer",
+        norm_epsilon: float = 1e-6,
+        **options: Any,
+    ) -> None:
+        super().__init__(normalization=normalization, norm_epsilon=norm_epsilon, **options)
+        prepare_update(self)
+        self.layer = layer_or_layers(layer, "layer")
+        self._is_described = is_described(layer)
+        self.norm = one_of(norm, "norm", list(self.NORMS))
+        if norm is not None and self.normalization is None:
+            raise ValueError(f"Expected a normalization for norm={norm!r}. Received: normalization=None")
+
+    @property
+    def _placement(self) -> Placement:
+        return PLACEMENTS[self.norm]
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The layers that the skip goes around."""
+        return list(self.layer) if isinstance(self.layer, (list, tuple)) else [self.layer]
+
+    def _build_branch(self, shape: Shape, context_shape: Shape | None) -> Shape:
+        """Builds what computes the update of an input of `shape`, and returns the update's shape."""
+        self._before, update_shape = Chain(self, shape), shape
+        if self._placement.before:
+            self._before.norm("pre_norm")
+        for layer in self.layers:
+            update_shape = self._build_layer(layer, update_shape, context_shape)
+        self._end = Chain(self, update_shape)
+        if self._placement.update:
+            self._end.norm("update_norm")
+        end_branch(self, self._end)
+        return update_shape
+
+    def _build_layer(self, layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> Shape:
+        shapes = input_shapes(layer, shape, context_shape)
+        is_new = self._is_described or not layer.built
+        self._build_inside(layer, *shapes)
+        if is_new and not layer.trainable and not isinstance(layer, (keras.Model, ConfiguredLayer)):
+            freeze(layer)
+        if is_new and self._placement.initial_gain is not None:
+            scale_kernels(layer, self._placement.initial_gain(self.depth))
+        return output_shape(layer, *shapes)
+
+    def _update_shape(self, shape: Shape, context_shape: Shape | None) -> Shape:
+        for layer in self.layers:
+            shape = output_shape(layer, *input_shapes(layer, shape, context_shape))
+        return shape
+
+    def _run(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        earlier: Sequence[Tensor],
+        training: bool | None,
+        masks: Sequence[Tensor | None],
+        use_causal_mask: bool,
+    ) -> Tensor:
+        mask, context_mask, attention_mask = masks
+        check_taken(self.layers, context, attention_mask, use_causal_mask)
+        if attention_mask is not None and training and self.granularity == "rows":
+            attention_mask = spread(attention_mask, x)
+        inputs = [x, *([] if context is None else [context]), *earlier]
+        first_earlier = len(inputs) - len(earlier)
+
+        def run(*tensors: Tensor) -> Tensor:
+            given, masks = tensors[: len(inputs)], tensors[len(inputs) :]
+            context = None if first_earlier == 1 else given[1]
+            return self._merge(given[0], context, given[first_earlier:], training, use_causal_mask, masks)
+
+        masks = [mask, context_mask, attention_mask]
+        if training and self.recompute:
+            return recompute(self, run, inputs, masks, layers=[self])
+        return run(*inputs, *masks)
+
+    def _merge(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        earlier: Sequence[Tensor],
+        training: bool | None,
+        use_causal_mask: bool,
+        masks: Sequence[Tensor | None],
+    ) -> Tensor:
+        """The output: the input, merged with its `_update`."""
+        raise NotImplementedError
+
+    def _update(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        training: bool | None,
+        use_causal_mask: bool,
+        masks: Sequence[Tensor | None],
+        *,
+        skip: Tensor | None = None,
+        zeros: Callable[[], Tensor] | None = None,
+    ) -> Tensor:
+        """The update of x, added to `skip` if there is one; else `zeros` makes a dropped one."""
+
+        def branch(
+            x: Tensor,
+            context: Tensor | None,
+            mask: Tensor | None,
+            context_mask: Tensor | None,
+            attention_mask: Tensor | None,
+        ) -> Tensor:
+            offered = {
+                "training": training,
+                "mask": mask,
+                "query_mask": mask,
+                "value_mask": mask if context is None else context_mask,
+                "attention_mask": attention_mask,
+                "use_causal_mask": use_causal_mask,
+            }
+            u = self._before(x, training, mask)
+            for layer in self.layers:
+                u = call_layer(layer, u, context, offered)
+            return self._end(ops.cast(u, self.compute_dtype), training, mask)
+
+        return drop(
+            self,
+            branch,
+            (x, context, *masks),
+            layers=[*self._before.layers, *self.layers, *self._end.layers],
+            training=training,
+            skip=skip,
+            zeros=zeros,
+            gain=fixed_gain(self),
+        )
+
+    def compute_output_spec(self, x: Tensor, context: Tensor | None = None, *others: Any, **options: Any) -> Any:
+        given = inspect.signature(self.call).bind(x, context, *others, **options).arguments
+        check_taken(self.layers, context, given.get("attention_mask"), given.get("use_causal_mask", False))
+        return super().compute_output_spec(x, context, *others, **options)
