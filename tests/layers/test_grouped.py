@@ -6,11 +6,11 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip import _grouped
+from keras_skip._parts import grouped
 from tests.layers.test_normalization import ON_TENSORFLOW, RNG, gradients
 
 OWN = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-OURS = (_grouped.GroupedConv1D, _grouped.GroupedConv2D, _grouped.GroupedConv3D)
+OURS = (grouped.GroupedConv1D, grouped.GroupedConv2D, grouped.GroupedConv3D)
 SIZES = (7, 6, 5)
 
 
@@ -115,7 +115,7 @@ def test_everything_else_is_left_to_keras(monkeypatch):
     first, _, _ = pair(2, 8, groups=4)
     x = RNG.normal(size=(2, 8, 6, 5)).astype("float32")
     assert traced(OURS[1](8, 3, groups=4, data_format="channels_first"), x)[1]
-    monkeypatch.setattr(_grouped, "_on_cpu", lambda: False)
+    monkeypatch.setattr(grouped, "_on_cpu", lambda: False)
     assert traced(first, np.moveaxis(x, 1, -1))[1]
 
 
