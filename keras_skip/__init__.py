@@ -9,11 +9,13 @@ if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
     from .blur_pool import BlurPool
     from .dense import DenseBlock, TransitionBlock
     from .drop_path import DropPath
+    from .gated_residual import GatedResidualNetwork
     from .gates import HighwayGate, LaurelGate, ReviewGate
     from .highway import HighwayBlock
     from .layer_scale import LayerScale
     from .normalization import BatchNormalization
     from .preactivation import PreActivationBlock, PreActivationBottleneckBlock, WideBlock
+    from .recurrent_highway import RecurrentHighway, RecurrentHighwayCell
     from .residual import BottleneckBlock, ResidualBlock
     from .stochastic_depth import StochasticDepth, StochasticDepthBlock, linear_survival
     from .surgery import (
@@ -35,12 +37,15 @@ __all__ = [
     "DenseBlock",
     "DropPath",
     "EfficientChannelAttention",
+    "GatedResidualNetwork",
     "HighwayBlock",
     "HighwayGate",
     "LaurelGate",
     "LayerScale",
     "PreActivationBlock",
     "PreActivationBottleneckBlock",
+    "RecurrentHighway",
+    "RecurrentHighwayCell",
     "Residual",
     "ResidualBlock",
     "ReviewGate",

@@ -40,7 +40,9 @@ def every_layer():
         if case.rank == 2 and case.cls not in named:  # a new layer comes in by its row of the table
             x = case.make()(x)
             named.add(case.cls)
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Reshape((-1, x.shape[-1]), name="rows")(x)
+    x = ks.RecurrentHighway(14, dropout=0.1, return_sequences=True)(x)
+    x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
     return keras.Model(inputs, ks.HighwayBlock(carry="coupled")(x), name="every_layer")
 
 

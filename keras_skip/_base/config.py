@@ -128,7 +128,7 @@ def _is_ours(base: type) -> bool:
 def _to_config(name: str, value: Any) -> Any:
     if isinstance(value, Template):
         return value.config
-    if name in ("activation", "gate_activation"):
+    if name.endswith("activation"):
         return keras.activations.serialize(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -13,6 +13,8 @@ from keras_skip.gates import GATES
 from tests.layers import inside
 from tests.sweep import sweep
 
+CELLS = {ks.RecurrentHighway: ks.RecurrentHighwayCell}
+WITHOUT_ROWS = {*GATES.values(), *CELLS.values()}
 SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
 
 
@@ -46,8 +48,9 @@ class Case:
 
     @property
     def classes(self) -> set[type]:
-        """The row's class, and that of its gate: gates take two inputs, so they have no rows of their own."""
-        return {self.cls, *([GATES[self.kwargs["gate"]]] if "gate" in self.kwargs else [])}
+        """The row's class, and that of its gate or cell: these take two inputs, so they have no rows of their own."""
+        gates = {GATES[self.kwargs["gate"]]} if "gate" in self.kwargs else set()
+        return {self.cls, *gates, *({CELLS[self.cls]} if self.cls in CELLS else ())}
 
 
 def _all_ranks(name: str, cls: type, kwargs: dict[str, Any] | None = None, strides: bool = False) -> list[Case]:
@@ -74,6 +77,22 @@ CASES = [
     *_all_ranks("layer-scale", ks.LayerScale, {"init": 0.1}),
     *_all_ranks("squeeze-excite", ks.SqueezeExcite, {"ratio": 3}),
     *_all_ranks("channel-attention", ks.EfficientChannelAttention),
+    *_all_ranks("gated-residual", ks.GatedResidualNetwork, {"units": 8, "output_units": 4}),
+    Case("gated-residual-identity", ks.GatedResidualNetwork, {"units": 6, "dropout": 0.2}, rank=1),
+    Case("gated-residual-batch", ks.GatedResidualNetwork, {"units": 6, "normalization": "batch", "activation": "gelu"}),
+    Case("recurrent-highway", ks.RecurrentHighway, {"units": 5}, rank=1),
+    Case(
+        "recurrent-highway-sequence",
+        ks.RecurrentHighway,
+        {"units": 6, "depth": 2, "carry": "coupled", "return_sequences": True, "go_backwards": True},
+        rank=1,
+    ),
+    Case(
+        "recurrent-highway-dropped",
+        ks.RecurrentHighway,
+        {"units": 5, "dropout": 0.2, "recurrent_dropout": 0.3, "unroll": True},
+        rank=1,
+    ),
     Case(
         "squeeze-excite-hard", ks.SqueezeExcite, {"ratio": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}
     ),
@@ -244,6 +263,8 @@ REPRESENTATIVES = _choose(
         "layer-scale-2d",
         "squeeze-excite-2d",
         "channel-attention-2d",
+        "gated-residual-2d",
+        "recurrent-highway",
         "skip-highway",
         "skip-attention",
     }
@@ -271,6 +292,8 @@ KINDS = _choose(
         "layer-scale-2d",
         "squeeze-excite-2d",
         "channel-attention-2d",
+        "gated-residual-2d",
+        "recurrent-highway",
         "skip-highway",
         "skip-attention",
     }

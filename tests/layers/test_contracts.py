@@ -14,7 +14,6 @@ import keras_skip as ks
 from keras_skip._base.config import argument_names
 from keras_skip._parts.block import BLOCK_ARGUMENTS, BlockOptions
 from keras_skip._parts.branch import BRANCH_ARGUMENTS, BranchOptions
-from keras_skip.gates import GATES
 from tests.channels import skip_without_channels_first
 from tests.layers.table import (
     CASES,
@@ -22,6 +21,7 @@ from tests.layers.table import (
     REPRESENTATIVES,
     USUAL,
     USUAL_REPRESENTATIVES,
+    WITHOUT_ROWS,
     Case,
     ids,
     public_classes,
@@ -48,7 +48,7 @@ def random_state(layer: keras.layers.Layer, seed: int = 0) -> None:
 def test_the_table_holds_every_public_class():
     assert {cls for case in CASES for cls in case.classes} == set(public_classes())
     for cases in (REPRESENTATIVES, KINDS):
-        assert {case.cls for case in cases} == set(public_classes()) - set(GATES.values())
+        assert {case.cls for case in cases} == set(public_classes()) - WITHOUT_ROWS
 
 
 @representative
@@ -123,6 +123,7 @@ def test_channels_first_computes_the_same_as_channels_last(case: Case):
             ks.BatchNormalization,
             ks.DropPath,
             ks.LayerScale,
+            ks.RecurrentHighway,
             ks.Residual,
         )
         return
@@ -145,7 +146,7 @@ def test_dynamic_batch_and_spatial_sizes(case: Case, training: bool):
     shape = (*(None,) * rank, case.shape()[-1])
     inputs = keras.Input(shape)
     model = keras.Model(inputs, case.make()(inputs, training=training))
-    assert model.output_shape[:-1] == (None,) * (rank + 1)
+    assert set(model.output_shape[:-1]) == {None}
     for batch, size in ((2, 6), (3, 9)):
         x = np.ones((batch, *(size,) * rank, shape[-1]), "float32")
         y = model.predict_on_batch(x)
