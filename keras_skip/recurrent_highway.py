@@ -120,7 +120,7 @@ class RecurrentHighwayCell(ConfiguredLayer, DropoutRNNCell):
         self._input_mask = self._state_mask = None
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        channels = _read_channels(input_shape, "(B, C)")
+        channels = _read_channels(input_shape, ("B", "C"))
         biases = [self.transform_bias] + [self.carry_bias] * (self.carry == "learned")
         width = self.units * (1 + len(biases))
         self.kernel = self._add_kernel("kernel", channels, width, self.kernel_initializer)
@@ -196,11 +196,12 @@ class RecurrentHighwayCell(ConfiguredLayer, DropoutRNNCell):
         return ops.cast(kept, x.dtype) / (1.0 - rate)
 
 
-def _read_channels(input_shape: Sequence[int | None], expected: str) -> int:
+def _read_channels(input_shape: Sequence[int | None], axes: tuple[str, ...]) -> int:
     shape = tuple(input_shape)
-    if len(shape) != expected.count(",") + 1 or shape[-1] is None:
+    if len(shape) != len(axes) or shape[-1] is None:
         raise ValueError(
-            f"Expected an input of shape {expected}, with a defined number C of channels. Received: input_shape={shape}"
+            f"Expected an input of shape ({', '.join(axes)}), with the channels C defined. "
+            f"Received: input_shape={shape}"
         )
     return shape[-1]
 
@@ -214,8 +215,8 @@ class RecurrentHighway(keras.layers.RNN, ConfiguredLayer):
         t_d = sigmoid([d = 1] W_T x + R_Td s_(d-1) + b_Td)
         c_d = sigmoid([d = 1] W_C x + R_Cd s_(d-1) + b_Cd), or 1 - t_d with carry="coupled"
 
-    x is the input of a time step, s_0 the state after the step before, and the last s_d the output. A step of depth D
-    does what a recurrent layer needs D steps for, and its highway layers keep the gradients from vanishing on the way.
+    x is the input of a time step, s_0 the state after the step before, and the last s_d the output. From one state to
+    the next it is `depth` layers, through which the gates carry the state and its gradients.
 
     Args:
         units: Size of the state and of the output.
@@ -292,7 +293,7 @@ class RecurrentHighway(keras.layers.RNN, ConfiguredLayer):
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     def build(self, sequences_shape: Sequence[int | None], initial_state_shape: Any = None) -> None:
-        channels = _read_channels(sequences_shape, "(B, T, C)")
+        channels = _read_channels(sequences_shape, ("B", "T", "C"))
         self._add("cell", self.cell, (sequences_shape[0], channels))
         super().build(sequences_shape)
 

@@ -90,6 +90,45 @@ def test_normalizations_by_name_compute_the_same_under_onnxruntime(name: str, tm
     assert max(differences(case.make(), case.shape()[1:], [case.data()], tmp_path / "layer.onnx")) <= 1e-4
 
 
+def test_recurrent_layers_compute_the_same_for_any_batch_length_and_mask(tmp_path: Path):
+    inputs = keras.Input((None, 4))
+    masked = keras.layers.Masking()(inputs)
+    cells = [ks.RecurrentHighwayCell(7, 1), ks.RecurrentHighwayCell(5, 2, "coupled")]
+    outputs = {
+        "layer": ks.RecurrentHighway(5, 2, dropout=0.2, recurrent_dropout=0.2, return_sequences=True)(inputs),
+        "masked": ks.RecurrentHighway(5, 2, "coupled")(masked),
+        "both ways": keras.layers.Bidirectional(ks.RecurrentHighway(5, 1, return_sequences=True))(masked),
+        "stacked": keras.layers.RNN(cells)(inputs),
+    }
+    model = randomise(keras.Model(inputs, outputs))
+    session = onnxruntime.InferenceSession(
+        export.to_onnx(model, tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    generator = np.random.default_rng(0)
+    for batch, length in ((1, 1), (3, 6), (5, 11)):
+        x = generator.normal(size=(batch, length, 4)).astype("float32")
+        x[::2, length - length // 2 :] = 0.0
+        for name, expected in model(x, training=False).items():
+            received = session.run([name], {session.get_inputs()[0].name: x})[0]
+            np.testing.assert_allclose(received, np.asarray(expected), rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("shape", [(3,), (None, 3)], ids=["static", "sequence"])
+def test_a_gated_residual_network_computes_the_same_with_its_context(shape: tuple, tmp_path: Path):
+    inputs, context = keras.Input((None, 4), name="x"), keras.Input(shape, name="context")
+    model = randomise(keras.Model([inputs, context], ks.GatedResidualNetwork(6, 5, dropout=0.1)(inputs, context)))
+    session = onnxruntime.InferenceSession(
+        export.to_onnx(model, tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    generator = np.random.default_rng(0)
+    for batch, length in ((1, 1), (3, 6)):
+        x = generator.normal(size=(batch, length, 4)).astype("float32")
+        c = generator.normal(size=(batch, *[length] * (len(shape) - 1), 3)).astype("float32")
+        expected = np.asarray(model([x, c], training=False))
+        received = session.run(["output"], {"x": x, "context": c})[0]
+        np.testing.assert_allclose(received, expected, rtol=0, atol=1e-5 * max(1.0, np.abs(expected).max()))
+
+
 def test_the_table_holds_every_public_layer():
     assert {cls for case in CASES for cls in case.classes} == set(public_classes())
 

@@ -78,6 +78,13 @@ AT_CONSTRUCTION = {
     "form=None": lambda: ks.LaurelGate(None),
     "rank=0": lambda: ks.LaurelGate("lr", rank=0),
     "carry='both'": lambda: ks.HighwayGate("both"),
+    "units=0": lambda: ks.RecurrentHighway(0),
+    "depth=-1": lambda: ks.RecurrentHighwayCell(4, -1),
+    "carry='input'": lambda: ks.RecurrentHighway(4, carry="input"),
+    "recurrent_dropout=1.0": lambda: ks.RecurrentHighway(4, recurrent_dropout=1.0),
+    "recurrent_activation=<class": lambda: ks.RecurrentHighwayCell(4, recurrent_activation=keras.layers.PReLU),
+    "units=2.5": lambda: ks.GatedResidualNetwork(2.5),
+    "output_units=0": lambda: ks.GatedResidualNetwork(4, 0),
     "final=0.0": lambda: ks.linear_survival(0.0, 4),
     "num_blocks=0": lambda: ks.linear_survival(0.5, 0),
 }
@@ -127,6 +134,9 @@ AT_BUILD = {
         lambda: ks.Residual(keras.layers.Dense(8), shortcut=keras.layers.Dense(9)),
         (2, 5, 8),
     ),
+    r"input_shape=\(2, 8\)": (lambda: ks.RecurrentHighway(4), (2, 8)),
+    r"input_shape=\(2, 5, None\)": (lambda: ks.RecurrentHighway(4), (2, 5, None)),
+    r"input_shape=\(2, 5, 8\)": (lambda: ks.RecurrentHighwayCell(4), (2, 5, 8)),
     r"form='rw\+pa', and 0 earlier": (lambda: ks.Residual(keras.layers.Dense(8), gate=ks.LaurelGate("rw+pa")), (2, 8)),
     "normalization=RMSNormalization": (
         lambda: ks.ResidualBlock(8, data_format="channels_first", normalization=keras.layers.RMSNormalization()),
