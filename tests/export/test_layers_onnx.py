@@ -97,7 +97,7 @@ def test_recurrent_layers_compute_the_same_for_any_batch_length_and_mask(tmp_pat
     outputs = {
         "layer": ks.RecurrentHighway(5, 2, dropout=0.2, recurrent_dropout=0.2, return_sequences=True)(inputs),
         "masked": ks.RecurrentHighway(5, 2, "coupled")(masked),
-        "both ways": keras.layers.Bidirectional(ks.RecurrentHighway(5, 1, return_sequences=True))(masked),
+        "both_ways": keras.layers.Bidirectional(ks.RecurrentHighway(5, 1, return_sequences=True))(masked),
         "stacked": keras.layers.RNN(cells)(inputs),
     }
     model = randomise(keras.Model(inputs, outputs))

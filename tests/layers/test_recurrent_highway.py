@@ -279,6 +279,7 @@ def test_a_cell_that_was_called_alone_has_no_mask_left_for_other_batches():
     layer = keras.layers.RNN(cell)
     for count in (B, 1):
         assert layer(X[:count], training=True).shape == (count, UNITS)
+        assert cell(ones[:2], STATE[:2], training=True)[0].shape == (2, UNITS)
         assert np.any(numpy(layer(X[:1], training=True)) != numpy(layer(X[:1])))
 
 
