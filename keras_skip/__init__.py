@@ -5,6 +5,7 @@ import sys
 # `python -m keras_skip` only looks for __main__.py here: the command line imports Keras if it needs it, on the backend
 # that it needs. Until Python has found that file, argv[0] is "-m".
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
+    from .adaptive.streams import ExpandStreams, HyperConnection, ReduceStreams
     from .attention import EfficientChannelAttention, SqueezeExcite
     from .blur_pool import BlurPool
     from .dense import DenseBlock, TransitionBlock
@@ -38,14 +39,17 @@ __all__ = [
     "DropPath",
     "EfficientChannelAttention",
     "GatedResidualNetwork",
+    "ExpandStreams",
     "HighwayBlock",
     "HighwayGate",
+    "HyperConnection",
     "LaurelGate",
     "LayerScale",
     "PreActivationBlock",
     "PreActivationBottleneckBlock",
     "RecurrentHighway",
     "RecurrentHighwayCell",
+    "ReduceStreams",
     "Residual",
     "ResidualBlock",
     "ReviewGate",

@@ -145,11 +145,16 @@ class WrappingLayer(SkipLayer):
         *,
         skip: Tensor | None = None,
         zeros: Callable[[], Tensor] | None = None,
+        weight: Tensor | None = None,
     ) -> Tensor:
-        """The update of x, added to `skip` if there is one; else `zeros` makes a dropped one."""
+        """The update of x, added to `skip` if there is one; else `zeros` makes a dropped one.
+
+        With a `weight`, the subclass's `_write` merges it with the update first.
+        """
 
         def branch(
             x: Tensor,
+            weight: Tensor | None,
             context: Tensor | None,
             mask: Tensor | None,
             context_mask: Tensor | None,
@@ -166,18 +171,23 @@ class WrappingLayer(SkipLayer):
             u = self._before(x, training, mask)
             for layer in self.layers:
                 u = call_layer(layer, u, context, offered)
-            return self._end(ops.cast(u, self.compute_dtype), training, mask)
+            u = self._end(ops.cast(u, self.compute_dtype), training, mask)
+            return u if weight is None else self._write(u, weight)
 
         return drop(
             self,
             branch,
-            (x, context, *masks),
+            (x, weight, context, *masks),
             layers=[*self._before.layers, *self.layers, *self._end.layers],
             training=training,
             skip=skip,
             zeros=zeros,
             gain=fixed_gain(self),
         )
+
+    def _write(self, update: Tensor, weight: Tensor) -> Tensor:
+        """The update as it is added to the skip."""
+        raise NotImplementedError
 
     def compute_output_spec(self, x: Tensor, context: Tensor | None = None, *others: Any, **options: Any) -> Any:
         given = inspect.signature(self.call).bind(x, context, *others, **options).arguments

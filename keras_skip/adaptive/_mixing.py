@@ -1,0 +1,62 @@
+"""Doubly stochastic matrices from any numbers: their rows and columns sum to 1, and so do those of their products.
+
+    birkhoff(c)   sum_k softmax(c)_k P_k over all n! permutations P_k of n streams
+    sinkhorn(c)   the limit of exp(c) when its columns and rows are divided by their sums, again and again
+
+Xie et al., mHC: Manifold-Constrained Hyper-Connections, 2025, https://arxiv.org/abs/2512.24880
+Altschuler et al., Near-linear Time Approximation Algorithms for Optimal Transport, 2017, Algorithm 2,
+https://arxiv.org/abs/1705.09634
+"""
+
+import itertools
+import math
+
+import numpy as np
+from keras import ops
+
+from .._base.shapes import Tensor
+
+KEPT = 0.9  # the weight of the identity at the start
+TINY = 1e-30
+
+
+def birkhoff(logits: Tensor, n: int) -> Tensor:
+    """Matrices (..., n, n) from logits (..., n!), of which the first is that of the identity."""
+    orders = np.array(list(itertools.permutations(range(n))))
+    matrices = np.eye(n)[orders].reshape(-1, n * n)
+    flat = ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype))
+    return _as_matrices(flat, n)
+
+
+def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
+    """Matrices (..., n, n) from logits (..., n * n)."""
+    logits = _as_matrices(logits, n)
+    m = ops.softmax(logits, axis=-2)
+    m = m / ops.sum(m, axis=-1, keepdims=True)
+    for _ in range(iterations - 1):
+        m = m / ops.sum(m, axis=-2, keepdims=True)
+        m = m / ops.sum(m, axis=-1, keepdims=True)
+    # After a few iterations, columns need not sum to 1 yet. What is left of a smaller matrix, whose rows and columns sum
+    # to 1 at most, fills the others up.
+    m = m * ops.minimum(1.0 / ops.sum(m, axis=-2, keepdims=True), 1.0)
+    rows = ops.relu(1.0 - ops.sum(m, axis=-1, keepdims=True))
+    columns = ops.relu(1.0 - ops.sum(m, axis=-2, keepdims=True))
+    return m + rows * (columns / ops.maximum(ops.sum(rows, axis=-2, keepdims=True), TINY))
+
+
+def _as_matrices(flat: Tensor, n: int) -> Tensor:
+    return ops.reshape(flat, (*ops.shape(flat)[:-1], n, n))
+
+
+def start_birkhoff(n: int) -> np.ndarray:
+    """Logits of a matrix close to the identity."""
+    return _prefer(np.arange(math.factorial(n)) == 0)
+
+
+def start_sinkhorn(n: int) -> np.ndarray:
+    return _prefer(np.eye(n, dtype=bool)).ravel()
+
+
+def _prefer(chosen: np.ndarray) -> np.ndarray:
+    """Logits whose softmax along the last axis gives the chosen entry the weight KEPT."""
+    return chosen * math.log(KEPT / (1 - KEPT) * (chosen.shape[-1] - 1))
