@@ -64,8 +64,18 @@ def positive_int(value: Any, argument: str) -> int:
     return int(value)
 
 
+def non_negative_int(value: Any, argument: str) -> int:
+    if not _is_int(value, 0):
+        raise ValueError(f"Expected {argument} to be 0 or a positive integer. Received: {argument}={value!r}")
+    return int(value)
+
+
 def _is_positive_int(value: Any) -> bool:
-    return not isinstance(value, bool) and hasattr(value, "__index__") and int(value) > 0
+    return _is_int(value, 1)
+
+
+def _is_int(value: Any, low: int) -> bool:
+    return not isinstance(value, bool) and hasattr(value, "__index__") and int(value) >= low
 
 
 def positive_ints(value: Any, argument: str) -> int | tuple[int, ...]:

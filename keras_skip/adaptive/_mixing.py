@@ -20,6 +20,25 @@ KEPT = 0.9  # the weight of the identity at the start
 TINY = 1e-30
 
 
+def project_normalized(x: Tensor, kernel: Tensor, epsilon: float) -> Tensor:
+    """(x / RMS(x)) W for vectors (positions, width): divided after the product, which is narrow."""
+
+    # Square and mean would pass over the wide x four times for their gradient.
+    @ops.custom_gradient
+    def project(x: Tensor, kernel: Tensor) -> tuple:
+        scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + epsilon)
+        product = ops.matmul(x, kernel)
+
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> tuple:
+            dy = scale * (args[0] if upstream is None else upstream)
+            of_scale = ops.square(scale) * ops.sum(dy * product, axis=-1, keepdims=True) / x.shape[-1]
+            return ops.matmul(dy, ops.transpose(kernel)) - of_scale * x, ops.matmul(ops.transpose(x), dy)
+
+        return product * scale, gradient
+
+    return project(x, kernel)
+
+
 def birkhoff(logits: Tensor, n: int) -> Tensor:
     """Matrices (..., n, n) from logits (..., n!), of which the first is that of the identity."""
     orders = np.array(list(itertools.permutations(range(n))))
@@ -36,8 +55,7 @@ def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
     for _ in range(iterations - 1):
         m = m / ops.sum(m, axis=-2, keepdims=True)
         m = m / ops.sum(m, axis=-1, keepdims=True)
-    # After a few iterations, columns need not sum to 1 yet. What is left of a smaller matrix, whose rows and columns sum
-    # to 1 at most, fills the others up.
+    # Columns need not sum to 1 yet. So the matrix is made smaller until no sum is above 1, and then filled up.
     m = m * ops.minimum(1.0 / ops.sum(m, axis=-2, keepdims=True), 1.0)
     rows = ops.relu(1.0 - ops.sum(m, axis=-1, keepdims=True))
     columns = ops.relu(1.0 - ops.sum(m, axis=-2, keepdims=True))

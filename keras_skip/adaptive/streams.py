@@ -12,12 +12,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from .._base.arguments import boolean, one_of, optional_int, positive_int
+from .._base.arguments import boolean, non_negative_int, one_of, positive_int
 from .._base.config import PACKAGE
 from .._base.shapes import Shape, Tensor, channel_axis
 from .._parts.block import BLOCK_ARGUMENTS, SkipLayer
 from .._parts.wrapping import WrappingLayer
-from ._mixing import birkhoff, sinkhorn, start_birkhoff, start_sinkhorn
+from ._mixing import birkhoff, project_normalized, sinkhorn, start_birkhoff, start_sinkhorn
 from .recording import SKIPS
 
 READ = 0.7  # the part that a layer reads of its first stream at the start; the others share the rest
@@ -225,7 +225,7 @@ class HyperConnection(WrappingLayer):
         self.constraint = one_of(constraint, "constraint", (None, "sinkhorn", "birkhoff"))
         self.dynamic = boolean(dynamic, "dynamic")
         self.iterations = positive_int(iterations, "iterations")
-        self.index = optional_int(index, "index")
+        self.index = non_negative_int(index, "index")
         if constraint == "birkhoff" and self.streams > MOST_PERMUTED:
             raise ValueError(
                 f"Expected at most {MOST_PERMUTED} streams for constraint='birkhoff', which weighs all n! "
@@ -334,12 +334,10 @@ class HyperConnection(WrappingLayer):
 
     def _project(self, x: Tensor) -> Tensor:
         """The dynamic part of the logits, from (positions, width)."""
-        x = ops.cast(x, self.bias.dtype)
-        mean = ops.mean(ops.square(x), axis=-1, keepdims=True)
-        # As the product is narrow, the division after it costs less.
-        logits = ops.matmul(x, self.kernel) * ops.rsqrt(mean + self.norm_epsilon)
+        kernel = ops.copy(self.kernel)  # TensorFlow refuses variables in functions with a gradient of their own
+        logits = project_normalized(ops.cast(x, kernel.dtype), kernel, self.norm_epsilon)
         logits = ops.tanh(logits) if self.constraint is None else logits
-        return logits * ops.repeat(self.alpha, self._sizes)
+        return logits * ops.take(self.alpha, np.repeat(np.arange(3), self._sizes))
 
     def compute_output_shape(
         self, x_shape: Sequence[int | None], context_shape: Sequence[int | None] | None = None
