@@ -40,15 +40,15 @@ def project_normalized(x: Tensor, kernel: Tensor, epsilon: float) -> Tensor:
 
 
 def birkhoff(logits: Tensor, n: int) -> Tensor:
-    """Matrices (..., n, n) from logits (..., n!), of which the first is that of the identity."""
+    """Matrices (positions, n, n) from logits (positions, n!), of which the first is that of the identity."""
     orders = np.array(list(itertools.permutations(range(n))))
     matrices = np.eye(n)[orders].reshape(-1, n * n)
-    flat = ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype))
-    return _as_matrices(flat, n)
+    m = _as_matrices(ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype)), n)
+    return m / ops.sum(m, axis=-1, keepdims=True)  # XLA's softmax only sums to 1 within 1e-6
 
 
 def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
-    """Matrices (..., n, n) from logits (..., n * n)."""
+    """Matrices (positions, n, n) from logits (positions, n * n)."""
     logits = _as_matrices(logits, n)
     m = ops.softmax(logits, axis=-2)
     m = m / ops.sum(m, axis=-1, keepdims=True)
@@ -63,7 +63,7 @@ def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
 
 
 def _as_matrices(flat: Tensor, n: int) -> Tensor:
-    return ops.reshape(flat, (*ops.shape(flat)[:-1], n, n))
+    return ops.reshape(flat, (-1, n, n))
 
 
 def start_birkhoff(n: int) -> np.ndarray:

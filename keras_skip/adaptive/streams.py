@@ -14,7 +14,7 @@ from keras import ops
 
 from .._base.arguments import boolean, non_negative_int, one_of, positive_int
 from .._base.config import PACKAGE
-from .._base.shapes import Shape, Tensor, channel_axis
+from .._base.shapes import Shape, Tensor
 from .._parts.block import BLOCK_ARGUMENTS, SkipLayer
 from .._parts.wrapping import WrappingLayer
 from ._mixing import birkhoff, project_normalized, sinkhorn, start_birkhoff, start_sinkhorn
@@ -234,15 +234,14 @@ class HyperConnection(WrappingLayer):
 
     def build(self, x_shape: Sequence[int | None], context_shape: Sequence[int | None] | None = None) -> None:
         shape = tuple(x_shape)
-        axis, rank = _stream_axis(self.data_format, len(shape)), len(shape)
+        axis = _stream_axis(self.data_format, len(shape))
         inner, channels = self._enter(_without_streams(shape, self.data_format))
         if shape[axis] != self.streams:
             raise ValueError(
                 f"Expected an input with {self.streams} streams along axis {axis}, as ExpandStreams makes them. "
                 f"Received: input_shape={shape}"
             )
-        axes = {axis: self.streams, channel_axis(self.data_format, rank) + (axis == 1): channels}
-        self.input_spec = keras.layers.InputSpec(ndim=rank, axes=axes)
+        self.input_spec = keras.layers.InputSpec(ndim=len(shape), axes={axis: self.streams, axis + 1: channels})
         self._build_weights(channels)
         update = self._build_branch(inner, None if context_shape is None else tuple(context_shape))
         if update != inner:
@@ -316,26 +315,28 @@ class HyperConnection(WrappingLayer):
 
     def _weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """H_pre (..., n), H_post (..., n) and H_res (..., n, n), for streams (..., n, channels)."""
-        n, flat = self.streams, self.constraint is not None
+        n, bias = self.streams, ops.convert_to_tensor(self.bias)
         outer = ops.shape(x)[:-2]
-        if not self.dynamic:
-            bias = ops.convert_to_tensor(self.bias)
-            logits = ops.broadcast_to(bias, (outer[0], *(1,) * (len(outer) - 1), *bias.shape))
+        if self.dynamic:
+            logits = ops.reshape(self._project(x), (-1, *bias.shape)) + bias
         else:
-            logits = self._project(ops.reshape(x, (-1, n * x.shape[-1])) if flat else ops.reshape(x, (-1, x.shape[-1])))
-            logits = ops.reshape(logits, (*outer, *self.bias.shape[:-1], logits.shape[-1])) + self.bias
-        first, second = self._sizes[0], self._sizes[0] + self._sizes[1]
-        pre, post, residual = ops.split(logits, [first, second], axis=-1)
+            outer = (outer[0], *(1,) * (len(outer) - 1))
+            logits = ops.broadcast_to(bias, (outer[0], *bias.shape))
+        pre, post, residual = ops.split(logits, np.cumsum(self._sizes[:2]).tolist(), axis=-1)
         if self.constraint is None:
-            return ops.squeeze(pre, -1), ops.squeeze(post, -1), ops.swapaxes(residual, -1, -2)
-        if self.constraint == "birkhoff":
-            return ops.sigmoid(pre), 2.0 * ops.sigmoid(post), birkhoff(residual, n)
-        return ops.sigmoid(pre), 2.0 * ops.sigmoid(post), sinkhorn(residual, n, self.iterations)
+            residual = ops.swapaxes(residual, -1, -2)
+        else:
+            pre, post = ops.sigmoid(pre), 2.0 * ops.sigmoid(post)
+            residual = (
+                birkhoff(residual, n) if self.constraint == "birkhoff" else sinkhorn(residual, n, self.iterations)
+            )
+        return ops.reshape(pre, (*outer, n)), ops.reshape(post, (*outer, n)), ops.reshape(residual, (*outer, n, n))
 
     def _project(self, x: Tensor) -> Tensor:
-        """The dynamic part of the logits, from (positions, width)."""
+        """The dynamic part of the logits: a row for each position, or without a constraint for each of its streams."""
         kernel = ops.copy(self.kernel)  # TensorFlow refuses variables in functions with a gradient of their own
-        logits = project_normalized(ops.cast(x, kernel.dtype), kernel, self.norm_epsilon)
+        x = ops.reshape(ops.cast(x, kernel.dtype), (-1, kernel.shape[0]))
+        logits = project_normalized(x, kernel, self.norm_epsilon)
         logits = ops.tanh(logits) if self.constraint is None else logits
         return logits * ops.take(self.alpha, np.repeat(np.arange(3), self._sizes))
 

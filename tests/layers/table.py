@@ -20,12 +20,13 @@ SHAPES = {0: (6,), 1: (9, 6), 2: (7, 5, 6), 3: (4, 5, 3, 6)}
 
 @dataclass(frozen=True)
 class Case:
-    """A layer class, arguments for it, and the spatial rank of its input."""
+    """A layer class, arguments for it, and of its input the spatial rank and the number of streams, if it has any."""
 
     name: str
     cls: type
     kwargs: dict[str, Any] = field(default_factory=dict)
     rank: int = 2
+    streams: int | None = None
 
     def make(self, **more: Any) -> keras.layers.Layer:
         kwargs = {
@@ -36,15 +37,17 @@ class Case:
 
     def shape(self, batch: int | None = 2, data_format: str = "channels_last") -> tuple:
         *spatial, channels = SHAPES[self.rank]
-        return (batch, channels, *spatial) if data_format == "channels_first" else (batch, *spatial, channels)
+        last = (channels,) if self.streams is None else (self.streams, channels)
+        return (batch, *last, *spatial) if data_format == "channels_first" else (batch, *spatial, *last)
 
     def data(self, batch: int = 2, data_format: str = "channels_last", seed: int = 0) -> np.ndarray:
         return np.random.default_rng(seed).normal(size=self.shape(batch, data_format)).astype("float32")
 
     @property
     def takes_data_format(self) -> bool:
-        """Whether the row works with either; a dense layer of the user's inside does not."""
-        return "data_format" in argument_names(self.cls) and "layer" not in self.kwargs
+        """Whether the row works with either, and only its channels move; a dense layer of the user's does not."""
+        is_for_streams = self.cls in (ks.ExpandStreams, ks.ReduceStreams)
+        return "data_format" in argument_names(self.cls) and "layer" not in self.kwargs and not is_for_streams
 
     @property
     def classes(self) -> set[type]:
@@ -53,11 +56,13 @@ class Case:
         return {self.cls, *gates, *({CELLS[self.cls]} if self.cls in CELLS else ())}
 
 
-def _all_ranks(name: str, cls: type, kwargs: dict[str, Any] | None = None, strides: bool = False) -> list[Case]:
+def _all_ranks(
+    name: str, cls: type, kwargs: dict[str, Any] | None = None, strides: bool = False, streams: int | None = None
+) -> list[Case]:
     cases = []
     for rank in SHAPES:
         extra = {"strides": 2} if strides and rank else {}
-        cases.append(Case(f"{name}-{rank}d", cls, {**(kwargs or {}), **extra}, rank))
+        cases.append(Case(f"{name}-{rank}d", cls, {**(kwargs or {}), **extra}, rank, streams))
     return cases
 
 
@@ -201,6 +206,30 @@ CASES = [
     Case("skip-attention", ks.Residual, {"layer": inside.attention, "survival_prob": 0.5, "granularity": "rows"}, 1),
     Case("skip-projection", ks.Residual, {"layer": inside.widening, "norm": "pre", "attention": "se"}, rank=0),
     Case("skip-recompute", ks.Residual, {"layer": inside.wrapped_residual, "recompute": True, "survival_prob": 0.5}, 0),
+    Case("expand-streams", ks.ExpandStreams, {"streams": 3}, rank=1),
+    Case("reduce-streams", ks.ReduceStreams, {"reduction": "sum"}, rank=1, streams=4),
+    *_all_ranks("hyper-connection", ks.HyperConnection, {"layer": inside.dense, "norm": "pre"}, streams=4),
+    Case(
+        "hyper-connection-sinkhorn",
+        ks.HyperConnection,
+        {"layer": inside.dense_layers, "constraint": "sinkhorn", "iterations": 5, "norm": "peri", "index": 2},
+        rank=1,
+        streams=4,
+    ),
+    Case(
+        "hyper-connection-free",
+        ks.HyperConnection,
+        {"layer": inside.dense, "streams": 3, "constraint": None, "recompute": True, "survival_prob": 0.5},
+        rank=0,
+        streams=3,
+    ),
+    Case(
+        "hyper-connection-static",
+        ks.HyperConnection,
+        {"layer": inside.attention, "streams": 2, "dynamic": False, "survival_prob": 0.5, "granularity": "rows"},
+        rank=1,
+        streams=2,
+    ),
     Case("residual-se", ks.ResidualBlock, {"filters": 6, "attention": "se", "branch_scale": "layerscale"}),
     Case("preactivation-eca", ks.PreActivationBlock, {"filters": 6, "attention": "eca", "branch_scale": "rezero"}),
     Case(
@@ -267,6 +296,10 @@ REPRESENTATIVES = _choose(
         "recurrent-highway",
         "skip-highway",
         "skip-attention",
+        "hyper-connection-1d",
+        "hyper-connection-sinkhorn",
+        "hyper-connection-free",
+        "hyper-connection-static",
     }
 )
 
@@ -296,6 +329,8 @@ KINDS = _choose(
         "recurrent-highway",
         "skip-highway",
         "skip-attention",
+        "hyper-connection-1d",
+        "hyper-connection-free",
     }
 )
 
