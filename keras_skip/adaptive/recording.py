@@ -22,9 +22,22 @@ def recorded_skips() -> AbstractContextManager[Skips]:
     on torch, where Keras compiles only on request.
 
     Returns:
-        A context whose value is a list, to which each call of a layer adds (layer, weights), with the weights by name.
+        A context whose value is a list, to which each call of a layer adds (layer, weights), with the weights by name:
+        "pre" (..., n), "post" (..., n) and "residual" (..., n, n) of a `HyperConnection`.
 
     Raises:
         ValueError: At the end, if no weights were recorded.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_skip import ExpandStreams, HyperConnection
+    >>> from keras_skip.adaptive.recording import recorded_skips
+    >>> model = keras.Sequential([ExpandStreams(2), HyperConnection(keras.layers.Dense(8), 2, index=1)])
+    >>> with recorded_skips() as skips:
+    ...     y = model(keras.ops.ones((1, 8)))
+    >>> [(layer, weights)] = skips
+    >>> [round(float(weight), 3) for weight in weights["pre"][0]]
+    [0.3, 0.7]
     """
     return SKIPS.open()
