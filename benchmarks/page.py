@@ -194,6 +194,20 @@ def format_residual(figures):
     return text + format_table([*heads, "first step"], rows)
 
 
+def format_streams(figures):
+    rows = [
+        [
+            *(place, constraint),
+            format_time(found["seconds"]),
+            format_ratio(found["clock"]),
+            format_ratio(found["processor"]),
+        ]
+        for place, found_by_constraint in figures.items()
+        for constraint, found in found_by_constraint.items()
+    ]
+    return format_table(["a connection around each", "constraint", "step", "/ `Residual`", "by the processor"], rows)
+
+
 PARTS = {
     part.module.rpartition(".")[2]: part
     for part in (
@@ -218,6 +232,7 @@ PARTS = {
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
         Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),
         Part("benchmarks.layers.residual", 12, "Cost of `Residual`, and savings of each granularity", format_residual),
+        Part("benchmarks.layers.streams", 6, "Cost of hyper-connections with four streams", format_streams),
         Part(
             "benchmarks.layers.recompute",
             6,

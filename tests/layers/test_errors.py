@@ -55,6 +55,14 @@ AT_CONSTRUCTION = {
     "transform_bias=None": lambda: ks.HighwayBlock(transform_bias=None),
     "recompute=3": lambda: ks.DenseBlock(4, 12, recompute=3),
     "recompute='yes'": lambda: ks.ResidualBlock(8, recompute="yes"),
+    "streams=1": lambda: ks.ExpandStreams(1),
+    "streams=6; constraint='sinkhorn' allows more": lambda: ks.HyperConnection(keras.layers.Dense(8), 6),
+    "constraint='softmax'": lambda: ks.HyperConnection(keras.layers.Dense(8), constraint="softmax"),
+    "iterations=0": lambda: ks.HyperConnection(keras.layers.Dense(8), constraint="sinkhorn", iterations=0),
+    "index=-1": lambda: ks.HyperConnection(keras.layers.Dense(8), index=-1),
+    "dynamic='no'": lambda: ks.HyperConnection(keras.layers.Dense(8), dynamic="no"),
+    "norm='post'": lambda: ks.HyperConnection(keras.layers.Dense(8), norm="post"),
+    "reduction='max'": lambda: ks.ReduceStreams("max"),
     "num_layers=0": lambda: ks.DenseBlock(0, 12),
     "growth_rate=-12": lambda: ks.DenseBlock(4, -12),
     "compression=0": lambda: ks.TransitionBlock(0),
@@ -90,6 +98,9 @@ AT_CONSTRUCTION = {
 }
 
 AT_BUILD = {
+    r"input_shape=\(2, 8\)": (lambda: ks.ReduceStreams(), (2, 8)),
+    r"input_shape=\(2, 3, 8\)": (lambda: ks.HyperConnection(keras.layers.Dense(8)), (2, 3, 8)),
+    r"an update of shape \(2, 3, 6\)": (lambda: ks.HyperConnection(keras.layers.Dense(6)), (2, 3, 4, 8)),
     r"input_shape=\(8,\)": (lambda: ks.ResidualBlock(8), (8,)),
     r"input_shape=\(1, 2, 3, 4, 5, 6\)": (lambda: ks.HighwayBlock(), (1, 2, 3, 4, 5, 6)),
     r"input_shape=\(2, 8, 8, None\)": (lambda: ks.DenseBlock(2, 4), (2, 8, 8, None)),

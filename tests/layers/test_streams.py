@@ -186,38 +186,29 @@ def test_each_connection_starts_to_read_its_own_stream_most(constraint):
         assert (np.diagonal(residual, axis1=-2, axis2=-1) >= 0.9 - 1e-6).all()
 
 
-def train(constraint, optimizer, steps=5):
-    """The start and the end of the biases of four connections, and the recorded streams behind each."""
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_the_symmetry_of_the_start_breaks_and_the_streams_learn_to_mix(constraint):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, CHANNELS))
     x, behind = ks.ExpandStreams(3)(inputs), []
     for index in range(4):
-        x = make(constraint, norm="pre", index=index)(x)
+        x = make(constraint, norm="pre", index=index, iterations=5)(x)
         behind.append(x)
     model = keras.Model(inputs, ks.ReduceStreams()(x))
-    connections = [layer for layer in model.layers if isinstance(layer, ks.HyperConnection)]
-    starts = [numpy(layer.bias) for layer in connections]
-    model.compile(optimizer, "mse", jit_compile=keras.backend.backend() == "jax")
-    rng = np.random.default_rng(0)
-    given, target = rng.normal(size=(2, 16, 6, CHANNELS))
-    for _ in range(steps):
+    # H_res of the first connection mixes equal streams, and that of the last does not change their mean.
+    inner = [layer for layer in model.layers if isinstance(layer, ks.HyperConnection)][1:-1]
+    starts = [numpy(layer.bias) for layer in inner]
+    # Adam would follow rounding errors too.
+    model.compile(keras.optimizers.SGD(0.3), "mse", jit_compile=keras.backend.backend() == "jax")
+    given, target = np.random.default_rng(0).normal(size=(2, 16, 6, CHANNELS))
+    for _ in range(15):
         model.train_on_batch(given, target)
-    ends = [numpy(layer.bias) for layer in connections]
-    return starts, ends, [numpy(each) for each in keras.Model(inputs, behind)(given)]
-
-
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_the_symmetry_of_the_start_breaks_and_the_streams_learn_to_mix(constraint, optimizer):
-    rates = {"sgd": keras.optimizers.SGD(1.0), "adam": keras.optimizers.Adam(0.01)}
-    starts, ends, behind = train(constraint, rates[optimizer])
-    # In front of the mean, no matrix with columns that sum to 1 changes anything.
-    for start, end in list(zip(starts, ends, strict=True))[: None if constraint is None else -1]:
+    for start, layer in zip(starts, inner, strict=True):
         mixing = (slice(None), slice(2, None)) if constraint is None else slice(6, None)
-        assert np.abs(end[mixing] - start[mixing]).max() > 1e-3
-    for x in behind:
-        difference = np.abs(x - x.mean(-2, keepdims=True)).max()
-        assert difference > 1e-3 * np.abs(x).max()
+        # A start at weight 0.9997 for the identity moves them by 1e-7, and one that reads all streams alike by 1e-10.
+        assert np.abs(numpy(layer.bias) - start)[mixing].max() > 5e-6
+    for x in keras.Model(inputs, behind)(given):
+        assert np.ptp(numpy(x), axis=-2).max() > 1e-3 * np.abs(numpy(x)).max()
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 10.0])
@@ -225,7 +216,6 @@ def test_the_symmetry_of_the_start_breaks_and_the_streams_learn_to_mix(constrain
 def test_the_product_of_a_thousand_mixing_matrices_is_doubly_stochastic(constraint, size):
     x = data(1, 4, batch=200)[:, :5]
     layer = make(constraint, streams=4)
-    layer.build(x.shape)
     if size:
         randomise(layer, x, size)
     with recorded_skips() as skips:
