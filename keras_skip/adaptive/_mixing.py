@@ -43,27 +43,24 @@ def birkhoff(logits: Tensor, n: int) -> Tensor:
     """Matrices (positions, n, n) from logits (positions, n!), of which the first is that of the identity."""
     orders = np.array(list(itertools.permutations(range(n))))
     matrices = np.eye(n)[orders].reshape(-1, n * n)
-    m = _as_matrices(ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype)), n)
+    m = ops.reshape(ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype)), (-1, n, n))
     return m / ops.sum(m, axis=-1, keepdims=True)  # XLA's softmax only sums to 1 within 1e-6
 
 
 def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
     """Matrices (positions, n, n) from logits (positions, n * n)."""
-    logits = _as_matrices(logits, n)
-    m = ops.softmax(logits, axis=-2)
-    m = m / ops.sum(m, axis=-1, keepdims=True)
-    for _ in range(iterations - 1):
-        m = m / ops.sum(m, axis=-2, keepdims=True)
-        m = m / ops.sum(m, axis=-1, keepdims=True)
+    # With the positions last, each sum over n numbers is one over long rows, which takes a third of the time.
+    m = ops.reshape(ops.transpose(logits), (n, n, -1))
+    m = ops.exp(m - ops.stop_gradient(ops.max(m, axis=0, keepdims=True)))
+    for _ in range(iterations):
+        m = m / ops.sum(m, axis=0, keepdims=True)
+        m = m / ops.sum(m, axis=1, keepdims=True)
     # Columns need not sum to 1 yet. So the matrix is made smaller until no sum is above 1, and then filled up.
-    m = m * ops.minimum(1.0 / ops.sum(m, axis=-2, keepdims=True), 1.0)
-    rows = ops.relu(1.0 - ops.sum(m, axis=-1, keepdims=True))
-    columns = ops.relu(1.0 - ops.sum(m, axis=-2, keepdims=True))
-    return m + rows * (columns / ops.maximum(ops.sum(rows, axis=-2, keepdims=True), TINY))
-
-
-def _as_matrices(flat: Tensor, n: int) -> Tensor:
-    return ops.reshape(flat, (-1, n, n))
+    m = m * ops.minimum(1.0 / ops.sum(m, axis=0, keepdims=True), 1.0)
+    rows = ops.relu(1.0 - ops.sum(m, axis=1, keepdims=True))
+    columns = ops.relu(1.0 - ops.sum(m, axis=0, keepdims=True))
+    m = m + rows * (columns / ops.maximum(ops.sum(rows, axis=0, keepdims=True), TINY))
+    return ops.transpose(m, (2, 0, 1))
 
 
 def start_birkhoff(n: int) -> np.ndarray:
