@@ -152,14 +152,11 @@ class WrappingLayer(SkipLayer):
         With a `weight`, the subclass's `_write` merges it with the update first.
         """
 
-        def branch(
-            x: Tensor,
-            weight: Tensor | None,
-            context: Tensor | None,
-            mask: Tensor | None,
-            context_mask: Tensor | None,
-            attention_mask: Tensor | None,
-        ) -> Tensor:
+        given = [x] if weight is None else [x, weight]
+
+        def branch(*tensors: Tensor) -> Tensor:
+            x, *weights = tensors[: len(given)]
+            context, mask, context_mask, attention_mask = tensors[len(given) :]
             offered = {
                 "training": training,
                 "mask": mask,
@@ -172,12 +169,12 @@ class WrappingLayer(SkipLayer):
             for layer in self.layers:
                 u = call_layer(layer, u, context, offered)
             u = self._end(ops.cast(u, self.compute_dtype), training, mask)
-            return u if weight is None else self._write(u, weight)
+            return self._write(u, *weights) if weights else u
 
         return drop(
             self,
             branch,
-            (x, weight, context, *masks),
+            (*given, context, *masks),
             layers=[*self._before.layers, *self.layers, *self._end.layers],
             training=training,
             skip=skip,

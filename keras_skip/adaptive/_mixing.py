@@ -51,7 +51,8 @@ def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
     """Matrices (positions, n, n) from logits (positions, n * n)."""
     # With the positions last, each sum over n numbers is one over long rows, which takes a third of the time.
     m = ops.reshape(ops.transpose(logits), (n, n, -1))
-    m = ops.exp(m - ops.stop_gradient(ops.max(m, axis=0, keepdims=True)))
+    m = m - ops.stop_gradient(ops.max(m, axis=0, keepdims=True))
+    m = ops.exp(ops.maximum(m, -80.0))  # at 0, whole rows could vanish
     for _ in range(iterations):
         m = m / ops.sum(m, axis=0, keepdims=True)
         m = m / ops.sum(m, axis=1, keepdims=True)

@@ -37,7 +37,7 @@ def recorded_skips() -> AbstractContextManager[Skips]:
     >>> with recorded_skips() as skips:
     ...     y = model(keras.ops.ones((1, 8)))
     >>> [(layer, weights)] = skips
-    >>> [round(float(weight), 3) for weight in weights["pre"][0]]
-    [0.3, 0.7]
+    >>> int(keras.ops.argmax(weights["pre"]))  # the stream that the layer reads most
+    1
     """
     return SKIPS.open()

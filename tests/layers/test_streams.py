@@ -211,7 +211,7 @@ def test_the_symmetry_of_the_start_breaks_and_the_streams_learn_to_mix(constrain
         assert np.ptp(numpy(x), axis=-2).max() > 1e-3 * np.abs(numpy(x)).max()
 
 
-@pytest.mark.parametrize("size", [0.0, 1.0, 10.0])
+@pytest.mark.parametrize("size", [0.0, 1.0, 10.0, 1000.0])
 @pytest.mark.parametrize("constraint", ["sinkhorn", "birkhoff"])
 def test_the_product_of_a_thousand_mixing_matrices_is_doubly_stochastic(constraint, size):
     x = data(1, 4, batch=200)[:, :5]
