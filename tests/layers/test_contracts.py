@@ -150,8 +150,7 @@ def test_dynamic_batch_and_spatial_sizes(case: Case, training: bool):
     shape = (*(None,) * rank, *case.shape()[1 + rank :])
     inputs = keras.Input(shape)
     model = keras.Model(inputs, case.make()(inputs, training=training))
-    assert set(model.output_shape[:-1]) == {None}
-    assert model.output_shape[: rank + 1] == (None,) * (rank + 1)
+    assert set(model.output_shape[:-1]) <= {None, getattr(model.layers[-1], "streams", None)}
     for batch, size in ((2, 6), (3, 9)):
         x = np.ones((batch, *(size,) * rank, *shape[rank:]), "float32")
         y = model.predict_on_batch(x)

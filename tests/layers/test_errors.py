@@ -98,7 +98,7 @@ AT_CONSTRUCTION = {
 }
 
 AT_BUILD = {
-    r"input_shape=\(2, 8\)": (lambda: ks.ReduceStreams(), (2, 8)),
+    r"input_shape=\(3, 8\)": (lambda: ks.ReduceStreams(), (3, 8)),
     r"input_shape=\(2, 3, 8\)": (lambda: ks.HyperConnection(keras.layers.Dense(8)), (2, 3, 8)),
     r"an update of shape \(2, 3, 6\)": (lambda: ks.HyperConnection(keras.layers.Dense(6)), (2, 3, 4, 8)),
     r"input_shape=\(8,\)": (lambda: ks.ResidualBlock(8), (8,)),
