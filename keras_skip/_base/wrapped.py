@@ -47,17 +47,22 @@ def takes(layer: keras.layers.Layer, argument: str) -> bool:
     return argument in _read_call(type(layer).call)[1]
 
 
+def is_taken(layers: Sequence[keras.layers.Layer], argument: str) -> bool:
+    """Whether one of the layers takes an argument of the call of the layer around them."""
+    return any(count_inputs(layer) > 1 if argument == "context" else takes(layer, argument) for layer in layers)
+
+
 def check_taken(
     layers: Sequence[keras.layers.Layer], context: Tensor | None, attention_mask: Tensor | None, use_causal_mask: bool
 ) -> None:
     """Raises a ValueError for an argument of the call that no layer takes."""
     given = {
-        "context": (context is not None, lambda layer: count_inputs(layer) > 1),
-        "attention_mask": (attention_mask is not None, lambda layer: takes(layer, "attention_mask")),
-        "use_causal_mask": (use_causal_mask, lambda layer: takes(layer, "use_causal_mask")),
+        "context": context is not None,
+        "attention_mask": attention_mask is not None,
+        "use_causal_mask": use_causal_mask,
     }
-    for argument, (is_given, is_taken) in given.items():
-        if is_given and not any(is_taken(layer) for layer in layers):
+    for argument, is_given in given.items():
+        if is_given and not is_taken(layers, argument):
             raise ValueError(
                 f"Expected a layer that takes the {argument} of the call. "
                 f"Received: {[type(layer).__name__ for layer in layers]}"

@@ -4,13 +4,15 @@ A graph is the model's calls in the order in which they run, each with the tenso
 them in the nodes of its operations, which this file alone reads.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from .._base.shapes import Tensor
+
+Values = MutableMapping[int, Tensor]  # the new tensors, by the identity of the old ones
 
 
 class Call(NamedTuple):
@@ -84,6 +86,17 @@ def copy_inputs(model: keras.Model) -> Any:
         id(layer.output): layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.InputLayer)
     }
     return keras.tree.map_structure(lambda x: copy_operation(made_by[id(x)]).output, model.input)
+
+
+def copy_model(model: keras.Model, run: Callable[[Values], None]) -> keras.Model:
+    """A functional model with the inputs, the outputs and the name of another, and the calls that `run` makes.
+
+    `run` gets the new inputs, by the identity of the old ones, and adds the other new tensors in the same way.
+    """
+    inputs = copy_inputs(model)
+    values: Values = {id(x): copy for x, copy in zip(model.inputs, keras.tree.flatten(inputs), strict=True)}
+    run(values)
+    return keras.Model(inputs, keras.tree.map_structure(lambda x: values[id(x)], model.output), name=model.name)
 
 
 def copy_operation(operation: Any) -> Any:

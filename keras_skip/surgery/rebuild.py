@@ -6,7 +6,7 @@ y = skip(c),  y = branch(c)            one term alone
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, count
 from typing import Literal, NamedTuple
 
@@ -16,10 +16,8 @@ from .._base.config import PACKAGE
 from .._base.shapes import Tensor
 from .._parts.chain import apply
 from .._parts.survival import ADVICE
-from .graph import Call, Copies, copy_inputs, mask_of
+from .graph import Call, Copies, Values, copy_model, mask_of
 from .skips import Branch, Graph, Skip
-
-Values = MutableMapping[int, Tensor]  # the new tensors, by the identity of the old ones
 
 
 class Edit(NamedTuple):
@@ -66,12 +64,7 @@ class _Builder:
         self._added: set[tuple[int, str]] = set()  # names, each with the graph that it is in
 
     def build(self, graph: Graph) -> keras.Model:
-        inputs = copy_inputs(graph.model)
-        pairs = zip(graph.model.inputs, keras.tree.flatten(inputs), strict=True)
-        values: Values = {id(ours): copy for ours, copy in pairs}
-        self._run(graph, range(len(graph.calls)), values)
-        outputs = keras.tree.map_structure(lambda x: values[id(x)], graph.model.output)
-        return keras.Model(inputs, outputs, name=graph.model.name)
+        return copy_model(graph.model, lambda values: self._run(graph, range(len(graph.calls)), values))
 
     def _run(self, graph: Graph, places: Iterable[int], values: Values) -> None:
         places = list(places)
