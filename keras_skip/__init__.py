@@ -5,6 +5,9 @@ import sys
 # `python -m keras_skip` only looks for __main__.py here: the command line imports Keras if it needs it, on the backend
 # that it needs. Until Python has found that file, argv[0] is "-m".
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
+    from .adaptive.depth import DepthAttention, DepthAverage
+    from .adaptive.pruning import list_depth_weights, prune_skips
+    from .adaptive.stack import stack
     from .adaptive.streams import ExpandStreams, HyperConnection, ReduceStreams
     from .attention import EfficientChannelAttention, SqueezeExcite
     from .blur_pool import BlurPool
@@ -36,6 +39,8 @@ __all__ = [
     "BlurPool",
     "BottleneckBlock",
     "DenseBlock",
+    "DepthAttention",
+    "DepthAverage",
     "DropPath",
     "EfficientChannelAttention",
     "ExpandStreams",
@@ -62,7 +67,10 @@ __all__ = [
     "add_squeeze_excite",
     "add_stochastic_depth",
     "linear_survival",
+    "list_depth_weights",
     "list_skips",
+    "prune_skips",
+    "stack",
     "without_branch",
     "without_skip",
 ]

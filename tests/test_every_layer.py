@@ -35,13 +35,15 @@ def every_layer():
     x = keras.layers.Add(name="sum")([x, ks.StochasticDepth(keras.layers.Conv2D(14, 3, padding="same"), 0.8)(x)])
     for norm, gate in (("pre", "highway"), ("peri", "review"), ("post", "laurel")):
         x = ks.Residual(keras.layers.Conv2D(14, 3, padding="same"), norm, gate=gate)(x)
+    x = ks.DepthAverage()([x, keras.layers.Conv2D(14, 1)(x)])
+    x = ks.DepthAttention()([x, keras.layers.Conv2D(14, 1)(x)])
     x = ks.HyperConnection(keras.layers.Conv2D(14, 3, padding="same"), norm="pre")(ks.ExpandStreams()(x))
     x = ks.ReduceStreams()(x)
     named = {type(layer) for layer in keras.Model(inputs, x).layers}
     for case in CASES:
-        if case.rank == 2 and case.cls not in named:  # a new layer comes in by its row of the table
+        if case.rank == 2 and case.public not in named:  # a new layer comes in by its row of the table
             x = case.make()(x)
-            named.add(case.cls)
+            named.add(case.public)
     x = keras.layers.Reshape((-1, x.shape[-1]), name="rows")(x)
     x = ks.RecurrentHighway(14, dropout=0.1, return_sequences=True)(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)

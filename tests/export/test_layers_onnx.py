@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -38,13 +39,15 @@ def differences(
 
 # With channels first at the edge of the graph there is nothing to transpose, but for layers that work on the last axis:
 # a dense layer inside, or normalisation over groups, which reshapes it. Channel attention transposes its gate, which is
-# one pixel large.
+# one pixel large, and attention over depth its weights, which have one channel for each of its two or three values.
 TRANSPOSES = {
     "residual-group-norm": 5,
     "dense-group": 8,
     "stochastic-depth": 2,
     "stochastic-depth-sample": 2,
     "skip-highway": 3,
+    "depth-attention-2d": 3,
+    "depth-attention-blocks": 2,
 }
 GATED = (ks.EfficientChannelAttention, ks.SqueezeExcite)
 
@@ -160,3 +163,29 @@ def test_mixed_precision_blocks_compute_in_float32_after_saving_and_loading(poli
     assert np.max(np.abs(received - np.asarray(keras.ops.cast(trained(x), "float32")))) > 1e-4 * np.max(
         np.abs(expected)
     )
+
+
+STACKS = {
+    "highway": {"skip": "highway"},
+    "hyper": {"skip": "hyper", "streams": 3},
+    "average": {"skip": "depth_average", "dilation": 2},
+    "attention": {"skip": "depth_attention", "block_size": 2},
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_whole_stacks_compute_the_same_under_onnxruntime(name: str, tmp_path: Path):
+    blocks = [keras.layers.MultiHeadAttention(2, 4), keras.layers.Dense(6), keras.layers.Conv1D(6, 3, padding="same")]
+    layers = ks.stack(blocks, **STACKS[name])
+    symbolic = keras.Input((None, 6))
+    model = randomise(keras.Model(symbolic, layers(symbolic)))
+    path = export.to_onnx(model, tmp_path / "stack.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for shape in ((2, 9, 6), (3, 5, 6)):
+        x = np.random.default_rng(0).normal(size=shape).astype("float32")
+        expected = np.asarray(model(x))
+        (received,) = session.run(None, {session.get_inputs()[0].name: x})
+        assert np.max(np.abs(received - expected)) <= 1e-5 * np.max(np.abs(expected))
+    if name == "average":
+        pruned = export.to_onnx(ks.prune_skips(model, 0.3), tmp_path / "pruned.onnx")
+        assert len(onnx.load(pruned).graph.node) < len(onnx.load(path).graph.node)

@@ -1,8 +1,36 @@
-"""Layers that rows of the table put inside others; each row makes its own."""
+"""Layers that rows of the table put inside others, each row its own, and rows' forms of layers that take a list."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+from keras import ops
 
 import keras_skip as ks
+
+
+class OfOneTensor:
+    """A layer that takes a list, called with one tensor, from which it makes the list."""
+
+    def build(self, input_shape: Sequence) -> None:
+        super().build([input_shape] * 3)
+        self.input_spec = None
+
+    def call(self, x: Any) -> Any:
+        return super().call([x, ops.tanh(x), ops.square(x)])
+
+    def compute_output_shape(self, input_shape: Sequence) -> tuple:
+        return super().compute_output_shape([input_shape] * 3)
+
+
+@keras.saving.register_keras_serializable("tests.layers")
+class AverageOfOneTensor(OfOneTensor, ks.DepthAverage):
+    pass
+
+
+@keras.saving.register_keras_serializable("tests.layers")
+class AttentionOfOneTensor(OfOneTensor, ks.DepthAttention):
+    pass
 
 
 def conv_shortcut() -> keras.layers.Layer:

@@ -50,10 +50,15 @@ class Case:
         return "data_format" in argument_names(self.cls) and "layer" not in self.kwargs and not is_for_streams
 
     @property
+    def public(self) -> type:
+        """The public class: that of the row, or of which it is a form for one tensor."""
+        return next(cls for cls in self.cls.__mro__ if cls.__name__ in ks.__all__)
+
+    @property
     def classes(self) -> set[type]:
         """The row's class, and that of its gate or cell: these take two inputs, so they have no rows of their own."""
         gates = {GATES[self.kwargs["gate"]]} if "gate" in self.kwargs else set()
-        return {self.cls, *gates, *({CELLS[self.cls]} if self.cls in CELLS else ())}
+        return {self.public, *gates, *({CELLS[self.cls]} if self.cls in CELLS else ())}
 
 
 def _all_ranks(
@@ -98,9 +103,14 @@ CASES = [
         {"units": 5, "dropout": 0.2, "recurrent_dropout": 0.3, "unroll": True},
         rank=1,
     ),
+    *_all_ranks("depth-average", inside.AverageOfOneTensor),
+    *_all_ranks("depth-attention", inside.AttentionOfOneTensor),
     Case(
         "squeeze-excite-hard", ks.SqueezeExcite, {"ratio": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}
     ),
+    Case("depth-average-dilated", inside.AverageOfOneTensor, {"dilation": 2, "period": 2}),
+    Case("depth-average-pruned", inside.AverageOfOneTensor, {"kept": [0, 3, 7]}, rank=1),
+    Case("depth-attention-blocks", inside.AttentionOfOneTensor, {"block_size": 2, "reduction": "mean"}),
     Case("layer-scale-scalar", ks.LayerScale, {"init": 0.5, "axis": None}),
     Case("residual-pad", ks.ResidualBlock, {"filters": 8, "strides": 2, "shortcut": "pad"}),
     Case("residual-pad-unstrided", ks.ResidualBlock, {"filters": 8, "shortcut": "pad"}),
@@ -294,6 +304,8 @@ REPRESENTATIVES = _choose(
         "channel-attention-2d",
         "gated-residual-2d",
         "recurrent-highway",
+        "depth-average-2d",
+        "depth-attention-2d",
         "skip-highway",
         "skip-attention",
         "hyper-connection-1d",
@@ -327,6 +339,8 @@ KINDS = _choose(
         "channel-attention-2d",
         "gated-residual-2d",
         "recurrent-highway",
+        "depth-average-2d",
+        "depth-attention-2d",
         "skip-highway",
         "skip-attention",
         "hyper-connection-1d",

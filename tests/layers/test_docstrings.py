@@ -11,6 +11,8 @@ import keras_skip as ks
 OF_THEIR_OWN = (
     "BatchNormalization",
     "BlurPool",
+    "DepthAttention",
+    "DepthAverage",
     "DropPath",
     "ExpandStreams",
     "GatedResidualNetwork",
@@ -29,7 +31,10 @@ OF_THEIR_OWN = (
     "add_squeeze_excite",
     "add_stochastic_depth",
     "linear_survival",
+    "list_depth_weights",
     "list_skips",
+    "prune_skips",
+    "stack",
     "without_branch",
     "without_skip",
 )

@@ -124,8 +124,15 @@ def quantise(model, mode):
 
 
 # Keras quantises dense layers, and these have none.
-NOT_QUANTISED = (ks.BatchNormalization, ks.DropPath, ks.EfficientChannelAttention, ks.LayerScale)
-QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.cls not in NOT_QUANTISED)]
+NOT_QUANTISED = (
+    ks.BatchNormalization,
+    ks.DepthAttention,
+    ks.DepthAverage,
+    ks.DropPath,
+    ks.EfficientChannelAttention,
+    ks.LayerScale,
+)
+QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.public not in NOT_QUANTISED)]
 
 
 @sweep_layers(QUANTISED, USUAL)
