@@ -10,6 +10,8 @@ time.
 import argparse
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +20,8 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import deep_gates
+import deep_gates_charts
 import keras
 import small_transformer
 
@@ -156,6 +160,30 @@ def parts(maker: Maker) -> None:
     maker.keep("parts", small_transformer.draw_parts(rows), rows, small_transformer.Part)
 
 
+def gates_gradients(maker: Maker) -> None:
+    """The gradient at the start in the first layer and in the last, with gates and without, of 10 to 320 layers."""
+    rows = _deep_gates(maker, "gates_gradients", "gradients", deep_gates.Gradient)
+    maker.keep("gates_gradients", deep_gates_charts.draw_gradients(rows), rows, deep_gates.Gradient)
+
+
+def gates_accuracy(maker: Maker) -> None:
+    """The test error of the same networks after training, on digits and MNIST."""
+    steps = deep_gates.STEPS if maker.epochs is None else 10 * maker.epochs  # an epoch of digits has ten steps
+    options = ("--mnist", maker.mnist, "--steps", str(steps))
+    rows = _deep_gates(maker, "gates_accuracy", "accuracy", deep_gates.Trained, *options)
+    rows = [row for row in rows if row.steps == steps]
+    maker.keep("gates_accuracy", deep_gates_charts.draw_accuracy(rows), rows, deep_gates.Trained)
+
+
+def _deep_gates(maker: Maker, name: str, what: str, kind: Any, *options: str) -> list[Any]:
+    """Has a process that runs JAX on one core complete a table, and reads it."""
+    table = maker.runs / f"{name}.csv"
+    command = [sys.executable, deep_gates.__file__, what, str(table), *options]
+    backend = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+    subprocess.run(command, env={**os.environ, **backend}, check=True)
+    return deep_gates.read(table, kind)
+
+
 def _announced(name: str, rows: Iterable[Any]) -> list[Any]:
     found = []
     for row in rows:
@@ -210,11 +238,13 @@ def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
 FIGURES: dict[str, Callable[[Maker], None]] = {
     make.__name__: make
     for make in (
+        gates_accuracy,
         placements,
         parts,
         degradation,
         degradation_convolutions,
         survival,
+        gates_gradients,
         reuse,
         gradients_sigmoid,
         gradients_relu,
