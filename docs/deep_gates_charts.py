@@ -17,16 +17,17 @@ Measured = Mapping[tuple[str, int, int], float]  # by network, depth and seed
 SUM = "pre-norm, sum"
 COLUMNS = {"pre-norm, and keel": ("pre-norm", "keel"), "no norm in the layers": ("no norm", SUM)}
 DATA = {"digits": "Digits", "mnist": "MNIST"}
-# The colour and the marker of each merge. Equal biases look alike.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = charts.COLOURS
+# The colour and the marker of each merge, with a norm and without.
 LOOKS = {
-    "sum": (6, "o"),
-    "review": (2, "^"),
-    "keel": (5, "P"),
-    "coupled, bias -ln L": (4, "v"),
-    "coupled, bias -4": (0, "D"),
-    "coupled, bias -2": (3, "s"),
-    "coupled, bias 0": (1, "X"),
-    "learned, biases -2 and 2": (2, "p"),
+    "sum": (BLACK, "o"),
+    "review": (GREEN, "^"),
+    "keel": (SKY, "P"),
+    "coupled, bias -ln L": (ORANGE, "v"),
+    "coupled, bias -4": (BLUE, "D"),
+    "coupled, bias -2": (PURPLE, "s"),
+    "coupled, bias 0": (VERMILION, "X"),
+    "learned, biases -2 and 2": ("grey", "p"),
 }
 
 
@@ -96,7 +97,7 @@ def _draw(
         colour, marker = LOOKS[merge]
         means = average(values)
         ranges = [means - values.min(axis=1), values.max(axis=1) - means]
-        look = {"color": charts.COLOURS[colour], "marker": marker, "markersize": 5, "capsize": 2, "linewidth": 1.4}
+        look = {"color": colour, "marker": marker, "markersize": 5, "capsize": 2, "linewidth": 1.4}
         label = name if name == SUM and SUM in prefixes else merge
         places = np.array(depths) * 1.025 ** (index - len(names) / 2)  # side by side
         target.errorbar(places, means, ranges, label=label, **look)

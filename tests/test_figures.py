@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo._files import write_csv
 
 ROOT = Path(__file__).parents[1]
 
@@ -122,28 +123,40 @@ def test_gradients_resume(few, tmp_path, monkeypatch):
     assert seeds == [1] and read(table) == rows
 
 
-@pytest.mark.parametrize("name", ["gates_gradients", "gates_accuracy"])
-def test_complete_tables_are_drawn_without_training(deep_gates, name, tmp_path, monkeypatch):
+@pytest.fixture
+def cells(deep_gates):
+    return [(name, depth) for depth in deep_gates.DEPTHS for name in deep_gates.NETWORKS]
+
+
+def check_drawn(deep_gates, name, rows, others, folder):
+    """Has the figure made from a complete table, without MNIST, and compares the table beside it."""
     import make_figures
 
-    from zoo._files import write_csv
+    (folder / "runs").mkdir()
+    write_csv(folder / "runs" / f"{name}.csv", others + rows, type(rows[0]))
+    make_figures.FIGURES[name](make_figures.Maker(folder, folder / "runs", mnist="none.npz"))
+    assert deep_gates.read(folder / f"{name}.csv", type(rows[0])) == rows
+    drawn = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    assert all(network.rpartition(", ")[2] in drawn for network in deep_gates.NETWORKS)
 
-    cells = [(name, depth) for depth in deep_gates.DEPTHS for name in deep_gates.NETWORKS]
-    if name == "gates_gradients":
-        kind, rows = deep_gates.Gradient, [(*cell, seed, 1.0, 2.0, 1.0, 2.0) for cell in cells for seed in range(3)]
-    else:
-        kind = deep_gates.Trained
-        runs = [(3e-4, 0, 0.3), (1e-3, 0, 0.4), (3e-3, 0, 0.2), (1e-3, 1, 0.1), (1e-3, 2, 0.1)]
-        rows = [
-            (data, *cell, deep_gates.STEPS, rate, seed, validation, 0.7, 0.6)
+
+def test_complete_gradients_are_drawn(deep_gates, cells, tmp_path):
+    rows = [deep_gates.Gradient(*cell, seed, 1.0, 2.0, 1.0, 2.0) for cell in cells for seed in range(3)]
+    check_drawn(deep_gates, "gates_gradients", rows, [], tmp_path)
+
+
+def test_complete_trainings_are_drawn_at_their_best_rates(deep_gates, cells, tmp_path):
+    from deep_gates_charts import chosen
+
+    runs = [(3e-4, 0, 0.3), (1e-3, 0, 0.4), (3e-3, 0, 0.2), (1e-3, 1, 0.1), (1e-3, 2, 0.1)]
+    rows, shorter = (
+        [
+            deep_gates.Trained(data, *cell, steps, rate, seed, validation, 0.7, 0.6)
             for data in ("digits", "mnist")
             for cell in cells
             for rate, seed, validation in runs
         ]
-    (tmp_path / "runs").mkdir()
-    write_csv(tmp_path / "runs" / f"{name}.csv", rows, kind)
-    maker = make_figures.Maker(tmp_path / "out", tmp_path / "runs", mnist="none.npz")
-    make_figures.FIGURES[name](maker)
-    assert (tmp_path / "out" / f"{name}.csv").read_text() == (tmp_path / "runs" / f"{name}.csv").read_text()
-    drawn = (tmp_path / "out" / f"{name}.svg").read_text(encoding="utf-8")
-    assert all(network.rpartition(", ")[2] in drawn for network in deep_gates.NETWORKS)
+        for steps in (deep_gates.STEPS, 10)
+    )
+    assert chosen(rows) == [row for row in rows if row.rate == 1e-3]
+    check_drawn(deep_gates, "gates_accuracy", rows, shorter, tmp_path)
