@@ -33,7 +33,7 @@ from keras_skip import HighwayGate, Residual, ReviewGate
 from zoo._files import write_csv
 
 WIDTH, BATCH, STEPS = 32, 128, 300
-DEPTHS = (10, 20, 40, 80, 160, 320)
+DEPTHS = {"digits": (10, 20, 40, 80, 160, 320), "mnist": (10, 20, 40, 80, 160)}
 RATES = (3e-4, 1e-3, 3e-3)
 SEEDS = (0, 1, 2)
 EVALUATED = 2000  # images at a time, of which MNIST's parts are multiples: another size would be compiled again
@@ -137,7 +137,8 @@ class Images:
             for part in ("validation", "train", "test")
         ]
         self.shape, self.training = source.input_shape, parts[1]
-        parts[1] = tuple(values[:TRAINING_EVALUATED] for values in self.training)
+        seen = np.random.default_rng(0).permutation(len(parts[1][1]))[:TRAINING_EVALUATED]
+        parts[1] = tuple(values[seen] for values in self.training)
         self._images, self._labels = (np.concatenate(values) for values in zip(*parts, strict=True))
         self._ends = np.cumsum([len(labels) for _, labels in parts])[:-1]
 
@@ -210,7 +211,7 @@ def read(path: Path, kind: type[NamedTuple]) -> list[Any]:
         ]
 
 
-def measure_gradients(path: Path, depths: Iterable[int] = DEPTHS) -> None:
+def measure_gradients(path: Path, depths: Iterable[int] = DEPTHS["digits"]) -> None:
     """Writes a row for each network, depth and seed that the table lacks."""
     rows = read(path, Gradient)
     images = Images(zoo.load_source("digits"))
@@ -246,10 +247,12 @@ class Cell:
         return rows[-1]
 
 
-def train(path: Path, sources: Mapping[str, str], steps: int = STEPS, depths: Sequence[int] = DEPTHS) -> None:
+def train(
+    path: Path, sources: Mapping[str, str], steps: int = STEPS, depths: Mapping[str, Sequence[int]] = DEPTHS
+) -> None:
     """Writes a row for each run that the table lacks."""
     rows = read(path, Trained)
-    cells = [Cell(data, name, depth, steps) for data in sources for depth in depths for name in NETWORKS]
+    cells = [Cell(data, name, depth, steps) for data in sources for depth in depths[data] for name in NETWORKS]
     images = functools.cache(lambda data: Images(zoo.load_source(sources[data])))
     start, work = time.monotonic(), 0
     for place, cell in enumerate(cells, 1):
@@ -276,13 +279,12 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--mnist", default="mnist", help="MNIST as a file in Keras's layout; default: it is downloaded")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"the length of each training; default: {STEPS}")
-    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
     given = parser.parse_args()
     given.table.parent.mkdir(parents=True, exist_ok=True)
     if given.what == "gradients":
-        measure_gradients(given.table, given.depths)
+        measure_gradients(given.table)
     else:
-        train(given.table, {"digits": "digits", "mnist": given.mnist}, given.steps, given.depths)
+        train(given.table, {"digits": "digits", "mnist": given.mnist}, given.steps)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _make_panels(rows: int, quantity: str) -> "tuple[Figure, np.ndarray]":
         for target, title in zip(panels, COLUMNS, strict=True):
             target.set(xscale="log", yscale="log")
             target.set_title(title, fontsize=11)
-            target.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS])
+            target.set_xticks(DEPTHS["digits"], [str(depth) for depth in DEPTHS["digits"]])
             target.minorticks_off()
             target.grid(alpha=0.25)
         panels[0].set_ylabel(quantity)

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -85,9 +86,25 @@ def test_a_bias_of_minus_ln_l_opens_the_gates_by_one_part_in_l(deep_gates):
     np.testing.assert_allclose(carry, 40 / 41, rtol=1e-5)
 
 
+def test_the_evaluated_training_images_are_of_all_classes(deep_gates, monkeypatch):
+    monkeypatch.setattr(deep_gates, "TRAINING_EVALUATED", 500)
+    digits = zoo.load_source("digits")
+    order = np.argsort(digits.train_labels, kind="stable")
+    images = deep_gates.Images(
+        replace(digits, train_images=digits.train_images[order], train_labels=digits.train_labels[order])
+    )
+
+    class Zeros:
+        def predict(self, images, *_, **__):
+            assert len(images) == 143 + 500 + 359
+            return np.eye(10)[np.zeros(len(images), int)]
+
+    np.testing.assert_allclose(images.accuracies(Zeros()), 0.1, atol=0.03)
+
+
 def test_runs_resume_and_only_the_best_rate_gets_all_seeds(few, tmp_path, monkeypatch):
     table = tmp_path / "table.csv"
-    few.train(table, {"digits": "digits"}, steps=30, depths=(2,))
+    few.train(table, {"digits": "digits"}, steps=30, depths={"digits": (2,)})
     rows = read(table)
     assert list(rows[0]) == list(few.Trained._fields)
     runs = [(row["network"], (row["rate"], row["seed"])) for row in rows]
@@ -99,11 +116,11 @@ def test_runs_resume_and_only_the_best_rate_gets_all_seeds(few, tmp_path, monkey
     monkeypatch.setattr(few.Network, "train", lambda *given: trained.append(given[2:]) or train(*given))
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join(lines[:-2]))
-    few.train(table, {"digits": "digits"}, steps=30, depths=(2,))
+    few.train(table, {"digits": "digits"}, steps=30, depths={"digits": (2,)})
     assert trained == [(30, 0, 0.01), (30, 1, 0.01)]
     for again, before in zip(read(table), rows, strict=True):
         assert float(again["test_accuracy"]) == pytest.approx(float(before["test_accuracy"]), abs=0.01)
-    few.train(table, {"digits": "digits"}, steps=30, depths=(2,))
+    few.train(table, {"digits": "digits"}, steps=30, depths={"digits": (2,)})
     assert len(trained) == 2
 
 
@@ -125,7 +142,7 @@ def test_gradients_resume(few, tmp_path, monkeypatch):
 
 @pytest.fixture
 def cells(deep_gates):
-    return [(name, depth) for depth in deep_gates.DEPTHS for name in deep_gates.NETWORKS]
+    return [(name, depth) for depth in deep_gates.DEPTHS["digits"] for name in deep_gates.NETWORKS]
 
 
 def check_drawn(deep_gates, name, rows, others, folder):
@@ -152,8 +169,9 @@ def test_complete_trainings_are_drawn_at_their_best_rates(deep_gates, cells, tmp
     rows, shorter = (
         [
             deep_gates.Trained(data, *cell, steps, rate, seed, validation, 0.7, 0.6)
-            for data in ("digits", "mnist")
+            for data, depths in deep_gates.DEPTHS.items()
             for cell in cells
+            if cell[1] in depths
             for rate, seed, validation in runs
         ]
         for steps in (deep_gates.STEPS, 10)
