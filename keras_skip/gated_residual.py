@@ -1,4 +1,4 @@
-"""Gated residual network: a gated linear unit lets a small network add to its input as much as it needs.
+"""Gated residual network: a gated linear unit decides how much a small network adds to its input.
 
 y = N(skip(x) + GLU(drop(W_1 a(W_2 x + W_3 c + b_2) + b_1)))
 GLU(g) = sigmoid(W_4 g + b_4) * (W_5 g + b_5)
@@ -24,9 +24,9 @@ class GatedResidualNetwork(SkipLayer):
         y = N(skip(x) + GLU(dropout(W_1 activation(W_2 x + W_3 c + b_2) + b_1)))
         GLU(g) = sigmoid(W_4 g + b_4) * (W_5 g + b_5)
 
-    W are dense maps on the channels, at each position of an input of any rank. Where the gate is shut the layer passes
-    on its normalised input, so that it is only as complex as the data ask for. skip(x) is x, or a dense map if the
-    channels of input and output differ. c is the context of the call; without one there is no W_3.
+    The W are dense maps of the channels, at each position of an input of any rank. Where the gate is closed, the output
+    is the normalised skip, so the layer need not be more complex than the data. skip(x) is x, or a dense map of x if
+    input and output differ in channels. c is the context of the call; without one there is no W_3.
 
     Args:
         units: Size of the hidden layers W_1 and W_2.
@@ -41,16 +41,16 @@ class GatedResidualNetwork(SkipLayer):
 
     Call arguments:
         x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
-        context: Tensor (B, channels of the context), which is the same at all positions, or one of the rank of x.
-        training: Whether to drop.
+        context: A tensor (B, context channels) for all positions, or a tensor of the rank of x. Default None.
+        training: Whether to apply dropout.
         mask: For sequences, boolean (B, T). It is passed on.
 
     Output shape:
         (B, ..., output_units), or (B, output_units, ...) with channels_first.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, for a context of another rank; in the call, for a context
-            without which the layer was built.
+        ValueError: For arguments out of range; in `build`, for an input of the wrong rank or with an unknown number of
+            channels, and for a context of another rank; in the call, for a context if the layer was built without one.
 
     Example:
 
@@ -142,7 +142,7 @@ class GatedResidualNetwork(SkipLayer):
     def _map_context(self, context: Tensor, x: Tensor) -> Tensor:
         if self.context_dense is None:
             raise ValueError(
-                "Expected a call without a context, as the one that built the layer. "
+                "Expected no context, since the layer was built without one. "
                 f"Received: a context of shape {tuple(context.shape)}"
             )
         context = self._context(context)

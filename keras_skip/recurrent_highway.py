@@ -6,7 +6,8 @@
     c_d = sigmoid([d = 1] W_C x + R_Cd s_(d-1) + b_Cd)      carry="learned"
     c_d = 1 - t_d                                           carry="coupled"
 
-x is the input of the time step, s_0 the state after the step before, and s_D the output.
+x is the input of the time step, s_0 the state after the previous step, and s_D the output. * multiplies element by
+element.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-# Keras exports no name for it, and draws the masks of a sequence, outside of its loop, for cells that are instances.
+# Keras does not export this class. It draws dropout masks once for a sequence, before the loop, only for its instances.
 from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from ._base.arguments import Argument, number, one_of, own_initializer, positive_int
@@ -41,14 +42,14 @@ CELL_ARGUMENTS = {
 }
 
 CELL_OPTIONS_DOC = """
-    activation, recurrent_activation: Names or functions, of the updates h and of the gates. Defaults "tanh", "sigmoid".
-    kernel_initializer, recurrent_initializer, bias_initializer: Of W, of R, and of the bias of h. Each depth draws its
+    activation, recurrent_activation: Names or functions, for the updates h and the gates. Defaults "tanh", "sigmoid".
+    kernel_initializer, recurrent_initializer, bias_initializer: For W, R and the bias of h. Each depth draws its
         own initial values. Defaults "glorot_uniform", "orthogonal", "zeros".
     kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-        bias_constraint: As in `keras.layers.GRU`; those of R and of the biases for each depth. Default None.
-    dropout, recurrent_dropout: Drop rates in [0, 1) of x and of s_(d-1), where the maps W and R read them: the state
-        that is carried on is never dropped. Both masks are drawn once for each sequence, and are the same at all its
-        steps and depths. Default 0.
+        bias_constraint: As in `keras.layers.GRU`; those of R and of the biases apply at each depth. Default None.
+    dropout, recurrent_dropout: Drop rates in [0, 1) of x and s_(d-1) where W and R read them. The state that the carry
+        gate passes on is never dropped. Each sequence has one mask for x and one for the states, at all its steps and
+        depths. Default 0.
     seed: Integer seed of the masks. Default None.
     """
 
@@ -75,14 +76,15 @@ class RecurrentHighwayCell(ConfiguredLayer, DropoutRNNCell):
 
     Call arguments:
         inputs: The inputs of one step, (B, channels).
-        states: The state after the step before, (B, units), or a list of it.
-        training: Whether to drop. A cell that no `keras.layers.RNN` calls draws new masks in each call.
+        states: The state after the previous step, (B, units), or a list that holds it.
+        training: Whether to apply dropout. Outside `keras.layers.RNN`, each call of the cell draws new masks.
 
     Output shape:
         (B, units), and the new state in the form of `states`.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, for an input of another rank or an unknown channel size.
+        ValueError: For arguments out of range; in `build`, for an input of the wrong rank or with an unknown number of
+            channels.
 
     Example:
 
@@ -208,20 +210,20 @@ def _read_channels(input_shape: Sequence[int | None], axes: tuple[str, ...]) -> 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RecurrentHighway(keras.layers.RNN, ConfiguredLayer):
-    """Recurrent highway layer: a recurrent network whose state passes through several highway layers in each step.
+    """Recurrent layer whose state passes through several highway layers in each time step.
 
         s_d = h_d * t_d + s_(d-1) * c_d,   d = 1 ... depth
         h_d = tanh([d = 1] W_H x + R_Hd s_(d-1) + b_Hd)
         t_d = sigmoid([d = 1] W_T x + R_Td s_(d-1) + b_Td)
         c_d = sigmoid([d = 1] W_C x + R_Cd s_(d-1) + b_Cd), or 1 - t_d with carry="coupled"
 
-    x is the input of a time step, s_0 the state after the step before, and the last s_d the output. From one state to
-    the next it is `depth` layers, through which the gates carry the state and its gradients.
+    x is the input of a time step, s_0 the state after the previous step, and the last s_d the output. Between one state
+    and the next lie `depth` layers, and the gates carry the state and its gradients through them.
 
     Args:
         units: Size of the state and of the output.
         depth: Number of highway layers in each step. Default 3.
-        carry: "learned" or "coupled", as in the paper's experiments. Default "learned".
+        carry: "learned", or "coupled" as in the paper's experiments. Default "learned".
         transform_bias: Initial b_T. Negative values start each layer close to the identity. Default -2.
         carry_bias: Initial b_C of the learned carry gate. Default 2.
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: As in `keras.layers.RNN`.
@@ -231,16 +233,17 @@ class RecurrentHighway(keras.layers.RNN, ConfiguredLayer):
 
     Call arguments:
         sequences: Tensor (B, T, channels).
-        initial_state: The state before the first step, (B, units), in a list. Default: zeros, or for a `stateful` layer
-            the last state.
+        initial_state: A list of one tensor (B, units), the state before the first step. Default: zeros, or the last
+            state of a `stateful` layer.
         mask: Boolean (B, T). A masked step leaves the state as it is.
-        training: Whether to drop.
+        training: Whether to apply dropout.
 
     Output shape:
-        (B, units), or (B, T, units) with `return_sequences`; with `return_state` that and the last state.
+        (B, units), or (B, T, units) with `return_sequences`. `return_state` adds the last state, (B, units).
 
     Raises:
-        ValueError: For arguments out of range; in `build`, for an input of another rank or an unknown channel size.
+        ValueError: For arguments out of range; in `build`, for an input of the wrong rank or with an unknown number of
+            channels.
 
     Example:
 
@@ -302,4 +305,4 @@ class RecurrentHighway(keras.layers.RNN, ConfiguredLayer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return super(keras.layers.RNN, cls).from_config(config)  # that of RNN asks for a cell
+        return super(keras.layers.RNN, cls).from_config(config)  # RNN's own needs a cell in the configuration

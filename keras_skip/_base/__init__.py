@@ -1,1 +1,1 @@
-"""What every layer is made from: checked arguments, configuration, shapes, and calls of other layers."""
+"""The foundation of every layer: checked arguments, configuration, shapes, recordings, and calls of other layers."""

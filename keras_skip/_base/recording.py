@@ -19,8 +19,8 @@ class Recorder:
     """The open recordings of one kind of value.
 
     Args:
-        name: A name for the kind.
-        nothing: The error message of a recording that ends empty.
+        name: The name of the kind.
+        nothing: The error message if a recording ends empty.
     """
 
     def __init__(self, name: str, nothing: str) -> None:
@@ -30,7 +30,7 @@ class Recorder:
 
     @contextmanager
     def open(self) -> Iterator[list]:
-        """Collects in a list what is added inside. Raises a ValueError at the end if that is nothing."""
+        """Collects the entries that are added inside in a list. Raises a ValueError at the end if there are none."""
         found: list[Any] = []
         token = self._open.set((*self._open.get(), (found, _is_traced(ops.ones(())))))
         try:
@@ -41,7 +41,10 @@ class Recorder:
             raise ValueError(self._nothing)
 
     def add(self, entry: Any, value: Tensor) -> None:
-        """Adds an entry, which holds the tensor `value`, to each open list that was opened where the tensor lives."""
+        """Adds an entry, which holds the tensor `value`, to the open lists.
+
+        A tensor of traced code has no value outside it, so it goes only into lists that were opened in traced code.
+        """
         for found, opened_in_trace in self._open.get():
             if opened_in_trace or not _is_traced(value):
                 found.append(entry)

@@ -1,1 +1,1 @@
-"""What the blocks and `Residual` are made of: convolutions, normalisations, dropped branches, shortcuts."""
+"""The parts of the blocks and of `Residual`: convolutions, normalisations, branches with drops, shortcuts."""

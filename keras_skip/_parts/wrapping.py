@@ -1,9 +1,9 @@
-"""A layer around other layers: it computes their update, and its subclass merges that into its input.
+"""The base of layers around other layers. It computes their update u, and a subclass merges u with its input.
 
     u = drop(s N2(F(N1(x))))
 
-N1 and N2 are normalisations, of which `norm` chooses some, F is the layer, or several that run one after the other, and
-s is the branch scale.
+F is the layer, or several that run one after the other, and s the branch scale. N1 and N2 are normalisations; `norm`
+says which of them there are.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from .update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain
 
 
 class WrappingLayer(SkipLayer):
-    """The base of layers around other layers. A subclass has `build`, `call`, which ends in `_run`, and `_merge`."""
+    """The base of layers around other layers. A subclass has `build`, `_merge`, and a `call` that ends in `_run`."""
 
     ARGUMENTS = UPDATE_ARGUMENTS | {
         name: BLOCK_ARGUMENTS[name] for name in ("normalization", "norm_momentum", "norm_epsilon", "data_format")
@@ -70,7 +70,7 @@ class WrappingLayer(SkipLayer):
         return list(self.layer) if isinstance(self.layer, (list, tuple)) else [self.layer]
 
     def _build_branch(self, shape: Shape, context_shape: Shape | None) -> Shape:
-        """Builds what computes the update of an input of `shape`, and returns the update's shape."""
+        """Builds the layers that compute the update of an input of `shape`, and returns the update's shape."""
         self._before, update_shape = Chain(self, shape), shape
         if self._placement.before:
             self._before.norm("pre_norm")
@@ -147,9 +147,9 @@ class WrappingLayer(SkipLayer):
         zeros: Callable[[], Tensor] | None = None,
         weight: Tensor | None = None,
     ) -> Tensor:
-        """The update of x, added to `skip` if there is one; else `zeros` makes a dropped one.
+        """The update of x, added to `skip` if that is given; otherwise `zeros` makes the update that is dropped.
 
-        With a `weight`, the subclass's `_write` merges it with the update first.
+        If a `weight` is given, the subclass's `_write` first combines the update with it.
         """
 
         given = [x] if weight is None else [x, weight]
@@ -183,7 +183,7 @@ class WrappingLayer(SkipLayer):
         )
 
     def _write(self, update: Tensor, weight: Tensor) -> Tensor:
-        """The update as it is added to the skip."""
+        """The update, combined with its weight, as it is added to the skip."""
         raise NotImplementedError
 
     def compute_output_spec(self, x: Tensor, context: Tensor | None = None, *others: Any, **options: Any) -> Any:

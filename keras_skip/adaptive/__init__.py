@@ -1,1 +1,1 @@
-"""Skips that are learned: streams between layers, weights over the outputs of earlier layers, and stacks of layers."""
+"""Skips that are learned: residual streams, weights over earlier layers, and stacks that compare them."""

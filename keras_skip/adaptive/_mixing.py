@@ -1,7 +1,7 @@
 """Doubly stochastic matrices from any numbers: their rows and columns sum to 1, and so do those of their products.
 
     birkhoff(c)   sum_k softmax(c)_k P_k over all n! permutations P_k of n streams
-    sinkhorn(c)   the limit of exp(c) when its columns and rows are divided by their sums, again and again
+    sinkhorn(c)   exp(c), its columns and rows divided by their sums `iterations` times, and then rounded (Algorithm 2)
 
 Xie et al., mHC: Manifold-Constrained Hyper-Connections, 2025, https://arxiv.org/abs/2512.24880
 Altschuler et al., Near-linear Time Approximation Algorithms for Optimal Transport, 2017, Algorithm 2,
@@ -21,9 +21,9 @@ TINY = 1e-30
 
 
 def project_normalized(x: Tensor, kernel: Tensor, epsilon: float) -> Tensor:
-    """(x / RMS(x)) W for vectors (positions, width): divided after the product, which is narrow."""
+    """(x / RMS(x)) W for vectors (positions, width). The division comes after the product, which is narrower than x."""
 
-    # Square and mean would pass over the wide x four times for their gradient.
+    # Automatic gradients of the square and the mean would pass over the wide x four times.
     @ops.custom_gradient
     def project(x: Tensor, kernel: Tensor) -> tuple:
         scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + epsilon)
@@ -40,7 +40,7 @@ def project_normalized(x: Tensor, kernel: Tensor, epsilon: float) -> Tensor:
 
 
 def birkhoff(logits: Tensor, n: int) -> Tensor:
-    """Matrices (positions, n, n) from logits (positions, n!), of which the first is that of the identity."""
+    """Matrices (positions, n, n) from logits (positions, n!); the first logit is that of the identity."""
     orders = np.array(list(itertools.permutations(range(n))))
     matrices = np.eye(n)[orders].reshape(-1, n * n)
     m = ops.reshape(ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype)), (-1, n, n))
@@ -49,14 +49,14 @@ def birkhoff(logits: Tensor, n: int) -> Tensor:
 
 def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:
     """Matrices (positions, n, n) from logits (positions, n * n)."""
-    # With the positions last, each sum over n numbers is one over long rows, which takes a third of the time.
+    # With the positions last, each sum adds n long rows, which takes a third of the time.
     m = ops.reshape(ops.transpose(logits), (n, n, -1))
     m = m - ops.stop_gradient(ops.max(m, axis=0, keepdims=True))
-    m = ops.exp(ops.maximum(m, -80.0))  # at 0, whole rows could vanish
+    m = ops.exp(ops.maximum(m, -80.0))  # exp of less could be 0, and so could whole rows
     for _ in range(iterations):
         m = m / ops.sum(m, axis=0, keepdims=True)
         m = m / ops.sum(m, axis=1, keepdims=True)
-    # Columns need not sum to 1 yet. So the matrix is made smaller until no sum is above 1, and then filled up.
+    # Columns may not sum to 1 yet. Shrink those above 1, then add what rows and columns lack.
     m = m * ops.minimum(1.0 / ops.sum(m, axis=0, keepdims=True), 1.0)
     rows = ops.relu(1.0 - ops.sum(m, axis=1, keepdims=True))
     columns = ops.relu(1.0 - ops.sum(m, axis=0, keepdims=True))
@@ -70,6 +70,7 @@ def start_birkhoff(n: int) -> np.ndarray:
 
 
 def start_sinkhorn(n: int) -> np.ndarray:
+    """Logits of a matrix close to the identity."""
     return _prefer(np.eye(n, dtype=bool)).ravel()
 
 

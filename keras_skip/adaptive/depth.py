@@ -1,10 +1,10 @@
-"""Layers that learn from which earlier layers the next one reads.
+"""Layers that learn which earlier layers the next one reads.
 
     y_l = sum_j alpha_lj x_j                      DepthAverage, over the states: x_j is the output of block j
     h_l = sum_i softmax_i(w_l . RMS(v_i)) v_i     DepthAttention, over the updates: v_i is what block i adds
 
-Both take the list of all values so far, of which the first is the input of the stack. They add up scaled values one by
-one: a tensor of all values would take memory for each layer, which is quadratic in the depth.
+Both take the list of all values so far; the first is the input of the stack. They add the scaled values one by one,
+since each layer would otherwise stack copies of all values, and memory would grow with the square of the depth.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class DepthLayer(SkipLayer):
     """A layer that merges a list of tensors of one shape. It passes on the first of their masks."""
 
     def _read_list(self, shapes: Any) -> tuple[int, Shape]:
-        """The number of tensors in the list, and their shape; from here on the layer expects lists like it."""
+        """The number of tensors in the list, and their shape; from here on the layer expects such lists."""
         shape = _common_shape(shapes)
         self.input_spec = [keras.layers.InputSpec(ndim=len(shape)) for _ in shapes]
         return len(shapes), shape
@@ -57,27 +57,28 @@ class DepthAverage(DepthLayer):
 
         y_l = sum_j alpha_lj x_j,   j = l, l - d, l - 2 d, ...,   alpha_ll = 1 and the others 0 at the start
 
-    x_0 is the input of the stack, x_j the output of block j, and d the dilation. Where l is not divisible by the
-    period, y_l = x_l and the layer has no weights. l is the number of states in the call, less one.
+    x_0 is the input of the stack, x_j the output of block j, and d the dilation. The call gets l + 1 states, so the
+    layer knows l from their number. If the period does not divide l, then y_l = x_l, and the layer has no weights.
 
-    `sources` are the indices j that a built layer reads, in the order of its weights `alpha`.
+    The attribute `sources` of a built layer lists the indices j that it reads, in the order of its weights `alpha`.
 
     Args:
-        dilation: d: only every d-th state is read. Default 1.
-        period: Only every so many blocks there is an average. Default 1.
-        kept: The indices of the states that the call lists, if others were removed, as `prune_skips` does. All listed
-            states are then read, whatever the dilation and the period. Default None: the call lists all states.
+        dilation: d: the layer reads only every d-th state, counted back from the last. Default 1.
+        period: Average only after every `period`-th block. Default 1.
+        kept: The indices of the states in the call, if some were removed, as by `prune_skips`. The layer then reads all
+            that it gets, whatever the dilation and the period. Default None: the call lists all states.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
 
     Call arguments:
-        states: The list [x_0, ..., x_l] of tensors of one shape, the batch first. The first mask is passed on.
+        states: The list [x_0, ..., x_l] of tensors of one shape, the batch first. With `kept`, only those states. The
+            first mask is passed on.
 
     Output shape:
         That of one state.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, unless it gets a list of tensors of one shape, as many as
-            are `kept`.
+        ValueError: For arguments out of range; in `build`, for anything but a list of tensors of one shape, or with
+            `kept` for a list of another length.
 
     Example:
 
@@ -135,28 +136,28 @@ def _indices(value: Any, argument: str) -> tuple[int, ...]:
     is_list = isinstance(value, (list, tuple)) and all(hasattr(j, "__index__") and j >= 0 for j in value)
     if not is_list or not value or sorted(set(value)) != list(value):
         raise ValueError(
-            f"Expected {argument} to be None or a list of indices that increase. Received: {argument}={value!r}"
+            f"Expected {argument} to be None or a list of increasing indices. Received: {argument}={value!r}"
         )
     return tuple(int(j) for j in value)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class DepthAttention(DepthLayer):
-    """Attention over the updates of all earlier layers: each position chooses those from which the next layer reads.
+    """Attention over the updates of all earlier layers: each position chooses those that the next layer reads.
 
         h = n sum_i softmax_i(w . RMS(v_i)) v_i        reduction="sum"
         h =   sum_i softmax_i(w . RMS(v_i)) v_i        reduction="mean", the paper's
 
     v_0 is the input of the stack, v_i the output F_i(h_i) of layer i (not its sum with the input), n the number of
     values, and w a learned vector that starts at 0. RMS(v) = v / sqrt(mean(v^2) + 1e-6) over the channels has no
-    learned scale, since w contains it. With w = 0, "sum" gives v_0 + v_1 + ..., so a stack starts as a residual
+    learned scale, since w would absorb it. With w = 0, "sum" gives v_0 + v_1 + ..., so a stack starts as a residual
     network. With one value the output is that value, and the layer has no weights.
 
-    `sources` are the indices of the values of each block that a built layer reads.
+    The attribute `sources` of a built layer lists the indices of the values in each block.
 
     Args:
-        block_size: The values v_1, v_2, ... are added up in blocks of this size, and v_i becomes the sum of block i;
-            the last block may be smaller, and v_0 is a block of its own. Default 1.
+        block_size: The layer adds up v_1, v_2, ... in blocks of this size and attends to the sums, so n is the number
+            of blocks. The last block may be smaller, and v_0 is a block of its own. Default 1.
         reduction: "sum" or "mean". Default "sum".
         data_format: "channels_last" or "channels_first". Default: `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype`, `trainable`, as in every Keras layer.
@@ -169,7 +170,8 @@ class DepthAttention(DepthLayer):
         That of one value.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, unless it gets a list of tensors of one shape.
+        ValueError: For arguments out of range; in `build`, for anything but a list of tensors of one shape, and for an
+            unknown number of channels.
 
     Example:
 
@@ -200,7 +202,7 @@ class DepthAttention(DepthLayer):
         self.sources = ((0,), *(tuple(range(start, min(start + self.block_size, count))) for start in starts))
         self.query = None
         if count > 1:
-            # In float32 under mixed precision, as the logits are.
+            # In float32 under mixed precision too, like the logits.
             self.query = self.add_weight(shape=(channels,), initializer="zeros", autocast=False, name="query")
 
     def call(self, values: Sequence[Tensor]) -> Tensor:

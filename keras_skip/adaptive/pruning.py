@@ -1,4 +1,4 @@
-"""Removes small weights of averages over depth from a functional model, together with the skips that they weigh.
+"""Removes small weights of averages over depth from a functional model, together with their skips.
 
 y_l = sum_j alpha_lj x_j,   j with |alpha_lj| >= threshold
 """
@@ -24,7 +24,7 @@ def list_depth_weights(model: keras.Model) -> list[tuple[str, int, float]]:
         model: A functional or Sequential model. Functional models inside it are searched too.
 
     Returns:
-        For each weight (name of the layer, j, alpha_lj), from the input to the output.
+        A list with (name of the layer, j, alpha_lj) for each weight, from the input of the model to its output.
 
     Raises:
         ValueError: If the model is subclassed, since it then has no graph to search, or if it has no `DepthAverage`
@@ -50,15 +50,15 @@ def list_depth_weights(model: keras.Model) -> list[tuple[str, int, float]]:
 
 
 def prune_skips(model: keras.Model, threshold: float) -> keras.Model:
-    """Removes the small weights of the `DepthAverage` layers of a model, and the skips that they weigh.
+    """Removes the small weights of the `DepthAverage` layers of a model, together with their skips.
 
         y_l = sum_j alpha_lj x_j,   j with |alpha_lj| >= threshold
 
-    The new model computes what the given one would with these weights at 0. Its graph no longer has the skips, nor
-    the blocks whose output nothing reads any more. `list_depth_weights` of the two models tells what was removed.
+    The new model computes what the given one would with these weights at 0. Its graph no longer contains the skips,
+    nor the blocks whose outputs nothing reads any more. `list_depth_weights` of both models shows what was removed.
 
-    The weights of `DepthAttention` depend on the input, so there is no one number to compare with a threshold: these
-    layers stay as they are.
+    `DepthAttention` layers stay as they are: their weights depend on the input, so no single number can be compared
+    with the threshold.
 
     Args:
         model: As in `list_depth_weights`. It does not change.
@@ -68,8 +68,8 @@ def prune_skips(model: keras.Model, threshold: float) -> keras.Model:
         A functional model, not compiled, with the name of the given one and copies of its layers and weights.
 
     Raises:
-        ValueError: For a threshold that is out of range or that no weight of some layer reaches; if the model is
-            subclassed, or has no `DepthAverage` with weights.
+        ValueError: For a negative threshold, or one that no weight of some layer reaches; if the model is subclassed,
+            or has no `DepthAverage` with weights.
 
     Example:
 
@@ -123,7 +123,7 @@ def _weights(layer: DepthAverage) -> list[float]:
 
 
 class _Pruner:
-    """Builds a model again without the weights of its averages that are not kept, by their places."""
+    """Rebuilds a model. Each average keeps only the weights at the given places."""
 
     def __init__(self, kept: dict[DepthAverage, list[int]]) -> None:
         self._kept = kept
@@ -151,7 +151,7 @@ class _Pruner:
         return self.copies.get(operation)(*args, **kwargs)
 
     def _average(self, layer: DepthAverage, states: list[Tensor]) -> Tensor:
-        """The layer's output, of the states that are kept alone."""
+        """The layer's output, computed from the kept states only."""
         places = self._kept[layer]
         sources = [layer.sources[i] for i in places]
         if layer not in self._pruned:

@@ -22,8 +22,12 @@ def recorded_skips() -> AbstractContextManager[Skips]:
     on torch, where Keras compiles only on request.
 
     Returns:
-        A context whose value is a list, to which each call of a layer adds (layer, weights), with the weights by name:
-        "pre" (..., n), "post" (..., n) and "residual" (..., n, n) of a `HyperConnection`.
+        A context whose value is a list. Each call of a layer adds (layer, weights) to it. The weights are a dict:
+
+        - of a `HyperConnection`: "pre" (B, ..., n), "post" (B, ..., n) and "residual" (B, ..., n, n). With
+          `dynamic=False` they are the same at all positions, and the dimensions between B and n are 1.
+        - of a `DepthAverage`: "weights", one for each of its `sources`.
+        - of a `DepthAttention`: "weights" of the input's shape, with one channel for each of its `sources`.
 
     Raises:
         ValueError: At the end, if no weights were recorded.

@@ -2,8 +2,8 @@
 
     y = stack(blocks, skip="residual")(x)
 
-A kind is a function in `KINDS`: it makes the layers of a stack, and returns the function that runs them. Its arguments
-after the first are the options of the kind.
+Each kind is a function in `KINDS`, which makes the layers of a stack and returns the function that runs them. Its
+arguments after the first are the options of the kind.
 """
 
 import inspect
@@ -30,14 +30,14 @@ Run: TypeAlias = Callable[[Tensor, CallConnection], Tensor]
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class UpdateGate(Gate):
-    """A gate that is closed for the input: y = u. With it, a `Residual` has no skip."""
+    """A gate that only the update passes: y = u. With it, a `Residual` has no skip."""
 
     def call(self, x: Tensor, update: Tensor) -> Tensor:
         return update
 
 
 class Stack:
-    """Blocks with skips, as a function of their input, with layers that are the same in each call.
+    """Blocks with skips, called like a function. Each call uses the same layers.
 
     Attributes:
         layers: All its layers, in the order in which they were made.
@@ -60,7 +60,7 @@ class Stack:
         self._run: Run = KINDS[skip](self, **{option: options[option] for option in own if option in options})
 
     def connect(self, cls: type[WrappingLayer], **own: Any) -> list[WrappingLayer]:
-        """A connection around each block. An option that is a list has an entry for each of them."""
+        """Makes a connection around each block. An option that is a list has an entry for each block."""
         options = {"depth": self.depth, **self._options, **own}
         for option, value in options.items():
             if isinstance(value, list) and len(value) != self.depth:
@@ -75,7 +75,7 @@ class Stack:
         return self._connections
 
     def add(self, cls: type[keras.layers.Layer], suffix: str, **own: Any) -> Any:
-        """A layer beside the connections, in the stack's dtype and data format."""
+        """Makes a layer beside the connections, with the stack's dtype and data format."""
         shared = {option: self._options[option] for option in ("dtype", "data_format") if option in self._options}
         taken = {option: value for option, value in shared.items() if option in ("dtype", *argument_names(cls))}
         self.layers.append(cls(name=f"{self.name}_{suffix}", **taken, **own))
@@ -191,37 +191,40 @@ def stack(
     name: str | None = None,
     **options: Any,
 ) -> Stack:
-    """The same blocks with one of several kinds of skip, to compare the kinds.
+    """Puts a skip of the given kind around each block, so that you can compare the kinds on the same blocks.
 
         None               x_l = F_l(N(x_(l-1)))                           no skip
         "residual"         x_l = x_(l-1) + F_l(N(x_(l-1)))                 `Residual`
         "highway"          x_l = C x_(l-1) + T F_l(N(x_(l-1)))             `Residual` with a `HighwayGate`
         "hyper"            a `HyperConnection` around each block, between `ExpandStreams` and `ReduceStreams`
         "depth_average"    a `DepthAverage` after each residual connection
-        "depth_attention"  v_l = F_l(N(h_l)), h_l a `DepthAttention` of x, v_1, ..., v_(l-1); the output is one more
+        "depth_attention"  v_l = F_l(N(h_l)), with h_l = `DepthAttention` of [x_0, v_1, ..., v_(l-1)]; one more
+                           `DepthAttention`, of all values, gives the output
+
+    x_0 is the input of the stack, x_l the output of block l, F_l the block, and N the norm for `norm="pre"`.
 
     Args:
         blocks: A list of layers that keep the shape of their input. An entry can be a list of layers that run one after
-            the other, as in `Residual`. Each has a connection of its own, with a norm of its own.
+            the other, as in `Residual`. Each entry gets its own connection, with its own norm.
         skip: The kind of skip. Default "residual".
-        norm: As in `Residual`. Default "pre".
-        name: The layers are called `{name}_1`, `{name}_2`, ..., and those that learn the skips `{name}_1_average`,
+        norm: As in `Residual`; "hyper" takes only None, "pre" and "peri". Default "pre".
+        name: The connections are called `{name}_1`, `{name}_2`, ..., and the layers beside them `{name}_1_average`,
             `{name}_1_attention`, `{name}_expand` and so on. Default: "stack", and "stack2", ... for further stacks.
         **options: Options of the kind: streams, constraint, dynamic and iterations of `HyperConnection`, dilation and
-            period of `DepthAverage`, block_size and reduction of `DepthAttention`. All kinds take the keyword options
-            of `Residual`, except gate, shortcut and seed, and `dtype`. A list has an entry for each block, such as
-            `survival_prob=linear_survival(0.8, 12)`; depth is the number of blocks by default.
+            period of `DepthAverage`, block_size and reduction of `DepthAttention`. All kinds also take `dtype` and the
+            keyword options of `Residual` except gate, shortcut and seed. A list gives each block its own value, as in
+            `survival_prob=linear_survival(0.8, 12)` for 12 blocks. depth is the number of blocks by default.
 
     Returns:
-        A function of x, a tensor of a functional model or an eager one. It also takes the arguments `context`,
-        `training`, `mask`, `attention_mask` and `use_causal_mask` of `Residual`, and hands each to the connections
-        whose layers take it. Each call uses the same layers, and so the same weights; they are the list `layers` of
-        the function. A subclassed model keeps that list in an attribute, in which Keras finds them. Two stacks of the
-        same blocks share the blocks.
+        A function of x, which is a symbolic tensor of a functional model, or an eager one. It also takes the arguments
+        `context`, `training`, `mask`, `attention_mask` and `use_causal_mask` of `Residual`, and hands each to the
+        connections that can use it. Every call uses the same layers, which the function lists in its attribute
+        `layers`. A subclassed model must keep that list in an attribute of its own, so that Keras finds the weights.
+        Two stacks of the same blocks share the blocks.
 
     Raises:
-        ValueError: For an unknown kind, an option that it does not take, or no blocks; in the call, if a block changes
-            the shape or an argument is given that no block takes.
+        ValueError: For an unknown kind, an option that the kind does not take, a list of another length than `blocks`,
+            or no blocks; in the call, for a block that changes the shape, or an argument that no block takes.
 
     Example:
 

@@ -2,7 +2,8 @@
 
     x' = H_res x + H_post^T F(H_pre x)
 
-`ExpandStreams` makes n streams of an input, `HyperConnection` wraps each layer, `ReduceStreams` makes one tensor again.
+`ExpandStreams` makes n streams of the input, a `HyperConnection` wraps each layer, and `ReduceStreams` makes one tensor
+of the streams.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from .._parts.wrapping import WrappingLayer
 from ._mixing import birkhoff, project_normalized, sinkhorn, start_birkhoff, start_sinkhorn
 from .recording import SKIPS
 
-READ = 0.7  # the part that a layer reads of its first stream at the start; the others share the rest
+READ = 0.7  # at the start, the weight of the stream that a layer reads most; the others share the rest
 MOST_PERMUTED = 5
 
 
@@ -47,10 +48,10 @@ class _StreamLayer(SkipLayer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ExpandStreams(_StreamLayer):
-    """Makes n equal streams of an input, for layers with a `HyperConnection`.
+    """Copies an input into n streams, for layers with a `HyperConnection`.
 
-    A network expands its input once, in front of its first hyper-connection. If each block did it again, all streams
-    would be equal there, and the network a plain residual one.
+    A network expands its input once, before its first hyper-connection. If each block expanded its own input, the
+    streams in it would all be equal, and there would be nothing to mix.
 
     Args:
         streams: n, at least 2. Default 4.
@@ -93,10 +94,10 @@ class ExpandStreams(_StreamLayer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ReduceStreams(_StreamLayer):
-    """Makes one tensor of n streams: their mean, or their sum as in the paper.
+    """Reduces n streams to one tensor: their mean, or their sum as in the paper.
 
     Args:
-        reduction: "mean" or "sum". With "mean" a network of hyper-connections starts as the plain residual one.
+        reduction: "mean" or "sum". With "mean", a network with hyper-connections starts as the plain residual network.
             Default "mean".
         {options}
 
@@ -146,33 +147,36 @@ def _without_streams(shape: Shape, data_format: str) -> Shape:
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class HyperConnection(WrappingLayer):
-    """A layer, or several that run one after the other, between n residual streams.
+    """A layer, or several that run one after the other, with n residual streams around them.
 
         x' = H_res x + H_post^T s drop(F(N(H_pre x)))
 
         constraint   H_pre        H_post         H_res
-        None         free         free           free
+        None         a            b              c
         "sinkhorn"   sigmoid(a)   2 sigmoid(b)   doubly stochastic: `iterations` of Sinkhorn-Knopp on exp(c)
         "birkhoff"   sigmoid(a)   2 sigmoid(b)   doubly stochastic: sum_k softmax(c)_k P_k over all n! permutations P_k
 
-    x holds n streams, F is the layer, N the norm, and s the `branch_scale`. The layer reads one tensor, weighted by
-    H_pre, and H_post says how much of its update each stream gets. H_res mixes the streams. Each position has its own
-    weights, a linear map of its streams divided by their root mean square, unless `dynamic` is False.
+    x holds n streams, F is the layer, N the norm, and s the `branch_scale`. H_pre weighs the streams in the sum that
+    the layer reads, H_post says how much of the update each stream gets, and H_res mixes the streams. Each position has
+    weights of its own, since [a, b, c] = alpha (x / RMS(x)) W + bias, with an alpha for each of a, b and c; W starts at
+    0. With `dynamic=False`, [a, b, c] = bias.
 
-    At the start the network is the residual network of the same layers, since all streams are equal, H_pre sums to 1,
-    H_post is 1, and rows of H_res sum to 1. Each layer reads one stream most, and H_res is close to the identity, but
-    not so close that softmax saturates; so the streams differ after the first step, and H_res learns from then on.
+    The network starts as the residual network of the same layers, since all streams are equal, H_pre sums to 1, H_post
+    is 1, and the rows of H_res sum to 1. Each layer reads one stream most. H_res starts close to the identity, but with
+    a constraint not so close that its gradients vanish, so it learns once the first training step has made the streams
+    differ.
 
     Args:
         layer: A layer, or a list of layers that run one after the other, as in `Residual`. It keeps the shape.
         streams: n, at least 2; at most 5 with "birkhoff". Default 4.
         constraint: "birkhoff" (mHC-lite), "sinkhorn" (mHC) or None (hyper-connections). With None, each stream is
-            divided by its own root mean square, and gives its own weights through tanh; at depth the streams can grow
-            or vanish. Default "birkhoff".
+            divided by its own root mean square and gives its own weights, alpha tanh((x / RMS(x)) W) + bias; in a deep
+            network the streams can grow or vanish. Default "birkhoff".
         dynamic: Whether the weights depend on the input. Default True.
-        iterations: Of "sinkhorn". What they leave is corrected, so rows and columns always sum to 1. Default 20.
-        index: Place of the connection in the network, counted from 0. The layer reads the stream index mod n most at
-            the start. Default 0.
+        iterations: Iterations of "sinkhorn". A last step corrects the remaining error, so that rows and columns always
+            sum to 1. Default 20.
+        index: Place of the connection in the network, counted from 0. At the start, the layer reads stream `index` mod
+            n most. Default 0.
         norm: None, "pre" or "peri", as in `Residual`. Default None.
         normalization: "layer", "rms", "batch", "group", or a layer that is copied for each use. Default "layer".
         norm_epsilon: Epsilon of a normalization given by name, and of the root mean square. Default 1e-6.
@@ -257,7 +261,7 @@ class HyperConnection(WrappingLayer):
             mixed = (start_birkhoff if self.constraint == "birkhoff" else start_sinkhorn)(n)
             start = np.concatenate([np.log(read / (1 - read)), np.zeros(n), mixed])
             self._sizes, width = (n, n, len(mixed)), n * channels
-        # In float32 under mixed precision too: products of many H_res must not drift.
+        # In float32 under mixed precision too, so that products of many H_res do not drift.
         options: dict[str, Any] = {"autocast": False}
         self.bias = self.add_weight(shape=start.shape, initializer=lambda *_, **__: start, name="bias", **options)
         if self.dynamic:
@@ -294,7 +298,7 @@ class HyperConnection(WrappingLayer):
         pre, post, residual = self._weights(x)
         SKIPS.add((self, {"pre": pre, "post": post, "residual": residual}), pre)
         pre, post, residual = (ops.cast(each, self.compute_dtype) for each in (pre, post, residual))
-        # One product reads the streams for both.
+        # One product computes both H_pre x and H_res x, and so reads the streams once.
         both = ops.matmul(ops.concatenate([ops.expand_dims(pre, -2), residual], axis=-2), x)
         read, mixed = ops.split(both, [1], axis=-2)
         read = ops.squeeze(read, -2)
@@ -334,7 +338,7 @@ class HyperConnection(WrappingLayer):
 
     def _project(self, x: Tensor) -> Tensor:
         """The dynamic part of the logits: a row for each position, or without a constraint for each of its streams."""
-        kernel = ops.copy(self.kernel)  # TensorFlow refuses variables in functions with a gradient of their own
+        kernel = ops.copy(self.kernel)  # TensorFlow refuses variables in custom_gradient
         x = ops.reshape(ops.cast(x, kernel.dtype), (-1, kernel.shape[0]))
         logits = project_normalized(x, kernel, self.norm_epsilon)
         logits = ops.tanh(logits) if self.constraint is None else logits

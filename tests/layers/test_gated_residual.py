@@ -58,7 +58,7 @@ def test_it_computes_the_papers_equation(rank, context, output_units):
 
 
 @pytest.mark.parametrize(("name", "function"), [("relu", lambda x: np.maximum(x, 0)), (None, lambda x: x)])
-def test_activation_and_normalization_are_those_that_were_asked_for(name, function):
+def test_activation_and_normalization_can_be_chosen(name, function):
     x = data(1)
     layer = built(x, activation=name, normalization=None)
     hidden = conv(function(conv(x, layer.hidden_dense)), layer.update_dense)
@@ -68,7 +68,7 @@ def test_activation_and_normalization_are_those_that_were_asked_for(name, functi
 
 
 @pytest.mark.parametrize(("rank", "static"), [(1, True), (2, True), (3, True), (2, False)])
-def test_the_context_has_its_channels_first_as_the_input(rank, static):
+def test_channels_first_holds_for_the_context_too(rank, static):
     skip_without_channels_first()
     x, c = data(rank).astype("float32"), data(0 if static else rank, 3).astype("float32")
     last = built(x, c, output_units=8)
@@ -90,7 +90,7 @@ def test_only_training_drops_and_only_the_update():
     np.testing.assert_allclose(np.unique(np.round(ratio, 2)), [0.0, 2.0])
 
 
-def test_a_shut_gate_leaves_the_normalised_input():
+def test_a_closed_gate_leaves_the_normalised_input():
     x = data(1)
     layer = built(x)
     layer.glu_dense.bias.assign([0.0] * 4 + [-50.0] * 4)
@@ -100,7 +100,7 @@ def test_a_shut_gate_leaves_the_normalised_input():
 
 
 @pytest.mark.parametrize("context", [False, True])
-def test_a_mask_comes_with_the_input_and_goes_on(context):
+def test_the_mask_of_the_input_is_used_and_passed_on(context):
     x, static = keras.Input((7, 4)), keras.Input((3,))
     layer = ks.GatedResidualNetwork(4)
     masked = keras.layers.Masking()(x)
@@ -124,7 +124,7 @@ def test_statistics_leave_the_padding_out(name):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
 
 
-def test_files_hold_a_network_with_a_context(tmp_path):
+def test_a_network_with_a_context_survives_saving(tmp_path):
     x, static = keras.Input((None, 4)), keras.Input((3,))
     model = keras.Model([x, static], ks.GatedResidualNetwork(6, 5, activation="gelu", dropout=0.2, seed=2)(x, static))
     random_state(model)
@@ -152,7 +152,7 @@ def test_a_context_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"Expected a context of shape .* Received: context_shape=\(2, 5, 3\)"):
         ks.GatedResidualNetwork(4).build((2, 7, 5, 4), (2, 5, 3))
     x = data(1).astype("float32")
-    with pytest.raises(ValueError, match=r"Expected a call without a context.*Received: a context of shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"Expected no context, since.*Received: a context of shape \(2, 3\)"):
         built(x)(x, data(0, 3).astype("float32"))
 
 
@@ -185,7 +185,7 @@ def of_torch(**layers):
 
 @pytest.mark.parametrize("output_units", [None, 5])
 @pytest.mark.parametrize("context", [False, True])
-def test_it_is_pytorch_forecastings(forecasting, output_units, context):
+def test_it_agrees_with_pytorch_forecasting(forecasting, output_units, context):
     import torch
 
     x = data(1).astype("float32")
