@@ -1,4 +1,4 @@
-"""Layers that rows of the table put inside others, each row its own, and rows' forms of layers that take a list."""
+"""Layers that rows of the table put inside others, new for each row, and layers of lists in a form for one tensor."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import keras_skip as ks
 
 
 class OfOneTensor:
-    """A layer that takes a list, called with one tensor, from which it makes the list."""
+    """Calls a layer of lists with one tensor, and makes the list from it."""
 
     def build(self, input_shape: Sequence) -> None:
         super().build([input_shape] * 3)

@@ -70,7 +70,7 @@ def test_an_average_starts_as_the_last_state_and_says_what_it_reads():
         assert (layer.alpha if weights is None else numpy(layer.alpha).tolist()) == weights
 
 
-def test_an_average_of_the_kept_states_reads_all_that_are_given():
+def test_an_average_of_kept_states_reads_all_that_it_gets():
     states = values(3)
     layer = set_weights(ks.DepthAverage(2, 4, kept=[0, 3, 7]), states, [2.0, -1.0, 0.5])
     np.testing.assert_allclose(numpy(layer(states)), 2 * states[0] - states[1] + 0.5 * states[2], rtol=1e-5, atol=1e-6)
@@ -149,7 +149,7 @@ def test_under_mixed_precision_attention_weighs_in_float32():
     np.testing.assert_allclose(numpy(weights[1]), numpy(weights[0]), rtol=1e-5)
 
 
-def test_the_weights_of_averages_are_recorded_and_those_that_are_none_are_not():
+def test_only_averages_with_weights_are_recorded():
     states = values(4)
     layers = [ks.DepthAverage(), ks.DepthAverage(period=2)]
     with recorded_skips() as found:
@@ -174,13 +174,13 @@ def test_the_first_mask_is_passed_on(cls):
 
 
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
-def test_sizes_that_are_known_of_one_tensor_are_those_of_the_output(cls):
+def test_the_output_has_each_size_that_one_tensor_knows(cls):
     x, y = keras.Input((None, 6)), keras.Input((5, 6))
     assert cls()([x, y]).shape == (None, 5, 6) and cls().compute_output_shape([x.shape] * 2) == (None, None, 6)
 
 
 @pytest.mark.parametrize("make", [lambda: ks.DepthAverage(dilation=2), lambda: ks.DepthAttention(2)])
-def test_files_and_clones_of_a_list_compute_exactly_the_same(make, tmp_path):
+def test_layers_of_lists_compute_exactly_the_same_from_files_and_as_clones(make, tmp_path):
     x = keras.Input((5, 6))
     hidden = [x, *(keras.layers.Dense(6)(x) for _ in range(3))]
     model = keras.Model(x, make()(hidden))
@@ -196,7 +196,7 @@ def test_files_and_clones_of_a_list_compute_exactly_the_same(make, tmp_path):
 
 
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
-def test_other_inputs_are_errors(cls):
+def test_inputs_other_than_a_list_of_one_shape_are_errors(cls):
     x, *others = values(3)
     wrong = {
         r"tensors of shapes \[\(3, 5, 6\), \(3, 5, 5\)\]": [x, x[..., :5]],

@@ -1,4 +1,4 @@
-"""Pruned averages over depth: outputs as with weights of 0, edges that are gone, and models that live on."""
+"""Pruned averages over depth: outputs as with weights of 0, edges that are gone, and models that train and save."""
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ def masked():
 
 
 def nested():
-    """A model in a model, which is called twice, and beside it one without averages."""
+    """A model that calls an inner model twice, and beside it one without averages."""
     a, b = keras.Input((5, 8)), keras.Input((5, 8))
     other = keras.Model(b, L.Dense(8)(b), name="other")
     inner = keras.Model(a, other(body(3, "inner_body")(a)), name="inner")
@@ -43,7 +43,7 @@ def nested():
 
 
 def crossed():
-    """A model that is called alone and in another one; Keras cannot load its file."""
+    """A model that is called by itself and inside another one; Keras cannot load its file."""
     a, x = keras.Input((5, 8)), keras.Input((5, 8))
     inner = keras.Model(a, body(3)(a), name="inner")
     within = keras.Sequential([keras.Input((5, 8)), inner, L.Dense(8)], name="within")

@@ -75,7 +75,7 @@ def test_it_computes_the_papers_equation(carry, depth, unroll):
     check(layer(X, initial_state=[STATE]), by_equation(layer.cell, X, STATE))
 
 
-def test_the_coupled_form_is_the_one_of_the_authors_code():
+def test_the_coupled_form_agrees_with_the_authors_formula():
     layer = built(ks.RecurrentHighway(UNITS, 3, "coupled", return_sequences=True))
     (w_h, w_t), depths = parts(layer.cell)
     state = STATE
@@ -97,7 +97,7 @@ def test_it_starts_close_to_the_identity(carry):
     assert cell.count_params() == (3 if carry == "learned" else 2) * (C * UNITS + 2 * (UNITS**2 + UNITS))
 
 
-def test_each_depth_draws_its_own_kernel_also_from_one_seed():
+def test_each_depth_draws_its_own_kernel_even_from_one_seed():
     cell = ks.RecurrentHighwayCell(UNITS, 3, recurrent_initializer=keras.initializers.GlorotUniform(seed=1))
     cell.build((None, C))
     first, second, third = (numpy(kernel) for kernel in cell.recurrent_kernels)
@@ -130,7 +130,7 @@ def test_a_masked_step_carries_the_state(carry, unroll):
         check(state[row], numpy(layer(X[row : row + 1, kept])[1])[0])
 
 
-def test_the_mask_comes_with_the_input_and_goes_on():
+def test_the_mask_of_the_input_is_used_and_passed_on():
     x = keras.Input((T, C))
     layer = ks.RecurrentHighway(UNITS, return_sequences=True)
     pooled = keras.layers.GlobalAveragePooling1D()(layer(keras.layers.Masking()(x)))
@@ -152,7 +152,7 @@ def test_stacked_cells_each_carry_their_state_over_masked_steps():
 
 
 @BOTH
-def test_bidirectional_it_reads_both_ways(carry):
+def test_a_bidirectional_layer_reads_both_ways(carry):
     layer = built(keras.layers.Bidirectional(ks.RecurrentHighway(UNITS, 2, carry, return_sequences=True)))
     forward, backward = layer.forward_layer.cell, layer.backward_layer.cell
     there, back = by_equation(forward, X), by_equation(backward, X[:, ::-1])[:, ::-1]
@@ -160,12 +160,12 @@ def test_bidirectional_it_reads_both_ways(carry):
     assert np.any(numpy(forward.kernel) != numpy(backward.kernel))
 
 
-def test_backwards_it_returns_the_reversed_sequence():
+def test_a_backwards_layer_returns_the_reversed_sequence():
     layer = built(ks.RecurrentHighway(UNITS, return_sequences=True, go_backwards=True))
     check(layer(X), by_equation(layer.cell, X[:, ::-1]))
 
 
-def test_a_stateful_layer_goes_on_where_it_stopped():
+def test_a_stateful_layer_resumes_from_its_last_state():
     layer = built(ks.RecurrentHighway(UNITS, return_sequences=True, stateful=True))
     layer.reset_state()
     expected = by_equation(layer.cell, X)
@@ -271,7 +271,7 @@ def test_dropout_is_that_of_the_equation_and_the_carried_state_is_not_dropped():
     check(layer(X), by_equation(cell, X))
 
 
-def test_a_cell_that_was_called_alone_has_no_mask_left_for_other_batches():
+def test_a_cell_that_was_called_alone_keeps_no_mask_for_other_batches():
     cell = ks.RecurrentHighwayCell(UNITS, dropout=0.5, recurrent_dropout=0.5, seed=1)
     ones = np.ones((B, C), "float32")
     alone = [numpy(cell(ones, STATE, training=True)[0]) for _ in range(2)]
@@ -284,7 +284,7 @@ def test_a_cell_that_was_called_alone_has_no_mask_left_for_other_batches():
 
 
 @BOTH
-def test_gradients_are_the_differences_of_the_equation(carry):
+def test_gradients_match_differences_of_the_equation(carry):
     layer = built(ks.RecurrentHighway(UNITS, 3, carry, return_sequences=True))
     weights = layer.trainable_variables
     along = RNG.normal(size=(B, T, UNITS))
@@ -329,7 +329,7 @@ def test_it_learns_handwritten_digits_row_by_row():
     ],
     ids=["layer", "cell", "stacked", "bidirectional"],
 )
-def test_files_hold_the_layer_and_the_cell_alone(make, tmp_path):
+def test_the_layer_and_the_cell_alone_survive_saving(make, tmp_path):
     options = {"transform_bias": -1.0, "dropout": 0.5, "recurrent_dropout": 0.5, "seed": 4}
     options["recurrent_initializer"] = keras.initializers.Orthogonal(0.5)
     model = keras.Sequential([keras.Input((None, C)), make(**options)])

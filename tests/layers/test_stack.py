@@ -101,7 +101,7 @@ def updates(stack, made):
     return [run(norm, block) for norm, block in zip(norms(stack), made, strict=True)]
 
 
-def test_each_kind_is_its_equation():
+def test_each_kind_computes_its_equation():
     x, made = data(4, 8), dense()
 
     def built(skip, **options):
@@ -160,7 +160,7 @@ def test_names_are_stable_and_come_from_the_name_of_the_stack():
     assert [names("residual", None)[0] for _ in range(2)] == ["stack_1", "stack2_1"]
 
 
-def test_options_reach_the_connections_one_for_each_block_if_they_are_a_list():
+def test_options_reach_the_connections_and_a_list_has_one_for_each():
     stack = ks.stack(
         dense(),
         "depth_attention",

@@ -105,7 +105,7 @@ def dense(layer):
 @pytest.mark.parametrize("rank", [0, 1, 2])
 @pytest.mark.parametrize("dynamic", [True, False])
 @pytest.mark.parametrize("constraint", CONSTRAINTS)
-def test_the_equation(constraint, dynamic, rank):
+def test_it_computes_the_equation(constraint, dynamic, rank):
     x = data(rank)
     layer = randomise(make(constraint, dynamic=dynamic, iterations=60), x, 0.5)
     np.testing.assert_allclose(numpy(layer(x)), connect(layer, x, dense(layer.layer)), rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Hyper-connections beside those of hyper_connections and of transformers, from the same weights."""
+"""Hyper-connections against those of hyper_connections and transformers, with the same weights."""
 
 import keras
 import numpy as np
@@ -8,13 +8,13 @@ from keras import ops
 import keras_skip as ks
 from keras_skip.adaptive.recording import recorded_skips
 
-torch = pytest.importorskip("torch", reason="torch, in which others have hyper-connections, is not installed")
+torch = pytest.importorskip("torch", reason="torch is not installed; the other implementations need it")
 
 B, T, N, C = 2, 5, 4, 6
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(B, T, N, C)).astype("float32")
-# Streams of one size: then the root mean square of each is that of all.
+# Streams of one size: the root mean square of each is then that of all.
 EQUAL = X / np.sqrt(np.mean(X**2, axis=-1, keepdims=True))
 WEIGHT = RNG.normal(size=(C, C)).astype("float32") / C**0.5
 
@@ -57,7 +57,7 @@ def branch():
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_unconstrained_they_are_those_of_hyper_connections(dynamic):
+def test_unconstrained_connections_agree_with_hyper_connections(dynamic):
     theirs = pytest.importorskip("hyper_connections", reason="hyper_connections is not installed")
     module = theirs.HyperConnections(N, dim=C, branch=branch(), layer_index=6)
     started = ours(None, index=6)
@@ -81,7 +81,7 @@ def test_unconstrained_they_are_those_of_hyper_connections(dynamic):
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
-def test_with_sinkhorn_they_are_those_of_hyper_connections_where_streams_have_one_size(dynamic):
+def test_sinkhorn_agrees_with_hyper_connections_where_streams_have_one_size(dynamic):
     """There each stream gives its own weights, as without a constraint; here all give all, as in the paper."""
     theirs = pytest.importorskip("hyper_connections", reason="hyper_connections is not installed")
     module = theirs.ManifoldConstrainedHyperConnections(N, dim=C, branch=branch(), layer_index=0, sinkhorn_iters=100)
@@ -101,7 +101,7 @@ def test_with_sinkhorn_they_are_those_of_hyper_connections_where_streams_have_on
     np.testing.assert_allclose(numpy(ours("sinkhorn", iterations=100, **weights)(EQUAL)), run(module, EQUAL), **CLOSE)
 
 
-def test_with_sinkhorn_they_are_those_of_deepseek_v4_in_transformers():
+def test_sinkhorn_agrees_with_deepseek_v4_in_transformers():
     modeling = pytest.importorskip(
         "transformers.models.deepseek_v4.modeling_deepseek_v4", reason="transformers with DeepSeek V4 is not installed"
     )
