@@ -7,6 +7,7 @@ import sys
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
     from .adaptive.depth import DepthAttention, DepthAverage
     from .adaptive.pruning import list_depth_weights, prune_skips
+    from .adaptive.recording import recorded_skips
     from .adaptive.stack import stack
     from .adaptive.streams import ExpandStreams, HyperConnection, ReduceStreams
     from .attention import EfficientChannelAttention, SqueezeExcite
@@ -70,6 +71,7 @@ __all__ = [
     "list_depth_weights",
     "list_skips",
     "prune_skips",
+    "recorded_skips",
     "stack",
     "without_branch",
     "without_skip",

@@ -50,7 +50,8 @@ class GatedResidualNetwork(SkipLayer):
 
     Raises:
         ValueError: For arguments out of range; in `build`, for an input of the wrong rank or with an unknown number of
-            channels, and for a context of another rank; in the call, for a context if the layer was built without one.
+            channels, and for a context of another rank; in the call, unless the context has the channels, or is
+            missing, as when the layer was built.
 
     Example:
 
@@ -99,6 +100,7 @@ class GatedResidualNetwork(SkipLayer):
         self._hidden = Chain(self, shape)
         self._hidden.conv("hidden_dense", self.units)
         self.context_dense = None
+        self._context_channels: int | None = None
         if context_shape is not None:
             self._context = self._build_context(shape, tuple(context_shape))
         self._update = Chain(self, self._hidden.shape)
@@ -119,6 +121,7 @@ class GatedResidualNetwork(SkipLayer):
                 "Expected a context of shape (B, C) or of the rank of the input. "
                 f"Received: context_shape={context_shape}, input_shape={shape}"
             )
+        self._context_channels = context_shape[channel_axis(self.data_format, len(context_shape))]
         context = Chain(self, context_shape)
         context.conv("context_dense", self.units, use_bias=False)
         return context
@@ -131,6 +134,7 @@ class GatedResidualNetwork(SkipLayer):
         mask: Tensor | None = None,
         x_mask: Tensor | None = None,
     ) -> Tensor:
+        self._check_context(context)
         x, mask = self._mask_input(x, x_mask if mask is None else mask)
         hidden = self._hidden(x, mask=mask)
         if context is not None:
@@ -139,16 +143,24 @@ class GatedResidualNetwork(SkipLayer):
         update = ops.glu(update, axis=channel_axis(self.data_format, len(x.shape)))
         return self._norm(self._skip(x, mask=mask) + update, training, mask)
 
-    def _map_context(self, context: Tensor, x: Tensor) -> Tensor:
-        if self.context_dense is None:
-            raise ValueError(
-                "Expected no context, since the layer was built without one. "
-                f"Received: a context of shape {tuple(context.shape)}"
+    def _check_context(self, context: Tensor | None) -> None:
+        channels = None if context is None else context.shape[channel_axis(self.data_format, len(context.shape))]
+        if self.built and channels != self._context_channels:
+            expected, received = (
+                "no context" if each is None else f"a context with {each} channels"
+                for each in (self._context_channels, channels)
             )
+            raise ValueError(f"Expected {expected}, as the layer was built with. Received: {received}")
+
+    def _map_context(self, context: Tensor, x: Tensor) -> Tensor:
         context = self._context(context)
         if len(context.shape) < len(x.shape):
             context = ops.expand_dims(context, tuple(spatial_axes(self.data_format, len(x.shape))))
         return context
+
+    def compute_output_spec(self, x: Tensor, context: Tensor | None = None, *others: Any, **options: Any) -> Any:
+        self._check_context(context)  # a symbolic call runs nothing else
+        return super().compute_output_spec(x, context, *others, **options)
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return sequence_mask(x, mask, self.data_format)

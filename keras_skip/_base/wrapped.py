@@ -27,10 +27,10 @@ def is_described(value: Any) -> bool:
 
 
 @functools.cache
-def _read_call(call: Callable) -> tuple[int, frozenset[str]]:
+def _read_call(call: Callable) -> tuple[int, tuple[str, ...]]:
     parameters = list(inspect.signature(call).parameters.values())[1:]
     needed = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-    return max(1, len(needed)), frozenset(p.name for p in parameters)
+    return max(1, len(needed)), tuple(p.name for p in parameters)
 
 
 def count_inputs(layer: keras.layers.Layer) -> int:
@@ -38,9 +38,17 @@ def count_inputs(layer: keras.layers.Layer) -> int:
     return _read_call(type(layer).call)[0]
 
 
+def _further_inputs(layer: keras.layers.Layer, x: Any, context: Any) -> list:
+    """The inputs after x with which a layer is called: those that it needs, or a context that it may have."""
+    needed, names = _read_call(type(layer).call)
+    if needed == 1:
+        return [context] if context is not None and names[1:2] == ("context",) else []
+    return [x if context is None else context] * (needed - 1)
+
+
 def input_shapes(layer: keras.layers.Layer, shape: Shape, context_shape: Shape | None) -> list[Shape]:
     """The shapes of the inputs with which `call_layer` calls a layer."""
-    return [shape] + [shape if context_shape is None else context_shape] * (count_inputs(layer) - 1)
+    return [shape, *_further_inputs(layer, shape, context_shape)]
 
 
 def takes(layer: keras.layers.Layer, argument: str) -> bool:
@@ -49,7 +57,9 @@ def takes(layer: keras.layers.Layer, argument: str) -> bool:
 
 def is_taken(layers: Sequence[keras.layers.Layer], argument: str) -> bool:
     """Whether one of the layers takes an argument of the call of the layer around them."""
-    return any(count_inputs(layer) > 1 if argument == "context" else takes(layer, argument) for layer in layers)
+    if argument == "context":
+        return any(_further_inputs(layer, None, argument) for layer in layers)
+    return any(takes(layer, argument) for layer in layers)
 
 
 def check_taken(
@@ -85,5 +95,5 @@ def spread(mask: Tensor, x: Tensor) -> Tensor:
 
 def call_layer(layer: keras.layers.Layer, x: Tensor, context: Tensor | None, offered: dict[str, Any]) -> Tensor:
     """`layer(x, ...)`, with the context, or else x, as further inputs, and the arguments of `offered` that it takes."""
-    others = [x if context is None else context] * (count_inputs(layer) - 1)
+    others = _further_inputs(layer, x, context)
     return layer(x, *others, **{name: value for name, value in offered.items() if takes(layer, name)})

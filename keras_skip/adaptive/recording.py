@@ -25,9 +25,11 @@ def recorded_skips() -> AbstractContextManager[Skips]:
         A context whose value is a list. Each call of a layer adds (layer, weights) to it. The weights are a dict:
 
         - of a `HyperConnection`: "pre" (B, ..., n), "post" (B, ..., n) and "residual" (B, ..., n, n). With
-          `dynamic=False` they are the same at all positions, and the dimensions between B and n are 1.
+          `dynamic=False` they are the same at all positions, and the dimensions between B and n are 1. Row i of
+          "residual" makes the new stream i.
         - of a `DepthAverage`: "weights", one for each of its `sources`.
-        - of a `DepthAttention`: "weights" of the input's shape, with one channel for each of its `sources`.
+        - of a `DepthAttention`: "weights" of the input's shape, with one channel for each of its `sources`. They sum
+          to the number of sources, or to 1 with reduction="mean".
 
     Raises:
         ValueError: At the end, if no weights were recorded.
@@ -35,13 +37,17 @@ def recorded_skips() -> AbstractContextManager[Skips]:
     Example:
 
     >>> import keras
-    >>> from keras_skip import ExpandStreams, HyperConnection
-    >>> from keras_skip.adaptive.recording import recorded_skips
+    >>> from keras_skip import ExpandStreams, HyperConnection, recorded_skips
     >>> model = keras.Sequential([ExpandStreams(2), HyperConnection(keras.layers.Dense(8), 2, index=1)])
     >>> with recorded_skips() as skips:
     ...     y = model(keras.ops.ones((1, 8)))
     >>> [(layer, weights)] = skips
-    >>> int(keras.ops.argmax(weights["pre"]))  # the stream that the layer reads most
-    1
+    >>> print(keras.ops.convert_to_numpy(weights["pre"]).round(2))  # before training: 0.7 of stream `index`
+    [[0.3 0.7]]
+
+    References:
+        Zhu et al., Hyper-Connections, 2024, https://arxiv.org/abs/2409.19606
+        Pagliardini et al., DenseFormer, 2024, https://arxiv.org/abs/2402.02622
+        Kimi Team, Attention Residuals, 2026, https://arxiv.org/abs/2603.15031
     """
     return SKIPS.open()

@@ -50,8 +50,9 @@ class _StreamLayer(SkipLayer):
 class ExpandStreams(_StreamLayer):
     """Copies an input into n streams, for layers with a `HyperConnection`.
 
-    A network expands its input once, before its first hyper-connection. If each block expanded its own input, the
-    streams in it would all be equal, and there would be nothing to mix.
+    Expand once, before the first hyper-connection, and reduce after the last one. If each block expanded its own input,
+    the streams in it would all be equal, and there would be nothing to mix. Where the shape changes, reduce the
+    streams, apply the strided layer, and expand again. Other layers take the axis of the streams for a spatial one.
 
     Args:
         streams: n, at least 2. Default 4.

@@ -151,9 +151,26 @@ def test_it_learns_what_only_the_context_tells():
 def test_a_context_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"Expected a context of shape .* Received: context_shape=\(2, 5, 3\)"):
         ks.GatedResidualNetwork(4).build((2, 7, 5, 4), (2, 5, 3))
-    x = data(1).astype("float32")
-    with pytest.raises(ValueError, match=r"Expected no context, since.*Received: a context of shape \(2, 3\)"):
-        built(x)(x, data(0, 3).astype("float32"))
+    x, context = data(1).astype("float32"), data(0, 3).astype("float32")
+    with_context, without = built(x, context), built(x)
+    symbolic = keras.Input(x.shape[1:])
+    for layer, wrong, said in (
+        (without, context, "Expected no context, .*Received: a context with 3 channels"),
+        (with_context, None, "Expected a context with 3 channels, .*Received: no context"),
+        (with_context, context[:, :2], "Expected a context with 3 channels, .*Received: a context with 2 channels"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            layer(x, wrong)
+        with pytest.raises(ValueError, match=said):
+            layer(symbolic, None if wrong is None else keras.Input(wrong.shape[1:]))
+
+
+def test_a_layer_around_it_hands_it_the_context():
+    inner, x, context = ks.GatedResidualNetwork(4), data(1).astype("float32"), data(0, 3).astype("float32")
+    y = ks.Residual(inner, "pre", normalization="rms")(x, context=context)
+    normalized = x / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(numpy(y), x + by_equation(inner, normalized, context), rtol=1e-4, atol=1e-5)
+    assert inner.context_dense.kernel.shape[0] == 3
 
 
 @pytest.fixture
