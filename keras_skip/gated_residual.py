@@ -41,7 +41,8 @@ class GatedResidualNetwork(SkipLayer):
 
     Call arguments:
         x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
-        context: Tensor (B, channels of the context), which is the same at all positions, or one of the rank of x.
+        context: Tensor (B, channels of the context), which is the same at all positions, or one of the rank of x,
+            with its sizes or 1.
         training: Whether to drop.
         mask: For sequences, boolean (B, T). It is passed on.
 
@@ -49,8 +50,8 @@ class GatedResidualNetwork(SkipLayer):
         (B, ..., output_units), or (B, output_units, ...) with channels_first.
 
     Raises:
-        ValueError: For arguments out of range; in `build`, for a context of another rank; in the call, for a context
-            without which the layer was built.
+        ValueError: For arguments out of range; in `build`, for a context that does not fit the input; in the call, for
+            a context without which the layer was built.
 
     Example:
 
@@ -114,10 +115,15 @@ class GatedResidualNetwork(SkipLayer):
         self._norm.norm("norm")
 
     def _build_context(self, shape: Shape, context_shape: Shape) -> Chain:
-        if len(context_shape) not in (2, len(shape)):
+        rank = len(context_shape)
+        axes = spatial_axes(self.data_format, rank)
+        fits = rank == 2 or (
+            rank == len(shape) and all(shape[i] is None or context_shape[i] in (None, 1, shape[i]) for i in axes)
+        )
+        if not fits or context_shape[channel_axis(self.data_format, rank)] is None:
             raise ValueError(
-                "Expected a context of shape (B, C) or of the rank of the input. "
-                f"Received: context_shape={context_shape}, input_shape={shape}"
+                "Expected a context of shape (B, C), or of the rank of the input and its sizes or 1, with the channels "
+                f"C defined. Received: context_shape={context_shape}, input_shape={shape}"
             )
         context = Chain(self, context_shape)
         context.conv("context_dense", self.units, use_bias=False)
