@@ -41,7 +41,8 @@ class GatedResidualNetwork(SkipLayer):
 
     Call arguments:
         x: Tensor (B, ..., channels), or (B, channels, ...) with channels_first.
-        context: A tensor (B, context channels) for all positions, or a tensor of the rank of x. Default None.
+        context: A tensor (B, context channels) for all positions, or a tensor of the rank of x, with its sizes or 1.
+            Default None.
         training: Whether to apply dropout.
         mask: For sequences, boolean (B, T). It is passed on.
 
@@ -50,8 +51,8 @@ class GatedResidualNetwork(SkipLayer):
 
     Raises:
         ValueError: For arguments out of range; in `build`, for an input of the wrong rank or with an unknown number of
-            channels, and for a context of another rank; in the call, unless the context has the channels, or is
-            missing, as when the layer was built.
+            channels, and for a context that does not fit the input; in the call, unless the context has the channels,
+            or is missing, as when the layer was built.
 
     Example:
 
@@ -116,12 +117,17 @@ class GatedResidualNetwork(SkipLayer):
         self._norm.norm("norm")
 
     def _build_context(self, shape: Shape, context_shape: Shape) -> Chain:
-        if len(context_shape) not in (2, len(shape)):
+        rank = len(context_shape)
+        axes = spatial_axes(self.data_format, rank)
+        fits = rank == 2 or (
+            rank == len(shape) and all(shape[i] is None or context_shape[i] in (None, 1, shape[i]) for i in axes)
+        )
+        if not fits or context_shape[channel_axis(self.data_format, rank)] is None:
             raise ValueError(
-                "Expected a context of shape (B, C) or of the rank of the input. "
-                f"Received: context_shape={context_shape}, input_shape={shape}"
+                "Expected a context of shape (B, C), or of the rank of the input and its sizes or 1, with the channels "
+                f"C defined. Received: context_shape={context_shape}, input_shape={shape}"
             )
-        self._context_channels = context_shape[channel_axis(self.data_format, len(context_shape))]
+        self._context_channels = context_shape[channel_axis(self.data_format, rank)]
         context = Chain(self, context_shape)
         context.conv("context_dense", self.units, use_bias=False)
         return context

@@ -221,6 +221,6 @@ class DepthAttention(DepthLayer):
     def _logit(self, v: Tensor, axis: int) -> Tensor:
         """w . RMS(v), with one channel."""
         wide = ops.cast(v, keras.backend.result_type(v.dtype, "float32"))
-        query = ops.reshape(self.query, (-1,) + (1,) * (len(v.shape) - 1 - axis))
+        query = ops.reshape(ops.cast(self.query, wide.dtype), (-1,) + (1,) * (len(v.shape) - 1 - axis))
         square = ops.mean(ops.square(wide), axis=axis, keepdims=True)
         return ops.sum(query * wide, axis=axis, keepdims=True) * ops.rsqrt(square + EPSILON)

@@ -106,6 +106,17 @@ def test_attention_over_depth_is_its_equation(rank, block_size, reduction):
     }.get(block_size)
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_attention_over_depth_with_the_channels_first(rank):
+    given, query = values(4, rank), RNG.normal(size=6)
+    first = [np.moveaxis(v, -1, 1) for v in given]
+    layer = set_weights(ks.DepthAttention(2, data_format="channels_first"), first, query)
+    expected, weights = attend([v.astype("float64") for v in given], query, 2)
+    with recorded_skips() as found:
+        np.testing.assert_allclose(np.moveaxis(numpy(layer(first)), 1, -1), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.moveaxis(numpy(found[0][1]["weights"]), 1, -1), weights, rtol=1e-5, atol=1e-5)
+
+
 def test_attention_starts_as_the_sum_and_its_query_learns_from_the_first_step():
     given = values(4)
     x = [keras.Input(v.shape[1:]) for v in given]
@@ -149,6 +160,17 @@ def test_under_mixed_precision_attention_weighs_in_float32():
     np.testing.assert_allclose(numpy(weights[1]), numpy(weights[0]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
+def test_weights_may_have_the_dtype_of_the_values(cls, dtype):
+    given = [v.astype("float16") for v in values(3)]
+    expected = numpy(cls()(given))
+    layer = cls(dtype=dtype)
+    y = layer(given)
+    assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype
+    np.testing.assert_allclose(numpy(ops.cast(y, "float32")), expected, rtol=0.03, atol=0.03)
+
+
 def test_only_averages_with_weights_are_recorded():
     states = values(4)
     layers = [ks.DepthAverage(), ks.DepthAverage(period=2)]
@@ -163,9 +185,9 @@ def test_only_averages_with_weights_are_recorded():
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
 def test_the_first_mask_is_passed_on(cls):
     x = keras.Input((None, 6))
-    masked = keras.layers.Masking()(x)
+    masked, later = keras.layers.Masking()(x), keras.layers.Masking(mask_value=7.0)(x)
     plain = keras.Input((None, 6))
-    model = keras.Model([x, plain], keras.layers.GlobalAveragePooling1D()(cls()([plain, masked, masked])))
+    model = keras.Model([x, plain], keras.layers.GlobalAveragePooling1D()(cls()([plain, masked, later])))
     short, other = np.ones((2, 2, 6), "float32"), values(1)[0][:2, :4]
     padded = np.concatenate([short, np.zeros_like(short)], axis=1)
     expected = numpy(model([short, other[:, :2]]))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -149,8 +150,14 @@ def test_it_learns_what_only_the_context_tells():
 
 
 def test_a_context_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"Expected a context of shape .* Received: context_shape=\(2, 5, 3\)"):
-        ks.GatedResidualNetwork(4).build((2, 7, 5, 4), (2, 5, 3))
+    for received in ((2, 5, 3), (2, 5, 5, 3), (2, 7, 5, None), (2, None), ((2, 3),)):
+        with pytest.raises(
+            ValueError, match="Expected a context of shape .* Received: " + re.escape(f"context_shape={received}")
+        ):
+            ks.GatedResidualNetwork(4).build((2, 7, 5, 4), received)
+    for given in ((None, None, 1, 3), (2, 7, 5, 3), (2, 3)):
+        ks.GatedResidualNetwork(4).build((2, 7, 5, 4), given)
+        ks.GatedResidualNetwork(4).build((2, None, None, 4), given)
     x, context = data(1).astype("float32"), data(0, 3).astype("float32")
     with_context, without = built(x, context), built(x)
     symbolic = keras.Input(x.shape[1:])
