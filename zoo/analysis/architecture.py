@@ -27,11 +27,12 @@ from ..weights.loading import load
 from .lesions import RESIDUAL
 
 _STAGE = re.compile(r"stage\d+|[a-z]+", re.IGNORECASE)
-_UNIT = re.compile(r"stage\d+_block\d+|[a-z]+\d*", re.IGNORECASE)
+_UNIT = re.compile(r"stage\d+_block_?\d+|[a-z]+_?\d+|[a-z]+", re.IGNORECASE)
 # Layers inside a block that are not on its longest path; a gate has the kernel of the convolution that it gates.
 _BESIDE = ("projection", "shortcut", "transform_gate", "carry_gate")
 _POOLS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-_SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
+# A reshaped image is a sequence, whose steps attention mixes.
+_SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Reshape)
 
 
 @dataclass(frozen=True)
