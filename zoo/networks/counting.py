@@ -127,7 +127,7 @@ def _positions(layer: keras.layers.Layer, shape: Sequence[int]) -> int:
         return math.prod(shape) // layer.kernel.shape[0]
     if isinstance(layer, keras.layers.EinsumDense):
         _, kernel, output = re.split(",|->", layer.equation)
-        sizes = dict(zip(kernel, layer.kernel.shape, strict=True))
-        return math.prod(shape) // math.prod(sizes[axis] for axis in output if axis in sizes)
+        size = dict(zip(kernel, layer.kernel.shape, strict=True))
+        return math.prod(shape) // math.prod(size[axis] for axis in output if axis in size)
     sizes = shape[2:] if getattr(layer, "data_format", None) == "channels_first" else shape[1:-1]
     return math.prod(sizes)
