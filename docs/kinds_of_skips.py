@@ -50,6 +50,7 @@ class Row(NamedTuple):
     parameters: int
     step: float
     memory: float
+    seeds: int
     accuracy: float
     lowest: float
     highest: float
@@ -68,7 +69,8 @@ def compare(runs: Mapping[str, Mapping[str, list[Run]]], rounds: int = 7, steps:
             step = float(np.median([mine / unchanged for mine, unchanged in pairs]))
             parameters, mean = members[0].results["parameters"], float(np.mean(accuracies))
             kept = memory[f"{network}, {kind}"]
-            yield Row(network, kind, parameters, step, kept, mean, min(accuracies), max(accuracies))
+            spread = (mean, min(accuracies), max(accuracies))
+            yield Row(network, kind, parameters, step, kept, len(members), *spread)
 
 
 def _compiled(network: str, kind: str) -> keras.Model:
@@ -134,7 +136,7 @@ def draw(rows: list[Row]) -> "Figure":
             axes.grid(alpha=0.25, axis="x")
     panels[0, 0].invert_yaxis()
     labels = (
-        "test accuracy, %: mean and range of three seeds",
+        f"test accuracy, %: mean and range, seeds: {rows[0].seeds}",
         "processor time of a step, residual = 1",
         "kept for the gradient of one image, KiB",
     )
@@ -194,9 +196,10 @@ def draw_gains(rows: list[Gain]) -> "Figure":
             members = [row for row in rows if (row.constraint, row.state) == (constraint, state)]
             name = "at the start" if state == "start" else f"constraint={constraint}, trained"
             lines.append((name, [row.connection for row in members], [getattr(row, end) for row in members]))
-        target.set(title=f"Gain of the {title}", xlabel="connection l", yscale="log")
+        target.set(title=f"Gain of the {title}", xlabel="connection l")
         target.grid(alpha=0.25)
         charts.draw_lines(target, lines)
+    panels[0].set_ylim(bottom=0)
     return figure
 
 
