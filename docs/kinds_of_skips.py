@@ -64,9 +64,11 @@ def compare(runs: Mapping[str, Mapping[str, list[Run]]], rounds: int = 7, steps:
         for kind in KINDS:
             members = by_candidate[candidate(network, kind)]
             accuracies = [run.results["test_accuracy"] for run in members]
-            model = residual if kind == "residual" else _compiled(network, kind)
-            pairs = [[_processor_seconds(each, steps) for each in (model, residual)] for _ in range(rounds)]
-            step = float(np.median([mine / unchanged for mine, unchanged in pairs]))
+            step = 1.0
+            if kind != "residual":
+                model = _compiled(network, kind)
+                pairs = [[_processor_seconds(each, steps) for each in (model, residual)] for _ in range(rounds)]
+                step = float(np.median([mine / unchanged for mine, unchanged in pairs]))
             parameters, mean = members[0].results["parameters"], float(np.mean(accuracies))
             kept = memory[f"{network}, {kind}"]
             spread = (mean, min(accuracies), max(accuracies))
@@ -115,7 +117,7 @@ def _kept_for_gradient(model: keras.Model) -> float:
 
 
 def draw(rows: list[Row]) -> "Figure":
-    """Draws the accuracy of each kind with its range over the seeds, and beside it the time and memory of a step."""
+    """Draws the error of each kind with its range over the seeds, and beside it the time and memory of a step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6.2), layout="constrained")
@@ -123,20 +125,24 @@ def draw(rows: list[Row]) -> "Figure":
     places = range(len(KINDS))
     for (target, time_axes, memory_axes), network in zip(panels, NETWORKS, strict=True):
         members = [row for row in rows if row.network == network]
-        accuracy = np.array([(row.lowest, row.accuracy, row.highest) for row in members]) * 100
-        errors = np.abs(accuracy[:, [0, 2]] - accuracy[:, [1]]).T
-        target.errorbar(accuracy[:, 1], places, xerr=errors, fmt="o", color=charts.COLOURS[0], capsize=2)
-        target.axvline(accuracy[0, 1], color="grey", linewidth=0.8)
+        error = 100 - 100 * np.array([(row.highest, row.accuracy, row.lowest) for row in members])
+        ranges = np.abs(error[:, [0, 2]] - error[:, [1]]).T
+        target.errorbar(error[:, 1], places, xerr=ranges, fmt="o", color=charts.COLOURS[0], capsize=2)
+        target.axvline(error[0, 1], color="grey", linewidth=0.8)
         target.set_yticks(places, list(KINDS), fontsize=9)
-        target.set_title(network, fontsize=11, loc="left")
+        target.set_title(f"{network}, seeds: {members[0].seeds}", fontsize=11, loc="left")
         time_axes.barh(places, [row.step for row in members], color=charts.COLOURS[1])
         time_axes.axvline(1, color="grey", linewidth=0.8)
         memory_axes.barh(places, [row.memory for row in members], color=charts.COLOURS[2])
         for axes in (target, time_axes, memory_axes):
             axes.grid(alpha=0.25, axis="x")
     panels[0, 0].invert_yaxis()
+    panels[0, 0].set_xscale("log")
+    ticks = (1, 2, 5, 10, 20, 50, 90)
+    panels[0, 0].set_xticks(ticks, [str(tick) for tick in ticks])
+    panels[0, 0].minorticks_off()
     labels = (
-        f"test accuracy, %: mean and range, seeds: {rows[0].seeds}",
+        "test error, %: mean and range of the seeds",
         "processor time of a step, residual = 1",
         "kept for the gradient of one image, KiB",
     )
