@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import deep_gates
 import deep_gates_charts
 import keras
+import kinds_of_skips
 import small_transformer
 
 import zoo
@@ -31,6 +32,7 @@ from zoo._files import write_csv
 from zoo.analysis import charts, gating, gradients
 from zoo.analysis.lesions import Lesion
 from zoo.analysis.reuse import Reuse
+from zoo.analysis.skips import Skip
 from zoo.analysis.survival import Survival
 from zoo.analysis.vanishing import Product
 from zoo.training import comparison
@@ -229,6 +231,41 @@ def reuse(maker: Maker) -> None:
     maker.keep("reuse", charts.feature_reuse(pairs), pairs, Reuse)
 
 
+def stacks(maker: Maker) -> None:
+    """The accuracy and the cost of each kind of skip, in an encoder and in a convolutional network."""
+    runs = {}
+    for network in kinds_of_skips.NETWORKS:
+        names = [kinds_of_skips.candidate(network, kind) for kind in kinds_of_skips.KINDS]
+        runs[network] = maker.trained(f"stacks/{network}", names, "digits", recipe=f"{network}_digits", seeds=3)
+    rows = _announced("stacks", kinds_of_skips.compare(runs))
+    maker.keep("stacks", kinds_of_skips.draw(rows), rows, kinds_of_skips.Row)
+
+
+def stream_gain(maker: Maker) -> None:
+    """How much 48 hyper-connections amplify the signal and the gradient, with and without a constraint."""
+    networks = {constraint: kinds_of_skips.GAIN_NETWORK.format(constraint) for constraint in kinds_of_skips.CONSTRAINTS}
+    runs = maker.trained(
+        "stream_gain", list(networks.values()), "digits", recipe="stack_mlp_digits", seeds=1, epochs=10
+    )
+    rows: list[kinds_of_skips.Gain] = []
+    for constraint, network in networks.items():
+        (run,) = runs[network]
+        models = {"start": zoo.build(run.recipe.network, **run.recipe.arguments), "trained": zoo.load(run.path)}
+        for state, model in models.items():
+            rows += kinds_of_skips.measure_gains(constraint, state, model)
+    maker.keep("stream_gain", kinds_of_skips.draw_gains(rows), rows, kinds_of_skips.Gain)
+
+
+def learned_skips(maker: Maker) -> None:
+    """The weights that encoders with three kinds of skips have learned."""
+    kinds = {"hyper": "hyper, birkhoff", "average": "depth_average", "attention": "depth_attention"}
+    networks = {name: kinds_of_skips.candidate("stack_encoder", kind) for name, kind in kinds.items()}
+    runs = maker.trained("learned_skips", list(networks.values()), "digits", recipe="stack_encoder_digits", seeds=1)
+    for name, network in networks.items():
+        found = zoo.learned_skips(runs[network][0])
+        maker.keep(f"learned_skips_{name}", charts.skips(found), found, Skip)
+
+
 def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
     errors = comparison.errors_by_depth(runs)
     maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
@@ -241,6 +278,9 @@ FIGURES: dict[str, Callable[[Maker], None]] = {
         gates_accuracy,
         placements,
         parts,
+        stacks,
+        stream_gain,
+        learned_skips,
         degradation,
         degradation_convolutions,
         survival,

@@ -15,6 +15,8 @@ from .analysis.gradients import GradientFlow as GradientFlow
 from .analysis.gradients import GradientProbe as GradientProbe
 from .analysis.lesions import lesion as lesion
 from .analysis.reuse import feature_reuse as feature_reuse
+from .analysis.skips import learned_skips as learned_skips
+from .analysis.skips import pruning_profile as pruning_profile
 from .analysis.survival import survival_profile as survival_profile
 from .analysis.vanishing import vanishing_product as vanishing_product
 from .data.batches import Batches as Batches

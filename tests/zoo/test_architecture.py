@@ -7,7 +7,9 @@ import pytest
 import zoo
 
 
-@pytest.mark.parametrize("network", ["resnet20", "plain20", "highway11", "densenet_40_12", "highway_mlp", "resnet18"])
+@pytest.mark.parametrize(
+    "network", ["resnet20", "plain20", "highway11", "densenet_40_12", "highway_mlp", "resnet18", "stack_mlp"]
+)
 def test_the_stages_add_up_to_the_network(network):
     stages = zoo.network_stages(zoo.build(network))
     card = zoo.describe(network)
@@ -38,6 +40,22 @@ def test_equal_blocks_come_once(tmp_path):
         "multiply-adds",
     ):
         assert said in drawn, said
+
+
+@pytest.mark.parametrize(
+    ("skip", "unit", "kind"),
+    [
+        (None, "Residual: Dense, Dense", ""),
+        ("residual", "Residual: Dense, Dense", "add"),
+        ("highway", "Residual: Dense, Dense", "gate"),
+        ("depth_average", "Residual: Dense, Dense · DepthAverage", "add"),
+        ("hyper", "HyperConnection: Dense, Dense", ""),
+    ],
+)
+def test_connections_around_layers_say_what_is_inside(skip, unit, kind):
+    stages = zoo.network_stages(zoo.build("stack_mlp", depth=2, skip=skip))
+    units = [(one.label, one.kind) for stage in stages for one in stage.units if one.label.startswith(unit[:5])]
+    assert set(units) == {(unit, kind)}
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,36 @@ def test_survival(tmp_path):
     assert "4.25 of 6 blocks run on average" in (tmp_path / "survival.svg").read_text()
 
 
-def test_reuse(tmp_path):
-    run("reuse", "dense_mlp", "--weights", "digits", "--out", tmp_path / "reuse.svg")
-    rows = table(tmp_path / "reuse.csv")
+def test_skips_of_dense_blocks(tmp_path):
+    run("skips", "dense_mlp", "--weights", "digits", "--out", tmp_path / "skips.svg")
+    rows = table(tmp_path / "skips.csv")
     found = zoo.feature_reuse(zoo.load("dense_mlp", weights="digits"))
-    assert [float(row["norm"]) for row in rows] == pytest.approx([pair.norm for pair in found])
-    assert rows[-1]["layer"] == "head"
+    assert [float(row["weight"]) for row in rows] == pytest.approx([pair.norm for pair in found])
+    assert (rows[-1]["kind"], rows[-1]["layer"]) == ("reuse", "block/head")
+    assert "Feature reuse in dense_mlp" in (tmp_path / "skips.svg").read_text()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The run of a small network whose averages over depth have moved."""
+    folder = tmp_path_factory.mktemp("runs") / "averaged"
+    arguments = {"arguments.depth": 3, "arguments.width": 8, "arguments.skip": "depth_average"}
+    zoo.train("stack_mlp_digits", out=folder, epochs=1, **arguments)
+    return folder
+
+
+def test_skips_of_a_run_and_without_the_small_ones(trained, tmp_path):
+    said = run("skips", trained, "--examples", 50, "--prune", "1e-9,0.5", "--out", tmp_path / "skips.svg")
+    rows = table(tmp_path / "skips.csv")
+    model = zoo.load(trained)
+    for place in (1, 2, 3):
+        weights = [float(row["weight"]) for row in rows if row["layer"] == f"block_{place}_average"]
+        assert weights == pytest.approx(model.get_layer(f"block_{place}_average").alpha.numpy())
+    assert "Depth averages in stack_mlp" in (tmp_path / "skips.svg").read_text()
+    pruned = table(tmp_path / "skips-pruned.csv")
+    assert [(float(row["threshold"]), int(row["weights"])) for row in pruned] == [(0.0, 9), (1e-9, 9), (0.5, 3)]
+    assert float(pruned[0]["accuracy"]) == float(pruned[1]["accuracy"]) != float(pruned[2]["accuracy"])
+    assert "weights left" in said and f"{float(pruned[2]['accuracy']):.2%}" in said
 
 
 def test_draw(tmp_path):
@@ -71,7 +95,7 @@ def test_draw(tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [("draw", "plain_mlp"), ("gates", "run"), ("lesion", "run"), ("survival", "plain_mlp"), ("reuse", "dense_mlp")],
+    [("draw", "plain_mlp"), ("gates", "run"), ("lesion", "run"), ("survival", "plain_mlp"), ("skips", "dense_mlp")],
 )
 def test_what_is_there_is_not_overwritten(command, tmp_path):
     path = tmp_path / "figure.svg"

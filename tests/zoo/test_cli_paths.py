@@ -79,11 +79,21 @@ lesion residual_mlp --weights digits --data nowhere
 lesion run --out there.svg
 survival stochastic_resnet110 nowhere
 survival stochastic_resnet110 --out there.svg
-reuse nowhere
-reuse dense_mlp --weights nowhere
-reuse dense_mlp --weights nowhere.h5
-reuse run --weights digits # run
-reuse dense_mlp --out there.svg
+skips nowhere
+skips nowhere.keras
+skips begun
+skips moved # gone
+skips run --data nowhere
+skips dense_mlp --data nowhere
+skips dense_mlp --weights nowhere
+skips dense_mlp --weights nowhere.h5
+skips run --weights digits # run
+skips dense_mlp --out there.svg
+skips run --out old.png # old.csv
+skips run --prune 0.1,little
+skips run --prune 0.1,0
+skips run --prune nan
+skips run --prune 0.1 --out old2.svg # old2-pruned.csv
 export nowhere
 export nowhere.keras
 export begun
@@ -178,7 +188,15 @@ def said(tmp_path_factory):
     write_run(folder / "lost", str(folder / "gone"), status="interrupted")
     for name in ("photos", "shipped"):
         (folder / name).mkdir()
-    for name in ("there.txt", "there.svg", "old.csv", "net.keras", "photos/1.png", "shipped/plain_mlp-digits.json"):
+    for name in (
+        "there.txt",
+        "there.svg",
+        "old.csv",
+        "old2-pruned.csv",
+        "net.keras",
+        "photos/1.png",
+        "shipped/plain_mlp-digits.json",
+    ):
         (folder / name).write_text("text")
     np.save(folder / "good.npy", np.zeros(3))
     np.save(folder / "pickled.npy", np.array([{}]), allow_pickle=True)

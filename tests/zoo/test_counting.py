@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+from keras_skip import ExpandStreams, HyperConnection, ReduceStreams
 from tests.sweep import first_of_each_kind, sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count, multiply_adds
@@ -102,6 +103,8 @@ def in_the_graph(model, shape):
         ("densenet_bc_100_12", {"depth": 10}),
         ("highway19_carry", {}),
         ("highway_mnist_16", {}),
+        ("stack_convnet", {"depth": 1}),
+        ("stack_mlp", {"depth": 2, "skip": "hyper", "constraint": None}),
         ("resnet50", {}),
     ],
 )
@@ -132,6 +135,29 @@ def test_shared_grouped_depthwise_and_transposed_layers_by_arithmetic():
     assert multiply_adds(model) == wanted
     assert multiply_adds(model) == wanted, "counting leaves the layers as they were"
     assert "call" not in vars(shared)
+
+
+def test_einsum_layers_by_arithmetic():
+    sequence = keras.Input((5, 4))
+    x = keras.layers.EinsumDense("...p,pq->...q", 6)(sequence)
+    x = keras.layers.EinsumDense("btp,phd->bthd", (5, 3, 2), bias_axes="thd")(x)
+    x = keras.layers.EinsumDense("bthd,hd->bth", (5, 3))(x)
+    assert multiply_adds(keras.Model(sequence, x)) == 5 * 4 * 6 + 5 * 6 * 3 * 2 + 5 * 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "of_weights"),
+    [
+        # At each of five positions, from all three streams of 4 to 3 + 3 + 3! logits, or from each stream to 1 + 1 + 3.
+        ({"constraint": "birkhoff"}, 5 * 12 * (3 + 3 + 6)),
+        ({"constraint": None}, 5 * 3 * 4 * (1 + 1 + 3)),
+        ({"dynamic": False}, 0),
+    ],
+)
+def test_hyper_connections_by_arithmetic(options, of_weights):
+    sequence = keras.Input((5, 4))
+    streams = HyperConnection(keras.layers.Dense(4), 3, **options)(ExpandStreams(3)(sequence))
+    assert multiply_adds(keras.Model(sequence, ReduceStreams()(streams))) == of_weights + 5 * 4 * 4
 
 
 @pytest.mark.parametrize(

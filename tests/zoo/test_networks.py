@@ -16,6 +16,7 @@ GATES = ("transform_gate", "carry_gate")
 # One of each builder, and of each of its branches.
 SMALL = [*zoo.list_models("*_mlp"), "resnet20", "plain20", "preact_resnet110", "preact_resnet164", "wrn_16_2"]
 SMALL += ["densenet_40_12", "densenet_bc_100_12", "highway11", "highway11_carry", "highway_mnist_16"]
+SMALL += ["stack_encoder", "stack_convnet"]
 
 
 def test_resnet20_has_twenty_layers_of_weights_in_stages_of_16_32_and_64():

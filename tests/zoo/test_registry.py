@@ -41,7 +41,7 @@ def test_the_keywords_of_build_are_the_arguments_of_all_builders_with_their_type
 
 
 def test_list_models_by_pattern():
-    assert zoo.list_models("*_mlp") == ["dense_mlp", "highway_mlp", "plain_mlp", "residual_mlp"]
+    assert zoo.list_models("*_mlp") == ["dense_mlp", "highway_mlp", "plain_mlp", "residual_mlp", "stack_mlp"]
     assert "resnet20" in zoo.list_models()
     assert zoo.list_models("nothing*") == []
 

@@ -4,6 +4,7 @@ from . import gating as gating
 from . import gradients as gradients
 from . import lesions as lesions
 from . import reuse as reuse
+from . import skips as skips
 from . import speed as speed
 from . import survival as survival
 from . import vanishing as vanishing

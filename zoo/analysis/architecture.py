@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_skip import DenseBlock, HighwayBlock
+from keras_skip import DenseBlock, HighwayBlock, HyperConnection, Residual
+from keras_skip.adaptive.stack import UpdateGate
 
 from ..networks.counting import count, multiply_adds_by_layer
 from ..training.runs import Run
@@ -27,11 +28,12 @@ from ..weights.loading import load
 from .lesions import RESIDUAL
 
 _STAGE = re.compile(r"stage\d+|[a-z]+", re.IGNORECASE)
-_UNIT = re.compile(r"stage\d+_block\d+|[a-z]+\d*", re.IGNORECASE)
+_UNIT = re.compile(r"stage\d+_block_?\d+|[a-z]+_?\d+|[a-z]+", re.IGNORECASE)
 # Layers inside a block that are not on its longest path; a gate has the kernel of the convolution that it gates.
 _BESIDE = ("projection", "shortcut", "transform_gate", "carry_gate")
 _POOLS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-_SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D)
+# A reshaped image is a sequence, whose steps attention mixes.
+_SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Reshape)
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,9 @@ def _kind(layer: keras.layers.Layer) -> str:
         return "gate"
     if isinstance(layer, DenseBlock):
         return "concatenate"
-    return "add" if isinstance(layer, RESIDUAL) else ""
+    if isinstance(layer, Residual) and layer.gate_layer is not None:
+        return "" if isinstance(layer.gate_layer, UpdateGate) else "gate"
+    return "add" if isinstance(layer, (Residual, *RESIDUAL)) else ""
 
 
 def _label(layer: keras.layers.Layer) -> str:
@@ -214,6 +218,8 @@ def _label(layer: keras.layers.Layer) -> str:
         projected = "" if getattr(layer, "projection", None) is None else ", projection"
         axis = 1 if layer.data_format == "channels_first" else -1
         return f"{kind} {size}{layer.output.shape[axis]}{strided}{projected}"
+    if isinstance(layer, (Residual, HyperConnection)):
+        return f"{kind}: {', '.join(type(inner).__name__ for inner in layer.layers)}"
     if isinstance(layer, keras.layers.Conv2D):
         strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
         return f"conv {_kernel_size(layer)}, {layer.filters}{strided}{_activation_suffix(layer)}"

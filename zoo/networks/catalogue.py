@@ -7,10 +7,10 @@ builder has, add that to `BuilderArguments`.
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from . import densenet, highway, imagenet_densenet, imagenet_resnet, mlp, preactivation, resnet, wide
+from . import densenet, highway, imagenet_densenet, imagenet_resnet, mlp, preactivation, resnet, stacks, wide
 from .family import Entry, Family
 
-MODULES = (mlp, resnet, preactivation, wide, densenet, highway, imagenet_resnet, imagenet_densenet)
+MODULES = (mlp, resnet, preactivation, wide, densenet, highway, imagenet_resnet, imagenet_densenet, stacks)
 
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)
 MODELS: dict[str, Entry] = {row.name: Entry(**vars(row), family=family) for family in FAMILIES for row in family.rows}
@@ -37,6 +37,11 @@ class BuilderArguments(TypedDict, total=False):
     zero_init_gamma: bool
     weight_decay: float
     recompute: bool
+    heads: int
+    patch_size: int | None
+    skip: Literal["residual", "highway", "hyper", "depth_average", "depth_attention"] | None
+    streams: int
+    constraint: Literal["birkhoff", "sinkhorn"] | None
 
 
 class NetworkArguments(BuilderArguments, total=False):

@@ -3,11 +3,15 @@
     convolution    positions of the output * kernel height * kernel width * channels / groups * filters
     dense layer    positions * inputs * units, where an image of one vector is one position
 
+`EinsumDense` and the map that makes the weights of a `HyperConnection` count as dense layers.
+
 A multiply-add is one multiplication with the addition that follows it; papers that say FLOPs mostly mean these. As in
-the papers, biases, normalisations, activations, poolings, additions of skips and products with gates do not count.
+the papers, biases, normalisations, activations, poolings, additions of skips and products with gates do not count, nor
+do the products inside attention.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,16 +19,20 @@ from typing import Any
 
 import keras
 
+from keras_skip import HyperConnection
+
 # A transposed convolution applies its kernel at each position of its input, others at each position of their output.
 TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 COUNTED = (
     keras.layers.Dense,
+    keras.layers.EinsumDense,
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Conv3D,
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
     *TRANSPOSED,
+    HyperConnection,
 )
 
 
@@ -68,12 +76,12 @@ def multiply_adds_by_layer(model: keras.Model, input_shape: Sequence[int] | None
     totals = {layer.name: 0 for layer in model.layers}
 
     def add(owner: str, layer: keras.layers.Layer, inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> None:
-        shape = inputs.shape if isinstance(layer, TRANSPOSED) else outputs.shape
+        shape = inputs.shape if isinstance(layer, (*TRANSPOSED, HyperConnection)) else outputs.shape
         totals[owner] += _positions(layer, shape) * math.prod(layer.kernel.shape)
 
     with ExitStack() as watches:
         for owner, layer in ((outer.name, layer) for outer in model.layers for layer in outer._flatten_layers()):
-            if isinstance(layer, COUNTED):
+            if isinstance(layer, COUNTED) and hasattr(layer, "kernel"):
                 watches.enter_context(_watch(layer, partial(add, owner)))
             elif any(len(variable.shape) > 1 for variable in layer._trainable_variables):
                 raise ValueError(
@@ -115,5 +123,11 @@ def _watch(
 
 
 def _positions(layer: keras.layers.Layer, shape: Sequence[int]) -> int:
+    if isinstance(layer, HyperConnection):
+        return math.prod(shape) // layer.kernel.shape[0]
+    if isinstance(layer, keras.layers.EinsumDense):
+        _, kernel, output = re.split(",|->", layer.equation)
+        size = dict(zip(kernel, layer.kernel.shape, strict=True))
+        return math.prod(shape) // math.prod(size[axis] for axis in output if axis in size)
     sizes = shape[2:] if getattr(layer, "data_format", None) == "channels_first" else shape[1:-1]
     return math.prod(sizes)

@@ -26,7 +26,7 @@ class Description:
         summary: What it is.
         paper: Where it was published; empty for a network of our own.
         paper_error: What the paper reports.
-        depth: Layers of weights from the pixels to the logits.
+        depth: Layers of weights from the pixels to the logits; in the networks called stacks, blocks.
         input_shape, classes: Those of the paper; the figures below are counted with them.
         parameters: Trainable parameters.
         non_trainable: The others, such as moving statistics.

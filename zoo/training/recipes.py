@@ -61,6 +61,9 @@ _RESNET20_DIGITS = Recipe(
 _MLP_DIGITS = replace(
     _RESNET20_DIGITS, epochs=30, optimizer=Optimizer(lr=0.02, weight_decay=5e-4), augment=Augmentation()
 )
+_STACK_DIGITS = replace(
+    _MLP_DIGITS, epochs=10, optimizer=Optimizer(lr=0.3, weight_decay=5e-4, clip_norm=1.0), augment=Augmentation()
+)
 _MLPS = ("plain_mlp", "residual_mlp", "highway_mlp", "dense_mlp")
 
 RECIPES: dict[str, Recipe] = {
@@ -72,6 +75,9 @@ RECIPES: dict[str, Recipe] = {
             for name in ("preact_resnet20", "stochastic_resnet32")
         ),
         *(_rename(_MLP_DIGITS, f"{mlp}_digits", network=mlp) for mlp in _MLPS),
+        _rename(_STACK_DIGITS, "stack_encoder_digits", network="stack_encoder"),
+        _rename(_RESNET20_DIGITS, "stack_convnet_digits", network="stack_convnet", epochs=10),
+        _rename(_MLP_DIGITS, "stack_mlp_digits", network="stack_mlp"),
         *(_rename(_MLP_MNIST, f"{mlp}_mnist_fast", network=mlp) for mlp in _MLPS),
         _rename(_FAST, "resnet20_cifar10_fast", network="resnet20"),
         _rename(_FAST, "wrn_16_2_cifar10_fast", network="wrn_16_2", epochs=15),

@@ -6,9 +6,10 @@ Each function takes the result of an analysis and returns a matplotlib figure fo
 from ._architecture import architecture
 from ._base import COLOURS, FORMATS, MARKERS, check_format, draw_lines, make_axes, mark_integers, save
 from ._comparison import by_depth, comparison
-from ._connections import feature_reuse, lesion, survival
+from ._connections import lesion, survival
 from ._gates import class_gates, gates
 from ._gradients import gradient_flow, gradient_history, vanishing_product
+from ._skips import feature_reuse, skips
 from ._theme import svg, use_page_theme
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "make_axes",
     "mark_integers",
     "save",
+    "skips",
     "survival",
     "svg",
     "use_page_theme",

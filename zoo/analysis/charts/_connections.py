@@ -1,9 +1,7 @@
-"""Draws what single connections do: closed layers, dropped blocks, reused features."""
+"""Draws what single connections do: closed layers and dropped blocks."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ._base import COLOURS, draw_lines, make_axes, mark_integers
 
@@ -12,7 +10,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..lesions import Lesion
-    from ..reuse import Reuse
     from ..survival import Survival
 
 
@@ -56,44 +53,6 @@ def survival(blocks: "Iterable[Survival]") -> "Figure":
     target.set_ylim(0, 1.05)
     mark_integers(target.xaxis)
     return figure
-
-
-def feature_reuse(pairs: "Iterable[Reuse]") -> "Figure":
-    """Draws a heat map for each dense block: the mean absolute weight from each source (row) to each target (column).
-
-    Colours are relative to the largest weight of a column, because layers have weights of different size. The last
-    column is what follows the block.
-    """
-    from matplotlib.figure import Figure
-
-    by_block: dict[str, list[Reuse]] = {}
-    for pair in pairs:
-        by_block.setdefault(pair.block, []).append(pair)
-    figure = Figure(figsize=(4.1 * len(by_block) + 0.8, 4.4), layout="constrained")
-    network = next(iter(by_block.values()))[0].network
-    shares = {block: _shares(members) for block, members in by_block.items()}
-    least = min(float(np.nanmin(values)) for values in shares.values())
-    figure.suptitle(f"Feature reuse in {network}", fontsize=11)
-    panels = figure.subplots(1, len(by_block), squeeze=False)[0]
-    for target, (block, members) in zip(panels, by_block.items(), strict=True):
-        last, values = members[-1].target, shares[block]
-        extent = (0.5, last + 0.5, len(values) - 0.5, -0.5)
-        drawn = target.imshow(values, cmap="viridis", vmin=least, vmax=1, extent=extent, aspect="auto")
-        follows = "" if members[-1].layer.startswith("layer") else f"; last: {members[-1].layer}"
-        target.set_title(block, fontsize=10)
-        target.set_xlabel(f"to layer{follows}")
-        mark_integers(target.xaxis, target.yaxis)
-    panels[0].set_ylabel("from layer, 0 is the block's input")
-    figure.colorbar(drawn, ax=panels, label="mean absolute weight, share of the column's largest")
-    return figure
-
-
-def _shares(pairs: "list[Reuse]") -> np.ndarray:
-    """Arranges a row for each source and a column for each target, scaled so that its largest entry is 1."""
-    values = np.full((max(pair.source for pair in pairs) + 1, pairs[-1].target), np.nan)
-    for pair in pairs:
-        values[pair.source, pair.target - 1] = pair.norm
-    return values / np.nanmax(values, axis=0)
 
 
 def _mark_stages(target: "Axes", names: list[str]) -> None:

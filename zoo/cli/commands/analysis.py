@@ -1,7 +1,7 @@
-"""The commands that look inside a network: `draw`, `gates`, `lesion`, `survival`, `reuse`."""
+"""The commands that look inside a network: `draw`, `gates`, `lesion`, `survival`, `skips`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +40,13 @@ AnyWeights = Annotated[
 ]
 Examples = Annotated[int | None, number("--examples", "-n", help="Use the first N test images. Default: all.")]
 Example = Annotated[int, number(check=at_least(0), help="The index of the test image whose path is drawn.")]
+Prune = Annotated[
+    str | None,
+    typer.Option(
+        metavar="THRESHOLD[,...]",
+        help="Measure the accuracy without the weights of depth averages below each threshold, such as 0.01,0.1.",
+    ),
+]
 
 
 @command()
@@ -146,25 +153,63 @@ def survival(
 
 
 @command()
-def reuse(
-    network: Network,
+def skips(
+    run_or_network: RunOrNetwork,
     weights: AnyWeights = None,
-    out: Figure = Path("reuse.svg"),
-    settings: Arguments = None,
+    data: TestData = None,
+    out: Figure = Path("skips.svg"),
+    examples: Examples = None,
+    prune: Prune = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw how much each layer of a dense block uses earlier layers."""
+    """Draw the weights of learned skips: which layers read from which.
+
+    It draws the weights of dense blocks, hyper-connections, and averages and attention over depth. Where they depend on
+    the image, it draws their mean.
+    """
+    thresholds = _thresholds(prune)
+    pruned = out.with_name(f"{out.stem}-pruned.csv")
+    check_figure(out, *([pruned] if thresholds else ()), overwrite=overwrite)
+    _check_skips(run_or_network, weights, data)
+    console.import_quietly("keras")
+    from ..._files import write_csv
+    from ...analysis import charts
+    from ...analysis.skips import Pruned, Skip, learned_skips, pruning_profile
+
+    options: dict[str, Any] = {"weights": weights, "examples": examples}
+    found = learned_skips(run_or_network, data, **options)
+    profile = pruning_profile(run_or_network, data, thresholds=thresholds, **options) if thresholds else []
+    written = write_figure(out, charts.skips(found), found, Skip)
+    if profile:
+        write_csv(pruned, profile, Pruned)
+        written["pruned"] = pruned
+        rows = [(f"{one.threshold:g}", one.weights, f"{one.accuracy:.2%}", f"{one.loss:.4f}") for one in profile]
+        console.show_table("Pruned", ("below", "weights left", "test accuracy", "test loss"), rows)
+    console.show_record("Written", written)
+
+
+def _thresholds(text: str | None) -> list[float]:
+    """The numbers of "0.01,0.1"."""
+    try:
+        found = [float(part) for part in text.split(",")] if text is not None else []
+    except ValueError:
+        found = [-1.0]
+    if not all(0 < threshold < float("inf") for threshold in found):
+        raise ValueError(f"Expected --prune to be numbers above 0, such as 0.01,0.1. Received: --prune {text}")
+    return found
+
+
+def _check_skips(run_or_network: str, weights: str | None, data: str | None) -> None:
+    """Refuses what does not exist. Dense blocks need no data, so that networks of any file are welcome."""
+    from ...data.sources import check_source
     from ...weights.loading import check_loadable
 
-    check_figure(out, overwrite=overwrite)
-    check_loadable(network, weights)
-    console.import_quietly("keras")
-    from ...analysis import charts
-    from ...analysis.reuse import Reuse, feature_reuse
-
-    found = feature_reuse(_load(network, settings, weights))
-    written = write_figure(out, charts.feature_reuse(found), found, Reuse)
-    console.show_record("Written", written)
+    if weights is None and (Path(run_or_network) / "run.json").is_file():
+        check_subject(run_or_network, data=data)
+        return
+    check_loadable(run_or_network, weights)
+    if data is not None:
+        check_source(data)
 
 
 def _load(name: str, settings: list[str] | None, weights: str | None = None) -> "keras.Model":
