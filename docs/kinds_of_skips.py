@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import zoo
-from keras_skip.adaptive.recording import recorded_skips
+from keras_skip import recorded_skips
 from zoo.analysis import charts
 from zoo.training.runs import Run
 

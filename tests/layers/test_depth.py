@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip.adaptive.recording import recorded_skips
 
 RNG = np.random.default_rng(0)
 SHAPES = {0: (3, 6), 1: (3, 5, 6), 2: (3, 5, 4, 6), 3: (2, 3, 4, 2, 6)}
@@ -93,7 +92,7 @@ def test_attention_over_depth_is_its_equation(rank, block_size, reduction):
     given, query = values(5, rank), RNG.normal(size=6)
     layer = set_weights(ks.DepthAttention(block_size, reduction), given, query)
     expected, weights = attend([v.astype("float64") for v in given], query, block_size, reduction)
-    with recorded_skips() as found:
+    with ks.recorded_skips() as found:
         np.testing.assert_allclose(numpy(layer(given)), expected, rtol=1e-5, atol=1e-5)
     ((owner, recorded),) = found
     assert owner is layer and recorded.keys() == {"weights"}
@@ -112,7 +111,7 @@ def test_attention_over_depth_with_the_channels_first(rank):
     first = [np.moveaxis(v, -1, 1) for v in given]
     layer = set_weights(ks.DepthAttention(2, data_format="channels_first"), first, query)
     expected, weights = attend([v.astype("float64") for v in given], query, 2)
-    with recorded_skips() as found:
+    with ks.recorded_skips() as found:
         np.testing.assert_allclose(np.moveaxis(numpy(layer(first)), 1, -1), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(np.moveaxis(numpy(found[0][1]["weights"]), 1, -1), weights, rtol=1e-5, atol=1e-5)
 
@@ -142,7 +141,7 @@ def test_attention_over_one_value_is_that_value():
     layer = ks.DepthAttention()
     np.testing.assert_array_equal(numpy(layer([x])), x)
     assert layer.weights == [] and layer.sources == ((0,),)
-    with pytest.raises(ValueError, match="learned skips"), recorded_skips():
+    with pytest.raises(ValueError, match="learned skips"), ks.recorded_skips():
         layer([x])
 
 
@@ -153,7 +152,7 @@ def test_under_mixed_precision_attention_weighs_in_float32():
     half = set_weights(ks.DepthAttention(dtype="mixed_float16"), given, query)
     weights = []
     for layer in (exact, half):
-        with recorded_skips() as found:
+        with ks.recorded_skips() as found:
             y = layer([v.astype("float16") for v in given])
         weights.append(found[0][1]["weights"])
     assert [keras.backend.standardize_dtype(x.dtype) for x in (*weights, y)] == ["float32", "float32", "float16"]
@@ -174,7 +173,7 @@ def test_weights_may_have_the_dtype_of_the_values(cls, dtype):
 def test_only_averages_with_weights_are_recorded():
     states = values(4)
     layers = [ks.DepthAverage(), ks.DepthAverage(period=2)]
-    with recorded_skips() as found:
+    with ks.recorded_skips() as found:
         for layer in layers:
             layer(states)
     ((owner, recorded),) = found

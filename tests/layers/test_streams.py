@@ -12,7 +12,6 @@ from keras import ops
 
 import keras_skip as ks
 from keras_skip.adaptive import recording
-from keras_skip.adaptive.recording import recorded_skips
 
 CONSTRAINTS = (None, "sinkhorn", "birkhoff")
 CHANNELS = 5
@@ -115,7 +114,7 @@ def test_it_computes_the_equation(constraint, dynamic, rank):
 def test_before_sinkhorn_has_converged_its_columns_come_first_and_its_rows_last():
     x = data()
     layer = randomise(make("sinkhorn", iterations=2), x, 3.0)
-    with recorded_skips() as skips:
+    with ks.recorded_skips() as skips:
         layer(x)
     received, reached = numpy(skips[0][1]["residual"]), weights(layer, x)[2]
     np.testing.assert_allclose(reached.sum(-1), 1, atol=1e-12)
@@ -176,7 +175,7 @@ def test_each_connection_starts_to_read_its_own_stream_most(constraint):
     for index, most in ((0, 0), (2, 2), (7, 1)):
         layer = make(constraint, index=index)
         x = data()
-        with recorded_skips() as skips:
+        with ks.recorded_skips() as skips:
             layer(x)
         ((found, recorded),) = skips
         pre, post, residual = (numpy(recorded[name]) for name in ("pre", "post", "residual"))
@@ -218,7 +217,7 @@ def test_the_product_of_a_thousand_mixing_matrices_is_doubly_stochastic(constrai
     layer = make(constraint, streams=4)
     if size:
         randomise(layer, x, size)
-    with recorded_skips() as skips:
+    with ks.recorded_skips() as skips:
         layer(x)
     product = functools.reduce(np.matmul, numpy(skips[0][1]["residual"]).astype("float64").reshape(-1, 4, 4))
     np.testing.assert_allclose(product.sum(0), 1, atol=1e-4)
@@ -311,7 +310,7 @@ def test_masks_are_passed_on_from_the_embedding_to_the_end():
 def test_mixing_matrices_are_float32_under_mixed_precision(constraint, policy):
     x = 100 * data()  # the sum of squares overflows float16
     layer = randomise(make(constraint, dtype=policy), x)
-    with recorded_skips() as skips:
+    with ks.recorded_skips() as skips:
         y = layer(x)
     residual = skips[0][1]["residual"]
     assert keras.backend.standardize_dtype(residual.dtype) == "float32"

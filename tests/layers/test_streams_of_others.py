@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from keras_skip.adaptive.recording import recorded_skips
 
 torch = pytest.importorskip("torch", reason="torch is not installed; the other implementations need it")
 
@@ -122,7 +121,7 @@ def test_sinkhorn_agrees_with_deepseek_v4_in_transformers():
         "alpha": module.scale.detach().numpy(),
     }
     layer = ours("sinkhorn", **weights)
-    with recorded_skips() as skips:
+    with ks.recorded_skips() as skips:
         y = layer(X)
     np.testing.assert_allclose(numpy(skips[0][1]["residual"]), comb.transpose(-1, -2).numpy(), **CLOSE)
     np.testing.assert_allclose(numpy(y), expected.numpy(), **CLOSE)

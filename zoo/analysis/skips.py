@@ -26,8 +26,8 @@ from keras_skip import (
     HyperConnection,
     list_depth_weights,
     prune_skips,
+    recorded_skips,
 )
-from keras_skip.adaptive.recording import recorded_skips
 
 from ..data import Batches, Preprocessing, Source
 from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, resolve_model_and_data
