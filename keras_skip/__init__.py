@@ -6,10 +6,11 @@ import sys
 # that it needs. Until Python has found that file, argv[0] is "-m".
 if sys.argv[:1] != ["-m"] or sys.orig_argv[-len(sys.argv)] != "keras_skip":
     from .adaptive.depth import DepthAttention, DepthAverage
+    from .adaptive.hyper_connection import HyperConnection
     from .adaptive.pruning import list_depth_weights, prune_skips
     from .adaptive.recording import recorded_skips
     from .adaptive.stack import stack
-    from .adaptive.streams import ExpandStreams, HyperConnection, ReduceStreams
+    from .adaptive.streams import ExpandStreams, ReduceStreams
     from .attention import EfficientChannelAttention, SqueezeExcite
     from .blur_pool import BlurPool
     from .dense import DenseBlock, TransitionBlock

@@ -21,7 +21,8 @@ from .._parts.wrapping import WrappingLayer
 from ..gates import Gate
 from ..wrapper import Residual
 from .depth import DepthAttention, DepthAverage
-from .streams import ExpandStreams, HyperConnection, ReduceStreams
+from .hyper_connection import HyperConnection
+from .streams import ExpandStreams, ReduceStreams
 
 Blocks: TypeAlias = Sequence[keras.layers.Layer | Sequence[keras.layers.Layer]]
 CallConnection: TypeAlias = Callable[[WrappingLayer, Tensor], Tensor]
