@@ -35,6 +35,7 @@ OF_THEIR_OWN = (
     "list_depth_weights",
     "list_skips",
     "prune_skips",
+    "recorded_skips",
     "stack",
     "without_branch",
     "without_skip",

@@ -97,6 +97,14 @@ def test_it_starts_close_to_the_identity(carry):
     assert cell.count_params() == (3 if carry == "learned" else 2) * (C * UNITS + 2 * (UNITS**2 + UNITS))
 
 
+def test_each_gate_starts_with_its_own_bias():
+    for cls in (ks.RecurrentHighway, ks.RecurrentHighwayCell):
+        layer = cls(UNITS, 1, transform_bias=-3.0, carry_bias=0.5)
+        layer.build((None, T, C) if cls is ks.RecurrentHighway else (None, C))
+        (bias,) = getattr(layer, "cell", layer).biases
+        np.testing.assert_array_equal(numpy(bias), np.repeat([0.0, -3.0, 0.5], UNITS))
+
+
 def test_each_depth_draws_its_own_kernel_even_from_one_seed():
     cell = ks.RecurrentHighwayCell(UNITS, 3, recurrent_initializer=keras.initializers.GlorotUniform(seed=1))
     cell.build((None, C))

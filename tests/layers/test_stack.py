@@ -180,6 +180,12 @@ def test_options_reach_the_connections_and_a_list_has_one_for_each():
     assert {layer.dtype_policy.name for layer in stack.layers} == {"mixed_bfloat16"}
     first = ks.stack(dense(), "depth_attention", data_format="channels_first")
     assert {layer.data_format for layer in first.layers} == {"channels_first"}
+    own = {"streams": 3, "constraint": "sinkhorn", "dynamic": False, "iterations": 7}
+    expand, *connections, reduce = ks.stack(dense(), "hyper", data_format="channels_first", **own).layers
+    assert [layer.index for layer in connections] == [0, 1, 2] and expand.streams == 3
+    for layer in connections:
+        assert {name: getattr(layer, name) for name in own} == own
+    assert {layer.data_format for layer in (expand, *connections, reduce)} == {"channels_first"}
 
 
 @pytest.mark.parametrize("skip", ["residual", "depth_average", "depth_attention"])

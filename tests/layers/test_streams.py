@@ -60,13 +60,13 @@ def weights_at(layer, x):
         for source in range(n):
             dynamic = np.zeros(n + 2)
             if layer.dynamic:
-                dynamic = np.tanh(x[source] / np.sqrt(np.mean(x[source] ** 2)) @ kernel)
+                dynamic = np.tanh(x[source] / np.sqrt(np.mean(x[source] ** 2) + layer.norm_epsilon) @ kernel)
             pre[source] = a * dynamic[0] + bias[source, 0]
             post[source] = b * dynamic[1] + bias[source, 1]
             for target in range(n):
                 residual[target, source] = c * dynamic[2 + target] + bias[source, 2 + target]
         return pre, post, residual
-    dynamic = x.ravel() / np.sqrt(np.mean(x**2)) @ kernel if layer.dynamic else np.zeros(len(bias))
+    dynamic = x.ravel() / np.sqrt(np.mean(x**2) + layer.norm_epsilon) @ kernel if layer.dynamic else np.zeros(len(bias))
     pre = sigmoid(a * dynamic[:n] + bias[:n])
     post = 2 * sigmoid(b * dynamic[n : 2 * n] + bias[n : 2 * n])
     logits = c * dynamic[2 * n :] + bias[2 * n :]
@@ -109,6 +109,14 @@ def test_it_computes_the_equation(constraint, dynamic, rank):
     layer = randomise(make(constraint, dynamic=dynamic, iterations=60), x, 0.5)
     np.testing.assert_allclose(numpy(layer(x)), connect(layer, x, dense(layer.layer)), rtol=1e-5, atol=1e-5)
     assert hasattr(layer, "kernel") == dynamic
+
+
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_epsilon_is_that_of_the_root_mean_square(constraint):
+    x = data()
+    x[0] = 0.0
+    layer = randomise(make(constraint, norm_epsilon=0.5, iterations=60), x, 0.5)
+    np.testing.assert_allclose(numpy(layer(x)), connect(layer, x, dense(layer.layer)), rtol=1e-5, atol=1e-5)
 
 
 def test_before_sinkhorn_has_converged_its_columns_come_first_and_its_rows_last():
@@ -237,7 +245,9 @@ def test_gradients_are_those_of_the_equation(constraint):
     def loss(name, place, change):
         values = {each: start.copy() for each, start in starts.items()}
         values[name][place] += change
-        given = {name: getattr(layer, name) for name in ("streams", "constraint", "dynamic", "iterations")}
+        given = {
+            name: getattr(layer, name) for name in ("streams", "constraint", "dynamic", "iterations", "norm_epsilon")
+        }
         moved = types.SimpleNamespace(**given, **values)
         return np.mean((connect(moved, x @ values["before"], dense(layer.layer)) - target) ** 2)
 
@@ -303,6 +313,17 @@ def test_masks_are_passed_on_from_the_embedding_to_the_end():
     given = np.array([[3, 4, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
     # A mean over the real steps alone does not see how many others there are.
     np.testing.assert_allclose(numpy(model(given))[0], numpy(model(given[:1, :2]))[0], rtol=1e-5, atol=1e-6)
+
+
+def test_with_a_context_the_mask_of_the_streams_still_reaches_the_norm():
+    tokens, context = keras.Input((None,), dtype="int32"), keras.Input((4, CHANNELS))
+    x = ks.ExpandStreams(3)(keras.layers.Embedding(9, CHANNELS, mask_zero=True)(tokens))
+    layer = make(layer=keras.layers.MultiHeadAttention(2, 4), norm="pre", normalization="batch")
+    model = keras.Model([tokens, context], layer(x, context))
+    read, short = data(batch=2)[:, :4, 0], np.array([[3, 4], [1, 2]])
+    expected = numpy(model([short, read], training=True))
+    received = numpy(model([np.pad(short, ((0, 0), (0, 3))), read], training=True))[:, :2]
+    np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
