@@ -22,14 +22,12 @@ def recorded_skips() -> AbstractContextManager[Skips]:
     on torch, where Keras compiles only on request.
 
     Returns:
-        A context whose value is a list. Each call of a layer adds (layer, weights) to it. The weights are a dict:
-
-        - of a `HyperConnection`: "pre" (B, ..., n), "post" (B, ..., n) and "residual" (B, ..., n, n). With
-          `dynamic=False` they are the same at all positions, and the dimensions between B and n are 1. Row i of
-          "residual" makes the new stream i.
-        - of a `DepthAverage`: "weights", one for each of its `sources`.
-        - of a `DepthAttention`: "weights" of the input's shape, with one channel for each of its `sources`. They sum
-          to the number of sources, or to 1 with reduction="mean".
+        A context whose value is a list. Each call of a layer adds (layer, weights) to it. The weights are a dict.
+        A `HyperConnection` has "pre" (B, ..., n), "post" (B, ..., n) and "residual" (B, ..., n, n), whose row i makes
+        the new stream i; with `dynamic=False` they are the same at all positions, and the dimensions between B and n
+        are 1. A `DepthAverage` has "weights", one for each of its `sources`. A `DepthAttention` has "weights" of the
+        input's shape, with one channel for each of its `sources`; they sum to the number of sources, or to 1 with
+        reduction="mean".
 
     Raises:
         ValueError: At the end, if no weights were recorded.
