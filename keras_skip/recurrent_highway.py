@@ -45,8 +45,9 @@ CELL_OPTIONS_DOC = """
     activation, recurrent_activation: Names or functions, for the updates h and the gates. Defaults "tanh", "sigmoid".
     kernel_initializer, recurrent_initializer, bias_initializer: For W, R and the bias of h. Each depth draws its
         own initial values. Defaults "glorot_uniform", "orthogonal", "zeros".
-    kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint,
-        bias_constraint: As in `keras.layers.GRU`; those of R and of the biases apply at each depth. Default None.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer: As in `keras.layers.GRU`; those of R and of the biases
+        apply at each depth. Default None.
+    kernel_constraint, recurrent_constraint, bias_constraint: Likewise. Default None.
     dropout, recurrent_dropout: Drop rates in [0, 1) of x and s_(d-1) where W and R read them. The state that the carry
         gate passes on is never dropped. Each sequence has one mask for x and one for the states, at all its steps and
         depths. Default 0.
