@@ -221,7 +221,7 @@ def stack(
         `context`, `training`, `mask`, `attention_mask` and `use_causal_mask` of `Residual`, and hands each to the
         connections that can use it. Every call uses the same layers, which the function lists in its attribute
         `layers`. A subclassed model must keep that list in an attribute of its own, so that Keras finds the weights.
-        Two stacks of the same blocks share the blocks.
+        Two stacks of the same blocks share the blocks; Keras cannot load the file of one model with both.
 
     Raises:
         ValueError: For an unknown kind, an option that the kind does not take, a list of another length than `blocks`,
