@@ -67,7 +67,10 @@ def test_every_layer_computes_the_same_under_onnxruntime(case: Case, tmp_path: P
         return
     assert not {"BatchNormalization", "Identity"} & set(operations)
     if layout:
-        assert operations.count("Transpose") == TRANSPOSES.get(case.name, int(case.cls in GATED))
+        expected = TRANSPOSES.get(case.name, int(case.cls in GATED))
+        # tf2onnx goes through a set of nodes, and in some orders removes all transposes of attention over depth.
+        allowed = {0, expected} if case.public is ks.DepthAttention else {expected}
+        assert operations.count("Transpose") in allowed
 
 
 @pytest.mark.parametrize("case", [c for c in KINDS if c.takes_data_format and "shortcut" not in c.kwargs], ids=ids)
