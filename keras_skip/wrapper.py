@@ -6,7 +6,7 @@ N1, N2 and N3 are normalisations, of which `norm` chooses some. a scales the ski
 two are added.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -154,26 +154,19 @@ class Residual(WrappingLayer):
     def _merge(
         self,
         x: Tensor,
-        context: Tensor | None,
         earlier: Sequence[Tensor],
         training: bool | None,
-        use_causal_mask: bool,
-        masks: Sequence[Tensor | None],
+        mask: Tensor | None,
+        update: Callable[..., Tensor],
     ) -> Tensor:
-        skip = self._shortcut(x, training, masks[0])
+        skip = self._shortcut(x, training, mask)
         skip = skip if self._skip_weight == 1.0 else skip * self._skip_weight
-        y = self._update(
-            x,
-            context,
-            training,
-            use_causal_mask,
-            masks,
-            skip=skip if self.gate_layer is None else None,
-            zeros=lambda: ops.zeros_like(skip),
-        )
-        if self.gate_layer is not None:
+        if self.gate_layer is None:
+            y = update(x, skip=skip)
+        else:
+            y = update(x, zeros=lambda: ops.zeros_like(skip))
             y = self.gate_layer(skip, y, list(earlier)) if earlier else self.gate_layer(skip, y)
-        return self._after(y, training, masks[0])
+        return self._after(y, training, mask)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return stride_mask(mask, self._shortcut.strides) if self.built and mask is not None else mask

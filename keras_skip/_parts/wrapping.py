@@ -8,6 +8,7 @@ says which of them there are.
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -116,7 +117,8 @@ class WrappingLayer(SkipLayer):
         def run(*tensors: Tensor) -> Tensor:
             given, masks = tensors[: len(inputs)], tensors[len(inputs) :]
             context = None if first_earlier == 1 else given[1]
-            return self._merge(given[0], context, given[first_earlier:], training, use_causal_mask, masks)
+            update = partial(self._update, context, training, use_causal_mask, masks)
+            return self._merge(given[0], given[first_earlier:], training, masks[0], update)
 
         masks = [mask, context_mask, attention_mask]
         if training and self.recompute:
@@ -126,22 +128,21 @@ class WrappingLayer(SkipLayer):
     def _merge(
         self,
         x: Tensor,
-        context: Tensor | None,
         earlier: Sequence[Tensor],
         training: bool | None,
-        use_causal_mask: bool,
-        masks: Sequence[Tensor | None],
+        mask: Tensor | None,
+        update: Callable[..., Tensor],
     ) -> Tensor:
-        """The output: the input, merged with its `_update`."""
+        """The output: the input, merged with its update. `update` is `_update` with the arguments of the call."""
         raise NotImplementedError
 
     def _update(
         self,
-        x: Tensor,
         context: Tensor | None,
         training: bool | None,
         use_causal_mask: bool,
         masks: Sequence[Tensor | None],
+        x: Tensor,
         *,
         skip: Tensor | None = None,
         zeros: Callable[[], Tensor] | None = None,

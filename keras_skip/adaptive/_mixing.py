@@ -8,6 +8,7 @@ Altschuler et al., Near-linear Time Approximation Algorithms for Optimal Transpo
 https://arxiv.org/abs/1705.09634
 """
 
+import functools
 import itertools
 import math
 
@@ -41,10 +42,15 @@ def project_normalized(x: Tensor, kernel: Tensor, epsilon: float) -> Tensor:
 
 def birkhoff(logits: Tensor, n: int) -> Tensor:
     """Matrices (positions, n, n) from logits (positions, n!); the first logit is that of the identity."""
-    orders = np.array(list(itertools.permutations(range(n))))
-    matrices = np.eye(n)[orders].reshape(-1, n * n)
-    m = ops.reshape(ops.matmul(ops.softmax(logits), ops.convert_to_tensor(matrices, logits.dtype)), (-1, n, n))
+    permutations = ops.convert_to_tensor(_permutations(n), logits.dtype)
+    m = ops.reshape(ops.matmul(ops.softmax(logits), permutations), (-1, n, n))
     return m / ops.sum(m, axis=-1, keepdims=True)  # XLA's softmax only sums to 1 within 1e-6
+
+
+@functools.cache
+def _permutations(n: int) -> np.ndarray:
+    """All permutation matrices, the identity first, each in a row."""
+    return np.eye(n)[list(itertools.permutations(range(n)))].reshape(-1, n * n)
 
 
 def sinkhorn(logits: Tensor, n: int, iterations: int) -> Tensor:

@@ -6,7 +6,7 @@
 of the streams.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -167,11 +167,10 @@ class HyperConnection(WrappingLayer):
     def _merge(
         self,
         x: Tensor,
-        context: Tensor | None,
         earlier: Sequence[Tensor],
         training: bool | None,
-        use_causal_mask: bool,
-        masks: Sequence[Tensor | None],
+        mask: Tensor | None,
+        update: Callable[..., Tensor],
     ) -> Tensor:
         first = self.data_format == "channels_first"
         x = ops.moveaxis(x, (1, 2), (-2, -1)) if first else x
@@ -182,15 +181,7 @@ class HyperConnection(WrappingLayer):
         both = ops.matmul(ops.concatenate([ops.expand_dims(pre, -2), residual], axis=-2), x)
         read, mixed = ops.split(both, [1], axis=-2)
         read = ops.squeeze(read, -2)
-        y = self._update(
-            ops.moveaxis(read, -1, 1) if first else read,
-            context,
-            training,
-            use_causal_mask,
-            masks,
-            skip=mixed,
-            weight=ops.expand_dims(post, -1),
-        )
+        y = update(ops.moveaxis(read, -1, 1) if first else read, skip=mixed, weight=ops.expand_dims(post, -1))
         return ops.moveaxis(y, (-2, -1), (1, 2)) if first else y
 
     def _write(self, update: Tensor, weight: Tensor) -> Tensor:
