@@ -20,7 +20,7 @@ def unknown(kind: str, name: object, known: Iterable[str], listed_by: str = "", 
         hint: A sentence that helps more than the nearest names do. Default: these, if there are any.
     """
     names = sorted(known)
-    if not hint and (near := _nearest(str(name), names)):
+    if not hint and (near := nearest(str(name), names)):
         hint = f"Did you mean {' or '.join(near)}?"
     if not names:
         return ValueError(f"Expected {kind}, but there are none. Received: {name!r}")
@@ -31,7 +31,7 @@ def unknown(kind: str, name: object, known: Iterable[str], listed_by: str = "", 
     return ValueError(f"Expected {kind} to be one of {one_of}. Received: {name!r}.{' ' if hint else ''}{hint}")
 
 
-def _nearest(name: str, names: list[str]) -> list[str]:
+def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Up to three names that are alike, the nearest first."""
 
     def likeness(known: str) -> float:
@@ -40,4 +40,4 @@ def _nearest(name: str, names: list[str]) -> list[str]:
         return max(difflib.SequenceMatcher(None, end, name).ratio() for end in ends)
 
     likely = {known: likeness(known) for known in names}
-    return sorted((known for known in names if likely[known] >= 0.7), key=lambda known: -likely[known])[:3]
+    return sorted((known for known in likely if likely[known] >= 0.7), key=lambda known: -likely[known])[:3]

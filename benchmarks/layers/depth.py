@@ -38,7 +38,7 @@ OURS, RECOMPUTE, STOCHASTIC, PLAIN, REMAT = KINDS = (
 
 
 def build_network(kind, depth):
-    from zoo.networks.resnet import cifar_resnet, stochastic_resnet
+    from zoo.networks.small_images.resnet import cifar_resnet, stochastic_resnet
 
     from . import plain
 

@@ -38,8 +38,8 @@ NETWORKS = {
 
 
 def build_network(family, depth, recompute):
-    from zoo.networks.densenet import cifar_densenet
-    from zoo.networks.preactivation import preact_resnet
+    from zoo.networks.small_images.densenet import cifar_densenet
+    from zoo.networks.small_images.preactivation import preact_resnet
 
     if family == "densenet":
         bc = {"growth_rate": 12, "bottleneck": True, "compression": 0.5}

@@ -67,7 +67,7 @@ def build_transformer(way):
 
 
 def build_network(network, way):
-    from zoo.networks.resnet import stochastic_resnet
+    from zoo.networks.small_images.resnet import stochastic_resnet
 
     if network == "transformer":
         return build_transformer(way)

@@ -56,7 +56,7 @@ def trace(model, x, y):
 
 def measure(depth, batch, draws):
     """Returns the figures of the module's docstring, by name."""
-    from zoo.networks.resnet import cifar_resnet, stochastic_resnet
+    from zoo.networks.small_images.resnet import cifar_resnet, stochastic_resnet
 
     side = (32, 32, 3)
     x, y = random_batch(side, batch)

@@ -1,15 +1,10 @@
 """The public blocks are enough to write the networks that others published, to the last bit of padding.
 
 keras.applications' ResNet50 and ResNet50V2 (random weights, copied over) and the reference outputs of torchvision and
-timm, where they are given by KERAS_SKIP_GOLDEN, a folder of torchvision_NAME.npz and timm_NAME.npz, or lie in
-../shared/golden.
+timm.
 """
 
-import json
-import os
-import pathlib
 import re
-import zlib
 
 import keras
 import numpy as np
@@ -17,8 +12,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-
-GOLDEN = pathlib.Path(os.environ.get("KERAS_SKIP_GOLDEN", pathlib.Path(__file__).parents[3] / "shared" / "golden"))
+from tests.golden import golden_weight, read_reference
 
 # The equations are tested on every backend. Networks of fifty blocks take their time where each operation is compiled.
 once = pytest.mark.complete if keras.backend.backend() != "tensorflow" else lambda test: test
@@ -139,27 +133,13 @@ def torch_resnet(inputs, counts, filters=256, width=None, deep_stem=False, **opt
     return keras.layers.Dense(1000, name="fc")(keras.layers.GlobalAveragePooling2D()(x))
 
 
-def golden_weight(name, shape):
-    """The weights behind the reference outputs: a pure function of their names."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if name.endswith("running_var"):
-        return rng.uniform(0.5, 1.5, shape)
-    if name.endswith("running_mean"):
-        return rng.normal(0, 0.1, shape)
-    if len(shape) == 4:
-        return rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-    if len(shape) == 2:
-        return rng.standard_normal(shape) * np.sqrt(1 / shape[1])
-    return rng.uniform(0.3, 0.7, shape) if name.endswith("weight") else rng.normal(0, 0.1, shape)
-
-
-def load_golden(model, names):
+def load_golden(model, shapes):
     # With a pooling in the shortcut, its convolution is the second layer there.
-    pooled = any("downsample.2" in name for name, _ in names)
+    pooled = any("downsample.2" in name for name in shapes)
     shortcut = ("downsample.1", "downsample.2") if pooled else ("downsample.0", "downsample.1")
     variables = {"weight": "kernel", "running_mean": "moving_mean", "running_var": "moving_variance"}
     assigned = 0
-    for name, shape in names:
+    for name, shape in shapes.items():
         if name.endswith("num_batches_tracked"):
             continue
         owner, variable = name.rsplit(".", 1)
@@ -172,7 +152,7 @@ def load_golden(model, names):
         variable = variables.get(variable, variable)
         if isinstance(layer, keras.layers.BatchNormalization):
             variable = {"kernel": "gamma", "bias": "beta"}.get(variable, variable)
-        value = golden_weight(name, tuple(shape)).astype("float32")
+        value = golden_weight(name, shape)
         value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T if value.ndim == 2 else value
         getattr(layer, variable).assign(value)
         assigned += 1
@@ -191,13 +171,9 @@ NETWORKS = {
 @once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_torchvision_and_timm(name):
-    path = GOLDEN / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} in {GOLDEN}: set KERAS_SKIP_GOLDEN to the folder of the reference outputs")
-    with np.load(path) as golden:
-        x, y, names = golden["x"], golden["y"], json.loads(str(golden["state_dict"]))
+    x, y, shapes = read_reference(name)
     inputs = keras.Input((64, 64, 3))
     model = keras.Model(inputs, torch_resnet(inputs, **NETWORKS[name]))
-    load_golden(model, names)
+    load_golden(model, shapes)
     received = ops.convert_to_numpy(model(x.transpose(0, 2, 3, 1)))
     assert np.abs(received - y).max() <= 1e-4 * np.abs(y).max()

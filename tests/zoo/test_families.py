@@ -7,11 +7,11 @@ import pytest
 import zoo
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
-from zoo.networks.densenet import cifar_densenet
-from zoo.networks.highway import highway_cifar, highway_mnist
-from zoo.networks.preactivation import preact_resnet
-from zoo.networks.resnet import cifar_resnet, plain, stochastic_resnet
-from zoo.networks.wide import wide_resnet
+from zoo.networks.small_images.densenet import cifar_densenet
+from zoo.networks.small_images.highway import highway_cifar, highway_mnist
+from zoo.networks.small_images.preactivation import preact_resnet
+from zoo.networks.small_images.resnet import cifar_resnet, plain, stochastic_resnet
+from zoo.networks.small_images.wide import wide_resnet
 
 # Trainable parameters for ten classes by arithmetic, and the figure that the paper states where it rounds to that.
 # Not so: preact_resnet1001 (stated 10.2M), highway32 (1.25M) and highway_mnist_32 (151K).

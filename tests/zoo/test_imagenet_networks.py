@@ -9,8 +9,8 @@ import pytest
 from tests.sweep import sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
-from zoo.networks.imagenet_densenet import imagenet_densenet
-from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.networks.imagenet.densenet import imagenet_densenet
+from zoo.networks.imagenet.resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
 from zoo.training.learner import precision
 
 SHAPE = (64, 64, 3)

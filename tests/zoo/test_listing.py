@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo.cli import app
 from zoo.networks.catalogue import MODELS
+from zoo.networks.family import TASKS
 from zoo.reports import listing
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -28,7 +29,9 @@ def test_page_is_what_the_command_writes():
 def test_page_has_a_row_for_every_network_of_as_many_cells():
     table = [line for line in listing.page(list(MODELS)).splitlines() if line.startswith("|")]
     assert {line.count(" | ") for line in table} == {len(listing.PAGE_COLUMNS) - 1}
-    assert [line.split("`")[1] for line in table[2:]] == list(MODELS)
+    named = [line.split("`")[1] for line in table if line.startswith("| `")]
+    tasks = list(TASKS)
+    assert named == sorted(MODELS, key=lambda name: tasks.index(MODELS[name].family.task))
     (row,) = [line for line in table if "`resnet20`" in line]
     for text in ("| 269,722 | 40.6 M | 20 | 8.75 % on CIFAR-10 |", "`resnet20_digits`"):
         assert text in row
@@ -39,6 +42,15 @@ def test_list_shows_size_depth_error_and_recipes():
     for text in ("269,722", " 20 ", "8.75 % on CIFAR-10", "resnet20_digits"):
         assert text in shown
     assert "resnet32" not in shown
+
+
+def test_list_by_task_and_by_a_name_that_is_nearly_right():
+    assert "resnet20" in run("list", "--task", "classification")
+    assert "densenet_bc_100_12" in run("list", "densnet_bc_100_12")
+    done = CliRunner().invoke(app, ["list", "--task", "masks"])
+    assert str(done.exception).startswith("Expected task to be one of classification,")
+    done = CliRunner().invoke(app, ["list", "qwerty", "--task", "tables"])
+    assert str(done.exception).startswith("Expected a pattern that matches a network for tables;")
 
 
 def test_where_there_is_no_terminal_each_network_is_one_line():

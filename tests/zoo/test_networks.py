@@ -5,10 +5,11 @@ import pytest
 
 import zoo
 from tests.sweep import first_of_each_kind, sweep
+from tests.zoo.small_inputs import small_shape
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
-from zoo.networks.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
-from zoo.networks.resnet import cifar_resnet
+from zoo.networks.small_images.mlp import dense_mlp, highway_mlp, plain_mlp, residual_mlp
+from zoo.networks.small_images.resnet import cifar_resnet
 from zoo.training.learner import precision
 
 MLPS = {"plain": plain_mlp, "residual": residual_mlp, "highway": highway_mlp, "dense": dense_mlp}
@@ -111,12 +112,13 @@ def test_logits_are_float32_in_mixed_precision():
 def _with_fewer_blocks(name):
     """Builder and arguments of a network; of the giants, those of a shallower one of the same form."""
     entry = MODELS[name]
-    depth = entry.arguments["depth"]
+    arguments = {**entry.arguments}
+    depth = arguments.get("depth", 0)
     if entry.family.classes == 1000:
-        depth = {101: 50, 152: 50, 169: 121, 201: 121}.get(depth, depth)
+        arguments["depth"] = {101: 50, 152: 50, 169: 121, 201: 121}.get(depth, depth)
     elif depth > 60:
-        depth = 36 + depth % 18  # 18 layers are whole blocks in each of the three stages, of whatever kind
-    return entry.family.builder, tuple({**entry.arguments, "depth": depth}.items())
+        arguments["depth"] = 36 + depth % 18  # 18 layers are whole blocks in each of the three stages, of whatever kind
+    return entry.family.builder, tuple(arguments.items())
 
 
 # Each form once, under the name of its first network.
@@ -131,8 +133,6 @@ SMALLEST = first_of_each_kind(
 @pytest.mark.parametrize("form", sweep(FORMS, SMALLEST.__contains__), ids=FORMS.values())
 def test_no_two_kernels_start_equal(form):
     name, (_, arguments) = FORMS[form], form
-    height, _, channels = MODELS[name].family.input_shape
-    shape = (min(height, 32),) * 2 + (channels,)
-    network = zoo.build(name, shape, classes=3, **dict(arguments))
+    network = zoo.build(name, small_shape(name), classes=3, **dict(arguments))
     kernels = [np.asarray(v).tobytes() for v in network.trainable_variables if v.path.endswith("kernel")]
     assert len(set(kernels)) == len(kernels) > 2

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.networks.densenet import cifar_densenet
-from zoo.networks.highway import highway_cifar, highway_mnist
-from zoo.networks.imagenet_densenet import imagenet_densenet
-from zoo.networks.imagenet_resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
-from zoo.networks.preactivation import preact_resnet
-from zoo.networks.resnet import cifar_resnet, stochastic_resnet
-from zoo.networks.wide import wide_resnet
+from zoo.networks.imagenet.densenet import imagenet_densenet
+from zoo.networks.imagenet.resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.networks.small_images.densenet import cifar_densenet
+from zoo.networks.small_images.highway import highway_cifar, highway_mnist
+from zoo.networks.small_images.preactivation import preact_resnet
+from zoo.networks.small_images.resnet import cifar_resnet, stochastic_resnet
+from zoo.networks.small_images.wide import wide_resnet
 
 RECOMPUTING = {
     cifar_densenet: {"depth": 10},

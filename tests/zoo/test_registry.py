@@ -10,7 +10,8 @@ import pytest
 
 import zoo
 from zoo.networks._common import ARGUMENTS, document
-from zoo.networks.catalogue import FAMILIES, MODELS, BuilderArguments
+from zoo.networks.catalogue import FAMILIES, MODELS
+from zoo.networks.family import TASKS
 
 BUILDERS = list(dict.fromkeys(family.builder for family in FAMILIES))
 
@@ -34,16 +35,35 @@ def test_a_builders_own_description_of_an_argument_goes_before_the_shared_one():
     assert document(build).__doc__ == own.replace("        classes", f"{shared}        classes", 1)
 
 
-def test_the_keywords_of_build_are_the_arguments_of_all_builders_with_their_types():
-    own = {"input_shape", "classes", "features_only"}
-    arguments = [p for builder in BUILDERS for p in inspect.signature(builder).parameters.values() if p.name not in own]
-    assert {(p.name, p.annotation) for p in arguments} == set(inspect.get_annotations(BuilderArguments).items())
-
-
 def test_list_models_by_pattern():
     assert zoo.list_models("*_mlp") == ["dense_mlp", "highway_mlp", "plain_mlp", "residual_mlp", "stack_mlp"]
     assert "resnet20" in zoo.list_models()
     assert zoo.list_models("nothing*") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("Highway19", ["highway19", "highway19_carry"]),
+        ("wide resnet50", ["wide_resnet50_2"]),
+        ("DenseNet-40-12", ["densenet_40_12"]),
+        ("resnet1202 stochastic", ["stochastic_resnet1202"]),
+        ("wide_resent50_2", ["wide_resnet50_2"]),
+        ("qwerty", []),
+        ("  ", []),
+    ],
+)
+def test_list_models_by_words_and_nearly_right_names(words, found):
+    assert zoo.list_models(words) == found
+
+
+def test_list_models_by_task():
+    by_task = {task: zoo.list_models(task=task) for task in TASKS}
+    assert sorted(name for names in by_task.values() for name in names) == zoo.list_models()
+    assert "resnet20" in by_task["classification"]
+    assert zoo.list_models("resnet20", task="tables") == []
+    with pytest.raises(ValueError, match=r"Expected task to be one of .*\. Received: 'table'\. Did you mean tables\?"):
+        zoo.list_models(task="table")
 
 
 def test_describe_counts_the_parameters():
@@ -67,8 +87,8 @@ def test_arguments_of_a_network_go_before_its_builders_and_those_of_the_caller_b
     monkeypatch.setitem(MODELS, name, replace(entry, family=replace(entry.family, builder=record)))
     zoo.build(name)
     assert built == {**entry.arguments, "classes": entry.family.classes, "input_shape": entry.family.input_shape}
-    zoo.build(name, depth=1, classes=3)
-    assert (built["depth"], built["classes"]) == (1, 3)
+    zoo.build(name, classes=3, weight_decay=0.5)
+    assert (built["weight_decay"], built["classes"]) == (0.5, 3)
 
 
 @pytest.mark.parametrize("call", [zoo.build, zoo.describe, zoo.load])

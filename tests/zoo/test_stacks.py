@@ -10,7 +10,7 @@ import pytest
 import zoo
 from tests.sweep import sweep
 from zoo.networks.counting import count
-from zoo.networks.stacks import stack_convnet, stack_encoder, stack_mlp
+from zoo.networks.small_images.stacks import stack_convnet, stack_encoder, stack_mlp
 
 KINDS = {
     "None": {"skip": None},

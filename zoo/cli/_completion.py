@@ -9,6 +9,12 @@ def networks() -> list[str]:
     return list(MODELS)
 
 
+def tasks() -> list[str]:
+    from ..networks.family import TASKS
+
+    return list(TASKS)
+
+
 def recipes() -> list[str]:
     from ..training.recipes import RECIPES
 

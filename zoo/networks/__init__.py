@@ -1,1 +1,1 @@
-"""One file per family; each network maps preprocessed float images to logits. `catalogue` says how to add a family."""
+"""A folder for each domain, with a file for each family; `catalogue` lists them, and says how to add one."""

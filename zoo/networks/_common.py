@@ -53,39 +53,48 @@ def channels_first() -> bool:
 
 
 def image_input(input_shape: Sequence[int | None], smallest: int = 1) -> "keras.KerasTensor":
-    """Makes the symbolic input of a network of images, grey or colour.
+    """Makes the symbolic input of a network of images, grey or colour; see `network_input`."""
+    return network_input(input_shape, ("height", "width"), "image", smallest)
+
+
+def network_input(
+    input_shape: Sequence[int | None], dimensions: tuple[str, ...], name: str, smallest: int = 1
+) -> "keras.KerasTensor":
+    """Makes the symbolic input of a network.
 
     Args:
-        input_shape: Three entries in the order of `keras.config.image_data_format()`; sizes may be None.
-        smallest: Of what height and width may be, if they are known.
+        input_shape: Sizes and channels in the order of `keras.config.image_data_format()`; sizes may be None.
+        dimensions: What the sizes are called, such as ("height", "width").
+        name: The input's.
+        smallest: Of what the sizes may be, if they are known.
 
     Returns:
-        A Keras tensor named "image".
+        A Keras tensor.
 
     Raises:
-        ValueError: If the shape is not that of an image, or the image is too small.
+        ValueError: If the shape is another, or a size is too small.
     """
     import keras
 
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else input_shape
-    channel_axis = 0 if channels_first() else 2
-    wanted = "(channels, height, width)" if channel_axis == 0 else "(height, width, channels)"
-    if not isinstance(shape, tuple) or len(shape) != 3:
+    axes = ("channels", *dimensions) if channels_first() else (*dimensions, "channels")
+    wanted = f"({', '.join(axes)})"
+    if not isinstance(shape, tuple) or len(shape) != len(axes):
         raise ValueError(f"Expected input_shape={wanted}. Received: input_shape={input_shape!r}")
     sizes_fit = all(size is None or _is_positive(size) for size in shape)
-    if not sizes_fit or shape[channel_axis] is None:
+    if not sizes_fit or shape[axes.index("channels")] is None:
         raise ValueError(f"Expected input_shape={wanted} of positive integers. Received: input_shape={input_shape!r}")
-    image = keras.Input(shape, name="image")
-    if any(side is not None and side < smallest for side in sides(image)):
+    x = keras.Input(shape, name=name)
+    if any(side is not None and side < smallest for side in sides(x)):
         raise ValueError(
             f"Expected input_shape with sides of at least {smallest}. Received: input_shape={input_shape!r}"
         )
-    return image
+    return x
 
 
-def sides(image: "keras.KerasTensor") -> tuple[int | None, ...]:
-    """Height and width of an image or a map."""
-    return image.shape[2:] if channels_first() else image.shape[1:3]
+def sides(x: "keras.KerasTensor") -> tuple[int | None, ...]:
+    """The sizes of an input or a map of any rank, without its channels, such as height and width."""
+    return tuple(x.shape[2:] if channels_first() else x.shape[1:-1])
 
 
 def positive(value: int, argument: str) -> int:
@@ -164,10 +173,11 @@ def block_norm(norm: dict[str, float] = NORM) -> dict[str, float]:
 
 
 def pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
-    """Applies global average pooling and the dense layer to the logits."""
+    """Applies global average pooling over sequences, images or volumes, and the dense layer to the logits."""
     import keras
 
-    return head(keras.layers.GlobalAveragePooling2D(name="pool")(x), classes, weight_decay)
+    pooling = getattr(keras.layers, f"GlobalAveragePooling{len(sides(x))}D")
+    return head(pooling(name="pool")(x), classes, weight_decay)
 
 
 def head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":

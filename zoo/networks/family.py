@@ -3,9 +3,9 @@
 Each family is in the file of its builder; `catalogue` lists them all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..training.recipe import Recipe
 from ..weights.naming import Naming
@@ -14,7 +14,14 @@ from ..weights.published import Published
 if TYPE_CHECKING:
     import keras
 
-    from .catalogue import BuilderArguments
+# What networks are for, and the headings of the pages that group them by it.
+TASKS = {
+    "classification": "Images to classes",
+    "segmentation": "Images and volumes to masks",
+    "volumes": "Volumes and video to classes",
+    "sequences": "Series, signals and text",
+    "tables": "Tables",
+}
 
 
 @dataclass(frozen=True)
@@ -23,17 +30,17 @@ class Row:
 
     Attributes:
         name: As `zoo.build` takes it.
-        arguments: Of the builder, the depth among them.
+        arguments: Of the builder.
         parameters: How many are trained. A test counts these figures again in the built networks.
         non_trainable: How many others there are, such as moving statistics.
-        multiply_adds: Of one image of the family's size.
+        multiply_adds: Of one input of the family's size.
         paper_error: What the paper reports; empty if it says nothing.
         recipe: How the paper trained it, where that differs from the family's recipe.
         weights: Those that others publish.
     """
 
     name: str
-    arguments: "BuilderArguments"
+    arguments: Mapping[str, Any]
     parameters: int
     non_trainable: int
     multiply_adds: int
@@ -51,20 +58,24 @@ class Family:
         summary: What they are.
         rows: The networks.
         paper: Where they were published; empty for networks of our own.
-        input_shape: (height, width, channels) of the paper's images.
-        classes: Number of logits.
+        task: A key of `TASKS`.
+        input_shape: Of one input, its channels last: (height, width, channels) of the paper's images.
+        classes: Number of logits, or of other outputs.
         recipe: How the paper trained them, without name and network.
         namings: How other libraries name their variables.
+        anchors: Paths of variables by whose names in a file the library is found; a file may come without the head.
     """
 
     builder: Callable[..., "keras.Model"]
     summary: str
     rows: tuple[Row, ...]
     paper: str = ""
-    input_shape: tuple[int, int, int] = (32, 32, 3)
+    task: str = "classification"
+    input_shape: tuple[int, ...] = (32, 32, 3)
     classes: int = 10
     recipe: Recipe | None = None
     namings: tuple[Naming, ...] = ()
+    anchors: tuple[str, ...] = ("stem_conv/kernel", "head/bias")
 
 
 @dataclass(frozen=True)

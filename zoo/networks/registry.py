@@ -4,14 +4,14 @@ import fnmatch
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
-from .._names import LIST_COMMAND, unknown
+from .._names import LIST_COMMAND, nearest, unknown
 from ..training.recipes import RECIPES, recipes_of
 from ..weights.catalogue import available
 from ._common import channels_first
-from .catalogue import MODELS, BuilderArguments
-from .family import Entry
+from .catalogue import MODELS
+from .family import TASKS, Entry
 
 if TYPE_CHECKING:
     import keras
@@ -24,13 +24,15 @@ class Description:
     Attributes:
         name: Its name in the registry.
         summary: What it is.
+        task: What it is for; see `list_models`.
         paper: Where it was published; empty for a network of our own.
         paper_error: What the paper reports.
-        depth: Layers of weights from the pixels to the logits; in the networks called stacks, blocks.
+        depth: Layers of weights from the pixels to the logits; in the networks called stacks, blocks. None where a
+            network has no such argument.
         input_shape, classes: Those of the paper; the figures below are counted with them.
         parameters: Trainable parameters.
         non_trainable: The others, such as moving statistics.
-        multiply_adds: Of one image, as `multiply_adds` counts them.
+        multiply_adds: Of one input, as `multiply_adds` counts them.
         recipes: The names of the recipes that train it.
         measured: The results of these recipes, by their names, where they have been measured.
         weights: The names of published weights, for `load`.
@@ -39,9 +41,10 @@ class Description:
 
     name: str
     summary: str
+    task: str
     paper: str
     paper_error: str
-    depth: int
+    depth: int | None
     input_shape: tuple[int, ...]
     classes: int
     parameters: int
@@ -53,22 +56,46 @@ class Description:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def list_models(pattern: str | None = None) -> list[str]:
-    """Lists the names of all networks, or of those that match a shell pattern.
+def list_models(pattern: str | None = None, task: str | None = None) -> list[str]:
+    """Lists the names of all networks, or of those that are searched for.
 
     Args:
-        pattern: Such as "*mlp". Default: all.
+        pattern: A shell pattern such as "*mlp"; or words that a name contains, where case and punctuation do not count.
+            If no name contains them, those that are spelt nearly so are found. Default: all.
+        task: What the networks are for: "classification" (of images), "segmentation", "volumes" (and video),
+            "sequences" or "tables". Default: all.
 
     Returns:
         Sorted names; an empty list if none matches.
+
+    Raises:
+        ValueError: If there is no such task.
 
     Example:
 
     >>> import zoo
     >>> zoo.list_models("wrn_16_*")
     ['wrn_16_2', 'wrn_16_4', 'wrn_16_8']
+    >>> zoo.list_models("Highway MNIST carry")
+    ['highway_mnist_16_carry', 'highway_mnist_32_carry']
     """
-    return sorted(name for name in MODELS if pattern is None or fnmatch.fnmatchcase(name, pattern))
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    return sorted(_search([name for name, entry in MODELS.items() if task in (None, entry.family.task)], pattern))
+
+
+def _search(names: list[str], pattern: str | None) -> list[str]:
+    if pattern is None:
+        return names
+    if any(sign in pattern for sign in "*?["):
+        return fnmatch.filter(names, pattern)
+    words = [_plain(word) for word in pattern.split()]
+    return [name for name in names if words and all(word in _plain(name) for word in words)] or nearest(pattern, names)
+
+
+def _plain(text: str) -> str:
+    """The letters and digits of a text, in lower case."""
+    return "".join(filter(str.isalnum, text.lower()))
 
 
 def describe(name: str) -> Description:
@@ -94,9 +121,10 @@ def describe(name: str) -> Description:
     return Description(
         name=entry.name,
         summary=entry.family.summary,
+        task=entry.family.task,
         paper=entry.family.paper,
         paper_error=entry.paper_error,
-        depth=entry.arguments["depth"],
+        depth=entry.arguments.get("depth"),
         input_shape=entry.family.input_shape,
         classes=entry.family.classes,
         parameters=entry.parameters,
@@ -114,9 +142,9 @@ def build(
     input_shape: Sequence[int | None] | None = None,
     classes: int | None = None,
     features_only: bool = False,
-    **overrides: Unpack[BuilderArguments],
+    **overrides: Any,
 ) -> "keras.Model":
-    """Builds a new network from preprocessed float images to logits, or to the feature maps that a decoder takes.
+    """Builds a new network from its preprocessed input to logits, or to the feature maps that a decoder takes.
 
     With `features_only` the output is a dictionary of one map for each size, from the largest to the smallest: "C1" to
     "C5" in the networks for ImageNet, "C0" to "C2" in those for small images. Cl has the stride 2 ** l and is what the
@@ -125,12 +153,14 @@ def build(
 
     Args:
         name: One of `list_models()`.
-        input_shape: (height, width, channels). Default: the registry's.
-        classes: Number of logits. Default: the registry's. A network without a head has none.
+        input_shape: Of one input: (height, width, channels) of an image, (depth, height, width, channels) of a volume,
+            (frames, height, width, channels) of a video, (steps, channels) of a sequence, (features,) of a row in a
+            table. Default: the registry's.
+        classes: Number of logits, for each pixel in segmentation; 1 for a regression. Default: the registry's. A
+            network without a head has none.
         features_only: Whether to leave out the head. The perceptrons have no maps.
-        **overrides: The network's own arguments. All networks have `depth` and `weight_decay`, and many `width`,
-            `dropout`, `shortcut` or `recompute`. `describe(name).arguments` lists those of one network, with their
-            defaults.
+        **overrides: The network's own arguments. Most have `depth`, `weight_decay` and `recompute`.
+            `describe(name).arguments` lists those of one network, with their defaults.
 
     Returns:
         A `keras.Model` that is not compiled.
@@ -197,6 +227,6 @@ def _defaults(entry: Entry) -> dict[str, Any]:
 
 
 def in_present_order(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(height, width, channels) in the order of `keras.config.image_data_format()`."""
+    """A shape whose channels are last, in the order of `keras.config.image_data_format()`."""
     *sides, channels = shape
     return (channels, *sides) if channels_first() else (*sides, channels)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ..networks.catalogue import MODELS
+from ..networks.family import TASKS
 from ..training.recipes import recipes_of
 from ..weights.catalogue import available
 
@@ -24,9 +25,9 @@ NUMBERS = ("Parameters", "Multiply-adds", "Depth")
 PAGE = """# The networks
 
 `keras-skip list --format markdown > docs/networks.md` writes this page. It counts trainable parameters, and the
-multiply-adds of convolutions and dense layers for one image of the input's size.
+multiply-adds of convolutions and dense layers for one input of the given size.
 
-{table}
+{tables}
 
 ## Papers
 
@@ -41,7 +42,7 @@ def rows(names: Iterable[str]) -> list[tuple[str, ...]]:
             name,
             MODELS[name].family.summary,
             f"{MODELS[name].parameters:,}",
-            str(MODELS[name].arguments["depth"]),
+            str(MODELS[name].arguments.get("depth", "")),
             MODELS[name].paper_error,
             ", ".join(recipe.name for recipe in recipes_of(name)),
         )
@@ -50,7 +51,21 @@ def rows(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def page(names: Sequence[str]) -> str:
-    """A page of Markdown: the table of `PAGE_COLUMNS`, and the papers."""
+    """A page of Markdown: a table of `PAGE_COLUMNS` for each task, and the papers."""
+    tables = []
+    for task, heading in TASKS.items():
+        if chosen := [name for name in names if MODELS[name].family.task == task]:
+            tables.append(f"## {heading}\n\n`keras-skip list --task {task}`\n\n{_table(chosen)}")
+    papers: dict[str, list[str]] = {}
+    for name in names:
+        papers.setdefault(MODELS[name].family.paper, []).append(name)
+    return PAGE.format(
+        tables="\n\n".join(tables),
+        papers="\n".join(f"- {paper}: {', '.join(of_it)}" for paper, of_it in papers.items() if paper),
+    )
+
+
+def _table(names: Iterable[str]) -> str:
     table = [PAGE_COLUMNS, tuple("---:" if column in NUMBERS else "---" for column in PAGE_COLUMNS)]
     for name in names:
         entry, recipes = MODELS[name], recipes_of(name)
@@ -61,20 +76,14 @@ def page(names: Sequence[str]) -> str:
                 size(entry.family.input_shape),
                 f"{entry.parameters:,}",
                 in_millions(entry.multiply_adds),
-                str(entry.arguments["depth"]),
+                str(entry.arguments.get("depth", "")),
                 entry.paper_error,
                 "; ".join(f"{recipe.result} (`{recipe.name}`)" for recipe in recipes if recipe.result),
                 ", ".join(f"`{recipe.name}`" for recipe in recipes),
                 ", ".join(available(name)),
             )
         )
-    papers: dict[str, list[str]] = {}
-    for name in names:
-        papers.setdefault(MODELS[name].family.paper, []).append(name)
-    return PAGE.format(
-        table="\n".join(f"| {' | '.join(row)} |" for row in table),
-        papers="\n".join(f"- {paper}: {', '.join(of_it)}" for paper, of_it in papers.items() if paper),
-    )
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
 
 def in_millions(number: int) -> str:

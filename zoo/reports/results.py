@@ -8,6 +8,7 @@ import io
 import re
 
 from ..networks.catalogue import MODELS
+from ..training.recipes import recipes_of
 from ..weights.cards import Card, cards
 from .listing import in_millions
 
@@ -66,13 +67,13 @@ def paper_error(network: str, weights: str) -> float | None:
 
 
 def records() -> list[Record]:
-    """Lists a row of `COLUMNS` for each set of weights, then one for each network for small images without weights."""
+    """Lists a row of `COLUMNS` for each set of weights, then one for each network that has a recipe but no weights."""
     ours = [_record(card) for card in cards()]
     there = {record["network"] for record in ours}
     rest = [
         _figures(entry.name) | {"weights": "", "paper_error": paper_error(entry.name, "cifar10")}
         for entry in MODELS.values()
-        if entry.name not in there and max(entry.family.input_shape) <= 32
+        if entry.name not in there and recipes_of(entry.name)
     ]
     return [dict.fromkeys(COLUMNS) | record for record in (*ours, *rest)]
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .hdf5 import likely_names
 from .naming import Naming
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ def assign(
         ValueError: If an array is missing, unexpected, of another shape or not of finite floats. Then no variable
             has changed.
     """
-    theirs = naming.read(arrays)
+    theirs = _with_right_names(naming.read(arrays), naming, model)
     ours = {naming.theirs(variable.path): variable for variable in model.weights if head or variable.path not in HEAD}
     unused = {naming.theirs(path) for path in HEAD} - ours.keys()
     common = [name for name in ours if name in theirs]
+    theirs |= {name: naming.ours(theirs[name], tuple(ours[name].shape)) for name in common}
     _refuse(
         model,
         source,
@@ -52,6 +54,20 @@ def assign(
     _refuse(model, source, {"with NaN or infinity": [name for name in values if not np.isfinite(values[name]).all()]})
     for name, variable in ours.items():
         variable.assign(values[name])
+
+
+def _with_right_names(arrays: dict[str, np.ndarray], naming: Naming, model: "keras.Model") -> dict[str, np.ndarray]:
+    """The arrays of Keras's files, which number a layer's variables, under the names that the model's layers have."""
+    owners: dict[str, list[str]] = {}
+    for variable in model.weights:
+        owner, _, name = variable.path.rpartition("/")
+        owners.setdefault(owner, []).append(name)
+    right = {}
+    for owner, names in owners.items():
+        for likely, name in zip(likely_names(len(names)), names, strict=True):
+            right[naming.theirs(f"{owner}/{likely}")] = naming.theirs(f"{owner}/{name}")
+    held = {right[name] for name in arrays if right.get(name) == name}
+    return {name if right.get(name, name) in held else right.get(name, name): array for name, array in arrays.items()}
 
 
 def _refuse(model: "keras.Model", source: str, problems: Mapping[str, list[str]]) -> None:

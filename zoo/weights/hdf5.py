@@ -18,6 +18,12 @@ NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 KERNEL = ("kernel", "bias")
 
 
+def likely_names(count: int) -> tuple[str, ...]:
+    """Names for the numbered variables of a layer, which are right for convolutions, dense layers and batch norms."""
+    kinds = NORM if count == len(NORM) else KERNEL
+    return (*kinds, *map(str, range(len(kinds), count)))[:count]
+
+
 def declared_bytes(group: h5py.Group, seen: set[int] | None = None) -> int:
     """Counts the bytes of all arrays below a group, without reading them.
 
@@ -72,9 +78,8 @@ def _walk_keras3(group: h5py.Group, names: tuple[str, ...], seen: set[int]) -> I
                 raise ValueError(f"it holds no name for {child.name}: save it again with a newer Keras")
             yield from _walk_keras3(child, names if name is None else (*names, str(name)), seen)
             continue
-        kinds = NORM if len(child) == len(NORM) else KERNEL
-        for position, index in enumerate(sorted(_keys(child))):
-            kind = kinds[position] if position < len(kinds) else index
+        indices = sorted(_keys(child), key=lambda index: (len(index), index))
+        for kind, index in zip(likely_names(len(indices)), indices, strict=True):
             yield "/".join((*names, kind)), _child(child, index, seen)
 
 

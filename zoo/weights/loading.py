@@ -1,10 +1,10 @@
 """Loads networks by name or from a file, and weights into networks."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from .._names import LIST_COMMAND, unknown
-from ..networks.catalogue import FAMILIES, MODELS, NetworkArguments
+from ..networks.catalogue import FAMILIES, MODELS
 from ..networks.registry import build, entry_of, in_present_order
 from .catalogue import available, find, holders
 
@@ -17,9 +17,7 @@ NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings)
 WIDEST = 4096
 
 
-def load(
-    name_or_path: str | Path, weights: str | Path | None = None, **arguments: Unpack[NetworkArguments]
-) -> "keras.Model":
+def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
     """Loads a network by its name, or a trained one from a file or a run.
 
     No code in a file is run. The formats of weights are
@@ -118,7 +116,7 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
     assign(model, naming, arrays, str(weights), head)
 
 
-def _build_with_weights(name: str, weights: str | Path, arguments: NetworkArguments) -> "keras.Model":
+def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
     from .archive import read_input_shape
     from .assignment import assign
     from .checks import Bomb, broken_file_error, limit_variables
@@ -128,7 +126,7 @@ def _build_with_weights(name: str, weights: str | Path, arguments: NetworkArgume
     entry, published = entry_of(name), find(name, weights)
     path = published.file() if published else _weights_file(name, weights)
     arrays = read(path)
-    naming = find_naming(arrays, (*entry.family.namings, *NAMINGS))
+    naming = find_naming(arrays, (*entry.family.namings, *NAMINGS), entry.family.anchors)
     settings: dict[str, Any] = {**naming.arguments} if naming in entry.family.namings else {}
     settings |= published.arguments if published else {}
     if "input_shape" in settings:

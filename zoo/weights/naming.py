@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 # Pattern and replacement, as `re.sub` takes them.
 Rules = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 
-# Enough to tell the libraries apart; a file may come without the head.
-ANCHORS = ("stem_conv/kernel", "head/bias")
-
 
 @dataclass(frozen=True)
 class Naming:
@@ -27,7 +24,9 @@ class Naming:
         owners: From the path of our layer to the name of theirs.
         variables: From our variable's name to theirs.
         separator: Between a layer's name and its variable's.
+        whole: From their name, made by the fields above, to their name.
         older: From names in older files to today's.
+        unused: Pattern of arrays in the file that are no weights of the network; empty if there are none.
         transposed: Whether kernels have their channels first, (out, in, ...).
         arguments: Of our builder, where theirs has other constants.
     """
@@ -35,34 +34,44 @@ class Naming:
     owners: Rules = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     separator: str = "/"
+    whole: Rules = ()
     older: Rules = ()
+    unused: str = ""
     transposed: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def theirs(self, path: str) -> str:
         """Their name of our variable."""
         owner, _, variable = path.rpartition("/")
-        return f"{_rename(owner, self.owners)}{self.separator}{self.variables.get(variable, variable)}"
+        name = f"{_rename(owner, self.owners)}{self.separator}{self.variables.get(variable, variable)}"
+        return _rename(name, self.whole)
 
     def read(self, arrays: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
-        """The arrays under today's names, in our layout."""
+        """The arrays under today's names."""
         current = {}
         for name, array in arrays.items():
+            if self.unused and re.search(self.unused, name):
+                continue
             today = _rename(name, self.older)
             # Of two names for the same thing, one stays as it is, and is reported as unexpected.
-            current[name if today in arrays and today != name else today] = self._ours(array)
+            current[name if today in arrays and today != name else today] = array
         return current
+
+    def ours(self, array: "np.ndarray", shape: tuple[int, ...]) -> "np.ndarray":
+        """An array in the layout of our variable of that shape, and in that shape if only axes of size 1 differ."""
+        if self.transposed and array.ndim >= 2:
+            filters, channels, *size = array.shape
+            # A depthwise kernel of one filter for each channel: theirs is (channels, 1, ...), ours (..., channels, 1).
+            is_depthwise = channels == 1 and shape == (*size, filters, 1)
+            array = array.transpose(*range(2, array.ndim), *((0, 1) if is_depthwise else (1, 0)))
+        sizes = [size for size in array.shape if size > 1]
+        return array.reshape(shape) if sizes == [size for size in shape if size > 1] else array
 
     def classes(self, arrays: "Mapping[str, np.ndarray]") -> int | None:
         """The number of logits of the network in a file; None if it has no head."""
         head = self.theirs("head/bias")
         shapes = [array.shape for name, array in arrays.items() if _rename(name, self.older) == head]
         return shapes[0][0] if shapes and shapes[0] else None
-
-    def _ours(self, array: "np.ndarray") -> "np.ndarray":
-        if not self.transposed or array.ndim < 2:
-            return array
-        return array.transpose(*range(2, array.ndim), 1, 0)
 
 
 def _rename(name: str, rules: Rules) -> str:
@@ -85,9 +94,9 @@ _KERAS: Rules = ((r"^stem_conv$", "conv1_conv"), (r"^stem_norm$", "conv1_bn"), (
 _KERAS_OLDER: Rules = ((r"^(probs|fc1000)/", "predictions/"), (r"^conv1/(conv|bn)/", r"conv1_\1/"))
 
 
-def torch_naming(owners: Rules, older: Rules = ()) -> Naming:
-    """The naming of a library for torch, given the rules for the layers."""
-    return Naming(owners, _TORCH_VARIABLES, ".", older, transposed=True)
+def torch_naming(owners: Rules, **others: Any) -> Naming:
+    """The naming of a library for torch, given the rules for the layers, and other fields."""
+    return Naming(owners, _TORCH_VARIABLES, ".", transposed=True, **others)
 
 
 def keras_naming(owners: Rules, arguments: Mapping[str, Any] | None = None) -> Naming:
@@ -111,7 +120,7 @@ def minus_one(form: str) -> Callable[[re.Match], str]:
     return lambda match: form.format(match[1], int(match[2]) - 1)
 
 
-def find_naming(names: Iterable[str], namings: Iterable[Naming], paths: Iterable[str] = ANCHORS) -> Naming:
+def find_naming(names: Iterable[str], namings: Iterable[Naming], paths: Iterable[str]) -> Naming:
     """Finds the naming under which a file holds most of our variables; of equals, the first.
 
     Args:

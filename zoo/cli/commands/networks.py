@@ -11,7 +11,18 @@ from .._options import table_format
 
 Pattern = Annotated[
     str | None,
-    typer.Argument(metavar="PATTERN", autocompletion=_completion.networks, help='A shell pattern, such as "*mlp".'),
+    typer.Argument(
+        metavar="PATTERN",
+        autocompletion=_completion.networks,
+        help='A shell pattern such as "*mlp", or words that the name contains.',
+    ),
+]
+RecipePattern = Annotated[str | None, typer.Argument(metavar="PATTERN", help='A shell pattern, such as "*mlp".')]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task", metavar="TASK", autocompletion=_completion.tasks, help='What they are for, such as "segmentation".'
+    ),
 ]
 Format = Annotated[str, table_format("table", "markdown", help="markdown prints a page with more columns.")]
 Name = Annotated[
@@ -21,12 +32,12 @@ Name = Annotated[
 
 
 @command("list")
-def list_(pattern: Pattern = None, format: Format = "table") -> None:
+def list_(pattern: Pattern = None, task: Task = None, format: Format = "table") -> None:
     """List the networks: sizes, errors in the papers, recipes."""
     from ...networks.catalogue import MODELS
     from ...reports import listing
 
-    matching = _matching(pattern)
+    matching = _matching(pattern, task)
     names = [name for name in MODELS if name in matching]
     if format == "markdown":
         print(listing.page(names), end="")
@@ -35,7 +46,7 @@ def list_(pattern: Pattern = None, format: Format = "table") -> None:
 
 
 @command()
-def recipes(pattern: Pattern = None) -> None:
+def recipes(pattern: RecipePattern = None) -> None:
     """List the recipes that `train` takes."""
     from ...training.recipes import RECIPES
 
@@ -56,13 +67,14 @@ def _matches(pattern: str | None, *names: str) -> bool:
     return pattern is None or any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
-def _matching(pattern: str | None) -> list[str]:
+def _matching(pattern: str | None, task: str | None) -> list[str]:
     from ...networks.registry import list_models
 
-    matching = list_models(pattern)
+    matching = list_models(pattern, task)
     if not matching:
+        of_task = f" for {task}" if task else ""
         raise ValueError(
-            f"Expected a pattern that matches a network; `keras-skip list` shows all. Received: {pattern!r}"
+            f"Expected a pattern that matches a network{of_task}; `keras-skip list` shows all. Received: {pattern!r}"
         )
     return matching
 
@@ -83,13 +95,14 @@ def describe(name: Name) -> None:
         name,
         {
             "what it is": card.summary,
+            "task": card.task,
             "paper": card.paper,
             "error in the paper": card.paper_error,
             "measured here": "; ".join(f"{recipe}: {result}" for recipe, result in card.measured.items()),
             "depth": card.depth,
             "input": f"{listing.size(card.input_shape)}, {card.classes} classes",
             "parameters": f"{card.parameters:,} trainable, {card.non_trainable:,} others",
-            "multiply-adds": f"{card.multiply_adds:,} for one image, in convolutions and dense layers",
+            "multiply-adds": f"{card.multiply_adds:,} for one input, in convolutions and dense layers",
             "recipes": ", ".join(card.recipes),
             "weights": ", ".join(card.weights),
             "arguments": ", ".join(f"{key}={value!r}" for key, value in card.arguments.items()),

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..data.augmentation import Augmentation
-from ..training.recipe import Optimizer, Recipe, Schedule
-from ._common import STEM, block_norm, blocks_per_stage, convolution, document, kernels, norm_activation, three_stages
-from .family import Family, Row, cifar_errors
+from ...data.augmentation import Augmentation
+from ...training.recipe import Optimizer, Recipe, Schedule
+from .._common import STEM, block_norm, blocks_per_stage, convolution, document, kernels, norm_activation, three_stages
+from ..family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:
     import keras
@@ -47,7 +47,7 @@ def cifar_resnet(
 
     Example:
 
-    >>> from zoo.networks.resnet import cifar_resnet
+    >>> from zoo.networks.small_images.resnet import cifar_resnet
     >>> cifar_resnet((32, 32, 3)).count_params() - 1376  # without the moving statistics
     269722
     """
@@ -83,7 +83,7 @@ def plain(
 
     Example:
 
-    >>> from zoo.networks.resnet import plain
+    >>> from zoo.networks.small_images.resnet import plain
     >>> plain((32, 32, 3)).count_params() - 1376
     269722
     """
@@ -129,7 +129,7 @@ def stochastic_resnet(
 
     Example:
 
-    >>> from zoo.networks.resnet import stochastic_resnet
+    >>> from zoo.networks.small_images.resnet import stochastic_resnet
     >>> model = stochastic_resnet((8, 8, 3), depth=14)
     >>> [model.get_layer(f"stage{n}_block2").survival_prob for n in (1, 2, 3)] == [1 - 1 / 6, 1 - 2 / 6, 0.5]
     True

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..weights.naming import Rules, keras_naming, minus_one, plus_one, torch_naming
-from ..weights.published import keras_weights
-from ._common import NORM, block_norm, block_positions, document, image_input, kernels, network, norm_activation
-from ._imagenet import INPUT_SHAPE, ImageNetFamily, counts_of, stem
-from .family import Row
-from .preactivation import PREACTIVATION
-from .resnet import RESNET
-from .wide import WIDE
+from ...weights.naming import Rules, keras_naming, minus_one, plus_one, torch_naming
+from ...weights.published import keras_weights
+from .._common import NORM, block_norm, block_positions, document, image_input, kernels, network, norm_activation
+from ..family import Row
+from ..small_images.preactivation import PREACTIVATION
+from ..small_images.resnet import RESNET
+from ..small_images.wide import WIDE
+from ._stem import INPUT_SHAPE, ImageNetFamily, counts_of, stem
 
 if TYPE_CHECKING:
     import keras
@@ -63,7 +63,7 @@ def imagenet_resnet(
 
     Example:
 
-    >>> from zoo.networks.imagenet_resnet import imagenet_resnet
+    >>> from zoo.networks.imagenet.resnet import imagenet_resnet
     >>> imagenet_resnet((64, 64, 3), depth=18).count_params() - 9600  # without the moving statistics
     11689512
     """
@@ -111,7 +111,7 @@ def applications_resnet(
 
     Example:
 
-    >>> from zoo.networks.imagenet_resnet import applications_resnet
+    >>> from zoo.networks.imagenet.resnet import applications_resnet
     >>> applications_resnet((64, 64, 3), depth=50).count_params() - 53120  # without the moving statistics
     25583592
     """
@@ -154,7 +154,7 @@ def applications_resnet_v2(
 
     Example:
 
-    >>> from zoo.networks.imagenet_resnet import applications_resnet_v2
+    >>> from zoo.networks.imagenet.resnet import applications_resnet_v2
     >>> applications_resnet_v2((64, 64, 3), depth=50).count_params() - 45440  # without the moving statistics
     25568360
     """

@@ -13,10 +13,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..data.augmentation import Augmentation
-from ..training.recipe import Optimizer, Recipe, Schedule
-from ._common import decay, document, head, image_input, network, positive, sides
-from .family import Family, Row
+from ...data.augmentation import Augmentation
+from ...training.recipe import Optimizer, Recipe, Schedule
+from .._common import decay, document, head, image_input, network, positive, sides
+from ..family import Family, Row
 
 if TYPE_CHECKING:
     import keras
@@ -84,7 +84,7 @@ def highway_cifar(
 
     Example:
 
-    >>> from zoo.networks.highway import highway_cifar
+    >>> from zoo.networks.small_images.highway import highway_cifar
     >>> highway_cifar((32, 32, 3), depth=19).count_params()
     2256838
     """
@@ -141,7 +141,7 @@ def highway_mnist(
 
     Example:
 
-    >>> from zoo.networks.highway import highway_mnist
+    >>> from zoo.networks.small_images.highway import highway_mnist
     >>> highway_mnist((28, 28, 1), width=16).count_params()
     38986
     """

@@ -14,8 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import resnet
-from ._common import (
+from .._common import (
     block_norm,
     blocks_per_stage,
     convolution,
@@ -26,12 +25,11 @@ from ._common import (
     norm_activation,
     positive,
 )
-from .family import Family, Row, cifar_errors
+from ..family import Family, Row, cifar_errors
+from . import resnet
 
 if TYPE_CHECKING:
     import keras
-
-    from .catalogue import BuilderArguments
 
 DENSENET = "Huang et al. 2017, Densely Connected Convolutional Networks, arXiv 1608.06993"
 RECOMPUTE = "Whether dense blocks train in memory that grows linearly with their layers; see `keras_skip.DenseBlock`."
@@ -68,7 +66,7 @@ def cifar_densenet(
 
     Example:
 
-    >>> from zoo.networks.densenet import cifar_densenet
+    >>> from zoo.networks.small_images.densenet import cifar_densenet
     >>> cifar_densenet((8, 8, 3), depth=10, growth_rate=4).output_shape
     (None, 10)
     """
@@ -94,11 +92,11 @@ def cifar_densenet(
 RECIPE = replace(resnet.RECIPE, optimizer=resnet.TORCH, epochs=300, batch_size=64)
 
 
-def _grow(depth: int, growth_rate: int) -> "BuilderArguments":
+def _grow(depth: int, growth_rate: int) -> dict[str, Any]:
     return {"depth": depth, "growth_rate": growth_rate}
 
 
-_BC: "BuilderArguments" = {"bottleneck": True, "compression": 0.5}
+_BC: dict[str, Any] = {"bottleneck": True, "compression": 0.5}
 
 FAMILIES = (
     Family(

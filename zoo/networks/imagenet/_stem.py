@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ._common import kernels, norm_activation
-from .family import Family
+from .._common import kernels, norm_activation
+from ..family import Family
 
 if TYPE_CHECKING:
     import keras

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..training.recipe import Schedule
+from ...training.recipe import Schedule
+from .._common import STEM, block_norm, blocks_per_stage, document, kernels, positive, three_stages
+from ..family import Family, Row, cifar_errors
 from . import resnet
-from ._common import STEM, block_norm, blocks_per_stage, document, kernels, positive, three_stages
-from .family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,7 @@ def wide_resnet(
 
     Example:
 
-    >>> from zoo.networks.wide import wide_resnet
+    >>> from zoo.networks.small_images.wide import wide_resnet
     >>> wide_resnet((8, 8, 3), depth=10, width=2).name
     'wrn_10_2'
     """

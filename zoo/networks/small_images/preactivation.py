@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._common import STEM, block_norm, blocks_per_stage, document, kernels, three_stages
+from ..family import Family, Row, cifar_errors
 from . import resnet
-from ._common import STEM, block_norm, blocks_per_stage, document, kernels, three_stages
-from .family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:
     import keras
-
-    from .catalogue import BuilderArguments
 
 PREACTIVATION = "He et al. 2016, Identity Mappings in Deep Residual Networks, arXiv 1603.05027"
 
@@ -50,7 +48,7 @@ def preact_resnet(
 
     Example:
 
-    >>> from zoo.networks.preactivation import preact_resnet
+    >>> from zoo.networks.small_images.preactivation import preact_resnet
     >>> preact_resnet((8, 8, 3), depth=20).output_shape
     (None, 10)
     """
@@ -70,7 +68,7 @@ def preact_resnet(
     return three_stages(name, input_shape, classes, weight_decay, features_only, blocks, block, preactivated=True)
 
 
-_BASIC: "BuilderArguments" = {"bottleneck": False, "shortcut": "pad"}
+_BASIC: dict[str, Any] = {"bottleneck": False, "shortcut": "pad"}
 _ERRORS_1001 = "4.92 % on CIFAR-10 (4.62 % at batch 64), 22.71 % on CIFAR-100"
 
 FAMILIES = (

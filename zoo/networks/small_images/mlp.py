@@ -14,16 +14,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._common import decay, document, head, image_input, positive
+from .._common import decay, document, head, image_input, positive
+from ..family import Family, Row
 from .densenet import DENSENET
-from .family import Family, Row
 from .highway import HIGHWAY
 from .resnet import RESNET
 
 if TYPE_CHECKING:
     import keras
-
-    from .catalogue import BuilderArguments
 
 _document = partial(
     document,
@@ -54,7 +52,7 @@ def plain_mlp(
 
     Example:
 
-    >>> from zoo.networks.mlp import plain_mlp
+    >>> from zoo.networks.small_images.mlp import plain_mlp
     >>> plain_mlp((8, 8, 1)).output_shape
     (None, 10)
     """
@@ -202,7 +200,7 @@ def _kernels(weight_decay: float, activation: str) -> dict[str, Any]:
     return {"kernel_initializer": initializer, "kernel_regularizer": decay(weight_decay)}
 
 
-_DEEP: "BuilderArguments" = {"depth": 12}
+_DEEP = {"depth": 12}
 _family = partial(Family, input_shape=(8, 8, 1))
 
 FAMILIES = (

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..weights.naming import keras_naming, plus_one, torch_naming
-from ..weights.published import keras_weights
-from ._common import NORM, block_norm, document, image_input, kernels, network, norm_activation
-from ._imagenet import INPUT_SHAPE, ImageNetFamily, counts_of, stem
-from .densenet import DENSENET, RECOMPUTE
-from .family import Row
+from ...weights.naming import keras_naming, plus_one, torch_naming
+from ...weights.published import keras_weights
+from .._common import NORM, block_norm, document, image_input, kernels, network, norm_activation
+from ..family import Row
+from ..small_images.densenet import DENSENET, RECOMPUTE
+from ._stem import INPUT_SHAPE, ImageNetFamily, counts_of, stem
 
 if TYPE_CHECKING:
     import keras
@@ -53,7 +53,7 @@ def imagenet_densenet(
 
     Example:
 
-    >>> from zoo.networks.imagenet_densenet import imagenet_densenet
+    >>> from zoo.networks.imagenet.densenet import imagenet_densenet
     >>> imagenet_densenet((64, 64, 3), depth=121).count_params() - 83648  # without the moving statistics
     7978856
     """

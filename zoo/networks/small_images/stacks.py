@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._common import (
+from .._common import (
     NORM,
     channels_first,
     convolution,
@@ -26,7 +26,7 @@ from ._common import (
     positive,
     sides,
 )
-from .family import Family, Row
+from ..family import Family, Row
 
 if TYPE_CHECKING:
     import keras
@@ -74,7 +74,7 @@ def stack_encoder(
 
     Example:
 
-    >>> from zoo.networks.stacks import stack_encoder
+    >>> from zoo.networks.small_images.stacks import stack_encoder
     >>> stack_encoder((8, 8, 1), depth=2, skip="depth_average").output_shape
     (None, 10)
     """
@@ -149,7 +149,7 @@ def stack_convnet(
 
     Example:
 
-    >>> from zoo.networks.stacks import stack_convnet
+    >>> from zoo.networks.small_images.stacks import stack_convnet
     >>> stack_convnet((8, 8, 1), depth=1, skip="depth_attention").output_shape
     (None, 10)
     """
@@ -208,7 +208,7 @@ def stack_mlp(
 
     Example:
 
-    >>> from zoo.networks.stacks import stack_mlp
+    >>> from zoo.networks.small_images.stacks import stack_mlp
     >>> stack_mlp((8, 8, 1), depth=2, skip="hyper", streams=2).output_shape
     (None, 10)
     """

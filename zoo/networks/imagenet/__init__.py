@@ -1,0 +1,1 @@
+"""Networks for photographs, as they were trained on ImageNet."""

@@ -1,0 +1,1 @@
+"""Networks that give each pixel or voxel its class."""

@@ -1,0 +1,1 @@
+"""Networks for series, signals and text."""

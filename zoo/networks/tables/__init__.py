@@ -1,0 +1,1 @@
+"""Networks for the rows of a table."""
