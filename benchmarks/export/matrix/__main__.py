@@ -11,7 +11,8 @@ accuracy on all test images, which judges int8.
 Other networks learn for 50 steps first, since new weights magnify rounding and answer nearly alike for every image.
 They learn on, up to 300 steps, until the answers for two images differ by twice the limit of fp16, in the median. If
 they still do not, a cell within that limit does not pass. Networks for ImageNet run on 64 x 64 pixels. A network of
-more than 5 billion multiply-adds learns on images of half its side.
+more than 5 billion multiply-adds learns on images of half its side. The networks that take no photographs learn from
+digits, whose pixels fill their inputs.
 
 The rows of each opset are appended to benchmarks/results/export_matrix.csv, and a later run measures the missing rows.
 To measure some again, delete them. --data gives the path of data that `zoo.load_source` does not find. --table only

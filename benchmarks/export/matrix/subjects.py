@@ -12,7 +12,7 @@ from export.precision.tolerances import TOLERANCES
 from zoo.training.learner import precision
 from zoo.weights.cards import card
 
-from .images import pick, resize
+from .images import fill, pick, resize
 from .learning import train_briefly
 from .settings import BATCH_SIZE, IMAGES, MAX_DEPTH_OF_GRAPH, MAX_MULTIPLY_ADDS, MAX_PARAMETERS, ROUNDS, SIDE, STEPS
 
@@ -70,6 +70,9 @@ class Subject:
 
     def _open_new(self, sources):
         described = zoo.describe(self.name)
+        if described.task != "classification":
+            self._open_other(sources("digits"))
+            return
         source = sources("cifar10" if described.input_shape[-1] == 3 else "digits")
         shape = tuple(min(n, SIDE) for n in described.input_shape)
         model = zoo.build(self.name, input_shape=shape)
@@ -80,6 +83,22 @@ class Subject:
         learner = zoo.build(self.name, input_shape=(*(n // 2 for n in shape[:2]), shape[2])) if heavy else model
         eagerly = self.depth > MAX_DEPTH_OF_GRAPH
         self._learn = partial(train_briefly, model, learner, inputs, pick(source.train_labels, len(images)), eagerly)
+        self._learn()
+
+    def _open_other(self, source):
+        """Opens a network that takes no photographs: digits fill its inputs, and are its class at each position."""
+        from tests.zoo.small_inputs import small_shape
+
+        model = self.model = zoo.build(self.name, input_shape=small_shape(self.name))
+        filled = partial(fill, shape=model.input_shape[1:], dtype=model.input.dtype)
+        self.images = filled(pick(source.test_images, IMAGES))
+        self.calibration = filled(pick(source.train_images, IMAGES))
+        *positions, classes = model.output_shape[1:]
+        self.endpoint = make_endpoint(model, activation="softmax" if classes > 1 else None, samples=self.images[:2])
+        digits = pick(source.train_labels, STEPS * BATCH_SIZE) % classes
+        labels = np.broadcast_to(digits.reshape(-1, *(1 for _ in positions)), (len(digits), *positions))
+        inputs = filled(pick(source.train_images, len(digits)))
+        self._learn = partial(train_briefly, model, model, inputs, labels, False)
         self._learn()
 
     def _open_network(self, model, source, preprocessing, shape):
@@ -96,7 +115,8 @@ class Subject:
             exact = zoo.build(self.name, input_shape=self.model.input_shape[1:])
         for variable, trained in zip(exact.weights, self.model.weights, strict=True):
             variable.assign(trained.numpy().astype("float64"))
-        images = self.endpoint.inputs[0].preprocessing.apply(self.images).astype("float64")
+        preprocessing = self.endpoint.inputs[0].preprocessing
+        images = self.images if preprocessing is None else preprocessing.apply(self.images).astype("float64")
         return float(np.max(np.abs(keras.ops.softmax(exact.predict(images, batch_size=32, verbose=0)) - self.expected)))
 
     @property
@@ -115,6 +135,6 @@ def list_subjects(pattern):
             for weights in described.weights or ("",):
                 if weights == "imagenet":
                     weights = ""
-                found.append(Subject(name, "network", described.depth, described.parameters, weights))
+                found.append(Subject(name, "network", described.depth or 0, described.parameters, weights))
     unique = {(s.kind, s.name, s.weights): s for s in found if fnmatch.fnmatchcase(s.name, pattern)}
     return sorted(unique.values(), key=lambda s: (s.depth, s.parameters))

@@ -1,0 +1,29 @@
+"""The networks of every domain give ONNX files that agree with Keras; shallow ones, since depth repeats itself."""
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+
+import export
+import zoo
+from tests.export.models import randomise
+from tests.zoo.small_inputs import make_inputs, small_shape
+
+NETWORKS = {
+    "densenet_bc_100_12": {"depth": 10},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_computes_the_same_under_onnxruntime(name, tmp_path):
+    model = randomise(zoo.build(name, input_shape=small_shape(name), classes=7, **NETWORKS[name]))
+    inputs = make_inputs(model, batch=3)
+    path = export.to_onnx(model, tmp_path / "model.onnx", samples=inputs)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in (inputs, inputs[:1]):
+        expected = keras.ops.convert_to_numpy(model(batch, training=False))
+        (received,) = session.run(None, {session.get_inputs()[0].name: batch})
+        assert received.shape == expected.shape
+        assert np.abs(received - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.abs(expected - expected.mean()).max() > 1e-3, "logits differ"
