@@ -1,9 +1,9 @@
 """A skip around any layer.
 
-    y = N3(gate(a x, s u)),   u = drop(N2(F(N1(x))))
+    y = f(N3(gate(a x, s u))),   u = drop(N2(F(N1(x))))
 
 N1, N2 and N3 are normalisations, of which `norm` chooses some. a scales the skip, and s the update. Without a gate, the
-two are added.
+two are added. f is an activation.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ from ._base.config import PACKAGE
 from ._base.shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
 from ._base.template import make_layer, template_or_name
 from ._base.wrapped import check_earlier
+from ._parts.block import BLOCK_ARGUMENTS
 from ._parts.chain import Chain, stride_mask
 from ._parts.shortcut import SHORTCUTS, Shortcut, ShortcutArgument, probe_strides
 from ._parts.update import need_depth
@@ -35,7 +36,8 @@ class Residual(WrappingLayer):
         norm="deepnorm"  y = N(a x + s drop(F(x))),      a = L^(1/4); the kernels of F start (4 L)^(-1/4) times as large
         norm="keel"      y = N(a x + s drop(F(N(x)))),   a = L
 
-    F is the layer, s the `branch_scale`, and L the `depth`. With a gate, y = gate(x, s drop(F(N(x)))).
+    F is the layer, s the `branch_scale`, and L the `depth`. With a gate, y = gate(x, s drop(F(N(x)))). An `activation`
+    is applied to y.
 
     Args:
         layer: A layer, or a list of layers that run one after the other. A layer that needs a second input, such as
@@ -47,6 +49,8 @@ class Residual(WrappingLayer):
         shortcut: How the input reaches the sum where F changes the shape: "projection" (1x1 convolution), "pad",
             "identity" (an error where shapes differ), or a layer, which is always used. As in `ResidualBlock`, but the
             projection has no normalisation, and takes its strides from the sizes that F gives. Default "projection".
+        activation: Name or function, or a layer that is copied, applied to the sum after its normalisation, as in
+            `ResidualBlock`. Default None.
         normalization: "layer", "rms", "batch", "group", or a layer that is copied for each use. Default "layer".
         norm_epsilon: Epsilon of a normalization given by name. Default 1e-6.
         {options}
@@ -97,6 +101,7 @@ class Residual(WrappingLayer):
         *,
         gate: str | keras.layers.Layer | None = None,
         shortcut: ShortcutArgument = "projection",
+        activation: str | Callable[[Tensor], Tensor] | keras.layers.Layer | None = None,
         normalization: str | keras.layers.Layer | None = "layer",
         norm_epsilon: float = 1e-6,
         **options: Any,
@@ -104,6 +109,7 @@ class Residual(WrappingLayer):
         super().__init__(layer, norm, normalization=normalization, norm_epsilon=norm_epsilon, **options)
         self.gate = template_or_name(gate, "gate", (None, *GATES))
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
+        self.activation = BLOCK_ARGUMENTS["activation"].check(activation, "activation")
         self._skip_weight = 1.0
         if self._placement.skip_weight is not None:
             self._skip_weight = self._placement.skip_weight(need_depth(self, "norm"))
@@ -127,6 +133,7 @@ class Residual(WrappingLayer):
         self._after = Chain(self, update_shape)
         if self._placement.after:
             self._after.norm("post_norm")
+        self._after.activation("activation_after_sum")
 
     def _find_strides(self, shape: Shape, context_shape: Shape | None, update_shape: Shape) -> tuple[int, ...]:
         """The strides of F, which the skip takes too: found from a size large enough to tell a stride from a border."""

@@ -146,8 +146,8 @@ class Block(SkipLayer):
 
     ARGUMENTS = BLOCK_ARGUMENTS
     OPTIONS_DOC = """
-    use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch, and
-        a projection takes the last. Default False.
+    use_bias: Whether the convolutions have a bias; a sequence gives one value for each convolution of the branch. A
+        projection takes the last of them, or a further one of its own. Default False.
     activation: Name, function, or a layer (or its configuration) that is copied for each use, such as
         `keras.layers.PReLU()`; each copy learns its own weights. Default "relu".
     normalization: "batch", "layer" (over the channels of each position), "group" (over all positions, masked ones too,
@@ -166,10 +166,12 @@ class Block(SkipLayer):
     **kwargs: `name`, `dtype`, `trainable`, `activity_regularizer`, as in every Keras layer.
     """
 
-    def _check_biases(self, convolutions: int) -> None:
-        if isinstance(self.use_bias, tuple) and len(self.use_bias) != convolutions:
+    def _check_biases(self, convolutions: int, projections: int = 0) -> None:
+        counts = range(convolutions, convolutions + projections + 1)
+        if isinstance(self.use_bias, tuple) and len(self.use_bias) not in counts:
             raise ValueError(
-                f"Expected use_bias with one entry for each of the branch's {convolutions} convolutions. "
+                f"Expected use_bias with one entry for each of the branch's {convolutions} convolutions"
+                f"{', and at most one for the projection' if projections else ''}. "
                 f"Received: use_bias={self.use_bias}"
             )
 

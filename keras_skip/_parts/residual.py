@@ -71,7 +71,7 @@ class ShortcutBlock(Block):
             )
         if self.zero_init_gamma and self.normalization is None:
             raise ValueError("Expected a normalization for zero_init_gamma=True. Received: normalization=None")
-        self._check_biases(self.convolutions)
+        self._check_biases(self.convolutions, projections=1)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         shape, _ = self._enter(input_shape)

@@ -215,6 +215,7 @@ CASES = [
     ),
     Case("skip-attention", ks.Residual, {"layer": inside.attention, "survival_prob": 0.5, "granularity": "rows"}, 1),
     Case("skip-projection", ks.Residual, {"layer": inside.widening, "norm": "pre", "attention": "se"}, rank=0),
+    Case("skip-activation", ks.Residual, {"layer": inside.dense, "norm": "post", "activation": "relu"}, rank=1),
     Case("skip-recompute", ks.Residual, {"layer": inside.wrapped_residual, "recompute": True, "survival_prob": 0.5}, 0),
     Case("expand-streams", ks.ExpandStreams, {"streams": 3}, rank=1),
     Case("reduce-streams", ks.ReduceStreams, {"reduction": "sum"}, rank=1, streams=4),

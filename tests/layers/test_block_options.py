@@ -223,3 +223,11 @@ def test_the_activation_after_the_sum_learns_whether_or_not_the_branch_is_droppe
         alphas = [ops.convert_to_numpy(layer.alpha) for layer in (block.activation_after_sum, block.activation1)]
         moved = [bool(np.any(alpha != 0)) for alpha in alphas]
         assert moved == [True, probability > 0.5]
+
+
+def test_a_projection_has_a_bias_of_its_own():
+    x = data(2)
+    b = built(ks.ResidualBlock(5, use_bias=(False, False, True)), x)
+    assert (b.conv1.use_bias, b.conv2.use_bias, b.projection.use_bias) == (False, False, True)
+    branch = norm(conv(relu(norm(conv(x, b.conv1), b.norm1)), b.conv2), b.norm2)
+    check(b, x, relu(norm(conv(x, b.projection), b.projection_norm) + branch))

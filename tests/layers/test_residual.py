@@ -161,6 +161,21 @@ def test_strides_leave_out_steps_of_the_mask():
     np.testing.assert_array_equal(r.compute_mask(np.zeros((2, 5, 4)), mask), mask[:, ::2])
 
 
+@pytest.mark.parametrize("gate", [None, "highway"])
+def test_an_activation_follows_the_sum_and_its_norm(gate):
+    x = data(2)
+    plain, activated = (built(make("post", gate=gate, activation=f), x) for f in (None, "tanh"))
+    activated.set_weights(plain.get_weights())
+    check(activated, x, np.tanh(ops.convert_to_numpy(plain(x))))
+
+
+def test_an_activation_can_be_a_layer_that_learns():
+    x = data(1)
+    r = built(make(activation=keras.layers.PReLU(shared_axes=[1])), x)
+    y, slope = x + dense(r.layer)(x), ops.convert_to_numpy(r.activation_after_sum.alpha)
+    check(r, x, np.where(y > 0, y, slope * y))
+
+
 def test_several_layers_run_one_after_the_other():
     x = data(1)
     layers = [keras.layers.Dense(9, activation="tanh"), keras.layers.Dense(6)]
