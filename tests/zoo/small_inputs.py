@@ -10,12 +10,15 @@ SIDES = {
     "volumes": (6, 34, 37),
     "sequences": (40,),
 }
+SCAN = (30, 34, 37)
 
 
 def small_shape(name):
     """The shape of a small input of a network, channels last."""
     family = MODELS[name].family
     *sides, channels = family.input_shape
+    if family.task == "volumes" and len(set(sides)) == 1:  # of a scan; clips have fewer frames than rows
+        return (*SCAN, channels)
     if family.task == "classification":
         return (45, 70, channels) if family.classes == 1000 else (9, 14, channels)
     return (*SIDES.get(family.task, ())[: len(sides)], channels)

@@ -57,6 +57,9 @@ PUBLISHED = {
     "densenet121": (2.83e9, 0.01e9),
     "densenet169": (3.36e9, 0.01e9),
     "densenet201": (4.29e9, 0.01e9),
+    "r3d_18": (40.697e9, 0.001e9),
+    "mc3_18": (43.343e9, 0.001e9),
+    "r2plus1d_18": (40.519e9, 0.001e9),
     # The residual paper's table: 3.8, 7.6 and 11.3, the first rounded down.
     "resnet50_keras": (3.8e9, 0.06e9),
     "resnet101_keras": (7.6e9, 0.05e9),
@@ -84,8 +87,8 @@ def in_the_graph(model, shape):
     graph = forward.get_concrete_function(tf.TensorSpec((1, *shape))).graph
     total = 0
     for operation in graph.get_operations():
-        assert "Conv" not in operation.type or operation.type == "Conv2D"
-        if operation.type in ("Conv2D", "MatMul"):
+        assert "Conv" not in operation.type or operation.type in ("Conv2D", "Conv3D")
+        if operation.type in ("Conv2D", "Conv3D", "MatMul"):
             kernel = operation.inputs[1].shape
             total += int(np.prod(operation.outputs[0].shape[:-1]) * np.prod(kernel))
     return total
@@ -106,6 +109,7 @@ def in_the_graph(model, shape):
         ("stack_convnet", {"depth": 1}),
         ("stack_mlp", {"depth": 2, "skip": "hyper", "constraint": None}),
         ("resnet50", {}),
+        ("r2plus1d_18", {}),
     ],
 )
 def test_multiply_adds_are_those_of_the_graph(name, arguments):

@@ -13,6 +13,7 @@ NETWORKS = {
     "torchvision_resnet18": ("resnet18", {}),
     "torchvision_resnet50": ("resnet50", {}),
     "torchvision_densenet121": ("densenet121", {}),
+    "torchvision_r3d_18": ("r3d_18", {}),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 

@@ -97,6 +97,13 @@ def sides(x: "keras.KerasTensor") -> tuple[int | None, ...]:
     return tuple(x.shape[2:] if channels_first() else x.shape[1:-1])
 
 
+def of_rank(x: "keras.KerasTensor", name: str) -> "type[keras.layers.Layer]":
+    """The form of a layer of Keras for sequences, images or volumes: Conv2D for "Conv" and a map of images."""
+    import keras
+
+    return getattr(keras.layers, f"{name}{len(sides(x))}D")
+
+
 def positive(value: int, argument: str) -> int:
     """Returns a positive integer as it is; of anything else, raises a ValueError that names the argument."""
     if not _is_positive(value):
@@ -119,6 +126,18 @@ def block_positions(counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     for stage, count in enumerate(counts, 1):
         for block in range(1, count + 1):
             yield stage, block, 2 if stage > 1 and block == 1 else 1
+
+
+def falling_survival(survival_prob: float, blocks: int) -> Iterator[float]:
+    """Yields the survival probability of each block, linearly falling to that of the last."""
+    from keras_skip import linear_survival
+
+    try:
+        return iter(linear_survival(survival_prob, blocks))
+    except ValueError:
+        raise ValueError(
+            f"Expected survival_prob to be a number in (0, 1]. Received: survival_prob={survival_prob!r}"
+        ) from None
 
 
 def _is_positive(value: object) -> TypeGuard[int]:
@@ -174,10 +193,7 @@ def block_norm(norm: dict[str, float] = NORM) -> dict[str, float]:
 
 def pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
     """Applies global average pooling over sequences, images or volumes, and the dense layer to the logits."""
-    import keras
-
-    pooling = getattr(keras.layers, f"GlobalAveragePooling{len(sides(x))}D")
-    return head(pooling(name="pool")(x), classes, weight_decay)
+    return head(of_rank(x, "GlobalAveragePooling")(name="pool")(x), classes, weight_decay)
 
 
 def head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":

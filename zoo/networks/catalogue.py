@@ -7,10 +7,12 @@ from .family import Entry, Family
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
 from .small_images import densenet, highway, mlp, preactivation, resnet, stacks, wide
+from .volumes import densenet3d, resnet3d, video_resnet
 
 MODULES = (
     *(mlp, resnet, preactivation, wide, densenet, highway, stacks),
     *(imagenet_resnet, imagenet_densenet),
+    *(video_resnet, resnet3d, densenet3d),
 )
 
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)

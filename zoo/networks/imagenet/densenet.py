@@ -57,11 +57,33 @@ def imagenet_densenet(
     >>> imagenet_densenet((64, 64, 3), depth=121).count_params() - 83648  # without the moving statistics
     7978856
     """
-    from keras_skip import DenseBlock, TransitionBlock
-
     counts = counts_of(depth, LAYERS)
     image = image_input(input_shape, SMALLEST)
     norm = NORM | {"epsilon": norm_epsilon}
+    return dense_network(image, counts, classes, f"densenet{depth}", norm, weight_decay, features_only, recompute)
+
+
+def dense_network(
+    image: "keras.KerasTensor",
+    counts: Sequence[int],
+    classes: int,
+    name: str,
+    norm: dict[str, float],
+    weight_decay: float,
+    features_only: bool,
+    recompute: bool,
+) -> "keras.Model":
+    """Makes the model from the input, an image or a volume.
+
+    Args:
+        image: The input.
+        counts: Layers of each dense block.
+        name: The model's.
+        norm: Momentum and epsilon of the normalisations.
+        classes, weight_decay, features_only, recompute: As in `imagenet_densenet`.
+    """
+    from keras_skip import DenseBlock, TransitionBlock
+
     options: dict[str, Any] = {**block_norm(norm), **kernels(weight_decay)}
     maps = {}
     maps["C1"], x = stem(image, weight_decay, norm=norm)
@@ -71,7 +93,7 @@ def imagenet_densenet(
         if block < len(counts):
             x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)
     maps["C5"] = norm_activation(x, "last", norm)
-    return network(image, maps, classes, weight_decay, f"densenet{depth}", features_only)
+    return network(image, maps, classes, weight_decay, name, features_only)
 
 
 TORCH_NAMING = torch_naming(
