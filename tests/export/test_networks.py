@@ -12,6 +12,9 @@ from tests.zoo.small_inputs import make_inputs, small_shape
 
 NETWORKS = {
     "densenet_bc_100_12": {"depth": 10},
+    "mc3_18": {},
+    "r2plus1d_18": {},
+    "resnet3d_10": {},
 }
 
 

@@ -19,8 +19,12 @@ SMALLEST = first_of_each_kind(
 )
 
 
+# This one has to be traced, all 121 layers of it; densenet121 has the same blocks.
+IN_SHORT = SMALLEST - {"densenet3d_121"}
+
+
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")  # of the blocks that were dropped
-@pytest.mark.parametrize("name", sweep(MODELS, SMALLEST.__contains__))
+@pytest.mark.parametrize("name", sweep(MODELS, IN_SHORT.__contains__))
 def test_network_learns_a_step_predicts_and_outlives_a_file(name, tmp_path):
     model = zoo.build(name, input_shape=small_shape(name), classes=10)
     inputs, labels = make_inputs(model), make_labels(model)
