@@ -17,7 +17,7 @@ SMALLEST = first_of_each_kind(
     lambda name: (MODELS[name].family.builder, *sorted(MODELS[name].arguments)),
     lambda name: MODELS[name].parameters,
 )
-DEEP = [name for name, entry in MODELS.items() if entry.arguments.get("depth", 0) > 250]
+DEEP = [name for name, entry in MODELS.items() if entry.arguments.get("depth", 0) > 300]
 
 
 @pytest.mark.parametrize("name", sweep(MODELS, SMALLEST.__contains__))
