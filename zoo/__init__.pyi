@@ -40,6 +40,7 @@ from .training.runs import list_runs as list_runs
 from .training.runs import open_run as open_run
 from .training.train import resume as resume
 from .training.train import train as train
+from .training.tta import tta_model as tta_model
 from .weights.cards import card as card
 from .weights.loading import load as load
 from .weights.loading import load_weights as load_weights

@@ -11,6 +11,8 @@ from tests.export.models import randomise
 from tests.zoo.small_inputs import make_inputs, small_shape
 
 NETWORKS = {
+    "airbench94": {"widths": (8, 12, 16)},
+    "airbench96": {"widths": (8, 12, 16)},
     "densenet_bc_100_12": {"depth": 10},
     "mc3_18": {},
     "r2plus1d_18": {},

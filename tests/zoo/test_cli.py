@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import export
 import zoo
 from tests.processes import keras_skip
 from zoo.cli.commands.exporting import _surroundings
@@ -67,6 +68,21 @@ def test_evaluate_measures_what_training_measured(trained):
     done = keras_skip("evaluate", "run", cwd=folder)
     assert f"{record['results']['test_accuracy']:.2%}" in done.stdout
     assert done.stderr == ""
+
+
+def test_an_average_over_views_is_shown_beside_the_plain_figures_and_exported(trained):
+    folder, _ = trained
+    figures = zoo.evaluate(folder / "run", tta=True)
+    done = keras_skip("evaluate", "run", "--tta", cwd=folder)
+    assert f"test accuracy                {figures['accuracy']:.2%}\n" in done.stdout
+    assert f"accuracy over views (shift)  {figures['tta_accuracy']:.2%}\n" in done.stdout
+    assert "accuracy over views (mirror)" in keras_skip("evaluate", "run", "--views", "mirror", cwd=folder).stdout
+    report = (folder / "run" / "report.html").read_bytes()
+    assert "run/export-tta/model.onnx" in keras_skip("export", "run", "--tta", cwd=folder).stdout
+    assert (folder / "run" / "report.html").read_bytes() == report, "which tells of the plain network"
+    predictor, digits = export.load(folder / "run" / "export-tta"), zoo.load_source("digits")
+    accuracy = np.mean(predictor.predict(digits.test_images).argmax(-1) == digits.test_labels)
+    assert accuracy == pytest.approx(figures["tta_accuracy"], abs=0.003)  # an image may stand between two classes
 
 
 def test_runs_are_listed_and_a_complete_one_is_not_trained_again(trained):
@@ -176,6 +192,7 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("evaluate", "resnet20", "--weights", "nothing"), "resnet20, nothing"),
         (("evaluate", "nowhere"), "nowhere"),
         (("export", "nowhere"), "nowhere"),
+        (("evaluate", "resnet20", "--weights", "digits", "--views", "six"), "--views to be one of mirror, shift"),
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path):

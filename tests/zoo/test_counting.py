@@ -103,6 +103,7 @@ def in_the_graph(model, shape):
         ("stochastic_resnet110", {"depth": 8}),
         ("preact_resnet164", {"depth": 11}),
         ("wrn_16_2", {"dropout": 0.3}),
+        ("airbench96", {"widths": (8, 12, 16)}),
         ("densenet_bc_100_12", {"depth": 10}),
         ("highway19_carry", {}),
         ("highway_mnist_16", {}),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from zoo.networks.imagenet.densenet import imagenet_densenet
 from zoo.networks.imagenet.resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.networks.small_images.airbench import airbench_residual
 from zoo.networks.small_images.densenet import cifar_densenet
 from zoo.networks.small_images.highway import highway_cifar, highway_mnist
 from zoo.networks.small_images.preactivation import preact_resnet
@@ -16,6 +17,7 @@ from zoo.networks.small_images.resnet import cifar_resnet, stochastic_resnet
 from zoo.networks.small_images.wide import wide_resnet
 
 RECOMPUTING = {
+    airbench_residual: {"widths": (4, 5, 6)},
     cifar_densenet: {"depth": 10},
     cifar_resnet: {"depth": 8},
     stochastic_resnet: {"depth": 8},

@@ -119,6 +119,11 @@ Weights = Annotated[
     str | None,
     typer.Option("--weights", "-w", metavar="NAME", help="Shipped weights; `keras-skip results` lists them."),
 ]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over views of each image, like those seen in training.")]
+Views = Annotated[
+    str | None,
+    choice("mirror", "shift", "mirror+shift", help="The views for --tta. Default: those of the recipe's augmentation."),
+]
 Figure = Annotated[Path, out("The figure: .svg, .png or .pdf. A .csv of the same name is written too.", "FILE")]
 Arguments = Annotated[list[str] | None, settings("An argument of the network, such as depth=30.")]
 Settings = Annotated[list[str] | None, settings("A setting of the recipe, such as optimizer.lr=0.2.")]

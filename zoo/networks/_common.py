@@ -196,13 +196,16 @@ def pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> 
     return head(of_rank(x, "GlobalAveragePooling")(name="pool")(x), classes, weight_decay)
 
 
-def head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
-    """Applies the dense layer to the logits, in float32 whatever the precision of the network."""
+def head(x: "keras.KerasTensor", classes: int, weight_decay: float, **options: Any) -> "keras.KerasTensor":
+    """Applies the dense layer to the logits, in float32 whatever the precision of the network.
+
+    `options` are more arguments of `keras.layers.Dense`.
+    """
     import keras
 
     regularizer = decay(weight_decay)
     return keras.layers.Dense(
-        positive(classes, "classes"), kernel_regularizer=regularizer, dtype="float32", name="head"
+        positive(classes, "classes"), kernel_regularizer=regularizer, dtype="float32", name="head", **options
     )(x)
 
 

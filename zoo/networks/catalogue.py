@@ -6,11 +6,11 @@ To add a family, write a module with `FAMILIES` in the folder of its domain and 
 from .family import Entry, Family
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
-from .small_images import densenet, highway, mlp, preactivation, resnet, stacks, wide
+from .small_images import airbench, densenet, highway, mlp, preactivation, resnet, stacks, wide
 from .volumes import densenet3d, resnet3d, video_resnet
 
 MODULES = (
-    *(mlp, resnet, preactivation, wide, densenet, highway, stacks),
+    *(mlp, resnet, preactivation, wide, densenet, highway, airbench, stacks),
     *(imagenet_resnet, imagenet_densenet),
     *(video_resnet, resnet3d, densenet3d),
 )

@@ -2,23 +2,30 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from ..data import Batches, Preprocessing, Source, load_source
+from ..data.augmentation import Augmentation
 from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..weights.cards import card
 from ..weights.loading import load
 from .learner import build_metrics, jit_compile, metrics
 from .runs import Run, open_run
+from .tta import resolve_views, tta_model, weights_of
 
 EVALUATION_BATCH = 256
 
 
 def evaluate(
-    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, *, weights: str | None = None
-) -> dict[str, float | int]:
+    run_or_model: "Run | str | Path | keras.Model",
+    data: str | Source | None = None,
+    *,
+    weights: str | None = None,
+    tta: bool | str = False,
+) -> dict[str, Any]:
     """Measures loss and accuracy on the test images of a source.
 
     Args:
@@ -26,12 +33,17 @@ def evaluate(
             preprocessed as the run's record, the source or the card of the weights says.
         data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
         weights: The name of weights that come with the package, such as "cifar10".
+        tta: Whether to measure the average over several views of each image too: "mirror", "shift" or "mirror+shift",
+            as in `tta_model`. True takes those that the network knows from its training: it mirrors images only if the
+            recipe's augmentation does, and shifts them only if it does.
 
     Returns:
-        "loss" (cross-entropy), "accuracy" and "examples".
+        "loss" (cross-entropy), "accuracy" and "examples"; with `tta` also "tta_loss", "tta_accuracy" and "tta_views",
+        the name of the views.
 
     Raises:
-        ValueError: If there is no such run, source or weights, or if the images or classes do not fit the network.
+        ValueError: If there is no such run, source or weights, if the images or classes do not fit the network, or if
+            there are no such views.
 
     Example:
 
@@ -40,8 +52,21 @@ def evaluate(
     >>> zoo.evaluate(model, data="digits")["examples"]
     359
     """
+    views = resolve_views(tta, augmentation_of(run_or_model, weights)) if tta else None
     model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
-    return {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+    figures = {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+    if views is None:
+        return figures
+    batch = EVALUATION_BATCH // len(weights_of(views))
+    averaged = accuracy_and_loss(tta_model(model, views), source, preprocessing, batch=batch)
+    return {**figures, **{f"tta_{name}": figure for name, figure in averaged.items()}, "tta_views": views}
+
+
+def augmentation_of(run_or_model: "Run | str | Path | keras.Model", weights: str | None = None) -> Augmentation | None:
+    """The augmentation with which a run or weights were trained; None for a model."""
+    if weights is not None:
+        return Augmentation(**card(str(run_or_model), weights).recipe["augment"])
+    return None if isinstance(run_or_model, keras.Model) else open_run(run_or_model).recipe.augment
 
 
 def resolve_model_and_data(
@@ -102,20 +127,30 @@ def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
 
 
 def accuracy_and_loss(
-    model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
+    model: keras.Model,
+    source: Source,
+    preprocessing: Preprocessing,
+    part: str = "test",
+    limit: int | None = None,
+    batch: int = EVALUATION_BATCH,
 ) -> dict[str, float]:
     """Measures "accuracy" and "loss" of a model of logits on a part of a source, or on its first images."""
-    return make_evaluator(model, source, preprocessing, part, limit)()
+    return make_evaluator(model, source, preprocessing, part, limit, batch)()
 
 
 def make_evaluator(
-    model: keras.Model, source: Source, preprocessing: Preprocessing, part: str = "test", limit: int | None = None
+    model: keras.Model,
+    source: Source,
+    preprocessing: Preprocessing,
+    part: str = "test",
+    limit: int | None = None,
+    batch: int = EVALUATION_BATCH,
 ) -> Callable[[], dict[str, float]]:
     """Makes a function that measures `accuracy_and_loss` of the model with its current weights."""
     images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
     compiled = keras.Model(model.inputs, model.outputs)
     compiled.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
-    batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
+    batches = Batches(images, labels, source.classes, preprocessing, batch)
     build_metrics(compiled, batches)
 
     def measure() -> dict[str, float]:

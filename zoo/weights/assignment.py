@@ -58,6 +58,8 @@ def assign(
 
 def _with_right_names(arrays: dict[str, np.ndarray], naming: Naming, model: "keras.Model") -> dict[str, np.ndarray]:
     """The arrays of Keras's files, which number a layer's variables, under the names that the model's layers have."""
+    if naming.transposed:  # torch's files number nothing: there "weight" and "bias" mean what they say
+        return arrays
     owners: dict[str, list[str]] = {}
     for variable in model.weights:
         owner, _, name = variable.path.rpartition("/")

@@ -10,7 +10,7 @@ import typer
 from .. import _completion, console
 from .._app import command
 from .._checks import check_new, check_subject
-from .._options import ExportDevice, Overwrite, check_value, choice, from_to, number, out
+from .._options import ExportDevice, Overwrite, Tta, Views, check_value, choice, from_to, number, out
 
 if TYPE_CHECKING:
     from ...training.runs import Run
@@ -25,7 +25,10 @@ Model = Annotated[
         metavar="RUN_OR_MODEL", autocompletion=_completion.runs, help="The folder of a run, or a .keras file."
     ),
 ]
-Folder = Annotated[Path | None, out("The folder of the artifact. Default: RUN/export, or FILE-export for FILE.keras.")]
+Folder = Annotated[
+    Path | None,
+    out("The folder of the artifact. Default: RUN/export, RUN/export-tta, or FILE-export for FILE.keras."),
+]
 Formats = Annotated[
     str | None,
     typer.Option(
@@ -77,6 +80,8 @@ def export(
     layout: Layout = None,
     samples: Samples = None,
     gates: Gates = False,
+    tta: Tta = False,
+    views: Views = None,
     device: ExportDevice = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -89,7 +94,9 @@ def export(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     wanted = None if formats is None else [name.strip() for name in formats.split(",")]
     run = _check_model(model, wanted, precision, samples)
-    target = out or (model / "export" if run else model.with_name(f"{model.stem}-export"))
+    chosen = _check_views(run, tta, views, gates)
+    ending = "export-tta" if chosen else "export"
+    target = out or (model / ending if run else model.with_name(f"{model.stem}-{ending}"))
     check_new(target, overwrite=overwrite)
     if target.exists() and not (target / "artifact.json").is_file():
         raise FileExistsError(f"Expected an artifact to overwrite. Received: {str(target)!r}, which holds none")
@@ -98,10 +105,11 @@ def export(
     from export import export as make_artifact
 
     from ...data import load_source
+    from ...training.tta import tta_model
     from ...weights.loading import load
 
     source = load_source(run.source) if run else None
-    network = load(model)
+    network = tta_model(load(model), chosen) if chosen else load(model)
     artifact = make_artifact(
         network,
         target,
@@ -117,7 +125,7 @@ def export(
     )
     show_parity(artifact.parity)
     _show_precision(artifact.parity["precision"])
-    if run and artifact.path == run.path / "export":
+    if run and artifact.path == run.path / "export" and not chosen:
         _update_report(run, source, network, artifact, layout, device)
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     written = {name: path for name, path in found.items() if path.exists()}
@@ -145,6 +153,17 @@ def _check_model(model: Path, formats: list[str] | None, precision: str, samples
     else:
         check_loadable(model)
     return run
+
+
+def _check_views(run: "Run | None", tta: bool, views: str | None, gates: bool) -> str | None:
+    """The views over which the exported network averages; None if it sees an image once."""
+    from ...training.tta import resolve_views
+
+    if not (tta or views):
+        return None
+    if gates:
+        raise ValueError("Expected --gates without --tta, since each view has its own gates. Received: both")
+    return resolve_views(views or tta, run.recipe.augment if run else None)
 
 
 def _update_report(

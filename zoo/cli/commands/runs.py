@@ -9,7 +9,7 @@ import typer
 from .. import console
 from .._app import command
 from .._checks import check_subject
-from .._options import Run, RunOrNetwork, TestData, Weights, table_format
+from .._options import Run, RunOrNetwork, TestData, Tta, Views, Weights, table_format
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds the runs.")]
 Format = Annotated[str, table_format("table", "csv", help="csv has more columns.")]
@@ -54,18 +54,28 @@ def report(run: Run) -> None:
 
 
 @command()
-def evaluate(run_or_network: RunOrNetwork, weights: Weights = None, data: TestData = None) -> None:
-    """Measure a run's network, or shipped weights, on test images."""
+def evaluate(
+    run_or_network: RunOrNetwork,
+    weights: Weights = None,
+    data: TestData = None,
+    tta: Tta = False,
+    views: Views = None,
+) -> None:
+    """Measure a run's network, or shipped weights, on test images.
+
+    With --tta, the figures of single images are shown as well.
+    """
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
     from ...training.evaluation import evaluate as measure
 
-    figures = measure(run_or_network, data, weights=weights)
-    console.show_record(
-        run_or_network if weights is None else f"{run_or_network}, {weights}",
-        {
-            "test images": figures["examples"],
-            "test accuracy": f"{figures['accuracy']:.2%}",
-            "test loss": f"{figures['loss']:.4f}",
-        },
-    )
+    figures = measure(run_or_network, data, weights=weights, tta=views or tta)
+    shown = {
+        "test images": figures["examples"],
+        "test accuracy": f"{figures['accuracy']:.2%}",
+        "test loss": f"{figures['loss']:.4f}",
+    }
+    if used := figures.get("tta_views"):
+        shown[f"accuracy over views ({used})"] = f"{figures['tta_accuracy']:.2%}"
+        shown[f"loss over views ({used})"] = f"{figures['tta_loss']:.4f}"
+    console.show_record(run_or_network if weights is None else f"{run_or_network}, {weights}", shown)

@@ -1,0 +1,145 @@
+"""Averages over views of an image, against the same views made with NumPy; which views suit which training."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from tests.zoo.small_runs import OPTIONS
+from zoo.data import Augmentation
+from zoo.training.tta import VIEWS, resolve_views
+
+COUNTS = {"mirror": 2, "shift": 3, "mirror+shift": 6}
+
+
+def reflected(image, row, column):
+    """The pixel of an image (height, width, channels), which is reflected beyond its edges."""
+    places = (
+        abs(place) if place < size else 2 * (size - 1) - place
+        for place, size in zip((row, column), image.shape, strict=False)
+    )
+    return image[tuple(places)]
+
+
+def shifted(images, by):
+    """Images whose every pixel is that of a place `by` pixels further, along both sides."""
+    height, width = images.shape[1:3]
+    rows = range(by, height + by), range(by, width + by)
+    return np.array([[[reflected(image, y, x) for x in rows[1]] for y in rows[0]] for image in images])
+
+
+def by_hand(predict, images, views):
+    """The average of the logits, one view after the other."""
+
+    def look(images):
+        return (predict(images) + predict(images[:, :, ::-1])) / 2 if "mirror" in views else predict(images)
+
+    if "shift" not in views:
+        return look(images)
+    return look(images) / 2 + look(shifted(images, 1)) / 4 + look(shifted(images, -1)) / 4
+
+
+@pytest.fixture(scope="module")
+def model():
+    # Neither mirrored nor shifted images give the same logits.
+    return keras.Sequential(
+        [
+            keras.Input((5, 7, 2)),
+            keras.layers.Conv2D(4, 3, padding="same", activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+
+
+@pytest.mark.parametrize("views", VIEWS)
+def test_logits_are_the_average_over_the_views(model, views, tmp_path):
+    images = np.random.default_rng(0).normal(size=(4, 5, 7, 2)).astype("float32")
+    predict = model.predict_on_batch
+    expected = by_hand(predict, images, views)
+    assert np.abs(expected - predict(images)).max() > 0.01
+    tta = zoo.tta_model(model, views)
+    np.testing.assert_allclose(tta.predict_on_batch(images), expected, atol=1e-5)
+    assert {id(v) for v in tta.weights} == {id(v) for v in model.weights}
+    tta.save(tmp_path / "tta.keras")
+    np.testing.assert_allclose(zoo.load(tmp_path / "tta.keras").predict_on_batch(images), expected, atol=1e-5)
+
+
+def test_channels_may_come_first_and_sizes_be_open():
+    images = np.random.default_rng(0).normal(size=(2, 9, 10, 3)).astype("float32")
+    last = zoo.build("airbench94", (None, None, 3), widths=(4, 4, 4))
+    expected = zoo.tta_model(last)(images, training=False)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        first = keras.Sequential([keras.Input((3, None, None)), keras.layers.Permute((2, 3, 1)), last])
+        received = zoo.tta_model(first)(np.moveaxis(images, -1, 1))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def flipped(small_source, tmp_path_factory):
+    """A run whose training flips images and does not shift them."""
+    out = tmp_path_factory.mktemp("flipped") / "run"
+    options = {**OPTIONS, "augment.pad": 0, "augment.flip": True}
+    return zoo.train("plain_mlp_digits", small_source, out, **options)
+
+
+@pytest.mark.parametrize("tta", [True, *VIEWS])
+def test_evaluate_measures_the_average_beside_the_plain_figures(flipped, small_source, tta):
+    plain, figures = zoo.evaluate(flipped, small_source), zoo.evaluate(flipped, small_source, tta=tta)
+    views = "mirror" if tta is True else tta
+    assert figures["tta_views"] == views
+    assert {name: figures[name] for name in plain} == plain
+    images = small_source.preprocessing(small_source.test_images)
+    logits = by_hand(zoo.load(flipped.path).predict_on_batch, images, views).astype("float64")
+    labels = small_source.test_labels
+    assert figures["tta_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == labels))
+    chosen = logits[np.arange(len(labels)), labels]
+    assert figures["tta_loss"] == pytest.approx(np.mean(np.log(np.exp(logits).sum(1)) - chosen), rel=1e-4)
+    assert figures["tta_loss"] != pytest.approx(figures["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flip", "pad", "views"), [(True, 4, "mirror+shift"), (True, 0, "mirror"), (False, 1, "shift")]
+)
+def test_views_are_those_that_the_training_had(flip, pad, views):
+    assert resolve_views(True, Augmentation(flip=flip, pad=pad)) == views
+    assert resolve_views("mirror", Augmentation(flip=flip, pad=pad)) == "mirror"
+
+
+def test_digits_are_not_mirrored_unless_asked(run, small_source):
+    assert zoo.evaluate(run, small_source, tta=True)["tta_views"] == "shift"
+    assert zoo.evaluate("resnet20", small_source, weights="digits", tta=True)["tta_views"] == "shift"
+
+
+def test_views_that_nobody_knows_are_refused(model, run, small_source, tmp_path):
+    with pytest.raises(ValueError, match=r"Expected tta to be one of .* Received: 'mirrored'\. Did you mean mirror\?"):
+        zoo.evaluate(run, small_source, tta="mirrored")
+    with pytest.raises(ValueError, match="Expected views to be one of"):
+        zoo.tta_model(model, "six")
+    with pytest.raises(ValueError, match="Expected the name of views for a model whose training is unknown"):
+        zoo.evaluate(zoo.build("plain_mlp", (8, 8, 1)), small_source, tta=True)
+    with pytest.raises(ValueError, match=r"had none of them: mirror, .* augment\.flip=False, augment\.pad=0"):
+        resolve_views(True, Augmentation())
+    maps = keras.Sequential([keras.Input((5, 7, 2)), keras.layers.Conv2D(4, 3)])
+    with pytest.raises(ValueError, match="Expected a network from images to logits"):
+        zoo.tta_model(maps)
+
+
+def test_a_batch_of_views_is_no_larger_than_one_of_images(flipped, small_source, monkeypatch):
+    sizes = []
+    original = zoo.Batches.__init__
+
+    def record(self, images, labels, classes, preprocessing, batch_size, **options):
+        sizes.append(batch_size)
+        original(self, images, labels, classes, preprocessing, batch_size, **options)
+
+    monkeypatch.setattr(zoo.Batches, "__init__", record)
+    for views, count in COUNTS.items():
+        sizes.clear()
+        zoo.evaluate(flipped, replace(small_source, name="same"), tta=views)
+        assert sizes == [256, 256 // count]
