@@ -69,9 +69,11 @@ class Naming:
 
     def classes(self, arrays: "Mapping[str, np.ndarray]") -> int | None:
         """The number of logits of the network in a file; None if it has no head."""
-        head = self.theirs("head/bias")
-        shapes = [array.shape for name, array in arrays.items() if _rename(name, self.older) == head]
-        return shapes[0][0] if shapes and shapes[0] else None
+        shapes = {_rename(name, self.older): array.shape for name, array in arrays.items()}
+        for path, axis in (("head/bias", 0), ("head/kernel", 0 if self.transposed else -1)):
+            if shape := shapes.get(self.theirs(path)):
+                return shape[axis]
+        return None
 
 
 def _rename(name: str, rules: Rules) -> str:
