@@ -196,14 +196,12 @@ def pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> 
     return head(of_rank(x, "GlobalAveragePooling")(name="pool")(x), classes, weight_decay)
 
 
-def head(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
+def head(x: "keras.KerasTensor", classes: int, weight_decay: float, use_bias: bool = True) -> "keras.KerasTensor":
     """Applies the dense layer to the logits, in float32 whatever the precision of the network."""
     import keras
 
-    regularizer = decay(weight_decay)
-    return keras.layers.Dense(
-        positive(classes, "classes"), kernel_regularizer=regularizer, dtype="float32", name="head"
-    )(x)
+    options = {"use_bias": use_bias, "kernel_regularizer": decay(weight_decay)}
+    return keras.layers.Dense(positive(classes, "classes"), dtype="float32", name="head", **options)(x)
 
 
 def network(
