@@ -203,10 +203,11 @@ KERAS_NAMING = Naming(
     ),
     # The name of the network comes before all others. Older files name what is inside a container after the container.
     older=(
-        (r"^(?:convnext_[a-z]+_(?:stem|downsampling_block_\d)/)?convnext_[a-z]+_", ""),
-        (r"^(stem|downsampling)(?:_block(_\d))?/(kernel|bias)$", r"\1_conv\2/\3"),
-        (r"^(stem|downsampling)(?:_block(_\d))?/(gamma|beta)$", r"\1_layernorm\2/\3"),
-        (r"_layer_scale/\w+$", "_layer_scale/gamma"),
+        (r"^convnext_[a-z]+_(?:stem|downsampling_block_\d)/(convnext_)", r"\1"),
+        (r"^(convnext_[a-z]+_(?:stem|downsampling))(?:_block(_\d))?/(kernel|bias)$", r"\1_conv\2/\3"),
+        (r"^(convnext_[a-z]+_(?:stem|downsampling))(?:_block(_\d))?/(gamma|beta)$", r"\1_layernorm\2/\3"),
+        (r"^(convnext_\w+_layer_scale)/\w+$", r"\1/gamma"),
+        (r"^convnext_[a-z]+_", ""),
     ),
 )
 

@@ -50,7 +50,8 @@ def adapt(model: "keras.Model", rows: np.ndarray) -> None:
     if len(layer.adapt_mean.shape) == 1:
         _set_statistics(layer, *_moments(numbers))
     else:
-        set_knots(layer, [_normal_quantiles(column[~np.isnan(column)]) for column in numbers.T])
+        knots = np.array([_normal_quantiles(column[~np.isnan(column)]) for column in numbers.T], "float32")
+        _set_statistics(layer, knots[:, :-1], np.diff(knots) ** 2)
     # Compiled functions hold the statistics as constants.
     model.train_function = model.test_function = model.predict_function = None
 
@@ -67,12 +68,6 @@ def _moments(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = np.array([column.mean() if len(column) else 0.0 for column in columns])
     variance = np.array([column.var() if len(column) else 1.0 for column in columns])
     return mean, np.where(variance == 0, 1.0, variance)
-
-
-def set_knots(layer: "keras.layers.Normalization", knots: Sequence[Sequence[float] | np.ndarray]) -> None:
-    """Sets the ends of the pieces, from which each column's piecewise linear function is made."""
-    rounded = np.asarray(knots, "float32")
-    _set_statistics(layer, rounded[:, :-1], np.diff(rounded) ** 2)
 
 
 def _normal_quantiles(column: np.ndarray) -> Sequence[float] | np.ndarray:

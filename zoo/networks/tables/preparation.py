@@ -88,8 +88,6 @@ def _scaled(numbers: "keras.KerasTensor", scaling: Scaling) -> "keras.KerasTenso
     import keras
     from keras import ops
 
-    from .adaptation import set_knots
-
     if scaling is None:
         return numbers
     if scaling == "standard":
@@ -97,6 +95,9 @@ def _scaled(numbers: "keras.KerasTensor", scaling: Scaling) -> "keras.KerasTenso
     else:
         layer = keras.layers.Normalization(axis=(1, 2), name=SCALING, dtype="float32")
         scaled = layer(ops.repeat(ops.expand_dims(numbers, -1), PIECES, axis=-1))
-        set_knots(layer, [heights()] * numbers.shape[1])
+        # Until the statistics are set, values within the limit stay as they are.
+        layer.adapt_mean.assign([heights()[:-1]] * numbers.shape[1])
+        layer.adapt_variance.assign([[STEP**2] * PIECES] * numbers.shape[1])
+        layer.finalize_state()
         scaled = ops.sum(ops.clip(scaled, 0.0, 1.0), axis=-1) * STEP - LIMIT
     return ops.where(ops.isnan(numbers), 0.0, scaled)
