@@ -17,6 +17,11 @@ NETWORKS = {
     "mc3_18": {},
     "r2plus1d_18": {},
     "resnet3d_10": {},
+    "convnext_tiny": {"depths": (1, 1), "widths": (8, 16)},
+    "resnet9": {"width": 4},
+    "tabular_resnet": {"depth": 2, "width": 8},
+    "tabular_highway": {"depth": 2, "width": 8},
+    "tabular_densenet": {"depth": 2, "width": 8, "growth_rate": 4},
 }
 
 

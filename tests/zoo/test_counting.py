@@ -64,6 +64,9 @@ PUBLISHED = {
     "resnet50_keras": (3.8e9, 0.06e9),
     "resnet101_keras": (7.6e9, 0.05e9),
     "resnet152_keras": (11.3e9, 0.05e9),
+    "convnext_tiny": (4.5e9, 0.05e9),
+    "convnext_small": (8.7e9, 0.05e9),
+    "convnext_base": (15.4e9, 0.05e9),
     "wrn_28_10": (5.24e9, 0.01e9),
     "resnet110": (253e6, 2e6),
     # The densely connected paper's figure.
@@ -111,6 +114,10 @@ def in_the_graph(model, shape):
         ("stack_mlp", {"depth": 2, "skip": "hyper", "constraint": None}),
         ("resnet50", {}),
         ("r2plus1d_18", {}),
+        ("resnet9", {}),
+        ("tabular_resnet", {"categories": (3, 12)}),
+        ("tabular_highway", {}),
+        ("tabular_densenet", {}),
     ],
 )
 def test_multiply_adds_are_those_of_the_graph(name, arguments):

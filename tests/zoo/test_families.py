@@ -11,6 +11,7 @@ from zoo.networks.small_images.densenet import cifar_densenet
 from zoo.networks.small_images.highway import highway_cifar, highway_mnist
 from zoo.networks.small_images.preactivation import preact_resnet
 from zoo.networks.small_images.resnet import cifar_resnet, plain, stochastic_resnet
+from zoo.networks.small_images.resnet9 import resnet9
 from zoo.networks.small_images.wide import wide_resnet
 
 # Trainable parameters for ten classes by arithmetic, and the figure that the paper states where it rounds to that.
@@ -49,9 +50,13 @@ EXACT = {
     "highway19_carry": (3_320_150, None),
     "highway_mnist_16": (38_986, "39K"),
     "highway_mnist_32": (151_690, None),
+    "resnet9": (6_573_120, "6.6M"),
 }
-FILES = ("resnet", "preactivation", "wide", "densenet", "highway")
-OURS = [name for name, entry in MODELS.items() if entry.family.builder.__module__.rpartition(".")[2] in FILES]
+FILES = {
+    f"zoo.networks.small_images.{name}"
+    for name in ("resnet", "preactivation", "wide", "densenet", "highway", "resnet9")
+}
+OURS = [name for name, entry in MODELS.items() if entry.family.builder.__module__ in FILES]
 UNITS = {"K": 1e3, "M": 1e6}
 
 # A shallow network of each builder, as small as its form allows.
@@ -68,6 +73,7 @@ SHALLOW = {
     "highway": (highway_cifar, {"depth": 11, "dropout": 0.2}),
     "highway with carry": (highway_cifar, {"depth": 11, "carry": "learned"}),
     "highway_mnist": (highway_mnist, {"depth": 4, "dropout": 0.2}),
+    "resnet9": (resnet9, {"width": 4}),
 }
 shallow = pytest.mark.parametrize(("build", "arguments"), SHALLOW.values(), ids=SHALLOW)
 
@@ -218,6 +224,40 @@ def test_highway19_has_the_widths_of_its_authors():
     assert widths == [32] * 5 + [80] * 6 + [128] * 6 + [100, 10]
 
 
+def test_resnet9_is_the_network_of_its_author():
+    # 3x3 convolutions of 64 to 512 filters with two values a filter, and a dense layer without a bias.
+    convolutions = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
+    assert EXACT["resnet9"][0] == sum(9 * m * n + 2 * n for m, n in convolutions) + 512 * 10
+    model = resnet9((16, 16, 3), width=4)
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(rng.uniform(0.2, 1, variable.shape))
+    model.get_layer("head").kernel.assign(rng.normal(size=(32, 10)))
+    images = rng.normal(size=(2, 16, 16, 3)).astype("float32")
+    names = ("stage1_pool", "stage1_block1", "stage3_block1", "pool", "head")
+    inner = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    before, after, last, pooled, logits = map(keras.ops.convert_to_numpy, inner(images))
+    update = before
+    for layer in model.get_layer("stage1_block1").layers:
+        update = layer(update)
+    assert [layer.name[:-1] for layer in model.get_layer("stage1_block1").layers] == ["conv", "norm", "activation"] * 2
+    np.testing.assert_allclose(after, before + keras.ops.convert_to_numpy(update), rtol=1e-5)
+    np.testing.assert_allclose(pooled, last.max(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(logits, 0.125 * pooled @ model.get_layer("head").kernel.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_resnet9_gives_four_maps():
+    features = resnet9((32, 48, 3), width=4, features_only=True)
+    shapes = {level: tuple(x.shape[1:]) for level, x in features.output.items()}
+    assert shapes == {"C0": (32, 48, 4), "C1": (16, 24, 8), "C2": (8, 12, 16), "C3": (4, 6, 32)}
+
+
+def test_a_head_without_a_bias_shows_how_many_classes_a_file_has(tmp_path):
+    model = resnet9((8, 8, 3), classes=3, width=2)
+    model.save_weights(tmp_path / "three.weights.h5")
+    assert zoo.load("resnet9", weights=tmp_path / "three.weights.h5", width=2).output_shape == (None, 3)
+
+
 @pytest.mark.parametrize(("build", "bias"), [(highway_cifar, -2.0), (highway_mnist, -1.0)])
 def test_transform_gates_start_closed(build, bias):
     gates = [v for v in build((28, 28, 1)).variables if v.path.endswith("transform_gate/bias")]
@@ -246,6 +286,7 @@ def test_mnist_highway_refuses_maps_without_a_fixed_size(input_shape):
         (cifar_densenet, {"compression": 1.5}, "compression=1.5"),
         (highway_cifar, {"depth": 20}, "depth=20"),
         (highway_cifar, {"carry": "none"}, "carry='none'"),
+        (resnet9, {"width": 0}, "width=0"),
         (highway_mnist, {"depth": 9}, "depth=9"),
         (highway_mnist, {"width": 0}, "width=0"),
     ],

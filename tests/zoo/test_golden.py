@@ -14,6 +14,8 @@ NETWORKS = {
     "torchvision_resnet50": ("resnet50", {}),
     "torchvision_densenet121": ("densenet121", {}),
     "torchvision_r3d_18": ("r3d_18", {}),
+    "torchvision_convnext_tiny": ("convnext_tiny", {}),
+    "rtdl_resnet": ("tabular_resnet", {"depth": 3, "width": 24}),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 

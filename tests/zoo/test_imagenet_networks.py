@@ -34,6 +34,9 @@ PUBLISHED = {
     "resnet50_v2": 25_568_360,
     "densenet121": 7_978_856,
     "densenet169": 14_149_480,
+    "convnext_tiny": 28_589_128,
+    "convnext_small": 50_223_688,
+    "convnext_base": 88_591_464,
 }
 # Those without a published figure are counted in their originals.
 ORIGINALS = {

@@ -114,7 +114,7 @@ def _with_fewer_blocks(name):
     entry = MODELS[name]
     arguments = {**entry.arguments}
     depth = arguments.get("depth", 0)
-    if entry.family.classes == 1000 or entry.family.task == "volumes":
+    if depth and (entry.family.classes == 1000 or entry.family.task == "volumes"):
         arguments["depth"] = {101: 50, 152: 50, 200: 50, 169: 121, 201: 121, 264: 121}.get(depth, depth)
     elif depth > 60:
         arguments["depth"] = 36 + depth % 18  # 18 layers are whole blocks in each of the three stages, of whatever kind

@@ -51,7 +51,7 @@ def test_densely_connected_networks_have_the_files_of_keras(depth):
 
 def test_the_preprocessing_exists():
     published = [row for entry in MODELS.values() for row in entry.weights]
-    assert len(published) == 9
+    assert len(published) == 12
     for row in published:
         module, function = row.preprocessing.removeprefix("keras.applications.").split(".")
         assert callable(getattr(getattr(keras.applications, module), function))

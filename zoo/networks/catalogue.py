@@ -4,15 +4,19 @@ To add a family, write a module with `FAMILIES` in the folder of its domain and 
 """
 
 from .family import Entry, Family
+from .imagenet import convnext
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
-from .small_images import airbench, densenet, highway, mlp, preactivation, resnet, stacks, wide
+from .small_images import airbench, densenet, highway, mlp, preactivation, resnet, resnet9, stacks, wide
+from .tables import mlp as tabular_mlp
+from .tables import resnet as tabular_resnet
 from .volumes import densenet3d, resnet3d, video_resnet
 
 MODULES = (
-    *(mlp, resnet, preactivation, wide, densenet, highway, airbench, stacks),
-    *(imagenet_resnet, imagenet_densenet),
+    *(mlp, resnet, preactivation, wide, densenet, highway, airbench, resnet9, stacks),
+    *(imagenet_resnet, imagenet_densenet, convnext),
     *(video_resnet, resnet3d, densenet3d),
+    *(tabular_resnet, tabular_mlp),
 )
 
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)

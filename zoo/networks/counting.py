@@ -3,7 +3,8 @@
     convolution    positions of the output * kernel height * kernel width * channels / groups * filters
     dense layer    positions * inputs * units, where an image of one vector is one position
 
-`EinsumDense` and the map that makes the weights of a `HyperConnection` count as dense layers.
+`EinsumDense` and the map that makes the weights of a `HyperConnection` count as dense layers. An `Embedding` only looks
+up its rows.
 
 A multiply-add is one multiplication with the addition that follows it; papers that say FLOPs mostly mean these. As in
 the papers, biases, normalisations, activations, poolings, additions of skips and products with gates do not count, nor
@@ -83,7 +84,9 @@ def multiply_adds_by_layer(model: keras.Model, input_shape: Sequence[int] | None
         for owner, layer in ((outer.name, layer) for outer in model.layers for layer in outer._flatten_layers()):
             if isinstance(layer, COUNTED) and hasattr(layer, "kernel"):
                 watches.enter_context(_watch(layer, partial(add, owner)))
-            elif any(len(variable.shape) > 1 for variable in layer._trainable_variables):
+            elif not isinstance(layer, keras.layers.Embedding) and any(
+                len(variable.shape) > 1 for variable in layer._trainable_variables
+            ):
                 raise ValueError(
                     "Expected a model whose matrices belong to convolutions and dense layers. "
                     f"Received: {layer.name} of {type(layer).__name__}"

@@ -47,13 +47,20 @@ def assign(
                 for name in common
                 if theirs[name].shape != tuple(ours[name].shape)
             ],
-            "not of floats": [f"{name} ({theirs[name].dtype})" for name in common if not _is_float(theirs[name])],
+            "not of floats": [
+                f"{name} ({theirs[name].dtype})"
+                for name in common
+                if not (_is_float(theirs[name]) or _are_integers(theirs[name], ours[name]))
+            ],
         },
     )
     values = {name: _cast(theirs[name], variable) for name, variable in ours.items()}
     _refuse(model, source, {"with NaN or infinity": [name for name in values if not np.isfinite(values[name]).all()]})
     for name, variable in ours.items():
         variable.assign(values[name])
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):  # as Keras calls the update of what a layer derives from its variables
+            layer.finalize_state()
 
 
 def _with_right_names(arrays: dict[str, np.ndarray], naming: Naming, model: "keras.Model") -> dict[str, np.ndarray]:
@@ -85,6 +92,10 @@ def _shorten(names: list[str]) -> str:
 
 def _is_float(array: np.ndarray) -> bool:
     return np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"
+
+
+def _are_integers(array: np.ndarray, variable: "keras.Variable") -> bool:
+    return np.issubdtype(array.dtype, np.integer) and np.issubdtype(np.dtype(variable.dtype), np.integer)
 
 
 def _cast(array: np.ndarray, variable: "keras.Variable") -> np.ndarray:

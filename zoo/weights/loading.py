@@ -22,9 +22,10 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
 
     No code in a file is run. The formats of weights are
 
-        .keras, .weights.h5         networks of the zoo, and keras.applications' ResNet, ResNetV2 and DenseNet
+        .keras, .weights.h5         networks of the zoo; keras.applications' ResNet, ResNetV2, DenseNet and ConvNeXt
         .h5                         the older form, in which keras.applications publishes its weights
-        .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2 and densenets
+        .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2, densenets and
+                                    convnexts, and rtdl_revisiting_models' ResNet for tables
 
     where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
 
@@ -32,7 +33,8 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     `describe(name).weights` lists those of a network, and `card(name, weights)` describes them, with the preprocessing
     that they expect. "imagenet" names the weights that keras.applications publishes for its own forms, such as
     "resnet50_keras", "resnet50_v2" and "densenet121". They expect images preprocessed by `preprocess_input`
-    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Weights of
+    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`; the last prepares
+    them for convnexts too, as the networks of `keras.applications.convnext` do themselves. Weights of
     torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
