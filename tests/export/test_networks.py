@@ -15,6 +15,11 @@ NETWORKS = {
     "mc3_18": {},
     "r2plus1d_18": {},
     "resnet3d_10": {},
+    "tcn": {"filters": (4, 4, 6), "normalization": "batch", "skip_connections": True, "return_sequences": True},
+    "wavenet": {"depth": 3, "filters": 4, "skip_filters": 6},
+    "resnet1d_18": {},
+    "recurrent_highway": {"units": 5, "depth": 3},
+    "recurrent_highway_text": {"units": 5, "depth": 3},
 }
 
 

@@ -14,6 +14,16 @@ NETWORKS = {
     "torchvision_resnet50": ("resnet50", {}),
     "torchvision_densenet121": ("densenet121", {}),
     "torchvision_r3d_18": ("r3d_18", {}),
+    "tcn_skip": (
+        "tcn",
+        {
+            "features_only": True,
+            "filters": (8, 8, 16),
+            "kernel_size": 3,
+            "normalization": "batch",
+            "skip_connections": True,
+        },
+    ),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 

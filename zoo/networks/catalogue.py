@@ -6,6 +6,7 @@ To add a family, write a module with `FAMILIES` in the folder of its domain and 
 from .family import Entry, Family
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
+from .sequences import recurrent_highway, resnet1d, tcn, wavenet
 from .small_images import densenet, highway, mlp, preactivation, resnet, stacks, wide
 from .volumes import densenet3d, resnet3d, video_resnet
 
@@ -13,6 +14,7 @@ MODULES = (
     *(mlp, resnet, preactivation, wide, densenet, highway, stacks),
     *(imagenet_resnet, imagenet_densenet),
     *(video_resnet, resnet3d, densenet3d),
+    *(tcn, wavenet, resnet1d, recurrent_highway),
 )
 
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)

@@ -67,11 +67,17 @@ class Naming:
         sizes = [size for size in array.shape if size > 1]
         return array.reshape(shape) if sizes == [size for size in shape if size > 1] else array
 
-    def classes(self, arrays: "Mapping[str, np.ndarray]") -> int | None:
-        """The number of logits of the network in a file; None if it has no head."""
-        head = self.theirs("head/bias")
-        shapes = [array.shape for name, array in arrays.items() if _rename(name, self.older) == head]
-        return shapes[0][0] if shapes and shapes[0] else None
+    def classes(self, arrays: "Mapping[str, np.ndarray]", anchors: Iterable[str] = ("head/bias",)) -> int | None:
+        """The number of logits of the network in a file; None if it has no head.
+
+        Args:
+            arrays: The file's.
+            anchors: Of the family. The first one in the head that the file has says it by its first axis.
+        """
+        shapes = {_rename(name, self.older): array.shape for name, array in arrays.items()}
+        heads = [self.theirs(path) for path in anchors if path.startswith("head/")]
+        shape = next((shapes[name] for name in heads if name in shapes), ())
+        return shape[0] if shape else None
 
 
 def _rename(name: str, rules: Rules) -> str:
@@ -113,11 +119,11 @@ def plus_one(form: str) -> Callable[[re.Match], str]:
 
 
 def minus_one(form: str) -> Callable[[re.Match], str]:
-    """A replacement by a form of two groups, the second of them a number that exceeds theirs by one.
+    """A replacement by a form of the groups, the last of them a number that exceeds theirs by one.
 
     The blocks of torchvision's stages count from 0.
     """
-    return lambda match: form.format(match[1], int(match[2]) - 1)
+    return lambda match: form.format(*match.groups()[:-1], int(match.groups()[-1]) - 1)
 
 
 def find_naming(names: Iterable[str], namings: Iterable[Naming], paths: Iterable[str]) -> Naming:
