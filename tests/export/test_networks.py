@@ -22,6 +22,11 @@ NETWORKS = {
     "tabular_resnet": {"depth": 2, "width": 8},
     "tabular_highway": {"depth": 2, "width": 8},
     "tabular_densenet": {"depth": 2, "width": 8, "growth_rate": 4},
+    "tcn": {"filters": (4, 4, 6), "normalization": "batch", "skip_connections": True, "return_sequences": True},
+    "wavenet": {"depth": 3, "filters": 4, "skip_filters": 6},
+    "resnet1d_18": {},
+    "recurrent_highway": {"units": 5, "depth": 3},
+    "recurrent_highway_text": {"units": 5, "depth": 3},
 }
 
 

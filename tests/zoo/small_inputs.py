@@ -21,6 +21,8 @@ def small_shape(name):
         return (*SCAN, channels)
     if family.task == "classification":
         return (45, 70, channels) if family.classes == 1000 else (9, 14, channels)
+    if family.task == "sequences":  # of tokens, there are no channels
+        return (*SIDES["sequences"], *family.input_shape[1:])
     return (*SIDES.get(family.task, ())[: len(sides)], channels)
 
 
@@ -28,7 +30,7 @@ def make_inputs(model, batch=2):
     """Normal noise, or random tokens where the model takes integers, of the model's own size."""
     rng, shape = np.random.default_rng(0), (batch, *model.input_shape[1:])
     if np.issubdtype(model.input.dtype, np.integer):
-        return rng.integers(0, 10, shape, "int32")
+        return rng.integers(0, min(10, model.output_shape[-1]), shape, "int32")
     return rng.normal(size=shape).astype("float32")
 
 

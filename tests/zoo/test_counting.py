@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from keras_skip import ExpandStreams, HyperConnection, ReduceStreams
+from keras_skip import ExpandStreams, HyperConnection, RecurrentHighway, ReduceStreams
 from tests.sweep import first_of_each_kind, sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count, multiply_adds
@@ -173,10 +173,39 @@ def test_hyper_connections_by_arithmetic(options, of_weights):
 
 
 @pytest.mark.parametrize(
+    ("layer", "of_a_step"),
+    [
+        (keras.layers.SimpleRNN(3), (4 + 3) * 3),
+        (keras.layers.LSTM(3, return_sequences=True), (4 + 3) * 4 * 3),
+        (keras.layers.GRU(3), (4 + 3) * 3 * 3),
+        (keras.layers.GRU(3, unroll=True), (4 + 3) * 3 * 3),
+        (keras.layers.RNN([keras.layers.LSTMCell(3), keras.layers.GRUCell(2)]), 7 * 4 * 3 + 5 * 3 * 2),
+        (keras.layers.Bidirectional(keras.layers.GRU(3)), 2 * (4 + 3) * 3 * 3),
+        (RecurrentHighway(3, depth=2, carry="coupled"), (4 + 2 * 3) * 2 * 3),
+        (RecurrentHighway(3, depth=2), (4 + 2 * 3) * 3 * 3),
+    ],
+)
+def test_recurrent_layers_by_arithmetic(layer, of_a_step):
+    sequence = keras.Input((5, 4))
+    model = keras.Model(sequence, layer(sequence))
+    assert multiply_adds(model) == multiply_adds(model) == 5 * of_a_step
+    layer.trainable = False
+    assert multiply_adds(model) == 5 * of_a_step
+
+
+def test_embeddings_cost_nothing_but_in_reverse():
+    tokens = keras.Input((5,), dtype="int32")
+    embedding = keras.layers.ReversibleEmbedding(11, 4)
+    x = embedding(tokens) + keras.layers.Embedding(11, 4)(tokens)
+    assert multiply_adds(keras.Model(tokens, x)) == 0
+    assert multiply_adds(keras.Model(tokens, embedding(x, reverse=True))) == 5 * 4 * 11
+
+
+@pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: zoo.build("resnet20", (None, None, 3)), r"fixed sizes\. Received: input_shape=\(None, None, 3\)"),
-        (lambda: keras.Sequential([keras.Input((5, 3)), keras.layers.GRU(2)]), "convolutions and dense layers"),
+        (lambda: keras.Sequential([keras.Input((5, 4, 3)), keras.layers.ConvLSTM1D(2, 1)]), "embedding and recurrent"),
         (lambda: keras.Sequential([keras.layers.Dense(2)]), "a built model with one input"),
     ],
 )

@@ -16,6 +16,16 @@ NETWORKS = {
     "torchvision_r3d_18": ("r3d_18", {}),
     "torchvision_convnext_tiny": ("convnext_tiny", {}),
     "rtdl_resnet": ("tabular_resnet", {"depth": 3, "width": 24}),
+    "tcn_skip": (
+        "tcn",
+        {
+            "features_only": True,
+            "filters": (8, 8, 16),
+            "kernel_size": 3,
+            "normalization": "batch",
+            "skip_connections": True,
+        },
+    ),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 

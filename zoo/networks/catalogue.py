@@ -7,6 +7,7 @@ from .family import Entry, Family
 from .imagenet import convnext
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
+from .sequences import recurrent_highway, resnet1d, tcn, wavenet
 from .small_images import airbench, densenet, highway, mlp, preactivation, resnet, resnet9, stacks, wide
 from .tables import mlp as tabular_mlp
 from .tables import resnet as tabular_resnet
@@ -16,6 +17,7 @@ MODULES = (
     *(mlp, resnet, preactivation, wide, densenet, highway, airbench, resnet9, stacks),
     *(imagenet_resnet, imagenet_densenet, convnext),
     *(video_resnet, resnet3d, densenet3d),
+    *(tcn, wavenet, resnet1d, recurrent_highway),
     *(tabular_resnet, tabular_mlp),
 )
 

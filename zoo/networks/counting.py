@@ -2,9 +2,10 @@
 
     convolution    positions of the output * kernel height * kernel width * channels / groups * filters
     dense layer    positions * inputs * units, where an image of one vector is one position
+    recurrent      steps * sizes of the matrices of its cell
 
-`EinsumDense` and the map that makes the weights of a `HyperConnection` count as dense layers. An `Embedding` only looks
-up its rows.
+`EinsumDense` and the map that makes the weights of a `HyperConnection` count as dense layers, as does a
+`ReversibleEmbedding` in reverse. Looking up an embedding costs nothing.
 
 A multiply-add is one multiplication with the addition that follows it; papers that say FLOPs mostly mean these. As in
 the papers, biases, normalisations, activations, poolings, additions of skips and products with gates do not count, nor
@@ -43,7 +44,7 @@ def count(variables: Iterable[keras.Variable]) -> int:
 
 
 def multiply_adds(model: keras.Model, input_shape: Sequence[int] | None = None) -> int:
-    """Counts the multiply-adds of one image (or whatever the model takes), in convolutions and dense layers.
+    """Counts the multiply-adds of one image (or whatever the model takes), in convolutions, dense and recurrent layers.
 
     A symbolic pass counts them, so inner layers of blocks count as often as they run at inference.
 
@@ -52,11 +53,11 @@ def multiply_adds(model: keras.Model, input_shape: Sequence[int] | None = None) 
         input_shape: Of one image, without the batch. Default: the model's own, which then has to be fixed.
 
     Returns:
-        The number of multiplications in convolutions and dense layers.
+        The number of multiplications with weights.
 
     Raises:
         ValueError: If the model does not have exactly one input, if the size of the image is not fixed, or if a layer
-            has a matrix of neither kind.
+            of another kind has a matrix.
 
     Example:
 
@@ -77,18 +78,20 @@ def multiply_adds_by_layer(model: keras.Model, input_shape: Sequence[int] | None
     totals = {layer.name: 0 for layer in model.layers}
 
     def add(owner: str, layer: keras.layers.Layer, inputs: keras.KerasTensor, outputs: keras.KerasTensor) -> None:
-        shape = inputs.shape if isinstance(layer, (*TRANSPOSED, HyperConnection)) else outputs.shape
-        totals[owner] += _positions(layer, shape) * math.prod(layer.kernel.shape)
+        totals[owner] += _multiply_adds(layer, inputs.shape, outputs.shape)
 
+    in_cells: set[int] = set()
     with ExitStack() as watches:
         for owner, layer in ((outer.name, layer) for outer in model.layers for layer in outer._flatten_layers()):
-            if isinstance(layer, COUNTED) and hasattr(layer, "kernel"):
+            if id(layer) in in_cells:
+                continue
+            if _is_counted(layer):
                 watches.enter_context(_watch(layer, partial(add, owner)))
-            elif not isinstance(layer, keras.layers.Embedding) and any(
-                len(variable.shape) > 1 for variable in layer._trainable_variables
-            ):
+                if isinstance(layer, keras.layers.RNN):
+                    in_cells |= {id(inner) for inner in layer.cell._flatten_layers()}
+            elif any(len(variable.shape) > 1 for variable in layer._trainable_variables):
                 raise ValueError(
-                    "Expected a model whose matrices belong to convolutions and dense layers. "
+                    "Expected a model whose matrices belong to convolutions, dense, embedding and recurrent layers. "
                     f"Received: {layer.name} of {type(layer).__name__}"
                 )
         _Inference(model).compute_output_spec(keras.KerasTensor((1, *shape), model.input.dtype))
@@ -123,6 +126,23 @@ def _watch(
         yield
     finally:
         del layer.call
+
+
+def _is_counted(layer: keras.layers.Layer) -> bool:
+    if isinstance(layer, keras.layers.RNN):
+        return all(len(variable.shape) <= 2 for variable in layer.cell.weights)  # those of ConvLSTM have more
+    return isinstance(layer, keras.layers.Embedding) or (isinstance(layer, COUNTED) and hasattr(layer, "kernel"))
+
+
+def _multiply_adds(layer: keras.layers.Layer, inputs: Sequence[int], outputs: Sequence[int]) -> int:
+    """Those of one call of a layer, for the shapes of its input and its output."""
+    if isinstance(layer, keras.layers.RNN):
+        return inputs[1] * count(variable for variable in layer.cell.weights if "kernel" in variable.name)
+    if isinstance(layer, keras.layers.Embedding):
+        is_reverse = len(inputs) == len(outputs)
+        return math.prod(inputs) * outputs[-1] if is_reverse else 0
+    shape = inputs if isinstance(layer, (*TRANSPOSED, HyperConnection)) else outputs
+    return _positions(layer, shape) * math.prod(layer.kernel.shape)
 
 
 def _positions(layer: keras.layers.Layer, shape: Sequence[int]) -> int:

@@ -154,8 +154,8 @@ def build(
     Args:
         name: One of `list_models()`.
         input_shape: Of one input: (height, width, channels) of an image, (depth, height, width, channels) of a volume,
-            (frames, height, width, channels) of a video, (steps, channels) of a sequence, (features,) of a row in a
-            table. Default: the registry's.
+            (frames, height, width, channels) of a video, (steps, channels) of a sequence, (steps,) of a text,
+            (features,) of a row in a table. Default: the registry's.
         classes: Number of logits, for each pixel in segmentation; 1 for a regression. Default: the registry's. A
             network without a head has none.
         features_only: Whether to leave out the head. The perceptrons have no maps.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 LISTED = 10
-HEAD = ("head/kernel", "head/bias")
+HEAD = ("head/kernel", "head/bias", "head/embeddings")
 
 
 def assign(

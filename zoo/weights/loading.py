@@ -135,7 +135,7 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
         settings["input_shape"] = in_present_order(settings["input_shape"])
     if path.suffix == ".keras" and (shape := read_input_shape(path)):
         settings["input_shape"] = shape
-    theirs, wanted = naming.classes(arrays), arguments.get("classes")
+    theirs, wanted = naming.classes(arrays, entry.family.anchors), arguments.get("classes")
     settings |= {**arguments, "classes": theirs if wanted is None else wanted}
     # The file sets the size of the images, and so the number of weights of a perceptron.
     held, others = sum(array.nbytes for array in arrays.values()), 4 * entry.parameters

@@ -67,11 +67,15 @@ class Naming:
         sizes = [size for size in array.shape if size > 1]
         return array.reshape(shape) if sizes == [size for size in shape if size > 1] else array
 
-    def classes(self, arrays: "Mapping[str, np.ndarray]") -> int | None:
-        """The number of logits of the network in a file; None if it has no head."""
+    def classes(self, arrays: "Mapping[str, np.ndarray]", anchors: Iterable[str] = ()) -> int | None:
+        """The number of logits of the network in a file with these arrays; None if it has no head.
+
+        Where the family's anchors name the embeddings of a head, the only variable of a layer, which Keras's files
+        number, is not a kernel.
+        """
         shapes = {_rename(name, self.older): array.shape for name, array in arrays.items()}
-        # A head may lack the bias.
-        for variable, axis in (("bias", 0), ("kernel", 0 if self.transposed else -1)):
+        rows_first = self.transposed or "head/embeddings" in anchors
+        for variable, axis in (("bias", 0), ("embeddings", 0), ("kernel", 0 if rows_first else -1)):
             if shape := shapes.get(self.theirs(f"head/{variable}")):
                 return shape[axis]
         return None
@@ -116,11 +120,11 @@ def plus_one(form: str) -> Callable[[re.Match], str]:
 
 
 def minus_one(form: str) -> Callable[[re.Match], str]:
-    """A replacement by a form of two groups, the second of them a number that exceeds theirs by one.
+    """A replacement by a form of the groups, the last of them a number that exceeds theirs by one.
 
     The blocks of torchvision's stages count from 0.
     """
-    return lambda match: form.format(match[1], int(match[2]) - 1)
+    return lambda match: form.format(*match.groups()[:-1], int(match.groups()[-1]) - 1)
 
 
 def find_naming(names: Iterable[str], namings: Iterable[Naming], paths: Iterable[str]) -> Naming:

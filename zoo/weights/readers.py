@@ -9,6 +9,7 @@ The names are those of the file; which network they belong to is not known here.
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,11 +112,38 @@ def _array(tensor: "torch.Tensor") -> np.ndarray:
 
 
 def _clean_names(arrays: Arrays) -> Arrays:
-    """Removes the prefix of a wrapped module, and torch's counters of batches."""
+    """Removes the prefix of a wrapped module, and torch's counters of batches; joins normalised weights."""
     for prefix in ("module.", "_orig_mod."):
         if all(name.startswith(prefix) for name in arrays):
             arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
-    return {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    return _join_normalized(arrays)
+
+
+# By the names of the lengths g, those of the directions v; torch's weight_norm has had two forms.
+NORMALIZED = (
+    (r"\bparametrizations\.(\w+)\.original0$", r"parametrizations.\1.original1"),
+    (r"\b(weight\w*)_g$", r"\1_v"),
+)
+
+
+def _join_normalized(arrays: Arrays) -> Arrays:
+    """Replaces the two arrays g and v of a weight that torch's weight_norm normalises by the weight, g v / |v|."""
+    joined = {**arrays}
+    for length, direction in NORMALIZED:
+        for name in arrays:
+            other, weight = re.sub(length, direction, name), re.sub(length, r"\1", name)
+            if weight != name and other in arrays and weight not in arrays:
+                joined[weight] = _normalize(joined.pop(other), joined.pop(name))
+    return joined
+
+
+def _normalize(v: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """g v / |v|, the norm over the axes along which g has one element."""
+    v, g = (array.astype(np.promote_types(array.dtype, np.float32)) for array in (v, g))
+    axes = tuple(axis for axis in range(v.ndim) if g.ndim == 0 or g.shape[axis] == 1)
+    with np.errstate(invalid="ignore", divide="ignore"):  # what is not finite is reported when it is assigned
+        return v * (g / np.sqrt(np.sum(np.square(v), axes, keepdims=True)))
 
 
 def _read_keras_archive(path: Path) -> Arrays:
