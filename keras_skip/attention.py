@@ -55,6 +55,7 @@ class SqueezeExcite(ChannelAttention):
         activation: Name or function, between W1 and W2. Default "relu".
         gate_activation: Name or function that makes the gate. Default "sigmoid".
         use_bias: Whether there are b1 and b2. Default True.
+        width: Number of channels to which W1 maps, whatever C is. Default None, the number that `ratio` gives.
         {options}
 
     Call arguments and errors: as in `ResidualBlock`. The output has the input's shape. In a masked sequence, the mean
@@ -88,16 +89,20 @@ class SqueezeExcite(ChannelAttention):
         activation: str | Callable[[Tensor], Tensor] | None = "relu",
         gate_activation: str | Callable[[Tensor], Tensor] | None = "sigmoid",
         use_bias: bool = True,
+        *,
+        width: int | None = None,
         **options: Any,
     ) -> None:
         own = {"activation": activation, "gate_activation": gate_activation, "use_bias": use_bias}
         super().__init__(**own, **options)
         self.ratio = positive_int(ratio, "ratio")
+        self.width = None if width is None else positive_int(width, "width")
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         _, channels = self._enter(input_shape)
         self._gate = Chain(self, (None, channels))
-        self._gate.conv("reduce", max(1, channels // self.ratio), activation=self.activation)
+        narrow = max(1, channels // self.ratio) if self.width is None else self.width
+        self._gate.conv("reduce", narrow, activation=self.activation)
         self._gate.conv("expand", channels, activation=self.gate_activation)
 
 

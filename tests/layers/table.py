@@ -106,7 +106,7 @@ CASES = [
     *_all_ranks("depth-average", inside.AverageOfOneTensor),
     *_all_ranks("depth-attention", inside.AttentionOfOneTensor),
     Case(
-        "squeeze-excite-hard", ks.SqueezeExcite, {"ratio": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}
+        "squeeze-excite-hard", ks.SqueezeExcite, {"width": 2, "activation": "silu", "gate_activation": "hard_sigmoid"}
     ),
     Case("depth-average-dilated", inside.AverageOfOneTensor, {"dilation": 2, "period": 2}),
     Case("depth-average-pruned", inside.AverageOfOneTensor, {"kept": [0, 3, 7]}, rank=1),

@@ -220,6 +220,8 @@ AT_CONSTRUCTION = {
     "axis=True": lambda: ks.LayerScale(axis=True),
     "ratio=0": lambda: ks.SqueezeExcite(0),
     "ratio=0.25": lambda: ks.SqueezeExcite(0.25),
+    "width=0": lambda: ks.SqueezeExcite(width=0),
+    "width=2.5": lambda: ks.SqueezeExcite(width=2.5),
     "use_bias='yes'": lambda: ks.SqueezeExcite(use_bias="yes"),
     "activation=<": lambda: ks.SqueezeExcite(activation=keras.layers.PReLU()),
     "gate_activation=<": lambda: ks.SqueezeExcite(gate_activation=keras.layers.PReLU()),

@@ -68,10 +68,13 @@ def test_layer_scale_is_timms():
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-def test_squeeze_and_excite_is_timms(use_bias):
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [({"ratio": 4}, {"rd_ratio": 1 / 4}), ({"width": 5}, {"rd_channels": 5})], ids=str
+)
+def test_squeeze_and_excite_is_timms(ours, theirs, use_bias):
     x = data(2, channels=32)
-    layer = built(ks.SqueezeExcite(ratio=4, use_bias=use_bias), x)
-    module = timm.SEModule(32, rd_ratio=1 / 4, bias=use_bias)
+    layer = built(ks.SqueezeExcite(**ours, use_bias=use_bias), x)
+    module = timm.SEModule(32, **theirs, bias=use_bias)
     weights = {}
     for name, dense in (("fc1", layer.reduce), ("fc2", layer.expand)):
         weights[f"{name}__weight"] = numpy(dense.kernel).T[:, :, None, None]
