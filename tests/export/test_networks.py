@@ -27,6 +27,8 @@ NETWORKS = {
     "resnet1d_18": {},
     "recurrent_highway": {"units": 5, "depth": 3},
     "recurrent_highway_text": {"units": 5, "depth": 3},
+    "resnext50_32x4d": {"depth": 14},
+    "resnetrs50": {"depth": 14},
 }
 
 

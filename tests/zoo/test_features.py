@@ -35,6 +35,13 @@ PYRAMIDS = {
         [STEM, "stage1_block3", "stage2_block4", "stage3_block6", "stage4_block3"],
         [64, 256, 512, 1024, 2048],
     ),
+    # A deep stem, and a convolution that takes the place of its pooling.
+    "resnetrs50": (
+        {"depth": 14},
+        IMAGENET,
+        [STEM, *(f"stage{stage}_block1" for stage in (1, 2, 3, 4))],
+        [64, 256, 512, 1024, 2048],
+    ),
     "resnet50_keras": (
         {},
         IMAGENET,
@@ -67,7 +74,7 @@ def levels(shape):
 
 # One of each family.
 IN_SHORT = ("resnet20", "plain20", "preact_resnet110", "wrn_16_2", "densenet_bc_100_12", "highway19_carry")
-IN_SHORT += ("highway_mnist_16", "resnet18", "resnet50_v2", "densenet121")
+IN_SHORT += ("highway_mnist_16", "resnet18", "resnetrs50", "resnet50_v2", "densenet121")
 
 
 @pytest.mark.parametrize("name", sweep(PYRAMIDS, IN_SHORT.__contains__))

@@ -26,6 +26,9 @@ NETWORKS = {
             "skip_connections": True,
         },
     ),
+    "timm_resnext50_32x4d": ("resnext50_32x4d", {}),
+    "timm_seresnet50": ("seresnet50", {}),
+    "timm_resnet50d": ("resnet50d", {}),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 

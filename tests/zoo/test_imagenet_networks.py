@@ -9,8 +9,9 @@ import pytest
 from tests.sweep import sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
+from zoo.networks.imagenet.applications import applications_resnet, applications_resnet_v2
 from zoo.networks.imagenet.densenet import imagenet_densenet
-from zoo.networks.imagenet.resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.networks.imagenet.resnet import imagenet_resnet
 from zoo.training.learner import precision
 
 SHAPE = (64, 64, 3)
@@ -30,13 +31,39 @@ PUBLISHED = {
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
     "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
     "resnet50_keras": 25_583_592,
     "resnet50_v2": 25_568_360,
     "densenet121": 7_978_856,
+    "densenet161": 28_681_000,
     "densenet169": 14_149_480,
     "convnext_tiny": 28_589_128,
     "convnext_small": 50_223_688,
     "convnext_base": 88_591_464,
+}
+# As timm 1.0 counts them.
+TIMM = {
+    "resnext101_32x4d": 44_177_704,
+    "seresnet18": 11_779_624,
+    "seresnet34": 21_960_416,
+    "seresnet50": 28_088_024,
+    "seresnet101": 49_326_872,
+    "seresnet152": 66_821_848,
+    "seresnext50_32x4d": 27_559_896,
+    "seresnext101_32x4d": 48_955_416,
+    "seresnext101_32x8d": 93_569_048,
+    "resnet18d": 11_708_744,
+    "resnet26d": 16_014_408,
+    "resnet34d": 21_816_904,
+    "resnet50d": 25_576_264,
+    "resnet101d": 44_568_392,
+    "resnet152d": 60_212_040,
+    "resnetrs50": 35_691_912,
+    "resnetrs101": 63_618_696,
+    "resnetrs152": 86_621_576,
 }
 # Those without a published figure are counted in their originals.
 ORIGINALS = {
@@ -50,14 +77,14 @@ ORIGINALS = {
 
 def test_every_network_has_a_figure_or_an_original():
     names = {name for name, entry in MODELS.items() if entry.family.classes == 1000}
-    assert names == PUBLISHED.keys() | ORIGINALS.keys()
+    assert names == PUBLISHED.keys() | TIMM.keys() | ORIGINALS.keys()
     assert {MODELS[name].family.input_shape for name in names} == {(224, 224, 3)}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED | TIMM)
 def test_parameters_are_the_published_ones(name):
     # These are compared with the built network in test_counting.py.
-    assert MODELS[name].parameters == PUBLISHED[name]
+    assert MODELS[name].parameters == (PUBLISHED | TIMM)[name]
 
 
 @pytest.mark.parametrize("name", sweep(ORIGINALS, lambda name: "101" in name))
@@ -143,6 +170,7 @@ def test_logits_are_float32_in_mixed_precision(builder):
         (applications_resnet_v2, {"depth": "50"}, "depth='50'"),
         (applications_resnet_v2, {"input_shape": (64, 31, 3)}, r"input_shape=\(64, 31, 3\)"),
         (imagenet_densenet, {"depth": 264}, "depth=264"),
+        (imagenet_densenet, {"growth_rate": 0}, "growth_rate=0"),
         (imagenet_densenet, {"depth": [121]}, r"depth=\[121\]"),
         (imagenet_densenet, {"input_shape": (28, 28, 1)}, r"input_shape=\(28, 28, 1\)"),
         (imagenet_densenet, {"input_shape": (224, 224)}, r"input_shape=\(224, 224\)"),

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from zoo.networks.imagenet.applications import applications_resnet, applications_resnet_v2
 from zoo.networks.imagenet.convnext import convnext
 from zoo.networks.imagenet.densenet import imagenet_densenet
-from zoo.networks.imagenet.resnet import applications_resnet, applications_resnet_v2, imagenet_resnet
+from zoo.networks.imagenet.resnet import imagenet_resnet
 from zoo.networks.small_images.airbench import airbench_residual
 from zoo.networks.small_images.densenet import cifar_densenet
 from zoo.networks.small_images.highway import highway_cifar, highway_mnist

@@ -48,7 +48,7 @@ def test_list_models_by_pattern():
         ("wide resnet50", ["wide_resnet50_2"]),
         ("DenseNet-40-12", ["densenet_40_12"]),
         ("resnet1202 stochastic", ["stochastic_resnet1202"]),
-        ("wide_resent50_2", ["wide_resnet50_2"]),
+        ("wide_resent50_2", ["wide_resnet101_2", "wide_resnet50_2"]),
         ("qwerty", []),
         ("  ", []),
     ],

@@ -1,4 +1,4 @@
-"""Weights of torchvision: every variable in its place, and files that do not fit."""
+"""Weights of torchvision and timm: every variable in its place, and files that do not fit."""
 
 import keras
 import numpy as np
@@ -25,9 +25,27 @@ def norm(name, channels):
     }
 
 
-def resnet_shapes(stages, convolutions, width):
-    """The names and shapes of torchvision's residual networks; a block has as many convolutions as given."""
+def resnet_shapes(stages, convolutions, width, *, groups=1, stem=(), pooled=False, halved=False, gate=None):
+    """The names and shapes of the residual networks of torchvision and timm.
+
+    Args:
+        stages: Blocks of each.
+        convolutions: Of a block.
+        width: Of the first two of three convolutions, in the first stage.
+        groups: Of the second of three convolutions.
+        stem: Filters of three convolutions instead of one.
+        pooled: Whether a pooling comes before the projections.
+        halved: Whether the stem ends in a strided convolution.
+        gate: Gives the shapes of the gate of a block, by their names, for a number of channels.
+    """
     shapes = {"conv1.weight": (64, 3, 7, 7), **norm("bn1", 64)}
+    if stem:
+        first, second, third = stem
+        shapes = {"conv1.0.weight": (first, 3, 3, 3), **norm("conv1.1", first)}
+        shapes |= {"conv1.3.weight": (second, first, 3, 3), **norm("conv1.4", second)}
+        shapes |= {"conv1.6.weight": (third, second, 3, 3), **norm("bn1", third)}
+    if halved:
+        shapes |= {"maxpool.0.weight": (64, 64, 3, 3), **norm("maxpool.1", 64)}
     channels = 64
     for stage, blocks in enumerate(stages):
         inner, out = width << stage, (64 << stage) * (4 if convolutions == 3 else 1)
@@ -36,12 +54,26 @@ def resnet_shapes(stages, convolutions, width):
             sizes = (channels, inner, inner, out) if convolutions == 3 else (channels, out, out)
             for place in range(convolutions):
                 side = 3 if convolutions == 2 or place == 1 else 1
-                shapes[f"{prefix}.conv{place + 1}.weight"] = (sizes[place + 1], sizes[place], side, side)
+                read = sizes[place] // (groups if place == 1 else 1)
+                shapes[f"{prefix}.conv{place + 1}.weight"] = (sizes[place + 1], read, side, side)
                 shapes |= norm(f"{prefix}.bn{place + 1}", sizes[place + 1])
+            shapes |= {f"{prefix}.se.{name}": shape for name, shape in (gate(out) if gate else {}).items()}
             if block == 0 and (channels != out or stage):
-                shapes |= {f"{prefix}.downsample.0.weight": (out, channels, 1, 1)} | norm(f"{prefix}.downsample.1", out)
+                shapes[f"{prefix}.downsample.{int(pooled)}.weight"] = (out, channels, 1, 1)
+                shapes |= norm(f"{prefix}.downsample.{pooled + 1}", out)
             channels = out
     return shapes | {"fc.weight": (1000, channels), "fc.bias": (1000,)}
+
+
+def squeeze_excite(ratio):
+    """The shapes of timm's gate, which has at least 8 channels between its two convolutions."""
+
+    def shapes(channels):
+        narrow = max(8, channels // ratio)
+        first = {"fc1.weight": (narrow, channels, 1, 1), "fc1.bias": (narrow,)}
+        return first | {"fc2.weight": (channels, narrow, 1, 1), "fc2.bias": (channels,)}
+
+    return shapes
 
 
 def densenet_shapes(blocks):
@@ -81,12 +113,16 @@ def test_names_of_older_files_are_those_of_today(tmp_path):
 
 
 def test_names_and_shapes_here_are_those_of_the_reference():
+    fifty = (3, 4, 6, 3)
     for name, shapes in {
-        "resnet18": resnet_shapes((2, 2, 2, 2), 2, 64),
-        "resnet50": resnet_shapes((3, 4, 6, 3), 3, 64),
-        "densenet121": densenet_shapes((6, 12, 24, 16)),
+        "torchvision_resnet18": resnet_shapes((2, 2, 2, 2), 2, 64),
+        "torchvision_resnet50": resnet_shapes(fifty, 3, 64),
+        "torchvision_densenet121": densenet_shapes((6, 12, 24, 16)),
+        "timm_resnext50_32x4d": resnet_shapes(fifty, 3, 128, groups=32),
+        "timm_seresnet50": resnet_shapes(fifty, 3, 64, gate=squeeze_excite(16)),
+        "timm_resnet50d": resnet_shapes(fifty, 3, 64, stem=(32, 32, 64), pooled=True),
     }.items():
-        assert read_reference(f"torchvision_{name}").shapes == shapes
+        assert read_reference(name).shapes == shapes
 
 
 def residual_places(model, stages):

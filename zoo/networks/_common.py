@@ -5,7 +5,7 @@ Keras and the layers are imported only where a network is built, so that a famil
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
@@ -109,6 +109,15 @@ def positive(value: int, argument: str) -> int:
     if not _is_positive(value):
         raise ValueError(f"Expected {argument} to be a positive integer. Received: {argument}={value!r}")
     return int(value)
+
+
+def one_of(value: Any, argument: str, choices: Iterable[Any]) -> Any:
+    """Returns a value that is one of the choices; of any other, raises a ValueError that names the argument."""
+    choices = list(choices)
+    if value not in choices:
+        expected = f"{argument} to be one of {', '.join(map(repr, choices))}"
+        raise ValueError(f"Expected {expected}. Received: {argument}={value!r}")
+    return value
 
 
 def blocks_per_stage(depth: int, layers: int, others: int) -> int:

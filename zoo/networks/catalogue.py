@@ -4,7 +4,7 @@ To add a family, write a module with `FAMILIES` in the folder of its domain and 
 """
 
 from .family import Entry, Family
-from .imagenet import convnext
+from .imagenet import applications, convnext
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
 from .sequences import recurrent_highway, resnet1d, tcn, wavenet
@@ -15,7 +15,7 @@ from .volumes import densenet3d, resnet3d, video_resnet
 
 MODULES = (
     *(mlp, resnet, preactivation, wide, densenet, highway, airbench, resnet9, stacks),
-    *(imagenet_resnet, imagenet_densenet, convnext),
+    *(imagenet_resnet, applications, imagenet_densenet, convnext),
     *(video_resnet, resnet3d, densenet3d),
     *(tcn, wavenet, resnet1d, recurrent_highway),
     *(tabular_resnet, tabular_mlp),

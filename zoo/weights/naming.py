@@ -1,7 +1,7 @@
 """Names of variables in other libraries: a `Naming` for each family of networks and each library that has it.
 
-The names of a library's layers follow from ours by rules, applied one after the other. A layer that no rule mentions,
-such as those of timm's deeper stems, ends as a name that the file lacks.
+The names of a library's layers follow from ours by rules, applied one after the other. A layer that no rule mentions
+ends as a name that the file lacks.
 """
 
 import re

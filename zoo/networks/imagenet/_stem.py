@@ -1,10 +1,13 @@
-"""What the networks for ImageNet share: the depths there are, the stem to a quarter of the size."""
+"""What the networks for ImageNet share: the depths there are, the stems to a quarter of the size.
 
-from collections.abc import Mapping
+Zeros are added on all four sides of an image, as torch does: "same" pads an even size at its end only.
+"""
+
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .._common import kernels, norm_activation, of_rank
+from .._common import convolution, kernels, norm_activation, of_rank
 from ..family import Family
 
 if TYPE_CHECKING:
@@ -21,30 +24,52 @@ def counts_of(depth: int, known: Mapping[int, tuple[int, ...]]) -> tuple[int, ..
     return known[depth]
 
 
-def stem(
+def plain_stem(
     image: "keras.KerasTensor",
     weight_decay: float,
+    filters: int = 64,
     use_bias: bool = False,
     norm: dict[str, float] | None = None,
     strides: int = 2,
-) -> "tuple[keras.KerasTensor, keras.KerasTensor]":
-    """Applies a 7x7 convolution and a 3x3 max pooling, each of stride 2, or their like to a volume.
-
-    Zeros are added on all four sides, as torch does: "same" pads an even size at its end only.
+) -> "keras.KerasTensor":
+    """Applies a 7x7 convolution, or its like to a volume.
 
     Args:
         image: Keras tensor, of an image or a volume.
         weight_decay: Coupled L2 on the kernel.
+        filters: Of the convolution.
         use_bias: Whether the convolution has a bias.
         norm: Momentum and epsilon of the normalisation, which a ReLU follows. Default: neither of the two.
         strides: Of the convolution.
-
-    Returns:
-        Two Keras tensors of 64 channels: the pooling's input and output.
     """
-    x = of_rank(image, "ZeroPadding")(3, name="stem_pad")(image)
-    x = of_rank(x, "Conv")(64, 7, strides, use_bias=use_bias, name="stem_conv", **kernels(weight_decay))(x)
-    if norm is not None:
-        x = norm_activation(x, "stem", norm)
+    x = padded_convolution(image, filters, 7, "stem", weight_decay, use_bias, strides)
+    return x if norm is None else norm_activation(x, "stem", norm)
+
+
+def deep_stem(image: "keras.KerasTensor", weight_decay: float, filters: Sequence[int]) -> "keras.KerasTensor":
+    """Applies three 3x3 convolutions, the first of stride 2, each with a normalisation and a ReLU."""
+    first, second, third = filters
+    x = norm_activation(padded_convolution(image, first, 3, "stem_1", weight_decay), "stem_1")
+    x = norm_activation(convolution(x, second, "stem_2_conv", weight_decay), "stem_2")
+    return norm_activation(convolution(x, third, "stem_3_conv", weight_decay), "stem")
+
+
+def max_pool(x: "keras.KerasTensor") -> "keras.KerasTensor":
+    """Applies the 3x3 max pooling of stride 2 that follows a stem, or its like to a volume."""
     padded = of_rank(x, "ZeroPadding")(1, name="stem_pool_pad")(x)
-    return x, of_rank(x, "MaxPooling")(3, strides=2, name="stem_pool")(padded)
+    return of_rank(x, "MaxPooling")(3, strides=2, name="stem_pool")(padded)
+
+
+def padded_convolution(
+    x: "keras.KerasTensor",
+    filters: int,
+    size: int,
+    name: str,
+    weight_decay: float,
+    use_bias: bool = False,
+    strides: int = 2,
+) -> "keras.KerasTensor":
+    """Applies a convolution without normalisation and activation."""
+    x = of_rank(x, "ZeroPadding")(size // 2, name=f"{name}_pad")(x)
+    options = {"use_bias": use_bias, **kernels(weight_decay)}
+    return of_rank(x, "Conv")(filters, size, strides, name=f"{name}_conv", **options)(x)

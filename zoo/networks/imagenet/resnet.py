@@ -2,48 +2,98 @@
 
     stage      1    2    3    4
     size     1/4  1/8 1/16 1/32
-    filters   64  128  256  512    basic blocks of two convolutions: 18 and 34 layers
-             256  512 1024 2048    bottleneck blocks of three: 50, 101 and 152 layers
+    filters   64  128  256  512    basic blocks of two convolutions, such as 18 and 34 layers
+             256  512 1024 2048    bottleneck blocks of three, such as 50, 101 and 152 layers
 
-Three forms with the same name are in use, and their weights do not fit each other: torchvision's strides the 3x3
-convolutions, keras.applications' the first 1x1 and has biases, and the second version has pre-activation blocks that
-halve the size at the end of a stage.
+This is torchvision's form, which strides the 3x3 convolutions; `applications` has the forms of keras.applications. The
+later networks change one part each, and may be combined:
+
+    resnext       the 3x3 convolutions in groups
+    wide_resnet   the first two convolutions of the bottlenecks widened
+    seresnet      a gate on the channels at the end of each branch, squeeze and excite
+    resnet*d      three 3x3 convolutions as the stem, and average pooling before the projections
+    resnetrs      the last two, and a strided convolution instead of the stem's pooling
 
 He et al., Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385
-He et al., Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027
+Zagoruyko and Komodakis, Wide Residual Networks, 2016, https://arxiv.org/abs/1605.07146
+Xie et al., Aggregated Residual Transformations for Deep Neural Networks, 2016, https://arxiv.org/abs/1611.05431
+Hu et al., Squeeze-and-Excitation Networks, 2017, https://arxiv.org/abs/1709.01507
+He et al., Bag of Tricks for Image Classification with Convolutional Neural Networks, 2018,
+https://arxiv.org/abs/1812.01187
+Bello et al., Revisiting ResNets: Improved Training and Scaling Strategies, 2021, https://arxiv.org/abs/2103.07579
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...weights.naming import Rules, keras_naming, minus_one, plus_one, torch_naming
-from ...weights.published import keras_weights
-from .._common import NORM, block_norm, block_positions, document, image_input, kernels, network, norm_activation
+from .._common import (
+    NORM,
+    block_norm,
+    block_positions,
+    document,
+    falling_survival,
+    image_input,
+    kernels,
+    network,
+    norm_activation,
+    one_of,
+    positive,
+)
 from ..family import Row
-from ..small_images.preactivation import PREACTIVATION
 from ..small_images.resnet import RESNET
 from ..small_images.wide import WIDE
-from ._stem import INPUT_SHAPE, ImageNetFamily, counts_of, stem
+from ._stem import INPUT_SHAPE, ImageNetFamily, counts_of, deep_stem, max_pool, padded_convolution, plain_stem
+from ._torch_names import ANCHORS, NAMINGS, name_of
 
 if TYPE_CHECKING:
     import keras
 
-BASIC: dict[int, tuple[int, ...]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-BOTTLENECK: dict[int, tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+    from keras_skip import EfficientChannelAttention, SqueezeExcite
+
+RESNEXT = "Xie et al. 2016, Aggregated Residual Transformations for Deep Neural Networks, arXiv 1611.05431"
+SENET = "Hu et al. 2017, Squeeze-and-Excitation Networks, arXiv 1709.01507"
+TRICKS = "He et al. 2018, Bag of Tricks for Image Classification with Convolutional Neural Networks, arXiv 1812.01187"
+REVISITED = "Bello et al. 2021, Revisiting ResNets: Improved Training and Scaling Strategies, arXiv 2103.07579"
+
+BASIC: dict[int, tuple[int, ...]] = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK: dict[int, tuple[int, ...]] = {
+    14: (1, 1, 1, 1),
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+    269: (3, 30, 48, 8),
+    270: (4, 29, 53, 4),
+    350: (4, 36, 72, 4),
+    420: (4, 44, 87, 4),
+}
+WIDTH = 64  # of the first stage, where it is narrowest
+# The filters of three 3x3 convolutions, instead of one of 7x7.
+STEMS = {"plain": None, "deep": (32, 32, 64), "tiered": (24, 32, 64), "wide": (64, 64, 128)}
 SMALLEST = 32  # a last map of one pixel
-APPLICATIONS_NORM = {"momentum": 0.99, "epsilon": 1.001e-5}
 
-_document = partial(document, input_shape="(height, width, channels), 32 x 32 or larger; height and width may be None.")
+document_images = partial(
+    document, input_shape="(height, width, channels), 32 x 32 or larger; height and width may be None."
+)
 
 
-@_document
+@document_images
 def imagenet_resnet(
     input_shape: Sequence[int | None] = INPUT_SHAPE,
     classes: int = 1000,
     depth: int = 50,
     widening: Literal[1, 2, 4] = 1,
+    groups: int = 1,
+    width_per_group: int = WIDTH,
+    stem: Literal["plain", "deep", "tiered", "wide"] = "plain",
+    stem_pool: Literal["max", "convolution"] = "max",
+    downsample: Literal["stride", "pool"] = "stride",
+    attention: Literal["se", "eca"] | None = None,
+    attention_ratio: int = 16,
     zero_init_gamma: bool = False,
+    survival_prob: float = 1.0,
     weight_decay: float = 0.0,
     features_only: bool = False,
     recompute: bool = False,
@@ -51,12 +101,23 @@ def imagenet_resnet(
     """Residual network in torchvision's form: bottlenecks stride their 3x3 convolution, no convolution has a bias.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: With basic blocks 10, 18 or 34; with bottlenecks 14, 26, 50, 101, 152, 200, 269, 270, 350 or 420.
         widening: Factor on the inner width of the bottlenecks, 1, 2 or 4; 2 gives the wide networks.
+        groups: Of the 3x3 convolutions in the bottlenecks; 32 of `width_per_group` 4 gives ResNeXt's 32x4d.
+        width_per_group: Channels of each group in the first stage; every stage doubles them.
+        stem: "plain" is a 7x7 convolution to 64 channels. The others are three 3x3 convolutions: "deep" to 32, 32 and
+            64 channels, "tiered" to 24, 32 and 64, "wide" to 64, 64 and 128.
+        stem_pool: "max" is a max pooling, "convolution" a strided 3x3 convolution instead.
+        downsample: "stride" strides the projections; "pool" has an average pooling before them.
+        attention: The gate on the channels at the end of each branch, "se" (`SqueezeExcite`) or "eca"
+            (`EfficientChannelAttention`); None for none.
+        attention_ratio: How many times fewer channels "se" reduces to, in multiples of 8.
         zero_init_gamma: Whether every block starts as its shortcut.
+        survival_prob: Of the last block in training; the probabilities fall to it linearly.
 
     Returns:
-        A model from float images to logits, named "resnet" and its depth, or such as "wide_resnet50_2".
+        A model from float images to logits, with timm's name, such as "resnet50", "wide_resnet50_2" or
+        "seresnext50_32x4d".
 
     Raises:
         ValueError: For an argument out of range.
@@ -70,199 +131,160 @@ def imagenet_resnet(
     from keras_skip import BottleneckBlock, ResidualBlock
 
     counts = counts_of(depth, BASIC | BOTTLENECK)
-    widenings = (1,) if depth in BASIC else (1, 2, 4)
-    if widening not in widenings:
-        one_of = ", ".join(map(str, widenings))
-        raise ValueError(f"Expected widening to be one of {one_of} at depth {depth}. Received: widening={widening!r}")
+    width = _inner_width(depth, widening, groups, width_per_group)
     image = image_input(input_shape, SMALLEST)
     maps = {}
-    maps["C1"], x = stem(image, weight_decay, norm=NORM)
+    maps["C1"], x = _begin(image, stem, stem_pool, weight_decay)
     options: dict[str, Any] = {"recompute": recompute, **block_norm(), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma}
-    cls, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
-    if cls is BottleneckBlock:
-        options["ratio"] = 4 // widening
+    options["downsample"] = one_of(downsample, "downsample", ("stride", "pool"))
+    survival = falling_survival(survival_prob, sum(counts))
     for stage, block, strides in block_positions(counts):
-        x = cls(filters << stage - 1, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
+        filters = (WIDTH if depth in BASIC else 4 * WIDTH) << stage - 1
+        options |= {"strides": strides, "survival_prob": next(survival), "name": f"stage{stage}_block{block}"}
+        options["attention"] = _gate(attention, filters, attention_ratio, weight_decay)
+        if depth in BASIC:
+            x = ResidualBlock(filters, **options)(x)
+        else:
+            x = BottleneckBlock(filters, width=width << stage - 1, groups=groups, **options)(x)
         maps[f"C{stage + 1}"] = x
-    name = f"resnet{depth}" if widening == 1 else f"wide_resnet{depth}_{widening}"
+    name = name_of(depth, widening, groups, width_per_group, stem, stem_pool, downsample, attention)
     return network(image, maps, classes, weight_decay, name, features_only)
 
 
-@_document
-def applications_resnet(
-    input_shape: Sequence[int | None] = INPUT_SHAPE,
-    classes: int = 1000,
-    depth: int = 50,
-    weight_decay: float = 0.0,
-    features_only: bool = False,
-    recompute: bool = False,
-) -> "keras.Model":
-    """Residual network in the form of keras.applications: the first 1x1 convolution strides, all have biases.
-
-    Args:
-        depth: 50, 101 or 152.
-
-    Returns:
-        A model from float images to logits, named such as "resnet50_keras".
-
-    Raises:
-        ValueError: For an argument out of range.
-
-    Example:
-
-    >>> from zoo.networks.imagenet.resnet import applications_resnet
-    >>> applications_resnet((64, 64, 3), depth=50).count_params() - 53120  # without the moving statistics
-    25583592
-    """
-    from keras_skip import BottleneckBlock
-
-    counts = counts_of(depth, BOTTLENECK)
-    image = image_input(input_shape, SMALLEST)
-    maps = {}
-    maps["C1"], x = stem(image, weight_decay, use_bias=True, norm=APPLICATIONS_NORM)
-    options: dict[str, Any] = {"recompute": recompute, **block_norm(APPLICATIONS_NORM), **kernels(weight_decay)}
-    options |= {"use_bias": True, "stride_position": "first"}
-    for stage, block, strides in block_positions(counts):
-        x = BottleneckBlock(256 << stage - 1, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
-        maps[f"C{stage + 1}"] = x
-    return network(image, maps, classes, weight_decay, f"resnet{depth}_keras", features_only)
+def _inner_width(depth: int, widening: int, groups: int, width_per_group: int) -> int:
+    """The channels of the first two convolutions of a bottleneck in the first stage."""
+    width = positive(groups, "groups") * positive(width_per_group, "width_per_group")
+    is_basic = depth in BASIC
+    if widening not in ((1,) if is_basic else (1, 2, 4)):
+        choices = "1" if is_basic else "1, 2, 4"
+        raise ValueError(f"Expected widening to be one of {choices} at depth {depth}. Received: widening={widening!r}")
+    if is_basic and (groups, width_per_group) != (1, WIDTH):
+        raise ValueError(
+            f"Expected groups=1 and width_per_group={WIDTH} at depth {depth}, which has basic blocks. "
+            f"Received: groups={groups}, width_per_group={width_per_group}"
+        )
+    return widening * width
 
 
-@_document
-def applications_resnet_v2(
-    input_shape: Sequence[int | None] = INPUT_SHAPE,
-    classes: int = 1000,
-    depth: int = 50,
-    weight_decay: float = 0.0,
-    features_only: bool = False,
-    recompute: bool = False,
-) -> "keras.Model":
-    """Pre-activation residual network in the form of keras.applications.
-
-    The last block of the first three stages halves the size, with a subsampled shortcut. The stem has no
-    normalisation; a last one comes before the pooling.
-
-    Args:
-        depth: 50, 101 or 152.
-
-    Returns:
-        A model from float images to logits, named such as "resnet50_v2".
-
-    Raises:
-        ValueError: For an argument out of range.
-
-    Example:
-
-    >>> from zoo.networks.imagenet.resnet import applications_resnet_v2
-    >>> applications_resnet_v2((64, 64, 3), depth=50).count_params() - 45440  # without the moving statistics
-    25568360
-    """
-    import keras
-
-    from keras_skip import PreActivationBottleneckBlock
-
-    counts = counts_of(depth, BOTTLENECK)
-    image = image_input(input_shape, SMALLEST)
-    maps = {}
-    maps["C1"], x = stem(image, weight_decay, use_bias=True)
-    options: dict[str, Any] = {**block_norm(APPLICATIONS_NORM), **kernels(weight_decay), "recompute": recompute}
-    options |= {"padding": "symmetric", "use_bias": (False, False, True)}
-    for stage, block, _ in block_positions(counts):
-        changes: dict[str, Any] = {}
-        if block == counts[stage - 1] and stage < len(counts):
-            maps[f"C{stage + 1}"] = x
-            # A pooling of one pixel is a subsampling.
-            changes = {"strides": 2, "shortcut": keras.layers.MaxPooling2D(1, strides=2, name="shortcut")}
-        name = f"stage{stage}_block{block}"
-        x = PreActivationBottleneckBlock(256 << stage - 1, name=name, **changes, **options)(x)
-    maps["C5"] = norm_activation(x, "last", APPLICATIONS_NORM)
-    return network(image, maps, classes, weight_decay, f"resnet{depth}_v2", features_only)
+def _begin(
+    image: "keras.KerasTensor", stem: str, pool: str, weight_decay: float
+) -> "tuple[keras.KerasTensor, keras.KerasTensor]":
+    """Applies the stem and what halves its output; returns the outputs of both."""
+    one_of(pool, "stem_pool", ("max", "convolution"))
+    filters = STEMS[one_of(stem, "stem", STEMS)]
+    x = plain_stem(image, weight_decay, norm=NORM) if filters is None else deep_stem(image, weight_decay, filters)
+    if pool == "max":
+        return x, max_pool(x)
+    channels = filters[-1] if filters else WIDTH
+    return x, norm_activation(padded_convolution(x, channels, 3, "stem_pool", weight_decay), "stem_pool")
 
 
-# timm uses torchvision's names for these networks.
-TORCH_NAMING = torch_naming(
-    (
-        (r"^stem_conv$", "conv1"),
-        (r"^stem_norm$", "bn1"),
-        (r"^head$", "fc"),
-        (r"/projection$", "/downsample.0"),
-        (r"/projection_norm$", "/downsample.1"),
-        (r"/norm(\d)$", r"/bn\1"),
-        (r"^stage(\d)_block(\d+)/", minus_one("layer{}.{}.")),
-    )
-)
-_BLOCK: Rules = ((r"^stage(\d)", plus_one("conv{}")), (r"/projection$", "_0_conv"), (r"/conv(\d)$", r"_\1_conv"))
-KERAS_NAMING = keras_naming((*_BLOCK, (r"/projection_norm$", "_0_bn"), (r"/norm(\d)$", r"_\1_bn")))
-_BLOCK_V2: Rules = ((r"/norm1$", "_preact_bn"), (r"/norm2$", "_1_bn"), (r"/norm3$", "_2_bn"))
-KERAS_NAMING_V2 = keras_naming((*_BLOCK, (r"^last_norm$", "post_bn"), *_BLOCK_V2))
+def _gate(
+    attention: str | None, channels: int, ratio: int, weight_decay: float
+) -> "SqueezeExcite | EfficientChannelAttention | None":
+    from keras_skip import EfficientChannelAttention, SqueezeExcite
+
+    one_of(attention, "attention", (None, "se", "eca"))
+    if attention == "se":
+        # timm's rounding, to the nearest multiple of 8 that is not 0.
+        width = max(8, (channels // positive(ratio, "attention_ratio") + 4) // 8 * 8)
+        return SqueezeExcite(width=width, **kernels(weight_decay))
+    return EfficientChannelAttention(**kernels(weight_decay)) if attention else None
+
+
+_TorchFamily = partial(ImageNetFamily, imagenet_resnet, namings=NAMINGS, anchors=ANCHORS)
 
 TEN_CROPS = {
     depth: f"{error} % top-1 on ImageNet, ten crops" for depth, error in ((50, 22.9), (101, 21.8), (152, 21.4))
 }
-WIDE_ERROR = "21.9 % top-1 on ImageNet, one crop (the authors' code)"
+_AUTHORS = " (the authors' code)"
+_OTHER_STRIDES = ", other strides"  # the paper strides the first 1x1
+_SE = {"attention": "se"}
+_D = {"stem": "deep", "downsample": "pool"}
+_RS = _D | _SE | {"stem_pool": "convolution", "attention_ratio": 4}
 
 
-def _torch(depth: int, parameters: int, non_trainable: int, multiply_adds: int) -> Row:
-    # The paper strides the first 1x1.
-    error = f"{TEN_CROPS[depth]}, other strides" if depth in TEN_CROPS else ""
-    return Row(f"resnet{depth}", {"depth": depth}, parameters, non_trainable, multiply_adds, error)
+def _next(depth: int, groups: int, width: int) -> dict[str, Any]:
+    return {"depth": depth, "groups": groups, "width_per_group": width}
 
 
-def _keras(depth: int, parameters: int, non_trainable: int, multiply_adds: int, file_hash: str) -> Row:
-    weights = (keras_weights("resnet", f"resnet{depth}", file_hash),)
-    figures = parameters, non_trainable, multiply_adds
-    return Row(f"resnet{depth}_keras", {"depth": depth}, *figures, TEN_CROPS[depth], weights=weights)
+def _row(
+    name: str,
+    arguments: Mapping[str, Any],
+    parameters: int,
+    non_trainable: int,
+    multiply_adds: int,
+    error: str = "",
+    note: str = "",
+) -> Row:
+    error = f"{error} % top-1 on ImageNet, one crop{note}" if error else ""
+    return Row(name, arguments, parameters, non_trainable, multiply_adds, error)
 
-
-def _keras_v2(depth: int, parameters: int, non_trainable: int, multiply_adds: int, file_hash: str) -> Row:
-    weights = (keras_weights("resnet", f"resnet{depth}v2", file_hash),)
-    return Row(f"resnet{depth}_v2", {"depth": depth}, parameters, non_trainable, multiply_adds, weights=weights)
-
-
-_WIDE_ROW = Row("wide_resnet50_2", {"depth": 50, "widening": 2}, 68_883_240, 68_224, 11_398_021_120, WIDE_ERROR)
 
 FAMILIES = (
-    ImageNetFamily(
-        imagenet_resnet,
+    _TorchFamily(
         "residual network for ImageNet, in torchvision's form",
         (
-            _torch(18, 11_689_512, 9_600, 1_814_073_344),
-            _torch(34, 21_797_672, 17_024, 3_663_761_408),
-            _torch(50, 25_557_032, 53_120, 4_089_184_256),
-            _torch(101, 44_549_160, 105_344, 7_801_405_440),
-            _torch(152, 60_192_808, 151_424, 11_513_626_624),
+            Row("resnet18", {"depth": 18}, 11_689_512, 9_600, 1_814_073_344),
+            Row("resnet34", {"depth": 34}, 21_797_672, 17_024, 3_663_761_408),
+            Row("resnet50", {"depth": 50}, 25_557_032, 53_120, 4_089_184_256, TEN_CROPS[50] + _OTHER_STRIDES),
+            Row("resnet101", {"depth": 101}, 44_549_160, 105_344, 7_801_405_440, TEN_CROPS[101] + _OTHER_STRIDES),
+            Row("resnet152", {"depth": 152}, 60_192_808, 151_424, 11_513_626_624, TEN_CROPS[152] + _OTHER_STRIDES),
         ),
         RESNET,
-        namings=(TORCH_NAMING,),
     ),
-    ImageNetFamily(
-        imagenet_resnet,
+    _TorchFamily(
         "wide residual network for ImageNet, in torchvision's form",
-        (_WIDE_ROW,),
+        (
+            _row("wide_resnet50_2", {"depth": 50, "widening": 2}, 68_883_240, 68_224, 11_398_021_120, "21.9", _AUTHORS),
+            _row("wide_resnet101_2", {"depth": 101, "widening": 2}, 126_886_696, 137_856, 22_753_050_624),
+        ),
         WIDE,
-        namings=(TORCH_NAMING,),
     ),
-    ImageNetFamily(
-        applications_resnet,
-        "residual network for ImageNet, in the form of keras.applications",
+    _TorchFamily(
+        "residual network for ImageNet with grouped convolutions (ResNeXt)",
         (
-            _keras(50, 25_583_592, 53_120, 3_857_973_248, "2cb95161c43110f7111970584f804107"),
-            _keras(101, 44_601_832, 105_344, 7_570_194_432, "f1aeb4b969a6efcfb50fad2f0c20cfc5"),
-            _keras(152, 60_268_520, 151_424, 11_282_415_616, "100835be76be38e30d865e96f2aaae62"),
+            _row("resnext50_32x4d", _next(50, 32, 4), 25_028_904, 68_224, 4_230_479_872, "22.2"),
+            _row("resnext101_32x4d", _next(101, 32, 4), 44_177_704, 137_856, 7_969_996_800, "21.2"),
+            _row("resnext101_32x8d", _next(101, 32, 8), 88_791_336, 202_880, 16_414_015_488),
+            _row("resnext101_64x4d", _next(101, 64, 4), 83_455_272, 202_880, 15_460_270_080, "20.4"),
         ),
-        RESNET,
-        namings=(KERAS_NAMING,),
+        RESNEXT,
     ),
-    ImageNetFamily(
-        applications_resnet_v2,
-        "pre-activation residual network for ImageNet, in the form of keras.applications",
+    _TorchFamily(
+        "residual network for ImageNet with squeeze and excite",
         (
-            _keras_v2(50, 25_568_360, 45_440, 3_482_255_360, "3ef43a0b657b3be2300d5770ece849e0"),
-            _keras_v2(101, 44_577_896, 97_664, 7_194_476_544, "6343647c601c52e1368623803854d971"),
-            _keras_v2(152, 60_236_904, 143_744, 10_906_697_728, "a49b44d1979771252814e80f8ec446f9"),
+            _row("seresnet18", {"depth": 18} | _SE, 11_779_624, 9_600, 1_814_161_408),
+            _row("seresnet34", {"depth": 34} | _SE, 21_960_416, 17_024, 3_663_920_128),
+            _row("seresnet50", {"depth": 50} | _SE, 28_088_024, 53_120, 4_091_699_200, "23.29", _OTHER_STRIDES),
+            _row("seresnet101", {"depth": 101} | _SE, 49_326_872, 105_344, 7_806_148_608, "22.38", _OTHER_STRIDES),
+            _row("seresnet152", {"depth": 152} | _SE, 66_821_848, 151_424, 11_520_204_800, "21.57", _OTHER_STRIDES),
+            _row("seresnext50_32x4d", _next(50, 32, 4) | _SE, 27_559_896, 68_224, 4_232_994_816, "21.10"),
+            _row("seresnext101_32x4d", _next(101, 32, 4) | _SE, 48_955_416, 137_856, 7_974_739_968, "20.70"),
+            _row("seresnext101_32x8d", _next(101, 32, 8) | _SE, 93_569_048, 202_880, 16_418_758_656),
         ),
-        PREACTIVATION,
-        namings=(KERAS_NAMING_V2,),
+        SENET,
+    ),
+    _TorchFamily(
+        "residual network for ImageNet with a deep stem and average pooling in the shortcuts",
+        (
+            _row("resnet18d", {"depth": 18} | _D, 11_708_744, 9_728, 2_053_713_920),
+            _row("resnet26d", {"depth": 26} | _D, 16_014_408, 30_976, 2_581_897_216),
+            _row("resnet34d", {"depth": 34} | _D, 21_816_904, 17_152, 3_903_401_984),
+            _row("resnet50d", {"depth": 50} | _D, 25_576_264, 53_248, 4_328_824_832, "22.84"),
+            _row("resnet101d", {"depth": 101} | _D, 44_568_392, 105_472, 8_041_046_016),
+            _row("resnet152d", {"depth": 152} | _D, 60_212_040, 151_552, 11_753_267_200),
+        ),
+        TRICKS,
+    ),
+    _TorchFamily(
+        "residual network for ImageNet, revised for training (ResNet-RS)",
+        (
+            _row("resnetrs50", {"depth": 50} | _RS, 35_691_912, 53_376, 4_454_490_112, "21.2", " of 160 x 160"),
+            _row("resnetrs101", {"depth": 101} | _RS, 63_618_696, 105_600, 8_175_624_192, "18.8", " of 192 x 192"),
+            _row("resnetrs152", {"depth": 152} | _RS, 86_621_576, 151_680, 11_895_185_408, "17.0", " of 256 x 256"),
+        ),
+        REVISITED,
     ),
 )

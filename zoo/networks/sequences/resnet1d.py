@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from .._common import block_norm, block_positions, kernels, network, network_input, norm_activation
 from ..family import Family, Row
 from ..imagenet._stem import counts_of
-from ..imagenet.resnet import BASIC, BOTTLENECK, TORCH_NAMING
+from ..imagenet._torch_names import TORCH_NAMING
+from ..imagenet.resnet import BASIC, BOTTLENECK
 from ..small_images.resnet import RESNET
 from ._steps import document_sequences
 

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._common import NORM, block_norm, block_positions, document, falling_survival, kernels, network, network_input
 from ..family import Family, Row
 from ..imagenet import resnet
-from ..imagenet._stem import counts_of, stem
+from ..imagenet._stem import counts_of, max_pool, plain_stem
+from ..imagenet._torch_names import TORCH_NAMING
+from ..imagenet.resnet import BASIC
 from ._volume import CLASSES, INPUT_SHAPE, SIDES
 
 if TYPE_CHECKING:
     import keras
 
 PAPER = "Hara et al. 2018, Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?, arXiv 1711.09577"
-BASIC = {10: (1, 1, 1, 1), **resnet.BASIC}
-BOTTLENECK = {**resnet.BOTTLENECK, 200: (3, 24, 36, 3)}
+BOTTLENECK = {depth: resnet.BOTTLENECK[depth] for depth in (50, 101, 152, 200)}
 
 
 @partial(
@@ -82,7 +83,8 @@ def resnet3d(
     survival = falling_survival(survival_prob, sum(counts))
     level = stem_strides - 1
     maps = {}
-    maps[f"C{level}"], x = stem(volume, weight_decay, norm=NORM, strides=stem_strides)
+    x = plain_stem(volume, weight_decay, norm=NORM, strides=stem_strides)
+    maps[f"C{level}"], x = x, max_pool(x)
     for stage, block, strides in block_positions(counts):
         options |= {"name": f"stage{stage}_block{block}", "survival_prob": next(survival)}
         x = cls(filters << stage - 1, strides=strides, **options)(x)
@@ -107,6 +109,6 @@ FAMILIES = (
         task="volumes",
         input_shape=INPUT_SHAPE,
         classes=CLASSES,
-        namings=(resnet.TORCH_NAMING,),
+        namings=(TORCH_NAMING,),
     ),
 )

@@ -67,7 +67,7 @@ def video_resnet(
 
     Args:
         convolution: "3d" for R3D, "mixed" for MC3 or "2plus1d" for R(2+1)D.
-        depth: 18 or 34.
+        depth: 10, 18 or 34.
         survival_prob: Of the last block in a training step; the probabilities fall to it linearly.
 
     Returns:
