@@ -27,6 +27,9 @@ NETWORKS = {
     "resnet1d_18": {},
     "recurrent_highway": {"units": 5, "depth": 3},
     "recurrent_highway_text": {"units": 5, "depth": 3},
+    "unet": {"backbone": "wrn_16_2", "backbone_arguments": {"depth": 10}, "skip": "residual"},
+    "unet3d": {"filters": (4, 6, 8), "skip": "attention"},
+    "fc_densenet_56": {"growth_rate": 4},
 }
 
 

@@ -26,6 +26,7 @@ NETWORKS = {
             "skip_connections": True,
         },
     ),
+    "smp_unet_resnet18": ("unet", {"backbone": "resnet18"}),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 
