@@ -165,12 +165,15 @@ class TransitionBlock(Block):
 
     Args:
         compression: Fraction in (0, 1] of the channels that stay, rounded down. Default 0.5.
+        return_skip: Whether to return two tensors, y and activation(norm(x)); the second is what a decoder takes as the
+            skip. Default False.
         {options}
 
     Call arguments: as in `ResidualBlock`.
 
     Output shape:
-        (B, ..., floor(compression * channels)), every spatial size halved and rounded down.
+        (B, ..., floor(compression * channels)), every spatial size halved and rounded down. With `return_skip`, a
+        second one of the input's shape.
 
     Raises:
         ValueError: At construction for arguments out of range; in `build` for an input too small to be halved, or
@@ -189,17 +192,19 @@ class TransitionBlock(Block):
 
     POOLS = (None, keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D)
 
-    def __init__(self, compression: float = 0.5, **options: Unpack[BlockOptions]) -> None:
+    def __init__(self, compression: float = 0.5, *, return_skip: bool = False, **options: Unpack[BlockOptions]) -> None:
         super().__init__(**options)
         self.compression = number(compression, "compression", 0.0, 1.0, "(]")
+        self.return_skip = bool(return_skip)
         self._check_biases(1)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         shape, channels = self._enter(input_shape)
         self.compute_output_shape(shape)
+        self._activate = Chain(self, shape)
+        self._activate.norm("norm1")
+        self._activate.activation("activation1")
         self._compress = Chain(self, shape)
-        self._compress.norm("norm1")
-        self._compress.activation("activation1")
         self._compress.conv("conv1", int(self.compression * channels))
         self._compress.dropout("dropout_layer")
         pool = self.POOLS[len(shape) - 2]
@@ -207,17 +212,22 @@ class TransitionBlock(Block):
         if pool is not None:
             self._add("pool", pool(2, data_format=self.data_format, **self._sub_layer("pool")), self._compress.shape)
 
-    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
-        x = apply_mask(self._compress(x, training, mask), mask)
-        return x if self.pool is None else self.pool(x)
+    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+        skip = self._activate(x, training, mask)
+        x = apply_mask(self._compress(skip, training, mask), mask)
+        x = x if self.pool is None else self.pool(x)
+        return (x, apply_mask(skip, mask)) if self.return_skip else x
 
-    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+    def compute_mask(
+        self, inputs: Tensor, mask: Tensor | None = None
+    ) -> Tensor | tuple[Tensor | None, Tensor | None] | None:
         mask = super().compute_mask(inputs, mask)
         # Padding comes last, so a pooled step is real if the first of its two steps is. Pooling leaves out an odd last
         # step.
-        return mask if mask is None else mask[:, :-1:2]
+        pooled = mask if mask is None else mask[:, :-1:2]
+        return (pooled, mask) if self.return_skip else pooled
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape | tuple[Shape, Shape]:
         shape, channels = self._read(input_shape)
         kept = int(self.compression * channels)
         spatial = spatial_axes(self.data_format, len(shape))
@@ -228,4 +238,4 @@ class TransitionBlock(Block):
                 "Expected an input with spatial sizes of at least 2 and a channel left after compression. "
                 f"Received: input_shape={shape}, compression={self.compression}"
             )
-        return tuple(out)
+        return (tuple(out), shape) if self.return_skip else tuple(out)

@@ -29,6 +29,9 @@ NETWORKS = {
     "recurrent_highway_text": {"units": 5, "depth": 3},
     "resnext50_32x4d": {"depth": 14},
     "resnetrs50": {"depth": 14},
+    "unet": {"backbone": "wrn_16_2", "backbone_arguments": {"depth": 10}, "skip": "residual"},
+    "unet3d": {"filters": (4, 6, 8), "skip": "attention"},
+    "fc_densenet_56": {"growth_rate": 4},
 }
 
 

@@ -237,6 +237,18 @@ def test_transition_compresses_and_pools(rank):
     check(b, x, y)
 
 
+def test_transition_returns_its_normalised_input_as_a_skip():
+    x = data(2, channels=5).astype("float32")
+    b = built(ks.TransitionBlock(0.5, return_skip=True), x)
+    alone = built(ks.TransitionBlock(0.5), x)
+    alone.set_weights(b.get_weights())
+    pooled, skip = map(ops.convert_to_numpy, b(x))
+    np.testing.assert_array_equal(pooled, ops.convert_to_numpy(alone(x)))
+    np.testing.assert_allclose(skip, relu(norm(x, b.norm1)), rtol=1e-4, atol=1e-4)
+    assert b.compute_output_shape(x.shape) == (pooled.shape, skip.shape)
+    assert ks.TransitionBlock.from_config(b.get_config()).return_skip
+
+
 def test_zero_gamma_starts_every_block_as_its_shortcut():
     x = data(2).astype("float32")
     for cls in (ks.PreActivationBlock, ks.PreActivationBottleneckBlock):

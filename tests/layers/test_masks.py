@@ -108,6 +108,11 @@ def test_transition_pools_real_steps_and_halves_the_mask():
     assert out.shape == y.shape[:2]
     clean = ops.convert_to_numpy(block(padded_batch(0.0)[0], mask=mask))
     np.testing.assert_allclose(y[out], clean[out], rtol=1e-5)
+    with_skip = ks.TransitionBlock(1.0, return_skip=True)
+    pooled, kept = map(ops.convert_to_numpy, with_skip.compute_mask(x, ops.convert_to_tensor(mask)))
+    np.testing.assert_array_equal(pooled, out)
+    np.testing.assert_array_equal(kept, mask)
+    assert not ops.convert_to_numpy(with_skip(x, mask=mask)[1])[~mask].any()
 
 
 @every_block

@@ -6,7 +6,7 @@ from zoo.networks.catalogue import MODELS
 
 # By task: sizes that still show something, of odd sides where the networks take them.
 SIDES = {
-    "segmentation": (32, 64, 32),
+    "segmentation": (32, 64, 16),
     "volumes": (6, 34, 37),
     "sequences": (40,),
 }

@@ -29,6 +29,7 @@ NETWORKS = {
     "timm_resnext50_32x4d": ("resnext50_32x4d", {}),
     "timm_seresnet50": ("seresnet50", {}),
     "timm_resnet50d": ("resnet50d", {}),
+    "smp_unet_resnet18": ("unet", {"backbone": "resnet18"}),
 }
 UNTRAINED = ("running_mean", "running_var", "num_batches_tracked", "buffer")
 

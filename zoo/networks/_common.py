@@ -52,6 +52,11 @@ def channels_first() -> bool:
     return keras.config.image_data_format() == "channels_first"
 
 
+def channel_axis() -> int:
+    """The axis of the channels, in the order of `keras.config.image_data_format()`."""
+    return 1 if channels_first() else -1
+
+
 def image_input(input_shape: Sequence[int | None], smallest: int = 1) -> "keras.KerasTensor":
     """Makes the symbolic input of a network of images, grey or colour; see `network_input`."""
     return network_input(input_shape, ("height", "width"), "image", smallest)
@@ -173,26 +178,28 @@ def kernels(weight_decay: float) -> dict[str, Any]:
 
 
 def convolution(
-    x: "keras.KerasTensor", filters: int, name: str, weight_decay: float, strides: int = 1
+    x: "keras.KerasTensor", filters: int, name: str, weight_decay: float, strides: int = 1, size: int = 3
 ) -> "keras.KerasTensor":
-    """Applies a 3x3 convolution outside of a block, without normalisation and activation.
+    """Applies a convolution of any rank outside of a block, without bias, normalisation and activation.
 
     Its initialiser is its own: one object gives the same values to every layer that has it.
     """
-    import keras
-
     options = {"padding": "same", "use_bias": False, **kernels(weight_decay)}
-    return keras.layers.Conv2D(filters, 3, strides, name=name, **options)(x)
+    return of_rank(x, "Conv")(filters, size, strides, name=name, **options)(x)
+
+
+def normalize(x: "keras.KerasTensor", name: str, norm: dict[str, float] = NORM) -> "keras.KerasTensor":
+    """Applies batch normalisation, as a layer of its own."""
+    from keras_skip import BatchNormalization
+
+    return BatchNormalization(axis=channel_axis(), name=f"{name}_norm", **norm)(x)
 
 
 def norm_activation(x: "keras.KerasTensor", name: str, norm: dict[str, float] = NORM) -> "keras.KerasTensor":
     """Applies batch normalisation and ReLU, as layers of their own."""
     import keras
 
-    from keras_skip import BatchNormalization
-
-    x = BatchNormalization(axis=1 if channels_first() else -1, name=f"{name}_norm", **norm)(x)
-    return keras.layers.Activation("relu", name=f"{name}_activation")(x)
+    return keras.layers.Activation("relu", name=f"{name}_activation")(normalize(x, name, norm))
 
 
 def block_norm(norm: dict[str, float] = NORM) -> dict[str, float]:

@@ -7,6 +7,7 @@ from .family import Entry, Family
 from .imagenet import applications, convnext
 from .imagenet import densenet as imagenet_densenet
 from .imagenet import resnet as imagenet_resnet
+from .segmentation import fc_densenet, unet
 from .sequences import recurrent_highway, resnet1d, tcn, wavenet
 from .small_images import airbench, densenet, highway, mlp, preactivation, resnet, resnet9, stacks, wide
 from .tables import mlp as tabular_mlp
@@ -19,6 +20,7 @@ MODULES = (
     *(video_resnet, resnet3d, densenet3d),
     *(tcn, wavenet, resnet1d, recurrent_highway),
     *(tabular_resnet, tabular_mlp),
+    *(unet, fc_densenet),
 )
 
 FAMILIES: tuple[Family, ...] = tuple(family for module in MODULES for family in module.FAMILIES)

@@ -3,7 +3,7 @@
 Each family is in the file of its builder; `catalogue` lists them all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class Family:
         classes: Number of logits, or of other outputs.
         recipe: How the paper trained them, without name and network.
         namings: How other libraries name their variables.
+        decoder_naming: Of networks that have an argument `backbone`; makes a naming of one of the backbone's.
         anchors: Paths of variables by whose names in a file the library is found; a file may come without the head.
     """
 
@@ -75,7 +76,15 @@ class Family:
     classes: int = 10
     recipe: Recipe | None = None
     namings: tuple[Naming, ...] = ()
+    decoder_naming: Callable[[Naming], Naming] | None = None
     anchors: tuple[str, ...] = ("stem_conv/kernel", "head/bias")
+
+    def namings_on(self, backbones: Iterable["Family"]) -> tuple[Naming, ...]:
+        """The namings of the networks, if their backbones are of these families."""
+        if self.decoder_naming is None:
+            return self.namings
+        theirs = (naming for family in backbones for naming in family.namings)
+        return (*self.namings, *map(self.decoder_naming, theirs))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 
-NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings)
+NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings_on(FAMILIES))
 # Every network of the registry has fewer features before its head.
 WIDEST = 4096
 
@@ -25,7 +25,8 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         .keras, .weights.h5         networks of the zoo; keras.applications' ResNet, ResNetV2, DenseNet and ConvNeXt
         .h5                         the older form, in which keras.applications publishes its weights
         .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2, densenets and
-                                    convnexts, and rtdl_revisiting_models' ResNet for tables
+                                    convnexts, rtdl_revisiting_models' ResNet for tables, and
+                                    segmentation_models_pytorch's Unet
 
     where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
 
@@ -128,8 +129,12 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
     entry, published = entry_of(name), find(name, weights)
     path = published.file() if published else _weights_file(name, weights)
     arrays = read(path)
-    naming = find_naming(arrays, (*entry.family.namings, *NAMINGS), entry.family.anchors)
-    settings: dict[str, Any] = {**naming.arguments} if naming in entry.family.namings else {}
+    backbone = arguments.get("backbone", entry.arguments.get("backbone"))
+    backbones = () if backbone is None else (entry_of(backbone).family,)
+    namings = entry.family.namings_on(backbones)
+    anchors = (*entry.family.anchors, *(anchor for family in backbones for anchor in family.anchors))
+    naming = find_naming(arrays, (*namings, *NAMINGS), anchors)
+    settings: dict[str, Any] = {**naming.arguments} if naming in namings else {}
     settings |= published.arguments if published else {}
     if "input_shape" in settings:
         settings["input_shape"] = in_present_order(settings["input_shape"])

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import keras_naming, plus_one, torch_naming
 from ...weights.published import keras_weights
-from .._common import NORM, block_norm, document, image_input, kernels, network, norm_activation, positive
+from .._common import (
+    NORM,
+    block_norm,
+    document,
+    image_input,
+    kernels,
+    network,
+    norm_activation,
+    normalize,
+    positive,
+)
 from ..family import Row
 from ..small_images.densenet import DENSENET, RECOMPUTE
 from ._stem import INPUT_SHAPE, ImageNetFamily, counts_of, max_pool, plain_stem
@@ -38,6 +48,7 @@ def imagenet_densenet(
     norm_epsilon: float = 1e-5,
     weight_decay: float = 0.0,
     features_only: bool = False,
+    normalized_maps: bool = False,
     recompute: bool = False,
 ) -> "keras.Model":
     """Densely connected network with bottlenecks and a compression of 0.5.
@@ -48,6 +59,8 @@ def imagenet_densenet(
         growth_rate: New channels of each layer, the paper's k: 32, and 48 at depth 161.
         norm_epsilon: Epsilon of the normalisations: 1e-5 for the weights of torchvision, 1.001e-5 for those of
             keras.applications.
+        normalized_maps: Whether the maps of `features_only` come after a normalisation, as in
+            segmentation_models_pytorch: "C2" to "C4" after the first ReLU of the transitions, "C5" before the last.
 
     Returns:
         A model from float images to logits, named "densenet" and its depth.
@@ -64,8 +77,8 @@ def imagenet_densenet(
     counts = counts_of(depth, LAYERS | {161: (6, 12, 36, 24)})
     image = image_input(input_shape, SMALLEST)
     norm = NORM | {"epsilon": norm_epsilon}
-    name = f"densenet{depth}"
-    return dense_network(image, counts, classes, name, norm, weight_decay, features_only, recompute, growth_rate)
+    options = (weight_decay, features_only, recompute, growth_rate, normalized_maps)
+    return dense_network(image, counts, classes, f"densenet{depth}", norm, *options)
 
 
 def dense_network(
@@ -78,6 +91,7 @@ def dense_network(
     features_only: bool,
     recompute: bool,
     growth_rate: int = 32,
+    normalized_maps: bool = False,
 ) -> "keras.Model":
     """Makes the model from the input, an image or a volume.
 
@@ -86,11 +100,12 @@ def dense_network(
         counts: Layers of each dense block.
         name: The model's.
         norm: Momentum and epsilon of the normalisations.
-        classes, weight_decay, features_only, recompute, growth_rate: As in `imagenet_densenet`.
+        classes, weight_decay, features_only, recompute, growth_rate, normalized_maps: As in `imagenet_densenet`.
     """
     from keras_skip import DenseBlock, TransitionBlock
 
     options: dict[str, Any] = {**block_norm(norm), **kernels(weight_decay)}
+    normalized_maps = normalized_maps and features_only
     maps = {}
     maps["C1"] = plain_stem(image, weight_decay, 2 * positive(growth_rate, "growth_rate"), norm=norm)
     x = max_pool(maps["C1"])
@@ -98,8 +113,10 @@ def dense_network(
         x = DenseBlock(layers, growth_rate, recompute=recompute, name=f"block{block}", **options)(x)
         maps[f"C{block + 1}"] = x
         if block < len(counts):
-            x = TransitionBlock(0.5, name=f"transition{block}", **options)(x)
-    maps["C5"] = norm_activation(x, "last", norm)
+            x = TransitionBlock(0.5, return_skip=normalized_maps, name=f"transition{block}", **options)(x)
+            if normalized_maps:
+                x, maps[f"C{block + 1}"] = x
+    maps["C5"] = (normalize if normalized_maps else norm_activation)(x, "last", norm)
     return network(image, maps, classes, weight_decay, name, features_only)
 
 
