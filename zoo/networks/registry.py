@@ -2,7 +2,7 @@
 
 import fnmatch
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +194,8 @@ def build(
         if "features_only" not in inspect.signature(builder).parameters:
             raise ValueError(f"Expected a network with feature maps for features_only=True. Received: {name!r}")
         arguments["features_only"] = True
+    if "backbone" in arguments:
+        arguments["build_backbone"] = _build_backbone
     shape = in_present_order(family.input_shape) if input_shape is None else input_shape
     try:
         return builder(shape, classes=family.classes if classes is None else classes, **arguments)
@@ -201,6 +203,15 @@ def build(
         given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
         reason = str(error).splitlines()[0]
         raise ValueError(f"Expected arguments that {name} can be built with. Received: {given}: {reason}") from error
+
+
+def _build_backbone(
+    name: str, input_shape: Sequence[int | None], wanted: Mapping[str, Any], given: Mapping[str, Any]
+) -> "tuple[keras.Model, set[str]]":
+    """Builds the maps of a network, with those of the wanted arguments that it has; also returns which these are."""
+    known = _defaults(entry_of(name))
+    used = {argument: value for argument, value in wanted.items() if argument in known}
+    return build(name, input_shape, features_only=True, **{**used, **given}), set(used)
 
 
 def check_arguments(name: str, arguments: Iterable[str]) -> None:
@@ -222,7 +233,7 @@ def entry_of(name: str) -> Entry:
 def _defaults(entry: Entry) -> dict[str, Any]:
     """The arguments of a builder with their defaults, but for those of `build` itself."""
     parameters = inspect.signature(entry.family.builder).parameters
-    common = ("input_shape", "classes", "features_only")
+    common = ("input_shape", "classes", "features_only", "build_backbone")
     return {name: p.default for name, p in parameters.items() if name not in common}
 
 

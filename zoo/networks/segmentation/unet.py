@@ -7,10 +7,9 @@ Ronneberger et al., U-Net, 2015, https://arxiv.org/abs/1505.04597
 Cicek et al., 3D U-Net, 2016, https://arxiv.org/abs/1606.06650
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import Naming, Rules, minus_one
@@ -53,6 +52,8 @@ def unet(
     features_only: bool = False,
     recompute: bool = False,
     survival_prob: float = 1.0,
+    *,
+    build_backbone: "Callable[..., tuple[keras.Model, set[str]]]",
 ) -> "keras.Model":
     """U-Net on any network of the zoo that has feature maps; by default in segmentation_models_pytorch's form.
 
@@ -73,6 +74,7 @@ def unet(
             many at each halving; (256, 128, 64, 32, 16) on networks for ImageNet.
         recompute: Whether the blocks of the backbone and of the decoder keep only their inputs for the gradients.
         survival_prob: Of the last block of the backbone, and of the decoder's residual blocks; it falls linearly.
+        build_backbone: How `zoo.build`, which gives it, builds the maps of a network by its name.
 
     Returns:
         A model from float images to logits (B, height, width, classes), named "unet". The logits are the last axis
@@ -87,18 +89,14 @@ def unet(
     >>> zoo.build("unet", backbone="resnet20", input_shape=(16, 16, 1), classes=2).output_shape
     (None, 16, 16, 2)
     """
-    # The registry lists this module, so it can be imported only when a network is built.
-    registry = import_module("..registry", __package__)
-    known = registry.describe(backbone).arguments
     wanted: dict[str, Any] = {"weight_decay": weight_decay, "recompute": recompute, "survival_prob": survival_prob}
-    if survival_prob != 1.0 and "survival_prob" not in known and skip != "residual":
+    wanted["normalized_maps"] = True
+    encoder, used = build_backbone(backbone, input_shape, wanted, backbone_arguments or {})
+    if survival_prob != 1.0 and "survival_prob" not in used and skip != "residual":
         raise ValueError(
             f"Expected survival_prob=1.0, since neither {backbone} nor the decoder has blocks to drop. "
             f"Received: survival_prob={survival_prob!r}"
         )
-    wanted["normalized_maps"] = True
-    given = {name: value for name, value in wanted.items() if name in known}
-    encoder = registry.build(backbone, input_shape, features_only=True, **given | dict(backbone_arguments or {}))
     image, maps = encoder.input, {level: _normalized(level, x) for level, x in encoder.output.items()}
     _check_maps(image, maps, backbone)
     decoded = decode(maps, decoder_filters, skip, weight_decay, recompute, survival_prob)
