@@ -165,8 +165,8 @@ def test_decoupled_decay_is_a_step_of_its_own(everywhere):
     np.testing.assert_allclose(values([scale])[0], (kept if everywhere else 1) * before[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_lookahead_follows_its_formula(precision):
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("mixed_bfloat16", 2e-3)])
+def test_lookahead_follows_its_formula(precision, tolerance):
     """Against a network without it, which is put on the slow weights by hand after every second of ten steps."""
     with in_precision(precision):
         keras.utils.set_random_seed(0)
@@ -185,5 +185,7 @@ def test_lookahead_follows_its_formula(precision):
                 variable.assign(value)
         expected = {v.path: (value, s) for v, value, s in zip(fast, values(fast), slow, strict=True)}
         for variable, average in zip(learner.averaged, learner.averages, strict=True):
-            np.testing.assert_allclose(values([variable])[0], expected[variable.path][0], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(
+                values([variable])[0], expected[variable.path][0], rtol=tolerance, atol=tolerance
+            )
             np.testing.assert_allclose(values([average])[0], expected[variable.path][1], rtol=1e-3, atol=1e-4)

@@ -108,7 +108,7 @@ def allow_sizes(learner: Learner, shapes: Sequence[tuple[int, ...]]) -> None:
     learner.input_spec = keras.layers.InputSpec(ndim=len(shapes[0]) + 1)
     for shape in shapes:
         try:
-            learner.compute_output_spec(keras.KerasTensor((1, *shape)))
+            learner(ops.zeros((1, *shape)), training=False)
         except Exception as error:
             raise ValueError(
                 f"Expected a network that takes images of any size, for augment.sizes. Received: {learner.name}, "
