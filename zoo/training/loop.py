@@ -105,6 +105,28 @@ class Training:
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         """Trains the epochs that are left."""
+        epochs, every = self.recipe.epochs, self.recipe.evaluate_every
+        ours = self._callbacks(run, progress, stop, events)
+        for start, end, batch in self._spans(progress):
+            if self.learner.stop_training:
+                break
+            self.batches.position = (start, batch)
+            if self.recipe.augment.sizes:
+                # TensorFlow would trace the step of a second size with sizes that are unknown.
+                self.learner.make_train_function(force=True)
+            self.learner.fit(
+                self.devices.feed(self.batches),
+                initial_epoch=start,
+                epochs=end,
+                shuffle=False,
+                validation_data=self._evaluation_data(self.part),
+                validation_freq=[*range(every, epochs, every), epochs],
+                verbose=0,
+                callbacks=[*ours, *callbacks],
+            )
+
+    def _callbacks(self, run: Run, progress: Progress, stop: Stop, events: Events) -> list[keras.callbacks.Callback]:
+        """The callbacks of every run, in the order that they need."""
         if not progress.batch:
             # Keras only resets metrics that a step has updated, and those in this checkpoint are of an evaluation.
             self.checkpoints.reset_metrics()
@@ -128,25 +150,7 @@ class Training:
         if every := run.record.get("gradients"):
             probed = probe_batches(self.source, self.source.preprocessing, self.recipe.seed)
             ours.append(GradientFlow(run.path / GRADIENTS, probed, every))
-        every = self.recipe.evaluate_every
-        evaluated = [epoch for epoch in range(1, self.recipe.epochs + 1) if epoch % every == 0]
-        for start, end, batch in self._spans(progress):
-            if self.learner.stop_training:
-                break
-            self.batches.position = (start, batch)
-            if self.recipe.augment.sizes:
-                # Else TensorFlow would give up all static sizes at the second one.
-                self.learner.make_train_function(force=True)
-            self.learner.fit(
-                self.devices.feed(self.batches),
-                initial_epoch=start,
-                epochs=end,
-                shuffle=False,
-                validation_data=self._evaluation_data(self.part),
-                validation_freq=[*evaluated, self.recipe.epochs],
-                verbose=0,
-                callbacks=[*ours, *callbacks],
-            )
+        return ours
 
     def _spans(self, progress: Progress) -> list[tuple[int, int, int]]:
         """What each `fit` trains: the first epoch, the one after the last, and the first batch.

@@ -72,7 +72,7 @@ class Optimizer:
     weight_decay: float = 0.0
     decay_norm_and_bias: bool = False
     decoupled: bool = False
-    rates: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict, hash=False)
     clip_norm: float = 0.0
     lookahead: int = 0
     ema: float = 0.0
