@@ -87,6 +87,11 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learne
     settings = recipe.optimizer
     learner = Learner(model.inputs, model.outputs, name=model.name)
     optimizer = make_optimizer(settings, Rate.from_recipe(recipe, steps), learner.trainable_variables)
+    if settings.lookahead > steps:
+        raise ValueError(
+            f"Expected lookahead to be at most the {steps} steps of the run, since none would reach the slow weights. "
+            f"Received: lookahead={settings.lookahead}"
+        )
     if settings.ema or settings.lookahead:
         learner.keep_averages(settings, steps)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
