@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import shlex
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import zoo
 from zoo.data import Augmentation
 from zoo.networks.catalogue import MODELS
+from zoo.training.command import command
 from zoo.training.recipe import Optimizer, Schedule, parse_setting
 from zoo.training.schedules import Rate
 
@@ -138,6 +140,16 @@ def test_dotted_names_change_what_they_name_and_nothing_else():
         ("optimizer.weight_decay", -1e-4),
         ("optimizer.clip_norm", -1),
         ("optimizer.ema", 1.0),
+        ("optimizer.rates", {"head/*": -1.0}),
+        ("optimizer.rates", {"head/*": "fast"}),
+        ("optimizer.rates", [("head/*", 1.0)]),
+        ("optimizer.lookahead", 2.5),
+        ("optimizer.lookahead", -1),
+        ("optimizer.decoupled", 1),
+        ("initialization", "dirac"),
+        ("initialization", ("identity",)),
+        ("evaluate_every", 0),
+        ("augment.sizes", ((0.5, 8), (0.0, 20))),
         ("optimizer.nesterov", 1),
         ("optimizer", {"lr": 1.0}),
         ("schedule.kind", "linear"),
@@ -206,6 +218,29 @@ def test_schedule_is_its_formula(kind, warmup):
     np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-8)
     assert min(rates) > 0
     assert float(Rate.from_config(rate.get_config())(17)) == rates[17]
+
+
+def test_lookahead_and_averages_exclude_each_other():
+    settings = {"optimizer.lookahead": 5, "optimizer.ema": 0.99}
+    with pytest.raises(ValueError, match=r"Expected lookahead to be 0 with ema=0.99. Received: lookahead=5"):
+        zoo.get_recipe("resnet20_digits").changed({"optimizer": Optimizer()}).changed(settings)
+
+
+def test_every_setting_survives_the_record_and_the_command_line():
+    settings = {
+        "optimizer.rates": {"*/beta": 64.0, "*": 0.5},
+        "optimizer.lookahead": 5,
+        "initialization": ("dirac", "whitening"),
+        "augment.flip": "alternating",
+        "augment.sizes": ((0.0, 20), (0.6, 32)),
+        "evaluate_every": 4,
+    }
+    recipe = zoo.get_recipe("resnet20_cifar10_fast").changed(settings)
+    assert zoo.Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    assert json.loads(json.dumps(recipe.as_dict())) == recipe.as_dict()
+    words = shlex.split(command({"recipe": recipe.as_dict()}))
+    read = dict(parse_setting(word) for word, option in zip(words[1:], words, strict=False) if option == "--set")
+    assert zoo.get_recipe(words[2]).changed(read) == recipe
 
 
 def test_settings_are_frozen_and_without_surprises():

@@ -73,7 +73,8 @@ class Bar(keras.callbacks.Callback):
         self._show((batch + 1) * self.batch_size)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.accuracy = f"{logs['val_accuracy']:.2%}"
+        if "val_accuracy" in logs:
+            self.accuracy = f"{logs['val_accuracy']:.2%}"
         self._show(self.examples - self.skipped, ended=True)
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .augmentation import Augmentation
 from .augmentation.rand_augment import rand_augment
-from .augmentation.transforms import crop, cut_out, flip, mix
+from .augmentation.transforms import crop, cut_out, flip, mix, resize
 from .source import Preprocessing, chunks
 
 NOTHING = Augmentation()
@@ -32,7 +32,8 @@ class Batches(keras.utils.PyDataset):
         preprocessing: Turns pixels into the input of the network.
         batch_size: Examples in each batch but the last, which may have fewer.
         seed: For the order and the augmentation. None: in order and without augmentation.
-        augmentation: The random changes to the images.
+        augmentation: The changes to the images.
+        epochs: The length of the run, by whose fractions `augmentation.sizes` changes.
         start: The batch of epoch 0 to begin at; see `position`.
         shard: (rank, count): each of several processes gets its slice of every batch. The slices of all ranks together
             are the batch of a single process.
@@ -64,6 +65,7 @@ class Batches(keras.utils.PyDataset):
         *,
         seed: int | None = None,
         augmentation: Augmentation = NOTHING,
+        epochs: int = 1,
         start: int = 0,
         shard: tuple[int, int] = (0, 1),
     ) -> None:
@@ -80,8 +82,11 @@ class Batches(keras.utils.PyDataset):
         self.images, self.labels, self.preprocessing = images, labels, preprocessing
         self.one_hot = np.eye(classes, dtype="float32")
         self.batch_size, self.seed = batch_size, seed
-        self.augmentation, self.shard = augmentation, shard
+        self.augmentation, self.epochs, self.shard = augmentation, epochs, shard
+        _check_sizes(augmentation, images)
         self.brightest = _find_brightest(images, preprocessing) if augmentation.rand_ops else 255
+        # Whether an image is mirrored in epoch 0. No other generator has these three numbers.
+        self._mirrored = np.random.default_rng((seed or 0, 0, 2)).random(len(images)) < 0.5
         self.position = (0, start)
         self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
@@ -127,34 +132,60 @@ class Batches(keras.utils.PyDataset):
         mixes = self.seed is not None and self.augmentation.mixes
         # Each image is mixed with the next one, and the last one with the first; the order is random already.
         indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
-        images, labels = self.images[chosen[indices]], self.one_hot[self.labels[chosen[indices]]]
+        which = chosen[indices]
+        images, labels = self.images[which], self.one_hot[self.labels[which]]
         if self.seed is None:
             images = self.preprocessing(images)
         else:
             rng = np.random.default_rng((self.seed, epoch, 1, index))
-            images, labels = self._augment(images, labels, rng, count, indices)
+            images, labels = self._augment(images, labels, rng, count, indices, epoch, which)
         return to_data_format(images), labels
 
     def _augment(
-        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        rng: np.random.Generator,
+        count: int,
+        indices: np.ndarray,
+        epoch: int,
+        which: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         options = self.augmentation
         if options.pad:
             images = crop(images, options.pad, options.pad_mode, rng, count, indices)
-        if options.flip:
-            images = flip(images, rng, count, indices)
+        if options.flip == "alternating":
+            images = flip(images, self._mirrored[which] ^ bool(epoch % 2))
+        elif options.flip:
+            images = flip(images, rng.random(count)[indices] < 0.5)
         if options.rand_ops:
             strength = options.rand_magnitude
             images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
         images = self.preprocessing(images)
         if options.cutout:
             images = cut_out(images, options.cutout, rng, count, indices)
-        return mix(images, labels, options, rng, count, indices) if options.mixes else (images, labels)
+        if options.mixes:
+            images, labels = mix(images, labels, options, rng, count, indices)
+        height = self.height(epoch)
+        return images if height in (None, images.shape[1]) else resize(images, height), labels
+
+    def height(self, epoch: int) -> int | None:
+        """The height of the images of an epoch; None: their own."""
+        return self.augmentation.height(epoch / self.epochs)
 
     def _shuffle(self, epoch: int) -> np.ndarray:
         if self.seed is None:
             return np.arange(len(self.images))
         return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
+
+
+def _check_sizes(augmentation: Augmentation, images: np.ndarray) -> None:
+    tallest = max((height for _, height in augmentation.sizes), default=0)
+    if tallest > images.shape[1]:
+        raise ValueError(
+            f"Expected sizes of at most the height of the images, {images.shape[1]}. "
+            f"Received: sizes={augmentation.sizes!r}"
+        )
 
 
 def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:

@@ -4,7 +4,9 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
   recipe.py       what a recipe may set, checked; the recipes themselves are in recipes.py
   folder.py       the run folder: its lock, its record, the folder next to it while it replaces an older run
   loop.py         `Training` builds the network and calls `fit` for the epochs that are left
-    learner.py    the network with loss, optimizer and moving averages; schedules.py has the learning rate
+    initialization.py  initial weights that the recipe asks for in place of the network's own
+    learner.py    the network with loss, optimizer and averages; schedules.py has the learning rate
+    optimizer.py  the steps of single variables: their rates and their decay
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
     checkpoints.py  the state of a training in one file; interruption.py ends one early
   then `Training` saves model.keras, measures it, and zoo.reports.page writes report.html

@@ -42,7 +42,7 @@ class SetEpoch(keras.callbacks.Callback):
 
 
 class UseAverages(keras.callbacks.Callback):
-    """Evaluates a `Learner` with its averaged weights."""
+    """Evaluates a `Learner` with its averaged or slow weights."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         self.model.swap()
@@ -79,7 +79,10 @@ class StopWhenNotFinite(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Appends a row to history.csv after each epoch, and keeps the rows in the progress for the checkpoints."""
+    """Appends a row to history.csv after each epoch, and keeps the rows in the progress for the checkpoints.
+
+    After an epoch without an evaluation, the row has no figures of the part.
+    """
 
     def __init__(self, path: Path, progress: Progress, part: str) -> None:
         super().__init__()
@@ -105,9 +108,10 @@ class History(keras.callbacks.Callback):
             "learning_rate": self.progress.learning_rate,
             "loss": float(logs["cross_entropy"]),
             "accuracy": float(logs["accuracy"]),
-            f"{self.part}_loss": float(logs["val_cross_entropy"]),
-            f"{self.part}_accuracy": float(logs["val_accuracy"]),
         }
+        if "val_accuracy" in logs:
+            row |= {f"{self.part}_loss": float(logs["val_cross_entropy"])}
+            row |= {f"{self.part}_accuracy": float(logs["val_accuracy"])}
         self._write(self.path, "a", [row])
         self.progress.rows.append(row)
         self.progress.seconds, self.progress.learning_rate = 0.0, None

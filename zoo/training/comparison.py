@@ -148,7 +148,7 @@ def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
         for run in members:
             with (run.path / "history.csv").open(newline="") as file:
                 for row in csv.DictReader(file):
-                    figures = {name: float(value) for name, value in row.items()}
+                    figures = {name: float(value) for name, value in row.items() if value}
                     found.append({"network": network, "seed": run.recipe.seed, **figures, "epoch": int(row["epoch"])})
     return found
 
@@ -192,8 +192,10 @@ def errors_by_depth(runs: dict[str, list[Run]]) -> list[Errors]:
 def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
     """Writes `rows` as comma-separated values."""
     found = rows(runs)
+    # An epoch that was not evaluated has fewer figures.
+    columns = max(found, key=len)
     with replace_file(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]))
+        writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(found)
 
@@ -212,7 +214,7 @@ def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
         refuse_existing(path, overwrite=False)
         return
     there = open_run(path)
-    ours, theirs = recipe.as_dict(), there.record["recipe"]
+    ours, theirs = recipe.as_dict(), there.recipe.as_dict()
     different = [name for name in ours if ours[name] != theirs[name]]
     if different or there.source["fingerprint"] != source.fingerprint:
         raise ValueError(

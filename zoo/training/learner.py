@@ -1,4 +1,4 @@
-"""The network while it is trained: the same layers with loss, optimizer and, if asked for, moving averages.
+"""The network while it is trained: the same layers with loss, optimizer and, if asked for, averaged or slow weights.
 
 It is a second model over the same layers, so that the saved network has none of these.
 """
@@ -10,20 +10,24 @@ from typing import Any
 import keras
 from keras import ops
 
-from .recipe import Recipe
+from .optimizer import make_optimizer
+from .recipe import Optimizer, Recipe
 from .schedules import Rate
 
 
 class Learner(keras.Model):
     """A network that keeps moving averages: after the step n, average = d * average + (1 - d) * value, where
     d = min(decay, (1 + n) / (10 + n)). Only weights and normalisation statistics are averaged.
+
+    The slow weights of lookahead are averages too, but with another d, and the values go on from them; see
+    `zoo.training.recipe.Optimizer`.
     """
 
     averages: Sequence[keras.Variable] = ()
 
-    def keep_averages(self, decay: float) -> None:
-        """Starts the averages at the current values. Call it once, before `compile`."""
-        self.decay = decay
+    def keep_averages(self, settings: Optimizer, run: int) -> None:
+        """Starts the averages at the current values. Call it once, before `compile`, with the steps of the run."""
+        self.decay, self.lookahead, self.run = settings.ema, settings.lookahead, run
         self.averaged = [v for v in self.variables if keras.backend.is_float_dtype(v.dtype)]
         self.averages = [
             self.add_weight(v.shape, "zeros", dtype=v.dtype, trainable=False, name=f"average{index}")
@@ -47,10 +51,8 @@ class Learner(keras.Model):
             return logs, self._average_state(state) if self.averages else state
         logs = super().train_step(*args)
         if self.averages:
-            steps, averages = self._next_averages(self.steps, self.averages, self.averaged)
-            self.steps.assign(steps)
-            for variable, average in zip(self.averages, averages, strict=True):
-                variable.assign(average)
+            for variable, value in self._average(self.steps, self.averages, self.averaged):
+                variable.assign(value)
         return logs
 
     def _average_state(self, state: Any) -> Any:
@@ -59,38 +61,64 @@ class Learner(keras.Model):
         now = {id(v): value for v, value in zip(self.trainable_variables, trainable, strict=True)}
         now |= {id(v): value for v, value in zip(self.non_trainable_variables, others, strict=True)}
         averages, averaged = ([now[id(v)] for v in group] for group in (self.averages, self.averaged))
-        steps, averages = self._next_averages(now[id(self.steps)], averages, averaged)
-        now |= {id(v): value for v, value in zip(self.averages, averages, strict=True)} | {id(self.steps): steps}
-        return trainable, [now[id(v)] for v in self.non_trainable_variables], *rest
+        now |= {id(v): value for v, value in self._average(now[id(self.steps)], averages, averaged)}
+        lists = (self.trainable_variables, self.non_trainable_variables)
+        return *([now[id(v)] for v in variables] for variables in lists), *rest
 
-    def _next_averages(self, steps: Any, averages: Any, values: Any) -> tuple[Any, list[Any]]:
+    def _average(self, steps: Any, averages: Any, values: Any) -> list[tuple[keras.Variable, Any]]:
+        """The variables that change after a step, with their new values."""
         steps = steps + 1
         n = ops.cast(steps, "float32")
-        decay = ops.minimum(self.decay, (1 + n) / (10 + n))
-        return steps, [ops.cast(a + (1 - decay) * (v - a), a.dtype) for a, v in zip(averages, values, strict=True)]
+        if self.lookahead:
+            due = ops.equal(ops.mod(steps, self.lookahead), 0)
+            decay = ops.where(due, 0.95**self.lookahead * (n / self.run) ** 3, 1.0)
+        else:
+            decay = ops.minimum(self.decay, (1 + n) / (10 + n))
+        averages = [ops.cast(a + (1 - decay) * (v - a), a.dtype) for a, v in zip(averages, values, strict=True)]
+        changed = [(self.steps, steps), *zip(self.averages, averages, strict=True)]
+        if self.lookahead:
+            values = [ops.where(due, average, value) for average, value in zip(averages, values, strict=True)]
+            changed += zip(self.averaged, values, strict=True)
+        return changed
 
 
 def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learner, list[keras.metrics.Metric]]:
     """Compiles the model with the recipe's loss and optimizer; also returns its metrics, which Keras hides at first."""
     settings = recipe.optimizer
     learner = Learner(model.inputs, model.outputs, name=model.name)
-    if settings.decay_norm_and_bias and settings.weight_decay:
-        for variable in learner.trainable_variables:
-            variable.regularizer = variable.regularizer or keras.regularizers.L2(settings.weight_decay / 2)
-    if settings.ema:
-        learner.keep_averages(settings.ema)
-    optimizer = keras.optimizers.SGD(
-        Rate.from_recipe(recipe, steps),
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        global_clipnorm=settings.clip_norm or None,
-    )
+    optimizer = make_optimizer(settings, Rate.from_recipe(recipe, steps), learner.trainable_variables)
+    if settings.lookahead > steps:
+        raise ValueError(
+            f"Expected lookahead to be at most the {steps} steps of the run, since none would reach the slow weights. "
+            f"Received: lookahead={settings.lookahead}"
+        )
+    if settings.ema or settings.lookahead:
+        learner.keep_averages(settings, steps)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     measured = metrics()
     # Weighted, because batches that devices share are padded with examples of weight 0.
     learner.compile(optimizer, loss, weighted_metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)
     return learner, measured
+
+
+def allow_sizes(learner: Learner, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Lets a network take images of other shapes than its own.
+
+    Its layers are called one after the other, so only those that depend on a size refuse another one.
+
+    Raises:
+        ValueError: If one does.
+    """
+    learner.input_spec = keras.layers.InputSpec(ndim=len(shapes[0]) + 1)
+    for shape in shapes:
+        try:
+            learner(ops.zeros((1, *shape)), training=False)
+        except Exception as error:
+            raise ValueError(
+                f"Expected a network that takes images of any size, for augment.sizes. Received: {learner.name}, "
+                f"which fails on images of shape {shape}: {str(error).splitlines()[0]}"
+            ) from error
 
 
 def build_metrics(model: keras.Model, batches: keras.utils.PyDataset) -> None:

@@ -10,16 +10,18 @@ import keras
 from .._files import replace_file
 from ..analysis.gradients import GradientFlow, probe_batches
 from ..data import Batches, Source
+from ..data.augmentation.transforms import resized_width
 from ..devices.environment import now
 from ..devices.selection import Devices
 from ..networks.counting import count
-from ..networks.registry import build, check_arguments
+from ..networks.registry import build, check_arguments, in_present_order
 from ..reports.page import GRADIENTS, write_report
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
 from .evaluation import evaluation_batches, network_shape
+from .initialization import initialize
 from .interruption import Stop, TrainingError, catch_stop_signals
-from .learner import Learner, build_metrics, make_learner
+from .learner import Learner, allow_sizes, build_metrics, make_learner
 from .recipe import Recipe
 from .runs import Run, update
 
@@ -57,6 +59,7 @@ class Training:
             recipe.batch_size,
             seed=recipe.seed,
             augmentation=recipe.augment,
+            epochs=recipe.epochs,
             shard=devices.hosts.shard,
         )
         keras.utils.set_random_seed(recipe.seed)
@@ -64,7 +67,12 @@ class Training:
         self.learner: Learner
         with devices.scope():
             self.model = build_network(recipe, source)
+            # Before some of them are frozen.
+            self.parameters = self.model.trainable_variables
+            initialize(self.model, recipe.initialization, source)
             self.learner, metrics = make_learner(self.model, recipe, steps)
+            if recipe.augment.sizes:
+                allow_sizes(self.learner, _shapes(recipe, source))
             build_metrics(self.learner, self._evaluation_data(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
@@ -96,9 +104,29 @@ class Training:
         events: Events,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
-        """Trains the epochs that are left. The rest of an epoch takes a `fit` of its own; see `Batches`."""
-        epochs, first = self.recipe.epochs, progress.epoch
-        spans = [(first, first + 1, progress.batch), (first + 1, epochs, 0)] if progress.batch else [(first, epochs, 0)]
+        """Trains the epochs that are left."""
+        epochs, every = self.recipe.epochs, self.recipe.evaluate_every
+        ours = self._callbacks(run, progress, stop, events)
+        for start, end, batch in self._spans(progress):
+            if self.learner.stop_training:
+                break
+            self.batches.position = (start, batch)
+            if self.recipe.augment.sizes:
+                # TensorFlow would trace the step of a second size with sizes that are unknown.
+                self.learner.make_train_function(force=True)
+            self.learner.fit(
+                self.devices.feed(self.batches),
+                initial_epoch=start,
+                epochs=end,
+                shuffle=False,
+                validation_data=self._evaluation_data(self.part),
+                validation_freq=[*range(every, epochs, every), epochs],
+                verbose=0,
+                callbacks=[*ours, *callbacks],
+            )
+
+    def _callbacks(self, run: Run, progress: Progress, stop: Stop, events: Events) -> list[keras.callbacks.Callback]:
+        """The callbacks of every run, in the order that they need."""
         if not progress.batch:
             # Keras only resets metrics that a step has updated, and those in this checkpoint are of an evaluation.
             self.checkpoints.reset_metrics()
@@ -122,19 +150,21 @@ class Training:
         if every := run.record.get("gradients"):
             probed = probe_batches(self.source, self.source.preprocessing, self.recipe.seed)
             ours.append(GradientFlow(run.path / GRADIENTS, probed, every))
-        for start, end, batch in spans:
-            if start == end or self.learner.stop_training:
-                continue
-            self.batches.position = (start, batch)
-            self.learner.fit(
-                self.devices.feed(self.batches),
-                initial_epoch=start,
-                epochs=end,
-                shuffle=False,
-                validation_data=self._evaluation_data(self.part),
-                verbose=0,
-                callbacks=[*ours, *callbacks],
-            )
+        return ours
+
+    def _spans(self, progress: Progress) -> list[tuple[int, int, int]]:
+        """What each `fit` trains: the first epoch, the one after the last, and the first batch.
+
+        The rest of an epoch takes a `fit` of its own, and so does each size of the images; see `Batches`.
+        """
+        first, last, height = progress.epoch, self.recipe.epochs, self.batches.height
+        starts = [
+            epoch
+            for epoch in range(first, last)
+            if epoch == first or (epoch == first + 1 and progress.batch) or height(epoch) != height(epoch - 1)
+        ]
+        ends = [*starts[1:], last]
+        return [(s, e, progress.batch if s == first else 0) for s, e in zip(starts, ends, strict=False)]
 
     def _finish(self, run: Run, progress: Progress) -> dict[str, Any]:
         """Saves the trained network and measures it."""
@@ -142,9 +172,10 @@ class Training:
             self.learner.swap()
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
-        if self.part != "test":
-            figures = self._evaluate("test")
-            results |= {"test_loss": figures["cross_entropy"], "test_accuracy": figures["accuracy"]}
+        for part in (self.part, "test"):
+            if f"{part}_accuracy" not in results:
+                figures = self._evaluate(part)
+                results |= {f"{part}_loss": figures["cross_entropy"], f"{part}_accuracy": figures["accuracy"]}
         with replace_file(run.model_path) as beside:
             self.model.save(beside)
         seconds = sum(row["seconds"] for row in progress.rows)
@@ -152,7 +183,7 @@ class Training:
             **results,
             # The history's accuracy is a mean over the last epoch, on augmented images and while the weights change.
             "train_accuracy": self._evaluate("train")["accuracy"],
-            "parameters": count(self.model.trainable_variables),
+            "parameters": count(self.parameters),
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
         }
@@ -163,6 +194,13 @@ class Training:
 
     def _evaluation_data(self, part: str) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))
+
+
+def _shapes(recipe: Recipe, source: Source) -> list[tuple[int, ...]]:
+    """The shapes of the images of all sizes that a recipe trains on."""
+    height, width, channels = source.input_shape
+    heights = [tall for _, tall in recipe.augment.sizes]
+    return [in_present_order((tall, resized_width(height, width, tall), channels)) for tall in heights]
 
 
 def resume_hint(run: Run) -> str:

@@ -1,6 +1,7 @@
 """Recipes: how a network is trained, as checked and frozen data."""
 
 import ast
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
@@ -9,6 +10,7 @@ from .._names import unknown
 from ..data.augmentation import Augmentation
 
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
+INITIALIZATIONS = ("dirac", "whitening")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -41,13 +43,25 @@ class Optimizer:
         v = momentum * v - lr * g
         w = w + v                          or, with Nesterov's form, w + momentum * v - lr * g
 
+    Lookahead keeps slow weights and normalisation statistics s beside them. After step n of N, if n is a multiple of k:
+
+        s = d * s + (1 - d) * w            d = 0.95**k * (n / N)**3
+        w = s
+
     Attributes:
         lr: The peak of the learning rate.
         momentum, nesterov: Of SGD.
         weight_decay: On the kernels; its gradient is weight_decay * w.
         decay_norm_and_bias: Whether to decay the scales and offsets of the normalisation and the biases too, as torch
             does by default.
+        decoupled: Whether the decay is a step of its own, w = w - lr * weight_decay * w, and not part of the gradient.
+            Then momentum, `clip_norm` and `rates` do not change it. A decay of d / (1 - momentum) is about as strong
+            as one of d in the gradient.
+        rates: Factors on the learning rate of some variables: {"head/*": 10.0, "*/gamma": 0.0}. The names are shell
+            patterns for the paths of variables, and the first one that matches counts. 0 freezes a variable.
         clip_norm: The largest norm of all gradients together. 0: no limit.
+        lookahead: k, the number of steps after which the weights go on from the slow ones. The network is evaluated and
+            saved with the slow ones. 0: none.
         ema: Decay of the moving average of weights and normalisation statistics; the network is evaluated and saved
             with these averages. In the first steps n it is (1 + n) / (10 + n). 0: no average.
     """
@@ -57,7 +71,10 @@ class Optimizer:
     nesterov: bool = True
     weight_decay: float = 0.0
     decay_norm_and_bias: bool = False
+    decoupled: bool = False
+    rates: dict[str, float] = field(default_factory=dict, hash=False)
     clip_norm: float = 0.0
+    lookahead: int = 0
     ema: float = 0.0
 
     def __post_init__(self) -> None:
@@ -68,8 +85,15 @@ class Optimizer:
         for name in ("momentum", "ema"):
             value = getattr(self, name)
             check(self, name, "a number in [0, 1)", _is_real(value) and 0 <= value < 1)
-        for name in ("nesterov", "decay_norm_and_bias"):
+        for name in ("nesterov", "decay_norm_and_bias", "decoupled"):
             check(self, name, "True or False", isinstance(getattr(self, name), bool))
+        rates = isinstance(self.rates, Mapping) and all(
+            isinstance(pattern, str) and _is_real(factor) and factor >= 0 for pattern, factor in self.rates.items()
+        )
+        check(self, "rates", "a dictionary from patterns to factors of at least 0", rates)
+        object.__setattr__(self, "rates", dict(self.rates))
+        check(self, "lookahead", "a number of steps, or 0", _is_whole(self.lookahead, 0))
+        check(self, "lookahead", f"0 with ema={self.ema}", not (self.lookahead and self.ema))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +143,14 @@ class Recipe:
         arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
         source: The data source.
         epochs, batch_size: Length of the run.
+        initialization: What replaces the network's own initial weights. "dirac": the first filters of each convolution,
+            one for each of its channels, pass these on unchanged. "whitening": the first convolution whitens the
+            patches of the training images, and is frozen. Default: nothing.
         optimizer: `Optimizer`.
         schedule: `Schedule`.
         augment: `Augmentation`.
         label_smoothing: In [0, 1).
+        evaluate_every: The number of epochs between evaluations; the last epoch is always evaluated.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
         seed: Of the initial weights, the order, the augmentation and the dropout.
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
@@ -137,10 +165,12 @@ class Recipe:
     source: str = "digits"
     epochs: int = 30
     batch_size: int = 128
+    initialization: tuple[str, ...] = ()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augmentation = Augmentation()
     label_smoothing: float = 0.0
+    evaluate_every: int = 1
     precision: str = "float32"
     seed: int = 0
     jit: bool | None = None
@@ -152,8 +182,12 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "evaluate_every"):
             check(self, name, "a positive integer below 2**32", _is_whole(getattr(self, name), 1))
+        names = self.initialization
+        known = isinstance(names, (tuple, list)) and all(name in INITIALIZATIONS for name in names)
+        check(self, "initialization", f"a tuple of names from {', '.join(INITIALIZATIONS)}", known)
+        object.__setattr__(self, "initialization", tuple(names))
         check(self, "seed", "an integer of at least 0 and below 2**32", _is_whole(self.seed, 0))
         smoothing = self.label_smoothing
         check(self, "label_smoothing", "a number in [0, 1)", _is_real(smoothing) and 0 <= smoothing < 1)
@@ -191,9 +225,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain data that survive JSON unchanged."""
-        figures = asdict(self)
-        figures["schedule"]["milestones"] = list(self.schedule.milestones)
-        return figures
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, figures: Mapping[str, Any]) -> "Recipe":

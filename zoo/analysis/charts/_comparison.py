@@ -20,7 +20,7 @@ def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
     from matplotlib.figure import Figure
 
     rows = list(rows)
-    part = "validation" if "validation_accuracy" in rows[0] else "test"
+    part = "validation" if any("validation_accuracy" in row for row in rows) else "test"
     panels = (
         (f"{part} accuracy", f"{part}_accuracy", 100, "%"),
         ("training loss", "loss", 1, "cross-entropy"),
@@ -33,7 +33,7 @@ def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
         for network, colour in zip(dict.fromkeys(row["network"] for row in rows), cycle(COLOURS), strict=False):
             by_epoch: dict[int, list[float]] = {}
             for row in rows:
-                if row["network"] == network:
+                if row["network"] == network and column in row:
                     by_epoch.setdefault(row["epoch"], []).append(factor * row[column])
             epochs = sorted(by_epoch)
             series.append((network, epochs, [float(np.mean(by_epoch[epoch])) for epoch in epochs]))

@@ -1,8 +1,10 @@
-"""Random changes to training images, each to a whole batch at once.
+"""Changes to training images, each to a whole batch at once.
 
-Each change draws its numbers for the whole batch and then uses those at the given `indices`. So a process that holds a
-slice of the batch changes it in the same way as a process that holds all of it.
+Each random change draws its numbers for the whole batch and then uses those at the given `indices`. So a process that
+holds a slice of the batch changes it in the same way as a process that holds all of it.
 """
+
+import functools
 
 import numpy as np
 
@@ -22,9 +24,9 @@ def crop(
     return windows[np.arange(number), top, left * channels].reshape(images.shape)
 
 
-def flip(images: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
-    """Mirrors half of the images left to right."""
-    mirrored = np.flatnonzero(rng.random(count)[indices] < 0.5)
+def flip(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Mirrors the chosen images left to right."""
+    mirrored = np.flatnonzero(chosen)
     out = images.copy()
     out[mirrored] = images[mirrored][:, :, ::-1]
     return out
@@ -73,6 +75,29 @@ def mix(
             own *= weight[index]
             own += (1 - weight[index]) * other
     return images[:-1], weight[:, None] * labels[:-1] + (1 - weight[:, None]) * labels[1:]
+
+
+def resize(images: np.ndarray, height: int) -> np.ndarray:
+    """Resizes images in proportion, with bilinear interpolation and antialiasing as in Pillow."""
+    number, old_height, old_width, channels = images.shape
+    width = resized_width(old_height, old_width, height)
+    rows = _resampling(old_height, height) @ images.reshape(number, old_height, -1)
+    columns = np.kron(_resampling(old_width, width).T, np.eye(channels, dtype="float32"))
+    return (rows @ columns).reshape(number, height, width, channels)
+
+
+def resized_width(old_height: int, old_width: int, height: int) -> int:
+    """The width that goes with a new height."""
+    return max(1, round(old_width * height / old_height))
+
+
+@functools.cache
+def _resampling(old: int, new: int) -> np.ndarray:
+    """The matrix that resamples `old` pixels in a line to `new` ones."""
+    step = old / new
+    centres, pixels = (np.arange(new)[:, None] + 0.5) * step, np.arange(old) + 0.5
+    weights = np.maximum(0, 1 - np.abs(pixels - centres) / max(step, 1))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype("float32")
 
 
 def _share(augmentation: Augmentation) -> float:

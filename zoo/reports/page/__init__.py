@@ -137,7 +137,7 @@ def _origin(run_record: Mapping[str, Any]) -> Iterable[str]:
 
 def _history(path: Path) -> list[dict[str, float]]:
     with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def _summary(run: Run, paper: str) -> str:

@@ -6,8 +6,7 @@ from ...analysis.charts._base import make_axes, mark_integers
 
 def curves(rows: list[dict[str, float]]) -> str:
     """Draws a small chart of each, side by side."""
-    epochs = [row["epoch"] for row in rows]
-    part = "validation" if "validation_loss" in rows[0] else "test"
+    part = "validation" if "validation_loss" in rows[-1] else "test"
     panels = (
         ("accuracy, %", {"training": "accuracy", part: f"{part}_accuracy"}, 100),
         ("cross-entropy", {"training": "loss", part: f"{part}_loss"}, 1),
@@ -18,8 +17,10 @@ def curves(rows: list[dict[str, float]]) -> str:
         for title, lines, factor in panels:
             figure, target = make_axes(title, "epoch", "", size=(4.2, 2.8))
             for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
-                values = [factor * row[column] for row in rows]
-                target.plot(epochs, values, color=colour, label=label, marker="o" if len(rows) == 1 else None)
+                epochs, values = zip(
+                    *((row["epoch"], factor * row[column]) for row in rows if column in row), strict=True
+                )
+                target.plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) == 1 else None)
             mark_integers(target.xaxis)
             if len(lines) > 1:
                 target.legend(frameon=False)
