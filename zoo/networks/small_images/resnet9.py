@@ -13,6 +13,8 @@ Page, How to Train Your ResNet, 2018, https://myrtle.ai/learn/how-to-train-your-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...data.augmentation import Augmentation
+from ...training.recipe import Optimizer, Recipe, Schedule
 from .._common import (
     NORM,
     channels_first,
@@ -101,11 +103,24 @@ def _pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) ->
     return head(x, classes, weight_decay, use_bias=False)
 
 
+# 24 epochs, with the highest rate after five.
+RECIPE = Recipe(
+    name="",
+    network="",
+    source="cifar10",
+    epochs=24,
+    batch_size=512,
+    optimizer=Optimizer(lr=0.4, weight_decay=5e-4, decay_norm_and_bias=True),
+    schedule=Schedule(kind="one-cycle", warmup=5 / 24),
+    augment=Augmentation(pad=4, pad_mode="reflect", flip=True, cutout=8),
+)
+
 FAMILIES = (
     Family(
         resnet9,
         "residual network for small images that trains in little time",
         (Row("resnet9", {"width": 64}, 6_573_120, 4_480, 379_261_952, cifar_errors("6")),),
         "Page 2018, How to Train Your ResNet, myrtle.ai",
+        recipe=RECIPE,
     ),
 )
