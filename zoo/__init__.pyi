@@ -27,6 +27,7 @@ from .networks.counting import multiply_adds as multiply_adds
 from .networks.registry import build as build
 from .networks.registry import describe as describe
 from .networks.registry import list_models as list_models
+from .networks.tables.adaptation import adapt as adapt
 from .reports.page import write_report as write_report
 from .training.comparison import compare as compare
 from .training.evaluation import evaluate as evaluate

@@ -36,6 +36,7 @@ class Description:
         recipes: The names of the recipes that train it.
         measured: The results of these recipes, by their names, where they have been measured.
         weights: The names of published weights, for `load`.
+        libraries: Those whose files of weights for this network `load` reads.
         arguments: The arguments of `build` besides `input_shape`, `classes` and `features_only`, with their defaults.
     """
 
@@ -53,6 +54,7 @@ class Description:
     recipes: tuple[str, ...] = ()
     measured: dict[str, str] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -133,8 +135,17 @@ def describe(name: str) -> Description:
         recipes=tuple(recipe.name for recipe in recipes),
         measured={recipe.name: recipe.result for recipe in recipes if recipe.result},
         weights=available(name),
+        libraries=libraries_of(name),
         arguments={**_defaults(entry), **entry.arguments},
     )
+
+
+def libraries_of(name: str) -> tuple[str, ...]:
+    """The libraries whose files of weights fit a network."""
+    entry = entry_of(name)
+    backbone = entry.arguments.get("backbone")
+    namings = entry.family.namings_on([] if backbone is None else [entry_of(backbone).family])
+    return tuple(dict.fromkeys(naming.library for naming in namings))
 
 
 def build(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from ..networks.catalogue import MODELS
 from ..networks.family import TASKS
+from ..networks.registry import libraries_of
 from ..training.recipes import recipes_of
 from ..weights.catalogue import available
 
@@ -80,10 +81,14 @@ def _table(names: Iterable[str]) -> str:
                 entry.paper_error,
                 "; ".join(f"{recipe.result} (`{recipe.name}`)" for recipe in recipes if recipe.result),
                 ", ".join(f"`{recipe.name}`" for recipe in recipes),
-                ", ".join(available(name)),
+                "; ".join(filter(None, (", ".join(available(name)), _files(name)))),
             )
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+def _files(name: str) -> str:
+    return f"files of {', '.join(libraries_of(name))}" if libraries_of(name) else ""
 
 
 def in_millions(number: int) -> str:

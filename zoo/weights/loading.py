@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._names import LIST_COMMAND, unknown
 from ..networks.catalogue import FAMILIES, MODELS
-from ..networks.registry import build, entry_of, in_present_order
+from ..networks.registry import build, entry_of, in_present_order, libraries_of
 from .catalogue import available, find, holders
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
 
     No code in a file is run. The formats of weights are
 
-        .keras, .weights.h5         networks of the zoo; keras.applications' ResNet, ResNetV2, DenseNet and ConvNeXt
+        .keras, .weights.h5         networks of the zoo and of keras.applications
         .h5                         the older form, in which keras.applications publishes its weights
-        .safetensors, .pth, .pt     torchvision's and timm's resnet18 to resnet152, wide_resnet50_2, densenets and
-                                    convnexts, rtdl_revisiting_models' ResNet for tables, and
-                                    segmentation_models_pytorch's Unet
+        .safetensors, .pth, .pt     networks of torchvision, timm and other libraries for torch
 
-    where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip.
+    where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip. `describe(name).libraries`
+    lists the libraries whose files fit a network. Siblings that have no name of their own load by their arguments, as
+    in `load("resnext50_32x4d", weights="resnext101_64x4d.pth", depth=101, groups=64)`.
 
     Weights that ship with the package are named after their data, such as "cifar10", "mnist" and "digits".
     `describe(name).weights` lists those of a network, and `card(name, weights)` describes them, with the preprocessing
@@ -190,8 +190,8 @@ def _unknown_weights(name: str, weights: object) -> ValueError:
     hints = []
     if others := holders(weights):
         hints.append(f"it exists for {', '.join(others)}")
-    if any(naming.transposed for naming in entry_of(name).family.namings):
-        hints.append(f"{name} takes a .safetensors or .pth file of torchvision or timm")
+    if libraries := libraries_of(name):
+        hints.append(f"{name} takes a file of {' or '.join(libraries)}")
     hint = "".join(f"; {text}" for text in hints)
     return ValueError(
         f"Expected weights of {name} by name ({named}), in a file that ends in {SUFFIXES}, or in the folder of a run. "

@@ -29,6 +29,7 @@ class Naming:
         unused: Pattern of arrays in the file that are no weights of the network; empty if there are none.
         transposed: Whether kernels have their channels first, (out, in, ...).
         arguments: Of our builder, where theirs has other constants.
+        library: Whose it is.
     """
 
     owners: Rules = ()
@@ -39,6 +40,7 @@ class Naming:
     unused: str = ""
     transposed: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    library: str = ""
 
     def theirs(self, path: str) -> str:
         """Their name of our variable."""
@@ -101,14 +103,14 @@ _KERAS: Rules = ((r"^stem_conv$", "conv1_conv"), (r"^stem_norm$", "conv1_bn"), (
 _KERAS_OLDER: Rules = ((r"^(probs|fc1000)/", "predictions/"), (r"^conv1/(conv|bn)/", r"conv1_\1/"))
 
 
-def torch_naming(owners: Rules, **others: Any) -> Naming:
+def torch_naming(library: str, owners: Rules, **others: Any) -> Naming:
     """The naming of a library for torch, given the rules for the layers, and other fields."""
-    return Naming(owners, _TORCH_VARIABLES, ".", transposed=True, **others)
+    return Naming(owners, _TORCH_VARIABLES, ".", transposed=True, library=library, **others)
 
 
 def keras_naming(owners: Rules, arguments: Mapping[str, Any] | None = None) -> Naming:
     """The naming of keras.applications, given the rules for the layers between the stem and the head."""
-    return Naming((*_KERAS, *owners), older=_KERAS_OLDER, arguments=arguments or {})
+    return Naming((*_KERAS, *owners), older=_KERAS_OLDER, arguments=arguments or {}, library="keras.applications")
 
 
 def plus_one(form: str) -> Callable[[re.Match], str]:

@@ -105,6 +105,7 @@ def describe(name: Name) -> None:
             "multiply-adds": f"{card.multiply_adds:,} for one input, in convolutions and dense layers",
             "recipes": ", ".join(card.recipes),
             "weights": ", ".join(card.weights),
+            "reads files of": ", ".join(card.libraries),
             "arguments": ", ".join(f"{key}={value!r}" for key, value in card.arguments.items()),
         },
     )

@@ -36,6 +36,7 @@ def name_of(
 def _torch_naming(projection: int) -> Naming:
     """The names that torchvision and timm have in common, if the projection is at that place of a shortcut."""
     return torch_naming(
+        "torchvision or timm",
         (
             (r"^stem_conv$", "conv1"),
             # Each convolution of a deep stem is followed by its normalisation and a ReLU.
@@ -52,7 +53,7 @@ def _torch_naming(projection: int) -> Naming:
             (r"/channel_attention/conv$", "/se.conv"),
             (r"/norm(\d)$", r"/bn\1"),
             (r"^stage(\d)_block(\d+)/", minus_one("layer{}.{}.")),
-        )
+        ),
     )
 
 

@@ -159,6 +159,7 @@ def _torchvision(match: re.Match) -> str:
 
 
 TORCHVISION_NAMING = torch_naming(
+    "torchvision",
     (
         (r"^stem_conv$", "features.0.0"),
         (r"^stem_norm$", "features.0.1"),
@@ -174,6 +175,7 @@ TORCHVISION_NAMING = torch_naming(
     whole=((r"/layer_scale\.weight$", ".layer_scale"),),
 )
 TIMM_NAMING = torch_naming(
+    "timm",
     (
         (r"^stem_conv$", "stem.0"),
         (r"^stem_norm$", "stem.1"),

@@ -121,6 +121,7 @@ def dense_network(
 
 
 TORCH_NAMING = torch_naming(
+    "torchvision or timm",
     (
         (r"^stem_(conv|norm)$", r"features.\g<1>0"),
         (r"^last_norm$", "features.norm5"),

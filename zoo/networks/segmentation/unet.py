@@ -205,6 +205,7 @@ def smp_naming(backbone: Naming) -> Naming:
         # Encoders by timm, which it names "tu-resnet34".
         older=((r"^encoder\.model\.", "encoder."), *backbone.older),
         arguments={"backbone_arguments": backbone.arguments} if backbone.arguments else {},
+        library="segmentation_models_pytorch",
     )
 
 

@@ -11,6 +11,7 @@ He et al., Deep Residual Learning for Image Recognition, 2015, https://arxiv.org
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,6 @@ FAMILIES = (
         task="sequences",
         input_shape=(1000, 12),
         classes=5,
-        namings=(TORCH_NAMING,),
+        namings=(replace(TORCH_NAMING, library="torchvision, made one-dimensional"),),
     ),
 )

@@ -155,6 +155,7 @@ def _add_skips(
 # As pytorch_tcn names them. The authors' networks for the data sets have other names around the blocks; their blocks
 # hold each convolution twice.
 TORCH_NAMING = torch_naming(
+    "pytorch_tcn",
     (
         (r"^head$", "projection_out"),
         (r"^skip(\d+)_projection$", minus_one("downsample_skip_connection.{}")),

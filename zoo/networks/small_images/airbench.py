@@ -202,6 +202,7 @@ def _kernels(weight_decay: float) -> dict[str, Any]:
 
 # In the authors' code the scales are there, fixed at 1.
 NAMING = torch_naming(
+    "airbench",
     (
         (r"^stem_conv$", "0"),
         (r"^head$", "7"),

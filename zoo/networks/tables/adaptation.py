@@ -28,10 +28,9 @@ def adapt(model: "keras.Model", rows: np.ndarray) -> None:
 
     >>> import numpy as np
     >>> import zoo
-    >>> from zoo.networks.tables.adaptation import adapt
     >>> rows = np.random.default_rng(0).normal(5, 2, (100, 3))
     >>> model = zoo.build("tabular_resnet", input_shape=(3,), scaling="standard")
-    >>> adapt(model, rows)
+    >>> zoo.adapt(model, rows)
     >>> np.allclose(model.get_layer("scaling").mean, rows.mean(axis=0))
     True
     """

@@ -27,8 +27,8 @@ ARGUMENTS = {
     "categories": """Numbers of categories of the last columns, which hold indices from 0. An index out of range, and a
             missing one, becomes one more category, "unknown".""",
     "embedding_size": "Of each of them; by default min(600, round(1.6 n^0.56)) for n categories, fastai's rule.",
-    "scaling": """"standard" or "quantile" for the other columns, with statistics of the training data, which `adapt`
-            of `zoo.networks.tables.adaptation` sets. Then a missing value, NaN, becomes 0: the mean, or the median.
+    "scaling": """"standard" or "quantile" for the other columns, with statistics of the training data, which
+            `zoo.adapt` sets. Then a missing value, NaN, becomes 0: the mean, or the median.
             None leaves these columns as they are.""",
 }
 

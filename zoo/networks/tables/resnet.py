@@ -80,6 +80,7 @@ def _kernel(weight_decay: float) -> dict[str, Any]:
 
 
 NAMING = torch_naming(
+    "rtdl_revisiting_models",
     (
         (r"^stem$", "input_projection"),
         (r"^block(\d+)/", lambda match: f"blocks.{int(match[1]) - 1}."),
@@ -87,7 +88,7 @@ NAMING = torch_naming(
         (r"\.dense(\d)$", r".linear\1"),
         (r"^last_norm$", "output.normalization"),
         (r"^head$", "output.linear"),
-    )
+    ),
 )
 
 FAMILIES = (

@@ -60,13 +60,14 @@ def densenet3d(
 
 
 MONAI_NAMING = torch_naming(
+    "MONAI",
     (
         (r"^stem_(conv|norm)$", r"features.\g<1>0"),
         (r"^last_norm$", "features.norm5"),
         (r"^head$", "class_layers.out"),
         (r"^transition(\d)/(conv|norm)1$", r"features.transition\1.\2"),
         (r"^block(\d)/layer(\d+)/", r"features.denseblock\1.denselayer\2.layers."),
-    )
+    ),
 )
 
 FAMILIES = (

@@ -14,6 +14,7 @@ Chen et al., Med3D: Transfer Learning for 3D Medical Image Analysis, 2019, https
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -109,6 +110,6 @@ FAMILIES = (
         task="volumes",
         input_shape=INPUT_SHAPE,
         classes=CLASSES,
-        namings=(TORCH_NAMING,),
+        namings=(replace(TORCH_NAMING, library="MONAI"),),
     ),
 )

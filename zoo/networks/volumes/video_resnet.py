@@ -174,6 +174,7 @@ def _apply(layers: "list[keras.layers.Layer]", x: "keras.KerasTensor") -> "keras
 
 
 TORCH_NAMING = torch_naming(
+    "torchvision",
     (
         (r"^stem_conv$", "stem.0"),
         (r"^stem_norm$", "stem.1"),
@@ -188,7 +189,7 @@ TORCH_NAMING = torch_naming(
         (r"/conv(\d)$", r"/conv\1.0"),
         (r"/norm(\d)$", r"/conv\1.1"),
         (r"^stage(\d)_block(\d+)/", minus_one("layer{}.{}.")),
-    )
+    ),
 )
 
 
