@@ -55,7 +55,7 @@ class SqueezeExcite(ChannelAttention):
         activation: Name or function, between W1 and W2. Default "relu".
         gate_activation: Name or function that makes the gate. Default "sigmoid".
         use_bias: Whether there are b1 and b2. Default True.
-        width: Number of channels to which W1 maps, whatever C is. Default None, the number that `ratio` gives.
+        width: Number of channels between W1 and W2, in place of the one that `ratio` gives. Default None.
         {options}
 
     Call arguments and errors: as in `ResidualBlock`. The output has the input's shape. In a masked sequence, the mean

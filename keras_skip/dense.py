@@ -165,8 +165,8 @@ class TransitionBlock(Block):
 
     Args:
         compression: Fraction in (0, 1] of the channels that stay, rounded down. Default 0.5.
-        return_skip: Whether to return two tensors, y and activation(norm(x)); the second is what a decoder takes as the
-            skip. Default False.
+        return_skip: Whether to return two tensors, y and activation(norm(x)), the second as the skip for a decoder.
+            Default False.
         {options}
 
     Call arguments: as in `ResidualBlock`.

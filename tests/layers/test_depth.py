@@ -88,7 +88,7 @@ def attend(values, query, block_size=1, reduction="sum"):
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 3])
 @pytest.mark.parametrize(("block_size", "reduction"), [(1, "mean"), (1, "sum"), (2, "sum"), (3, "mean"), (9, "sum")])
-def test_attention_over_depth_is_its_equation(rank, block_size, reduction):
+def test_attention_over_depth_computes_its_equation(rank, block_size, reduction):
     given, query = values(5, rank), RNG.normal(size=6)
     layer = set_weights(ks.DepthAttention(block_size, reduction), given, query)
     expected, weights = attend([v.astype("float64") for v in given], query, block_size, reduction)

@@ -71,7 +71,7 @@ def test_layer_scale_is_timms():
 @pytest.mark.parametrize(
     ("ours", "theirs"), [({"ratio": 4}, {"rd_ratio": 1 / 4}), ({"width": 5}, {"rd_channels": 5})], ids=str
 )
-def test_squeeze_and_excite_is_timms(ours, theirs, use_bias):
+def test_squeeze_and_excite_agrees_with_timm(ours, theirs, use_bias):
     x = data(2, channels=32)
     layer = built(ks.SqueezeExcite(**ours, use_bias=use_bias), x)
     module = timm.SEModule(32, **theirs, bias=use_bias)

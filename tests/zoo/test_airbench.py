@@ -172,7 +172,7 @@ def test_each_stage_may_have_more_residual_blocks_which_survive_less_and_less():
         ({"widths": 64}, "widths=64"),
         ({"widths": (4, 5, 0)}, "widths=0"),
         ({"blocks": 0}, "blocks=0"),
-        ({"survival_prob": 0.0}, "final=0.0"),
+        ({"survival_prob": 0.0}, "survival_prob=0.0"),
         ({"input_shape": (8, 32, 3)}, r"input_shape=\(8, 32, 3\)"),
     ],
 )

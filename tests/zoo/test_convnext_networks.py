@@ -40,7 +40,7 @@ def test_named_networks_have_the_parameters_of_torchvision():
     assert {name: entry.parameters for name, entry in MODELS.items() if name.startswith("convnext")} == NAMED
 
 
-def test_the_block_is_the_papers():
+def test_the_block_is_that_of_the_paper():
     # Of an image of 4 x 4, the map has one pixel, which the middle of the depthwise kernel weights.
     model = convnext((4, 4, 3), classes=3, depths=(1,), widths=(8,))
     rng = np.random.default_rng(0)
@@ -240,7 +240,7 @@ def test_weight_decay_d_has_the_gradient_d_times_w():
         ({"depths": (0, 1)}, "depths=0"),
         ({"widths": (8, 1.5)}, r"widths=1\.5"),
         ({"input_shape": (7, 32, 3)}, r"input_shape=\(7, 32, 3\)"),
-        ({"survival_prob": 0.0}, r"final=0\.0"),
+        ({"survival_prob": 0.0}, r"survival_prob=0\.0"),
         ({"classes": 0}, "classes=0"),
     ],
 )

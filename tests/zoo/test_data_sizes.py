@@ -31,7 +31,7 @@ def test_each_image_is_mirrored_in_every_other_epoch():
 
 @pytest.mark.parametrize("new", [4, 5, 13, 20, 32])
 @pytest.mark.parametrize("shape", [(20, 20, 1), (20, 30, 3)])
-def test_resizing_is_pillows(new, shape):
+def test_resizing_agrees_with_pillow(new, shape):
     data = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
     out = resize(data, new)
     width = round(shape[1] * new / 20)

@@ -1,4 +1,4 @@
-"""Every network of the zoo trains a step, predicts and outlives a file.
+"""Every network of the zoo trains a step, predicts and survives saving.
 
 `make test` takes the smallest of each form, `make test-all` every one.
 """
@@ -25,7 +25,7 @@ IN_SHORT = SMALLEST - {"densenet3d_121"}
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")  # of the blocks that were dropped
 @pytest.mark.parametrize("name", sweep(MODELS, IN_SHORT.__contains__))
-def test_network_learns_a_step_predicts_and_outlives_a_file(name, tmp_path):
+def test_network_learns_a_step_predicts_and_survives_saving(name, tmp_path):
     model = zoo.build(name, input_shape=small_shape(name), classes=10)
     inputs, labels = make_inputs(model), make_labels(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

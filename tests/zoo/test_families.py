@@ -276,7 +276,7 @@ def test_mnist_highway_refuses_maps_without_a_fixed_size(input_shape):
     [
         (plain, {"depth": 21}, "depth=21"),
         (stochastic_resnet, {"depth": 21}, "depth=21"),
-        (stochastic_resnet, {"survival_prob": 0.0}, "final=0.0"),
+        (stochastic_resnet, {"survival_prob": 0.0}, "survival_prob=0.0"),
         (preact_resnet, {"depth": 14}, "depth=14"),
         (preact_resnet, {"depth": 29, "bottleneck": False}, "depth=29"),
         (wide_resnet, {"depth": 20}, "depth=20"),

@@ -140,7 +140,7 @@ def test_decoder_on_the_maps_learns_a_step():
     assert model.predict_on_batch(images).shape == (2, 16, 24, 3)
 
 
-def test_maps_outlive_a_file(tmp_path):
+def test_maps_survive_saving(tmp_path):
     features = zoo.build("wrn_16_2", (8, 8, 3), features_only=True, depth=10)
     features.save(tmp_path / "features.keras")
     images = np.ones((1, 8, 8, 3), "float32")

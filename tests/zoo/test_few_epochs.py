@@ -160,7 +160,7 @@ def test_network_that_needs_its_size_is_refused(small_source, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_history_of_an_older_recipe_goes_on(small_source, tmp_path, no_report):
+def test_a_record_that_lacks_a_newer_setting_has_its_default(small_source, tmp_path, no_report):
     """Records from before a setting existed have its default."""
     run = zoo.train("plain_mlp_digits", small_source, tmp_path / "runs" / "one-0", epochs=1)
     record = run.record | {"recipe": {k: v for k, v in run.record["recipe"].items() if k != "evaluate_every"}}

@@ -197,7 +197,7 @@ def test_residual_unet_takes_images_too():
     assert (model.name, model.output_shape) == ("unet2d", (None, 8, 16, 2))
 
 
-def test_sides_may_be_open():
+def test_sides_may_be_unknown():
     model = zoo.build("unet", (None, None, 3), 5, backbone="resnet20", backbone_arguments={"depth": 8})
     assert model(noise(1, 20, 12, 3)).shape == (1, 20, 12, 5)
     with pytest.raises(Exception, match="21"):
@@ -220,12 +220,12 @@ def test_sides_may_be_open():
         ("unet", {"backbone_arguments": {"dept": 18}}, "an argument of resnet34"),
         ("unet", {"decoder_filters": (8, 4)}, r"decoder_filters for 5 steps\. Received: decoder_filters=\(8, 4\)"),
         ("unet", {"decoder_filters": (16, 8, 4, 2, 0)}, "decoder_filters to be a positive integer"),
-        ("unet", {"skip": "sum"}, "skip to be one of plain, residual, attention"),
+        ("unet", {"skip": "sum"}, "skip to be one of 'plain', 'residual', 'attention'"),
         ("unet", {"backbone": "resnet20", "survival_prob": 0.5}, "neither resnet20 nor the decoder"),
         ("unet3d", {"survival_prob": 1.5}, r"survival_prob to be a number in \(0, 1\]"),
         ("fc_densenet_56", {"depth": 57}, "depth to be one of 56, 67, 103"),
     ],
 )
-def test_bad_arguments(name, arguments, said):
+def test_arguments_out_of_range_are_refused(name, arguments, said):
     with pytest.raises(ValueError, match=f"Expected .*{said}"):
         zoo.build(name, **arguments)

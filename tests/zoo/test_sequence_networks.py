@@ -249,7 +249,7 @@ def test_bottleneck_blocks_for_signals():
         (tcn, {"filters": (8, 8), "dilation_rates": (1,)}, r"dilation_rates=\(1,\)"),
         (tcn, {"kernel_size": 0}, "kernel_size=0"),
         (tcn, {"normalization": "weight"}, "normalization='weight'"),
-        (tcn, {"survival_prob": 0.0}, "final=0.0"),
+        (tcn, {"survival_prob": 0.0}, "survival_prob=0.0"),
         (tcn, {"classes": 0}, "classes=0"),
         (wavenet, {"input_shape": (0,)}, "input_shape=0"),
         (wavenet, {"depth": 0}, "depth=0"),

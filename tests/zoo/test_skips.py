@@ -132,7 +132,7 @@ def test_dense_blocks_need_no_data():
     assert {skip.kind for skip in found} == {"reuse"} and found[-1].layer == "block/head"
 
 
-def test_networks_without_learned_skips_or_data_are_a_sentence():
+def test_networks_without_learned_skips_or_data_give_a_clear_error():
     with pytest.raises(
         ValueError, match="Expected a network with dense blocks, .* Received: plain_mlp, which has none"
     ):

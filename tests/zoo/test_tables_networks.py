@@ -47,7 +47,7 @@ def test_parameters_by_arithmetic():
     assert parameters == [resnet, highway, densenet]
 
 
-def test_the_block_is_the_papers():
+def test_the_block_is_that_of_the_paper():
     model = tabular_resnet((FEATURES,), **(SMALL | {"depth": 1}))
     rng = np.random.default_rng(0)
     for variable in model.weights:
@@ -130,7 +130,7 @@ def test_missing_numbers_are_typical_ones(builder, scaling):
 
 @pytest.mark.parametrize("scaling", ["standard", "quantile", None])
 @every_builder
-def test_scaled_and_embedded_columns_outlive_a_file(builder, scaling, tmp_path):
+def test_scaled_and_embedded_columns_survive_saving(builder, scaling, tmp_path):
     options = {"categories": (3, 12), "scaling": scaling, **SMALL}
     model = builder((FEATURES,), **options)
     rows = make_rows()

@@ -67,7 +67,7 @@ def test_logits_are_the_average_over_the_views(model, views, tmp_path):
     np.testing.assert_allclose(zoo.load(tmp_path / "tta.keras").predict_on_batch(images), expected, atol=1e-5)
 
 
-def test_channels_may_come_first_and_sizes_be_open():
+def test_channels_may_come_first_and_sizes_be_unknown():
     images = np.random.default_rng(0).normal(size=(2, 9, 10, 3)).astype("float32")
     last = zoo.build("airbench94", (None, None, 3), widths=(4, 4, 4))
     expected = zoo.tta_model(last)(images, training=False)
@@ -111,12 +111,12 @@ def test_views_are_those_that_the_training_had(flip, pad, views):
     assert resolve_views("mirror", Augmentation(flip=flip, pad=pad)) == "mirror"
 
 
-def test_digits_are_not_mirrored_unless_asked(run, small_source):
+def test_digits_are_mirrored_only_on_request(run, small_source):
     assert zoo.evaluate(run, small_source, tta=True)["tta_views"] == "shift"
     assert zoo.evaluate("resnet20", small_source, weights="digits", tta=True)["tta_views"] == "shift"
 
 
-def test_views_that_nobody_knows_are_refused(model, run, small_source, tmp_path):
+def test_unknown_views_are_refused(model, run, small_source, tmp_path):
     with pytest.raises(ValueError, match=r"Expected tta to be one of .* Received: 'mirrored'\. Did you mean mirror\?"):
         zoo.evaluate(run, small_source, tta="mirrored")
     with pytest.raises(ValueError, match="Expected views to be one of"):

@@ -131,7 +131,7 @@ def test_pairs_have_about_the_parameters_of_one_convolution():
         (MONAI_NAMING, "head/kernel", "class_layers.out.weight"),
     ],
 )
-def test_names_are_theirs(naming, ours, theirs):
+def test_variables_have_the_names_of_the_library(naming, ours, theirs):
     assert naming.theirs(ours) == theirs
 
 

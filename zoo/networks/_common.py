@@ -71,13 +71,13 @@ def network_input(
         input_shape: Sizes and channels in the order of `keras.config.image_data_format()`; sizes may be None.
         dimensions: What the sizes are called, such as ("height", "width").
         name: The input's.
-        smallest: Of what the sizes may be, if they are known.
+        smallest: The smallest size allowed.
 
     Returns:
         A Keras tensor.
 
     Raises:
-        ValueError: If the shape is another, or a size is too small.
+        ValueError: For a shape of another rank, or a size that is too small.
     """
     import keras
 
@@ -103,7 +103,7 @@ def sides(x: "keras.KerasTensor") -> tuple[int | None, ...]:
 
 
 def of_rank(x: "keras.KerasTensor", name: str) -> "type[keras.layers.Layer]":
-    """The form of a layer of Keras for sequences, images or volumes: Conv2D for "Conv" and a map of images."""
+    """The class of a Keras layer for maps of the rank of x: "Conv" gives Conv1D for sequences, Conv2D for images."""
     import keras
 
     return getattr(keras.layers, f"{name}{len(sides(x))}D")
@@ -114,6 +114,13 @@ def positive(value: int, argument: str) -> int:
     if not _is_positive(value):
         raise ValueError(f"Expected {argument} to be a positive integer. Received: {argument}={value!r}")
     return int(value)
+
+
+def positive_integers(values: Sequence[int], argument: str) -> tuple[int, ...]:
+    """Returns a sequence of positive integers as a tuple; of anything else, raises a ValueError."""
+    if not isinstance(values, (tuple, list)) or not values:
+        raise ValueError(f"Expected {argument} to be a sequence of positive integers. Received: {argument}={values!r}")
+    return tuple(positive(value, argument) for value in values)
 
 
 def one_of(value: Any, argument: str, choices: Iterable[Any]) -> Any:
@@ -188,11 +195,16 @@ def convolution(
     return of_rank(x, "Conv")(filters, size, strides, name=name, **options)(x)
 
 
-def normalize(x: "keras.KerasTensor", name: str, norm: dict[str, float] = NORM) -> "keras.KerasTensor":
-    """Applies batch normalisation, as a layer of its own."""
+def batch_norm(name: str | None = None, **options: Any) -> "keras.layers.Layer":
+    """Makes a batch normalisation of the channels, with the momentum and epsilon of `NORM` unless `options` differ."""
     from keras_skip import BatchNormalization
 
-    return BatchNormalization(axis=channel_axis(), name=f"{name}_norm", **norm)(x)
+    return BatchNormalization(axis=channel_axis(), name=name, **{**NORM, **options})
+
+
+def normalize(x: "keras.KerasTensor", name: str, norm: dict[str, float] = NORM) -> "keras.KerasTensor":
+    """Applies batch normalisation, as a layer of its own."""
+    return batch_norm(f"{name}_norm", **norm)(x)
 
 
 def norm_activation(x: "keras.KerasTensor", name: str, norm: dict[str, float] = NORM) -> "keras.KerasTensor":

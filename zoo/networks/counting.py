@@ -1,4 +1,4 @@
-"""The cost of a network: its parameters, and the multiply-adds of one image.
+"""The cost of a network: its parameters, and the multiply-adds of one input.
 
     convolution    positions of the output * kernel height * kernel width * channels / groups * filters
     dense layer    positions * inputs * units, where an image of one vector is one position
@@ -44,19 +44,19 @@ def count(variables: Iterable[keras.Variable]) -> int:
 
 
 def multiply_adds(model: keras.Model, input_shape: Sequence[int] | None = None) -> int:
-    """Counts the multiply-adds of one image (or whatever the model takes), in convolutions, dense and recurrent layers.
+    """Counts the multiply-adds of one input, such as an image, in convolutions, dense and recurrent layers.
 
     A symbolic pass counts them, so inner layers of blocks count as often as they run at inference.
 
     Args:
         model: A built model with one input, of `zoo.build` or another.
-        input_shape: Of one image, without the batch. Default: the model's own, which then has to be fixed.
+        input_shape: Of one input, without the batch. Default: the model's own, which then has to be fixed.
 
     Returns:
         The number of multiplications with weights.
 
     Raises:
-        ValueError: If the model does not have exactly one input, if the size of the image is not fixed, or if a layer
+        ValueError: If the model does not have exactly one input, if the size of the input is not fixed, or if a layer
             of another kind has a matrix.
 
     Example:

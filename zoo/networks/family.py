@@ -63,8 +63,8 @@ class Family:
         classes: Number of logits, or of other outputs.
         recipe: How the paper trained them, without name and network.
         namings: How other libraries name their variables.
-        decoder_naming: Of networks that have an argument `backbone`; makes a naming of one of the backbone's.
-        anchors: Paths of variables by whose names in a file the library is found; a file may come without the head.
+        decoder_naming: For networks with an argument `backbone`: makes a naming from one of the backbone's.
+        anchors: Paths of variables whose names tell which library a file comes from; the file may lack the head.
     """
 
     builder: Callable[..., "keras.Model"]

@@ -36,7 +36,7 @@ class Description:
         recipes: The names of the recipes that train it.
         measured: The results of these recipes, by their names, where they have been measured.
         weights: The names of published weights, for `load`.
-        libraries: Those whose files of weights for this network `load` reads.
+        libraries: Other libraries whose weight files `load` reads into this network.
         arguments: The arguments of `build` besides `input_shape`, `classes` and `features_only`, with their defaults.
     """
 
@@ -63,7 +63,7 @@ def list_models(pattern: str | None = None, task: str | None = None) -> list[str
 
     Args:
         pattern: A shell pattern such as "*mlp"; or words that a name contains, where case and punctuation do not count.
-            If no name contains them, those that are spelt nearly so are found. Default: all.
+            If no name contains them, names with a similar spelling are found. Default: all.
         task: What the networks are for: "classification" (of images), "segmentation", "volumes" (and video),
             "sequences" or "tables". Default: all.
 
@@ -141,7 +141,7 @@ def describe(name: str) -> Description:
 
 
 def libraries_of(name: str) -> tuple[str, ...]:
-    """The libraries whose files of weights fit a network."""
+    """The libraries whose weight files fit a network."""
     entry = entry_of(name)
     backbone = entry.arguments.get("backbone")
     namings = entry.family.namings_on([] if backbone is None else [entry_of(backbone).family])

@@ -26,7 +26,7 @@ NUMBERS = ("Parameters", "Multiply-adds", "Depth")
 PAGE = """# The networks
 
 `keras-skip list --format markdown > docs/networks.md` writes this page. It counts trainable parameters, and the
-multiply-adds of convolutions and dense layers for one input of the given size.
+multiply-adds of convolutions, dense and recurrent layers for one input of the given size.
 
 {tables}
 

@@ -34,8 +34,8 @@ def evaluate(
         data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
         weights: The name of weights that come with the package, such as "cifar10".
         tta: Whether to measure the average over several views of each image too: "mirror", "shift" or "mirror+shift",
-            as in `tta_model`. True takes those that the network knows from its training: it mirrors images only if the
-            recipe's augmentation does, and shifts them only if it does.
+            as in `tta_model`. True takes those that the network saw in training: images are mirrored or shifted only if
+            the recipe's augmentation did so.
 
     Returns:
         "loss" (cross-entropy), "accuracy" and "examples"; with `tta` also "tta_loss", "tta_accuracy" and "tta_views",

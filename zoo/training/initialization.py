@@ -8,7 +8,7 @@ With the eigenvalues l and eigenvectors v of the second moments of the k x k pat
 a "whitening" convolution are v / sqrt(l + 5e-4), the largest l first, and then their negatives.
 
 Zagoruyko & Komodakis, DiracNets, 2017, https://arxiv.org/abs/1706.00388
-Jordan, 94 % on CIFAR-10 in 3.29 seconds on a single GPU, 2024, https://arxiv.org/abs/2404.00498
+Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, https://arxiv.org/abs/2404.00498
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ from ..data import Source
 # Images whose patches are whitened, and what is added to the eigenvalues.
 IMAGES = 5000
 EPSILON = 5e-4
-_PIXELS = 2**20  # that are read at once
+_PIXELS = 2**20  # read at once
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
@@ -42,7 +42,7 @@ def _dirac(model: keras.Model, source: Source) -> None:
     fitting = [layer for layer in fitting if layer.kernel.shape[-1] >= layer.kernel.shape[-2]]
     if not fitting:
         raise ValueError(
-            "Expected a network with convolutions of as many filters as channels, or more, for initialization='dirac'. "
+            "Expected a network with convolutions of at least as many filters as channels, for initialization='dirac'. "
             f"Received: {model.name}"
         )
     for layer in fitting:

@@ -19,7 +19,7 @@ class Learner(keras.Model):
     """A network that keeps moving averages: after the step n, average = d * average + (1 - d) * value, where
     d = min(decay, (1 + n) / (10 + n)). Only weights and normalisation statistics are averaged.
 
-    The slow weights of lookahead are averages too, but with another d, and the values go on from them; see
+    The slow weights of lookahead are averages too, but with another d, and training continues from them; see
     `zoo.training.recipe.Optimizer`.
     """
 

@@ -13,7 +13,7 @@ from .schedules import Rate
 
 @keras.saving.register_keras_serializable("zoo")
 class SGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` whose steps are multiplied, after any clipping, by the factors of the variables.
+    """`keras.optimizers.SGD` that multiplies the step of each variable, after any clipping, by a factor.
 
     Args:
         rates: Factors by shell pattern of the path, as in `zoo.training.recipe.Optimizer`.

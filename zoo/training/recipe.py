@@ -54,14 +54,14 @@ class Optimizer:
         weight_decay: On the kernels; its gradient is weight_decay * w.
         decay_norm_and_bias: Whether to decay the scales and offsets of the normalisation and the biases too, as torch
             does by default.
-        decoupled: Whether the decay is a step of its own, w = w - lr * weight_decay * w, and not part of the gradient.
+        decoupled: Whether the decay is a separate step, w = w - lr * weight_decay * w, and not part of the gradient.
             Then momentum, `clip_norm` and `rates` do not change it. A decay of d / (1 - momentum) is about as strong
             as one of d in the gradient.
         rates: Factors on the learning rate of some variables: {"head/*": 10.0, "*/gamma": 0.0}. The names are shell
             patterns for the paths of variables, and the first one that matches counts. 0 freezes a variable.
         clip_norm: The largest norm of all gradients together. 0: no limit.
-        lookahead: k, the number of steps after which the weights go on from the slow ones. The network is evaluated and
-            saved with the slow ones. 0: none.
+        lookahead: k, the number of steps after which training continues from the slow weights. The network is evaluated
+            and saved with the slow ones. 0: none.
         ema: Decay of the moving average of weights and normalisation statistics; the network is evaluated and saved
             with these averages. In the first steps n it is (1 + n) / (10 + n). 0: no average.
     """

@@ -24,11 +24,11 @@ def resolve_views(tta: bool | str, augmentation: Augmentation | None) -> str:
     """Returns the name of the views that `evaluate` is asked for.
 
     Args:
-        tta: One of `VIEWS`; True for those that a network knows from its training.
+        tta: One of `VIEWS`; True for those that a network saw in training.
         augmentation: With which it was trained; None if that is not known.
 
     Raises:
-        ValueError: If there are no such views, or none that the network knows.
+        ValueError: If there are no such views, or the network saw none of them.
     """
     if isinstance(tta, str):
         if tta not in VIEWS:
@@ -63,9 +63,9 @@ def tta_model(model: "keras.Model", views: str = "mirror+shift") -> "keras.Model
 
     Args:
         model: A network from images to logits.
-        views: "mirror" (the image, and its mirror image from left to right), "shift" (the image, with a weight of a
-            half, and the image shifted by a pixel along both sides, to either end), or "mirror+shift" (the six
-            of both). Reflection fills in the edge. Do not mirror what has a direction, such as digits.
+        views: "mirror" (the image and its mirror image, left to right), "shift" (the image with a weight of 1/2, and
+            the image shifted by one pixel right and down, and left and up, with 1/4 each), or "mirror+shift" (all
+            six). Reflection fills in the edge. Do not mirror what has a direction, such as digits.
 
     Returns:
         A `keras.Model`, named after the network and "_tta".

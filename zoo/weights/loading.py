@@ -27,16 +27,16 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
         .safetensors, .pth, .pt     networks of torchvision, timm and other libraries for torch
 
     where .pth and .pt need torch: `pip install ".[torch]"` in a checkout of keras-skip. `describe(name).libraries`
-    lists the libraries whose files fit a network. Siblings that have no name of their own load by their arguments, as
+    lists the libraries whose files fit a network. Siblings without a name in the registry load by their arguments, as
     in `load("resnext50_32x4d", weights="resnext101_64x4d.pth", depth=101, groups=64)`.
 
     Weights that ship with the package are named after their data, such as "cifar10", "mnist" and "digits".
     `describe(name).weights` lists those of a network, and `card(name, weights)` describes them, with the preprocessing
     that they expect. "imagenet" names the weights that keras.applications publishes for its own forms, such as
     "resnet50_keras", "resnet50_v2" and "densenet121". They expect images preprocessed by `preprocess_input`
-    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`; the last prepares
-    them for convnexts too, as the networks of `keras.applications.convnext` do themselves. Weights of
-    torchvision and timm expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
+    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Use the last for
+    ConvNeXt too: in keras.applications that network does it itself. For ImageNet, most weights of torchvision and timm
+    expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
 
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.

@@ -26,7 +26,7 @@ class Naming:
         separator: Between a layer's name and its variable's.
         whole: From their name, made by the fields above, to their name.
         older: From names in older files to today's.
-        unused: Pattern of arrays in the file that are no weights of the network; empty if there are none.
+        unused: Pattern for arrays in the file that are not weights of the network; empty if there are none.
         transposed: Whether kernels have their channels first, (out, in, ...).
         arguments: Of our builder, where theirs has other constants.
         library: Whose it is.

@@ -97,9 +97,7 @@ def export(
     chosen = _check_views(run, tta, views, gates)
     ending = "export-tta" if chosen else "export"
     target = out or (model / ending if run else model.with_name(f"{model.stem}-{ending}"))
-    check_new(target, overwrite=overwrite)
-    if target.exists() and not (target / "artifact.json").is_file():
-        raise FileExistsError(f"Expected an artifact to overwrite. Received: {str(target)!r}, which holds none")
+    _check_target(target, overwrite)
     given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
@@ -153,6 +151,13 @@ def _check_model(model: Path, formats: list[str] | None, precision: str, samples
     else:
         check_loadable(model)
     return run
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raises an error unless an artifact may be written there."""
+    check_new(target, overwrite=overwrite)
+    if target.exists() and not (target / "artifact.json").is_file():
+        raise FileExistsError(f"Expected an artifact to overwrite. Received: {str(target)!r}, which holds none")
 
 
 def _check_views(run: "Run | None", tta: bool, views: str | None, gates: bool) -> str | None:

@@ -102,7 +102,7 @@ def describe(name: Name) -> None:
             "depth": card.depth,
             "input": f"{listing.size(card.input_shape)}, {card.classes} classes",
             "parameters": f"{card.parameters:,} trainable, {card.non_trainable:,} others",
-            "multiply-adds": f"{card.multiply_adds:,} for one input, in convolutions and dense layers",
+            "multiply-adds": f"{card.multiply_adds:,} for one input, in convolutions, dense and recurrent layers",
             "recipes": ", ".join(card.recipes),
             "weights": ", ".join(card.weights),
             "reads files of": ", ".join(card.libraries),

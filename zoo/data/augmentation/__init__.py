@@ -23,8 +23,8 @@ class Augmentation:
         cutmix: Alpha of the beta distribution of the area that stays when a box of another image is pasted; the
             labels are averaged by area. With `mixup` as well, each image gets one of the two at random.
         sizes: Progressive resizing. ((0.0, 20), (0.6, 32)) shrinks images to a height of 20 pixels and a width in
-            proportion, and from the first epoch that begins after 0.6 of the run or just then, to 32. The network must
-            take images of any size.
+            proportion, and to 32 from the first epoch that begins at or after 0.6 of the run. The network must take
+            images of any size.
 
     References:
         - [DeVries & Taylor, 2017](https://arxiv.org/abs/1708.04552): cutout

@@ -1,4 +1,4 @@
-"""What the networks for ImageNet share: the depths there are, the stems to a quarter of the size.
+"""What the networks for ImageNet share: the lookup of a depth, and the stems, which reduce an image to a quarter.
 
 Zeros are added on all four sides of an image, as torch does: "same" pads an even size at its end only.
 """
@@ -32,14 +32,14 @@ def plain_stem(
     norm: dict[str, float] | None = None,
     strides: int = 2,
 ) -> "keras.KerasTensor":
-    """Applies a 7x7 convolution, or its like to a volume.
+    """Applies a 7x7 convolution, or one of the same size to a signal or a volume.
 
     Args:
-        image: Keras tensor, of an image or a volume.
+        image: Keras tensor of a signal, an image or a volume.
         weight_decay: Coupled L2 on the kernel.
         filters: Of the convolution.
         use_bias: Whether the convolution has a bias.
-        norm: Momentum and epsilon of the normalisation, which a ReLU follows. Default: neither of the two.
+        norm: Momentum and epsilon of a normalisation, followed by a ReLU. Default: neither.
         strides: Of the convolution.
     """
     x = padded_convolution(image, filters, 7, "stem", weight_decay, use_bias, strides)
@@ -55,7 +55,7 @@ def deep_stem(image: "keras.KerasTensor", weight_decay: float, filters: Sequence
 
 
 def max_pool(x: "keras.KerasTensor") -> "keras.KerasTensor":
-    """Applies the 3x3 max pooling of stride 2 that follows a stem, or its like to a volume."""
+    """Applies the 3x3 max pooling of stride 2 that follows a stem, or its like on a signal or a volume."""
     padded = of_rank(x, "ZeroPadding")(1, name="stem_pool_pad")(x)
     return of_rank(x, "MaxPooling")(3, strides=2, name="stem_pool")(padded)
 
@@ -69,7 +69,7 @@ def padded_convolution(
     use_bias: bool = False,
     strides: int = 2,
 ) -> "keras.KerasTensor":
-    """Applies a convolution without normalisation and activation."""
+    """Pads all sides alike, and applies a convolution without normalisation or activation."""
     x = of_rank(x, "ZeroPadding")(size // 2, name=f"{name}_pad")(x)
     options = {"use_bias": use_bias, **kernels(weight_decay)}
     return of_rank(x, "Conv")(filters, size, strides, name=f"{name}_conv", **options)(x)

@@ -1,4 +1,4 @@
-"""The convolutional networks in the form of a transformer: blocks of a 7x7 depthwise convolution and two dense layers.
+"""ConvNeXt, convolutional networks in the form of a transformer: a 7x7 depthwise convolution, then two dense layers.
 
     stage      1    2    3    4
     size     1/4  1/8 1/16 1/32
@@ -7,7 +7,7 @@
 
     y = x + gamma W' gelu(W norm(depthwise(x)))
 
-The blocks alone have activations. A convolution of stride 4 comes first, and one of stride 2 before each later stage.
+Only the blocks have activations. A convolution of stride 4 comes first, and one of stride 2 before each later stage.
 
 Liu et al., A ConvNet for the 2020s, 2022, https://arxiv.org/abs/2201.03545
 """
@@ -19,7 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import Naming, torch_naming
 from ...weights.published import Published
-from .._common import block_positions, channels_first, decay, document, head, image_input, network, positive
+from .._common import (
+    block_positions,
+    channel_axis,
+    channels_first,
+    decay,
+    document,
+    falling_survival,
+    head,
+    image_input,
+    network,
+    positive_integers,
+)
 from ..family import Row
 from ._stem import INPUT_SHAPE, ImageNetFamily
 
@@ -54,7 +65,7 @@ def convnext(
     Args:
         depths: Blocks of each stage.
         widths: Channels of each stage.
-        survival_prob: Of the last block; the probabilities fall to it linearly, and each image has its own draws.
+        survival_prob: Of the last block; the probabilities fall to it linearly, and each image is drawn separately.
         layer_scale: Initial factor of the updates.
 
     Returns:
@@ -72,15 +83,15 @@ def convnext(
     """
     import keras
 
-    from keras_skip import LayerScale, Residual, linear_survival
+    from keras_skip import LayerScale, Residual
 
-    depths, widths = _positive_numbers(depths, "depths"), _positive_numbers(widths, "widths")
+    depths, widths = positive_integers(depths, "depths"), positive_integers(widths, "widths")
     if len(depths) != len(widths):
         raise ValueError(f"Expected as many widths as depths. Received: depths={depths}, widths={widths}")
     image = image_input(input_shape, 2 ** (len(depths) + 1))
-    survival = iter(linear_survival(survival_prob, sum(depths)))
+    survival = falling_survival(survival_prob, sum(depths))
     options: dict[str, Any] = {"granularity": "sample", "recompute": recompute, "shortcut": "identity"}
-    options["branch_scale"] = LayerScale(layer_scale, axis=1 if channels_first() else -1)
+    options["branch_scale"] = LayerScale(layer_scale, axis=channel_axis())
     maps: dict[str, keras.KerasTensor] = {}
     x = keras.layers.Conv2D(widths[0], 4, strides=4, name="stem_conv", **_kernel(weight_decay))(image)
     x = _norm(x, "stem_norm")
@@ -96,14 +107,8 @@ def convnext(
     return network(image, maps, classes, weight_decay, name, features_only, _pool_norm_and_head)
 
 
-def _positive_numbers(values: Sequence[int], argument: str) -> tuple[int, ...]:
-    if not isinstance(values, (tuple, list)) or not values:
-        raise ValueError(f"Expected {argument} to be a sequence of positive integers. Received: {argument}={values!r}")
-    return tuple(positive(value, argument) for value in values)
-
-
 def _kernel(weight_decay: float, name: str = "kernel") -> dict[str, Any]:
-    """The initialiser and regulariser of one layer; the paper's normal is truncated, of one deviation for all."""
+    """The initialiser and regulariser of one layer; the paper draws all kernels from one truncated normal."""
     import keras
 
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
@@ -233,7 +238,7 @@ def _row(
 FAMILIES = (
     ImageNetFamily(
         convnext,
-        "convolutional network for ImageNet with the blocks of a transformer",
+        "convolutional network for ImageNet with the blocks of a transformer (ConvNeXt)",
         (
             _row(
                 *(TINY, WIDTHS, 28_589_128, 4_455_531_264, "17.9"),

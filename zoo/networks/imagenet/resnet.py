@@ -103,15 +103,15 @@ def imagenet_resnet(
     Args:
         depth: With basic blocks 10, 18 or 34; with bottlenecks 14, 26, 50, 101, 152, 200, 269, 270, 350 or 420.
         widening: Factor on the inner width of the bottlenecks, 1, 2 or 4; 2 gives the wide networks.
-        groups: Of the 3x3 convolutions in the bottlenecks; 32 of `width_per_group` 4 gives ResNeXt's 32x4d.
+        groups: Of the 3x3 convolutions in the bottlenecks; 32, with `width_per_group=4`, gives ResNeXt's 32x4d.
         width_per_group: Channels of each group in the first stage; every stage doubles them.
         stem: "plain" is a 7x7 convolution to 64 channels. The others are three 3x3 convolutions: "deep" to 32, 32 and
             64 channels, "tiered" to 24, 32 and 64, "wide" to 64, 64 and 128.
         stem_pool: "max" is a max pooling, "convolution" a strided 3x3 convolution instead.
-        downsample: "stride" strides the projections; "pool" has an average pooling before them.
+        downsample: "stride" strides the projections; "pool" puts an average pooling before them.
         attention: The gate on the channels at the end of each branch, "se" (`SqueezeExcite`) or "eca"
             (`EfficientChannelAttention`); None for none.
-        attention_ratio: How many times fewer channels "se" reduces to, in multiples of 8.
+        attention_ratio: The factor by which "se" reduces the channels; the result is rounded to a multiple of 8.
         zero_init_gamma: Whether every block starts as its shortcut.
         survival_prob: Of the last block in training; the probabilities fall to it linearly.
 
@@ -205,7 +205,7 @@ _D = {"stem": "deep", "downsample": "pool"}
 _RS = _D | _SE | {"stem_pool": "convolution", "attention_ratio": 4}
 
 
-def _next(depth: int, groups: int, width: int) -> dict[str, Any]:
+def _resnext(depth: int, groups: int, width: int) -> dict[str, Any]:
     return {"depth": depth, "groups": groups, "width_per_group": width}
 
 
@@ -245,10 +245,10 @@ FAMILIES = (
     _TorchFamily(
         "residual network for ImageNet with grouped convolutions (ResNeXt)",
         (
-            _row("resnext50_32x4d", _next(50, 32, 4), 25_028_904, 68_224, 4_230_479_872, "22.2"),
-            _row("resnext101_32x4d", _next(101, 32, 4), 44_177_704, 137_856, 7_969_996_800, "21.2"),
-            _row("resnext101_32x8d", _next(101, 32, 8), 88_791_336, 202_880, 16_414_015_488),
-            _row("resnext101_64x4d", _next(101, 64, 4), 83_455_272, 202_880, 15_460_270_080, "20.4"),
+            _row("resnext50_32x4d", _resnext(50, 32, 4), 25_028_904, 68_224, 4_230_479_872, "22.2"),
+            _row("resnext101_32x4d", _resnext(101, 32, 4), 44_177_704, 137_856, 7_969_996_800, "21.2"),
+            _row("resnext101_32x8d", _resnext(101, 32, 8), 88_791_336, 202_880, 16_414_015_488),
+            _row("resnext101_64x4d", _resnext(101, 64, 4), 83_455_272, 202_880, 15_460_270_080, "20.4"),
         ),
         RESNEXT,
     ),
@@ -260,9 +260,9 @@ FAMILIES = (
             _row("seresnet50", {"depth": 50} | _SE, 28_088_024, 53_120, 4_091_699_200, "23.29", _OTHER_STRIDES),
             _row("seresnet101", {"depth": 101} | _SE, 49_326_872, 105_344, 7_806_148_608, "22.38", _OTHER_STRIDES),
             _row("seresnet152", {"depth": 152} | _SE, 66_821_848, 151_424, 11_520_204_800, "21.57", _OTHER_STRIDES),
-            _row("seresnext50_32x4d", _next(50, 32, 4) | _SE, 27_559_896, 68_224, 4_232_994_816, "21.10"),
-            _row("seresnext101_32x4d", _next(101, 32, 4) | _SE, 48_955_416, 137_856, 7_974_739_968, "20.70"),
-            _row("seresnext101_32x8d", _next(101, 32, 8) | _SE, 93_569_048, 202_880, 16_418_758_656),
+            _row("seresnext50_32x4d", _resnext(50, 32, 4) | _SE, 27_559_896, 68_224, 4_232_994_816, "21.10"),
+            _row("seresnext101_32x4d", _resnext(101, 32, 4) | _SE, 48_955_416, 137_856, 7_974_739_968, "20.70"),
+            _row("seresnext101_32x8d", _resnext(101, 32, 8) | _SE, 93_569_048, 202_880, 16_418_758_656),
         ),
         SENET,
     ),

@@ -2,8 +2,8 @@
 
     x = merge(upsample(x), skip), then two convolutions        once for each halving of the encoder
 
-"plain" concatenates the upsampled map and the encoder's, "residual" adds them, and "attention" weighs the positions
-of the encoder's before it concatenates:
+"plain" concatenates the upsampled map and the encoder's, "residual" adds them, and "attention" multiplies each position
+of the encoder's map by a weight before it concatenates:
 
     skip = s * sigmoid(W_psi relu(W_s s + upsample(W_x x + b)) + b_psi)
 
@@ -25,6 +25,7 @@ from .._common import (
     norm_activation,
     normalize,
     of_rank,
+    one_of,
     positive,
     sides,
 )
@@ -67,8 +68,7 @@ def decode(
     Raises:
         ValueError: For an argument out of range.
     """
-    if skip not in get_args(Skip):
-        raise ValueError(f"Expected skip to be one of {', '.join(get_args(Skip))}. Received: skip={skip!r}")
+    one_of(skip, "skip", get_args(Skip))
     x, steps = list(maps.values())[-1], max(int(name[1:]) for name in maps)
     widths = [FINEST << level for level in reversed(range(steps))] if filters is None else filters
     if not isinstance(widths, (tuple, list)) or len(widths) != steps:

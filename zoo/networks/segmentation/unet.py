@@ -24,6 +24,7 @@ from .._common import (
     network_input,
     norm_activation,
     positive,
+    positive_integers,
     sides,
 )
 from ..family import Family, Row
@@ -74,7 +75,7 @@ def unet(
             many at each halving; (256, 128, 64, 32, 16) on networks for ImageNet.
         recompute: Whether the blocks of the backbone and of the decoder keep only their inputs for the gradients.
         survival_prob: Of the last block of the backbone, and of the decoder's residual blocks; it falls linearly.
-        build_backbone: How `zoo.build`, which gives it, builds the maps of a network by its name.
+        build_backbone: Builds the feature maps of a network by its name; `zoo.build` passes it.
 
     Returns:
         A model from float images to logits (B, height, width, classes), named "unet". The logits are the last axis
@@ -145,9 +146,9 @@ def residual_unet(
     """
     from keras_skip import ResidualBlock
 
-    if not isinstance(filters, (tuple, list)) or len(filters) < 2:
+    widths = positive_integers(filters, "filters")
+    if len(widths) < 2:
         raise ValueError(f"Expected filters of at least two sizes. Received: filters={filters!r}")
-    widths = [positive(width, "filters") for width in filters]
     is_volume = isinstance(input_shape, (tuple, list)) and len(input_shape) == 4
     axes = ("depth", "height", "width")
     image = network_input(input_shape, axes if is_volume else axes[1:], "volume" if is_volume else "image")
@@ -226,7 +227,7 @@ FAMILIES = (
         (Row("unet3d", {}, 16_724_036, 6_720, 632_540_889_088),),
         UNET_3D,
         "segmentation",
-        VOLUME_SHAPE,  # of patches of BraTS, with four modalities; its classes are three tissues and the background
+        VOLUME_SHAPE,  # patches of BraTS, with four modalities; the classes are three tissues and the background
         classes=4,
     ),
 )

@@ -1,10 +1,10 @@
-"""What the networks for sequences share: their layers for each step, and the logits of the last step or of all."""
+"""What the networks for sequences share: causal convolutions, sums, and logits of the last step or of all."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._common import channels_first, document, head, kernels, network_input, positive
+from .._common import channel_axis, channels_first, document, head, kernels, network_input, positive
 
 if TYPE_CHECKING:
     import keras
@@ -39,8 +39,8 @@ def causal_convolution(
 
 
 def project(x: "keras.KerasTensor", y: "keras.KerasTensor", name: str, weight_decay: float) -> "keras.KerasTensor":
-    """Gives x as many channels as y has, by a 1x1 convolution where it has others."""
-    axis = 1 if channels_first() else 2
+    """Gives x as many channels as y has, by a convolution of size 1 if the numbers differ."""
+    axis = channel_axis()
     filters = y.shape[axis]
     return x if x.shape[axis] == filters else causal_convolution(x, filters, 1, name, weight_decay)
 
@@ -56,13 +56,6 @@ def add_update(
     if survival_prob < 1.0:
         update = DropPath(1.0 - survival_prob, name=f"{name}_drop")(update)
     return keras.layers.Add(name=f"{name}_sum")([project(x, update, f"{name}_projection", weight_decay), update])
-
-
-def positives(values: Sequence[int], argument: str) -> list[int]:
-    """Returns the positive integers of a sequence; of anything else, raises a ValueError that names the argument."""
-    if not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"Expected {argument} to be positive integers. Received: {argument}={values!r}")
-    return [positive(value, argument) for value in values]
 
 
 def swap_axes(x: "keras.KerasTensor", name: str) -> "keras.KerasTensor":

@@ -2,8 +2,8 @@
 
     s_d = h_d t_d + s_(d-1) (1 - t_d),   d = 1 ... depth;  see `keras_skip.RecurrentHighway`
 
-For series, the logits are a dense map of the state. For text, the tokens are embedded, and the same matrix E maps the
-state to the logits of the next token: x = E[token], logits = E s.
+For series, a dense layer maps the state to the logits. For text, the tokens are embedded, and the same matrix E maps
+the state to the logits of the next token: x = E[token], logits = E s.
 
 Zilly et al., Recurrent Highway Networks, 2016, https://arxiv.org/abs/1607.03474
 """
@@ -27,10 +27,10 @@ RECURRENT_HIGHWAY = "Zilly et al. 2016, Recurrent Highway Networks, arXiv 1607.0
     units="Size of the state.",
     depth="Number of highway layers in each step.",
     carry='"coupled" (the paper\'s) or "learned", a carry gate of its own.',
-    transform_bias="The first value of the transform gates' biases.",
+    transform_bias="Initial value of the transform gates' biases.",
     dropout="Rate on the inputs of the recurrent layer, with one mask for all steps of a sequence.",
     recurrent_dropout="Rate on the state where the highway layers read it, with one mask for all steps and layers.",
-    unroll="Whether the steps, of a fixed number, are laid out one by one instead of in a loop.",
+    unroll="Whether the steps are unrolled instead of run in a loop; their number must be fixed.",
 )
 def recurrent_highway(
     input_shape: Sequence[int | None],
@@ -50,8 +50,8 @@ def recurrent_highway(
 
     Args:
         input_shape: (steps, channels) of floats; or (steps,) of tokens, integers below `vocabulary`. Steps may be None.
-        vocabulary: Number of tokens; for text, None makes them as many as the `classes`, which then have the matrix
-            of the embeddings for their logits, without a bias.
+        vocabulary: Number of tokens. None, for text: as many as `classes`, and the logits are tied to the embeddings,
+            without a bias.
 
     Returns:
         A model from float series to logits, named "recurrent_highway"; or from tokens, named "recurrent_highway_text".
@@ -76,7 +76,10 @@ def recurrent_highway(
     inputs = sequence_input(input_shape)
     is_text = len(inputs.shape) == 2
     if unroll and None in inputs.shape[1:]:
-        raise ValueError(f"Expected input_shape with a fixed number of steps. Received: unroll={unroll}")
+        raise ValueError(
+            "Expected input_shape with a fixed number of steps for unroll=True. "
+            f"Received: input_shape={tuple(input_shape)}, unroll=True"
+        )
     if vocabulary is not None and not is_text:
         raise ValueError(f"Expected vocabulary=None for a series of floats. Received: vocabulary={vocabulary!r}")
     tied = None
@@ -99,7 +102,7 @@ def recurrent_highway(
 
 
 def _tied_head(classes: int, units: int, weight_decay: float) -> "keras.layers.Layer":
-    """The embeddings, and in reverse the map to the logits, in float32 as other heads."""
+    """The embeddings, and in reverse the map to the logits, in float32 like other heads."""
     import keras
 
     return keras.layers.ReversibleEmbedding(
@@ -116,9 +119,9 @@ FAMILIES = (
         input_shape=(784, 1),
         anchors=("recurrent_highway/cell/kernel", "head/bias"),
     ),
-    # The paper's network for the words of the Penn Treebank, of which the authors' code has a bias for each token too.
+    # The paper's network for the words of the Penn Treebank; the authors' code also gives each logit a bias.
     _family(
-        summary="recurrent highway network for text, whose embeddings are those of its logits too",
+        summary="recurrent highway network for text, with logits tied to the embeddings",
         rows=(
             Row(
                 "recurrent_highway_text",

@@ -2,10 +2,10 @@
 
     stage      1    2    3    4
     steps    1/4  1/8 1/16 1/32
-    filters   64  128  256  512    basic blocks of two convolutions: 18 and 34 layers
-             256  512 1024 2048    bottleneck blocks of three: 50, 101 and 152 layers
+    filters   64  128  256  512    basic blocks of two convolutions, such as 18 and 34 layers
+             256  512 1024 2048    bottleneck blocks of three, such as 50, 101 and 152 layers
 
-They are torchvision's networks, with its names, and each kernel and each pooling has one dimension instead of two.
+The networks and the names of their weights are torchvision's; kernels and poolings have one dimension instead of two.
 
 He et al., Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385
 """
@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._common import block_norm, block_positions, kernels, network, network_input, norm_activation
+from .._common import NORM, block_norm, block_positions, falling_survival, kernels, network, network_input
 from ..family import Family, Row
-from ..imagenet._stem import counts_of
+from ..imagenet._stem import counts_of, max_pool, plain_stem
 from ..imagenet._torch_names import TORCH_NAMING
 from ..imagenet.resnet import BASIC, BOTTLENECK
 from ..small_images.resnet import RESNET
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 SMALLEST = 32  # a last map of one step
 
 
-@partial(
-    document_sequences,
-    input_shape="(steps, channels), of at least 32 steps; steps may be None.",
-)
+@partial(document_sequences, input_shape="(steps, channels), of at least 32 steps; steps may be None.")
 def resnet1d(
     input_shape: Sequence[int | None],
     classes: int = 5,
@@ -43,10 +40,10 @@ def resnet1d(
     features_only: bool = False,
     recompute: bool = False,
 ) -> "keras.Model":
-    """Residual network of torchvision's form, with convolutions over the steps of a signal.
+    """Residual network in torchvision's form, with convolutions over the steps of a signal.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: As in `zoo.networks.imagenet.resnet`, such as 18, 34, 50, 101 or 152.
         zero_init_gamma: Whether every block starts as its shortcut.
 
     Returns:
@@ -61,14 +58,15 @@ def resnet1d(
     >>> resnet1d((1000, 12), classes=5, depth=18).output_shape
     (None, 5)
     """
-    from keras_skip import BottleneckBlock, ResidualBlock, linear_survival
+    from keras_skip import BottleneckBlock, ResidualBlock
 
     counts = counts_of(depth, BASIC | BOTTLENECK)
     signal = network_input(input_shape, ("steps",), "signal", SMALLEST)
     maps = {}
-    maps["C1"], x = _stem(signal, weight_decay)
+    maps["C1"] = plain_stem(signal, weight_decay, norm=NORM)
+    x = max_pool(maps["C1"])
     cls, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
-    survival = iter(linear_survival(survival_prob, sum(counts)))
+    survival = falling_survival(survival_prob, sum(counts))
     options: dict[str, Any] = {"padding": "symmetric", "zero_init_gamma": zero_init_gamma, "recompute": recompute}
     options |= {**block_norm(), **kernels(weight_decay)}
     for stage, block, strides in block_positions(counts):
@@ -76,17 +74,6 @@ def resnet1d(
         x = cls(filters << stage - 1, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
         maps[f"C{stage + 1}"] = x
     return network(signal, maps, classes, weight_decay, f"resnet1d_{depth}", features_only)
-
-
-def _stem(signal: "keras.KerasTensor", weight_decay: float) -> "tuple[keras.KerasTensor, keras.KerasTensor]":
-    """The input and the output of the pooling that ends the stem."""
-    import keras
-
-    x = keras.layers.ZeroPadding1D(3, name="stem_pad")(signal)
-    x = keras.layers.Conv1D(64, 7, strides=2, use_bias=False, name="stem_conv", **kernels(weight_decay))(x)
-    x = norm_activation(x, "stem")
-    padded = keras.layers.ZeroPadding1D(1, name="stem_pool_pad")(x)
-    return x, keras.layers.MaxPooling1D(3, strides=2, name="stem_pool")(padded)
 
 
 FAMILIES = (

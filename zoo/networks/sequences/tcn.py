@@ -16,15 +16,27 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ...weights.naming import minus_one, torch_naming
-from .._common import NORM, channels_first, network, network_input, positive
+from .._common import (
+    NORM,
+    batch_norm,
+    channels_first,
+    falling_survival,
+    network,
+    network_input,
+    one_of,
+    positive,
+    positive_integers,
+)
 from ..family import Family, Row
-from ._steps import add_update, causal_convolution, document_sequences, positives, project, step_head, swap_axes
+from ._steps import add_update, causal_convolution, document_sequences, project, step_head, swap_axes
 
 if TYPE_CHECKING:
     import keras
 
-TCN = "Bai et al. 2018, Generic Convolutional and Recurrent Networks for Sequence Modeling, arXiv 1803.01271"
-NORMALIZATIONS = (None, "batch", "layer")
+TCN = (
+    "Bai et al. 2018, An Empirical Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling, "
+    "arXiv 1803.01271"
+)
 
 
 @document_sequences
@@ -48,9 +60,9 @@ def tcn(
         filters: Channels of each block.
         kernel_size: Of both convolutions of a block.
         dilation_rates: Of each block. Default: 1, 2, 4, ...
-        normalization: "batch", "layer" (over the channels of each step), or None. Kernels with the paper's weight
-            normalisation are those of None.
-        dropout: Rate after both activations of a block; the paper's is 0.05 for the pixels of MNIST.
+        normalization: "batch", "layer" (over the channels of each step), or None. Files with the paper's
+            weight normalisation need None: it becomes part of the kernels.
+        dropout: Rate after both activations of a block; the authors' code has 0.05 for the pixels of MNIST.
         skip_connections: Whether the updates of all blocks are added to the output of the last.
 
     Returns:
@@ -65,18 +77,13 @@ def tcn(
     >>> tcn((784, 1), classes=10).count_params()
     66510
     """
-    from keras_skip import linear_survival
-
     widths, rates = _check_blocks(filters, dilation_rates)
     positive(kernel_size, "kernel_size")
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"Expected normalization to be one of {NORMALIZATIONS}. Received: normalization={normalization!r}"
-        )
+    one_of(normalization, "normalization", (None, "batch", "layer"))
     series = network_input(input_shape, ("steps",), "series")
     x, updates = series, []
     options = (kernel_size, normalization, dropout, weight_decay)
-    survivals = linear_survival(survival_prob, len(widths))
+    survivals = falling_survival(survival_prob, len(widths))
     for block, (width, rate, survival) in enumerate(zip(widths, rates, survivals, strict=True), 1):
         update = _branch(x, width, rate, f"block{block}", *options)
         x = add_update(x, update, survival, f"block{block}", weight_decay)
@@ -87,12 +94,13 @@ def tcn(
     return network(series, {"C0": x}, classes, weight_decay, "tcn", features_only, step_head(return_sequences))
 
 
-def _check_blocks(filters: Sequence[int], dilation_rates: Sequence[int] | None) -> tuple[list[int], list[int]]:
+def _check_blocks(
+    filters: Sequence[int], dilation_rates: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The width and the dilation rate of each block."""
-    widths = positives(filters, "filters")
-    rates = (
-        [2**i for i in range(len(widths))] if dilation_rates is None else positives(dilation_rates, "dilation_rates")
-    )
+    widths = positive_integers(filters, "filters")
+    doubling = tuple(2**block for block in range(len(widths)))
+    rates = doubling if dilation_rates is None else positive_integers(dilation_rates, "dilation_rates")
     if len(rates) != len(widths):
         raise ValueError(
             f"Expected dilation_rates to have one for each of the {len(widths)} blocks. "
@@ -124,10 +132,8 @@ def _branch(
 def _norm(x: "keras.KerasTensor", normalization: str | None, name: str) -> "keras.KerasTensor":
     import keras
 
-    from keras_skip import BatchNormalization
-
     if normalization == "batch":
-        return BatchNormalization(axis=1 if channels_first() else -1, name=name, **NORM)(x)
+        return batch_norm(name)(x)
     if normalization == "layer":
         # On torch, Keras up to 3.15 only normalises the last axes.
         x = swap_axes(x, f"{name}_steps_first") if channels_first() else x
@@ -152,8 +158,7 @@ def _add_skips(
     return _relu(keras.layers.Add(name="skips")([*terms, x]) if terms else x, "skips_activation")
 
 
-# As pytorch_tcn names them. The authors' networks for the data sets have other names around the blocks; their blocks
-# hold each convolution twice.
+# The names of pytorch_tcn. The authors' networks have other names outside the blocks, and hold each convolution twice.
 TORCH_NAMING = torch_naming(
     "pytorch_tcn",
     (

@@ -5,9 +5,9 @@
     s = sum of the W_s z of all blocks
     logits = W_2 relu(W_1 relu(s) + b_1) + b_2
 
-The W_f and W_g are dilated convolutions, all others have a kernel of one step. The dilations double from block to
-block and start again at 1 after each cycle, so c cycles of n blocks with kernels of size k see the latest
-1 + (k - 1) (1 + c (2^n - 1)) steps.
+x is a causal convolution of the input. W_f and W_g are dilated convolutions, the others have a kernel of one step; the
+biases of the blocks are left out here. The dilations double from block to block and start again at 1 after each cycle,
+so c cycles of n blocks with kernels of size k see the latest 1 + (k - 1) (1 + c (2^n - 1)) steps.
 
 van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, https://arxiv.org/abs/1609.03499
 """
@@ -15,7 +15,7 @@ van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, https://ar
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .._common import channels_first, network, positive
+from .._common import channels_first, falling_survival, network, positive
 from ..family import Family, Row
 from ._steps import add_update, causal_convolution, document_sequences, sequence_input, step_head, swap_axes
 
@@ -47,13 +47,13 @@ def wavenet(
         classes: Number of logits.
         filters: Channels of the blocks. The paper does not state its widths; the default ones are common.
         skip_filters: Channels of the sum of the skips, and of the hidden layer after it.
-        kernel_size: Of the dilated convolutions.
+        kernel_size: Of the first convolution and the dilated ones.
         depth: Number of blocks.
         cycle: Number of blocks after which the dilations 1, 2, 4, ... start again.
 
     Returns:
-        A model from tokens or float series to logits, named "wavenet". Those of a step are for the step that follows
-        it, if the model is so trained.
+        A model from tokens or float series to logits, named "wavenet". To predict the next step, train it on targets
+        that are shifted by one step.
 
     Raises:
         ValueError: For an argument out of range.
@@ -68,15 +68,13 @@ def wavenet(
     """
     import keras
 
-    from keras_skip import linear_survival
-
     positive(cycle, "cycle")
     positive(kernel_size, "kernel_size")
     inputs = sequence_input(input_shape)
     x = inputs if len(inputs.shape) == 3 else _embed(inputs, positive(classes, "classes"), positive(filters, "filters"))
     x = causal_convolution(x, positive(filters, "filters"), kernel_size, "stem_conv", weight_decay)
     skips = []
-    for block, survival in enumerate(linear_survival(survival_prob, positive(depth, "depth")), 1):
+    for block, survival in enumerate(falling_survival(survival_prob, positive(depth, "depth")), 1):
         name = f"block{block}"
         z = _gate(x, filters, kernel_size, name, weight_decay, dilation_rate=2 ** ((block - 1) % cycle))
         skips.append(

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...data.augmentation import Augmentation
 from ...training.recipe import Optimizer, Recipe, Schedule
-from .._common import STEM, block_norm, blocks_per_stage, convolution, document, kernels, norm_activation, three_stages
+from .._common import (
+    STEM,
+    block_norm,
+    blocks_per_stage,
+    convolution,
+    document,
+    falling_survival,
+    kernels,
+    norm_activation,
+    three_stages,
+)
 from ..family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:
@@ -134,10 +144,10 @@ def stochastic_resnet(
     >>> [model.get_layer(f"stage{n}_block2").survival_prob for n in (1, 2, 3)] == [1 - 1 / 6, 1 - 2 / 6, 0.5]
     True
     """
-    from keras_skip import StochasticDepthBlock, linear_survival
+    from keras_skip import StochasticDepthBlock
 
     blocks = blocks_per_stage(depth, 6, 2)
-    survival = iter(linear_survival(survival_prob, 3 * blocks))
+    survival = falling_survival(survival_prob, 3 * blocks)
     options: dict[str, Any] = {"shortcut": shortcut, "granularity": granularity, "scale": scale}
     options |= {"recompute": recompute, **block_norm(), **kernels(weight_decay)}
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from ...data.augmentation import Augmentation
 from ...training.recipe import Optimizer, Recipe, Schedule
 from .._common import (
-    NORM,
-    channels_first,
+    batch_norm,
     convolution,
     document,
     head,
@@ -85,11 +84,9 @@ def resnet9(
 def _layers(filters: int, weight_decay: float, number: int) -> "list[keras.layers.Layer]":
     import keras
 
-    from keras_skip import BatchNormalization
-
     return [
         keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{number}", **kernels(weight_decay)),
-        BatchNormalization(axis=1 if channels_first() else -1, name=f"norm{number}", **NORM),
+        batch_norm(f"norm{number}"),
         keras.layers.Activation("relu", name=f"activation{number}"),
     ]
 
@@ -98,7 +95,7 @@ def _pool_and_head(x: "keras.KerasTensor", classes: int, weight_decay: float) ->
     import keras
 
     x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
-    # Without a bias, scaling the input is scaling the logits.
+    # Without a bias, scaling the input scales the logits.
     x = keras.layers.Rescaling(LOGIT_SCALE, name="scale")(x)
     return head(x, classes, weight_decay, use_bias=False)
 

@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._common import (
-    NORM,
+    batch_norm,
+    channel_axis,
     channels_first,
     convolution,
     decay,
@@ -116,7 +117,7 @@ def _patches(image: "keras.KerasTensor", patch_size: int | None) -> "keras.Keras
             f"Expected patch_size to divide height and width, {height} and {width}. Received: patch_size={patch_size}"
         )
     grid = (height // tall, tall, width // wide, wide)
-    channels = image.shape[1 if channels_first() else 3]
+    channels = image.shape[channel_axis()]
     cut, order = ((channels, *grid), (2, 4, 3, 5, 1)) if channels_first() else ((*grid, channels), (1, 3, 2, 4, 5))
     x = keras.layers.Permute(order, name="patches_order")(keras.layers.Reshape(cut, name="patches_grid")(image))
     return keras.layers.Reshape((grid[0] * grid[2], tall * wide * channels), name="patches_steps")(x)
@@ -155,11 +156,6 @@ def stack_convnet(
     """
     import keras
 
-    from keras_skip import BatchNormalization
-
-    def norm(**options: Any) -> "keras.layers.Layer":
-        return BatchNormalization(axis=1 if channels_first() else -1, **NORM, **options)
-
     image = image_input(input_shape)
     x, maps = image, {}
     for stage in range(1, 4):
@@ -172,12 +168,14 @@ def stack_convnet(
                 [
                     keras.layers.Activation("relu", name=f"{block}_activation1"),
                     conv(name=f"{block}_conv1", **kernels(weight_decay)),
-                    norm(name=f"{block}_norm2"),
+                    batch_norm(f"{block}_norm2"),
                     keras.layers.Activation("relu", name=f"{block}_activation2"),
                     conv(name=f"{block}_conv2", **kernels(weight_decay)),
                 ]
             )
-        x = maps[f"C{stage - 1}"] = _stack(blocks, skip, streams, constraint, f"{name}_block", normalization=norm())(x)
+        x = maps[f"C{stage - 1}"] = _stack(
+            blocks, skip, streams, constraint, f"{name}_block", normalization=batch_norm()
+        )(x)
     maps["C2"] = norm_activation(x, "last")
     return network(image, maps, classes, weight_decay, "stack_convnet", features_only)
 

@@ -62,7 +62,7 @@ def _set_statistics(layer: "keras.layers.Normalization", mean: np.ndarray, varia
 
 
 def _moments(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each column; a column without values, or of a single value, keeps its deviations."""
+    """Mean and variance of each column; 0 and 1 for a column without values, and a variance of 1 for a constant one."""
     columns = [column[~np.isnan(column)] for column in numbers.T]
     mean = np.array([column.mean() if len(column) else 0.0 for column in columns])
     variance = np.array([column.var() if len(column) else 1.0 for column in columns])
@@ -72,8 +72,8 @@ def _moments(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _normal_quantiles(column: np.ndarray) -> Sequence[float] | np.ndarray:
     """The values of a column that become the heights, or the heights themselves if it has no values.
 
-    A value that is there several times has the mean of its ranks. Beyond the smallest and the largest value, the lines
-    to their neighbours go on.
+    Equal values share the mean of their ranks. Beyond the smallest and the largest value, the function is extrapolated
+    linearly.
     """
     values, counts = np.unique(column, return_counts=True)
     if not len(values):

@@ -3,18 +3,18 @@
     highway    x <- T(x) * relu(W x + b) + C(x) * x
     dense      x <- [x, W relu(norm(x))]
 
-The images' are in `zoo.networks.small_images.mlp`.
+Those for images are in `zoo.networks.small_images.mlp`.
 """
 
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import block_norm, decay, head, norm_activation, positive
+from .._common import block_norm, head, norm_activation, positive
 from ..family import Family, Row
 from ..small_images.densenet import DENSENET
 from ..small_images.highway import HIGHWAY
-from .preparation import Scaling, document_table, table_input
+from .preparation import Scaling, document_table, kernel, table_input
 
 if TYPE_CHECKING:
     import keras
@@ -68,9 +68,9 @@ def tabular_highway(
     row, x = table_input(input_shape, categories, embedding_size, scaling)
     options: dict[str, Any] = {"carry": carry, "transform_bias": transform_bias, "dropout": dropout}
     options |= {"recompute": recompute}
-    x = keras.layers.Dense(positive(width, "width"), "relu", name="stem", **_kernel(weight_decay))(x)
+    x = keras.layers.Dense(positive(width, "width"), "relu", name="stem", **kernel(weight_decay))(x)
     for block in range(1, positive(depth, "depth") + 1):
-        x = HighwayBlock(name=f"block{block}", **options, **_kernel(weight_decay))(x)
+        x = HighwayBlock(name=f"block{block}", **options, **kernel(weight_decay))(x)
     return keras.Model(row, head(x, classes, weight_decay), name="tabular_highway")
 
 
@@ -113,14 +113,10 @@ def tabular_densenet(
 
     row, x = table_input(input_shape, categories, embedding_size, scaling)
     options: dict[str, Any] = {"bottleneck": False, "dropout": dropout, "recompute": recompute, **block_norm()}
-    x = keras.layers.Dense(positive(width, "width"), name="stem", **_kernel(weight_decay))(x)
+    x = keras.layers.Dense(positive(width, "width"), name="stem", **kernel(weight_decay))(x)
     layers, growth = positive(depth, "depth"), positive(growth_rate, "growth_rate")
-    x = DenseBlock(layers, growth, name="block", **options, **_kernel(weight_decay))(x)
+    x = DenseBlock(layers, growth, name="block", **options, **kernel(weight_decay))(x)
     return keras.Model(row, head(norm_activation(x, "last"), classes, weight_decay), name="tabular_densenet")
-
-
-def _kernel(weight_decay: float) -> dict[str, Any]:
-    return {"kernel_initializer": "he_normal", "kernel_regularizer": decay(weight_decay)}
 
 
 _family = partial(Family, task="tables", input_shape=(54,), classes=7)

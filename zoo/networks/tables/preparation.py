@@ -1,4 +1,4 @@
-"""What the networks for tables do with a row first: numbers to one scale, and categories to vectors.
+"""How the networks for tables prepare a row: they scale its numbers and embed its categories.
 
     scaling="standard"    z = (x - mean) / deviation
     scaling="quantile"    z = -h + step (clip(u_1) + ... + clip(u_K)),   u_k = (x - q_k) / (q_(k+1) - q_k)
@@ -9,9 +9,9 @@ variables of a `keras.layers.Normalization`, for the quantiles with q_k as the m
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .._common import Builder, document, positive
+from .._common import Builder, decay, document, one_of, positive
 
 if TYPE_CHECKING:
     import keras
@@ -24,11 +24,11 @@ STEP = 2 * LIMIT / PIECES
 ARGUMENTS = {
     "input_shape": "(features,), the number of columns.",
     "classes": "Number of logits; 1 for a regression.",
-    "categories": """Numbers of categories of the last columns, which hold indices from 0. An index out of range, and a
-            missing one, becomes one more category, "unknown".""",
-    "embedding_size": "Of each of them; by default min(600, round(1.6 n^0.56)) for n categories, fastai's rule.",
+    "categories": """How many categories each of the last columns has; these hold indices from 0. Missing indices and
+            those out of range share one more category, "unknown".""",
+    "embedding_size": "Size of each embedding; by default min(600, round(1.6 n^0.56)) for n categories, fastai's rule.",
     "scaling": """"standard" or "quantile" for the other columns, with statistics of the training data, which
-            `zoo.adapt` sets. Then a missing value, NaN, becomes 0: the mean, or the median.
+            `zoo.adapt` sets. A missing value, NaN, then counts as the mean or the median.
             None leaves these columns as they are.""",
 }
 
@@ -39,7 +39,7 @@ def document_table(builder: Builder, **others: str) -> Builder:
 
 
 def heights() -> list[float]:
-    """The values that the quantiles become."""
+    """The values to which the quantiles are mapped."""
     return [STEP * piece - LIMIT for piece in range(PIECES + 1)]
 
 
@@ -60,8 +60,7 @@ def table_input(
         raise ValueError(
             f"Expected categories to be a sequence of at most {features} numbers. Received: categories={categories!r}"
         )
-    if scaling not in ("standard", "quantile", None):
-        raise ValueError(f'Expected scaling to be "standard", "quantile" or None. Received: scaling={scaling!r}')
+    one_of(scaling, "scaling", ("standard", "quantile", None))
     row = keras.Input((features,), name="row")
     numbers = features - len(categories)
     parts = [_scaled(row[:, :numbers] if categories else row, scaling)] if numbers else []
@@ -69,6 +68,11 @@ def table_input(
         size = _default_size(positive(count, "categories")) if embedding_size is None else embedding_size
         parts.append(_embedded(row[:, numbers + place - 1], count, positive(size, "embedding_size"), place))
     return row, keras.layers.Concatenate(name="columns")(parts) if len(parts) > 1 else parts[0]
+
+
+def kernel(weight_decay: float) -> dict[str, Any]:
+    """The initialiser and regulariser of a dense layer."""
+    return {"kernel_initializer": "he_normal", "kernel_regularizer": decay(weight_decay)}
 
 
 def _default_size(count: int) -> int:

@@ -1,4 +1,4 @@
-"""The residual network for tables: each block normalises, widens, and comes back to the width of the network.
+"""The residual network for tables: each block normalises, widens, and returns to the width of the network.
 
     x <- x + drop(W' drop(relu(W norm(x) + b)) + b')
 
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import torch_naming
-from .._common import NORM, block_norm, decay, head, norm_activation, positive
+from .._common import NORM, block_norm, falling_survival, head, norm_activation, positive
 from ..family import Family, Row
-from .preparation import Scaling, document_table, table_input
+from .preparation import Scaling, document_table, kernel, table_input
 
 if TYPE_CHECKING:
     import keras
@@ -38,10 +38,10 @@ def tabular_resnet(
     Args:
         depth: Blocks.
         width: Units between the blocks.
-        expansion: How many times as many units a block has inside.
+        expansion: Factor on the width inside a block.
         dropout: Rate inside the blocks.
         residual_dropout: Rate at the end of the blocks.
-        survival_prob: Of the last block; the probabilities fall to it linearly, and each row has its own draws.
+        survival_prob: Of the last block; the probabilities fall to it linearly, and each row is drawn separately.
 
     Returns:
         A model from rows of floats to logits, named "tabular_resnet".
@@ -57,26 +57,22 @@ def tabular_resnet(
     """
     import keras
 
-    from keras_skip import Residual, linear_survival
+    from keras_skip import Residual
 
     row, x = table_input(input_shape, categories, embedding_size, scaling)
     inner = positive(int(expansion * positive(width, "width")), "int(expansion * width)")
     options: dict[str, Any] = {"norm": "pre", "normalization": "batch", **block_norm(NORM), "recompute": recompute}
     options |= {"shortcut": "identity", "granularity": "sample"}
-    x = keras.layers.Dense(width, name="stem", **_kernel(weight_decay))(x)
-    for block, survival in enumerate(linear_survival(survival_prob, positive(depth, "depth")), 1):
+    x = keras.layers.Dense(width, name="stem", **kernel(weight_decay))(x)
+    for block, survival in enumerate(falling_survival(survival_prob, positive(depth, "depth")), 1):
         layers = [
-            keras.layers.Dense(inner, "relu", name="dense1", **_kernel(weight_decay)),
+            keras.layers.Dense(inner, "relu", name="dense1", **kernel(weight_decay)),
             keras.layers.Dropout(dropout, name="dropout1"),
-            keras.layers.Dense(width, name="dense2", **_kernel(weight_decay)),
+            keras.layers.Dense(width, name="dense2", **kernel(weight_decay)),
             keras.layers.Dropout(residual_dropout, name="dropout2"),
         ]
         x = Residual(layers, survival_prob=survival, name=f"block{block}", **options)(x)
     return keras.Model(row, head(norm_activation(x, "last"), classes, weight_decay), name="tabular_resnet")
-
-
-def _kernel(weight_decay: float) -> dict[str, Any]:
-    return {"kernel_initializer": "he_normal", "kernel_regularizer": decay(weight_decay)}
 
 
 NAMING = torch_naming(

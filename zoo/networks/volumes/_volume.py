@@ -1,4 +1,4 @@
-"""What the networks for volumes share: the shape of an input, which has no size that all papers agree on."""
+"""What the networks for volumes share: the default input, since the papers agree on no size."""
 
 INPUT_SHAPE = (64, 64, 64, 1)
 CLASSES = 2

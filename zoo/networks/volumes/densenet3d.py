@@ -1,4 +1,4 @@
-"""The densely connected networks for volumes, as MONAI has them: those for ImageNet with one more dimension.
+"""The densely connected networks for volumes in MONAI's form: those for ImageNet with one more dimension.
 
     depth      layers of the dense blocks, each a 1x1x1 and a 3x3x3 convolution to 32 new channels
     121        6, 12, 24, 16

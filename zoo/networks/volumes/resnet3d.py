@@ -1,4 +1,4 @@
-"""The residual networks for volumes, as MONAI has them: those for ImageNet with one more dimension.
+"""The residual networks for volumes in MONAI's form: those for ImageNet with one more dimension.
 
     stage      1    2    3    4
     size     1/2  1/4  1/8 1/16    half of that if the first convolution has stride 2
@@ -18,7 +18,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import NORM, block_norm, block_positions, document, falling_survival, kernels, network, network_input
+from .._common import (
+    NORM,
+    block_norm,
+    block_positions,
+    document,
+    falling_survival,
+    kernels,
+    network,
+    network_input,
+    one_of,
+)
 from ..family import Family, Row
 from ..imagenet import resnet
 from ..imagenet._stem import counts_of, max_pool, plain_stem
@@ -58,7 +68,7 @@ def resnet3d(
         stem_strides: Strides of the first convolution, MONAI's `conv1_t_stride`.
         shortcut: "projection" (option B) or "pad" (option A).
         projection_bias: Whether projections have a bias, MONAI's `bias_downsample`.
-        survival_prob: Of the last block in a training step; the probabilities fall to it linearly.
+        survival_prob: Of the last block in training; the probabilities fall to it linearly.
 
     Returns:
         A model from float volumes to logits, named "resnet3d_" and its depth.
@@ -75,8 +85,7 @@ def resnet3d(
     from keras_skip import BottleneckBlock, ResidualBlock
 
     counts = counts_of(depth, BASIC | BOTTLENECK)
-    if stem_strides not in (1, 2):
-        raise ValueError(f"Expected stem_strides to be 1 or 2. Received: stem_strides={stem_strides!r}")
+    one_of(stem_strides, "stem_strides", (1, 2))
     volume = network_input(input_shape, SIDES, "volume")
     cls, filters, convolutions = (ResidualBlock, 64, 2) if depth in BASIC else (BottleneckBlock, 256, 3)
     options: dict[str, Any] = {"recompute": recompute, "shortcut": shortcut, **block_norm(), **kernels(weight_decay)}

@@ -1,4 +1,4 @@
-"""The residual networks for video: a stem to half of the size, four stages of blocks, pooling, logits.
+"""The residual networks for video: a stem that halves the size, four stages of blocks, pooling, logits.
 
     stage         1    2    3    4
     size        1/2  1/4  1/8 1/16
@@ -7,8 +7,8 @@
     "mixed"     3x3x3 convolutions in stage 1, then 1x3x3 ones, which keep all frames
     "2plus1d"   1x3x3 convolutions over space, each followed by a 3x1x1 one over time; frames as in "3d"
 
-A pair of convolutions has a normalisation and a ReLU between them, and so many channels there that it has about the
-parameters of one 3x3x3 convolution.
+A normalisation and a ReLU stand between the two convolutions of a pair. The number of channels there is chosen so that
+the pair has about as many parameters as one 3x3x3 convolution.
 
 torchvision's weights expect clips of 16 frames, RGB in [0, 1] less (0.43216, 0.394666, 0.37645), divided by
 (0.22803, 0.22145, 0.216989).
@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...weights.naming import minus_one, torch_naming
 from .._common import (
-    NORM,
+    batch_norm,
     block_norm,
     block_positions,
-    channels_first,
+    channel_axis,
     document,
     falling_survival,
     kernels,
     network,
     network_input,
     norm_activation,
+    one_of,
 )
 from ..family import Family, Row
 from ..imagenet._stem import counts_of
@@ -40,9 +41,7 @@ from ..imagenet.resnet import BASIC
 if TYPE_CHECKING:
     import keras
 
-PAPER = (
-    "Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018, arXiv 1711.11248"
-)
+PAPER = "Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition, arXiv 1711.11248"
 NAMES = {"3d": "r3d", "mixed": "mc3", "2plus1d": "r2plus1d"}
 STEM, STEM_MIDDLE = 64, 45
 
@@ -68,7 +67,7 @@ def video_resnet(
     Args:
         convolution: "3d" for R3D, "mixed" for MC3 or "2plus1d" for R(2+1)D.
         depth: 10, 18 or 34.
-        survival_prob: Of the last block in a training step; the probabilities fall to it linearly.
+        survival_prob: Of the last block in training; the probabilities fall to it linearly.
 
     Returns:
         A model from float clips to logits, named "r3d_", "mc3_" or "r2plus1d_" and its depth.
@@ -82,9 +81,7 @@ def video_resnet(
     >>> video_resnet((8, 56, 56, 3), convolution="mixed").count_params() - 9600  # without the moving statistics
     11695440
     """
-    if not isinstance(convolution, str) or convolution not in NAMES:
-        one_of = ", ".join(map(repr, NAMES))
-        raise ValueError(f"Expected convolution to be one of {one_of}. Received: convolution={convolution!r}")
+    one_of(convolution, "convolution", NAMES)
     counts = counts_of(depth, BASIC)
     survival = falling_survival(survival_prob, sum(counts))
     clip = network_input(input_shape, ("frames", "height", "width"), "clip")
@@ -131,7 +128,7 @@ def _pairs_block(
 
     from keras_skip import Residual
 
-    channels = x.shape[1 if channels_first() else -1]
+    channels = x.shape[channel_axis()]
     middle = 27 * channels * filters // (9 * channels + 3 * filters)  # of the second pair too, as torchvision has it
     layers: list[keras.layers.Layer] = []
     for number, s in ((1, strides), (2, 1)):
@@ -139,12 +136,15 @@ def _pairs_block(
             layers.append(keras.layers.Activation("relu", name="activation1"))
         name = f"conv{number}"
         layers += _convolution(middle, (1, 3, 3), (1, s, s), f"{name}_space", weight_decay)
-        layers += [_norm(f"{name}_norm"), keras.layers.Activation("relu", name=f"{name}_activation")]
+        layers += [batch_norm(f"{name}_norm"), keras.layers.Activation("relu", name=f"{name}_activation")]
         layers += _convolution(filters, (3, 1, 1), (s, 1, 1), f"{name}_time", weight_decay)
-        layers.append(_norm(f"norm{number}"))
+        layers.append(batch_norm(f"norm{number}"))
     if strides > 1 or channels != filters:
         projection = _convolution(filters, (1, 1, 1), (strides,) * 3, "projection", weight_decay)
-        options = {**options, "shortcut": keras.Sequential([*projection, _norm("projection_norm")], name="shortcut")}
+        options = {
+            **options,
+            "shortcut": keras.Sequential([*projection, batch_norm("projection_norm")], name="shortcut"),
+        }
     return Residual(layers, activation="relu", **options)(x)
 
 
@@ -159,12 +159,6 @@ def _convolution(
         return [keras.layers.Conv3D(filters, kernel_size, strides, padding="same", **options)]
     pad = keras.layers.ZeroPadding3D(tuple(size // 2 for size in kernel_size), name=f"{name}_pad")
     return [pad, keras.layers.Conv3D(filters, kernel_size, strides, **options)]
-
-
-def _norm(name: str) -> "keras.layers.Layer":
-    from keras_skip import BatchNormalization
-
-    return BatchNormalization(axis=1 if channels_first() else -1, name=name, **NORM)
 
 
 def _apply(layers: "list[keras.layers.Layer]", x: "keras.KerasTensor") -> "keras.KerasTensor":
