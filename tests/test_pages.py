@@ -34,7 +34,7 @@ def programs(page, text):
     """
     sources = [""]
     for block, start in blocks(text, "python"):
-        before = sources.pop() if CONTINUED in text else ""
+        before = sources.pop() if CONTINUED in " ".join(text.split()) else ""
         sources.append(before + "\n" * (start - before.count("\n")) + block)
     return [compile(source, page, "exec") for source in sources if source]
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 # What networks are for, and the headings of the pages that group them by it.
 TASKS = {
-    "classification": "Images to classes",
-    "segmentation": "Images and volumes to masks",
-    "volumes": "Volumes and video to classes",
+    "classification": "Image classification",
+    "segmentation": "Segmentation of images and volumes",
+    "volumes": "Classification of volumes and video",
     "sequences": "Series, signals and text",
     "tables": "Tables",
 }
