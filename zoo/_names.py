@@ -35,9 +35,9 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Up to three names that are alike, the nearest first."""
 
     def likeness(known: str) -> float:
-        # Of a dotted name, its last part alone is near enough.
-        ends = known, known.rpartition(".")[2]
-        return max(difflib.SequenceMatcher(None, end, name).ratio() for end in ends)
+        # The last part of a dotted name alone is near enough, and so is the first one of "resnext50_32x4d".
+        parts = known, known.rpartition(".")[2], known.partition("_")[0]
+        return max(difflib.SequenceMatcher(None, part, name).ratio() for part in parts)
 
     likely = {known: likeness(known) for known in names}
     return sorted((known for known in likely if likely[known] >= 0.7), key=lambda known: -likely[known])[:3]

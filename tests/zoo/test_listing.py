@@ -65,7 +65,9 @@ def test_networks_stand_by_family():
     assert shown.index("resnet20 ") < shown.index("resnet110 ") < shown.index("resnet18 ")
 
 
-@pytest.mark.parametrize(("pattern", "names"), [("*mlp_digits", 5), ("plain_mlp", 2), ("resnet20_d*", 1)])
+@pytest.mark.parametrize(
+    ("pattern", "names"), [("*mlp_digits", 5), ("plain_mlp", 2), ("resnet20_d*", 1), ("airbench", 4)]
+)
 def test_recipes_are_chosen_by_their_names_or_their_networks(pattern, names):
     *_, lines = CliRunner().invoke(app, ["recipes", pattern]).output.partition("-\n")
     assert len(lines.split("\n\n")[0].splitlines()) == names

@@ -49,12 +49,26 @@ def test_list_models_by_pattern():
         ("DenseNet-40-12", ["densenet_40_12"]),
         ("resnet1202 stochastic", ["stochastic_resnet1202"]),
         ("wide_resent50_2", ["wide_resnet101_2", "wide_resnet50_2"]),
+        ("video", ["mc3_18", "r2plus1d_18", "r3d_18"]),
+        ("table", ["tabular_densenet", "tabular_highway", "tabular_resnet"]),
+        ("convolutional segmentation", ["fc_densenet_103", "fc_densenet_56", "fc_densenet_67"]),
         ("qwerty", []),
         ("  ", []),
     ],
 )
 def test_list_models_by_words_and_nearly_right_names(words, found):
     assert zoo.list_models(words) == found
+
+
+def test_the_first_part_of_a_name_is_near_enough():
+    assert "resnext50_32x4d" in zoo.list_models("resnxt50")
+    with pytest.raises(ValueError, match=r"Did you mean resnext50_32x4d or "):
+        zoo.build("resnext50")
+
+
+def test_every_naming_says_whose_it_is():
+    unnamed = [family.summary for family in FAMILIES for naming in family.namings if not naming.library]
+    assert unnamed == []
 
 
 def test_list_models_by_task():

@@ -285,6 +285,8 @@ def test_arguments_out_of_range_are_refused(builder, arguments, named):
         (np.zeros((0, 5)), r"an array of shape \(0, 5\)"),
         (np.zeros(5), r"an array of shape \(5,\)"),
         (np.full((3, 5), np.inf), "infinity"),
+        ([[1, 2, 3, 4, "Bern"]], "could not convert string to float: 'Bern'"),
+        (np.zeros(3, "f4,U3"), "Cannot cast array data"),
     ],
 )
 def test_statistics_of_no_rows_are_refused(rows, named):

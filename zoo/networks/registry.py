@@ -63,7 +63,8 @@ def list_models(pattern: str | None = None, task: str | None = None) -> list[str
 
     Args:
         pattern: A shell pattern such as "*mlp"; or words that a name contains, where case and punctuation do not count.
-            If no name contains them, names with a similar spelling are found. Default: all.
+            If no name contains them, networks whose task or description does are found ("video"), or else names with a
+            similar spelling. Default: all.
         task: What the networks are for: "classification" (of images), "segmentation", "volumes" (and video),
             "sequences" or "tables". Default: all.
 
@@ -83,16 +84,22 @@ def list_models(pattern: str | None = None, task: str | None = None) -> list[str
     """
     if task is not None and task not in TASKS:
         raise unknown("task", task, TASKS)
-    return sorted(_search([name for name, entry in MODELS.items() if task in (None, entry.family.task)], pattern))
+    families = {name: entry.family for name, entry in MODELS.items() if task in (None, entry.family.task)}
+    return sorted(search({name: f"{family.task} {family.summary}" for name, family in families.items()}, pattern))
 
 
-def _search(names: list[str], pattern: str | None) -> list[str]:
+def search(described: Mapping[str, str], pattern: str | None) -> list[str]:
+    """The names among those described that match a pattern, as `list_models` explains it."""
+    names = list(described)
     if pattern is None:
         return names
     if any(sign in pattern for sign in "*?["):
         return fnmatch.filter(names, pattern)
     words = [_plain(word) for word in pattern.split()]
-    return [name for name in names if words and all(word in _plain(name) for word in words)] or nearest(pattern, names)
+    for texts in (dict(zip(names, names, strict=True)), described):
+        if found := [name for name in names if words and all(word in _plain(texts[name]) for word in words)]:
+            return found
+    return nearest(pattern, names)
 
 
 def _plain(text: str) -> str:

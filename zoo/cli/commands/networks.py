@@ -14,10 +14,17 @@ Pattern = Annotated[
     typer.Argument(
         metavar="PATTERN",
         autocompletion=_completion.networks,
+        help='A shell pattern such as "*mlp", or words of the name or of what it is.',
+    ),
+]
+RecipePattern = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PATTERN",
+        autocompletion=_completion.recipes,
         help='A shell pattern such as "*mlp", or words that the name contains.',
     ),
 ]
-RecipePattern = Annotated[str | None, typer.Argument(metavar="PATTERN", help='A shell pattern, such as "*mlp".')]
 Task = Annotated[
     str | None,
     typer.Option(
@@ -48,9 +55,12 @@ def list_(pattern: Pattern = None, task: Task = None, format: Format = "table") 
 @command()
 def recipes(pattern: RecipePattern = None) -> None:
     """List the recipes that `train` takes."""
+    from ...networks.registry import search
     from ...training.recipes import RECIPES
 
-    chosen = [recipe for recipe in RECIPES.values() if _matches(pattern, recipe.name, recipe.network)]
+    chosen = [RECIPES[name] for name in search({name: name for name in RECIPES}, pattern)]
+    if not chosen:
+        chosen = [recipe for recipe in RECIPES.values() if pattern and fnmatch.fnmatchcase(recipe.network, pattern)]
     if not chosen:
         raise ValueError(
             "Expected a pattern that matches a recipe or its network; `keras-skip recipes` shows all. "
@@ -61,10 +71,6 @@ def recipes(pattern: RecipePattern = None) -> None:
         for recipe in chosen
     ]
     console.show_table("Recipes", ("recipe", "network", "data", "epochs", "batch", "measured here"), rows)
-
-
-def _matches(pattern: str | None, *names: str) -> bool:
-    return pattern is None or any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def _matching(pattern: str | None, task: str | None) -> list[str]:

@@ -216,6 +216,7 @@ KERAS_NAMING = Naming(
         (r"^(convnext_\w+_layer_scale)/\w+$", r"\1/gamma"),
         (r"^convnext_[a-z]+_", ""),
     ),
+    library="keras.applications",
 )
 
 

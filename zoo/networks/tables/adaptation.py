@@ -39,7 +39,10 @@ def adapt(model: "keras.Model", rows: np.ndarray) -> None:
         raise ValueError(
             f'Expected a network built with scaling="standard" or "quantile". Received: model={model.name!r}'
         )
-    data = np.asarray(rows, "float64")
+    try:
+        data = np.asarray(rows, "float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Expected rows of numbers, with categories as indices from 0. Received: {error}") from error
     features = model.input_shape[-1]
     if data.ndim != 2 or not len(data) or data.shape[1] != features:
         raise ValueError(f"Expected rows to be an array (rows, {features}). Received: an array of shape {data.shape}")
