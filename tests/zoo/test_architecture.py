@@ -84,6 +84,30 @@ def test_the_receptive_field_is_where_the_gradient_reaches(network, arguments):
         assert np.ptp(rows) + 1 == by_name[-1].receptive_field, stage.name
 
 
+@pytest.mark.parametrize(
+    ("network", "arguments"),
+    [("tcn", {"filters": (4, 4, 4), "kernel_size": 3, "return_sequences": True}), ("wavenet", {"depth": 4})],
+)
+def test_the_receptive_field_of_a_series_is_the_steps_that_the_last_output_depends_on(network, arguments):
+    rng = np.random.default_rng(0)
+    model = zoo.build(network, (64, 1), 2, **arguments)
+    series = np.repeat(rng.normal(size=(1, 64, 1)).astype("float32"), 64, axis=0)
+    changed = series.copy()
+    changed[range(64), range(64), 0] += 3  # one step in each
+    differs = np.any(model.predict(changed, verbose=0)[:, -1] != model.predict(series, verbose=0)[:, -1], axis=-1)
+    assert 64 - np.argmax(differs) == zoo.network_stages(model)[-1].receptive_field < 64
+
+
+def test_upsampling_and_recurrence_count_by_the_formula():
+    # resnet34 sees 899 pixels in steps of 32; then two convolutions in each of the steps 16 to 1, and the head.
+    fields = [stage.receptive_field for stage in zoo.network_stages(zoo.build("unet"))]
+    assert fields[-3:] == [899, 899 + 2 * 2 * (16 + 8 + 4 + 2 + 1), 1023 + 2]
+    # A transposed convolution of size 3 and stride 2 sees two of the steps before it; then come four layers of size 3.
+    tiramisu = {s.name: s.receptive_field for s in zoo.network_stages(zoo.build("fc_densenet_56", (64, 64, 3), 2))}
+    assert tiramisu["up1 to up5"] == tiramisu["bottom"] + sum(step + 4 * 2 * step // 2 for step in (32, 16, 8, 4, 2))
+    assert zoo.network_stages(zoo.build("recurrent_highway", (9, 1), 2, units=3))[0].receptive_field is None
+
+
 def test_pooling_and_kernels_count_by_the_formula():
     stages = {s.name: s for s in zoo.network_stages(zoo.build("highway_mnist_16", depth=7))}
     # 5; a highway layer + 2; pooling + 1 and then pixels of 2; two layers + 4 each; pooling + 2, pixels of 4; + 8 each.

@@ -24,10 +24,10 @@ DEEP = [name for name, entry in MODELS.items() if entry.arguments.get("depth", 0
 def test_every_network_has_the_parameters_of_the_catalogue(name):
     model = zoo.build(name)
     assert model.name == name
-    assert count(model.trainable_variables) == MODELS[name].parameters
-    assert count(model.non_trainable_variables) == MODELS[name].non_trainable
-    if name not in DEEP:
-        assert multiply_adds(model) == MODELS[name].multiply_adds
+    entry = MODELS[name]
+    cost = entry.multiply_adds if name in DEEP else multiply_adds(model)
+    counted = count(model.trainable_variables), count(model.non_trainable_variables), cost
+    assert counted == (entry.parameters, entry.non_trainable, entry.multiply_adds)
 
 
 @pytest.mark.complete

@@ -9,6 +9,7 @@ import zoo
 from zoo.cli import app
 from zoo.networks.catalogue import MODELS
 from zoo.networks.family import TASKS
+from zoo.networks.registry import explain_arguments
 from zoo.reports import listing
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -88,12 +89,19 @@ def test_wrong_format_is_refused():
     [
         ("resnet20", ["269,722 trainable, 1,376 others", "40,551,040", "8.75 %", "1512.03385", "resnet20_digits"]),
         ("densenet121", ["7,978,856", "2,834,161,664", "imagenet", "224 x 224 x 3, 1000 classes"]),
+        ("unet", ["segmentation_models_pytorch", "'plain'", '"attention"']),
     ],
 )
 def test_describe_shows_what_is_known(name, texts):
     shown = run("describe", name)
     for text in texts:
         assert text in shown
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_argument_of_a_network_is_explained(name):
+    meanings = explain_arguments(name)
+    assert all(len(meanings[argument]) > 5 for argument in zoo.describe(name).arguments)
 
 
 def test_description_names_recipes_measurements_and_weights():

@@ -50,7 +50,6 @@ def test_list_models_by_pattern():
         ("resnet1202 stochastic", ["stochastic_resnet1202"]),
         ("wide_resent50_2", ["wide_resnet101_2", "wide_resnet50_2"]),
         ("video", ["mc3_18", "r2plus1d_18", "r3d_18"]),
-        ("table", ["tabular_densenet", "tabular_highway", "tabular_resnet"]),
         ("convolutional segmentation", ["fc_densenet_103", "fc_densenet_56", "fc_densenet_67"]),
         ("qwerty", []),
         ("  ", []),

@@ -3,15 +3,19 @@
 Layer names define the stages: "stage2_block7" belongs to "stage2", "stem_conv" and "stem_norm" belong to "stem", and
 "block1" to "block10" are one stage if they come in a row. Equal blocks in a row are one unit with a count.
 
-The receptive field is the side of the square of pixels that one output of the stage depends on. With kernel k, dilation
-d and stride s of each convolution and pooling on the longest path, and the jump j of its input in pixels,
+The receptive field is the side of the square of pixels, or the number of steps, that one output of the stage depends
+on. With kernel k, dilation d and stride s of each convolution and pooling on the longest path, and the jump j of its
+input in pixels,
 
     r <- r + d (k - 1) j        j <- s j
+
+where upsampling by u has the stride 1 / u. A recurrent layer sees all steps.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -31,9 +35,13 @@ _STAGE = re.compile(r"stage\d+|[a-z]+", re.IGNORECASE)
 _UNIT = re.compile(r"stage\d+_block_?\d+|[a-z]+_?\d+|[a-z]+", re.IGNORECASE)
 # Layers inside a block that are not on its longest path; a gate has the kernel of the convolution that it gates.
 _BESIDE = ("projection", "shortcut", "transform_gate", "carry_gate")
-_POOLS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-# A reshaped image is a sequence, whose steps attention mixes.
-_SEES_ALL = (keras.layers.Dense, keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Reshape)
+_GATE = "_gate_conv"
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_POOLS = (
+    *(keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D),
+    *(keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D),
+)
+_UPSAMPLING = (keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D)
 
 
 @dataclass(frozen=True)
@@ -94,15 +102,15 @@ def network_stages(model: keras.Model) -> list[Stage]:
     217
     """
     costs = multiply_adds_by_layer(model)
-    field, jump = 1, 1
+    field, jump = 1, Fraction(1)
     sees_all = False
     stages = []
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     for _, group in groupby(layers, partial(_prefix, _STAGE)):
         members = list(group)
         for kernel, stride, dilation in (step for layer in members for step in _longest_path(layer)):
-            field, jump = field + dilation * (kernel - 1) * jump, jump * stride
-        sees_all = sees_all or any(isinstance(layer, _SEES_ALL) for layer in members)
+            field, jump = field + int(dilation * (kernel - 1) * jump), jump * stride
+        sees_all = sees_all or any(_sees_all(layer) for layer in members)
         shape = tuple(members[-1].output.shape[1:])
         parameters = sum(count(layer.trainable_variables) for layer in members)
         cost = sum(costs[layer.name] for layer in members)
@@ -189,7 +197,7 @@ def _units(layers: list[keras.layers.Layer]) -> Iterator[Unit]:
     described = []
     for _, group in groupby(layers, partial(_prefix, _UNIT)):
         members = list(group)
-        label = " · ".join(_label(layer) for layer in members if not isinstance(layer, keras.layers.ZeroPadding2D))
+        label = " · ".join(_label(layer) for layer in members if not type(layer).__name__.startswith("ZeroPadding"))
         size = sum(count(layer.trainable_variables) for layer in members)
         described.append((label, size, tuple(members[-1].output.shape), _kind(members[0])))
     for (label, _, _, kind), group in groupby(described):
@@ -220,7 +228,7 @@ def _label(layer: keras.layers.Layer) -> str:
         return f"{kind} {size}{layer.output.shape[axis]}{strided}{projected}"
     if isinstance(layer, (Residual, HyperConnection)):
         return f"{kind}: {', '.join(type(inner).__name__ for inner in layer.layers)}"
-    if isinstance(layer, keras.layers.Conv2D):
+    if isinstance(layer, _CONVOLUTIONS):
         strided = "" if _stride(layer) == 1 else f", stride {_stride(layer)}"
         return f"conv {_kernel_size(layer)}, {layer.filters}{strided}{_activation_suffix(layer)}"
     if isinstance(layer, keras.layers.Dense):
@@ -232,9 +240,9 @@ def _label(layer: keras.layers.Layer) -> str:
     if isinstance(layer, keras.layers.Dropout):
         return f"dropout {layer.rate}"
     if isinstance(layer, _POOLS):
-        average = "average" if isinstance(layer, keras.layers.AveragePooling2D) else "max"
+        average = "average" if type(layer).__name__.startswith("Average") else "max"
         return f"{average} pooling {'x'.join(map(str, layer.pool_size))}, stride {layer.strides[0]}"
-    return {"GlobalAveragePooling2D": "global average pooling", "Flatten": "flatten"}.get(kind, kind)
+    return "global average pooling" if kind.startswith("GlobalAverage") else {"Flatten": "flatten"}.get(kind, kind)
 
 
 def _activation_suffix(layer: keras.layers.Layer) -> str:
@@ -251,12 +259,25 @@ def _stride(layer: keras.layers.Layer) -> int:
     return strides if isinstance(strides, int) else max(strides)
 
 
-def _longest_path(layer: keras.layers.Layer) -> Iterator[tuple[int, int, int]]:
+def _sees_all(layer: keras.layers.Layer) -> bool:
+    """Whether an output of a layer depends on all positions of its input."""
+    if isinstance(layer, keras.layers.Dense):
+        return len(layer.input.shape) == 2
+    # A reshaped image is a sequence, whose steps attention mixes.
+    whole = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.RNN)
+    return isinstance(layer, whole) or type(layer).__name__.startswith("GlobalAveragePooling")
+
+
+def _longest_path(layer: keras.layers.Layer) -> Iterator[tuple[int, int | Fraction, int]]:
     """Yields kernel, stride and dilation of each convolution and pooling on the longest path, along the first side."""
     for inner in layer._flatten_layers():
-        if inner is not layer and inner.name in _BESIDE:
+        if inner.name.endswith(_GATE) or (inner is not layer and inner.name in _BESIDE):
             continue
-        if isinstance(inner, keras.layers.Conv2D):
+        if isinstance(inner, _CONVOLUTIONS):
             yield inner.kernel_size[0], inner.strides[0], inner.dilation_rate[0]
         elif isinstance(inner, _POOLS):
             yield inner.pool_size[0], inner.strides[0], 1
+        elif isinstance(inner, _UPSAMPLING):
+            yield 1, Fraction(1, inner.size[0] if isinstance(inner.size, tuple) else inner.size), 1
+        elif isinstance(inner, keras.layers.Conv2DTranspose):
+            yield -(-inner.kernel_size[0] // inner.strides[0]), Fraction(1, inner.strides[0]), 1

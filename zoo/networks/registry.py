@@ -2,6 +2,7 @@
 
 import fnmatch
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,13 @@ def describe(name: str) -> Description:
     )
 
 
+def explain_arguments(name: str) -> dict[str, str]:
+    """What each argument of a network's builder is, as its docstring says."""
+    described = (entry_of(name).family.builder.__doc__ or "").partition("    Args:\n")[2].partition("\n\n")[0]
+    entries = (entry.strip().partition(":") for entry in re.split(r"\n(?= {8}\w)", described))
+    return {argument: " ".join(text.split()) for argument, _, text in entries}
+
+
 def libraries_of(name: str) -> tuple[str, ...]:
     """The libraries whose weight files fit a network."""
     entry = entry_of(name)
@@ -178,7 +186,8 @@ def build(
             network without a head has none.
         features_only: Whether to leave out the head. The perceptrons have no maps.
         **overrides: The network's own arguments. Most have `depth`, `weight_decay` and `recompute`.
-            `describe(name).arguments` lists those of one network, with their defaults.
+            `describe(name).arguments` lists those of one network, with their defaults, and `keras-skip describe NAME`
+            explains them.
 
     Returns:
         A `keras.Model` that is not compiled.

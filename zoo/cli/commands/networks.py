@@ -55,12 +55,14 @@ def list_(pattern: Pattern = None, task: Task = None, format: Format = "table") 
 @command()
 def recipes(pattern: RecipePattern = None) -> None:
     """List the recipes that `train` takes."""
+    from ...networks.catalogue import MODELS
     from ...networks.registry import search
     from ...training.recipes import RECIPES
 
-    chosen = [RECIPES[name] for name in search({name: name for name in RECIPES}, pattern)]
-    if not chosen:
-        chosen = [recipe for recipe in RECIPES.values() if pattern and fnmatch.fnmatchcase(recipe.network, pattern)]
+    chosen = [recipe for recipe in RECIPES.values() if pattern and fnmatch.fnmatchcase(recipe.network, pattern)]
+    if pattern not in MODELS:
+        found = search({name: name for name in RECIPES}, pattern)
+        chosen = [recipe for recipe in RECIPES.values() if recipe in chosen or recipe.name in found]
     if not chosen:
         raise ValueError(
             "Expected a pattern that matches a recipe or its network; `keras-skip recipes` shows all. "
@@ -94,6 +96,7 @@ def describe(name: Name) -> None:
         console.show_record(name, get_recipe(name).as_dict())
         return
     from ...networks.registry import describe as describe_network
+    from ...networks.registry import explain_arguments
     from ...reports import listing
 
     card = describe_network(name)
@@ -112,6 +115,8 @@ def describe(name: Name) -> None:
             "recipes": ", ".join(card.recipes),
             "weights": ", ".join(card.weights),
             "reads files of": ", ".join(card.libraries),
-            "arguments": ", ".join(f"{key}={value!r}" for key, value in card.arguments.items()),
         },
     )
+    meanings = explain_arguments(name)
+    rows = [(key, repr(value), meanings[key]) for key, value in card.arguments.items()]
+    console.show_table("Arguments", ("argument", "default", "what it is"), rows)
