@@ -193,7 +193,7 @@ def test_logits_are_float32_in_mixed_precision():
 
 
 def test_residual_unet_takes_images_too():
-    model = zoo.build("unet3d", (8, 16, 1), 2, filters=(4, 8))
+    model = zoo.build("unet3d", (8, 16, 1), 2, filters=(4, 8), dimensions=2)
     assert (model.name, model.output_shape) == ("unet2d", (None, 8, 16, 2))
 
 
@@ -211,7 +211,9 @@ def test_sides_may_be_unknown():
         ("unet", {"input_shape": (30, 32, 3), "backbone": "resnet20"}, "multiples of 4;"),
         ("fc_densenet_56", {"input_shape": (48, 64, 3)}, "multiples of 32;"),
         ("unet3d", {"input_shape": (24, 32, 32, 1)}, "multiples of 16;"),
-        ("unet3d", {"input_shape": 32}, r"input_shape=\(height, width, channels\)"),
+        ("unet3d", {"input_shape": 32}, r"input_shape=\(depth, height, width, channels\)"),
+        ("unet3d", {"input_shape": (32, 32, 32)}, r"input_shape=\(depth, height, width, channels\)"),
+        ("unet3d", {"dimensions": 1}, "dimensions to be one of 2, 3"),
         ("unet3d", {"filters": (8,)}, r"filters of at least two sizes\. Received: filters=\(8,\)"),
         ("unet3d", {"blocks": 0}, "blocks to be a positive integer"),
         ("unet", {"backbone": "plain_mlp"}, "a network with feature maps .* 'plain_mlp'"),

@@ -10,7 +10,7 @@ Cicek et al., 3D U-Net, 2016, https://arxiv.org/abs/1606.06650
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...weights.naming import Naming, Rules, minus_one
 from .._common import (
@@ -23,6 +23,7 @@ from .._common import (
     network,
     network_input,
     norm_activation,
+    one_of,
     positive,
     positive_integers,
     sides,
@@ -108,6 +109,7 @@ def unet(
 def residual_unet(
     input_shape: Sequence[int | None] = VOLUME_SHAPE,
     classes: int = 4,
+    dimensions: Literal[2, 3] = 3,
     filters: Sequence[int] = (32, 64, 128, 256, 320),
     blocks: int = 1,
     skip: Skip = "plain",
@@ -124,8 +126,9 @@ def residual_unet(
     convolutions have the size 3.
 
     Args:
-        input_shape: (height, width, channels) or (depth, height, width, channels), where the sides are multiples of 2
-            for each halving, of 16 with five sizes. Sides may be None; then pad the inputs to such sides.
+        input_shape: (depth, height, width, channels), where the sides are multiples of 2 for each halving, of 16 with
+            five sizes. Sides may be None; then pad the inputs to such sides.
+        dimensions: 3 for volumes, 2 for images (height, width, channels).
         filters: Of each size of the encoder, the largest first.
         blocks: Residual blocks of each size.
         decoder_filters: Of each step of the decoder, the coarsest first. Default: the encoder's.
@@ -149,9 +152,12 @@ def residual_unet(
     widths = positive_integers(filters, "filters")
     if len(widths) < 2:
         raise ValueError(f"Expected filters of at least two sizes. Received: filters={filters!r}")
-    is_volume = isinstance(input_shape, (tuple, list)) and len(input_shape) == 4
-    axes = ("depth", "height", "width")
-    image = network_input(input_shape, axes if is_volume else axes[1:], "volume" if is_volume else "image")
+    axes, name = (
+        (("height", "width"), "image")
+        if one_of(dimensions, "dimensions", (2, 3)) == 2
+        else (("depth", "height", "width"), "volume")
+    )
+    image = network_input(input_shape, axes, name)
     check_multiples(image, 2 ** (len(widths) - 1))
     options: dict[str, Any] = {"recompute": recompute, **block_norm(), **kernels(weight_decay)}
     survival = falling_survival(survival_prob, positive(blocks, "blocks") * len(widths))
@@ -163,7 +169,7 @@ def residual_unet(
         maps[f"C{stage - 1}"] = x
     decoder_filters = widths[-2::-1] if decoder_filters is None else decoder_filters
     decoded = decode(maps, decoder_filters, skip, weight_decay, recompute, survival_prob)
-    return network(image, decoded, classes, weight_decay, f"unet{len(sides(image))}d", features_only, pixel_head)
+    return network(image, decoded, classes, weight_decay, f"unet{dimensions}d", features_only, pixel_head)
 
 
 def _normalized(level: str, x: "keras.KerasTensor") -> "keras.KerasTensor":
