@@ -6,7 +6,7 @@ import zoo
 from tests.sweep import sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
-from zoo.networks.imagenet import densenet, resnet
+from zoo.networks.imagenet import _torch_names, densenet
 from zoo.networks.segmentation.unet import smp_naming
 
 # Parameters of segmentation_models_pytorch 0.6.0's Unet(encoder, classes=3).
@@ -30,15 +30,15 @@ def test_unet_has_the_parameters_of_segmentation_models_pytorch(backbone):
 @pytest.mark.parametrize(
     ("naming", "path", "name"),
     [
-        (resnet.TORCH_NAMING, "stem_conv/kernel", "encoder.conv1.weight"),
-        (resnet.TORCH_NAMING, "stage2_block1/projection_norm/gamma", "encoder.layer2.0.downsample.1.weight"),
+        (_torch_names.TORCH_NAMING, "stem_conv/kernel", "encoder.conv1.weight"),
+        (_torch_names.TORCH_NAMING, "stage2_block1/projection_norm/gamma", "encoder.layer2.0.downsample.1.weight"),
         (
             densenet.TORCH_NAMING,
             "transition2/norm1/moving_mean",
             "encoder.features.transition2.norm.running_mean",
         ),
         (densenet.TORCH_NAMING, "last_norm/beta", "encoder.features.norm5.bias"),
-        (resnet.TORCH_NAMING, "decoder1_conv2/kernel", "decoder.blocks.0.conv2.0.weight"),
+        (_torch_names.TORCH_NAMING, "decoder1_conv2/kernel", "decoder.blocks.0.conv2.0.weight"),
         (densenet.TORCH_NAMING, "decoder5_conv1_norm/moving_variance", "decoder.blocks.4.conv1.1.running_var"),
         (densenet.TORCH_NAMING, "head/bias", "segmentation_head.0.bias"),
     ],
