@@ -1,6 +1,7 @@
 """The convolutional networks in the form of a transformer: equation, siblings, names in other libraries."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -151,6 +152,19 @@ def test_weights_of_timm_are_those_of_torchvision_under_other_names(names, tmp_p
     np.testing.assert_array_equal(received, expected)
 
 
+@pytest.mark.parametrize("part", ["whole", "maps"])
+def test_maps_read_the_weights_of_whole_networks_and_of_timms_maps(part, tmp_path):
+    arrays = {name: golden_weight(name, shape) for name, shape in torch_names(5, TIMM_NAMES).items()}
+    whole = zoo.load("convnext_tiny", weights=write(arrays, tmp_path / "a.safetensors"), input_shape=SHAPE, **SMALL)
+    if part == "maps":  # timm's names with features_only=True
+        arrays = {re.sub(r"^(stem|stages)\.", r"\1_", name): x for name, x in arrays.items() if "head" not in name}
+    path = write(arrays, tmp_path / "b.safetensors")
+    maps = zoo.load("convnext_tiny", weights=path, input_shape=SHAPE, features_only=True, **SMALL)
+    expected = {variable.path: np.asarray(variable) for variable in whole.weights}
+    for variable in maps.weights:
+        np.testing.assert_array_equal(variable, expected[variable.path])
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
 def test_weights_of_keras_applications(suffix, tmp_path):
     depths, widths = (1, 2, 1, 1), (8, 16, 24, 32)
@@ -241,6 +255,7 @@ def test_weight_decay_d_has_the_gradient_d_times_w():
         ({"widths": (8, 1.5)}, r"widths=1\.5"),
         ({"input_shape": (7, 32, 3)}, r"input_shape=\(7, 32, 3\)"),
         ({"survival_prob": 0.0}, r"survival_prob=0\.0"),
+        ({"layer_scale": None}, "layer_scale=None"),
         ({"classes": 0}, "classes=0"),
     ],
 )

@@ -255,10 +255,11 @@ def test_weights_of_another_depth_are_listed_and_shortened(resnet18):
         lambda held: held,
         lambda held: {"state_dict": held, "epoch": 3, "arch": "resnet18"},
         lambda held: {"model": held, "optimizer": {"lr": 0.1}},
+        lambda held: {"net": held, "acc": 94.2},
         lambda held: {f"module.{name}": tensor for name, tensor in held.items()},
         lambda held: {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in held.items()}},
     ],
-    ids=["plain", "state_dict", "model", "parallel", "compiled"],
+    ids=["plain", "state_dict", "model", "net", "parallel", "compiled"],
 )
 def test_wrapped_state_dicts(wrap, legacy, tmp_path):
     torch = pytest.importorskip("torch", reason="torch, which writes .pth files, is not installed")
@@ -269,3 +270,12 @@ def test_wrapped_state_dicts(wrap, legacy, tmp_path):
     assert arrays.keys() == {"fc.weight", "fc.bias"}
     np.testing.assert_array_equal(arrays["fc.weight"], held["fc.weight"].detach().numpy())
     np.testing.assert_array_equal(arrays["fc.bias"], held["fc.bias"].float().numpy())
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "encoder.", "backbone.", "net.", "module.model._orig_mod."])
+def test_prefixes_of_wrapped_modules_are_no_part_of_the_names(prefix, tmp_path):
+    held = {name: np.zeros(2, "float32") for name in ("model.weight", "fc.bias")}
+    wrapped = {f"{prefix}{name}": array for name, array in held.items()}
+    assert read(write(wrapped, tmp_path / "weights.safetensors")).keys() == held.keys()
+    others = wrapped | {"decoder.bias": np.zeros(2, "float32")}
+    assert read(write(others, tmp_path / "weights.safetensors")).keys() == others.keys()

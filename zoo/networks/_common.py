@@ -4,6 +4,7 @@ Keras and the layers are imported only where a network is built, so that a famil
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
@@ -123,6 +124,16 @@ def positive_integers(values: Sequence[int], argument: str) -> tuple[int, ...]:
     return tuple(positive(value, argument) for value in values)
 
 
+def number(value: float, argument: str, low: float = -float("inf"), high: float = float("inf")) -> float:
+    """Returns a finite number from `low` to below `high`; of anything else, raises a ValueError that names it."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or not low <= value < high:
+        raise ValueError(
+            f"Expected {argument} to be a finite number in [{low:g}, {high:g}). Received: {argument}={value!r}"
+        )
+    return value
+
+
 def one_of(value: Any, argument: str, choices: Iterable[Any]) -> Any:
     """Returns a value that is one of the choices; of any other, raises a ValueError that names the argument."""
     choices = list(choices)
@@ -169,10 +180,7 @@ def decay(weight_decay: float) -> "keras.regularizers.Regularizer | None":
     """The regulariser whose gradient is `weight_decay * w`: l2(d / 2), since l2(x) has the gradient 2xw."""
     import keras
 
-    real = isinstance(weight_decay, (int, float)) and not isinstance(weight_decay, bool)
-    if not real or not 0 <= weight_decay < float("inf"):
-        raise ValueError(f"Expected weight_decay of at least 0. Received: weight_decay={weight_decay!r}")
-    return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+    return keras.regularizers.L2(weight_decay / 2) if number(weight_decay, "weight_decay", 0) else None
 
 
 def kernels(weight_decay: float) -> dict[str, Any]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LISTED = 10
 HEAD = ("head/kernel", "head/bias", "head/embeddings")
+# Layers that may lie between the last map of a network and its head.
+TOPS = ("last_norm", "hidden_conv")
 
 
 def assign(
@@ -25,7 +27,7 @@ def assign(
         naming: Maps its variables to the names of the arrays.
         arrays: The arrays of the file.
         source: Names the file in errors.
-        head: Whether to assign the layer "head" too. A network without one leaves its arrays unused.
+        head: Whether to assign the layer "head" too. A network of maps leaves its arrays unused, and those of `TOPS`.
 
     Raises:
         ValueError: If an array is missing, unexpected, of another shape or not of finite floats. Then no variable
@@ -33,7 +35,7 @@ def assign(
     """
     theirs = _with_right_names(naming.read(arrays), naming, model)
     ours = {naming.theirs(variable.path): variable for variable in model.weights if head or variable.path not in HEAD}
-    unused = {naming.theirs(path) for path in HEAD} - ours.keys()
+    unused = {naming.theirs(path) for path in _without(model)} - ours.keys()
     common = [name for name in ours if name in theirs]
     theirs |= {name: naming.ours(theirs[name], tuple(ours[name].shape)) for name in common}
     _refuse(
@@ -61,6 +63,13 @@ def assign(
     for layer in model._flatten_layers():
         if hasattr(layer, "finalize_state"):  # as Keras calls the update of what a layer derives from its variables
             layer.finalize_state()
+
+
+def _without(model: "keras.Model") -> tuple[str, ...]:
+    """What a network may have that this one has not: its head, and without a head what comes before it."""
+    if any(variable.path in HEAD for variable in model.weights):
+        return HEAD
+    return (*HEAD, *(f"{layer}/{name}" for layer in TOPS for name in ("kernel", "bias", "gamma", "beta")))
 
 
 def _with_right_names(arrays: dict[str, np.ndarray], naming: Naming, model: "keras.Model") -> dict[str, np.ndarray]:

@@ -94,7 +94,7 @@ def _state_dict(held: Any) -> "dict[str, torch.Tensor]":
     """Finds the tensors by name in the wrappings that training scripts use."""
     import torch
 
-    for key in ("state_dict", "model", "model_state_dict"):
+    for key in ("state_dict", "model", "model_state_dict", "net"):
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
             held = held[key]
             break
@@ -113,13 +113,17 @@ def _array(tensor: "torch.Tensor") -> np.ndarray:
 
 def _clean_names(arrays: Arrays) -> Arrays:
     """Removes the prefix of a wrapped module, and torch's counters of batches; joins normalised weights."""
-    for prefix in ("module.", "_orig_mod."):
-        if all(name.startswith(prefix) for name in arrays):
-            arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    while arrays and (wrapped := WRAPPED.match(min(arrays))):
+        prefix = wrapped[0]
+        if not all(name.startswith(prefix) for name in arrays):
+            break
+        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     return _join_normalized(arrays)
 
 
+# What training scripts call the network that they wrap.
+WRAPPED = re.compile(r"(module|_orig_mod|model|net|backbone|encoder)\.")
 # By the names of the lengths g, those of the directions v; torch's weight_norm has had two forms.
 NORMALIZED = (
     (r"\bparametrizations\.(\w+)\.original0$", r"parametrizations.\1.original1"),

@@ -29,6 +29,7 @@ from .._common import (
     head,
     image_input,
     network,
+    number,
     positive_integers,
 )
 from ..family import Row
@@ -91,7 +92,7 @@ def convnext(
     image = image_input(input_shape, 2 ** (len(depths) + 1))
     survival = falling_survival(survival_prob, sum(depths))
     options: dict[str, Any] = {"granularity": "sample", "recompute": recompute, "shortcut": "identity"}
-    options["branch_scale"] = LayerScale(layer_scale, axis=channel_axis())
+    options["branch_scale"] = LayerScale(number(layer_scale, "layer_scale"), axis=channel_axis())
     maps: dict[str, keras.KerasTensor] = {}
     x = keras.layers.Conv2D(widths[0], 4, strides=4, name="stem_conv", **_kernel(weight_decay))(image)
     x = _norm(x, "stem_norm")
@@ -194,6 +195,8 @@ TIMM_NAMING = torch_naming(
         (r"^head$", "head.fc"),
     ),
     whole=((r"\.layer_scale\.weight$", ".gamma"),),
+    # As in timm's networks of maps, and in segmentation_models_pytorch's "tu-convnext_tiny".
+    older=((r"(^|\.)(stem|stages)_(\d)\.", r"\1\2.\3."),),
 )
 KERAS_NAMING = Naming(
     (
