@@ -149,6 +149,7 @@ def test_logits_are_float32_in_mixed_precision():
         ({"downsample": "blur"}, "downsample='blur'"),
         ({"attention": "cbam"}, "attention='cbam'"),
         ({"attention": "se", "attention_ratio": 0.25}, r"attention_ratio=0\.25"),
+        ({"attention_ratio": 0}, "attention_ratio=0"),
         ({"survival_prob": 0.0}, "survival_prob=0.0"),
     ],
 )

@@ -130,6 +130,11 @@ def test_wrong_argument_suggests_the_nearest():
         zoo.build("resnet20", shortcuts="pad")
 
 
+def test_values_that_keras_refuses_are_named():
+    with pytest.raises(ValueError, match=r"^Expected arguments that airbench94 can be .* Received: activation='x': "):
+        zoo.build("airbench94", activation="x")
+
+
 def test_public_names_load_on_first_use():
     assert set(dir(zoo)) == set(zoo.__all__)
     assert all(getattr(zoo, name) is not None for name in zoo.__all__)

@@ -226,7 +226,10 @@ def build(
     shape = in_present_order(family.input_shape) if input_shape is None else input_shape
     try:
         return builder(shape, classes=family.classes if classes is None else classes, **arguments)
-    except TypeError as error:  # a value of a type that the builder or Keras does not expect
+    except (TypeError, ValueError) as error:
+        if str(error).startswith("Expected "):
+            raise
+        # A value that Keras does not expect.
         given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
         reason = str(error).splitlines()[0]
         raise ValueError(f"Expected arguments that {name} can be built with. Received: {given}: {reason}") from error

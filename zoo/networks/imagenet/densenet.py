@@ -26,6 +26,7 @@ from .._common import (
     network,
     norm_activation,
     normalize,
+    number,
     positive,
 )
 from ..family import Row
@@ -76,7 +77,7 @@ def imagenet_densenet(
     """
     counts = counts_of(depth, LAYERS | {161: (6, 12, 36, 24)})
     image = image_input(input_shape, SMALLEST)
-    norm = NORM | {"epsilon": norm_epsilon}
+    norm = NORM | {"epsilon": number(norm_epsilon, "norm_epsilon", 0)}
     options = (weight_decay, features_only, recompute, growth_rate, normalized_maps)
     return dense_network(image, counts, classes, f"densenet{depth}", norm, *options)
 

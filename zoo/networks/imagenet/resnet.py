@@ -186,9 +186,10 @@ def _gate(
     from keras_skip import EfficientChannelAttention, SqueezeExcite
 
     one_of(attention, "attention", (None, "se", "eca"))
+    positive(ratio, "attention_ratio")
     if attention == "se":
         # timm's rounding, to the nearest multiple of 8 that is not 0.
-        width = max(8, (channels // positive(ratio, "attention_ratio") + 4) // 8 * 8)
+        width = max(8, (channels // ratio + 4) // 8 * 8)
         return SqueezeExcite(width=width, **kernels(weight_decay))
     return EfficientChannelAttention(**kernels(weight_decay)) if attention else None
 

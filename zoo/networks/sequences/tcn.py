@@ -23,6 +23,7 @@ from .._common import (
     falling_survival,
     network,
     network_input,
+    number,
     one_of,
     positive,
     positive_integers,
@@ -82,7 +83,7 @@ def tcn(
     one_of(normalization, "normalization", (None, "batch", "layer"))
     series = network_input(input_shape, ("steps",), "series")
     x, updates = series, []
-    options = (kernel_size, normalization, dropout, weight_decay)
+    options = (kernel_size, normalization, number(dropout, "dropout", 0, 1), weight_decay)
     survivals = falling_survival(survival_prob, len(widths))
     for block, (width, rate, survival) in enumerate(zip(widths, rates, survivals, strict=True), 1):
         update = _branch(x, width, rate, f"block{block}", *options)

@@ -27,6 +27,7 @@ from .._common import (
     head,
     image_input,
     network,
+    number,
     positive,
     positive_integers,
 )
@@ -173,7 +174,7 @@ def _stages(
     def top(x: "keras.KerasTensor", classes: int, weight_decay: float) -> "keras.KerasTensor":
         x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
         # Without a bias, scaling the input scales the logits.
-        x = keras.layers.Rescaling(logit_scale, dtype="float32", name="logit_scale")(x)
+        x = keras.layers.Rescaling(number(logit_scale, "logit_scale"), dtype="float32", name="logit_scale")(x)
         return head(x, classes, weight_decay, use_bias=False, kernel_initializer=_kernels(0.0)["kernel_initializer"])
 
     return network(image, maps, classes, weight_decay, name, features_only, top)
@@ -187,7 +188,7 @@ def _name(of_the_paper: dict[tuple[int, ...], str], family: str, widths: Sequenc
 
 
 def _norm(momentum: float, scale: bool) -> "Callable[..., keras.layers.Layer]":
-    return partial(batch_norm, momentum=momentum, epsilon=EPSILON, scale=scale)
+    return partial(batch_norm, momentum=number(momentum, "norm_momentum", 0, 1), epsilon=EPSILON, scale=scale)
 
 
 def _convolution(x: "keras.KerasTensor", filters: int, name: str, weight_decay: float) -> "keras.KerasTensor":

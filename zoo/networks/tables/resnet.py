@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import torch_naming
-from .._common import NORM, block_norm, falling_survival, head, norm_activation, positive
+from .._common import NORM, block_norm, falling_survival, head, norm_activation, number, positive
 from ..family import Family, Row
 from .preparation import Scaling, document_table, kernel, table_input
 
@@ -60,16 +60,17 @@ def tabular_resnet(
     from keras_skip import Residual
 
     row, x = table_input(input_shape, categories, embedding_size, scaling)
-    inner = positive(int(expansion * positive(width, "width")), "int(expansion * width)")
+    factor = number(expansion, "expansion", 0)
+    inner = positive(int(factor * positive(width, "width")), "int(expansion * width)")
     options: dict[str, Any] = {"norm": "pre", "normalization": "batch", **block_norm(NORM), "recompute": recompute}
     options |= {"shortcut": "identity", "granularity": "sample"}
     x = keras.layers.Dense(width, name="stem", **kernel(weight_decay))(x)
     for block, survival in enumerate(falling_survival(survival_prob, positive(depth, "depth")), 1):
         layers = [
             keras.layers.Dense(inner, "relu", name="dense1", **kernel(weight_decay)),
-            keras.layers.Dropout(dropout, name="dropout1"),
+            keras.layers.Dropout(number(dropout, "dropout", 0, 1), name="dropout1"),
             keras.layers.Dense(width, name="dense2", **kernel(weight_decay)),
-            keras.layers.Dropout(residual_dropout, name="dropout2"),
+            keras.layers.Dropout(number(residual_dropout, "residual_dropout", 0, 1), name="dropout2"),
         ]
         x = Residual(layers, survival_prob=survival, name=f"block{block}", **options)(x)
     return keras.Model(row, head(norm_activation(x, "last"), classes, weight_decay), name="tabular_resnet")
