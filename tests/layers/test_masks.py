@@ -162,3 +162,10 @@ def test_a_mask_that_comes_with_the_call_reaches_every_norm_around_a_layer(norm)
     for noise, zeros in zip(*variances, strict=True):
         np.testing.assert_allclose(noise, zeros, rtol=1e-5)
         assert np.abs(zeros).max() > 0.01
+
+
+def test_the_skip_of_a_transition_is_zero_in_masked_steps():
+    block = ks.TransitionBlock(return_skip=True)
+    mask = np.array([[True, True, True, False]])
+    _, skip = block(np.ones((1, 4, 6), "float32"), mask=mask)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(skip)[0].any(axis=-1), mask[0])

@@ -38,6 +38,29 @@ def test_counts_are_those_of_the_architecture_and_of_the_readme(name):
     assert operations == pytest.approx(1e15 * petaflops, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("name", "lr", "decay"), [("airbench94", 11.5, 0.0153), ("airbench95", 10.0, 0.0153), ("airbench96", 9.0, 0.012)]
+)
+def test_recipes_have_the_settings_of_the_authors_code(name, lr, decay):
+    recipe = zoo.get_recipe(f"{name}_cifar10")
+    # Their loss is a sum over 1024 images, and their steps are these settings divided by `scale`.
+    scale = 1024 * (1 + 1 / (1 - 0.85))
+    assert recipe.batch_size == 1024 and recipe.epochs == math.ceil(STATED[name][2])
+    assert recipe.optimizer.lr == pytest.approx(1024 * lr / scale, abs=1e-4)
+    assert recipe.optimizer.lr * recipe.optimizer.weight_decay == pytest.approx(decay * 1024 / scale, rel=0.01)
+    assert (recipe.optimizer.momentum, recipe.optimizer.nesterov, recipe.optimizer.lookahead) == (0.85, True, 5)
+    assert (recipe.optimizer.rates, recipe.label_smoothing, recipe.augment.flip) == ({"*/beta": 64}, 0.2, "alternating")
+
+
+@pytest.mark.parametrize("build", [airbench, airbench_residual])
+def test_kernels_start_as_torchs_do(build):
+    # torch's default is uniform up to the root of 1 / fan-in.
+    model = build((9, 9, 3), widths=(16, 32, 32))
+    for name, fan_in in (("stem_conv", 12), ("stage2_conv1", 9 * 16), ("head", 32)):
+        kernel = keras.ops.convert_to_numpy(model.get_layer(name).kernel)
+        assert 0.95 * fan_in**-0.5 < np.abs(kernel).max() <= fan_in**-0.5
+
+
 def correlate(x, kernel, padding):
     """A convolution of (B, C, H, W) with (out, in, height, width)."""
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
@@ -172,7 +195,9 @@ def test_each_stage_may_have_more_residual_blocks_which_survive_less_and_less():
         ({"widths": 64}, "widths=64"),
         ({"widths": (4, 5, 0)}, "widths=0"),
         ({"blocks": 0}, "blocks=0"),
-        ({"survival_prob": 0.0}, "survival_prob=0.0"),
+        ({"survival_prob": 0.0}, r"survival_prob=0\.0"),
+        ({"norm_momentum": 1.0}, r"norm_momentum=1\.0"),
+        ({"logit_scale": "x"}, "logit_scale='x'"),
         ({"input_shape": (8, 32, 3)}, r"input_shape=\(8, 32, 3\)"),
     ],
 )

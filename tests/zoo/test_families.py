@@ -229,6 +229,9 @@ def test_resnet9_is_the_network_of_its_author():
     convolutions = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512), (512, 512), (512, 512)]
     assert EXACT["resnet9"][0] == sum(9 * m * n + 2 * n for m, n in convolutions) + 512 * 10
     model = resnet9((16, 16, 3), width=4)
+    names = [layer.name for layer in model.layers if layer.name.startswith("stage2_")]
+    assert names == ["stage2_conv", "stage2_norm", "stage2_activation", "stage2_pool"]
+    assert all(isinstance(model.get_layer(f"stage{n}_pool"), keras.layers.MaxPooling2D) for n in (1, 2, 3))
     rng = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(rng.uniform(0.2, 1, variable.shape))

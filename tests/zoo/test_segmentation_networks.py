@@ -6,6 +6,7 @@ import pytest
 
 import zoo
 from tests.channels import skip_without_channels_first
+from tests.export.models import randomise
 from tests.sweep import sweep
 
 # Backbones of each kind, as shallow as their forms allow, and the stride of their last map.
@@ -100,6 +101,24 @@ def inner(model, *names):
     return keras.Model(model.input, [model.get_layer(name).output for name in names])
 
 
+def test_a_step_of_the_decoder_is_that_of_segmentation_models_pytorch():
+    model = randomise(small())
+    names = ("stage2_block1", "stage3_block1", "decoder2_upsampling")
+    skip, coarse, received = map(values, inner(model, *names)(noise(2, 16, 16, 3)))
+
+    def convolve(x, name):
+        return values(keras.ops.conv(x, model.get_layer(name).kernel, padding="same"))
+
+    def normalise(x, name):
+        gamma, beta, mean, variance = model.get_layer(name).get_weights()
+        return gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta
+
+    x = np.concatenate([coarse.repeat(2, axis=1).repeat(2, axis=2), skip], axis=-1)
+    for name in ("decoder1_conv1", "decoder1_conv2"):
+        x = np.maximum(normalise(convolve(x, name), f"{name}_norm"), 0)
+    np.testing.assert_allclose(received[:, ::2, ::2], x, atol=1e-5 * x.max())
+
+
 def test_attention_weighs_the_positions_of_the_skip():
     model = small(skip="attention")
     outputs = inner(model, "stage2_block1", "stage3_block1", "decoder1_gate_multiply")(noise(2, 16, 16, 3))
@@ -123,6 +142,9 @@ def test_residual_skips_are_added_and_projected_where_channels_differ():
 
 def test_fc_densenet_upsamples_only_the_new_features():
     model = zoo.build("fc_densenet_56", (32, 32, 3))
+    bottom, received = map(values, inner(model, "bottom", "up1_conv")(noise(1, 32, 32, 3)))
+    expected = model.get_layer("up1_conv")(bottom[..., -4 * 12 :])
+    np.testing.assert_allclose(received, values(expected), rtol=1e-4, atol=1e-5)
     kernels = [model.get_layer(f"up{step}_conv").kernel.shape for step in range(1, 6)]
     assert kernels == [(3, 3, 48, 48)] * 5
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.2] * 5

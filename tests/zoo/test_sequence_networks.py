@@ -90,12 +90,11 @@ def test_the_last_output_sees_as_many_steps_as_the_dilations_give(model, steps):
     model = model((40, 1), classes=3, return_sequences=False)
     # Positive weights keep all units active, and small ones do not saturate them, so that no step is lost.
     model.set_weights([0.2 * np.abs(weight) + 0.05 for weight in model.get_weights()])
-    series = np.full((1, 40, 1), 0.1, "float32")
-    expected = numpy(model(series))
-    for step, is_seen in ((40 - steps, True), (40 - steps - 1, False)):
-        changed = series.copy()
-        changed[:, step] += 0.5
-        assert (np.abs(numpy(model(changed)) - expected).max() > 0) == is_seen
+    series = np.full((41, 40, 1), 0.1, "float32")
+    series[range(40), range(40)] += 0.5  # a step in each series but the last
+    *changed, expected = numpy(model(series))
+    seen = np.flatnonzero((changed != expected).any(axis=-1))
+    assert seen.tolist() == [*range(40 - steps, 40)]
 
 
 @pytest.mark.parametrize("name", ["tcn", "wavenet", "recurrent_highway"])
@@ -131,6 +130,19 @@ def test_wavenet_computes_the_papers_equations():
     hidden = np.maximum(conv(np.maximum(total, 0), "hidden_conv"), 0)
     expected = hidden @ held["head/kernel"] + held["head/bias"]
     np.testing.assert_allclose(numpy(model(tokens))[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_maps_of_signals_lie_where_torchs_padding_puts_them():
+    model = resnet1d((64, 1), features_only=True)
+    model.set_weights([np.full(weight.shape, 0.5) for weight in model.get_weights()])
+    series = np.full((65, 64, 1), 0.1, "float32")
+    series[range(64), range(64)] += 1000.0  # a step in each series but the last
+    *changed, expected = numpy(model(series)["C3"])[:, 0]
+    # Kernels and strides; torch pads both ends by half of a kernel.
+    last = 0
+    for kernel, stride in reversed([(7, 2), (3, 2), *[(3, 1)] * 4, (3, 2), *[(3, 1)] * 3]):
+        last = last * stride + kernel // 2
+    assert np.flatnonzero((changed != expected).any(axis=-1)).tolist() == [*range(last + 1)]
 
 
 def test_recurrent_highway_for_text_maps_the_states_by_the_matrix_of_the_embeddings():
@@ -220,6 +232,14 @@ def test_weight_decay_d_has_the_gradient_d_times_w(name):
     assert float(numpy(sum(model.losses))) == pytest.approx(expected, rel=1e-4)
 
 
+def test_weight_decay_reaches_the_embeddings_that_are_the_head():
+    model = recurrent_highway((9,), weight_decay=0.5, **SMALL_HIGHWAY)
+    embeddings = numpy(model.get_layer("head").embeddings)
+    decayed = [embeddings, *(numpy(v) for v in model.trainable_variables if "kernel" in v.name)]
+    expected = sum(0.25 * np.sum(weight.astype("float64") ** 2) for weight in decayed)
+    assert float(numpy(sum(model.losses))) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_logits_are_float32_in_mixed_precision(name):
     with precision("mixed_bfloat16"):
@@ -249,7 +269,11 @@ def test_bottleneck_blocks_for_signals():
         (tcn, {"filters": (8, 8), "dilation_rates": (1,)}, r"dilation_rates=\(1,\)"),
         (tcn, {"kernel_size": 0}, "kernel_size=0"),
         (tcn, {"normalization": "weight"}, "normalization='weight'"),
-        (tcn, {"survival_prob": 0.0}, "survival_prob=0.0"),
+        (tcn, {"survival_prob": 0.0}, r"survival_prob=0\.0"),
+        (tcn, {"dropout": 1.0}, r"dropout=1\.0"),
+        (tcn, {"dropout": None}, "dropout=None"),
+        (wavenet, {"survival_prob": 2}, "survival_prob=2"),
+        (resnet1d, {"survival_prob": None}, "survival_prob=None"),
         (tcn, {"classes": 0}, "classes=0"),
         (wavenet, {"input_shape": (0,)}, "input_shape=0"),
         (wavenet, {"depth": 0}, "depth=0"),

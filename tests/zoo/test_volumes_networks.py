@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+from tests.golden import state, write
 from tests.sweep import sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
@@ -81,6 +82,39 @@ def test_map_l_has_the_stride_2_to_the_l_in_space(name, shape, arguments, first,
     assert {level: x.shape for level, x in features.output.items()} == expected
     open_sizes = zoo.build(name, (None, None, None, shape[-1]), features_only=True, **arguments)
     assert [v.path for v in open_sizes.weights] == [v.path for v in features.weights]
+
+
+CLIP_OF_LOGITS, SCAN_OF_LOGITS = (6, 20, 18, 3), (12, 20, 18, 1)
+LARGE = ("resnet3d_50", "densenet3d_121")
+MEDICAL = {"stem_strides": 2, "projection_bias": False}
+# What the networks of torchvision and MONAI give in evaluation mode, for the input and the weights below.
+LOGITS = [
+    ("r3d_18", CLIP_OF_LOGITS, {"depth": 10}, [0.031704, 0.276058, -0.242392, -0.0477503]),
+    ("mc3_18", CLIP_OF_LOGITS, {"depth": 10}, [-0.0153978, 0.352916, -0.196149, -0.0279669]),
+    ("r2plus1d_18", CLIP_OF_LOGITS, {"depth": 10}, [0.0952952, 0.352973, -0.253464, -0.0937654]),
+    ("resnet3d_10", SCAN_OF_LOGITS, {}, [0.0157965, 0.323521, -0.519107, 0.0435827]),
+    (
+        "resnet3d_10",
+        SCAN_OF_LOGITS,
+        {"stem_strides": 2, "shortcut": "pad"},
+        [-0.117653, 1.02971, -0.198777, 0.127436],
+    ),
+    ("resnet3d_50", SCAN_OF_LOGITS, MEDICAL, [0.037439, -0.3767, 0.192827, 0.0437348]),
+    ("densenet3d_121", (30, 30, 36, 1), {}, [0.093385, 0.0429756, -0.159461, 0.00623524]),
+]
+
+
+@pytest.mark.parametrize("row", sweep(LOGITS, lambda row: row[0] not in LARGE))
+def test_logits_are_those_of_torchvision_and_monai(row, tmp_path):
+    name, shape, arguments, expected = row
+    model = zoo.build(name, shape, classes=4, **arguments)
+    (naming,) = MODELS[name].family.namings
+    shapes = {v.path: (*v.shape[:-3:-1], *v.shape[:-2]) if len(v.shape) > 1 else v.shape for v in model.weights}
+    path = write(state({naming.theirs(path): shape for path, shape in shapes.items()}), tmp_path / "a.safetensors")
+    zoo.load_weights(model, path)
+    x = np.random.default_rng(0).normal(size=(1, *shape)).astype("float32")
+    received = keras.ops.convert_to_numpy(model(x, training=False))[0]
+    np.testing.assert_allclose(received, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_mixed_convolutions_see_other_frames_only_in_the_stem_and_in_stage_1():
