@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import zoo
-from zoo.networks._common import ARGUMENTS, document
+from zoo.networks._arguments import ARGUMENTS, document
 from zoo.networks.catalogue import FAMILIES, MODELS
 from zoo.networks.family import TASKS
 

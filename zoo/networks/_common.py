@@ -1,13 +1,12 @@
-"""What all families share: checked arguments, the papers' initialiser and weight decay, the first and last layers.
+"""What all families share: inputs, the papers' initialiser and weight decay, the first and last layers.
 
 Keras and the layers are imported only where a network is built, so that a family's table is read at once.
 """
 
-import inspect
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._arguments import is_positive, number, positive
 
 if TYPE_CHECKING:
     import keras
@@ -16,34 +15,6 @@ if TYPE_CHECKING:
 NORM = {"momentum": 0.9, "epsilon": 1e-5}
 # Filters of the first convolution on small images.
 STEM = 16
-
-# What builders have in common; `document` writes it into their docstrings.
-ARGUMENTS = {
-    "input_shape": "(height, width, channels); height and width may be None.",
-    "classes": "Number of logits.",
-    "weight_decay": "Coupled L2 on the kernels.",
-    "features_only": "Whether the model ends in its feature maps; see `zoo.build`.",
-    "recompute": "Whether only the blocks' inputs are kept for the gradients; see `keras_skip.ResidualBlock`.",
-}
-Builder = TypeVar("Builder", bound=Callable[..., "keras.Model"])
-
-
-def document(builder: Builder, **others: str) -> Builder:
-    """Adds to a builder's docstring the arguments that it leaves out, in the order of the signature.
-
-    Args:
-        builder: Its docstring has a section "Returns:", and one "Args:" if there is something special about one.
-        **others: More descriptions than those of `ARGUMENTS`, or different ones.
-    """
-    if builder.__doc__ is None:  # as under -OO
-        return builder
-    above, returns, below = builder.__doc__.partition("\n\n    Returns:")
-    summary, _, described = above.partition("\n\n    Args:\n")
-    entries = {entry.strip().partition(":")[0]: entry for entry in re.split(r"\n(?=        \S)", described)}
-    shared = {name: f"        {name}: {text}" for name, text in {**ARGUMENTS, **others}.items()}
-    lines = [entries.get(name) or shared[name] for name in inspect.signature(builder).parameters]
-    builder.__doc__ = "\n".join([f"{summary}\n\n    Args:", *lines]) + returns + below
-    return builder
 
 
 def channels_first() -> bool:
@@ -87,7 +58,7 @@ def network_input(
     wanted = f"({', '.join(axes)})"
     if not isinstance(shape, tuple) or len(shape) != len(axes):
         raise ValueError(f"Expected input_shape={wanted}. Received: input_shape={input_shape!r}")
-    sizes_fit = all(size is None or _is_positive(size) for size in shape)
+    sizes_fit = all(size is None or is_positive(size) for size in shape)
     if not sizes_fit or shape[axes.index("channels")] is None:
         raise ValueError(f"Expected input_shape={wanted} of positive integers. Received: input_shape={input_shape!r}")
     x = keras.Input(shape, name=name)
@@ -110,70 +81,11 @@ def of_rank(x: "keras.KerasTensor", name: str) -> "type[keras.layers.Layer]":
     return getattr(keras.layers, f"{name}{len(sides(x))}D")
 
 
-def positive(value: int, argument: str) -> int:
-    """Returns a positive integer as it is; of anything else, raises a ValueError that names the argument."""
-    if not _is_positive(value):
-        raise ValueError(f"Expected {argument} to be a positive integer. Received: {argument}={value!r}")
-    return int(value)
-
-
-def positive_integers(values: Sequence[int], argument: str) -> tuple[int, ...]:
-    """Returns a sequence of positive integers as a tuple; of anything else, raises a ValueError."""
-    if not isinstance(values, (tuple, list)) or not values:
-        raise ValueError(f"Expected {argument} to be a sequence of positive integers. Received: {argument}={values!r}")
-    return tuple(positive(value, argument) for value in values)
-
-
-def number(value: float, argument: str, low: float = -float("inf"), high: float = float("inf")) -> float:
-    """Returns a finite number from `low` to below `high`; of anything else, raises a ValueError that names it."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or not low <= value < high:
-        raise ValueError(
-            f"Expected {argument} to be a finite number in [{low:g}, {high:g}). Received: {argument}={value!r}"
-        )
-    return value
-
-
-def one_of(value: Any, argument: str, choices: Iterable[Any]) -> Any:
-    """Returns a value that is one of the choices; of any other, raises a ValueError that names the argument."""
-    choices = list(choices)
-    if value not in choices:
-        expected = f"{argument} to be one of {', '.join(map(repr, choices))}"
-        raise ValueError(f"Expected {expected}. Received: {argument}={value!r}")
-    return value
-
-
-def blocks_per_stage(depth: int, layers: int, others: int) -> int:
-    """Finds the n of depth = layers * n + others; if there is none, a ValueError shows which depths there are."""
-    n, rest = divmod(depth - others, layers) if isinstance(depth, int) else (0, 0)
-    if n < 1 or rest:
-        raise ValueError(
-            f"Expected a depth of {layers}n + {others}, such as {3 * layers + others}. Received: depth={depth!r}"
-        )
-    return n
-
-
 def block_positions(counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Yields stage, block and strides of each block, both counted from 1; the first block of a later stage halves."""
     for stage, count in enumerate(counts, 1):
         for block in range(1, count + 1):
             yield stage, block, 2 if stage > 1 and block == 1 else 1
-
-
-def falling_survival(survival_prob: float, blocks: int) -> Iterator[float]:
-    """Yields the survival probability of each block, linearly falling to that of the last."""
-    from keras_skip import linear_survival
-
-    try:
-        return iter(linear_survival(survival_prob, blocks))
-    except ValueError:
-        raise ValueError(
-            f"Expected survival_prob to be a number in (0, 1]. Received: survival_prob={survival_prob!r}"
-        ) from None
-
-
-def _is_positive(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def decay(weight_decay: float) -> "keras.regularizers.Regularizer | None":

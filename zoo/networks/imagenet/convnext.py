@@ -19,19 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import Naming, torch_naming
 from ...weights.published import Published
-from .._common import (
-    block_positions,
-    channel_axis,
-    channels_first,
-    decay,
-    document,
-    falling_survival,
-    head,
-    image_input,
-    network,
-    number,
-    positive_integers,
-)
+from .._arguments import document, falling_survival, number, positive_integers
+from .._common import block_positions, channel_axis, channels_first, decay, head, image_input, network
 from ..family import Row
 from ._stem import INPUT_SHAPE, ImageNetFamily
 

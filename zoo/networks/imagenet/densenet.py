@@ -17,18 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import keras_naming, plus_one, torch_naming
 from ...weights.published import keras_weights
-from .._common import (
-    NORM,
-    block_norm,
-    document,
-    image_input,
-    kernels,
-    network,
-    norm_activation,
-    normalize,
-    number,
-    positive,
-)
+from .._arguments import document, number, positive
+from .._common import NORM, block_norm, image_input, kernels, network, norm_activation, normalize
 from ..family import Row
 from ..small_images.densenet import DENSENET, RECOMPUTE
 from ._stem import INPUT_SHAPE, ImageNetFamily, counts_of, max_pool, plain_stem

@@ -27,19 +27,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import (
-    NORM,
-    block_norm,
-    block_positions,
-    document,
-    falling_survival,
-    image_input,
-    kernels,
-    network,
-    norm_activation,
-    one_of,
-    positive,
-)
+from .._arguments import document, falling_survival, one_of, positive
+from .._common import NORM, block_norm, block_positions, image_input, kernels, network, norm_activation
 from ..family import Row
 from ..small_images.resnet import RESNET
 from ..small_images.wide import WIDE

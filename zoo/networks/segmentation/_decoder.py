@@ -14,19 +14,17 @@ Oktay et al., Attention U-Net, 2018, https://arxiv.org/abs/1804.03999
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
+from .._arguments import falling_survival, one_of, positive
 from .._common import (
     block_norm,
     channel_axis,
     channels_first,
     convolution,
     decay,
-    falling_survival,
     kernels,
     norm_activation,
     normalize,
     of_rank,
-    one_of,
-    positive,
     sides,
 )
 

@@ -16,17 +16,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .._arguments import document, positive
 from .._common import (
     block_norm,
     channel_axis,
     channels_first,
     convolution,
-    document,
     image_input,
     kernels,
     network,
     norm_activation,
-    positive,
 )
 from ..family import Family, Row
 from ..imagenet._stem import counts_of

@@ -13,21 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...weights.naming import Naming, Rules, minus_one
-from .._common import (
-    block_norm,
-    block_positions,
-    convolution,
-    document,
-    falling_survival,
-    kernels,
-    network,
-    network_input,
-    norm_activation,
-    one_of,
-    positive,
-    positive_integers,
-    sides,
-)
+from .._arguments import document, falling_survival, one_of, positive, positive_integers
+from .._common import block_norm, block_positions, convolution, kernels, network, network_input, norm_activation, sides
 from ..family import Family, Row
 from ._decoder import CLASSES, MAPS, SKIP, Skip, check_multiples, decode, pixel_head
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._common import channel_axis, channels_first, document, head, kernels, network_input, positive
+from .._arguments import document, positive
+from .._common import channel_axis, channels_first, head, kernels, network_input
 
 if TYPE_CHECKING:
     import keras

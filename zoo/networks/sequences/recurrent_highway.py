@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import channels_first, decay, head, positive
+from .._arguments import positive
+from .._common import channels_first, decay, head
 from ..family import Family, Row
 from ._steps import document_sequences, sequence_input, swap_axes
 

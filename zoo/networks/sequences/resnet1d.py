@@ -15,7 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._common import NORM, block_norm, block_positions, falling_survival, kernels, network, network_input
+from .._arguments import falling_survival
+from .._common import NORM, block_norm, block_positions, kernels, network, network_input
 from ..family import Family, Row
 from ..imagenet._stem import counts_of, max_pool, plain_stem
 from ..imagenet._torch_names import TORCH_NAMING

@@ -16,18 +16,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ...weights.naming import minus_one, torch_naming
-from .._common import (
-    NORM,
-    batch_norm,
-    channels_first,
-    falling_survival,
-    network,
-    network_input,
-    number,
-    one_of,
-    positive,
-    positive_integers,
-)
+from .._arguments import falling_survival, number, one_of, positive, positive_integers
+from .._common import NORM, batch_norm, channels_first, network, network_input
 from ..family import Family, Row
 from ._steps import add_update, causal_convolution, document_sequences, project, step_head, swap_axes
 

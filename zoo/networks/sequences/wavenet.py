@@ -15,7 +15,8 @@ van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, https://ar
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .._common import channels_first, falling_survival, network, positive
+from .._arguments import falling_survival, positive
+from .._common import channels_first, network
 from ..family import Family, Row
 from ._steps import add_update, causal_convolution, document_sequences, sequence_input, step_head, swap_axes
 

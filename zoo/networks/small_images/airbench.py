@@ -19,18 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ...data.augmentation import Augmentation
 from ...training.recipe import Optimizer, Recipe, Schedule
 from ...weights.naming import plus_one, torch_naming
-from .._common import (
-    batch_norm,
-    decay,
-    document,
-    falling_survival,
-    head,
-    image_input,
-    network,
-    number,
-    positive,
-    positive_integers,
-)
+from .._arguments import document, falling_survival, number, positive, positive_integers
+from .._common import batch_norm, decay, head, image_input, network
 from ..family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:

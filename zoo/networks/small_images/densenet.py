@@ -14,17 +14,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._common import (
-    block_norm,
-    blocks_per_stage,
-    convolution,
-    document,
-    image_input,
-    kernels,
-    network,
-    norm_activation,
-    positive,
-)
+from .._arguments import blocks_per_stage, document, positive
+from .._common import block_norm, convolution, image_input, kernels, network, norm_activation
 from ..family import Family, Row, cifar_errors
 from . import resnet
 

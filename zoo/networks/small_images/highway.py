@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ...data.augmentation import Augmentation
 from ...training.recipe import Optimizer, Recipe, Schedule
-from .._common import decay, document, head, image_input, network, positive, sides
+from .._arguments import document, positive
+from .._common import decay, head, image_input, network, sides
 from ..family import Family, Row
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import decay, document, head, image_input, positive
+from .._arguments import document, positive
+from .._common import decay, head, image_input
 from ..family import Family, Row
 from .densenet import DENSENET
 from .highway import HIGHWAY

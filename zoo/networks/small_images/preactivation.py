@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import STEM, block_norm, blocks_per_stage, document, kernels, three_stages
+from .._arguments import blocks_per_stage, document
+from .._common import STEM, block_norm, kernels, three_stages
 from ..family import Family, Row, cifar_errors
 from . import resnet
 

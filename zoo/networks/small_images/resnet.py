@@ -13,17 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...data.augmentation import Augmentation
 from ...training.recipe import Optimizer, Recipe, Schedule
-from .._common import (
-    STEM,
-    block_norm,
-    blocks_per_stage,
-    convolution,
-    document,
-    falling_survival,
-    kernels,
-    norm_activation,
-    three_stages,
-)
+from .._arguments import blocks_per_stage, document, falling_survival
+from .._common import STEM, block_norm, convolution, kernels, norm_activation, three_stages
 from ..family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:

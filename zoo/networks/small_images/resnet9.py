@@ -15,17 +15,8 @@ from typing import TYPE_CHECKING
 
 from ...data.augmentation import Augmentation
 from ...training.recipe import Optimizer, Recipe, Schedule
-from .._common import (
-    batch_norm,
-    convolution,
-    document,
-    head,
-    image_input,
-    kernels,
-    network,
-    norm_activation,
-    positive,
-)
+from .._arguments import document, positive
+from .._common import batch_norm, convolution, head, image_input, kernels, network, norm_activation
 from ..family import Family, Row, cifar_errors
 
 if TYPE_CHECKING:

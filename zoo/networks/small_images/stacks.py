@@ -12,19 +12,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._arguments import document, positive
 from .._common import (
     batch_norm,
     channel_axis,
     channels_first,
     convolution,
     decay,
-    document,
     head,
     image_input,
     kernels,
     network,
     norm_activation,
-    positive,
     sides,
 )
 from ..family import Family, Row

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...training.recipe import Schedule
-from .._common import STEM, block_norm, blocks_per_stage, document, kernels, positive, three_stages
+from .._arguments import blocks_per_stage, document, positive
+from .._common import STEM, block_norm, kernels, three_stages
 from ..family import Family, Row, cifar_errors
 from . import resnet
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import block_norm, head, norm_activation, positive
+from .._arguments import positive
+from .._common import block_norm, head, norm_activation
 from ..family import Family, Row
 from ..small_images.densenet import DENSENET
 from ..small_images.highway import HIGHWAY

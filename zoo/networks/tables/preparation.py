@@ -11,7 +11,8 @@ variables of a `keras.layers.Normalization`, for the quantiles with q_k as the m
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .._common import Builder, decay, document, one_of, positive
+from .._arguments import Builder, document, one_of, positive
+from .._common import decay
 
 if TYPE_CHECKING:
     import keras

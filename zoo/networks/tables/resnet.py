@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import torch_naming
-from .._common import NORM, block_norm, falling_survival, head, norm_activation, number, positive
+from .._arguments import falling_survival, number, positive
+from .._common import NORM, block_norm, head, norm_activation
 from ..family import Family, Row
 from .preparation import Scaling, document_table, kernel, table_input
 

@@ -15,7 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...weights.naming import torch_naming
-from .._common import NORM, document, network_input
+from .._arguments import document
+from .._common import NORM, network_input
 from ..family import Family, Row
 from ..imagenet._stem import counts_of
 from ..imagenet.densenet import LAYERS, SMALLEST, dense_network

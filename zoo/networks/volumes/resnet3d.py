@@ -18,17 +18,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._common import (
-    NORM,
-    block_norm,
-    block_positions,
-    document,
-    falling_survival,
-    kernels,
-    network,
-    network_input,
-    one_of,
-)
+from .._arguments import document, falling_survival, one_of
+from .._common import NORM, block_norm, block_positions, kernels, network, network_input
 from ..family import Family, Row
 from ..imagenet import resnet
 from ..imagenet._stem import counts_of, max_pool, plain_stem

@@ -21,18 +21,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...weights.naming import minus_one, torch_naming
+from .._arguments import document, falling_survival, one_of
 from .._common import (
     batch_norm,
     block_norm,
     block_positions,
     channel_axis,
-    document,
-    falling_survival,
     kernels,
     network,
     network_input,
     norm_activation,
-    one_of,
 )
 from ..family import Family, Row
 from ..imagenet._stem import counts_of
