@@ -227,9 +227,9 @@ def build(
     try:
         return builder(shape, classes=family.classes if classes is None else classes, **arguments)
     except (TypeError, ValueError) as error:
-        if str(error).startswith("Expected "):
+        # What remains is a value that Keras does not expect; a subclass of these is about something else.
+        if type(error) not in (TypeError, ValueError) or str(error).startswith("Expected "):
             raise
-        # A value that Keras does not expect.
         given = ", ".join(f"{argument}={value!r}" for argument, value in overrides.items())
         reason = str(error).splitlines()[0]
         raise ValueError(f"Expected arguments that {name} can be built with. Received: {given}: {reason}") from error

@@ -31,6 +31,15 @@ def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
 
 
+def _is_plain(value: object) -> bool:
+    """Whether JSON can hold a value, in which a tuple becomes a list."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
@@ -194,7 +203,9 @@ class Recipe:
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
         named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
-        check(self, "arguments", "a dictionary by name", named)
+        check(
+            self, "arguments", "a dictionary by name, of values that JSON can hold", named and _is_plain(self.arguments)
+        )
         for name, kind in PARTS.items():
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
 
