@@ -135,6 +135,6 @@ def list_subjects(pattern):
             for weights in described.weights or ("",):
                 if weights == "imagenet":
                     weights = ""
-                found.append(Subject(name, "network", described.depth or 0, described.parameters, weights))
+                found.append(Subject(name, "network", described.depth or 1, described.parameters, weights))
     unique = {(s.kind, s.name, s.weights): s for s in found if fnmatch.fnmatchcase(s.name, pattern)}
     return sorted(unique.values(), key=lambda s: (s.depth, s.parameters))
