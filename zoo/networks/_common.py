@@ -6,7 +6,7 @@ Keras and the layers are imported only where a network is built, so that a famil
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._arguments import is_positive, number, positive
+from ._arguments import falling_survival, is_positive, number, positive
 
 if TYPE_CHECKING:
     import keras
@@ -86,6 +86,13 @@ def block_positions(counts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     for stage, count in enumerate(counts, 1):
         for block in range(1, count + 1):
             yield stage, block, 2 if stage > 1 and block == 1 else 1
+
+
+def residual_blocks(counts: Sequence[int], survival_prob: float = 1.0) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yields stage, strides, and the name and survival probability of each block, which fall linearly to the last's."""
+    survival = falling_survival(survival_prob, sum(counts))
+    for stage, block, strides in block_positions(counts):
+        yield stage, strides, {"name": f"stage{stage}_block{block}", "survival_prob": next(survival)}
 
 
 def decay(weight_decay: float) -> "keras.regularizers.Regularizer | None":

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...weights.naming import Naming, torch_naming
 from ...weights.published import Published
-from .._arguments import document, falling_survival, number, positive_integers
-from .._common import block_positions, channel_axis, channels_first, decay, head, image_input, network
+from .._arguments import document, number, positive_integers
+from .._common import channel_axis, channels_first, decay, head, image_input, network, residual_blocks
 from ..family import Row
 from ._stem import INPUT_SHAPE, ImageNetFamily
 
@@ -79,19 +79,18 @@ def convnext(
     if len(depths) != len(widths):
         raise ValueError(f"Expected as many widths as depths. Received: depths={depths}, widths={widths}")
     image = image_input(input_shape, 2 ** (len(depths) + 1))
-    survival = falling_survival(survival_prob, sum(depths))
     options: dict[str, Any] = {"granularity": "sample", "recompute": recompute, "shortcut": "identity"}
     options["branch_scale"] = LayerScale(number(layer_scale, "layer_scale"), axis=channel_axis())
     maps: dict[str, keras.KerasTensor] = {}
     x = keras.layers.Conv2D(widths[0], 4, strides=4, name="stem_conv", **_kernel(weight_decay))(image)
     x = _norm(x, "stem_norm")
-    for stage, block, strides in block_positions(depths):
+    for stage, strides, own in residual_blocks(depths, survival_prob):
         width = widths[stage - 1]
         if strides == 2:
             down = keras.layers.Conv2D(width, 2, strides=2, name=f"stage{stage}_conv", **_kernel(weight_decay))
             x = down(_norm(x, f"stage{stage}_norm"))
         branch = _branch(width, weight_decay)
-        x = Residual(branch, survival_prob=next(survival), name=f"stage{stage}_block{block}", **options)(x)
+        x = Residual(branch, **own, **options)(x)
         maps[f"C{stage + 1}"] = x
     name = NAMES.get((depths, widths), "convnext")
     return network(image, maps, classes, weight_decay, name, features_only, _pool_norm_and_head)

@@ -27,8 +27,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._arguments import document, falling_survival, one_of, positive
-from .._common import NORM, block_norm, block_positions, image_input, kernels, network, norm_activation
+from .._arguments import document, one_of, positive
+from .._common import NORM, block_norm, image_input, kernels, network, norm_activation, residual_blocks
 from ..family import Row
 from ..small_images.resnet import RESNET
 from ..small_images.wide import WIDE
@@ -127,10 +127,9 @@ def imagenet_resnet(
     options: dict[str, Any] = {"recompute": recompute, **block_norm(), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "zero_init_gamma": zero_init_gamma}
     options["downsample"] = one_of(downsample, "downsample", ("stride", "pool"))
-    survival = falling_survival(survival_prob, sum(counts))
-    for stage, block, strides in block_positions(counts):
+    for stage, strides, own in residual_blocks(counts, survival_prob):
         filters = (WIDTH if depth in BASIC else 4 * WIDTH) << stage - 1
-        options |= {"strides": strides, "survival_prob": next(survival), "name": f"stage{stage}_block{block}"}
+        options |= {"strides": strides, **own}
         options["attention"] = _gate(attention, filters, attention_ratio, weight_decay)
         if depth in BASIC:
             x = ResidualBlock(filters, **options)(x)

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...weights.naming import Naming, Rules, minus_one
-from .._arguments import document, falling_survival, one_of, positive, positive_integers
-from .._common import block_norm, block_positions, convolution, kernels, network, network_input, norm_activation, sides
+from .._arguments import document, one_of, positive, positive_integers
+from .._common import block_norm, convolution, kernels, network, network_input, norm_activation, residual_blocks, sides
 from ..family import Family, Row
 from ._decoder import CLASSES, MAPS, SKIP, Skip, check_multiples, decode, pixel_head
 
@@ -147,12 +147,11 @@ def residual_unet(
     image = network_input(input_shape, axes, name)
     check_multiples(image, 2 ** (len(widths) - 1))
     options: dict[str, Any] = {"recompute": recompute, **block_norm(), **kernels(weight_decay)}
-    survival = falling_survival(survival_prob, positive(blocks, "blocks") * len(widths))
+    counts = [positive(blocks, "blocks")] * len(widths)
     x = norm_activation(convolution(image, widths[0], "stem_conv", weight_decay), "stem")
     maps = {}
-    for stage, block, strides in block_positions([blocks] * len(widths)):
-        name = f"stage{stage}_block{block}"
-        x = ResidualBlock(widths[stage - 1], strides=strides, survival_prob=next(survival), name=name, **options)(x)
+    for stage, strides, own in residual_blocks(counts, survival_prob):
+        x = ResidualBlock(widths[stage - 1], strides=strides, **options, **own)(x)
         maps[f"C{stage - 1}"] = x
     decoder_filters = widths[-2::-1] if decoder_filters is None else decoder_filters
     decoded = decode(maps, decoder_filters, skip, weight_decay, recompute, survival_prob)

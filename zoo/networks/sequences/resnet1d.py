@@ -15,8 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._arguments import falling_survival
-from .._common import NORM, block_norm, block_positions, kernels, network, network_input
+from .._common import NORM, block_norm, kernels, network, network_input, residual_blocks
 from ..family import Family, Row
 from ..imagenet._stem import counts_of, max_pool, plain_stem
 from ..imagenet._torch_names import TORCH_NAMING
@@ -67,12 +66,10 @@ def resnet1d(
     maps["C1"] = plain_stem(signal, weight_decay, norm=NORM)
     x = max_pool(maps["C1"])
     cls, filters = (ResidualBlock, 64) if depth in BASIC else (BottleneckBlock, 256)
-    survival = falling_survival(survival_prob, sum(counts))
     options: dict[str, Any] = {"padding": "symmetric", "zero_init_gamma": zero_init_gamma, "recompute": recompute}
     options |= {**block_norm(), **kernels(weight_decay)}
-    for stage, block, strides in block_positions(counts):
-        options["survival_prob"] = next(survival)
-        x = cls(filters << stage - 1, strides=strides, name=f"stage{stage}_block{block}", **options)(x)
+    for stage, strides, own in residual_blocks(counts, survival_prob):
+        x = cls(filters << stage - 1, strides=strides, **options, **own)(x)
         maps[f"C{stage + 1}"] = x
     return network(signal, maps, classes, weight_decay, f"resnet1d_{depth}", features_only)
 

@@ -18,8 +18,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._arguments import document, falling_survival, one_of
-from .._common import NORM, block_norm, block_positions, kernels, network, network_input
+from .._arguments import document, one_of
+from .._common import NORM, block_norm, kernels, network, network_input, residual_blocks
 from ..family import Family, Row
 from ..imagenet import resnet
 from ..imagenet._stem import counts_of, max_pool, plain_stem
@@ -81,14 +81,12 @@ def resnet3d(
     cls, filters, convolutions = (ResidualBlock, 64, 2) if depth in BASIC else (BottleneckBlock, 256, 3)
     options: dict[str, Any] = {"recompute": recompute, "shortcut": shortcut, **block_norm(), **kernels(weight_decay)}
     options |= {"padding": "symmetric", "use_bias": (*[False] * convolutions, projection_bias)}
-    survival = falling_survival(survival_prob, sum(counts))
     level = stem_strides - 1
     maps = {}
     x = plain_stem(volume, weight_decay, norm=NORM, strides=stem_strides)
     maps[f"C{level}"], x = x, max_pool(x)
-    for stage, block, strides in block_positions(counts):
-        options |= {"name": f"stage{stage}_block{block}", "survival_prob": next(survival)}
-        x = cls(filters << stage - 1, strides=strides, **options)(x)
+    for stage, strides, own in residual_blocks(counts, survival_prob):
+        x = cls(filters << stage - 1, strides=strides, **options, **own)(x)
         maps[f"C{level + stage}"] = x
     return network(volume, maps, classes, weight_decay, f"resnet3d_{depth}", features_only)
 

@@ -21,16 +21,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...weights.naming import minus_one, torch_naming
-from .._arguments import document, falling_survival, one_of
+from .._arguments import document, one_of
 from .._common import (
     batch_norm,
     block_norm,
-    block_positions,
     channel_axis,
     kernels,
     network,
     network_input,
     norm_activation,
+    residual_blocks,
 )
 from ..family import Family, Row
 from ..imagenet._stem import counts_of
@@ -81,12 +81,11 @@ def video_resnet(
     """
     one_of(convolution, "convolution", NAMES)
     counts = counts_of(depth, BASIC)
-    survival = falling_survival(survival_prob, sum(counts))
     clip = network_input(input_shape, ("frames", "height", "width"), "clip")
     x = _stem(clip, weight_decay, convolution == "2plus1d")
     maps = {}
-    for stage, block, strides in block_positions(counts):
-        options = {"name": f"stage{stage}_block{block}", "survival_prob": next(survival), "recompute": recompute}
+    for stage, strides, own in residual_blocks(counts, survival_prob):
+        options = {"recompute": recompute, **own}
         filters = STEM << stage - 1
         if convolution == "2plus1d":
             x = _pairs_block(x, filters, strides, weight_decay, options)
