@@ -12,7 +12,7 @@ from ..training.recipes import RECIPES, recipes_of
 from ..weights.catalogue import available
 from ._common import channels_first
 from .catalogue import MODELS
-from .family import TASKS, Entry
+from .family import TASKS, Entry, Family
 
 if TYPE_CHECKING:
     import keras
@@ -158,9 +158,14 @@ def explain_arguments(name: str) -> dict[str, str]:
 def libraries_of(name: str) -> tuple[str, ...]:
     """The libraries whose weight files fit a network."""
     entry = entry_of(name)
-    backbone = entry.arguments.get("backbone")
-    namings = entry.family.namings_on([] if backbone is None else [entry_of(backbone).family])
+    namings = entry.family.namings_on(backbones_of(entry.arguments))
     return tuple(dict.fromkeys(naming.library for naming in namings))
+
+
+def backbones_of(arguments: Mapping[str, Any]) -> tuple[Family, ...]:
+    """The family of the backbone that the arguments of a network name; empty if they name none."""
+    backbone = arguments.get("backbone")
+    return () if backbone is None else (entry_of(backbone).family,)
 
 
 def build(

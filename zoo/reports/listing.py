@@ -88,7 +88,8 @@ def _table(names: Iterable[str]) -> str:
 
 
 def _files(name: str) -> str:
-    return f"files of {', '.join(libraries_of(name))}" if libraries_of(name) else ""
+    libraries = libraries_of(name)
+    return f"files of {', '.join(libraries)}" if libraries else ""
 
 
 def in_millions(number: int) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._names import LIST_COMMAND, unknown
 from ..networks.catalogue import FAMILIES, MODELS
-from ..networks.registry import build, entry_of, in_present_order, libraries_of
+from ..networks.registry import backbones_of, build, entry_of, in_present_order, libraries_of
 from .catalogue import available, find, holders
 
 if TYPE_CHECKING:
@@ -129,8 +129,7 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
     entry, published = entry_of(name), find(name, weights)
     path = published.file() if published else _weights_file(name, weights)
     arrays = read(path)
-    backbone = arguments.get("backbone", entry.arguments.get("backbone"))
-    backbones = () if backbone is None else (entry_of(backbone).family,)
+    backbones = backbones_of({**entry.arguments, **arguments})
     namings = entry.family.namings_on(backbones)
     anchors = (*entry.family.anchors, *(anchor for family in backbones for anchor in family.anchors))
     naming = find_naming(arrays, (*namings, *NAMINGS), anchors)
