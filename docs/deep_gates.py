@@ -133,7 +133,7 @@ class Images:
     def __init__(self, source: zoo.Source) -> None:
         source = source.with_validation(0.1)
         parts = [
-            (source.preprocessing(getattr(source, f"{part}_images")), getattr(source, f"{part}_labels"))
+            (source.preprocessing(getattr(source, f"{part}_inputs")), getattr(source, f"{part}_targets"))
             for part in ("validation", "train", "test")
         ]
         self.shape, self.training = source.input_shape, parts[1]

@@ -86,7 +86,7 @@ def _compiled(network: str, kind: str) -> keras.Model:
 
 def _processor_seconds(model: keras.Model, steps: int) -> float:
     source = zoo.load_source("digits")
-    images, labels = np.asarray(source.preprocessing(source.train_images[:BATCH])), source.train_labels[:BATCH]
+    images, labels = np.asarray(source.preprocessing(source.train_inputs[:BATCH])), source.train_targets[:BATCH]
     start = time.process_time()
     for _ in range(steps):
         model.train_on_batch(images, labels)
@@ -173,7 +173,7 @@ class Gain(NamedTuple):
 def measure_gains(constraint: str, state: str, model: keras.Model) -> Iterator[Gain]:
     source = zoo.load_source("digits")
     with recorded_skips() as calls:
-        model(np.asarray(source.preprocessing(source.test_images[:PROBED])))
+        model(np.asarray(source.preprocessing(source.test_inputs[:PROBED])))
     matrices = [keras.ops.convert_to_numpy(weights["residual"]) for _, weights in calls]
     before = after = np.broadcast_to(np.eye(matrices[0].shape[-1]), matrices[0].shape)
     signal, gradient = [], []

@@ -96,8 +96,8 @@ class Digits:
 
     def __init__(self) -> None:
         source = zoo.load_source("digits")
-        self.training = np.asarray(source.preprocessing(source.train_images)), source.train_labels
-        self.test = np.asarray(source.preprocessing(source.test_images)), source.test_labels
+        self.training = np.asarray(source.preprocessing(source.train_inputs)), source.train_targets
+        self.test = np.asarray(source.preprocessing(source.test_inputs)), source.test_targets
 
 
 def compile_model(model: keras.Model) -> keras.Model:

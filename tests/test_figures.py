@@ -89,9 +89,9 @@ def test_a_bias_of_minus_ln_l_opens_the_gates_by_one_part_in_l(deep_gates):
 def test_the_evaluated_training_images_are_of_all_classes(deep_gates, monkeypatch):
     monkeypatch.setattr(deep_gates, "TRAINING_EVALUATED", 500)
     digits = zoo.load_source("digits")
-    order = np.argsort(digits.train_labels, kind="stable")
+    order = np.argsort(digits.train_targets, kind="stable")
     images = deep_gates.Images(
-        replace(digits, train_images=digits.train_images[order], train_labels=digits.train_labels[order])
+        replace(digits, train_inputs=digits.train_inputs[order], train_targets=digits.train_targets[order])
     )
 
     class Zeros:

@@ -49,7 +49,7 @@ def test_a_run_that_was_trained_on_jax_in_bfloat16_becomes_the_same_network_in_f
     keras_skip("export", "run", cwd=tmp_path, KERAS_BACKEND="jax")
     digits, predictor = zoo.load_source("digits"), export.load(tmp_path / "run" / "export")
     assert predictor.metadata["precision"]["exported"] == "float32"
-    accuracy = (predictor.predict(digits.test_images).argmax(-1) == digits.test_labels).mean()
+    accuracy = (predictor.predict(digits.test_inputs).argmax(-1) == digits.test_targets).mean()
     # What was measured in training was computed in bfloat16, on whose rounding a few answers hang.
     assert accuracy == pytest.approx(record["results"]["test_accuracy"], abs=0.02)
 

@@ -15,10 +15,10 @@ def small_source():
     digits = zoo.load_source("digits")
     return replace(
         digits,
-        train_images=digits.train_images[:200],
-        train_labels=digits.train_labels[:200],
-        test_images=digits.test_images[:50],
-        test_labels=digits.test_labels[:50],
+        train_inputs=digits.train_inputs[:200],
+        train_targets=digits.train_targets[:200],
+        test_inputs=digits.test_inputs[:50],
+        test_targets=digits.test_targets[:50],
     )
 
 

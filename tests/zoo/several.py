@@ -23,7 +23,7 @@ digits = zoo.load_source("digits")
 
 
 def batches(part, batch_size, **options):
-    images, labels = getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels")
+    images, labels = getattr(digits, f"{part}_inputs"), getattr(digits, f"{part}_targets")
     options |= {"shard": devices.hosts.shard}
     return zoo.Batches(images[:EXAMPLES], labels[:EXAMPLES], 10, digits.preprocessing, batch_size, **options)
 

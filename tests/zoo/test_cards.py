@@ -127,7 +127,7 @@ def run(tmp_path_factory):
 
 def exported(run):
     raw = export.Preprocessing("uint8", **run.source["preprocessing"])
-    images = zoo.load_source("digits").test_images[:8]
+    images = zoo.load_source("digits").test_inputs[:8]
     export.export(
         zoo.load(run.path),
         run.path / "export",
@@ -176,7 +176,7 @@ def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):
     with pytest.raises(ValueError, match="Expected a name for the weights"):
         zoo.publish(run, "../tried", tmp_path)
     other = zoo.load_source("digits")
-    other = dataclasses.replace(other, test_images=other.test_images[:200], test_labels=other.test_labels[:200])
+    other = dataclasses.replace(other, test_inputs=other.test_inputs[:200], test_targets=other.test_targets[:200])
     with pytest.raises(PublishingError, match="Expected the run's test accuracy, .*, to within 0.01 points. "):
         zoo.publish(run, "other", tmp_path, other)
     assert (tmp_path / "plain_mlp-tried.json").read_bytes() == before

@@ -81,7 +81,7 @@ def test_an_average_over_views_is_shown_beside_the_plain_figures_and_exported(tr
     assert "run/export-tta/model.onnx" in keras_skip("export", "run", "--tta", cwd=folder).stdout
     assert (folder / "run" / "report.html").read_bytes() == report, "which tells of the plain network"
     predictor, digits = export.load(folder / "run" / "export-tta"), zoo.load_source("digits")
-    accuracy = np.mean(predictor.predict(digits.test_images).argmax(-1) == digits.test_labels)
+    accuracy = np.mean(predictor.predict(digits.test_inputs).argmax(-1) == digits.test_targets)
     assert accuracy == pytest.approx(figures["tta_accuracy"], abs=0.003)  # an image may stand between two classes
 
 
@@ -139,8 +139,8 @@ def test_exported_graph_takes_raw_pixels_and_is_as_accurate_as_the_run(exported)
     folder, _ = exported
     source = zoo.load_source("digits")
     session = onnxruntime.InferenceSession(folder / "run" / "export" / "model.onnx", providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run(None, {session.get_inputs()[0].name: source.test_images})
-    accuracy = (probabilities.argmax(1) == source.test_labels).mean()
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: source.test_inputs})
+    accuracy = (probabilities.argmax(1) == source.test_targets).mean()
     assert accuracy == pytest.approx(zoo.open_run(folder / "run").results["test_accuracy"])
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
 

@@ -60,7 +60,7 @@ def test_clear_removes_what_was_named_and_it_can_be_read_again(cache, tmp_path):
     source = zoo.load_source(tmp_path / "photos")
     assert "2" in run("clear", "photos", "--yes").output and names(cache) == ["others"]
     # What is mapped stays, until the process ends.
-    assert source.train_images[:].max() == 0
+    assert source.train_inputs[:].max() == 0
     zoo.load_source(tmp_path / "photos")
     assert names(cache) == ["others", "photos"]
     (one,) = (path.name for path in cache.glob("photos-*"))

@@ -15,37 +15,37 @@ def source():
 
 
 def batches(source, **options):
-    images, labels = source.train_images, source.train_labels
+    images, labels = source.train_inputs, source.train_targets
     return zoo.Batches(images, labels, source.classes, source.preprocessing, 100, **options)
 
 
 def test_digits_are_split_by_class_and_without_overlap(source):
-    assert len(source.train_images) + len(source.test_images) == 1797
-    assert source.train_images.dtype == np.uint8
+    assert len(source.train_inputs) + len(source.test_inputs) == 1797
+    assert source.train_inputs.dtype == np.uint8
     assert source.input_shape == (8, 8, 1)
-    assert (source.train_images.min(), source.train_images.max()) == (0, 16)
-    share = np.bincount(source.test_labels) / (np.bincount(source.train_labels) + np.bincount(source.test_labels))
+    assert (source.train_inputs.min(), source.train_inputs.max()) == (0, 16)
+    share = np.bincount(source.test_targets) / (np.bincount(source.train_targets) + np.bincount(source.test_targets))
     np.testing.assert_allclose(share, 0.2, atol=0.005)
     from sklearn.datasets import load_digits
 
-    both = np.concatenate([source.train_images, source.test_images])[..., 0].reshape(1797, 64)
+    both = np.concatenate([source.train_inputs, source.test_inputs])[..., 0].reshape(1797, 64)
     ours, all_of_them = sorted(map(bytes, both)), sorted(map(bytes, load_digits().data.astype("uint8")))
     assert ours == all_of_them
 
 
 def test_repr_of_a_source_shows_its_shapes_and_no_pixels(source):
-    shown = "Source('digits', train_images=(1438, 8, 8, 1), test_images=(359, 8, 8, 1), classes=10)"
+    shown = "Source('digits', train_inputs=(1438, 8, 8, 1), test_inputs=(359, 8, 8, 1), classes=10)"
     assert repr(source) == shown
 
 
 def test_digits_are_the_same_each_time(source):
     again = zoo.load_source("digits")
-    np.testing.assert_array_equal(source.test_images, again.test_images)
-    np.testing.assert_array_equal(source.test_labels, again.test_labels)
+    np.testing.assert_array_equal(source.test_inputs, again.test_inputs)
+    np.testing.assert_array_equal(source.test_targets, again.test_targets)
 
 
 def test_preprocessing_standardises_the_training_images(source):
-    seen = source.preprocessing(source.train_images)
+    seen = source.preprocessing(source.train_inputs)
     assert seen.dtype == np.float32
     assert seen.mean() == pytest.approx(0, abs=1e-5)
     assert seen.std() == pytest.approx(1, abs=1e-5)
@@ -88,8 +88,8 @@ def test_every_example_comes_once_in_an_epoch(source, epoch):
 
 def test_without_a_seed_examples_come_in_order_and_unchanged(source):
     images, labels = batches(source, augmentation=Augmentation(pad=1)).batch(4, 2)
-    np.testing.assert_array_equal(images, source.preprocessing(source.train_images[200:300]))
-    np.testing.assert_array_equal(labels.argmax(1), source.train_labels[200:300])
+    np.testing.assert_array_equal(images, source.preprocessing(source.train_inputs[200:300]))
+    np.testing.assert_array_equal(labels.argmax(1), source.train_targets[200:300])
 
 
 @pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
@@ -118,14 +118,14 @@ def test_augmented_images_are_crops_and_mirror_images_of_the_padded_ones(pad_mod
 def test_source_that_is_not_uint8_images_is_refused(source):
     from dataclasses import replace
 
-    with pytest.raises(ValueError, match="Expected train_images as uint8"):
-        replace(source, train_images=source.train_images.astype("float32"))
+    with pytest.raises(ValueError, match="Expected train_inputs as uint8"):
+        replace(source, train_inputs=source.train_inputs.astype("float32"))
 
 
 def test_source_with_labels_beyond_its_classes_is_refused(source):
     from dataclasses import replace
 
-    with pytest.raises(ValueError, match="Expected train_labels from 0 to 8.* Received: train_labels from 0 to 9"):
+    with pytest.raises(ValueError, match="Expected train_targets from 0 to 8.* Received: train_targets from 0 to 9"):
         replace(source, class_names=source.class_names[:9])
 
 

@@ -76,7 +76,7 @@ def test_the_first_images_of_a_real_archive(tmp_path):
     source = load(as_tar(tmp_path, first))
     assert source.input_shape == (32, 32, 3)
     assert source.class_names == ("airplane", "plane")
-    assert (len(source.train_images), len(source.test_images)) == (240, 60)
+    assert (len(source.train_inputs), len(source.test_inputs)) == (240, 60)
     name = sorted(first)[0]
     expected = np.asarray(Image.open(io.BytesIO(first[name])))
-    assert any(np.array_equal(image, expected) for image in [*source.train_images, *source.test_images])
+    assert any(np.array_equal(image, expected) for image in [*source.train_inputs, *source.test_inputs])

@@ -32,10 +32,10 @@ def load(tmp_path, **changes):
 
 def test_keras_layout_is_read(tmp_path):
     source, given = load(tmp_path), arrays()
-    np.testing.assert_array_equal(source.train_images, given["x_train"][..., None])
-    np.testing.assert_array_equal(source.test_labels, given["y_test"])
+    np.testing.assert_array_equal(source.train_inputs, given["x_train"][..., None])
+    np.testing.assert_array_equal(source.test_targets, given["y_test"])
     assert source.class_names == ("0", "1", "2")
-    assert source.preprocessing(source.train_images).std() == pytest.approx(1, abs=1e-5)
+    assert source.preprocessing(source.train_inputs).std() == pytest.approx(1, abs=1e-5)
 
 
 def test_integers_labels_in_a_column_class_names_and_validation_are_read(tmp_path):
@@ -48,15 +48,15 @@ def test_integers_labels_in_a_column_class_names_and_validation_are_read(tmp_pat
         x_val=more["x_test"],
         y_val=more["y_test"],
     )
-    assert source.train_images.dtype == np.uint8
+    assert source.train_inputs.dtype == np.uint8
     assert source.class_names == ("a", "b", "c")
     assert source.parts == ("train", "validation", "test")
 
 
 def test_without_test_images_a_part_is_split_off(tmp_path):
     source = load(tmp_path, x_test=None, y_test=None)
-    assert np.bincount(source.test_labels).tolist() == [2, 2, 2]
-    assert (len(source.train_images), len(source.test_images)) == (24, 6)
+    assert np.bincount(source.test_targets).tolist() == [2, 2, 2]
+    assert (len(source.train_inputs), len(source.test_inputs)) == (24, 6)
 
 
 WRONG = {
@@ -73,11 +73,11 @@ WRONG = {
     "y_train of .* as 30 integers.*Received: float64": {"y_train": np.zeros(30)},
     r"y_train of .* as 30 integers.*shape \(29,\)": {"y_train": np.arange(29) % 3},
     r"y_train of .* as 30 integers.*shape \(30, 3\)": {"y_train": np.eye(3, dtype=int)[np.arange(30) % 3]},
-    "test_labels of .* from 0 to 2. Received: 3": {"y_test": np.arange(9) % 4},
-    "train_labels of .* from 0 to 2. Received: -1": {"y_train": np.arange(30) % 4 - 1},
+    "test_targets of .* from 0 to 2. Received: 3": {"y_test": np.arange(9) % 4},
+    "train_targets of .* from 0 to 2. Received: -1": {"y_train": np.arange(30) % 4 - 1},
     "Expected training images of every class .* Received: none of 1": {"y_train": np.arange(30) % 2 * 2},
-    "train_labels of .* from 0 to 1. Received: 2": {"class_names": np.array(["a", "b"])},
-    "Expected test_images of the shape of train_images": {"x_test": np.zeros((9, 5, 4), "uint8")},
+    "train_targets of .* from 0 to 1. Received: 2": {"class_names": np.array(["a", "b"])},
+    "Expected test_inputs of the shape of train_inputs": {"x_test": np.zeros((9, 5, 4), "uint8")},
     "pickled objects, which may run any code": {"y_train": np.array([None] * 30)},
 }
 
@@ -101,8 +101,8 @@ def test_a_damaged_npz_is_refused(tmp_path, content):
 def test_the_real_mnist():
     source = zoo.load_source(MNIST)
     assert source.input_shape == (28, 28, 1)
-    assert (len(source.train_images), len(source.test_images)) == (60_000, 10_000)
-    assert np.bincount(source.train_labels)[:3].tolist() == [5923, 6742, 5958]
+    assert (len(source.train_inputs), len(source.test_inputs)) == (60_000, 10_000)
+    assert np.bincount(source.train_targets)[:3].tolist() == [5923, 6742, 5958]
     assert source.preprocessing.mean == pytest.approx([0.1307], abs=1e-4)
     assert source.preprocessing.std == pytest.approx([0.3081], abs=1e-4)
 
@@ -139,8 +139,8 @@ def test_cifar_is_read_from_its_own_files(tmp_path, hundred):
     write_cifar(tmp_path / "cifar.tar", files)
     source = zoo.load_source(tmp_path / "cifar.tar", cache=tmp_path)
     first = files["train" if hundred else "data_batch_1"][b"data"][0].reshape(3, 32, 32)
-    np.testing.assert_array_equal(source.train_images[0], first.transpose(1, 2, 0))
-    assert len(source.train_images) == (20 if hundred else 100)
+    np.testing.assert_array_equal(source.train_inputs[0], first.transpose(1, 2, 0))
+    assert len(source.train_inputs) == (20 if hundred else 100)
     assert source.class_names == (("apple", "bear") if hundred else ("ship", "truck"))
     with tarfile.open(tmp_path / "cifar.tar") as archive:
         archive.extractall(tmp_path, filter="data")
@@ -170,17 +170,17 @@ def test_validation_is_a_part_of_the_training_examples_alone():
     source = zoo.load_source("digits")
     split = source.with_validation(0.1, seed=4)
     assert split.parts == ("train", "validation", "test")
-    np.testing.assert_array_equal(split.test_images, source.test_images)
-    both = np.concatenate([split.train_images, split.validation_images])
-    assert sorted(map(bytes, both)) == sorted(map(bytes, source.train_images))
-    share = np.bincount(split.validation_labels) / np.bincount(source.train_labels)
+    np.testing.assert_array_equal(split.test_inputs, source.test_inputs)
+    both = np.concatenate([split.train_inputs, split.validation_inputs])
+    assert sorted(map(bytes, both)) == sorted(map(bytes, source.train_inputs))
+    share = np.bincount(split.validation_targets) / np.bincount(source.train_targets)
     np.testing.assert_allclose(share, 0.1, atol=0.005)
     again = source.with_validation(0.1, seed=4)
-    np.testing.assert_array_equal(split.validation_images, again.validation_images)
+    np.testing.assert_array_equal(split.validation_inputs, again.validation_inputs)
     other = source.with_validation(0.1, seed=5)
-    assert not np.array_equal(split.validation_labels, other.validation_labels)
+    assert not np.array_equal(split.validation_targets, other.validation_targets)
     assert split.with_validation(0.5) is split
-    np.testing.assert_array_equal(zoo.load_source(split.as_dict()).validation_images, split.validation_images)
+    np.testing.assert_array_equal(zoo.load_source(split.as_dict()).validation_inputs, split.validation_inputs)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 2])

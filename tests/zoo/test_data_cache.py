@@ -44,7 +44,7 @@ def counting(monkeypatch):
 
 
 def everything(source):
-    names = [f"{part}_{kind}" for part in source.parts for kind in ("images", "labels")]
+    names = [f"{part}_{kind}" for part in source.parts for kind in ("inputs", "targets")]
     return [np.asarray(getattr(source, name)).tolist() for name in names]
 
 
@@ -56,7 +56,7 @@ def test_images_are_decoded_once(data, folder, monkeypatch):
     assert len(decoded) == 40
     assert everything(first) == everything(second) == everything(zoo.load_source(data, cache=False))
     assert first.as_dict() == second.as_dict()
-    assert isinstance(second.train_images.whole, np.memmap)
+    assert isinstance(second.train_inputs.whole, np.memmap)
     assert [path.name[:5] for path in (folder / "sources").iterdir()] == ["pets-"]
 
 
@@ -210,14 +210,14 @@ def test_rows_of_an_array_on_disk(tmp_path):
 
 def test_preprocessing_takes_the_images_of_a_folder(data):
     source = zoo.load_source(data)
-    assert isinstance(source.train_images, Rows)
-    expected = source.preprocessing(np.asarray(source.train_images))
-    np.testing.assert_array_equal(source.preprocessing(source.train_images), expected)
+    assert isinstance(source.train_inputs, Rows)
+    expected = source.preprocessing(np.asarray(source.train_inputs))
+    np.testing.assert_array_equal(source.preprocessing(source.train_inputs), expected)
     assert abs(expected.mean()) < 0.01
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_single_class_is_refused(data, tmp_path, cached):
     (data / "dog").rename(tmp_path / "dog")
-    with pytest.raises(ValueError, match=r"Expected train_labels of two classes or more. .* only images of 'cat'"):
+    with pytest.raises(ValueError, match=r"Expected train_targets of two classes or more. .* only images of 'cat'"):
         zoo.load_source(data, cache=cached)

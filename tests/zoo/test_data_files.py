@@ -12,7 +12,9 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def tree(source):
     """Everything that training sees, to be compared."""
     return [
-        np.asarray(getattr(source, f"{part}_{kind}")).tolist() for part in source.parts for kind in ("images", "labels")
+        np.asarray(getattr(source, f"{part}_{kind}")).tolist()
+        for part in source.parts
+        for kind in ("inputs", "targets")
     ]
 
 
@@ -22,9 +24,9 @@ def test_train_and_test_folders_come_from_every_container(tmp_path, form):
     source = zoo.load_source(FORMS[form](tmp_path, contents))
     assert source.class_names == ("cat", "dog")
     assert source.parts == ("train", "test")
-    np.testing.assert_array_equal(source.train_images, [pixels(seed) for seed in range(10)])
-    np.testing.assert_array_equal(source.test_images, [pixels(seed) for seed in range(10, 20)])
-    np.testing.assert_array_equal(source.train_labels, [0] * 5 + [1] * 5)
+    np.testing.assert_array_equal(source.train_inputs, [pixels(seed) for seed in range(10)])
+    np.testing.assert_array_equal(source.test_inputs, [pixels(seed) for seed in range(10, 20)])
+    np.testing.assert_array_equal(source.train_targets, [0] * 5 + [1] * 5)
 
 
 def test_a_folder_and_archives_of_it_in_any_order_are_the_same_data(tmp_path):
@@ -40,27 +42,27 @@ def test_folders_around_the_data_make_no_difference(tmp_path, top):
     contents = {top + name: data for name, data in data_set("train/", "test/").items()}
     source = load(as_zip(tmp_path, contents))
     assert source.class_names == ("cat", "dog")
-    assert len(source.test_images) == 10
+    assert len(source.test_inputs) == 10
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
 def test_validation_stands_beside_test_or_in_its_place(tmp_path, name):
     beside = load(as_zip(tmp_path, data_set("train/", "test/", f"{name}/")))
     assert beside.parts == ("train", "validation", "test")
-    np.testing.assert_array_equal(beside.validation_images, [pixels(seed) for seed in range(20, 30)])
+    np.testing.assert_array_equal(beside.validation_inputs, [pixels(seed) for seed in range(20, 30)])
     assert load(as_tar(tmp_path, data_set("train/", f"{name}/"))).parts == ("train", "test")
 
 
 def test_without_a_split_a_part_of_each_class_is_for_testing(tmp_path):
     path = as_folder(tmp_path, data_set(each=10, classes=("a", "b", "c")))
     source = load(path)
-    assert np.bincount(source.test_labels).tolist() == [2, 2, 2]
-    assert np.bincount(source.train_labels).tolist() == [8, 8, 8]
-    both = np.concatenate([source.train_images, source.test_images])
+    assert np.bincount(source.test_targets).tolist() == [2, 2, 2]
+    assert np.bincount(source.train_targets).tolist() == [8, 8, 8]
+    both = np.concatenate([source.train_inputs, source.test_inputs])
     assert sorted(map(bytes, both)) == sorted(bytes(pixels(seed)) for seed in range(30))
     assert tree(load(path)) == tree(source)
     assert tree(load(path, split_seed=1)) != tree(source)
-    assert np.bincount(load(path, test_fraction=0.5).test_labels).tolist() == [5, 5, 5]
+    assert np.bincount(load(path, test_fraction=0.5).test_targets).tolist() == [5, 5, 5]
 
 
 def test_classes_named_by_numbers_are_in_their_order(tmp_path):
@@ -74,7 +76,7 @@ def test_links_to_folders_are_followed_and_loops_end(tmp_path):
     (path / "dog").rename(tmp_path / "elsewhere" / "dog")
     (path / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
     (path / "cat" / "again").symlink_to(path)
-    assert np.bincount(load(path).train_labels).tolist() == [4, 4]
+    assert np.bincount(load(path).train_targets).tolist() == [4, 4]
 
 
 def test_hidden_files_and_files_that_are_no_images_are_left_out(tmp_path):

@@ -24,7 +24,7 @@ def test_images_of_different_sizes_need_image_size(tmp_path):
     source = load(path, image_size=(12, 8))
     assert source.input_shape == (12, 8, 3)
     expected = Image.fromarray(pixels(9, (7, 9, 3))).resize((8, 12), Image.Resampling.BICUBIC)
-    everything = [*source.train_images, *source.test_images]
+    everything = [*source.train_inputs, *source.test_inputs]
     assert any(np.array_equal(image, expected) for image in everything)
 
 
@@ -47,7 +47,7 @@ def test_wrong_options_are_refused(wrong):
 def test_image_size_holds_for_every_source():
     source = zoo.load_source("digits", image_size=(16, 12))
     assert source.input_shape == (16, 12, 1)
-    assert source.validation_images is None
+    assert source.validation_inputs is None
 
 
 GREY = np.arange(30, dtype="uint8").reshape(6, 5) * 8
@@ -150,7 +150,7 @@ def test_an_image_with_another_images_extension_is_read(tmp_path):
     contents = data_set()
     contents["cat/5.jpg"] = contents["cat/0.png"]
     source = load(as_folder(tmp_path, contents))
-    assert len(source.train_images) + len(source.test_images) == 11
+    assert len(source.train_inputs) + len(source.test_inputs) == 11
 
 
 def test_all_bad_images_are_reported_together(tmp_path):
@@ -168,7 +168,7 @@ def test_bad_images_are_skipped_with_one_warning_each_time(tmp_path):
         with pytest.warns(UserWarning, match=r"2 images .* are skipped: cat/bad.png \(empty file\), dog/w") as caught:
             source = zoo.load_source(path, on_bad_image="skip")
         assert len(caught) == 1
-        assert len(source.train_images) + len(source.test_images) == 10
+        assert len(source.train_inputs) + len(source.test_inputs) == 10
         assert source.as_dict()["skipped"] == 2
 
 
@@ -184,7 +184,7 @@ def test_grey_and_colour_together_are_colour(tmp_path):
         contents |= {f"{kind}/{second}{n}.png": encode(pixels(n)) for n in range(3) for kind in ("cat", "dog")}
         for cache in (False, tmp_path / first):
             source = zoo.load_source(as_zip(tmp_path, contents), cache=cache)
-            found = sorted(map(bytes, [*source.train_images, *source.test_images]))
+            found = sorted(map(bytes, [*source.train_inputs, *source.test_inputs]))
             expected = [np.repeat(GREY[..., None], 3, -1)] * 3 + [pixels(n) for n in range(3)]
             assert found == sorted(map(bytes, expected * 2))
     grey = {f"{kind}/{n}.png": encode(GREY) for n in range(4) for kind in ("cat", "dog")}

@@ -75,7 +75,7 @@ def test_several_processes_are_for_jax(tmp_path):
 
 def shares(devices, **options):
     digits = zoo.load_source("digits")
-    batches = zoo.Batches(digits.test_images[:13], digits.test_labels[:13], 10, digits.preprocessing, 8, **options)
+    batches = zoo.Batches(digits.test_inputs[:13], digits.test_targets[:13], 10, digits.preprocessing, 8, **options)
     return batches, PaddedBatches(batches, devices)
 
 

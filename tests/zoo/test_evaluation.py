@@ -25,8 +25,8 @@ def test_results_agree_with_evaluate(run, small_source):
 
 
 def test_training_accuracy_is_that_of_the_trained_network_on_the_images_as_they_are(run, small_source):
-    logits = zoo.load(run.path).predict(small_source.preprocessing(small_source.train_images), verbose=0)
-    measured = np.mean(logits.argmax(axis=-1) == small_source.train_labels)
+    logits = zoo.load(run.path).predict(small_source.preprocessing(small_source.train_inputs), verbose=0)
+    measured = np.mean(logits.argmax(axis=-1) == small_source.train_targets)
     assert run.results["train_accuracy"] == pytest.approx(measured, abs=1e-6)
     with (run.path / "history.csv").open() as file:
         *_, last = csv.DictReader(file)

@@ -60,7 +60,7 @@ def history(name):
 loop.build_network = build_network
 loop.write_report = lambda *ignored: None
 digits = zoo.load_source("digits")
-names = [f"{part}_{kind}" for part in digits.parts for kind in ("images", "labels")]
+names = [f"{part}_{kind}" for part in digits.parts for kind in ("inputs", "targets")]
 some = {name: getattr(digits, name)[:200] for name in names}
 source = dataclasses.replace(digits, **some)
 settings = {

@@ -30,8 +30,8 @@ def test_means_are_those_of_the_layers_and_of_each_class(network, arguments):
         layer.transform_gate.bias.assign(np.random.default_rng(0).normal(size=layer.transform_gate.bias.shape))
     # More than one batch, the last of which is smaller.
     found = zoo.gates(model, DIGITS, examples=300, example=299)
-    labels = DIGITS.test_labels[:300]
-    images = DIGITS.preprocessing(DIGITS.test_images[:300])
+    labels = DIGITS.test_targets[:300]
+    images = DIGITS.preprocessing(DIGITS.test_inputs[:300])
     expected = by_hand(model, images)
     assert [layer.layer for layer in found.layers] == [layer.name for layer in gating.highway_layers(model)]
     for layer, (transform, carry, output) in zip(found.layers, expected, strict=True):

@@ -78,7 +78,7 @@ def test_sigmoids_lose_the_gradient_unless_gates_carry_it():
 
 def test_flow_of_a_training_disturbs_nothing_and_goes_on(tmp_path):
     source = zoo.load_source("digits")
-    batches = zoo.Batches(source.train_images, source.train_labels, 10, source.preprocessing, 64)
+    batches = zoo.Batches(source.train_inputs, source.train_targets, 10, source.preprocessing, 64)
     plain = zoo.train("highway_mlp_digits", out=tmp_path / "plain", epochs=2, batch_size=256)
     path = tmp_path / "gradients.csv"
 

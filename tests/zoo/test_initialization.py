@@ -72,8 +72,8 @@ def test_whitened_patches_have_the_covariance_of_the_formula(side, channels, mon
     pixels = (pixels // 2 + np.roll(pixels, 1, axis=1) // 2).astype("uint8")
     preprocessing = zoo.Preprocessing.fitted(pixels, 1 / 255)
     labels = np.arange(30) % 10
-    parts = {f"{part}_images": pixels for part in ("train", "test")} | dict.fromkeys(
-        ("train_labels", "test_labels"), labels
+    parts = {f"{part}_inputs": pixels for part in ("train", "test")} | dict.fromkeys(
+        ("train_targets", "test_targets"), labels
     )
     source = replace(DIGITS, **parts, preprocessing=preprocessing)
     size = side * side * channels
@@ -111,8 +111,8 @@ def test_whitening_kernel_is_not_trained():
     initialize(model, ("whitening",), DIGITS)
     learner, _ = make_learner(model, recipe, steps=10)
     before = kernels(model)
-    images = DIGITS.preprocessing(DIGITS.train_images[:32])
-    learner.train_on_batch(images, np.eye(10, dtype="float32")[DIGITS.train_labels[:32]])
+    images = DIGITS.preprocessing(DIGITS.train_inputs[:32])
+    learner.train_on_batch(images, np.eye(10, dtype="float32")[DIGITS.train_targets[:32]])
     np.testing.assert_array_equal(kernels(model)["conv0"], before["conv0"])
     assert not np.array_equal(kernels(model)["conv1"], before["conv1"])
     assert np.abs(keras.ops.convert_to_numpy(model.get_layer("conv0").bias)).max() > 0

@@ -89,10 +89,10 @@ def test_a_lesion_of_a_residual_network_is_the_network_without_the_branch():
     model = zoo.load("residual_mlp", weights="digits")
     whole, *lesions = zoo.lesion("residual_mlp", "digits", weights="digits", examples=100)
     source = zoo.load_source("digits")
-    x = source.preprocessing(source.test_images[:100])
+    x = source.preprocessing(source.test_inputs[:100])
     for layer in model.layers[1:]:
         x = keras.ops.relu(x) if layer.name == "block2" else layer(x)
-    right = numpy_of(x).argmax(axis=1) == source.test_labels[:100]
+    right = numpy_of(x).argmax(axis=1) == source.test_targets[:100]
     assert lesions[1].accuracy == pytest.approx(right.mean())
     assert whole.accuracy > 0.9
 
@@ -121,7 +121,7 @@ def test_a_network_of_sums_loses_the_branch_of_each(edit):
         assert (one.accuracy, one.loss) == pytest.approx((rest.accuracy, rest.loss), abs=1e-6)
         assert one.loss != whole.loss
     source = zoo.load_source("digits")
-    right = numpy_of(model(source.preprocessing(source.test_images[:200]))).argmax(1) == source.test_labels[:200]
+    right = numpy_of(model(source.preprocessing(source.test_inputs[:200]))).argmax(1) == source.test_targets[:200]
     assert whole.accuracy == pytest.approx(right.mean())
     for ours, theirs in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

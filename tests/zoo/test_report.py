@@ -70,7 +70,7 @@ def run(tmp_path):
 
 def logits_of(source, wrong=()):
     """Certain answers, right but for those named."""
-    answers = source.test_labels.copy()
+    answers = source.test_targets.copy()
     for place, answer in wrong:
         answers[place] = answer
     return 5.0 * np.eye(source.classes, dtype="float32")[answers]

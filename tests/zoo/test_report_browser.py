@@ -74,7 +74,7 @@ def test_report_fits_every_screen_and_names_every_picture(run, tmp_path):
 def test_long_names_do_not_make_the_report_wider_than_a_telephone(run, tmp_path):
     names = tuple(f"class_{place}_" + "of_a_very_long_name" * 3 for place in range(10))
     source = replace(zoo.load_source("digits"), name="/data" + "/photographs_of_2026" * 10, class_names=names)
-    logits = np.random.default_rng(0).normal(size=(len(source.test_images), 10))
+    logits = np.random.default_rng(0).normal(size=(len(source.test_inputs), 10))
     shutil.copytree(run.path, tmp_path / "run")
     pair = {"status": "compared", "candidate": "onnxruntime, not optimised", "reference": "Keras", "examples": 32}
     pair |= {"max_abs_diff": 1e-7, "argmax_agreement": 1.0}

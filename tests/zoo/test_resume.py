@@ -142,7 +142,7 @@ def test_other_data_and_another_backend_are_refused(tmp_path):
     with pytest.raises(RuntimeError):
         train(tmp_path / "run", **QUICK, callbacks=[Raise(0, 2, RuntimeError())])
     digits = zoo.load_source("digits")
-    other = replace(digits, train_images=digits.train_images[:9], train_labels=digits.train_labels[:9])
+    other = replace(digits, train_inputs=digits.train_inputs[:9], train_targets=digits.train_targets[:9])
     with pytest.raises(ValueError, match="Expected the data that the run began with"):
         zoo.resume(tmp_path / "run", other)
     from zoo.devices.environment import environment, restore_environment
@@ -165,7 +165,7 @@ def test_data_that_differ_from_the_record_in_one_fact_are_refused(fact):
 def test_data_with_other_pixels_are_refused():
     digits = zoo.load_source("digits")
     with pytest.raises(ValueError, match="digits with fingerprint="):
-        _restore_source(replace(digits, train_images=16 - digits.train_images), digits.as_dict())
+        _restore_source(replace(digits, train_inputs=16 - digits.train_inputs), digits.as_dict())
 
 
 def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):

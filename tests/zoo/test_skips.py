@@ -30,7 +30,7 @@ def randomise(model):
 
 
 def images(count):
-    return np.asarray(DIGITS.preprocessing(DIGITS.test_images[:count]))
+    return np.asarray(DIGITS.preprocessing(DIGITS.test_inputs[:count]))
 
 
 def weights_of(found, layer, kind):

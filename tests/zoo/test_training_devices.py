@@ -35,7 +35,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 source = zoo.load_source("digits")
-some = {"train_images": source.train_images[:277], "train_labels": source.train_labels[:277]}
+some = {"train_inputs": source.train_inputs[:277], "train_targets": source.train_targets[:277]}
 source = dataclasses.replace(source, **some)
 settings = {"epochs": 3, "optimizer.ema": 0.9, "arguments.depth": 4}
 stops = {"checkpoint_steps": 2, "callbacks": [Stop()]}

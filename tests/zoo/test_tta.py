@@ -94,9 +94,9 @@ def test_evaluate_measures_the_average_beside_the_plain_figures(flipped, small_s
     views = "mirror" if tta is True else tta
     assert figures["tta_views"] == views
     assert {name: figures[name] for name in plain} == plain
-    images = small_source.preprocessing(small_source.test_images)
+    images = small_source.preprocessing(small_source.test_inputs)
     logits = by_hand(zoo.load(flipped.path).predict_on_batch, images, views).astype("float64")
-    labels = small_source.test_labels
+    labels = small_source.test_targets
     assert figures["tta_accuracy"] == pytest.approx(np.mean(logits.argmax(1) == labels))
     chosen = logits[np.arange(len(labels)), labels]
     assert figures["tta_loss"] == pytest.approx(np.mean(np.log(np.exp(logits).sum(1)) - chosen), rel=1e-4)

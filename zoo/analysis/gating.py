@@ -122,7 +122,7 @@ def measure_gates(
     blocks = highway_layers(model)
     if not blocks:
         raise ValueError(f"Expected a network with highway layers. Received: {model.name}, which has none")
-    images, labels = source.test_images[:examples], source.test_labels[:examples]
+    images, labels = source.test_inputs[:examples], source.test_targets[:examples]
     if not 0 <= example < len(images):
         raise ValueError(f"Expected example to be one of the {len(images)} images. Received: example={example}")
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)

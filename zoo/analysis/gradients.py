@@ -48,7 +48,7 @@ class GradientProbe:
 
     >>> import zoo
     >>> digits = zoo.load_source("digits")
-    >>> batches = zoo.Batches(digits.train_images, digits.train_labels, 10, digits.preprocessing, 64)
+    >>> batches = zoo.Batches(digits.train_inputs, digits.train_targets, 10, digits.preprocessing, 64)
     >>> probe = zoo.GradientProbe(zoo.build("plain_mlp", input_shape=(8, 8, 1)))
     >>> norms = probe.measure(*batches[0])
     >>> norms[0].norm < norms[-1].norm
@@ -136,7 +136,7 @@ def probe_batches(
     source: Source, preprocessing: Preprocessing, seed: int = 0, batch_size: int = PROBE_BATCH
 ) -> Batches:
     """Makes the batches that gradients are measured on: training images, shuffled, without augmentation."""
-    return Batches(source.train_images, source.train_labels, source.classes, preprocessing, batch_size, seed=seed)
+    return Batches(source.train_inputs, source.train_targets, source.classes, preprocessing, batch_size, seed=seed)
 
 
 def compare(

@@ -116,7 +116,7 @@ def as_skips(pairs: Iterable[Reuse]) -> Iterator[Skip]:
 
 def _measure(model: keras.Model, source: Source, preprocessing: Preprocessing, examples: int | None) -> Iterator[Skip]:
     """Yields the weights of each call of a layer, averaged over the images."""
-    images, labels = source.test_images[:examples], source.test_labels[:examples]
+    images, labels = source.test_inputs[:examples], source.test_targets[:examples]
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
     sums: dict[tuple[int, str], np.ndarray] = {}
     for index in range(batches.batches_per_epoch):

@@ -65,7 +65,7 @@ def measure(
     >>> from zoo import speed
     >>> digits, model = zoo.load_source("digits"), zoo.load("runs/demo")  # doctest: +SKIP
     >>> exported = export.load("runs/demo/export")  # doctest: +SKIP
-    >>> speed.measure(model, digits.preprocessing, exported, digits.test_images)  # doctest: +SKIP
+    >>> speed.measure(model, digits.preprocessing, exported, digits.test_inputs)  # doctest: +SKIP
     """
     import keras
 

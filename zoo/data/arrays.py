@@ -48,22 +48,22 @@ def from_arrays(
     found: dict[str, Any] = {}
     for suffix, part in _PARTS.items():
         if f"x_{suffix}" in arrays or f"y_{suffix}" in arrays:
-            found[f"{part}_images"] = _images(name, f"x_{suffix}", arrays)
-            found[f"{part}_labels"] = _labels(name, f"y_{suffix}", arrays, len(found[f"{part}_images"]))
+            found[f"{part}_inputs"] = _images(name, f"x_{suffix}", arrays)
+            found[f"{part}_targets"] = _labels(name, f"y_{suffix}", arrays, len(found[f"{part}_inputs"]))
     if class_names is None and "class_names" in arrays:
         class_names = [str(class_name) for class_name in np.ravel(arrays["class_names"])]
     if class_names is None:
-        class_names = [str(label) for label in range(int(found["train_labels"].max()) + 1)]
+        class_names = [str(label) for label in range(int(found["train_targets"].max()) + 1)]
     _check_labels(name, found, class_names)
-    if "test_images" not in found:
-        test = choose_stratified(found["train_labels"], options.test_fraction, options.split_seed, class_names)
-        for kind in ("images", "labels"):
+    if "test_inputs" not in found:
+        test = choose_stratified(found["train_targets"], options.test_fraction, options.split_seed, class_names)
+        for kind in ("inputs", "targets"):
             whole = found[f"train_{kind}"]
             found[f"train_{kind}"], found[f"test_{kind}"] = whole[~test], whole[test]
     return Source(
         name=name,
         class_names=tuple(class_names),
-        preprocessing=Preprocessing.fitted(found["train_images"], scale=1 / 255),
+        preprocessing=Preprocessing.fitted(found["train_inputs"], scale=1 / 255),
         **found,
     )
 
@@ -100,12 +100,12 @@ def _labels(name: str, key: str, arrays: Mapping[str, np.ndarray], count: int) -
 def _check_labels(name: str, found: Mapping[str, np.ndarray], class_names: Sequence[str]) -> None:
     known = set(range(len(class_names)))
     for key, labels in found.items():
-        if key.endswith("_labels") and (strange := sorted(set(np.unique(labels).tolist()) - known)):
+        if key.endswith("_targets") and (strange := sorted(set(np.unique(labels).tolist()) - known)):
             raise ValueError(
                 f"Expected {key} of {name!r} from 0 to {len(class_names) - 1}. "
                 f"Received: {', '.join(map(str, strange[:5]))}"
             )
-    if missing := sorted(known - set(found["train_labels"].tolist())):
+    if missing := sorted(known - set(found["train_targets"].tolist())):
         raise ValueError(
             f"Expected training images of every class in {name!r}. "
             f"Received: none of {', '.join(class_names[label] for label in missing[:5])}"

@@ -46,7 +46,7 @@ class Batches(keras.utils.PyDataset):
 
     >>> import zoo
     >>> source = zoo.load_source("digits")
-    >>> batches = zoo.Batches(source.test_images, source.test_labels, 10, source.preprocessing, 128)
+    >>> batches = zoo.Batches(source.test_inputs, source.test_targets, 10, source.preprocessing, 128)
     >>> images, labels = batches[0]
     >>> images.shape, labels.shape
     ((128, 8, 8, 1), (128, 10))

@@ -68,16 +68,16 @@ def _cifar100_arrays(found: dict[str, Any]) -> tuple[Any, ...]:
     return (*parts, found["meta"][b"fine_label_names"])
 
 
-def _source(path: Path, train: Any, train_labels: Any, test: Any, test_labels: Any, names: list[bytes]) -> Source:
+def _source(path: Path, train: Any, train_targets: Any, test: Any, test_targets: Any, names: list[bytes]) -> Source:
     train, test = (
         np.ascontiguousarray(images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)) for images in (train, test)
     )
     return Source(
         name=str(path),
-        train_images=train,
-        train_labels=np.asarray(train_labels, "int64"),
-        test_images=test,
-        test_labels=np.asarray(test_labels, "int64"),
+        train_inputs=train,
+        train_targets=np.asarray(train_targets, "int64"),
+        test_inputs=test,
+        test_targets=np.asarray(test_targets, "int64"),
         class_names=tuple(name.decode() for name in names),
         preprocessing=Preprocessing.fitted(train, scale=1 / 255),
     )

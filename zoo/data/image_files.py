@@ -198,7 +198,7 @@ def _source(
         )
     arrays = {}
     for part, (indices, labels) in parts.items():
-        arrays[f"{part}_images"], arrays[f"{part}_labels"] = select_rows(images, indices), labels
+        arrays[f"{part}_inputs"], arrays[f"{part}_targets"] = select_rows(images, indices), labels
     return Source(
         name=str(path),
         class_names=tuple(about["class_names"]),

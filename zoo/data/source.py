@@ -113,62 +113,62 @@ class Source:
 
     Attributes:
         name: Its name in `load_source`.
-        train_images, test_images: Raw pixels, uint8, (examples, height, width, channels). Images on disk that are not
+        train_inputs, test_inputs: Raw pixels, uint8, (examples, height, width, channels). Images on disk that are not
             adjacent are not a `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
-        train_labels, test_labels: Integers, (examples,), the indices into `class_names`.
+        train_targets, test_targets: Integers, (examples,), the indices into `class_names`.
         class_names: One for each class.
         preprocessing: Turns the pixels into the input of a network.
-        validation_images, validation_labels: Held out to compare recipes, if there are any; see `with_validation`.
+        validation_inputs, validation_targets: Held out to compare recipes, if there are any; see `with_validation`.
         origin: Plain data with which `load_source` finds the same data again.
     """
 
     name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_inputs: np.ndarray
+    train_targets: np.ndarray
+    test_inputs: np.ndarray
+    test_targets: np.ndarray
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
-    validation_images: np.ndarray | None = None
-    validation_labels: np.ndarray | None = None
+    validation_inputs: np.ndarray | None = None
+    validation_targets: np.ndarray | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        images = ", ".join(f"{part}_images={getattr(self, f'{part}_images').shape}" for part in self.parts)
+        images = ", ".join(f"{part}_inputs={getattr(self, f'{part}_inputs').shape}" for part in self.parts)
         return f"Source({self.name!r}, {images}, classes={self.classes})"
 
     def __post_init__(self) -> None:
         for part in self.parts:
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            images, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
             if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or len(images) == 0:
                 raise ValueError(
-                    f"Expected {part}_images as uint8 (examples, height, width, channels) with one label each. "
+                    f"Expected {part}_inputs as uint8 (examples, height, width, channels) with one label each. "
                     f"Received: {images.dtype} images of shape {images.shape} and {len(labels)} labels"
                 )
             if labels.min() < 0 or labels.max() >= self.classes:
                 raise ValueError(
-                    f"Expected {part}_labels from 0 to {self.classes - 1}, one for each class name. "
-                    f"Received: {part}_labels from {labels.min()} to {labels.max()}"
+                    f"Expected {part}_targets from 0 to {self.classes - 1}, one for each class name. "
+                    f"Received: {part}_targets from {labels.min()} to {labels.max()}"
                 )
             if part == "train" and labels.min() == labels.max():
                 raise ValueError(
-                    f"Expected train_labels of two classes or more. "
+                    f"Expected train_targets of two classes or more. "
                     f"Received: {self.name!r} with only images of {self.class_names[labels[0]]!r}"
                 )
             if images.shape[1:] != self.input_shape:
                 raise ValueError(
-                    f"Expected {part}_images of the shape of train_images, {self.input_shape}. "
+                    f"Expected {part}_inputs of the shape of train_inputs, {self.input_shape}. "
                     f"Received: {images.shape[1:]}"
                 )
 
     @property
     def parts(self) -> tuple[str, ...]:
         """ "train", "test" and, where there is one, "validation"."""
-        return ("train", "test") if self.validation_images is None else ("train", "validation", "test")
+        return ("train", "test") if self.validation_inputs is None else ("train", "validation", "test")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        return self.train_images.shape[1:]
+        return self.train_inputs.shape[1:]
 
     @property
     def classes(self) -> int:
@@ -188,19 +188,19 @@ class Source:
 
         >>> import zoo
         >>> source = zoo.load_source("digits").with_validation(0.1)
-        >>> [len(getattr(source, f"{part}_images")) for part in source.parts]
+        >>> [len(getattr(source, f"{part}_inputs")) for part in source.parts]
         [1295, 143, 359]
         """
-        if self.validation_images is not None:
+        if self.validation_inputs is not None:
             return self
-        chosen = choose_stratified(self.train_labels, fraction, seed, self.class_names)
+        chosen = choose_stratified(self.train_targets, fraction, seed, self.class_names)
         kept, aside = np.flatnonzero(~chosen), np.flatnonzero(chosen)
         return replace(
             self,
-            train_images=select_rows(self.train_images, kept),
-            train_labels=self.train_labels[kept],
-            validation_images=select_rows(self.train_images, aside),
-            validation_labels=self.train_labels[aside],
+            train_inputs=select_rows(self.train_inputs, kept),
+            train_targets=self.train_targets[kept],
+            validation_inputs=select_rows(self.train_inputs, aside),
+            validation_targets=self.train_targets[aside],
             origin={**self.origin, "validation": {"fraction": fraction, "seed": seed}},
         )
 
@@ -211,7 +211,7 @@ class Source:
             return self.origin["content"]
         digest = hashlib.sha256(repr(self.class_names).encode())
         for part in self.parts:
-            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            images, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
             digest.update(repr((part, images.shape)).encode())
             digest.update(np.asarray(labels, "int64").tobytes())
             for chunk in chunks(images):
@@ -224,7 +224,7 @@ class Source:
             "name": self.name,
             **{name: value for name, value in self.origin.items() if name != "content"},
             "fingerprint": self.fingerprint,
-            "examples": {part: len(getattr(self, f"{part}_labels")) for part in self.parts},
+            "examples": {part: len(getattr(self, f"{part}_targets")) for part in self.parts},
             "class_names": list(self.class_names),
             "preprocessing": self.preprocessing.as_dict(),
         }

@@ -47,10 +47,10 @@ def digits() -> Source:
     test = choose_stratified(labels, fraction=0.2, seed=0, class_names=names)
     return Source(
         name="digits",
-        train_images=images[~test],
-        train_labels=labels[~test],
-        test_images=images[test],
-        test_labels=labels[test],
+        train_inputs=images[~test],
+        train_targets=labels[~test],
+        test_inputs=images[test],
+        test_targets=labels[test],
         class_names=names,
         preprocessing=Preprocessing.fitted(images[~test], scale=1 / 16),
     )
@@ -211,7 +211,7 @@ def _resize(source: Source, size: tuple[int, int] | None) -> Source:
     if size is None or source.input_shape[:2] == size:
         return source
     images: dict[str, Any] = {
-        f"{part}_images": resize(getattr(source, f"{part}_images"), size) for part in source.parts
+        f"{part}_inputs": resize(getattr(source, f"{part}_inputs"), size) for part in source.parts
     }
     return replace(source, **images)
 

@@ -54,7 +54,7 @@ def evaluate(
     """
     views = resolve_views(tta, augmentation_of(run_or_model, weights)) if tta else None
     model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
-    figures = {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_images)}
+    figures = {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_inputs)}
     if views is None:
         return figures
     batch = EVALUATION_BATCH // len(weights_of(views))
@@ -147,7 +147,7 @@ def make_evaluator(
     batch: int = EVALUATION_BATCH,
 ) -> Callable[[], dict[str, float]]:
     """Makes a function that measures `accuracy_and_loss` of the model with its current weights."""
-    images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("images", "labels"))
+    images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("inputs", "targets"))
     compiled = keras.Model(model.inputs, model.outputs)
     compiled.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
     batches = Batches(images, labels, source.classes, preprocessing, batch)
@@ -164,7 +164,7 @@ def evaluation_batches(
     source: Source, preprocessing: Preprocessing, part: str = "test", devices: Devices | None = None
 ) -> Batches:
     """Batches a part of a source in order and without augmentation, for the devices to share if they are given."""
-    images, labels = getattr(source, f"{part}_images"), getattr(source, f"{part}_labels")
+    images, labels = getattr(source, f"{part}_inputs"), getattr(source, f"{part}_targets")
     if devices is None:
         return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
     size = devices.round_up(EVALUATION_BATCH)

@@ -50,10 +50,10 @@ class Training:
 
     def __init__(self, folder: Path, recipe: Recipe, source: Source, devices: Devices) -> None:
         self.recipe, self.source, self.devices = recipe, source, devices
-        self.part = "test" if source.validation_images is None else "validation"
+        self.part = "test" if source.validation_inputs is None else "validation"
         self.batches = Batches(
-            source.train_images,
-            source.train_labels,
+            source.train_inputs,
+            source.train_targets,
             source.classes,
             source.preprocessing,
             recipe.batch_size,
@@ -185,7 +185,7 @@ class Training:
             "train_accuracy": self._evaluate("train")["accuracy"],
             "parameters": count(self.parameters),
             "seconds": round(seconds, 1),
-            "images_per_second": round(len(progress.rows) * len(self.source.train_images) / seconds, 1),
+            "images_per_second": round(len(progress.rows) * len(self.source.train_inputs) / seconds, 1),
         }
 
     def _evaluate(self, part: str) -> dict[str, float]:

@@ -177,9 +177,9 @@ def _measure_onnx(artifact: Path, source: Source) -> Mapping[str, float]:
     session = onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
     (given,) = session.get_inputs()
     right = 0
-    for start in range(0, len(source.test_images), EVALUATION_BATCH):
+    for start in range(0, len(source.test_inputs), EVALUATION_BATCH):
         span = slice(start, start + EVALUATION_BATCH)
-        (answers,) = session.run(None, {given.name: np.asarray(source.test_images[span])})
-        right += int((answers.argmax(axis=-1) == source.test_labels[span]).sum())
+        (answers,) = session.run(None, {given.name: np.asarray(source.test_inputs[span])})
+        right += int((answers.argmax(axis=-1) == source.test_targets[span]).sum())
     parity = json.loads((artifact / "parity.json").read_text())
-    return {"accuracy": right / len(source.test_images), "max_abs_diff": parity["max_abs_diff"]}
+    return {"accuracy": right / len(source.test_inputs), "max_abs_diff": parity["max_abs_diff"]}

@@ -66,7 +66,7 @@ class Subject:
         chosen = card(self.name, self.weights)
         source, model = sources(chosen.data["name"]), zoo.load(self.name, self.weights)
         self._open_network(model, source, chosen.preprocessing, chosen.input_shape)
-        self.test, self.labels = np.asarray(source.test_images), np.asarray(source.test_labels)
+        self.test, self.labels = np.asarray(source.test_inputs), np.asarray(source.test_targets)
 
     def _open_new(self, sources):
         described = zoo.describe(self.name)
@@ -77,12 +77,12 @@ class Subject:
         shape = tuple(min(n, SIDE) for n in described.input_shape)
         model = zoo.build(self.name, input_shape=shape)
         self._open_network(model, source, source.preprocessing.as_dict(), shape)
-        images = resize(pick(source.train_images, STEPS * BATCH_SIZE), shape)
+        images = resize(pick(source.train_inputs, STEPS * BATCH_SIZE), shape)
         inputs = self.endpoint.inputs[0].preprocessing.apply(images)
         heavy = described.multiply_adds > MAX_MULTIPLY_ADDS
         learner = zoo.build(self.name, input_shape=(*(n // 2 for n in shape[:2]), shape[2])) if heavy else model
         eagerly = self.depth > MAX_DEPTH_OF_GRAPH
-        self._learn = partial(train_briefly, model, learner, inputs, pick(source.train_labels, len(images)), eagerly)
+        self._learn = partial(train_briefly, model, learner, inputs, pick(source.train_targets, len(images)), eagerly)
         self._learn()
 
     def _open_other(self, source):
@@ -91,20 +91,20 @@ class Subject:
 
         model = self.model = zoo.build(self.name, input_shape=small_shape(self.name))
         filled = partial(fill, shape=model.input_shape[1:], dtype=model.input.dtype)
-        self.images = filled(pick(source.test_images, IMAGES))
-        self.calibration = filled(pick(source.train_images, IMAGES))
+        self.images = filled(pick(source.test_inputs, IMAGES))
+        self.calibration = filled(pick(source.train_inputs, IMAGES))
         *positions, classes = model.output_shape[1:]
         self.endpoint = make_endpoint(model, activation="softmax" if classes > 1 else None, samples=self.images[:2])
-        digits = pick(source.train_labels, STEPS * BATCH_SIZE) % classes
+        digits = pick(source.train_targets, STEPS * BATCH_SIZE) % classes
         labels = np.broadcast_to(digits.reshape(-1, *(1 for _ in positions)), (len(digits), *positions))
-        inputs = filled(pick(source.train_images, len(digits)))
+        inputs = filled(pick(source.train_inputs, len(digits)))
         self._learn = partial(train_briefly, model, model, inputs, labels, False)
         self._learn()
 
     def _open_network(self, model, source, preprocessing, shape):
         self.model = model
         self.images, self.calibration = (
-            resize(pick(images, IMAGES), shape) for images in (source.test_images, source.train_images)
+            resize(pick(images, IMAGES), shape) for images in (source.test_inputs, source.train_inputs)
         )
         self.endpoint = make_endpoint(model, {"dtype": "uint8", **preprocessing}, "softmax")
 

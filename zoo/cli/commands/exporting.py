@@ -201,12 +201,12 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
         "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
         "activation": "softmax",
         "labels": run.source["class_names"],
-        "samples": laid_out(source.test_images[interleave_classes(np.asarray(source.test_labels), PARITY_SAMPLES)]),
+        "samples": laid_out(source.test_inputs[interleave_classes(np.asarray(source.test_targets), PARITY_SAMPLES)]),
     }
     if precision == "int8":
-        places = np.linspace(0, len(source.train_images) - 1, CALIBRATION_IMAGES).astype(int)
-        known["calibration"] = laid_out(source.train_images[np.unique(places)])
-        known["test"] = laid_out(np.asarray(source.test_images)), np.asarray(source.test_labels)
+        places = np.linspace(0, len(source.train_inputs) - 1, CALIBRATION_IMAGES).astype(int)
+        known["calibration"] = laid_out(source.train_inputs[np.unique(places)])
+        known["test"] = laid_out(np.asarray(source.test_inputs)), np.asarray(source.test_targets)
     return known
 
 
@@ -227,7 +227,7 @@ def _measure_speed(
         return predictor(np.moveaxis(images, -1, 1) if layout == "nchw" else images)
 
     preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
-    images = np.asarray(source.test_images[: max(speed.BATCHES)])
+    images = np.asarray(source.test_inputs[: max(speed.BATCHES)])
     measured = speed.measure(network, preprocessing, exported, images)
     speed.write(run.path, measured)
     rows = [row.as_row() for row in measured]

@@ -143,7 +143,7 @@ def _train(
         source = load_source(data or chosen.source, progress=progress, **reading)
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
-    shown = progress_bar(chosen.epochs, len(source.train_labels), chosen.batch_size, selected)
+    shown = progress_bar(chosen.epochs, len(source.train_targets), chosen.batch_size, selected)
     with console.interruptible(), shown as callbacks:
         run = run_training(recipe, source, **options, callbacks=callbacks, devices=selected, **overrides)
     if selected.hosts.writes:

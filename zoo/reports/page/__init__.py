@@ -80,7 +80,7 @@ def write_page(
 
     Args:
         run: The run, with its results.
-        logits: The predictions for `source.test_images`, (examples, classes).
+        logits: The predictions for `source.test_inputs`, (examples, classes).
         source: The data that the run was measured on.
         norms: The norms of its gradients, at one step or several.
         gates: The gates of a highway network.
@@ -91,9 +91,9 @@ def write_page(
     Raises:
         ValueError: If the logits are not one row for each test image.
     """
-    if logits.shape != (len(source.test_images), source.classes):
+    if logits.shape != (len(source.test_inputs), source.classes):
         raise ValueError(
-            f"Expected logits of shape {(len(source.test_images), source.classes)}. Received: {logits.shape}"
+            f"Expected logits of shape {(len(source.test_inputs), source.classes)}. Received: {logits.shape}"
         )
     rows = _history(run.path / "history.csv")
     recipe = clear_inherited_figures(run.recipe)
@@ -126,7 +126,7 @@ def _norms(run: Run, model: "keras.Model", source: Source, preprocessing: Prepro
     if recorded.is_file() and (found := read(recorded)):
         return found
     batches = probe_batches(source, preprocessing, run.recipe.seed)
-    step = run.recipe.epochs * -(-len(source.train_images) // run.recipe.batch_size)
+    step = run.recipe.epochs * -(-len(source.train_inputs) // run.recipe.batch_size)
     return GradientProbe(model, once=True).measure(*batches.batch(0, 0), step)
 
 

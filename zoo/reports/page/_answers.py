@@ -17,7 +17,7 @@ MISTAKES = 12
 def confusions(predicted: np.ndarray, source: Source) -> str:
     """Counts which class was predicted for which: as a matrix, or for many classes its largest entries."""
     counts = np.zeros((source.classes, source.classes), int)
-    np.add.at(counts, (source.test_labels, predicted), 1)
+    np.add.at(counts, (source.test_targets, predicted), 1)
     if source.classes > MATRIX_CLASSES:
         return _largest_confusions(counts, source.class_names)
     most = max(1, (counts - np.diag(np.diag(counts))).max())
@@ -50,7 +50,7 @@ def mistakes(logits: np.ndarray, source: Source) -> str:
     """Shows the images with the worst of the wrong predictions."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-    answers, truth = logits.argmax(axis=1), source.test_labels
+    answers, truth = logits.argmax(axis=1), source.test_targets
     # The lower the probability of the true class, the worse.
     wrong = np.flatnonzero(answers != truth)
     worst = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")[:MISTAKES]]
@@ -63,7 +63,7 @@ def mistakes(logits: np.ndarray, source: Source) -> str:
         caption = html.escape(
             f"{source.class_names[right]}, predicted {source.class_names[answer]} ({probabilities[index, answer]:.1%})"
         )
-        image = _png(source.test_images[index], brightest)
+        image = _png(source.test_inputs[index], brightest)
         figures.append(f'<figure><img src="{image}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
     return f"<div class='mistakes'>{''.join(figures)}</div>"
 
