@@ -50,7 +50,7 @@ def test_card_is_about_the_file_beside_it(network, weights):
     card = zoo.card(network, weights)
     content = (SHIPPED / card.file).read_bytes()
     assert hashlib.sha256(content).hexdigest() == card.sha256
-    assert len(content) < 12e6
+    assert len(content) < 20e6
     assert weights in available(network) and weights in zoo.describe(network).weights
     assert (SHIPPED / card.file.replace(".weights.h5", ".json")).read_text() == card.text()
     assert card.command.startswith("keras-skip train ") and "/" not in card.command
@@ -82,12 +82,14 @@ def test_repr_of_a_card_fits_a_line():
     assert repr(card) == "Card(network='highway_mlp', weights='digits', test_accuracy=0.9721)"
 
 
-def test_whole_test_set_gives_the_cards_figure():
-    card = zoo.card("highway_mlp", "digits")
-    found = zoo.evaluate("highway_mlp", weights="digits")
+def test_whole_test_set_gives_the_cards_figures():
+    card = zoo.card("preact_resnet20", "digits")
+    found = zoo.evaluate("preact_resnet20", weights="digits", tta=True)
     assert found["examples"] == card.data["examples"]["test"]
     assert found["accuracy"] == pytest.approx(card.test_accuracy, abs=1e-9)
     assert found["loss"] == pytest.approx(card.test_loss, rel=1e-4)
+    assert found["tta_accuracy"] == pytest.approx(card.tta_accuracy, abs=1e-9) != found["accuracy"]
+    assert found["tta_views"] == card.tta_views
 
 
 def test_other_classes_get_a_new_head_on_the_same_weights():
@@ -152,20 +154,26 @@ def test_publish_writes_weights_and_a_card_of_what_they_reach(run, tmp_path):
         )["accuracy"]
     )
     assert (card.seed, card.limits, card.chosen_by) == (3, "two epochs", "the first of 1")
+    assert (card.tta_accuracy, card.tta_views) == (None, None)
     loaded = zoo.load("plain_mlp", weights=tmp_path / card.file, input_shape=card.input_shape)
     for ours, theirs in zip(loaded.get_weights(), zoo.load(run.path).get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_card_of_a_run_in_mixed_precision_is_about_the_network_in_float32(tmp_path):
-    run = exported(zoo.train("residual_mlp_digits", out=tmp_path / "run", epochs=2, precision="mixed_bfloat16"))
+    settings = {"precision": "mixed_bfloat16", "augment.pad": 1}
+    run = exported(zoo.train("residual_mlp_digits", out=tmp_path / "run", epochs=2, **settings))
     card = zoo.publish(run, "tried", tmp_path)
     loaded = zoo.load("residual_mlp", weights=tmp_path / card.file, input_shape=card.input_shape)
     assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
     assert card.test_loss == pytest.approx(zoo.evaluate(loaded, "digits")["loss"], rel=1e-5)
     # What half precision changes is seen in the loss.
     assert abs(card.test_loss - run.results["test_loss"]) > 1e-5 * card.test_loss
-    assert card.command == "keras-skip train residual_mlp_digits --epochs 2 --set precision=mixed_bfloat16"
+    averaged = zoo.evaluate(loaded, "digits", tta="shift")["tta_accuracy"]
+    assert (card.tta_accuracy, card.tta_views) == (averaged, "shift")
+    assert card.command == (
+        "keras-skip train residual_mlp_digits --epochs 2 --set precision=mixed_bfloat16 --set augment.pad=1"
+    )
 
 
 def test_publish_overwrites_nothing_and_checks_the_runs_figure(run, tmp_path):

@@ -21,6 +21,7 @@ COLUMNS = (
     "multiply_adds",
     "paper_error",
     "error",
+    "tta_error",
     "gap",
     "train_error",
     "onnx_error",
@@ -38,8 +39,9 @@ PAGE = """# Results
 `keras-skip results --format markdown > docs/results.md` writes this page, and
 `keras-skip results --format csv > docs/results.csv` the same as CSV, with every network of the papers for small images.
 `keras-skip publish` measured every figure when it wrote the weights and their card;
-`keras-skip evaluate NETWORK --weights NAME --data SOURCE` measures the test error again. Errors are in %, and the gap
-to the paper is in points.
+`keras-skip evaluate NETWORK --weights NAME --data SOURCE --tta` measures the test errors again. Errors are in %, and
+the gap to the paper is in points. "Views averaged" is the error with test-time augmentation: the logits are averaged
+over mirrored and shifted views of each image, those that the network saw in training.
 
 {table}
 
@@ -93,6 +95,7 @@ def page() -> str:
         "multiply_adds": "Multiply-adds",
         "paper_error": "Paper",
         "error": "Here",
+        "tta_error": "Views averaged",
         "gap": "Gap",
         "train_error": "On training images",
         "minutes": "Minutes",
@@ -132,6 +135,7 @@ def _record(card: Card) -> Record:
         "multiply_adds": _figures(card.network)["multiply_adds"] if _has_registry_size(card) else None,
         "paper_error": paper,
         "error": error,
+        "tta_error": None if card.tta_accuracy is None else _in_percent(card.tta_accuracy),
         "gap": None if paper is None else round(error - paper, 2),
         "train_error": _in_percent(card.train_accuracy),
         "onnx_error": _in_percent(card.onnx_accuracy),
@@ -159,7 +163,7 @@ def _format(name: str, value: float | str | None) -> str:
         return in_millions(value)
     if name == "onnx_max_abs_diff":
         return f"{value:.0e}"
-    if name in ("paper_error", "error", "train_error", "onnx_error"):
+    if name in ("paper_error", "error", "tta_error", "train_error", "onnx_error"):
         return f"{value:.2f}"
     if name == "gap":
         return f"{value:+.2f}"

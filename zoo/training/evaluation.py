@@ -57,8 +57,7 @@ def evaluate(
     figures = {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_inputs)}
     if views is None:
         return figures
-    batch = EVALUATION_BATCH // len(weights_of(views))
-    averaged = accuracy_and_loss(tta_model(model, views), source, preprocessing, batch=batch)
+    averaged = measure_views(model, source, preprocessing, views)
     return {**figures, **{f"tta_{name}": figure for name, figure in averaged.items()}, "tta_views": views}
 
 
@@ -136,6 +135,12 @@ def accuracy_and_loss(
 ) -> dict[str, float]:
     """Measures "accuracy" and "loss" of a model of logits on a part of a source, or on its first images."""
     return make_evaluator(model, source, preprocessing, part, limit, batch)()
+
+
+def measure_views(model: keras.Model, source: Source, preprocessing: Preprocessing, views: str) -> dict[str, float]:
+    """Measures "accuracy" and "loss" of the average over views of each test image; see `tta_model`."""
+    batch = EVALUATION_BATCH // len(weights_of(views))
+    return accuracy_and_loss(tta_model(model, views), source, preprocessing, batch=batch)
 
 
 def make_evaluator(

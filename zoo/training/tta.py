@@ -38,12 +38,18 @@ def resolve_views(tta: bool | str, augmentation: Augmentation | None) -> str:
         raise ValueError(
             f"Expected the name of views for a model whose training is unknown: {', '.join(VIEWS)}. Received: tta=True"
         )
-    seen = {"mirror": augmentation.flip, "shift": augmentation.pad}
-    if not any(seen.values()):
+    seen = seen_views(augmentation)
+    if not seen:
         raise ValueError(
             f"Expected the name of views for a network whose training had none of them: {', '.join(VIEWS)}. "
             f"Received: tta=True, augment.flip={augmentation.flip!r}, augment.pad={augmentation.pad}"
         )
+    return seen
+
+
+def seen_views(augmentation: Augmentation) -> str:
+    """The name of the views that a network saw in training; empty if it saw none of them."""
+    seen = {"mirror": augmentation.flip, "shift": augmentation.pad}
     return "+".join(view for view, was_seen in seen.items() if was_seen)
 
 

@@ -35,6 +35,8 @@ class Card:
         first_accuracy: On the first `FIRST` test images, for a quick check of the weights.
         onnx_accuracy, onnx_max_abs_diff: Of the exported network under onnxruntime: on the test images, and the largest
             difference of a probability from Keras's.
+        tta_accuracy, tta_views: On the test images, averaged over these views of each image; see `zoo.tta_model`. None
+            if the network saw none of them in training.
         paper_error: The error that the paper reports.
         command, recipe, seed, seconds: How they were trained, and how long it took.
         chosen_by: How this run was chosen among others.
@@ -68,6 +70,8 @@ class Card:
     versions: dict[str, str]
     machine: dict[str, Any]
     date: str
+    tta_accuracy: float | None = None
+    tta_views: str | None = None
 
     def __repr__(self) -> str:
         return f"Card(network={self.network!r}, weights={self.weights!r}, test_accuracy={self.test_accuracy:.4f})"
