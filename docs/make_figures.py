@@ -25,6 +25,7 @@ import deep_gates_charts
 import keras
 import kinds_of_skips
 import small_transformer
+import training_time as cifar10
 
 import zoo
 from keras_skip import PreActivationBlock
@@ -266,6 +267,12 @@ def learned_skips(maker: Maker) -> None:
         maker.keep(f"learned_skips_{name}", charts.skips(found), found, Skip)
 
 
+def training_time(maker: Maker) -> None:
+    """How well our trainings on CIFAR-10 do for the time that they take, beside those of others."""
+    points = cifar10.points()
+    maker.keep("training_time", cifar10.draw(points), points, cifar10.Point)
+
+
 def _by_depth(maker: Maker, name: str, runs: dict[str, list[Run]]) -> None:
     errors = comparison.errors_by_depth(runs)
     maker.keep(name, charts.by_depth(errors), errors, comparison.Errors)
@@ -293,6 +300,7 @@ FIGURES: dict[str, Callable[[Maker], None]] = {
         gates,
         survival_profile,
         vanishing,
+        training_time,
     )
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import ExportError, VerificationError
-from .model.inputs import RawInput, check_inputs, count_examples, split_batch
+from .model.inputs import RawInput, check_inputs, count_examples, fit_types, split_batch
 from .runtime.providers import DEVICES, Device, check_device
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
@@ -119,7 +119,7 @@ class Predictor:
                 names = ", ".join(raw.name for raw in self.inputs)
                 raise ValueError(f"Expected a dict with the inputs {names}. Received: {type(x).__name__}")
             x = {self.inputs[0].name: x}
-        batch = {name: np.asarray(values) for name, values in x.items()}
+        batch = fit_types({name: np.asarray(values) for name, values in x.items()}, self.inputs)
         check_inputs(batch, self.inputs)
         return batch
 

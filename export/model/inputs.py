@@ -179,6 +179,21 @@ def set_recorded_sizes(inputs: Sequence[RawInput], batches: Iterable[Batch]) -> 
     return _set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
+def fit_types(batch: Batch, inputs: Sequence[RawInput]) -> Batch:
+    """Converts integers and floats of another width, such as those of lists, unless that changes or overflows one."""
+    wanted = {raw.name: np.dtype(raw.dtype) for raw in inputs}
+    return {name: _fit_type(x, wanted.get(name, x.dtype)) for name, x in batch.items()}
+
+
+def _fit_type(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if x.dtype == dtype or not {x.dtype.kind, dtype.kind} <= {"i", "u"} and not x.dtype.kind == dtype.kind == "f":
+        return x
+    with np.errstate(over="ignore"):
+        narrow = x.astype(dtype)
+    kept = np.array_equal(np.isfinite(narrow), np.isfinite(x)) if dtype.kind == "f" else np.array_equal(narrow, x)
+    return narrow if kept else x
+
+
 def check_inputs(batch: Batch, inputs: Sequence[RawInput]) -> None:
     """Raises a ValueError unless a batch has the names, shapes and types of inputs, and at least one example."""
     names = [raw.name for raw in inputs]

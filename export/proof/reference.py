@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ParityError
 from ..model.endpoint import Endpoint
-from ..model.inputs import check_inputs, count_examples, draw_inputs, split_samples
+from ..model.inputs import check_inputs, count_examples, draw_inputs, fit_types, split_samples
 from ..model.signature import Samples, flatten_samples
 from ..precision.tolerances import FP32, TOLERANCES, Precision
 from ..storage.arrays import Batch
@@ -255,6 +255,7 @@ def check_samples(endpoint: Endpoint, samples: Samples | None) -> Batch | None:
     """Checks samples, and returns them as raw inputs by name."""
     batch = flatten_samples(endpoint.signature, samples)
     if batch is not None:
+        batch = fit_types(batch, endpoint.inputs)
         check_inputs(batch, endpoint.inputs)
     return batch
 

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -55,16 +56,38 @@ def test_without_softmax_there_are_no_classes_to_name(tmp_path):
         (images(2, size=9), r"Received: shape \(2, 9, 9, 3\)"),
         (images(0), "at least one example"),
         (images(1).astype("float32"), "dtype uint8. Received: dtype float32"),
-        (images(1).tolist(), "dtype uint8. Received: dtype int64"),
+        ((images(1) - 1.0).tolist(), "dtype uint8. Received: dtype float64"),
+        (images(1).astype("int64") + 256, "dtype uint8. Received: dtype int64"),
+        (images(1).astype("int16") - 256, "dtype uint8. Received: dtype int16"),
         (5, r"Received: shape \(\)"),
     ],
-    ids=["one", "size", "empty", "float", "list", "number"],
+    ids=["one", "size", "empty", "float", "list of floats", "large", "negative", "number"],
 )
 def test_input_that_does_not_fit_is_refused(x, message, artifact):
     predictor = export.load(artifact)
     for call in (predictor, predictor.predict, predictor.classify):
         with pytest.raises(ValueError, match=message):
             call(x)
+
+
+def test_integers_and_floats_of_another_width_are_taken(artifact, tmp_path):
+    predictor = export.load(artifact)
+    for wide in (images(2).tolist(), images(2).astype("int64"), images(2).astype("uint16")):
+        np.testing.assert_array_equal(predictor(wide), predictor(images(2)))
+    rows = np.random.default_rng(0).normal(size=(5, 6))
+    rows_too = export.load(export.export(mlp(), tmp_path / "rows", samples=rows).path)
+    np.testing.assert_array_equal(rows_too(rows), rows_too(rows.astype("float32")))
+    np.testing.assert_array_equal(rows_too(rows.tolist()), rows_too(rows.astype("float32")))
+    with pytest.raises(ValueError, match="dtype float32. Received: dtype float64"):
+        rows_too(np.full((1, 6), 1e300))
+
+
+def test_tokens_may_be_wide_integers(tmp_path):
+    tokens = keras.Input((4,), dtype="int32")
+    model = keras.Model(tokens, keras.layers.Dense(2)(keras.layers.Embedding(7, 3)(tokens)))
+    samples = np.arange(8).reshape(2, 4) % 7
+    predictor = export.load(export.export(model, tmp_path / "tokens", samples=samples).path)
+    np.testing.assert_allclose(predictor(samples), model(samples), atol=1e-6)
 
 
 def test_a_batch_size_below_one_is_refused(artifact):
