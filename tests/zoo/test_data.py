@@ -1,5 +1,9 @@
 """The digits, and the pipeline as a pure function of seed, epoch and batch."""
 
+import hashlib
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,16 +119,128 @@ def test_augmented_images_are_crops_and_mirror_images_of_the_padded_ones(pad_mod
     assert {mirrored for _, _, mirrored in found} == {False, True}
 
 
-def test_source_that_is_not_uint8_images_is_refused(source):
-    from dataclasses import replace
+def small(task, **changes):
+    """A source of four training and two test examples."""
+    numbers = np.arange(6 * 4 * 4, dtype="uint8").reshape(6, 4, 4, 1)
+    fields = {
+        "classification": {"train_targets": np.array([0, 1, 0, 1]), "test_targets": np.array([1, 0])},
+        "regression": {
+            "train_targets": np.float32([[1, 5], [2, 5], [3, 5], [4, 6]]),
+            "test_targets": np.float32([[1, 2], [3, 4]]),
+            "target_names": ("price", "rooms"),
+        },
+        "segmentation": {"train_targets": numbers[:4, ..., 0] % 2, "test_targets": numbers[4:, ..., 0] % 3 // 2 * 255},
+    }[task]
+    names = () if task == "regression" else ("a", "b")
+    fields |= {"train_inputs": numbers[:4], "test_inputs": numbers[4:], "class_names": names, "task": task}
+    return zoo.Source(**{"name": "small", "preprocessing": zoo.Preprocessing.identity(), **fields, **changes})
 
-    with pytest.raises(ValueError, match="Expected train_inputs as uint8"):
-        replace(source, train_inputs=source.train_inputs.astype("float32"))
+
+REFUSED = [
+    ("classification", r"inputs as numbers .* Received: bool of shape", {"test_inputs": np.ones((2, 4, 4, 1), bool)}),
+    ("classification", r"inputs as numbers .* Received: float64 of shape \(2,\)", {"test_inputs": np.ones(2)}),
+    ("classification", "inputs as numbers .* and 3 targets", {"test_targets": np.zeros(3, int)}),
+    (
+        "classification",
+        r"test_inputs of the shape of train_inputs, \(4, 4, 1\)",
+        {"test_inputs": np.ones((2, 4, 4, 3))},
+    ),
+    ("classification", r"as integers, of shape \(2,\). Received: float64", {"test_targets": np.zeros(2)}),
+    ("classification", "from 0 to 1, one for each class name. .* 0 to 2", {"test_targets": np.array([0, 2])}),
+    ("classification", "two classes or more. .* examples of 'b'", {"train_targets": np.ones(4, int)}),
+    ("classification", "Expected class_names and no target_names", {"target_names": ("price",)}),
+    (
+        "regression",
+        r"floats, .* of shape \(2, 2\). Received: float32 of shape \(2,\)",
+        {"test_targets": np.float32([1, 2])},
+    ),
+    ("regression", "1 that are NaN or infinite", {"test_targets": np.float32([[1, 2], [np.nan, 1]])}),
+    (
+        "regression",
+        "in which rooms is always the same",
+        {"train_targets": np.float32([[1, 5], [2, 5], [3, 5], [4, 5]])},
+    ),
+    ("regression", "Expected target_names, each once", {"target_names": ("price", "price")}),
+    ("regression", "and no class_names for regression", {"class_names": ("a",)}),
+    ("segmentation", r"masks of uint8, of shape \(2, 4, 4\)", {"test_targets": np.zeros((2, 4, 4, 1), "uint8")}),
+    ("segmentation", "masks of uint8, .* Received: int64", {"test_targets": np.zeros((2, 4, 4), int)}),
+    (
+        "segmentation",
+        "or 255 for pixels to ignore. Received: test_targets with 2",
+        {"test_targets": np.full((2, 4, 4), 2, "uint8")},
+    ),
+    ("segmentation", "with only pixels to ignore", {"train_targets": np.full((4, 4, 4), 255, "uint8")}),
+    ("segmentation", "two classes or more. .* with only b", {"train_targets": np.ones((4, 4, 4), "uint8")}),
+]
+
+
+@pytest.mark.parametrize(("task", "message", "changes"), REFUSED)
+def test_source_with_inputs_or_targets_of_another_task_is_refused(task, message, changes):
+    with pytest.raises(ValueError, match=message):
+        small(task, **changes)
+
+
+def test_source_of_an_unknown_task_is_refused(source):
+    with pytest.raises(ValueError, match="task to be one of classification, regression, segmentation"):
+        replace(source, task="detection")
+
+
+@pytest.mark.parametrize(("task", "outputs"), [("classification", 2), ("regression", 2), ("segmentation", 2)])
+def test_source_of_each_task_is_described_and_split(task, outputs):
+    source = small(task)
+    assert (source.outputs, source.task) == (outputs, task)
+    split = source.with_validation(0.5, seed=1)
+    assert [len(getattr(split, f"{part}_targets")) for part in split.parts] == [2, 2, 2]
+    for kind in ("inputs", "targets"):
+        both = np.concatenate([getattr(split, f"{part}_{kind}") for part in ("train", "validation")])
+        assert sorted(map(bytes, both)) == sorted(map(bytes, getattr(source, f"train_{kind}")))
+    described = split.as_dict()
+    assert described["task"] == task
+    assert described["validation"] == {"fraction": 0.5, "seed": 1}
+    assert described.get("target_names") == (["price", "rooms"] if task == "regression" else None)
+    json.dumps(described)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "segmentation"])
+@pytest.mark.parametrize("kind", ["inputs", "targets"])
+def test_fingerprint_changes_with_every_value(task, kind):
+    source = small(task)
+    changed = np.array(getattr(source, f"test_{kind}"))
+    changed.flat[0] = 1 - changed.flat[0] % 2
+    assert small(task).fingerprint == source.fingerprint
+    assert small(task, **{f"test_{kind}": changed}).fingerprint != source.fingerprint
+    if task == "classification":
+        assert replace(source, train_inputs=source.train_inputs.astype("float32")).fingerprint != source.fingerprint
+
+
+def test_fingerprint_of_classified_images_is_that_of_earlier_versions(source):
+    """Runs that were recorded before are still found to be of these data."""
+    digest = hashlib.sha256(repr(source.class_names).encode())
+    for part in ("train", "test"):
+        images, labels = getattr(source, f"{part}_inputs"), getattr(source, f"{part}_targets")
+        digest.update(repr((part, images.shape)).encode() + labels.tobytes() + images.tobytes())
+    assert source.fingerprint == digest.hexdigest()[:32]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float64"])
+@pytest.mark.parametrize("shape", [(50, 3), (50, 7, 3), (50, 4, 4, 3)])
+def test_preprocessing_is_fitted_to_arrays_of_any_type_and_rank(shape, dtype):
+    inputs = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    inputs[..., 2] = 7
+    seen = zoo.Preprocessing.fitted(inputs, scale=0.5)(inputs)
+    axes = tuple(range(len(shape) - 1))
+    np.testing.assert_allclose(seen.mean(axes), 0, atol=1e-5)
+    np.testing.assert_allclose(seen.std(axes), [1, 1, 0], atol=1e-5)
+    with pytest.raises(ValueError, match="finite numbers. Received: inputs with NaN"):
+        zoo.Preprocessing.fitted(np.full(shape, np.nan), scale=1.0)
+
+
+def test_rows_of_a_table_keep_their_missing_numbers():
+    rows = np.float32([[1, np.nan], [2.5, 0]])
+    np.testing.assert_array_equal(zoo.Preprocessing.identity()(rows), rows)
 
 
 def test_source_with_labels_beyond_its_classes_is_refused(source):
-    from dataclasses import replace
-
     with pytest.raises(ValueError, match="Expected train_targets from 0 to 8.* Received: train_targets from 0 to 9"):
         replace(source, class_names=source.class_names[:9])
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import zoo
 from zoo.data import cache, image_files
-from zoo.data.source import Rows
+from zoo.data.rows import Rows
 
 LOAD = "import sys, zoo; print(zoo.load_source(sys.argv[1]).fingerprint)"
 
@@ -219,5 +219,5 @@ def test_preprocessing_takes_the_images_of_a_folder(data):
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_single_class_is_refused(data, tmp_path, cached):
     (data / "dog").rename(tmp_path / "dog")
-    with pytest.raises(ValueError, match=r"Expected train_targets of two classes or more. .* only images of 'cat'"):
+    with pytest.raises(ValueError, match=r"Expected train_targets of two classes or more. .* only examples of 'cat'"):
         zoo.load_source(data, cache=cached)

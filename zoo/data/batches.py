@@ -10,7 +10,8 @@ import numpy as np
 from .augmentation import Augmentation
 from .augmentation.rand_augment import rand_augment
 from .augmentation.transforms import crop, cut_out, flip, mix, resize
-from .source import Preprocessing, chunks
+from .rows import chunks
+from .source import Preprocessing
 
 NOTHING = Augmentation()
 

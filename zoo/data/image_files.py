@@ -19,7 +19,8 @@ from .cifar import PICKLES, from_cifar_files
 from .images import SUFFIXES, BadImage, decode
 from .layout import find_layout
 from .options import Options, Progress
-from .source import Preprocessing, Source, select_rows
+from .rows import select_rows
+from .source import Preprocessing, Source
 
 _LISTED = 10
 # Files for one thread at a time, and how many such groups may wait: enough for two cores, little enough for the memory.
@@ -196,7 +197,7 @@ def _source(
             f"{len(skipped)} images of {str(path)!r} cannot be read and are skipped: {_shorten(skipped, 3)}",
             stacklevel=4,
         )
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, (indices, labels) in parts.items():
         arrays[f"{part}_inputs"], arrays[f"{part}_targets"] = select_rows(images, indices), labels
     return Source(

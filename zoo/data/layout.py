@@ -78,8 +78,7 @@ def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_name
     Raises:
         ValueError: If the fraction is not between 0 and 1, or a class has fewer than two examples.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"Expected a fraction between 0 and 1 to split off. Received: {fraction!r}")
+    _check_fraction(fraction)
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -90,6 +89,25 @@ def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_name
             )
         chosen[indices[: min(max(round(fraction * len(indices)), 1), len(indices) - 1)]] = True
     return chosen
+
+
+def choose_at_random(count: int, fraction: float, seed: int) -> np.ndarray:
+    """Chooses a fraction of the examples, at least one and never all, as a boolean array.
+
+    Raises:
+        ValueError: If the fraction is not between 0 and 1, or there are fewer than two examples.
+    """
+    _check_fraction(fraction)
+    if count < 2:
+        raise ValueError(f"Expected at least two examples to split. Received: {count}")
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).permutation(count)[: min(max(round(fraction * count), 1), count - 1)]] = True
+    return chosen
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise ValueError(f"Expected a fraction between 0 and 1 to split off. Received: {fraction!r}")
 
 
 def interleave_classes(labels: np.ndarray, count: int) -> np.ndarray:

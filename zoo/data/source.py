@@ -1,4 +1,4 @@
-"""Data sources: raw 8-bit pixels with labels, and their preprocessing."""
+"""Data sources: raw inputs with targets, and their preprocessing."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .layout import choose_stratified
-
-_CHUNK = 2**24  # pixels that are processed at once
+from ..tasks import Task, task_of
+from .rows import Rows, chunks, select_rows
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Turns raw pixels into the input of a network: (scale * pixels - mean) / std, for each channel.
+    """Turns raw pixels or signals into the input of a network: (scale * x - mean) / std, for each channel.
+
+    The channels are the last axis, and those of an array (examples, features) are its features.
 
     Example:
 
@@ -32,7 +33,7 @@ class Preprocessing:
     def __call__(self, pixels: "np.ndarray | Rows") -> np.ndarray:
         pixels = np.asarray(pixels)
         # Whole rows, in place: over a last axis of three channels NumPy takes ten times as long.
-        width, channels = pixels.shape[-2:]
+        width, channels = pixels.shape[-2:] if pixels.ndim > 2 else (1, pixels.shape[-1])
         seen = pixels.reshape(-1, width * channels).astype("float32")
         seen *= np.float32(self.scale)
         seen -= np.resize(np.array(self.mean, "float32"), width * channels)
@@ -41,20 +42,20 @@ class Preprocessing:
 
     @classmethod
     def fitted(cls, pixels: "np.ndarray | Rows", scale: float) -> "Preprocessing":
-        """Fits the preprocessing that gives these 8-bit pixels mean 0 and standard deviation 1 in each channel.
+        """Fits the preprocessing that gives these inputs mean 0 and standard deviation 1 in each channel.
 
-        A channel of equal pixels is only centred.
+        A channel of equal values is only centred.
+
+        Raises:
+            ValueError: If a value is NaN or infinite.
         """
-        channels = pixels.shape[-1]
-        counts = np.zeros((channels, 256))
-        for images in chunks(pixels):
-            for channel in range(channels):
-                counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
-        values = np.arange(256) * scale
-        shares = counts / counts.sum(axis=1, keepdims=True)
-        mean = shares @ values
-        std = np.sqrt(np.sum(shares * (values - mean[:, None]) ** 2, axis=1))
+        mean, std = _moments_of_bytes(pixels, scale) if pixels.dtype == np.uint8 else _moments(pixels, scale)
         return cls(scale, tuple(map(float, mean)), tuple(map(float, np.where(std > 0, std, 1))))
+
+    @classmethod
+    def identity(cls) -> "Preprocessing":
+        """The preprocessing of inputs that a network takes as they are, such as the rows of a table."""
+        return cls(1.0, (0.0,), (1.0,))
 
     def as_dict(self) -> dict[str, float | list[float]]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -64,62 +65,56 @@ class Preprocessing:
         return cls(figures["scale"], tuple(figures["mean"]), tuple(figures["std"]))
 
 
-class Rows:
-    """Some rows of an array on disk, which are only read when they are indexed.
-
-    Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
-    """
-
-    def __init__(self, whole: np.ndarray, indices: np.ndarray) -> None:
-        self.whole, self.indices = whole, indices
-        self.dtype, self.ndim = whole.dtype, whole.ndim
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.indices), *self.whole.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        first, *rest = index if isinstance(index, tuple) else (index,)
-        if first is ...:
-            first, rest = slice(None), [..., *rest]
-        return self.whole[(self.indices[first], *rest)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
+def _moments_of_bytes(pixels: "np.ndarray | Rows", scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, from counts of the 256 values."""
+    channels = pixels.shape[-1]
+    counts = np.zeros((channels, 256))
+    for images in chunks(pixels):
+        for channel in range(channels):
+            counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
+    values = np.arange(256) * scale
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    return mean, np.sqrt(np.sum(shares * (values - mean[:, None]) ** 2, axis=1))
 
 
-def select_rows(images: "np.ndarray | Rows", indices: np.ndarray) -> np.ndarray:
-    """Selects images: as a view if they are adjacent, as `Rows` if they are on disk, else as a copy."""
-    if isinstance(images, Rows):
-        return select_rows(images.whole, images.indices[indices])
-    if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
-        return images[indices[0] : indices[0] + len(indices)]
-    # Rows is an array in all that a data set needs.
-    return Rows(images, indices) if isinstance(images, np.memmap) else images[indices]  # type: ignore[return-value]
+def _moments(inputs: "np.ndarray | Rows", scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, from two passes over the inputs."""
+    count, channels = inputs.size // inputs.shape[-1], inputs.shape[-1]
 
+    def flat() -> Iterator[np.ndarray]:
+        return (scale * chunk.reshape(-1, channels).astype("float64") for chunk in chunks(inputs))
 
-def chunks(images: "np.ndarray | Rows") -> Iterator[np.ndarray]:
-    """Yields the images a few at a time."""
-    step = max(1, _CHUNK // int(np.prod(images.shape[1:])))
-    return (images[start : start + step] for start in range(0, len(images), step))
+    mean = sum(chunk.sum(axis=0) for chunk in flat()) / count
+    if not np.isfinite(mean).all():
+        raise ValueError("Expected inputs of finite numbers. Received: inputs with NaN or infinity")
+    return mean, np.sqrt(sum(((chunk - mean) ** 2).sum(axis=0) for chunk in flat()) / count)
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images for training and for testing.
+    """Examples of inputs and targets, for training and for testing.
 
     Attributes:
         name: Its name in `load_source`.
-        train_inputs, test_inputs: Raw pixels, uint8, (examples, height, width, channels). Images on disk that are not
-            adjacent are not a `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
-        train_targets, test_targets: Integers, (examples,), the indices into `class_names`.
-        class_names: One for each class.
-        preprocessing: Turns the pixels into the input of a network.
+        train_inputs, test_inputs: Raw numbers, whose first axis is the example: uint8 (examples, height, width,
+            channels) of images; integers or floats (examples, ...) of other arrays; float32 (examples, columns) of
+            tables, with NaN for missing numbers. Inputs on disk that are not adjacent are not a `numpy.ndarray`, but
+            can be indexed like one; `numpy.asarray` reads them all.
+        train_targets, test_targets: In a classification integers (examples,), the indices into `class_names`. In a
+            regression floats (examples, number of `target_names`). In a segmentation uint8 (examples, height, width),
+            indices into `class_names`, and 255 for pixels that do not count.
+        class_names: One for each class; empty for a regression.
+        preprocessing: Turns the inputs into those of a network.
         validation_inputs, validation_targets: Held out to compare recipes, if there are any; see `with_validation`.
         origin: Plain data with which `load_source` finds the same data again.
+        task: "classification", "regression" or "segmentation".
+        target_names: Of a regression, one for each number that is predicted.
+        table: A `zoo.data.tables.Columns`: of a table, which column of a file is which input; or None.
+        image: An `export.images.ImageReader`: of image files, how they became the inputs; or None.
+
+    Raises:
+        ValueError: If inputs or targets are not those of the task.
     """
 
     name: str
@@ -132,34 +127,35 @@ class Source:
     validation_inputs: np.ndarray | None = None
     validation_targets: np.ndarray | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    target_names: tuple[str, ...] = ()
+    table: Any = None
+    image: Any = None
 
     def __repr__(self) -> str:
-        images = ", ".join(f"{part}_inputs={getattr(self, f'{part}_inputs').shape}" for part in self.parts)
-        return f"Source({self.name!r}, {images}, classes={self.classes})"
+        inputs = ", ".join(f"{part}_inputs={getattr(self, f'{part}_inputs').shape}" for part in self.parts)
+        about = f"targets={self.target_names}" if self.target_names else f"classes={self.classes}"
+        task = "" if self.task == "classification" else f", task={self.task!r}"
+        return f"Source({self.name!r}, {inputs}, {about}{task})"
 
     def __post_init__(self) -> None:
         for part in self.parts:
-            images, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
-            if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or len(images) == 0:
+            inputs, targets = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
+            if inputs.dtype.kind not in "uif" or inputs.ndim < 2 or len(inputs) != len(targets) or 0 in inputs.shape:
                 raise ValueError(
-                    f"Expected {part}_inputs as uint8 (examples, height, width, channels) with one label each. "
-                    f"Received: {images.dtype} images of shape {images.shape} and {len(labels)} labels"
+                    f"Expected {part}_inputs as numbers (examples, ...), of two axes or more, with one target each. "
+                    f"Received: {inputs.dtype} of shape {inputs.shape} and {len(targets)} targets"
                 )
-            if labels.min() < 0 or labels.max() >= self.classes:
-                raise ValueError(
-                    f"Expected {part}_targets from 0 to {self.classes - 1}, one for each class name. "
-                    f"Received: {part}_targets from {labels.min()} to {labels.max()}"
-                )
-            if part == "train" and labels.min() == labels.max():
-                raise ValueError(
-                    f"Expected train_targets of two classes or more. "
-                    f"Received: {self.name!r} with only images of {self.class_names[labels[0]]!r}"
-                )
-            if images.shape[1:] != self.input_shape:
+            if inputs.shape[1:] != self.input_shape:
                 raise ValueError(
                     f"Expected {part}_inputs of the shape of train_inputs, {self.input_shape}. "
-                    f"Received: {images.shape[1:]}"
+                    f"Received: {inputs.shape[1:]}"
                 )
+        self._task.check(self)
+
+    @property
+    def _task(self) -> Task:
+        return task_of(self)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -172,10 +168,16 @@ class Source:
 
     @property
     def classes(self) -> int:
+        """The number of classes; 0 for a regression."""
         return len(self.class_names)
 
+    @property
+    def outputs(self) -> int:
+        """The number of a network's outputs: classes, or numbers that are predicted."""
+        return self._task.outputs(self)
+
     def with_validation(self, fraction: float, seed: int = 0) -> "Source":
-        """Holds out the same fraction of each class of the training examples for validation.
+        """Holds out a fraction of the training examples for validation: the same of each class in a classification.
 
         The test examples and the preprocessing stay the same. A source that has validation examples is returned as it
         is.
@@ -193,14 +195,14 @@ class Source:
         """
         if self.validation_inputs is not None:
             return self
-        chosen = choose_stratified(self.train_targets, fraction, seed, self.class_names)
+        chosen = self._task.choose(self, fraction, seed)
         kept, aside = np.flatnonzero(~chosen), np.flatnonzero(chosen)
         return replace(
             self,
             train_inputs=select_rows(self.train_inputs, kept),
-            train_targets=self.train_targets[kept],
+            train_targets=select_rows(self.train_targets, kept),
             validation_inputs=select_rows(self.train_inputs, aside),
-            validation_targets=self.train_targets[aside],
+            validation_targets=select_rows(self.train_targets, aside),
             origin={**self.origin, "validation": {"fraction": fraction, "seed": seed}},
         )
 
@@ -210,21 +212,32 @@ class Source:
         if "content" in self.origin:
             return self.origin["content"]
         digest = hashlib.sha256(repr(self.class_names).encode())
+        if self.task != "classification":
+            digest.update(repr((self.task, self.target_names)).encode())
         for part in self.parts:
-            images, labels = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
-            digest.update(repr((part, images.shape)).encode())
-            digest.update(np.asarray(labels, "int64").tobytes())
-            for chunk in chunks(images):
+            inputs, targets = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
+            digest.update(repr((part, inputs.shape)).encode())
+            if inputs.dtype != np.uint8:
+                digest.update(inputs.dtype.name.encode())
+            for chunk in chunks(targets):
+                digest.update(chunk.astype(self._task.dtype).tobytes())
+            for chunk in chunks(inputs):
                 digest.update(chunk.tobytes())
         return digest.hexdigest()[:32]
 
     def as_dict(self) -> dict[str, Any]:
-        """Name, origin, classes and preprocessing as plain data, from which `load_source` finds the same data again."""
+        """Name, origin, task, classes and preprocessing as plain data, from which `load_source` finds the same data
+        again.
+        """
+        about = {"target_names": list(self.target_names)} if self.target_names else {}
+        about |= {name: kept.to_dict() for name in ("table", "image") if (kept := getattr(self, name)) is not None}
         return {
             "name": self.name,
             **{name: value for name, value in self.origin.items() if name != "content"},
             "fingerprint": self.fingerprint,
             "examples": {part: len(getattr(self, f"{part}_targets")) for part in self.parts},
+            "task": self.task,
             "class_names": list(self.class_names),
+            **about,
             "preprocessing": self.preprocessing.as_dict(),
         }

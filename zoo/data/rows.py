@@ -1,0 +1,56 @@
+"""Arrays of examples that may be on disk: some rows of them, and a few at a time."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+_CHUNK = 2**24  # numbers that are processed at once
+
+
+class Rows:
+    """Some rows of an array on disk, which are only read when they are indexed.
+
+    Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
+    """
+
+    def __init__(self, whole: np.ndarray, indices: np.ndarray) -> None:
+        self.whole, self.indices = whole, indices
+        self.dtype, self.ndim = whole.dtype, whole.ndim
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.indices), *self.whole.shape[1:])
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        first, *rest = index if isinstance(index, tuple) else (index,)
+        if first is ...:
+            first, rest = slice(None), [..., *rest]
+        return self.whole[(self.indices[first], *rest)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def select_rows(examples: "np.ndarray | Rows", indices: np.ndarray) -> np.ndarray:
+    """Selects examples: as a view if they are adjacent, as `Rows` if they are on disk, else as a copy."""
+    if isinstance(examples, Rows):
+        return select_rows(examples.whole, examples.indices[indices])
+    if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
+        return examples[indices[0] : indices[0] + len(indices)]
+    # Rows is an array in all that a data set needs.
+    return Rows(examples, indices) if isinstance(examples, np.memmap) else examples[indices]  # type: ignore[return-value]
+
+
+def chunks(examples: "np.ndarray | Rows") -> Iterator[np.ndarray]:
+    """Yields the examples a few at a time."""
+    step = max(1, _CHUNK // math.prod(examples.shape[1:]))
+    return (examples[start : start + step] for start in range(0, len(examples), step))
