@@ -16,7 +16,7 @@ import export
 import zoo
 from zoo.networks.catalogue import MODELS
 from zoo.reports import results
-from zoo.training.evaluation import accuracy_and_loss
+from zoo.training.evaluation import measure
 from zoo.training.recipes import recipes_of
 from zoo.weights import available
 from zoo.weights.cards import FIRST, SHIPPED, cards
@@ -65,7 +65,7 @@ def test_weights_reach_what_their_card_says(network, weights, source):
     assert model.input_shape[1:] == card.input_shape
     assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == card.parameters
     preprocessing = zoo.Preprocessing.from_dict(card.preprocessing)
-    found = accuracy_and_loss(model, data, preprocessing, limit=FIRST)
+    found = measure(model, data, preprocessing, limit=FIRST)
     assert found["accuracy"] == pytest.approx(card.first_accuracy, abs=1e-9)
     assert data.as_dict()["fingerprint"] == card.data["fingerprint"]
 
@@ -149,7 +149,7 @@ def test_publish_writes_weights_and_a_card_of_what_they_reach(run, tmp_path):
     assert card.command == "keras-skip train plain_mlp_digits --epochs 2 --seed 3"
     assert card.test_accuracy == run.results["test_accuracy"] == zoo.evaluate(run)["accuracy"]
     assert card.train_accuracy == pytest.approx(
-        accuracy_and_loss(
+        measure(
             zoo.load(run.path), zoo.load_source("digits"), zoo.Preprocessing.from_dict(card.preprocessing), "train"
         )["accuracy"]
     )

@@ -109,7 +109,7 @@ def test_whitening_kernel_is_not_trained():
     )
     model = network()
     initialize(model, ("whitening",), DIGITS)
-    learner, _ = make_learner(model, recipe, steps=10)
+    learner, _ = make_learner(model, recipe, 10, DIGITS)
     before = kernels(model)
     images = DIGITS.preprocessing(DIGITS.train_inputs[:32])
     learner.train_on_batch(images, np.eye(10, dtype="float32")[DIGITS.train_targets[:32]])

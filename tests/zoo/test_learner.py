@@ -16,7 +16,7 @@ def learner_of(**overrides):
     settings = {"schedule.kind": "constant", "schedule.warmup": 0.0} | overrides
     recipe = zoo.get_recipe("resnet20_digits").changed(settings)
     model = zoo.build("resnet20", (8, 8, 1), depth=8, weight_decay=recipe.optimizer.weight_decay)
-    return make_learner(model, recipe, steps=10)[0]
+    return make_learner(model, recipe, 10, zoo.load_source("digits"))[0]
 
 
 def values(variables):

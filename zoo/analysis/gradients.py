@@ -15,8 +15,10 @@ from keras import ops
 
 from .._files import write_csv
 from ..data import Batches, Preprocessing, Source
+from ..data.batches import batches_of
 from ..networks.catalogue import MODELS
 from ..networks.registry import build
+from ..tasks import task_of
 from ..training.evaluation import check_shapes, network_shape, resolve_model_and_data
 from ..training.recipe import check_interval
 from ..weights.loading import load
@@ -37,12 +39,13 @@ class Norm(NamedTuple):
 class GradientProbe:
     """Measures the norms of a network's gradients.
 
-    The gradient is that of the mean cross-entropy over a batch in training mode, without regularisation.
+    The gradient is that of the mean loss over a batch in training mode, without regularisation.
 
     Args:
-        model: A network of logits.
+        model: A network of logits, or of what the loss takes.
         name: The name in the figures. Default: that of the model.
         once: Whether to skip compiling, which takes longer than one or two measurements.
+        loss: The loss whose gradient it is. Default: the cross-entropy.
 
     Example:
 
@@ -55,11 +58,18 @@ class GradientProbe:
     True
     """
 
-    def __init__(self, model: keras.Model, name: str | None = None, once: bool = False) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        name: str | None = None,
+        once: bool = False,
+        loss: keras.losses.Loss | None = None,
+    ) -> None:
         # Only the layers: a trained network may also hold moving averages of its weights.
         self.model, self.name = keras.Model(model.input, model.output), name or model.name
         copy = keras.models.clone_model(self.model)
         self._copy = _Measured(copy.input, copy.output, name="measured")
+        self._copy.measured_loss = loss
         self._norms = _Norms()
         slow = once or keras.backend.backend() == "tensorflow"
         self._copy.compile(
@@ -71,8 +81,8 @@ class GradientProbe:
         """Measures the norms at the current weights of the model, in the order of its layers.
 
         Args:
-            images: Preprocessed, (examples, height, width, channels).
-            labels: One-hot, (examples, classes).
+            images: Preprocessed inputs, such as (examples, height, width, channels).
+            labels: One-hot, (examples, classes), or targets as the loss takes them.
             step: The training step, which is recorded with the norms.
         """
         for ours, theirs in zip(self._copy.variables, self.model.variables, strict=True):
@@ -94,6 +104,7 @@ class GradientFlow(keras.callbacks.Callback):
         path: The file. A resumed run keeps the rows up to its step; a new run replaces the file.
         batches: The gradient is measured on the first of these batches.
         every: The number of steps between measurements. Each measurement costs about as much as a step.
+        loss: As in `GradientProbe`.
 
     Raises:
         ValueError: If `every` is not a whole number of at least 1.
@@ -105,10 +116,12 @@ class GradientFlow(keras.callbacks.Callback):
     >>> zoo.train("highway_mlp_digits", callbacks=[flow])  # doctest: +SKIP
     """
 
-    def __init__(self, path: str | Path, batches: Batches, every: int = 200) -> None:
+    def __init__(
+        self, path: str | Path, batches: Batches, every: int = 200, loss: keras.losses.Loss | None = None
+    ) -> None:
         super().__init__()
         check_interval(every, "every")
-        self.path, self.every = Path(path), every
+        self.path, self.every, self.loss = Path(path), every, loss
         self.images, self.labels = batches.batch(0, 0)
 
     def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
@@ -116,7 +129,7 @@ class GradientFlow(keras.callbacks.Callback):
         resumed = self.step > 0 and self.path.exists()
         kept = [norm for norm in read(self.path) if norm.step <= self.step] if resumed else []
         write(self.path, kept)
-        self.probe = GradientProbe(self.model)
+        self.probe = GradientProbe(self.model, loss=self.loss)
         if not any(norm.step == self.step for norm in kept):
             self._measure()
 
@@ -136,7 +149,7 @@ def probe_batches(
     source: Source, preprocessing: Preprocessing, seed: int = 0, batch_size: int = PROBE_BATCH
 ) -> Batches:
     """Makes the batches that gradients are measured on: training images, shuffled, without augmentation."""
-    return Batches(source.train_inputs, source.train_targets, source.classes, preprocessing, batch_size, seed=seed)
+    return batches_of(source, "train", preprocessing, batch_size, seed=seed)
 
 
 def compare(
@@ -163,14 +176,15 @@ def compare(
         keras.utils.set_random_seed(seed)
         preprocessing = source.preprocessing
         if name in MODELS:
-            model = build(name, network_shape(source), source.classes, **(arguments or {}))
+            model = build(name, network_shape(source), source.outputs, **(arguments or {}))
         elif (Path(name) / "run.json").is_file():
             model, _, preprocessing = resolve_model_and_data(name, source)
         else:
             model = load(name)
         check_shapes(model, source, f" for {name}")
         images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
-        norms += GradientProbe(model, name if name in MODELS else Path(name).name).measure(images, labels)
+        shown, loss = name if name in MODELS else Path(name).name, task_of(source).loss(source)
+        norms += GradientProbe(model, shown, loss=loss).measure(images, labels)
     return norms
 
 
@@ -197,9 +211,13 @@ def by_network(norms: Iterable[Norm]) -> Mapping[str, list[Norm]]:
 
 
 class _Measured(keras.Model):
+    measured_loss: keras.losses.Loss | None = None
+
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
+        if self.measured_loss is not None:
+            return self.measured_loss(y, y_pred)
         return ops.mean(ops.categorical_crossentropy(y, y_pred, from_logits=True))
 
 

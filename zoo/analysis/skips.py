@@ -30,7 +30,7 @@ from keras_skip import (
 )
 
 from ..data import Batches, Preprocessing, Source
-from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, resolve_model_and_data
+from ..training.evaluation import EVALUATION_BATCH, measure, resolve_model_and_data
 from ..training.runs import Run
 from ..weights.loading import load
 from .reuse import Reuse, feature_reuse
@@ -198,6 +198,6 @@ def pruning_profile(
     found = []
     for threshold in (0.0, *thresholds):
         pruned = prune_skips(model, threshold)
-        figures = accuracy_and_loss(pruned, source, preprocessing, limit=examples)
+        figures = measure(pruned, source, preprocessing, limit=examples)
         found.append(Pruned(model.name, float(threshold), len(list_depth_weights(pruned)), **figures))
     return found

@@ -3,21 +3,24 @@ training run.
 """
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
 
+from ..tasks import task_of
 from .augmentation import Augmentation
+from .augmentation.checks import check_augmentation
 from .augmentation.rand_augment import rand_augment
 from .augmentation.transforms import crop, cut_out, flip, mix, resize
 from .rows import chunks
-from .source import Preprocessing
+from .source import Preprocessing, Source
 
 NOTHING = Augmentation()
 
 
 class Batches(keras.utils.PyDataset):
-    """Preprocessed images and one-hot labels, batch by batch.
+    """Preprocessed inputs and encoded targets, batch by batch: one-hot labels, floats or masks.
 
     Call `fit` with `shuffle=False`, because Keras would shuffle whole batches with Python's global generator. With a
     seed the data set shuffles its examples itself, differently in each epoch. Set the epoch before it begins: Keras
@@ -27,10 +30,10 @@ class Batches(keras.utils.PyDataset):
     middle, needs a `fit` of its own, and the epochs after it another one.
 
     Args:
-        images: Raw pixels, uint8, (examples, height, width, channels).
-        labels: Integers, (examples,).
-        classes: Number of classes.
-        preprocessing: Turns pixels into the input of the network.
+        images: Raw inputs, such as pixels, uint8, (examples, height, width, channels).
+        labels: The targets, as in `zoo.Source`, such as integers, (examples,).
+        classes: Number of classes, or of other outputs.
+        preprocessing: Turns the inputs into those of the network.
         batch_size: Examples in each batch but the last, which may have fewer.
         seed: For the order and the augmentation. None: in order and without augmentation.
         augmentation: The changes to the images.
@@ -38,6 +41,7 @@ class Batches(keras.utils.PyDataset):
         start: The batch of epoch 0 to begin at; see `position`.
         shard: (rank, count): each of several processes gets its slice of every batch. The slices of all ranks together
             are the batch of a single process.
+        task: What the labels are: "classification", "regression" or "segmentation".
 
     Attributes:
         epoch: The current epoch. Setting another one starts at its first batch.
@@ -69,6 +73,7 @@ class Batches(keras.utils.PyDataset):
         epochs: int = 1,
         start: int = 0,
         shard: tuple[int, int] = (0, 1),
+        task: str = "classification",
     ) -> None:
         # With one worker Keras wraps the data set in a self-tuning tf.data pipeline, and epochs end late.
         super().__init__(workers=2, use_multiprocessing=False)
@@ -81,10 +86,10 @@ class Batches(keras.utils.PyDataset):
                 f"Received: batch_size={batch_size}"
             )
         self.images, self.labels, self.preprocessing = images, labels, preprocessing
-        self.one_hot = np.eye(classes, dtype="float32")
+        self.task, self.outputs = task_of(task), classes
         self.batch_size, self.seed = batch_size, seed
         self.augmentation, self.epochs, self.shard = augmentation, epochs, shard
-        _check_sizes(augmentation, images)
+        check_augmentation(augmentation, images, self.task)
         self.brightest = _find_brightest(images, preprocessing) if augmentation.rand_ops else 255
         # Whether an image is mirrored in epoch 0. No other generator has these three numbers.
         self._mirrored = np.random.default_rng((seed or 0, 0, 2)).random(len(images)) < 0.5
@@ -134,7 +139,7 @@ class Batches(keras.utils.PyDataset):
         # Each image is mixed with the next one, and the last one with the first; the order is random already.
         indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
         which = chosen[indices]
-        images, labels = self.images[which], self.one_hot[self.labels[which]]
+        images, labels = self.images[which], self.task.encode(self.labels[which], self.outputs)
         if self.seed is None:
             images = self.preprocessing(images)
         else:
@@ -153,6 +158,9 @@ class Batches(keras.utils.PyDataset):
         which: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         options = self.augmentation
+        if self.task.per_pixel:
+            # A mask moves as one more channel: 255 - mask, so that the zeros of padding and cutout become 255, ignored.
+            images = np.concatenate([images, 255 - labels[..., None].astype("uint8")], axis=-1)
         if options.pad:
             images = crop(images, options.pad, options.pad_mode, rng, count, indices)
         if options.flip == "alternating":
@@ -162,9 +170,14 @@ class Batches(keras.utils.PyDataset):
         if options.rand_ops:
             strength = options.rand_magnitude
             images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
-        images = self.preprocessing(images)
+        if self.task.per_pixel:
+            images = np.concatenate([self.preprocessing(images[..., :-1]), images[..., -1:]], axis=-1)
+        else:
+            images = self.preprocessing(images)
         if options.cutout:
             images = cut_out(images, options.cutout, rng, count, indices)
+        if self.task.per_pixel:
+            images, labels = images[..., :-1], 255 - images[..., -1].astype("int32")
         if options.mixes:
             images, labels = mix(images, labels, options, rng, count, indices)
         height = self.height(epoch)
@@ -178,15 +191,6 @@ class Batches(keras.utils.PyDataset):
         if self.seed is None:
             return np.arange(len(self.images))
         return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
-
-
-def _check_sizes(augmentation: Augmentation, images: np.ndarray) -> None:
-    tallest = max((height for _, height in augmentation.sizes), default=0)
-    if tallest > images.shape[1]:
-        raise ValueError(
-            f"Expected sizes of at most the height of the images, {images.shape[1]}. "
-            f"Received: sizes={augmentation.sizes!r}"
-        )
 
 
 def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
@@ -205,6 +209,20 @@ def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     )
 
 
-def to_data_format(images: np.ndarray) -> np.ndarray:
-    """Transposes (examples, height, width, channels) to `keras.config.image_data_format()`."""
-    return images.transpose(0, 3, 1, 2) if keras.config.image_data_format() == "channels_first" else images
+def batches_of(
+    source: Source,
+    part: str,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    limit: int | None = None,
+    **options: Any,
+) -> Batches:
+    """Batches a part of a source, or its first examples; `options` are those of `Batches`."""
+    inputs, targets = (getattr(source, f"{part}_{kind}")[:limit] for kind in ("inputs", "targets"))
+    return Batches(inputs, targets, source.outputs, preprocessing, batch_size, task=source.task, **options)
+
+
+def to_data_format(inputs: np.ndarray) -> np.ndarray:
+    """Moves the channels, which are last, to where `keras.config.image_data_format()` has them."""
+    first = keras.config.image_data_format() == "channels_first" and inputs.ndim > 2
+    return np.moveaxis(inputs, -1, 1) if first else inputs

@@ -40,6 +40,9 @@ class PaddedBatches(keras.utils.PyDataset):
         share, real = filled // self.batches.shard[1], len(images)
         weights = np.zeros(share, "float32")
         weights[:real] = 1 if self.batches.seed is None else filled / total
+        if labels.ndim > 2:
+            # Of masks, where Keras multiplies weights with the losses of all pixels.
+            weights = weights.reshape(-1, *[1] * (labels.ndim - 1))
         if real == share:
             return images, labels, weights
         # np.resize repeats from the start, and gives zeros if this process has no example at all.

@@ -4,18 +4,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.layout import choose_stratified
-from .task import check_class_names, check_targets
+from ..data.layout import choose_stratified, interleave_classes
+from .task import Figure, Task, check_class_names, check_targets
 
 if TYPE_CHECKING:
+    import keras
+
     from ..data.source import Source
 
 
-class Classification:
+class Classification(Task):
     """Targets are indices into the class names, (examples,)."""
 
     name = "classification"
     dtype = "int64"
+    per_pixel = False
+    figures = (Figure("accuracy", "accuracy", percent=True),)
+    loss_name, loss_title = "cross_entropy", "cross-entropy"
+    activation = "softmax"
 
     def check(self, source: "Source") -> None:
         check_class_names(source)
@@ -38,6 +44,40 @@ class Classification:
 
     def choose(self, source: "Source", fraction: float, seed: int) -> np.ndarray:
         return choose_stratified(source.train_targets, fraction, seed, source.class_names)
+
+    def examples(self, source: "Source", count: int) -> np.ndarray:
+        return interleave_classes(np.asarray(source.test_targets), count)
+
+    def encode(self, targets: np.ndarray, outputs: int) -> np.ndarray:
+        one_hot = np.zeros((len(targets), outputs), "float32")
+        one_hot[np.arange(len(targets)), targets] = 1
+        return one_hot
+
+    def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
+        return model
+
+    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
+        import keras
+
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+
+    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+        import keras
+
+        return [
+            keras.metrics.CategoricalAccuracy(name="accuracy"),
+            keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
+        ]
+
+    def predictor(self, model: "keras.Model") -> "keras.Model":
+        import keras
+
+        return keras.Model(model.inputs, model.outputs)
+
+    def show(self, predictions: np.ndarray, source: "Source") -> str:
+        from ..reports.page._classes import show
+
+        return show(predictions, source)
 
 
 TASK = Classification()

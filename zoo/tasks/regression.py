@@ -1,21 +1,41 @@
-"""Regression: each example has one number or several."""
+"""Regression: each example has one number or several.
+
+With mean m and standard deviation s of a target y over the training examples, and the output z of the last layer:
+
+    prediction = s z + m        which a Rescaling layer computes, so that predictions have the units of the target
+    loss = ((y - prediction) / s)^2
+"""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.layout import choose_at_random
-from .task import check_targets
+from .task import Figure, Task, check_targets, refuse_smoothing, spread
 
 if TYPE_CHECKING:
+    import keras
+
     from ..data.source import Source
 
 
-class Regression:
-    """Targets are float32, (examples, number of target names)."""
+# The name of the last layer, and of the output of an export.
+PREDICTION = "prediction"
+
+
+class Regression(Task):
+    """Targets are floats, (examples, number of target names). Figures are means over the targets."""
 
     name = "regression"
     dtype = "float32"
+    per_pixel = False
+    figures = (
+        Figure("r2", "R²"),
+        Figure("mae", "MAE", higher_is_better=False),
+        Figure("rmse", "RMSE", higher_is_better=False),
+    )
+    loss_name, loss_title = "squared_error", "squared error / variance"
+    activation = None
 
     def check(self, source: "Source") -> None:
         names = source.target_names
@@ -44,6 +64,57 @@ class Regression:
 
     def choose(self, source: "Source", fraction: float, seed: int) -> np.ndarray:
         return choose_at_random(len(source.train_targets), fraction, seed)
+
+    def examples(self, source: "Source", count: int) -> np.ndarray:
+        return spread(count, len(source.test_inputs))
+
+    def encode(self, targets: np.ndarray, outputs: int) -> np.ndarray:
+        return targets.astype("float32")
+
+    def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
+        import keras
+
+        mean, deviation = moments(source)
+        single = len(mean) == 1
+        if not single and keras.config.image_data_format() == "channels_first":
+            raise ValueError(
+                "Expected channels_last for a regression of several targets, since keras.layers.Rescaling scales "
+                "another axis with channels_first. Received: channels_first"
+            )
+        scale = (deviation[0], mean[0]) if single else (deviation, mean)
+        rescaling = keras.layers.Rescaling(*scale, dtype="float32", name=PREDICTION)
+        return keras.Model(model.inputs, rescaling(model.outputs[0]), name=model.name)
+
+    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
+        from .regression_metrics import ScaledSquaredError
+
+        refuse_smoothing(self, label_smoothing)
+        return ScaledSquaredError(moments(source)[1])
+
+    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+        import keras
+
+        from .regression_metrics import R2, RootMeanSquaredError, SquaredError
+
+        scale = moments(source)
+        mae = keras.metrics.MeanAbsoluteError(name="mae")
+        return [R2(*scale), mae, RootMeanSquaredError(*scale), SquaredError(*scale)]
+
+    def predictor(self, model: "keras.Model") -> "keras.Model":
+        import keras
+
+        return keras.Model(model.inputs, model.outputs)
+
+    def show(self, predictions: np.ndarray, source: "Source") -> str:
+        from ..reports.page._numbers import show
+
+        return show(predictions, source)
+
+
+def moments(source: "Source") -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each target over the training examples."""
+    targets = np.asarray(source.train_targets, "float64")
+    return targets.mean(axis=0).tolist(), targets.std(axis=0).tolist()
 
 
 TASK = Regression()

@@ -6,19 +6,25 @@ import numpy as np
 
 from ..data.layout import choose_at_random
 from ..data.rows import chunks
-from .task import check_class_names, check_targets
+from .task import Figure, Task, check_class_names, check_targets, refuse_smoothing, spread
 
 if TYPE_CHECKING:
+    import keras
+
     from ..data.source import Source
 
 IGNORE = 255  # the class of pixels that do not count
 
 
-class Segmentation:
+class Segmentation(Task):
     """Targets are masks, uint8 of the size of the images: indices into the class names, or 255."""
 
     name = "segmentation"
     dtype = "uint8"
+    per_pixel = True
+    figures = (Figure("mean_iou", "mean IoU", percent=True), Figure("accuracy", "pixel accuracy", percent=True))
+    loss_name, loss_title = "cross_entropy", "cross-entropy"
+    activation = "softmax"
 
     def check(self, source: "Source") -> None:
         check_class_names(source)
@@ -50,6 +56,37 @@ class Segmentation:
 
     def choose(self, source: "Source", fraction: float, seed: int) -> np.ndarray:
         return choose_at_random(len(source.train_targets), fraction, seed)
+
+    def examples(self, source: "Source", count: int) -> np.ndarray:
+        return spread(count, len(source.test_inputs))
+
+    def encode(self, targets: np.ndarray, outputs: int) -> np.ndarray:
+        return targets.astype("int32")
+
+    def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
+        return model
+
+    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
+        import keras
+
+        refuse_smoothing(self, label_smoothing)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE)
+
+    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+        from .segmentation_metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
+
+        return [MeanIoU(source.classes, sparse_y_pred=False, name="mean_iou"), PixelAccuracy(), PixelCrossEntropy()]
+
+    def predictor(self, model: "keras.Model") -> "keras.Model":
+        import keras
+        from keras import ops
+
+        return keras.Model(model.inputs, ops.cast(ops.argmax(model.outputs[0], axis=-1), "uint8"))
+
+    def show(self, predictions: np.ndarray, source: "Source") -> str:
+        from ..reports.page._masks import show
+
+        return show(predictions, source)
 
 
 TASK = Segmentation()

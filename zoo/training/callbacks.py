@@ -1,7 +1,7 @@
 """Keras callbacks, one for each task besides the training: history, events, checkpoints, a check of the loss.
 
 What Keras calls validation figures are here figures of the `part` they were measured on: "test", or "validation" where
-training images are held out. Losses are written as the cross-entropy alone, without the regularisation.
+training examples are held out. Losses are written without the regularisation.
 """
 
 import csv
@@ -17,6 +17,8 @@ import numpy as np
 from .._files import replace_file
 from ..data import Batches
 from ..devices.selection import Devices
+from ..tasks import Task
+from ..tasks.task import measured
 from .checkpoints import Checkpoints, Progress, Row
 from .interruption import Interrupted, Stop, TrainingError
 from .recipe import check_interval
@@ -84,10 +86,11 @@ class History(keras.callbacks.Callback):
     After an epoch without an evaluation, the row has no figures of the part.
     """
 
-    def __init__(self, path: Path, progress: Progress, part: str) -> None:
+    def __init__(self, path: Path, progress: Progress, part: str, task: Task) -> None:
         super().__init__()
-        self.path, self.progress, self.part = path, progress, part
-        self.columns = ("epoch", "seconds", "learning_rate", "loss", "accuracy", f"{part}_loss", f"{part}_accuracy")
+        self.path, self.progress, self.part, self.task = path, progress, part, task
+        figures = ["loss", *(figure.name for figure in task.figures)]
+        self.columns = ("epoch", "seconds", "learning_rate", *figures, *(f"{part}_{name}" for name in figures))
         # The file of a killed run may hold one row more than the checkpoint, or part of a row.
         with replace_file(path) as beside:
             self._write(beside, "w", progress.rows, header=True)
@@ -106,12 +109,11 @@ class History(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "seconds": round(time.perf_counter() - self.started, 3),
             "learning_rate": self.progress.learning_rate,
-            "loss": float(logs["cross_entropy"]),
-            "accuracy": float(logs["accuracy"]),
+            **measured(self.task, logs),
         }
-        if "val_accuracy" in logs:
-            row |= {f"{self.part}_loss": float(logs["val_cross_entropy"])}
-            row |= {f"{self.part}_accuracy": float(logs["val_accuracy"])}
+        if f"val_{self.task.loss_name}" in logs:
+            evaluated = measured(self.task, logs, "val_")
+            row |= {f"{self.part}_{name}": value for name, value in evaluated.items()}
         self._write(self.path, "a", [row])
         self.progress.rows.append(row)
         self.progress.seconds, self.progress.learning_rate = 0.0, None

@@ -1,4 +1,4 @@
-"""Evaluates networks: resolves the network and its data, and measures loss and accuracy."""
+"""Evaluates networks: resolves the network and its data, and measures the loss and the figures of the task."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,11 +8,14 @@ import keras
 
 from ..data import Batches, Preprocessing, Source, load_source
 from ..data.augmentation import Augmentation
+from ..data.batches import batches_of
 from ..devices.selection import Devices
 from ..networks.registry import in_present_order
+from ..tasks import task_of
+from ..tasks.task import measured
 from ..weights.cards import card
 from ..weights.loading import load
-from .learner import build_metrics, jit_compile, metrics
+from .learner import build_metrics, jit_compile
 from .runs import Run, open_run
 from .tta import resolve_views, tta_model, weights_of
 
@@ -26,11 +29,11 @@ def evaluate(
     weights: str | None = None,
     tta: bool | str = False,
 ) -> dict[str, Any]:
-    """Measures loss and accuracy on the test images of a source.
+    """Measures a network on the test examples of a source.
 
     Args:
-        run_or_model: A run or its folder, a model of logits, or with `weights` the name of a network. Images are
-            preprocessed as the run's record, the source or the card of the weights says.
+        run_or_model: A run or its folder, a model of logits (of predictions, for a regression), or with `weights` the
+            name of a network. Inputs are preprocessed as the run's record, the source or the card of the weights says.
         data: The name of a data source, or a `Source`. Default: the one that the run or the weights were trained on.
         weights: The name of weights that come with the package, such as "cifar10".
         tta: Whether to measure the average over several views of each image too: "mirror", "shift" or "mirror+shift",
@@ -38,12 +41,14 @@ def evaluate(
             the recipe's augmentation did so.
 
     Returns:
-        "loss" (cross-entropy), "accuracy" and "examples"; with `tta` also "tta_loss", "tta_accuracy" and "tta_views",
-        the name of the views.
+        "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
+        regression the squared error in units of the variance of the training targets, "r2", "mae" and "rmse", means
+        over the targets; for a segmentation the cross-entropy, "mean_iou" and "accuracy", of the pixels. With `tta`
+        also "tta_loss" and so on, and "tta_views", the name of the views.
 
     Raises:
-        ValueError: If there is no such run, source or weights, if the images or classes do not fit the network, or if
-            there are no such views.
+        ValueError: If there is no such run, source or weights, if inputs or targets do not fit the network, or if there
+            are no such views.
 
     Example:
 
@@ -54,7 +59,7 @@ def evaluate(
     """
     views = resolve_views(tta, augmentation_of(run_or_model, weights)) if tta else None
     model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
-    figures = {**accuracy_and_loss(model, source, preprocessing), "examples": len(source.test_inputs)}
+    figures: dict[str, Any] = {**measure(model, source, preprocessing), "examples": len(source.test_inputs)}
     if views is None:
         return figures
     averaged = measure_views(model, source, preprocessing, views)
@@ -92,8 +97,20 @@ def resolve_model_and_data(
 def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
     """Loads the data of a run, or other data of the same classes, and the preprocessing of its network."""
     source = load_source(run.source if data is None else data)
-    check_classes(source, run.source["class_names"], str(run.path))
+    check_targets(source, run)
     return source, Preprocessing.from_dict(run.source["preprocessing"])
+
+
+def check_targets(source: Source, run: Run) -> None:
+    """Raises a ValueError unless a source has the task of a run, and its classes or targets in the same order."""
+    task, names = task_of(run.source).name, tuple(run.source.get("target_names", ()))
+    if (source.task, source.target_names) != (task, names):
+        of, theirs = (f" of {_shorten(targets)}" if targets else "" for targets in (names, source.target_names))
+        raise ValueError(
+            f"Expected data for the {task}{of} that {run.path} has learnt. "
+            f"Received: {source.name}, for a {source.task}{theirs}"
+        )
+    check_classes(source, run.source["class_names"], str(run.path))
 
 
 def check_classes(source: Source, trained: Iterable[str], by: str) -> None:
@@ -115,17 +132,18 @@ def _shorten(names: tuple[str, ...], most: int = 10) -> str:
 
 
 def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
-    """Raises a ValueError unless a model takes the images of a source and has an output for each class."""
-    shape = network_shape(source)
-    fits = all(ours in (None, theirs) for ours, theirs in zip(model.input_shape[1:], shape, strict=True))
-    if not fits or model.output_shape[-1] != source.classes:
+    """Raises a ValueError unless a model takes the inputs of a source, and has an output for each class or target."""
+    shape, given = network_shape(source), model.input_shape[1:]
+    fits = len(given) == len(shape) and all(ours in (None, theirs) for ours, theirs in zip(given, shape, strict=True))
+    if not fits or model.output_shape[-1] != source.outputs:
+        what, outputs = "images" if len(shape) == 3 else "inputs", "classes" if source.classes else "targets"
         raise ValueError(
-            f"Expected images of shape {model.input_shape[1:]} in {model.output_shape[-1]} classes{note}. "
-            f"Received: {source.name}, with images of shape {shape} in {source.classes} classes"
+            f"Expected {what} of shape {given} in {model.output_shape[-1]} {outputs}{note}. "
+            f"Received: {source.name}, with {what} of shape {shape} in {source.outputs} {outputs}"
         )
 
 
-def accuracy_and_loss(
+def measure(
     model: keras.Model,
     source: Source,
     preprocessing: Preprocessing,
@@ -133,14 +151,14 @@ def accuracy_and_loss(
     limit: int | None = None,
     batch: int = EVALUATION_BATCH,
 ) -> dict[str, float]:
-    """Measures "accuracy" and "loss" of a model of logits on a part of a source, or on its first images."""
+    """Measures the "loss" and the figures of a model on a part of a source, or on its first examples."""
     return make_evaluator(model, source, preprocessing, part, limit, batch)()
 
 
 def measure_views(model: keras.Model, source: Source, preprocessing: Preprocessing, views: str) -> dict[str, float]:
     """Measures "accuracy" and "loss" of the average over views of each test image; see `tta_model`."""
     batch = EVALUATION_BATCH // len(weights_of(views))
-    return accuracy_and_loss(tta_model(model, views), source, preprocessing, batch=batch)
+    return measure(tta_model(model, views), source, preprocessing, batch=batch)
 
 
 def make_evaluator(
@@ -151,31 +169,25 @@ def make_evaluator(
     limit: int | None = None,
     batch: int = EVALUATION_BATCH,
 ) -> Callable[[], dict[str, float]]:
-    """Makes a function that measures `accuracy_and_loss` of the model with its current weights."""
-    images, labels = (getattr(source, f"{part}_{what}")[:limit] for what in ("inputs", "targets"))
+    """Makes a function that does what `measure` does, with the current weights of the model."""
+    task = task_of(source)
     compiled = keras.Model(model.inputs, model.outputs)
-    compiled.compile(loss="categorical_crossentropy", metrics=metrics(), jit_compile=jit_compile())
-    batches = Batches(images, labels, source.classes, preprocessing, batch)
+    compiled.compile(loss=task.loss(source), metrics=task.metrics(source), jit_compile=jit_compile())
+    batches = batches_of(source, part, preprocessing, batch, limit)
     build_metrics(compiled, batches)
-
-    def measure() -> dict[str, float]:
-        figures = compiled.evaluate(batches, return_dict=True, verbose=0)
-        return {"loss": figures["cross_entropy"], "accuracy": figures["accuracy"]}
-
-    return measure
+    return lambda: measured(task, compiled.evaluate(batches, return_dict=True, verbose=0))
 
 
 def evaluation_batches(
     source: Source, preprocessing: Preprocessing, part: str = "test", devices: Devices | None = None
 ) -> Batches:
     """Batches a part of a source in order and without augmentation, for the devices to share if they are given."""
-    images, labels = getattr(source, f"{part}_inputs"), getattr(source, f"{part}_targets")
     if devices is None:
-        return Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
+        return batches_of(source, part, preprocessing, EVALUATION_BATCH)
     size = devices.round_up(EVALUATION_BATCH)
-    return Batches(images, labels, source.classes, preprocessing, size, shard=devices.hosts.shard)
+    return batches_of(source, part, preprocessing, size, shard=devices.hosts.shard)
 
 
 def network_shape(source: Source) -> tuple[int, ...]:
-    """The shape of an image, as `keras.config.image_data_format()` orders it."""
+    """The shape of an input, as `keras.config.image_data_format()` orders it."""
     return in_present_order(source.input_shape)

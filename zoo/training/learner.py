@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..data import Source
+from ..tasks import task_of
 from .optimizer import make_optimizer
 from .recipe import Optimizer, Recipe
 from .schedules import Rate
@@ -82,9 +84,14 @@ class Learner(keras.Model):
         return changed
 
 
-def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learner, list[keras.metrics.Metric]]:
-    """Compiles the model with the recipe's loss and optimizer; also returns its metrics, which Keras hides at first."""
-    settings = recipe.optimizer
+def make_learner(
+    model: keras.Model, recipe: Recipe, steps: int, source: Source
+) -> tuple[Learner, list[keras.metrics.Metric]]:
+    """Compiles the model with the recipe's optimizer and the loss of the source's task.
+
+    It also returns the metrics, which Keras hides at first.
+    """
+    settings, task = recipe.optimizer, task_of(source)
     learner = Learner(model.inputs, model.outputs, name=model.name)
     optimizer = make_optimizer(settings, Rate.from_recipe(recipe, steps), learner.trainable_variables)
     if settings.lookahead > steps:
@@ -94,8 +101,7 @@ def make_learner(model: keras.Model, recipe: Recipe, steps: int) -> tuple[Learne
         )
     if settings.ema or settings.lookahead:
         learner.keep_averages(settings, steps)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    measured = metrics()
+    loss, measured = task.loss(source, recipe.label_smoothing), task.metrics(source)
     # Weighted, because batches that devices share are padded with examples of weight 0.
     learner.compile(optimizer, loss, weighted_metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)
@@ -128,14 +134,6 @@ def build_metrics(model: keras.Model, batches: keras.utils.PyDataset) -> None:
     """
     if keras.backend.backend() != "tensorflow":
         model.test_on_batch(*batches[0])
-
-
-def metrics() -> list[keras.metrics.Metric]:
-    """Makes the metrics: accuracy, and the loss without regularisation and smoothing."""
-    return [
-        keras.metrics.CategoricalAccuracy(name="accuracy"),
-        keras.metrics.CategoricalCrossentropy(from_logits=True, name="cross_entropy"),
-    ]
 
 
 def jit_compile(wanted: bool | None = None) -> bool | str:

@@ -11,14 +11,18 @@ from .._files import replace_file
 from ..analysis.gradients import GradientFlow, probe_batches
 from ..data import Batches, Source
 from ..data.augmentation.transforms import resized_width
+from ..data.batches import batches_of
 from ..devices.environment import now
 from ..devices.selection import Devices
 from ..networks.counting import count
 from ..networks.registry import build, check_arguments, in_present_order
 from ..reports.page import GRADIENTS, write_report
+from ..tasks import task_of
+from ..tasks.task import measured
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
 from .evaluation import evaluation_batches, network_shape
+from .fitting import arguments_for, fit_to_data
 from .initialization import initialize
 from .interruption import Stop, TrainingError, catch_stop_signals
 from .learner import Learner, allow_sizes, build_metrics, make_learner
@@ -32,10 +36,11 @@ if TYPE_CHECKING:
 
 
 def build_network(recipe: Recipe, source: Source) -> keras.Model:
-    """Builds the network of a recipe for the images and classes of a source."""
+    """Builds the network of a recipe for the inputs and targets of a source."""
     check_arguments(recipe.network, recipe.arguments)
-    arguments = {"weight_decay": recipe.optimizer.weight_decay, **recipe.arguments}
-    return build(recipe.network, network_shape(source), source.classes, **arguments)
+    weight_decay = recipe.optimizer.weight_decay
+    arguments = {"weight_decay": weight_decay, **arguments_for(recipe.network, source), **recipe.arguments}
+    return fit_to_data(build(recipe.network, network_shape(source), source.outputs, **arguments), source)
 
 
 class Training:
@@ -51,10 +56,10 @@ class Training:
     def __init__(self, folder: Path, recipe: Recipe, source: Source, devices: Devices) -> None:
         self.recipe, self.source, self.devices = recipe, source, devices
         self.part = "test" if source.validation_inputs is None else "validation"
-        self.batches = Batches(
-            source.train_inputs,
-            source.train_targets,
-            source.classes,
+        self.task = task_of(source)
+        self.batches = batches_of(
+            source,
+            "train",
             source.preprocessing,
             recipe.batch_size,
             seed=recipe.seed,
@@ -70,7 +75,7 @@ class Training:
             # Before some of them are frozen.
             self.parameters = self.model.trainable_variables
             initialize(self.model, recipe.initialization, source)
-            self.learner, metrics = make_learner(self.model, recipe, steps)
+            self.learner, metrics = make_learner(self.model, recipe, steps, source)
             if recipe.augment.sizes:
                 allow_sizes(self.learner, _shapes(recipe, source))
             build_metrics(self.learner, self._evaluation_data(self.part))
@@ -135,7 +140,7 @@ class Training:
             SetEpoch(self.batches, self.checkpoints, metrics),
             *([UseAverages()] if self.learner.averages else []),
             StopWhenNotFinite(),
-            History(run.path / "history.csv", progress, self.part),
+            History(run.path / "history.csv", progress, self.part, self.task),
             events,
             Checkpoint(
                 self.checkpoints,
@@ -149,7 +154,7 @@ class Training:
         ]
         if every := run.record.get("gradients"):
             probed = probe_batches(self.source, self.source.preprocessing, self.recipe.seed)
-            ours.append(GradientFlow(run.path / GRADIENTS, probed, every))
+            ours.append(GradientFlow(run.path / GRADIENTS, probed, every, self.task.loss(self.source)))
         return ours
 
     def _spans(self, progress: Progress) -> list[tuple[int, int, int]]:
@@ -173,16 +178,15 @@ class Training:
         last = progress.rows[-1]
         results = {name: last[name] for name in last if name.startswith(self.part)}
         for part in (self.part, "test"):
-            if f"{part}_accuracy" not in results:
-                figures = self._evaluate(part)
-                results |= {f"{part}_loss": figures["cross_entropy"], f"{part}_accuracy": figures["accuracy"]}
+            if f"{part}_loss" not in results:
+                results |= {f"{part}_{name}": figure for name, figure in self._evaluate(part).items()}
         with replace_file(run.model_path) as beside:
             self.model.save(beside)
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,
-            # The history's accuracy is a mean over the last epoch, on augmented images and while the weights change.
-            "train_accuracy": self._evaluate("train")["accuracy"],
+            # The history's figures are means over the last epoch, on augmented images and while the weights change.
+            **{f"train_{name}": figure for name, figure in self._evaluate("train").items() if name != "loss"},
             "parameters": count(self.parameters),
             "seconds": round(seconds, 1),
             "images_per_second": round(len(progress.rows) * len(self.source.train_inputs) / seconds, 1),
@@ -190,7 +194,8 @@ class Training:
 
     def _evaluate(self, part: str) -> dict[str, float]:
         """Measures the network on a part of the data, without augmentation."""
-        return self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
+        logs = self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
+        return measured(self.task, logs)
 
     def _evaluation_data(self, part: str) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
         return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))

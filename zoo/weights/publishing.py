@@ -13,7 +13,7 @@ from ..data import Preprocessing, Source
 from ..data.sources import LICENCES
 from ..networks.catalogue import MODELS
 from ..training.command import command
-from ..training.evaluation import EVALUATION_BATCH, accuracy_and_loss, measure_views, resolve_data
+from ..training.evaluation import EVALUATION_BATCH, measure, measure_views, resolve_data
 from ..training.learner import precision
 from ..training.runs import Run, open_complete_run
 from ..training.tta import seen_views
@@ -112,7 +112,7 @@ def _measure(
     """
     recipe, recorded = run.recipe, run.results["test_accuracy"]
     model = load(run.path)
-    test = accuracy_and_loss(model, source, preprocessing)
+    test = measure(model, source, preprocessing)
     if abs(test["accuracy"] - recorded) > SAME:
         raise PublishingError(
             f"Expected the run's test accuracy, {recorded:.4%}, to within 0.01 points. "
@@ -122,7 +122,7 @@ def _measure(
         # The card is about float32, in which the export and every network loaded by name compute.
         with precision("float32"):
             model = load(recipe.network, run.path, **recipe.arguments)
-        test = accuracy_and_loss(model, source, preprocessing)
+        test = measure(model, source, preprocessing)
     onnx = _measure_onnx(exported, source)
     if abs(onnx["accuracy"] - test["accuracy"]) > SAME:
         raise PublishingError(
@@ -132,8 +132,8 @@ def _measure(
     return model, {
         "test_accuracy": test["accuracy"],
         "test_loss": test["loss"],
-        "train_accuracy": accuracy_and_loss(model, source, preprocessing, "train")["accuracy"],
-        "first_accuracy": accuracy_and_loss(model, source, preprocessing, limit=FIRST)["accuracy"],
+        "train_accuracy": measure(model, source, preprocessing, "train")["accuracy"],
+        "first_accuracy": measure(model, source, preprocessing, limit=FIRST)["accuracy"],
         "onnx_accuracy": onnx["accuracy"],
         "onnx_max_abs_diff": onnx["max_abs_diff"],
         **_measure_views(model, source, preprocessing, seen_views(recipe.augment)),

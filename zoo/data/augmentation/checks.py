@@ -1,0 +1,42 @@
+"""Checks that a recipe's changes to images fit the data."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import Augmentation
+
+if TYPE_CHECKING:
+    from ...tasks import Task
+    from ..rows import Rows
+
+CHANGES = ("pad", "flip", "rand_ops", "cutout", "mixup", "cutmix", "sizes")
+# Those that a mask can follow.
+MOVES = ("pad", "flip", "cutout")
+
+
+def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", task: "Task") -> None:
+    """Raises a ValueError for changes that these inputs or their targets do not allow."""
+    wanted = [name for name in CHANGES if getattr(augmentation, name)]
+    if wanted and inputs.ndim != 4:
+        raise _refuse(augmentation, wanted, "inputs that are not images (height, width, channels)", inputs)
+    if task.per_pixel and (others := [name for name in wanted if name not in MOVES]):
+        raise _refuse(augmentation, others, f"{task.name}, since a mask cannot follow", inputs)
+    if augmentation.rand_ops and (inputs.dtype != np.uint8 or inputs.shape[-1] not in (1, 3)):
+        raise _refuse(augmentation, ["rand_ops"], "images other than uint8, grey or RGB", inputs)
+    tallest = max((height for _, height in augmentation.sizes), default=0)
+    if tallest > inputs.shape[1]:
+        raise ValueError(
+            f"Expected sizes of at most the height of the images, {inputs.shape[1]}. "
+            f"Received: sizes={augmentation.sizes!r}"
+        )
+
+
+def _refuse(augmentation: Augmentation, names: Sequence[str], what: str, inputs: "np.ndarray | Rows") -> ValueError:
+    """The error for changes of these names."""
+    given = ", ".join(f"augment.{name}={getattr(augmentation, name)!r}" for name in names)
+    none = ", ".join(f"augment.{name}={getattr(Augmentation(), name)!r}" for name in names)
+    return ValueError(
+        f"Expected {none} for {what}. Received: {given}, and {inputs.dtype} inputs of shape {inputs.shape[1:]}"
+    )

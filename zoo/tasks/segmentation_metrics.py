@@ -1,0 +1,37 @@
+"""The metrics of a segmentation: Keras's own, for the pixels whose class is known.
+
+IoU of a class = both / (true + predicted - both)        counted in pixels of all images together
+mean IoU       = the mean over the classes that are true or predicted anywhere
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from .segmentation import IGNORE
+
+
+class _KnownPixels:
+    """Gives a metric of Keras the weight 0 for pixels to ignore."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        known = ops.not_equal(y_true, IGNORE)
+        weights = ops.cast(known, "float32")
+        if sample_weight is not None:
+            weights *= ops.reshape(sample_weight, (-1, *[1] * (len(y_true.shape) - 1)))
+        return super().update_state(ops.where(known, y_true, 0), y_pred, weights)  # type: ignore[misc]
+
+
+class MeanIoU(_KnownPixels, keras.metrics.MeanIoU):
+    pass
+
+
+class PixelAccuracy(_KnownPixels, keras.metrics.SparseCategoricalAccuracy):
+    def __init__(self) -> None:
+        super().__init__(name="accuracy")
+
+
+class PixelCrossEntropy(_KnownPixels, keras.metrics.SparseCategoricalCrossentropy):
+    def __init__(self) -> None:
+        super().__init__(from_logits=True, name="cross_entropy")
