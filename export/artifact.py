@@ -36,7 +36,7 @@ from .storage import onnx_files
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from .storage.publishing import publish
-from .storage.schema import FORMATS, Activation, Layout
+from .storage.schema import FORMATS, TASKS, Activation, Layout, Task
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +84,9 @@ def export(
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     labels: Sequence[str] | None = None,
+    task: Task | None = None,
+    target_names: Sequence[str] | None = None,
+    table: Mapping[str, Any] | None = None,
     samples: Samples | None = None,
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
@@ -114,6 +117,9 @@ def export(
         activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
             "probabilities"; None adds nothing.
         labels: A name for each element along the last axis of a single output.
+        task: "classification", "regression" or "segmentation": what the output is, for whoever shows predictions.
+        target_names: For a regression what `labels` is for classes: a name for each number.
+        table: How the rows of a table become the raw input: the result of `to_dict` of its columns.
         samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
             takes them. They build a model that has never seen an input, and give the first sizes to try.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
@@ -154,6 +160,8 @@ def export(
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
     formats = _resolve_formats(formats, precision)
+    if task not in TASKS:
+        raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
     endpoint = add_gates(endpoint) if gates else endpoint
@@ -161,7 +169,7 @@ def export(
     data = _check_int8_data(endpoint, calibration, test, max_accuracy_drop) if precision == INT8 else None
     reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
-    names = _check_labels(labels, endpoint, answers)
+    names, targets = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
     # int8 is proven in fp32 first, and then judged by its accuracy and its time.
     proven = FP32 if precision == INT8 else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
@@ -176,7 +184,8 @@ def export(
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
-        about = {"name": name or model.name, "batchable": batchable, "labels": names}
+        about: dict[str, Any] = {"name": name or model.name, "batchable": batchable, "labels": names}
+        about |= {"task": task, "target_names": targets, "table": None if table is None else dict(table)}
         manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
     return Artifact(Path(path), manifest, parity)
 

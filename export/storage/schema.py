@@ -16,6 +16,8 @@ FORMATS = {"saved_model": "saved_model/saved_model.pb", "onnx": "model.onnx"}
 PROBABILITIES = "probabilities"
 Activation = Literal["softmax", "sigmoid"]
 Layout = Literal["nhwc", "nchw"]
+Task = Literal["classification", "regression", "segmentation"]
+TASKS = (*get_args(Task), None)
 ACTIVATIONS = (*get_args(Activation), None)
 LAYOUTS = (*get_args(Layout), None)
 _SHOWN = 80
@@ -135,6 +137,9 @@ _MANIFEST = _fields(
     },
     {
         "layout": _one_of(LAYOUTS),
+        "task": _one_of(TASKS),
+        "target_names": _or_none(_list(_TEXT)),
+        "table": _must(lambda value: value is None or isinstance(value, dict), "values by name or null"),
         "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
@@ -162,8 +167,10 @@ def _contradictions(manifest: Mapping[str, Any]) -> Iterator[str]:
         _ends_with(output, len(gates["layers"])) for output in manifest["outputs"] if output not in answers
     ):
         yield f"gates={gates!r:.{_SHOWN}}, without an output for each layer"
-    if manifest["labels"] and not (len(answers) == 1 and _ends_with(answers[0], len(manifest["labels"]))):
-        yield f"{len(manifest['labels'])} labels, not one for each element of a single output"
+    for kind in ("labels", "target_names"):
+        names = manifest.get(kind)
+        if names and not (len(answers) == 1 and _ends_with(answers[0], len(names))):
+            yield f"{len(names)} {kind.replace('_', ' ')}, not one for each element of a single output"
     if manifest["activation"] and [output["name"] for output in answers] != [PROBABILITIES]:
         yield f"activation={manifest['activation']!r}, without the output {PROBABILITIES!r}"
     images = any(len(tensor["shape"]) > 3 for tensor in manifest["inputs"])

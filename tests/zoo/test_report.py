@@ -193,6 +193,6 @@ def test_equal_runs_give_equal_reports(run):
 def test_logits_of_other_data_are_refused_and_the_report_stays(run):
     source = source_of(3)
     before = write_page(run, logits_of(source), source).read_text()
-    with pytest.raises(ValueError, match=r"Expected logits of shape \(6, 3\)\. Received: \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"Expected predictions of shape \(6, 3\)\. Received: \(5, 3\)"):
         write_page(run, logits_of(source)[:5], source)
     assert (run.path / "report.html").read_text() == before

@@ -106,7 +106,7 @@ def gates(
     Reference:
         Srivastava et al., Highway Networks, 2015, https://arxiv.org/abs/1505.00387
     """
-    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights, "classification")
     return measure_gates(model, source, preprocessing, examples, example)
 
 

@@ -86,7 +86,7 @@ def lesion(
         Veit et al., Residual Networks Behave Like Ensembles of Relatively Shallow Networks, 2016,
         https://arxiv.org/abs/1605.06431
     """
-    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights, "classification")
     blocks = [layer for layer in model.layers if isinstance(layer, (HighwayBlock, Residual, *RESIDUAL))]
     measured, names = model, [block.name for block in blocks]
     if not blocks:

@@ -97,7 +97,7 @@ def learned_skips(
         )
     found = list(as_skips(feature_reuse(model))) if dense else []
     if learned:
-        model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
+        model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights, "classification")
         found += _measure(model, source, preprocessing, examples)
     return found
 
@@ -194,7 +194,7 @@ def pruning_profile(
     Reference:
         Pagliardini et al., DenseFormer, 2024, https://arxiv.org/abs/2402.02622
     """
-    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights, "classification")
     found = []
     for threshold in (0.0, *thresholds):
         pruned = prune_skips(model, threshold)

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..devices.selection import Devices
+from ..tasks import Task
+from ..tasks.task import Figure
 
 # Between two lines of progress where there is no terminal.
 LINE_SECONDS = 60
@@ -19,9 +21,9 @@ LINE_SECONDS = 60
 
 @contextmanager
 def progress_bar(
-    epochs: int, examples: int, batch_size: int, devices: Devices
+    epochs: int, examples: int, batch_size: int, devices: Devices, task: Task
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Keras callbacks that show the devices, then epoch, images per second, accuracy and time left.
+    """Keras callbacks that show the devices, then epoch, examples per second, the figure that ranks runs, time left.
 
     On a terminal it is a bar; else a line for each epoch, and for each minute of a long one. Of several processes, only
     that of rank 0 shows something.
@@ -29,14 +31,14 @@ def progress_bar(
     columns = (
         TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
         BarColumn(),
-        TextColumn("{task.fields[rate]:.0f} images/s, accuracy {task.fields[accuracy]},"),
+        TextColumn(f"{{task.fields[rate]:.0f}} examples/s, {task.figures[0].title} {{task.fields[reached]}},"),
         TimeElapsedColumn(),
         TextColumn("+"),
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True))
     try:
-        yield [Bar(progress, epochs, examples, batch_size, devices)] if devices.hosts.writes else []
+        yield [Bar(progress, epochs, examples, batch_size, devices, task.figures[0])] if devices.hosts.writes else []
     finally:
         if progress.live.is_started:
             progress.stop()
@@ -45,14 +47,16 @@ def progress_bar(
 class Bar(keras.callbacks.Callback):
     """Updates a bar of Rich's, or prints lines where there is no terminal."""
 
-    accuracy = "-"
+    reached = "-"
     begun = False
 
-    def __init__(self, progress: Progress, epochs: int, examples: int, batch_size: int, devices: Devices) -> None:
+    def __init__(
+        self, progress: Progress, epochs: int, examples: int, batch_size: int, devices: Devices, figure: Figure
+    ) -> None:
         super().__init__()
-        self.progress, self.devices = progress, devices
+        self.progress, self.devices, self.figure = progress, devices, figure
         self.epochs, self.examples, self.batch_size = epochs, examples, batch_size
-        self.task = progress.add_task("", total=epochs * examples, epoch=1, rate=0.0, accuracy="-")
+        self.task = progress.add_task("", total=epochs * examples, epoch=1, rate=0.0, reached="-")
 
     def on_train_begin(self, logs: Any = None) -> None:
         # What is left of an epoch takes a `fit` of its own, and begins once more.
@@ -67,14 +71,14 @@ class Bar(keras.callbacks.Callback):
         self.started = self.printed = time.perf_counter()
         if self.progress.console.is_terminal and not self.progress.live.is_started:
             self.progress.start()
-            self.progress.reset(self.task, completed=self._completed(0), accuracy=self.accuracy)
+            self.progress.reset(self.task, completed=self._completed(0), reached=self.reached)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._show((batch + 1) * self.batch_size)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if "val_accuracy" in logs:
-            self.accuracy = f"{logs['val_accuracy']:.2%}"
+        if (name := f"val_{self.figure.name}") in logs:
+            self.reached = self.figure.text(logs[name])
         self._show(self.examples - self.skipped, ended=True)
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -87,15 +91,13 @@ class Bar(keras.callbacks.Callback):
         done = min(done, self.examples - self.skipped)
         rate, completed = done / (now - self.started), self._completed(done)
         if self.progress.console.is_terminal:
-            self.progress.update(
-                self.task, completed=completed, epoch=self.epoch + 1, rate=rate, accuracy=self.accuracy
-            )
+            self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, rate=rate, reached=self.reached)
         elif ended or now - self.printed >= LINE_SECONDS:
             self.printed = now
             left = timedelta(seconds=round((self.epochs * self.examples - completed) / rate))
             share = "" if ended else f" ({completed / self.examples - self.epoch:.0%})"
-            accuracy = f"accuracy {self.accuracy}" if ended else "training"
-            line = f"epoch {self.epoch + 1}/{self.epochs}{share}: {rate:.0f} images/s, {accuracy}, {left} left"
+            reached = f"{self.figure.title} {self.reached}" if ended else "training"
+            line = f"epoch {self.epoch + 1}/{self.epochs}{share}: {rate:.0f} examples/s, {reached}, {left} left"
             print(line, file=sys.stderr, flush=True)
 
     def _completed(self, done: int) -> int:

@@ -3,7 +3,7 @@
 OUT/
   plain_mlp-0/, plain_mlp-1/, ...    a run for each network and seed
   comparison.csv                     a row for each network, seed and epoch
-  comparison.svg                     accuracy and loss by epoch: the mean over the seeds, and their range
+  comparison.svg                     figure and loss by epoch: the mean over the seeds, and their range
 """
 
 import csv
@@ -18,6 +18,8 @@ from .._files import replace_file
 from ..data import Source, load_source
 from ..data.sources import check_source
 from ..networks.registry import entry_of
+from ..tasks import task_of
+from ..tasks.task import Figure
 from .folder import refuse_existing
 from .recipe import Recipe, parse_setting
 from .recipes import get_recipe, recipes_of
@@ -115,7 +117,7 @@ def compare(
     write_table(folder / "comparison.csv", runs)
     from ..analysis import charts
 
-    charts.save(charts.comparison(rows(runs)), folder / "comparison.svg")
+    charts.save(charts.comparison(rows(runs), ranking(runs)), folder / "comparison.svg")
     return runs
 
 
@@ -154,15 +156,20 @@ def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
 
 
 def summary(runs: dict[str, list[Run]]) -> list[tuple[str, ...]]:
-    """Summarises each network: parameters, mean and range of the test accuracy over the seeds, training accuracy."""
+    """Summarises each network: parameters, mean and range of the test figure over the seeds, training figure."""
     table: list[tuple[str, ...]] = []
+    figure = ranking(runs)
     for network, members in runs.items():
-        accuracies = [run.results["test_accuracy"] for run in members]
-        trained = statistics.mean(run.results["train_accuracy"] for run in members)
-        spread = f"{min(accuracies):.2%} to {max(accuracies):.2%}"
-        parameters = f"{members[0].results['parameters']:,}"
-        table.append((network, parameters, f"{statistics.mean(accuracies):.2%}", spread, f"{trained:.2%}"))
+        tested, trained = ([run.results[f"{part}_{figure.name}"] for run in members] for part in ("test", "train"))
+        spread = f"{figure.text(min(tested))} to {figure.text(max(tested))}"
+        means = (figure.text(statistics.mean(values)) for values in (tested, trained))
+        table.append((network, f"{members[0].results['parameters']:,}", next(means), spread, next(means)))
     return table
+
+
+def ranking(runs: dict[str, list[Run]]) -> Figure:
+    """The figure that ranks the runs, which all have one task."""
+    return task_of(next(iter(runs.values()))[0].source).figures[0]
 
 
 class Errors(NamedTuple):

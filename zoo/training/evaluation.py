@@ -74,9 +74,16 @@ def augmentation_of(run_or_model: "Run | str | Path | keras.Model", weights: str
 
 
 def resolve_model_and_data(
-    run_or_model: "Run | str | Path | keras.Model", data: str | Source | None = None, weights: str | None = None
+    run_or_model: "Run | str | Path | keras.Model",
+    data: str | Source | None = None,
+    weights: str | None = None,
+    task: str | None = None,
 ) -> tuple[keras.Model, Source, Preprocessing]:
-    """Loads the network, the data and the preprocessing that the arguments of `evaluate` name."""
+    """Loads the network, the data and the preprocessing that the arguments of `evaluate` name.
+
+    Raises:
+        ValueError: If the data do not fit the network, or are not of the task, if one is named.
+    """
     if weights is not None:
         chosen = card(str(run_or_model), weights)
         model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
@@ -90,6 +97,8 @@ def resolve_model_and_data(
     else:
         run = open_run(run_or_model)
         model, (source, preprocessing) = load(run.path), resolve_data(run, data)
+    if task not in (None, source.task):
+        raise ValueError(f"Expected data for a {task}. Received: {source.name}, for a {source.task}")
     check_shapes(model, source)
     return model, source, preprocessing
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from .._files import replace_file
 from ..devices.hosts import is_first_process
+from ..tasks import task_of
 from .folder import clear, is_locked, is_run_record, read_record, refuse_existing
 from .recipe import Recipe
 
@@ -32,8 +33,9 @@ class Run:
     def __repr__(self) -> str:
         recipe, results = self.record.get("recipe", {}), self.record.get("results", {})
         facts = {"recipe": recipe.get("name"), "status": self.record.get("status")}
-        if "test_accuracy" in results:
-            facts["test_accuracy"] = round(results["test_accuracy"], 4)
+        name = f"test_{task_of(self.record.get('source', {})).figures[0].name}"
+        if name in results:
+            facts[name] = round(results[name], 4)
         return f"Run({str(self.path)!r}, {', '.join(f'{name}={value!r}' for name, value in facts.items())})"
 
     @property
@@ -64,7 +66,7 @@ class Run:
 
     @property
     def source(self) -> dict[str, Any]:
-        """The data source's name, class names and preprocessing, as plain data."""
+        """The data source's name, task, class names and preprocessing, as plain data."""
         return self.record["source"]
 
     @property
@@ -161,14 +163,22 @@ COLUMNS = (
     "test_accuracy",
     "train_accuracy",
     "seconds",
+    "task",
+    "figure",
+    "validation",
+    "test",
+    "train",
 )
 
 
 def summary(run: Run) -> dict[str, Any]:
     """Summarises a run as a row of `COLUMNS`: the settings that differ from its recipe, and its results so far.
 
-    The training accuracy is that of the trained network on the training images without augmentation.
+    "figure" is the one that ranks runs of the task, on the parts in the columns after it. On the training examples it
+    is that of the trained network, without augmentation.
     """
+    task = task_of(run.source)
+    ranking = task.figures[0].name
     settings = {name: value for name, value in run.record["overrides"].items() if name not in ("source", "epochs")}
     figures = ("validation_accuracy", "test_accuracy", "train_accuracy", "seconds")
     return {
@@ -179,6 +189,9 @@ def summary(run: Run) -> dict[str, Any]:
         "epochs": f"{run.epochs_done}/{run.recipe.epochs}",
         "settings": " ".join(f"{name}={value}" for name, value in settings.items()),
         **{name: run.results.get(name) for name in figures},
+        "task": task.name,
+        "figure": ranking,
+        **{part: run.results.get(f"{part}_{ranking}") for part in ("validation", "test", "train")},
     }
 
 

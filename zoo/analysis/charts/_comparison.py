@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...tasks.classification import TASK as CLASSIFICATION
+from ...tasks.task import Figure as Ranking
 from ._base import COLOURS, draw_lines, label_axes, make_axes, mark_integers
 
 if TYPE_CHECKING:
@@ -14,16 +16,19 @@ if TYPE_CHECKING:
 
     from ...training.comparison import Errors
 
+ACCURACY = CLASSIFICATION.figures[0]
 
-def comparison(rows: Iterable[dict[str, Any]]) -> "Figure":
-    """Draws accuracy and loss by epoch: the mean over the seeds as a line, their range as a band."""
+
+def comparison(rows: Iterable[dict[str, Any]], ranking: Ranking = ACCURACY) -> "Figure":
+    """Draws a figure of the task and the loss by epoch: the mean over the seeds as a line, their range as a band."""
     from matplotlib.figure import Figure
 
     rows = list(rows)
-    part = "validation" if any("validation_accuracy" in row for row in rows) else "test"
+    part = "validation" if any("validation_loss" in row for row in rows) else "test"
+    factor, unit = (100, "%") if ranking.percent else (1, "")
     panels = (
-        (f"{part} accuracy", f"{part}_accuracy", 100, "%"),
-        ("training loss", "loss", 1, "cross-entropy"),
+        (f"{part} {ranking.title}", f"{part}_{ranking.name}", factor, unit),
+        ("training loss", "loss", 1, "cross-entropy" if ranking.percent else ""),
     )
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for index, (title, column, factor, unit) in enumerate(panels, 1):

@@ -56,6 +56,7 @@ def compare(
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
     from ...devices.selection import select
+    from ...tasks import task_of
     from ..progress import progress_bar
 
     with console.interruptible(), ExitStack() as shown:
@@ -63,10 +64,11 @@ def compare(
         def bar(name: str, one: Any, source: Any) -> Any:
             print(name, file=sys.stderr, flush=True)
             examples = len(source.train_targets)
-            return shown.enter_context(progress_bar(one.epochs, examples, one.batch_size, select()))
+            return shown.enter_context(progress_bar(one.epochs, examples, one.batch_size, select(), task_of(source)))
 
         runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, callbacks=bar, **overrides)
-    columns = ("network", "parameters", "test accuracy", "over the seeds", "training accuracy")
+    figure = comparison.ranking(runs).title
+    columns = ("network", "parameters", f"test {figure}", "over the seeds", f"training {figure}")
     console.show_table("Comparison", columns, comparison.summary(runs))
     console.show_record("Written", {"figure": out / "comparison.svg", "table": out / "comparison.csv"})
 

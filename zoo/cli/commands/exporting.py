@@ -87,13 +87,13 @@ def export(
 ) -> None:
     """Export a network as SavedModel and ONNX, and prove they agree.
 
-    An exported run takes raw pixels and returns probabilities. An exported .keras file takes and returns the same as
-    its model.
+    An exported run takes raw inputs, such as pixels, and returns probabilities, or the numbers of a regression. An
+    exported .keras file takes and returns the same as its model.
     """
     # SavedModels are TensorFlow's, whatever the network was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     wanted = None if formats is None else [name.strip() for name in formats.split(",")]
-    run = _check_model(model, wanted, precision, samples)
+    run = _check_model(model, wanted, precision, samples, layout)
     chosen = _check_views(run, tta, views, gates)
     ending = "export-tta" if chosen else "export"
     target = out or (model / ending if run else model.with_name(f"{model.stem}-{ending}"))
@@ -130,13 +130,23 @@ def export(
     console.show_record("Exported", written | {"folder": artifact.path})
 
 
-def _check_model(model: Path, formats: list[str] | None, precision: str, samples: Path | None) -> "Run | None":
+def _check_model(
+    model: Path, formats: list[str] | None, precision: str, samples: Path | None, layout: str | None
+) -> "Run | None":
     """Refuses options that do not go together and a missing model; returns the run, None for a .keras file."""
+    from ...tasks import task_of
     from ...training.runs import open_run
     from ...weights.loading import check_loadable
 
     is_run = (model / "run.json").is_file() or model.suffix != ".keras"
     run = open_run(model) if is_run else None
+    if run and task_of(run.source).per_pixel and layout == "nchw":
+        raise ValueError("Expected --layout nhwc for a segmentation, whose labels name the last axis. Received: nchw")
+    if run and precision == "int8" and task_of(run.source).name != "classification":
+        raise ValueError(
+            f"Expected the run of a classification for --precision int8, which may cost only so much accuracy. "
+            f"Received: {model}, a {task_of(run.source).name}"
+        )
     if run and samples:
         raise ValueError(f"Expected --samples for a .keras file, not for a run. Received: --samples {samples}")
     if precision != "fp32" and formats not in (None, ["onnx"]):
@@ -190,18 +200,23 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 
     from export import Preprocessing
 
-    from ...data.layout import interleave_classes
+    from ...tasks import task_of
 
-    first = layout == "nchw"
+    first, task = layout == "nchw", task_of(source)
 
-    def laid_out(images: np.ndarray) -> np.ndarray:
-        return np.moveaxis(images, -1, 1) if first else images
+    def laid_out(inputs: np.ndarray) -> np.ndarray:
+        return np.moveaxis(inputs, -1, 1) if first else inputs
 
     known = {
-        "preprocessing": Preprocessing("uint8", **run.source["preprocessing"], channel_axis=1 if first else -1),
-        "activation": "softmax",
-        "labels": run.source["class_names"],
-        "samples": laid_out(source.test_inputs[interleave_classes(np.asarray(source.test_targets), PARITY_SAMPLES)]),
+        "preprocessing": Preprocessing(
+            source.train_inputs.dtype.name, **run.source["preprocessing"], channel_axis=1 if first else -1
+        ),
+        "activation": task.activation,
+        "labels": run.source["class_names"] or None,
+        "task": task.name,
+        "target_names": run.source.get("target_names"),
+        "table": run.source.get("table"),
+        "samples": laid_out(source.test_inputs[task.examples(source, PARITY_SAMPLES)]),
     }
     if precision == "int8":
         places = np.linspace(0, len(source.train_inputs) - 1, CALIBRATION_IMAGES).astype(int)

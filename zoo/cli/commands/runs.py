@@ -17,9 +17,10 @@ Format = Annotated[str, table_format("table", "csv", help="csv has more columns.
 
 @command()
 def runs(folder: Folder = Path("runs"), format: Format = "table") -> None:
-    """List the runs in a folder: network, data, progress, accuracy."""
+    """List the runs in a folder: network, data, progress, and the figure that ranks them."""
     import csv
 
+    from ...tasks import task_of
     from ...training.runs import COLUMNS, list_runs, summary
 
     found = list_runs(folder)
@@ -33,11 +34,13 @@ def runs(folder: Folder = Path("runs"), format: Format = "table") -> None:
         return
     table = []
     for run, row in zip(found, rows, strict=True):
-        measured = [(part, row[f"{part}_accuracy"]) for part in ("validation", "test")]
-        reached = ", ".join(f"{part} {accuracy:.2%}" for part, accuracy in measured if accuracy is not None)
+        figure = task_of(run.source).figures[0]
+        measured = [(part, row[part]) for part in ("validation", "test")]
+        said = ", ".join(f"{part} {figure.text(value)}" for part, value in measured if value is not None)
+        reached = f"{figure.title}: {said}" if said else ""
         what = (row[name] for name in ("run", "status", "network", "data", "epochs"))
         table.append((*what, reached or run.record.get("reason", "")))
-    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "accuracy"), table)
+    console.show_table("Runs", ("run", "status", "network", "data", "epochs", "reached"), table)
 
 
 @command()
@@ -61,21 +64,23 @@ def evaluate(
     tta: Tta = False,
     views: Views = None,
 ) -> None:
-    """Measure a run's network, or shipped weights, on test images.
+    """Measure a run's network, or shipped weights, on test examples.
 
     With --tta, the figures of single images are shown as well.
     """
     check_subject(run_or_network, weights, data)
     console.import_quietly("keras")
+    from ...tasks import task_of
     from ...training.evaluation import evaluate as measure
+    from ...training.runs import open_run
 
-    figures = measure(run_or_network, data, weights=weights, tta=views or tta)
-    shown = {
-        "test images": figures["examples"],
-        "test accuracy": f"{figures['accuracy']:.2%}",
-        "test loss": f"{figures['loss']:.4f}",
-    }
-    if used := figures.get("tta_views"):
-        shown[f"accuracy over views ({used})"] = f"{figures['tta_accuracy']:.2%}"
-        shown[f"loss over views ({used})"] = f"{figures['tta_loss']:.4f}"
+    measured = measure(run_or_network, data, weights=weights, tta=views or tta)
+    figures = task_of("classification" if weights else open_run(run_or_network).source).figures
+    shown = {"test examples": measured["examples"]}
+    shown |= {f"test {figure.title}": figure.text(measured[figure.name]) for figure in figures}
+    shown["test loss"] = f"{measured['loss']:.4f}"
+    if used := measured.get("tta_views"):
+        over = f"over views ({used})"
+        shown |= {f"{figure.title} {over}": figure.text(measured[f"tta_{figure.name}"]) for figure in figures}
+        shown[f"loss {over}"] = f"{measured['tta_loss']:.4f}"
     console.show_record(run_or_network if weights is None else f"{run_or_network}, {weights}", shown)

@@ -133,6 +133,7 @@ def _train(
     console.import_quietly("keras", find_devices=False)
     from ...data import load_source
     from ...devices.selection import select
+    from ...tasks import task_of
     from ...training.train import train as run_training
     from ..progress import progress_bar
 
@@ -143,7 +144,7 @@ def _train(
         source = load_source(data or chosen.source, progress=progress, **reading)
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
-    shown = progress_bar(chosen.epochs, len(source.train_targets), chosen.batch_size, selected)
+    shown = progress_bar(chosen.epochs, len(source.train_targets), chosen.batch_size, selected, task_of(source))
     with console.interruptible(), shown as callbacks:
         run = run_training(recipe, source, **options, callbacks=callbacks, devices=selected, **overrides)
     if selected.hosts.writes:
@@ -163,13 +164,14 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     restore_environment(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
     from ...devices.selection import select_recorded
+    from ...tasks import task_of
     from ...training.train import resume
     from ..progress import progress_bar
 
     with console.quietly():
         selected = select_recorded(opened.record.get("devices"), device, devices)
     examples, recipe = opened.source["examples"]["train"], opened.recipe
-    shown = progress_bar(recipe.epochs, examples, recipe.batch_size, selected)
+    shown = progress_bar(recipe.epochs, examples, recipe.batch_size, selected, task_of(opened.source))
     with console.interruptible(), shown as callbacks:
         run = resume(folder, callbacks=callbacks, devices=selected)
     if selected.hosts.writes:
@@ -177,13 +179,15 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
 
 
 def _show_run(title: str, run: Any) -> None:
+    from ...tasks import task_of
+
     results = run.results
     console.show_record(
         title,
         {
-            "test accuracy": f"{results['test_accuracy']:.2%}",
+            **{f"test {one.title}": one.text(results[f"test_{one.name}"]) for one in task_of(run.source).figures},
             "network": f"{run.recipe.network}, {results['parameters']:,} parameters",
-            "time": f"{results['seconds']:.0f} s, {results['images_per_second']:.0f} images/s",
+            "time": f"{results['seconds']:.0f} s, {results['images_per_second']:.0f} examples/s",
             "run": run.path,
             "model": run.model_path,
             "report": run.path / "report.html",

@@ -1,6 +1,6 @@
 """The report of a run: one HTML file that opens from disk, needs no internet, and has a light and a dark theme.
 
-It shows run.json, history.csv, the predictions for the test images, the gradients from gradients.csv or measured now,
+It shows run.json, history.csv, the predictions for the test examples, the gradients from gradients.csv or measured now,
 the gates of a highway network, and the parity and speed of an export.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from ..._files import replace_file
 from ...data import Preprocessing, Source
+from ...tasks import Task, task_of
 from ...training.command import clear_inherited_figures, command
 from ...training.runs import Run, open_run
-from ._answers import confusions, mistakes
 from ._artifact import parity, speed
 from ._curves import curves
 from ._inside import gates as gates_section
@@ -54,33 +54,33 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     >>> zoo.write_report("runs/demo")  # doctest: +SKIP
     PosixPath('runs/demo/report.html')
     """
-    import keras
-
     from ...analysis.gating import highway_layers, measure_gates
     from ...training.evaluation import evaluation_batches, resolve_data
     from ...training.learner import jit_compile
     from ...weights.loading import load
 
     opened = open_run(run)
-    if "test_accuracy" not in opened.results:
+    if "test_loss" not in opened.results:
         raise ValueError(f"Expected a complete run. Received: {str(opened.path)!r}, which is {opened.status}")
     source, preprocessing = resolve_data(opened, data)
     model = load(opened.path) if model is None else model
-    predictor = keras.Model(model.inputs, model.outputs)
+    predictor = task_of(source).predictor(model)
     predictor.compile(jit_compile=jit_compile())
-    logits = predictor.predict(evaluation_batches(source, preprocessing), verbose=0)
-    gates = measure_gates(model, source, preprocessing) if highway_layers(model) else None
-    return write_page(opened, logits, source, _norms(opened, model, source, preprocessing), gates)
+    predictions = predictor.predict(evaluation_batches(source, preprocessing), verbose=0)
+    gated = source.task == "classification" and highway_layers(model)
+    gates = measure_gates(model, source, preprocessing) if gated else None
+    return write_page(opened, predictions, source, _norms(opened, model, source, preprocessing), gates)
 
 
 def write_page(
-    run: Run, logits: np.ndarray, source: Source, norms: "Sequence[Norm]" = (), gates: "Gates | None" = None
+    run: Run, predictions: np.ndarray, source: Source, norms: "Sequence[Norm]" = (), gates: "Gates | None" = None
 ) -> Path:
     """Writes report.html from measured figures.
 
     Args:
         run: The run, with its results.
-        logits: The predictions for `source.test_inputs`, (examples, classes).
+        predictions: For `source.test_inputs`: logits (examples, classes), numbers (examples, targets), or masks of the
+            predicted classes (examples, height, width).
         source: The data that the run was measured on.
         norms: The norms of its gradients, at one step or several.
         gates: The gates of a highway network.
@@ -89,20 +89,19 @@ def write_page(
         The path of the file.
 
     Raises:
-        ValueError: If the logits are not one row for each test image.
+        ValueError: If the predictions are not one for each test example.
     """
-    if logits.shape != (len(source.test_inputs), source.classes):
-        raise ValueError(
-            f"Expected logits of shape {(len(source.test_inputs), source.classes)}. Received: {logits.shape}"
-        )
+    task = task_of(source)
+    shape = source.test_targets.shape if task.per_pixel else (len(source.test_inputs), source.outputs)
+    if predictions.shape != shape:
+        raise ValueError(f"Expected predictions of shape {shape}. Received: {predictions.shape}")
     rows = _history(run.path / "history.csv")
     recipe = clear_inherited_figures(run.recipe)
     page = Template(files(__package__).joinpath("page.html").read_text()).substitute(
         title=html.escape(f"{recipe.network} on {source.name}"),
-        summary=_summary(run, recipe.paper),
-        curves=curves(rows),
-        confusions=confusions(logits.argmax(axis=1), source),
-        mistakes=mistakes(logits, source),
+        summary=_summary(run, recipe.paper, task),
+        curves=curves(rows, task),
+        answers=task.show(predictions, source),
         gradients=f"<h2>Gradients</h2>{gradients_section(norms)}" if norms else "",
         gates=f"<h2>Gates</h2>{gates_section(gates)}" if gates else "",
         parity=parity(run.path / "export"),
@@ -127,7 +126,8 @@ def _norms(run: Run, model: "keras.Model", source: Source, preprocessing: Prepro
         return found
     batches = probe_batches(source, preprocessing, run.recipe.seed)
     step = run.recipe.epochs * -(-len(source.train_inputs) // run.recipe.batch_size)
-    return GradientProbe(model, once=True).measure(*batches.batch(0, 0), step)
+    probe = GradientProbe(model, once=True, loss=task_of(source).loss(source))
+    return probe.measure(*batches.batch(0, 0), step)
 
 
 def _origin(run_record: Mapping[str, Any]) -> Iterable[str]:
@@ -140,16 +140,17 @@ def _history(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _summary(run: Run, paper: str) -> str:
-    results = run.results
+def _summary(run: Run, paper: str, task: Task) -> str:
+    results, first = run.results, task.figures[0]
+    errors = [("test error", f"{1 - results['test_accuracy']:.2%}")] if first.name == "accuracy" else []
     return tiles(
         [
-            ("test accuracy", f"{results['test_accuracy']:.2%}"),
-            ("test error", f"{1 - results['test_accuracy']:.2%}"),
+            *((f"test {figure.title}", figure.text(results[f"test_{figure.name}"])) for figure in task.figures),
+            *errors,
             ("error in the paper", paper),
-            ("training accuracy", f"{results['train_accuracy']:.2%}"),
+            (f"training {first.title}", first.text(results[f"train_{first.name}"])),
             ("parameters", f"{results['parameters']:,}"),
             ("training time", f"{results['seconds'] / 60:.1f} min"),
-            ("images per second", f"{results['images_per_second']:,.0f}"),
+            ("examples per second", f"{results['images_per_second']:,.0f}"),
         ]
     )

@@ -40,9 +40,9 @@ def speed(folder: Path) -> str:
     found = read(folder)
     if found is None:
         return ""
-    rows = [{**row.as_row(), "images per second": f"{1e3 * row.batch / row.exported:,.0f}"} for row in found["rows"]]
+    rows = [{**row.as_row(), "examples per second": f"{1e3 * row.batch / row.exported:,.0f}"} for row in found["rows"]]
     note = (
-        f"From pixels to probabilities on {found['processor']}, Keras on {found['backend']}. "
+        f"From raw inputs to predictions on {found['processor']}, Keras on {found['backend']}. "
         "Medians; Keras and onnxruntime took turns."
     )
     return f"<h2>Speed</h2>{grid(rows)}<p>{html.escape(note)}</p>"

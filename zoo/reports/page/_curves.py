@@ -1,17 +1,23 @@
-"""The curves of a run: accuracy, loss and learning rate by epoch."""
+"""The curves of a run: the figures of its task, loss and learning rate by epoch."""
 
 from ...analysis import charts
 from ...analysis.charts._base import make_axes, mark_integers
+from ...tasks import Task
 
 
-def curves(rows: list[dict[str, float]]) -> str:
+def curves(rows: list[dict[str, float]], task: Task) -> str:
     """Draws a small chart of each, side by side."""
     part = "validation" if "validation_loss" in rows[-1] else "test"
-    panels = (
-        ("accuracy, %", {"training": "accuracy", part: f"{part}_accuracy"}, 100),
-        ("cross-entropy", {"training": "loss", part: f"{part}_loss"}, 1),
-        ("learning rate", {"": "learning_rate"}, 1),
-    )
+    panels = [
+        (
+            f"{figure.title}, %" if figure.percent else figure.title,
+            {"training": figure.name, part: f"{part}_{figure.name}"},
+            100 if figure.percent else 1,
+        )
+        for figure in task.figures
+    ]
+    panels.append((task.loss_title, {"training": "loss", part: f"{part}_loss"}, 1))
+    panels.append(("learning rate", {"": "learning_rate"}, 1))
     drawn = []
     with charts.use_page_theme():
         for title, lines, factor in panels:

@@ -1,17 +1,26 @@
-"""The predictions for the test images: confusions and the worst mistakes."""
+"""The predictions of a classification: confusions and the worst mistakes."""
 
-import base64
 import html
-import io
 
 import numpy as np
 
 from ...data import Source
+from ._images import are_images, figure, to_colours
 from ._tables import NONE, grid
 
 # A larger matrix is not readable, so only its largest entries are shown.
 MATRIX_CLASSES = 20
 MISTAKES = 12
+
+
+def show(logits: np.ndarray, source: Source) -> str:
+    """Writes both sections, of the logits for the test inputs."""
+    return (
+        "<h2>Confusions</h2><p>Test examples by true class (rows) and predicted class (columns).</p>"
+        f"{confusions(logits.argmax(axis=1), source)}"
+        "<h2>Worst mistakes</h2><p>The test examples whose true class got the lowest probability.</p>"
+        f"{mistakes(logits, source)}"
+    )
 
 
 def confusions(predicted: np.ndarray, source: Source) -> str:
@@ -42,12 +51,12 @@ def _largest_confusions(counts: np.ndarray, names: tuple[str, ...]) -> str:
     indices = np.argsort(wrong, axis=None)[::-1][:MATRIX_CLASSES]
     pairs = [np.unravel_index(index, wrong.shape) for index in indices]
     return grid(
-        [{"true": names[t], "predicted": names[a], "images": int(wrong[t, a])} for t, a in pairs if wrong[t, a]]
+        [{"true": names[t], "predicted": names[a], "examples": int(wrong[t, a])} for t, a in pairs if wrong[t, a]]
     )
 
 
 def mistakes(logits: np.ndarray, source: Source) -> str:
-    """Shows the images with the worst of the wrong predictions."""
+    """Shows the images with the worst of the wrong predictions; of other inputs, their numbers."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     answers, truth = logits.argmax(axis=1), source.test_targets
@@ -56,23 +65,15 @@ def mistakes(logits: np.ndarray, source: Source) -> str:
     worst = wrong[np.argsort(probabilities[wrong, truth[wrong]], kind="stable")[:MISTAKES]]
     if not len(worst):
         return NONE
-    brightest = 1 / source.preprocessing.scale
-    figures = []
-    for index in worst:
-        answer, right = answers[index], truth[index]
-        caption = html.escape(
-            f"{source.class_names[right]}, predicted {source.class_names[answer]} ({probabilities[index, answer]:.1%})"
-        )
-        image = _png(source.test_inputs[index], brightest)
-        figures.append(f'<figure><img src="{image}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
+    names = source.class_names
+    said = [
+        (names[truth[index]], names[answers[index]], f"{probabilities[index, answers[index]]:.1%}") for index in worst
+    ]
+    if not are_images(source):
+        rows = zip(worst.tolist(), said, strict=True)
+        return grid([{"example": index, "true": t, "predicted": a, "probability": p} for index, (t, a, p) in rows])
+    figures = [
+        figure(to_colours(source.test_inputs[index], source), f"{right}, predicted {answer} ({probability})")
+        for index, (right, answer, probability) in zip(worst, said, strict=True)
+    ]
     return f"<div class='mistakes'>{''.join(figures)}</div>"
-
-
-def _png(pixels: np.ndarray, brightest: float) -> str:
-    from matplotlib.image import imsave
-
-    scaled = np.clip(pixels.astype("float32") * (255 / brightest), 0, 255).astype("uint8")
-    colour = scaled if scaled.shape[-1] == 3 else np.repeat(scaled[..., :1], 3, axis=-1)
-    buffer = io.BytesIO()
-    imsave(buffer, colour, format="png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
