@@ -168,9 +168,9 @@ def _contradictions(manifest: Mapping[str, Any]) -> Iterator[str]:
     ):
         yield f"gates={gates!r:.{_SHOWN}}, without an output for each layer"
     for kind in ("labels", "target_names"):
-        names = manifest.get(kind)
-        if names and not (len(answers) == 1 and _ends_with(answers[0], len(names))):
-            yield f"{len(names)} {kind.replace('_', ' ')}, not one for each element of a single output"
+        given = manifest.get(kind)
+        if given and not (len(answers) == 1 and _ends_with(answers[0], len(given))):
+            yield f"{len(given)} {kind.replace('_', ' ')}, not one for each element of a single output"
     if manifest["activation"] and [output["name"] for output in answers] != [PROBABILITIES]:
         yield f"activation={manifest['activation']!r}, without the output {PROBABILITIES!r}"
     images = any(len(tensor["shape"]) > 3 for tensor in manifest["inputs"])

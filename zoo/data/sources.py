@@ -15,6 +15,7 @@ import numpy as np
 from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
+from .datasets import NAME, Data, from_memory
 from .image_files import from_files
 from .images import resize
 from .layout import choose_stratified
@@ -97,7 +98,7 @@ LICENCES = {
 
 
 def load_source(
-    name: str | Path | Source | Mapping[str, Any],
+    name: "str | Path | Source | Data",
     *,
     image_size: tuple[int, int] | None = None,
     split_seed: int = 0,
@@ -106,7 +107,7 @@ def load_source(
     cache: str | Path | bool | None = None,
     progress: Progress | None = None,
 ) -> Source:
-    """Loads a data source by its name, or from files.
+    """Loads a data source by its name, from files, or from data in memory.
 
     The files may be
 
@@ -119,9 +120,14 @@ def load_source(
     CMYK become RGB, 16 bits are scaled to 8, transparent pixels become white, the rotation in EXIF is applied, and an
     animation gives its first frame. All images are grey, or all are RGB.
 
+    Data in memory are a dictionary with x_train and y_train, as in an .npz; a pair (x, y); or a data set, which is read
+    into memory once, in its order: a `keras.utils.PyDataset`, a batched `tf.data.Dataset`, or a `DataLoader` of torch.
+    One-hot targets are classes.
+
     Args:
         name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
-            path. The result of `Source.as_dict` loads the same data again. A `Source` is returned as it is.
+            path; or data in memory. The result of `Source.as_dict` loads the same data again, if they have a name or a
+            path. A `Source` is returned as it is.
         image_size: Height and width to resize all images to, bicubic with antialiasing. Proportions may change.
         split_seed: Chooses the test images if the files do not.
         test_fraction: The fraction of each class to choose.
@@ -145,7 +151,7 @@ def load_source(
     """
     if isinstance(name, Source):
         return name
-    if isinstance(name, Mapping):
+    if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
     options = Options(image_size, split_seed, test_fraction, on_bad_image)
     source = _resize(_read(name, options, cache, progress), options.image_size)
@@ -160,10 +166,14 @@ def check_source(
 ) -> None:
     """Raises the errors of `load_source` for wrong names, paths and options, without reading anything."""
     Options(image_size, on_bad_image=on_bad_image)
+    if isinstance(name, Mapping):
+        _refuse_unnamed(name["name"])
     _find_path(name["name"] if isinstance(name, Mapping) else name)
 
 
-def _read(name: str | Path, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
+def _read(name: Any, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
+    if not isinstance(name, (str, os.PathLike)):
+        return from_memory(name, options)
     path = _find_path(name)
     if path is None:
         if name in SOURCES:
@@ -179,7 +189,7 @@ def _read(name: str | Path, options: Options, cache: str | Path | bool | None, p
     return from_files(path, options, folder, progress)
 
 
-def _find_path(name: str | Path) -> Path | None:
+def _find_path(name: Any) -> Path | None:
     """Finds the path of a source; returns None for a source with a name."""
     if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
         return None
@@ -196,6 +206,7 @@ def _find_path(name: str | Path) -> Path | None:
 
 def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
     """Loads the data of a record from `Source.as_dict` again, and checks that they have not changed."""
+    _refuse_unnamed(record["name"])
     source = load_source(record["name"], **record.get("options", {}), cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
@@ -205,6 +216,15 @@ def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, p
             f"Received: {source.name!r}, which has changed since, with the fingerprint {source.fingerprint}"
         )
     return source
+
+
+def _refuse_unnamed(name: str) -> None:
+    """Raises a ValueError for the name in a record of data that were only in memory."""
+    if name == NAME:
+        raise ValueError(
+            "Expected data=, the arrays or the data set that the run was trained on, since they have no name. "
+            "Received: data=None"
+        )
 
 
 def _resize(source: Source, size: tuple[int, int] | None) -> Source:

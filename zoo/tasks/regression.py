@@ -83,7 +83,7 @@ class Regression(Task):
             )
         scale = (deviation[0], mean[0]) if single else (deviation, mean)
         rescaling = keras.layers.Rescaling(*scale, dtype="float32", name=PREDICTION)
-        return keras.Model(model.inputs, rescaling(model.outputs[0]), name=model.name)
+        return keras.Model(model.input, rescaling(model.output), name=model.name)
 
     def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
         from .regression_metrics import ScaledSquaredError

@@ -75,7 +75,11 @@ class Segmentation(Task):
     def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
         from .segmentation_metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
 
-        return [MeanIoU(source.classes, sparse_y_pred=False, name="mean_iou"), PixelAccuracy(), PixelCrossEntropy()]
+        return [
+            MeanIoU(source.classes, sparse_y_pred=False, name="mean_iou", dtype="float32"),
+            PixelAccuracy(),
+            PixelCrossEntropy(),
+        ]
 
     def predictor(self, model: "keras.Model") -> "keras.Model":
         import keras

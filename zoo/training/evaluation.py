@@ -1,5 +1,6 @@
 """Evaluates networks: resolves the network and its data, and measures the loss and the figures of the task."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,16 @@ def resolve_model_and_data(
     """
     if weights is not None:
         chosen = card(str(run_or_model), weights)
-        model, source = load(chosen.network, weights), load_source(chosen.data["name"] if data is None else data)
+        model, source = (
+            load(chosen.network, weights),
+            load_source(chosen.data["name"] if data is None else check_named(data)),
+        )
         check_classes(source, chosen.class_names, f"{chosen.network}, {weights}")
         preprocessing = Preprocessing.from_dict(chosen.preprocessing)
     elif isinstance(run_or_model, keras.Model):
         if data is None:
             raise ValueError("Expected data for a model, such as data='digits'. Received: data=None")
-        model, source = run_or_model, load_source(data)
+        model, source = run_or_model, load_source(check_named(data))
         preprocessing = source.preprocessing
     else:
         run = open_run(run_or_model)
@@ -105,9 +109,19 @@ def resolve_model_and_data(
 
 def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
     """Loads the data of a run, or other data of the same classes, and the preprocessing of its network."""
-    source = load_source(run.source if data is None else data)
+    source = load_source(run.source if data is None else check_named(data))
     check_targets(source, run)
     return source, Preprocessing.from_dict(run.source["preprocessing"])
+
+
+def check_named(data: str | Source) -> str | Source:
+    """Raises a ValueError for arrays, of which `load_source` would choose a fifth for testing."""
+    if not isinstance(data, (str, os.PathLike, Source)):
+        raise ValueError(
+            "Expected data as a name, a path or a zoo.Source, such as zoo.load_source({'x_train': ..., ...}). "
+            f"Received: {type(data).__name__}"
+        )
+    return data
 
 
 def check_targets(source: Source, run: Run) -> None:

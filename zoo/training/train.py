@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from ..data import Preprocessing, Source, load_source
+from ..data.datasets import Data, name_of
 from ..devices.environment import environment, now, process, restore_environment, revision, versions
 from ..devices.selection import Devices, select, select_recorded
 from .callbacks import check_intervals
@@ -25,7 +26,7 @@ from .runs import Run, commit_run, open_run, start_run, update
 
 def train(
     recipe: str | Recipe,
-    data: str | Source | None = None,
+    data: "str | Source | Data | None" = None,
     out: str | Path | None = None,
     *,
     overwrite: bool = False,
@@ -44,7 +45,10 @@ def train(
 
     Args:
         recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
-        data: The name of a data source, a path to one, or a `Source`. Default: the recipe's.
+        data: The name of a data source, a path to one, or a `Source`. Or data in memory: a dictionary of arrays,
+            x_train and y_train (also x_test, y_test, x_val, y_val), a pair (x, y), a `keras.utils.PyDataset`, a batched
+            `tf.data.Dataset` or a `DataLoader` of torch. A data set is read into memory once, in its order, so it must
+            end. Without x_test, a fifth is for testing. Default: the recipe's.
         out: The folder, which must not exist. Default: runs/ and the recipe's name.
         overwrite: Whether to replace an existing run once the new one is complete. Until then the new one is in
             OUT.new, and can be resumed there.
@@ -77,7 +81,7 @@ def train(
     >>> run.results["test_accuracy"]  # doctest: +SKIP
     """
     if data is not None:
-        overrides["source"] = data.name if isinstance(data, Source) else str(data)
+        overrides["source"] = data.name if isinstance(data, Source) else name_of(data)
     chosen = get_recipe(recipe).changed(overrides)
     devices = devices or select()
     devices.check(chosen.batch_size)
@@ -113,7 +117,7 @@ def train(
 
 def resume(
     run: Run | str | Path,
-    data: Source | None = None,
+    data: "Source | Data | None" = None,
     *,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     devices: Devices | None = None,
@@ -124,8 +128,8 @@ def resume(
 
     Args:
         run: A run or its folder. A complete run is returned as it is, and nothing is trained.
-        data: The `Source` that the run was trained on, if `load_source` cannot find it by its name. It is split and
-            preprocessed as before.
+        data: The `Source`, the arrays or the data set that the run was trained on, if `load_source` cannot find it by
+            its name. It is split and preprocessed as before. A data set must have its examples in the same order.
         callbacks: As in `train`.
         devices: As in `train`. Default: as many devices as the run began with, of the same kind.
 
@@ -198,7 +202,11 @@ def _restore_source(source: Source, recorded: Mapping[str, Any]) -> Source:
         source = source.with_validation(**recorded["validation"])
     source = replace(source, preprocessing=Preprocessing.from_dict(recorded["preprocessing"]))
     found = source.as_dict()
-    different = [name for name in ("fingerprint", "examples", "class_names") if found[name] != recorded[name]]
+    # The records of older runs do not name their task.
+    recorded = {"task": "classification", "target_names": [], **recorded}
+    found = {"target_names": [], **found}
+    facts = ("fingerprint", "examples", "task", "class_names", "target_names")
+    different = [name for name in facts if found[name] != recorded[name]]
     if different:
         raise ValueError(
             f"Expected the data that the run began with, {recorded['name']} with {different[0]}="
