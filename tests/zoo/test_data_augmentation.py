@@ -196,6 +196,59 @@ def test_mixing_an_image_with_itself_changes_nothing():
     np.testing.assert_allclose(out, data, atol=1e-4)
 
 
+def masked(augmentation, preprocessing=PLAIN, count=120):
+    """Images and masks after an augmentation, where pixels of the class c have the value 10 c + 7."""
+    masks = np.random.default_rng(0).integers(0, 5, (count, 8, 10), dtype="uint8")
+    data = 10 * masks[..., None] + 7
+    options = {"seed": 3, "augmentation": augmentation, "task": "segmentation"}
+    found = zoo.Batches(data, masks, 5, preprocessing, 50, **options)
+    parts = [found.batch(1, index) for index in range(len(found))]
+    return data, *(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+@pytest.mark.parametrize("change", [{"pad": 2}, {"pad": 2, "pad_mode": "reflect"}, {"flip": True}, {"cutout": 4}])
+def test_masks_move_with_their_images(change):
+    data, out, masks = masked(Augmentation(**change))
+    known = masks != 255
+    np.testing.assert_array_equal(out[..., 0][known], 10 * masks[known] + 7)
+    # Pixels that an image did not have are 0, and do not count.
+    np.testing.assert_array_equal(out[..., 0][~known], 0)
+    assert not np.array_equal(out, data)
+    filled = change.get("cutout") or (change.get("pad") and change.get("pad_mode") != "reflect")
+    assert bool(filled) == (not known.all())
+
+
+def test_masks_move_with_standardised_images_as_the_images_do_without_masks():
+    standardised = zoo.Preprocessing(0.5, (12.0,), (7.0,))
+    augmentation = Augmentation(pad=2, flip="alternating", cutout=3)
+    data, out, masks = masked(augmentation, standardised)
+    options = {"seed": 3, "augmentation": augmentation}
+    plain = zoo.Batches(data, np.zeros(len(data), int), 2, standardised, 50, **options)
+    np.testing.assert_array_equal(out, np.concatenate([plain.batch(1, index)[0] for index in range(len(plain))]))
+    assert masks.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "dtype", "message"),
+    [
+        ({"pad": 1, "cutout": 2}, (8, 3), "uint8", r"augment.pad=0, augment.cutout=0 for inputs that are not images"),
+        ({"mixup": 0.1}, (9,), "float32", r"augment.mixup=0.0 for .* Received: augment.mixup=0.1, and float32 inputs"),
+        ({"rand_ops": 1}, (8, 8, 3), "float32", "augment.rand_ops=0 for images other than uint8, grey or RGB"),
+        ({"rand_ops": 1}, (8, 8, 4), "uint8", "augment.rand_ops=0 for images other than uint8, grey or RGB"),
+    ],
+)
+def test_changes_that_are_for_images_are_refused_for_other_arrays(changes, shape, dtype, message):
+    with pytest.raises(ValueError, match=message):
+        batches(Augmentation(**changes), np.ones((40, *shape), dtype))
+
+
+@pytest.mark.parametrize("change", [{"mixup": 0.1}, {"cutmix": 1.0}, {"rand_ops": 1}, {"sizes": ((0.0, 4),)}])
+def test_changes_that_a_mask_cannot_follow_are_refused(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"Expected augment.{name}=.* for segmentation, since a mask cannot follow"):
+        masked(Augmentation(**change))
+
+
 WRONG = [
     {"pad": -1},
     {"pad": 1.0},

@@ -179,7 +179,7 @@ def measure(
 
 
 def measure_views(model: keras.Model, source: Source, preprocessing: Preprocessing, views: str) -> dict[str, float]:
-    """Measures "accuracy" and "loss" of the average over views of each test image; see `tta_model`."""
+    """Measures the "loss" and the figures of the average over views of each test image; see `tta_model`."""
     batch = EVALUATION_BATCH // len(weights_of(views))
     return measure(tta_model(model, views), source, preprocessing, batch=batch)
 

@@ -12,6 +12,7 @@ from .._files import replace_file
 from ..data import Preprocessing, Source
 from ..data.sources import LICENCES
 from ..networks.catalogue import MODELS
+from ..tasks import task_of
 from ..training.command import command
 from ..training.evaluation import EVALUATION_BATCH, measure, measure_views, resolve_data
 from ..training.learner import precision
@@ -61,7 +62,8 @@ def publish(
         The `Card`.
 
     Raises:
-        ValueError: If the run is not complete or not exported, or if the name is not an identifier.
+        ValueError: If the run is not complete, not exported or not a classification, or if the name is not an
+            identifier.
         FileExistsError: If these weights exist.
         PublishingError: If the network does not reach the accuracy in the run's record, if the accuracy under
             onnxruntime differs from Keras's by more than 0.01 points, or if the file is larger than 20 MB.
@@ -72,6 +74,10 @@ def publish(
     >>> zoo.publish("runs/highway", "digits", "weights")  # doctest: +SKIP
     """
     opened, folder = open_complete_run(run), Path(out)
+    if (task := task_of(opened.source).name) != "classification":
+        raise ValueError(
+            f"Expected the run of a classification, since cards give accuracies. Received: {opened.path}, a {task}"
+        )
     file, card_file = choose_paths(folder, opened.recipe.network, weights, overwrite)
     exported = _find_export(opened, artifact)
     source, preprocessing = resolve_data(opened, data)
