@@ -3,8 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+import export
 import zoo
+from zoo.cli import app
 from zoo.data import datasets
 from zoo.data.arrays import from_arrays
 
@@ -104,7 +107,7 @@ class Stop(keras.callbacks.Callback):
             raise RuntimeError
 
 
-def test_run_on_arrays_is_resumed_with_the_same_ones_alone(tmp_path, no_report):
+def test_run_on_arrays_is_resumed_with_the_same_ones_and_exported_without(tmp_path, no_report):
     options = {"recipe": "plain_mlp_digits", "data": (X, Y), "epochs": 2, "batch_size": 64, "checkpoint_steps": 1}
     whole = zoo.train(**options, out=tmp_path / "whole")
     assert whole.recipe.source == "arrays"
@@ -121,5 +124,10 @@ def test_run_on_arrays_is_resumed_with_the_same_ones_alone(tmp_path, no_report):
         zoo.evaluate(run)
     with pytest.raises(ValueError, match="a zoo.Source, .* Received: tuple"):
         zoo.evaluate(run, (X, Y))
+    done = CliRunner().invoke(app, ["export", str(run.path), "--format", "onnx"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    answers = export.load(run.path / "export").predict(X[:50]).argmax(axis=-1)
+    network = zoo.load(run.path).predict(zoo.load_source((X, Y)).preprocessing(X[:50]), verbose=0)
+    np.testing.assert_array_equal(answers, network.argmax(axis=-1))
     figures = zoo.evaluate(run, zoo.load_source((X, Y)))
     assert figures["accuracy"] == pytest.approx(run.results["test_accuracy"])

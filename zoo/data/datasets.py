@@ -56,6 +56,11 @@ def name_of(data: Any) -> str:
     return str(data) if isinstance(data, (str, os.PathLike)) else NAME
 
 
+def is_unnamed(name: str) -> bool:
+    """Whether the name in a record is that of data in memory, which nothing can load again."""
+    return name == NAME
+
+
 def _batches(data: Any) -> Iterator[Any]:
     """The batches of a data set, as long as it says that it ends."""
     keras, tf, torch = (sys.modules.get(name) for name in ("keras", "tensorflow", "torch.utils.data"))

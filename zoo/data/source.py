@@ -226,8 +226,9 @@ class Source:
         return digest.hexdigest()[:32]
 
     def as_dict(self) -> dict[str, Any]:
-        """Name, origin, task, classes and preprocessing as plain data, from which `load_source` finds the same data
-        again.
+        """Name, origin, type, task, classes and preprocessing as plain data.
+
+        `load_source` finds the same data again by it.
         """
         about = {"target_names": list(self.target_names)} if self.target_names else {}
         about |= {name: kept.to_dict() for name in ("table", "image") if (kept := getattr(self, name)) is not None}
@@ -236,6 +237,7 @@ class Source:
             **{name: value for name, value in self.origin.items() if name != "content"},
             "fingerprint": self.fingerprint,
             "examples": {part: len(getattr(self, f"{part}_targets")) for part in self.parts},
+            "dtype": self.train_inputs.dtype.name,
             "task": self.task,
             "class_names": list(self.class_names),
             **about,

@@ -15,7 +15,7 @@ import numpy as np
 from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
-from .datasets import NAME, Data, from_memory
+from .datasets import Data, from_memory, is_unnamed
 from .image_files import from_files
 from .images import resize
 from .layout import choose_stratified
@@ -220,7 +220,7 @@ def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, p
 
 def _refuse_unnamed(name: str) -> None:
     """Raises a ValueError for the name in a record of data that were only in memory."""
-    if name == NAME:
+    if is_unnamed(name):
         raise ValueError(
             "Expected data=, the arrays or the data set that the run was trained on, since they have no name. "
             "Received: data=None"

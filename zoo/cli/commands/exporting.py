@@ -103,10 +103,11 @@ def export(
     from export import export as make_artifact
 
     from ...data import load_source
+    from ...data.datasets import is_unnamed
     from ...training.tta import tta_model
     from ...weights.loading import load
 
-    source = load_source(run.source) if run else None
+    source = load_source(run.source) if run and not is_unnamed(run.source["name"]) else None
     network = tta_model(load(model), chosen) if chosen else load(model)
     artifact = make_artifact(
         network,
@@ -123,7 +124,7 @@ def export(
     )
     show_parity(artifact.parity)
     _show_precision(artifact.parity["precision"])
-    if run and artifact.path == run.path / "export" and not chosen:
+    if run and source and artifact.path == run.path / "export" and not chosen:
         _update_report(run, source, network, artifact, layout, device)
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
     written = {name: path for name, path in found.items() if path.exists()}
@@ -134,6 +135,7 @@ def _check_model(
     model: Path, formats: list[str] | None, precision: str, samples: Path | None, layout: str | None
 ) -> "Run | None":
     """Refuses options that do not go together and a missing model; returns the run, None for a .keras file."""
+    from ...data.datasets import is_unnamed
     from ...tasks import task_of
     from ...training.runs import open_run
     from ...weights.loading import check_loadable
@@ -142,10 +144,10 @@ def _check_model(
     run = open_run(model) if is_run else None
     if run and task_of(run.source).per_pixel and layout == "nchw":
         raise ValueError("Expected --layout nhwc for a segmentation, whose labels name the last axis. Received: nchw")
-    if run and precision == "int8" and task_of(run.source).name != "classification":
+    if run and precision == "int8" and (task_of(run.source).name != "classification" or is_unnamed(run.source["name"])):
         raise ValueError(
-            f"Expected the run of a classification for --precision int8, which may cost only so much accuracy. "
-            f"Received: {model}, a {task_of(run.source).name}"
+            "Expected the run of a classification, on data with a name or a path, for --precision int8, which is "
+            f"calibrated and tested on them. Received: {model}, a {task_of(run.source).name} of {run.source['name']}"
         )
     if run and samples:
         raise ValueError(f"Expected --samples for a .keras file, not for a run. Received: --samples {samples}")
@@ -156,10 +158,10 @@ def _check_model(
             "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
             f"Received: {model}; export.export(precision='int8') takes images of your own"
         )
-    if run:
+    if run and not is_unnamed(run.source["name"]):
         check_subject(model)
     else:
-        check_loadable(model)
+        check_loadable(run.path if run else model)
     return run
 
 
@@ -202,22 +204,24 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 
     from ...tasks import task_of
 
-    first, task = layout == "nchw", task_of(source)
+    first, task = layout == "nchw", task_of(run.source)
 
     def laid_out(inputs: np.ndarray) -> np.ndarray:
         return np.moveaxis(inputs, -1, 1) if first else inputs
 
     known = {
         "preprocessing": Preprocessing(
-            source.train_inputs.dtype.name, **run.source["preprocessing"], channel_axis=1 if first else -1
+            run.source.get("dtype", "uint8"), **run.source["preprocessing"], channel_axis=1 if first else -1
         ),
         "activation": task.activation,
         "labels": run.source["class_names"] or None,
         "task": task.name,
         "target_names": run.source.get("target_names"),
         "table": run.source.get("table"),
-        "samples": laid_out(source.test_inputs[task.examples(source, PARITY_SAMPLES)]),
     }
+    if source is None:
+        return known
+    known["samples"] = laid_out(source.test_inputs[task.examples(source, PARITY_SAMPLES)])
     if precision == "int8":
         places = np.linspace(0, len(source.train_inputs) - 1, CALIBRATION_IMAGES).astype(int)
         known["calibration"] = laid_out(source.train_inputs[np.unique(places)])
