@@ -122,6 +122,8 @@ def _tensors(least_rank: int) -> Check:
     return _list(_fields({"name": _NAME, "shape": _list(_SIZE, least_rank), "dtype": _TYPE}))
 
 
+# A column of a table that is an input, and the values of a category in the order of their indices.
+_COLUMN = _fields({"name": _NAME, "kind": _one_of(("number", "date", "category")), "values": _list(_TEXT, 0)})
 _MANIFEST = _fields(
     {
         "format": _COUNT,
@@ -139,7 +141,7 @@ _MANIFEST = _fields(
         "layout": _one_of(LAYOUTS),
         "task": _one_of(TASKS),
         "target_names": _or_none(_list(_TEXT)),
-        "table": _must(lambda value: value is None or isinstance(value, dict), "values by name or null"),
+        "table": _or_none(_fields({"inputs": _list(_COLUMN), "targets": _list(_TEXT, 0)})),
         "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),

@@ -71,7 +71,18 @@ def test_every_edit_in_one_place_is_refused_in_a_sentence_or_works(here):
     assert unclear == []
     assert refused > 500
     # What an artifact from before need not have, and a size that the model knows and its maker need not.
-    later = ("operations", "weights_sha256", "opset", "ir_version", "producer", "precision", "batchable")
+    later = (
+        "task",
+        "target_names",
+        "table",
+        "operations",
+        "weights_sha256",
+        "opset",
+        "ir_version",
+        "producer",
+        "precision",
+        "batchable",
+    )
     assert accepted == {*(((name,), "missing") for name in later), (("outputs", 0, "shape", 1), None)}
 
 
@@ -101,6 +112,7 @@ CONTRADICTIONS = {
     "a format without its files": lambda m: m.update(formats=["onnx", "saved_model"]),
     "files without their format": lambda m: m.update(formats=["saved_model"]),
     "too few labels": lambda m: m.update(labels=["a"]),
+    "too few names of targets": lambda m: m.update(labels=None, target_names=["a"]),
     "labels of two outputs": lambda m: m.update(outputs=[*m["outputs"], TENSOR], activation=None),
     "an activation of two outputs": lambda m: m.update(outputs=[*m["outputs"], TENSOR], labels=None),
     "an activation under another name": lambda m: m["outputs"][0].update(name="other"),

@@ -21,10 +21,17 @@ CULTIVARS = ("barolo", "grignolino", "barbera")
 class Columns:
     """What `Source.table` has to be."""
 
-    categories: tuple[int, ...]
+    numbers: tuple[str, ...]
+    category: str
+
+    @property
+    def categories(self):
+        return (2,)
 
     def to_dict(self):
-        return {"categories": list(self.categories)}
+        columns = [{"name": name, "kind": "number", "values": []} for name in self.numbers]
+        columns.append({"name": self.category, "kind": "category", "values": ["little", "much"]})
+        return {"inputs": columns, "targets": ["cultivar"]}
 
 
 def source_of(task):
@@ -46,7 +53,7 @@ def wine():
         bunch.target[test],
         CULTIVARS,
         zoo.Preprocessing.identity(),
-        table=Columns((2,)),
+        table=Columns(tuple(bunch.feature_names[:-1]), "proline"),
     )
 
 
