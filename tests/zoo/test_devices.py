@@ -10,6 +10,7 @@ import zoo
 from tests.processes import run_code
 from zoo.devices.padding import PaddedBatches
 from zoo.devices.selection import select
+from zoo.tasks import task_of
 
 
 def test_report_says_what_computes():
@@ -116,3 +117,18 @@ def test_position_moves_the_last_batch():
     batches.position = (0, 1)
     assert len(shared) == 1
     assert shared[0][2].sum() == 5
+
+
+def test_figures_of_masks_are_those_of_the_batch_without_copies():
+    from tests.zoo.task_runs import digit_masks
+
+    source = digit_masks()
+    images, masks = source.test_inputs[:5], source.test_targets[:5]
+    batches = zoo.Batches(images, masks, 2, source.preprocessing, 8, task="segmentation")
+    _, padded, weights = PaddedBatches(batches, 4)[0]
+    assert padded.shape == (8, 8, 8) and weights.shape == (8, 1, 1)
+    logits = np.random.default_rng(0).normal(size=(8, 8, 8, 2)).astype("float32")
+    for alone, shared in zip(*(task_of(source).metrics(source) for _ in range(2)), strict=True):
+        alone.update_state(masks.astype("int32"), logits[:5])
+        shared.update_state(padded, logits, weights)
+        assert float(shared.result()) == pytest.approx(float(alone.result()), rel=1e-6)
