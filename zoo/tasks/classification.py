@@ -74,10 +74,5 @@ class Classification(Task):
 
         return keras.Model(model.inputs, model.outputs)
 
-    def show(self, predictions: np.ndarray, source: "Source") -> str:
-        from ..reports.page._classes import show
-
-        return show(predictions, source)
-
 
 TASK = Classification()

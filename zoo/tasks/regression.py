@@ -105,11 +105,6 @@ class Regression(Task):
 
         return keras.Model(model.inputs, model.outputs)
 
-    def show(self, predictions: np.ndarray, source: "Source") -> str:
-        from ..reports.page._numbers import show
-
-        return show(predictions, source)
-
 
 def moments(source: "Source") -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each target over the training examples."""

@@ -6,14 +6,13 @@ import numpy as np
 
 from ..data.layout import choose_at_random
 from ..data.rows import chunks
+from .task import IGNORE as IGNORE
 from .task import Figure, Task, check_class_names, check_targets, refuse_smoothing, spread
 
 if TYPE_CHECKING:
     import keras
 
     from ..data.source import Source
-
-IGNORE = 255  # the class of pixels that do not count
 
 
 class Segmentation(Task):
@@ -86,11 +85,6 @@ class Segmentation(Task):
         from keras import ops
 
         return keras.Model(model.inputs, ops.cast(ops.argmax(model.outputs[0], axis=-1), "uint8"))
-
-    def show(self, predictions: np.ndarray, source: "Source") -> str:
-        from ..reports.page._masks import show
-
-        return show(predictions, source)
 
 
 TASK = Segmentation()

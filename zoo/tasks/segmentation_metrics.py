@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .segmentation import IGNORE
+from .task import IGNORE
 
 
 class _KnownPixels:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ..data.source import Source
 
 
+# In the masks of a segmentation, the class of pixels that do not count.
+IGNORE = 255
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure that says how good predictions are.
@@ -83,10 +87,7 @@ class Task(Protocol):
         """Makes metrics of the names of the figures, then that of the loss."""
 
     def predictor(self, model: "keras.Model") -> "keras.Model":
-        """The network up to what `show` takes of its predictions."""
-
-    def show(self, predictions: np.ndarray, source: "Source") -> str:
-        """Writes the sections of the report on the predictions for the test inputs."""
+        """The network up to what a report needs of its predictions."""
 
 
 def measured(task: Task, logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -76,7 +76,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         if not math.isfinite(float(loss)):
             raise TrainingError(
                 f"Expected a finite loss. Received: loss={float(loss)} in epoch {self.epoch + 1}; "
-                "a lower optimizer.lr or a longer schedule.warmup may help"
+                "a lower optimizer.lr, optimizer.clip_norm=1.0 or a longer schedule.warmup may help"
             )
 
 

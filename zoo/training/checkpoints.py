@@ -78,7 +78,8 @@ class Checkpoints:
                 others = np.size(array) - np.isfinite(array).sum()
                 raise TrainingError(
                     f"Expected finite weights. Received: {name} with {others} that are NaN or infinite, "
-                    f"in epoch {progress.epoch + 1}; a lower optimizer.lr or a longer schedule.warmup may help"
+                    f"in epoch {progress.epoch + 1}; a lower optimizer.lr, optimizer.clip_norm=1.0 or a longer "
+                    "schedule.warmup may help"
                 )
         written = json.dumps(asdict(progress)).encode()
         with replace_file(self.folder / f"step-{step:09d}.npz") as beside, beside.open("wb") as file:

@@ -19,6 +19,7 @@ from ...data import Preprocessing, Source
 from ...tasks import Task, task_of
 from ...training.command import clear_inherited_figures, command
 from ...training.runs import Run, open_run
+from . import _classes, _masks, _numbers
 from ._artifact import parity, speed
 from ._curves import curves
 from ._inside import gates as gates_section
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ...analysis.gradients import Norm
 
 GRADIENTS = "gradients.csv"
+# The sections on the predictions for the test inputs, by task.
+ANSWERS = {"classification": _classes.show, "regression": _numbers.show, "segmentation": _masks.show}
 
 
 def write_report(run: Run | str | Path, data: Source | None = None, model: "keras.Model | None" = None) -> Path:
@@ -101,7 +104,7 @@ def write_page(
         title=html.escape(f"{recipe.network} on {source.name}"),
         summary=_summary(run, recipe.paper, task),
         curves=curves(rows, task),
-        answers=task.show(predictions, source),
+        answers=ANSWERS[task.name](predictions, source) if task.name in ANSWERS else "",
         gradients=f"<h2>Gradients</h2>{gradients_section(norms)}" if norms else "",
         gates=f"<h2>Gates</h2>{gates_section(gates)}" if gates else "",
         parity=parity(run.path / "export"),
