@@ -4,8 +4,8 @@ classification.py   the class of each example
 regression.py       numbers
 segmentation.py     the class of each pixel
 
-A new task is a file, and a line in `TASKS`; its sections of the report are in `zoo.reports.page`. Importing this package
-does not import Keras.
+A new task is a file, and a line in `TASKS`; its sections of the report are in `zoo.reports.page`. Importing this
+package does not import Keras.
 """
 
 from collections.abc import Mapping
