@@ -4,6 +4,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
   recipe.py       what a recipe may set, checked; the recipes themselves are in recipes.py
   folder.py       the run folder: its lock, its record, the folder next to it while it replaces an older run
   loop.py         `Training` builds the network and calls `fit` for the epochs that are left
+    fitting.py    what the network takes from the data: a table's categories and scale, the units of the targets
     initialization.py  initial weights that the recipe asks for in place of the network's own
     learner.py    the network with loss, optimizer and averages; schedules.py has the learning rate
     optimizer.py  the steps of single variables: their rates and their decay
@@ -12,7 +13,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
   then `Training` saves model.keras, measures it, and zoo.reports.page writes report.html
 
 runs.py           a run as it is on disk: open, list, update
-evaluation.py     loss and accuracy of a run, a network or weights; resolves model and data for every analysis
+evaluation.py     loss and figures of a run, a network or weights; resolves model and data for every analysis
 tta.py            views of an image, over which `evaluate` averages the logits
 comparison.py     several networks under one recipe
 command.py        the command line that trains a run again
