@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 import export
+from export.images import ImageReader
 from tests.browser import browse, needs_browser
 from tests.export.models import conv_net, mlp, randomise
 from tests.export.server import images, serving
-from zoo.data.images import decode
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytestmark = needs_browser
@@ -118,7 +118,7 @@ def photo(mode, size):
 )
 def test_an_image_is_resized_as_in_training(mode, size, server, artifact, tmp_path):
     data = photo(mode, size)
-    trained_on = decode(data, (8, 8))
+    trained_on = ImageReader((8, 8), resize="stretch")(data)
 
     async def test(tab):
         await tab.wait_for("document.querySelectorAll('#samples button').length > 0")
@@ -150,7 +150,9 @@ def test_a_model_of_grey_images_sees_a_coloured_one_in_grey_and_in_its_own_range
         await tab.wait_for("!document.getElementById('result').hidden")
         body = await tab.evaluate("sent[0].arrayBuffer().then(buffer => [...new Uint8Array(buffer)])")
         seen = np.reshape(body[-48:], (8, 6))
-        np.testing.assert_allclose(seen, decode(grey.getvalue(), (8, 6))[..., 0] * (16 / 255), atol=0.6)
+        np.testing.assert_allclose(
+            seen, ImageReader((8, 6), 1, resize="stretch")(grey.getvalue())[..., 0] * (16 / 255), atol=0.6
+        )
 
     with serving(tmp_path / "log", tmp_path / "grey") as server:
         browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.data import cache, image_files
+from export.images import ImageReader
+from zoo.data import cache
 from zoo.data.rows import Rows
 
 LOAD = "import sys, zoo; print(zoo.load_source(sys.argv[1]).fingerprint)"
@@ -38,8 +39,8 @@ def data(tmp_path):
 
 def counting(monkeypatch):
     decoded = []
-    decode = image_files.decode
-    monkeypatch.setattr(image_files, "decode", lambda *args: decoded.append(1) or decode(*args))
+    read = ImageReader.__call__
+    monkeypatch.setattr(ImageReader, "__call__", lambda *args: decoded.append(1) or read(*args))
     return decoded
 
 

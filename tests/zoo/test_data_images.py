@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import zoo
+from export.images import ImageReader
 from tests.zoo.image_sets import SHAPE, as_folder, as_zip, data_set, encode, load, pixels
-from zoo.data import images
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -108,7 +108,7 @@ CONVERTED = {
 @pytest.mark.parametrize("kind", CONVERTED)
 def test_images_are_converted_as_expected(kind):
     data, expected = CONVERTED[kind]
-    np.testing.assert_array_equal(images.decode(data), expected)
+    np.testing.assert_array_equal(ImageReader(channels=None)(data), expected)
 
 
 def bomb():

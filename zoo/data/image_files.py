@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from export.images import SUFFIXES, BadImage, ImageReader
+
 from . import cache
 from .archives import Entry, file_state, read_entries
 from .cifar import PICKLES, from_cifar_files
-from .images import SUFFIXES, BadImage, decode
 from .layout import find_layout
 from .options import Options, Progress
 from .rows import select_rows
@@ -106,7 +107,7 @@ def _decode(
     """Decodes the image files in their order to pixels, or to the reason why it failed, each with a hash."""
 
     def work(batch: list[Entry]) -> list[tuple[np.ndarray | str, str]]:
-        return [_to_pixels(entry, options.image_size) for entry in batch]
+        return [_to_pixels(entry, options.reader) for entry in batch]
 
     def files() -> Iterator[Entry]:
         for entry in read_entries(path, lambda name: _is_image(name) or PurePosixPath(name).name in PICKLES):
@@ -142,7 +143,7 @@ def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _to_pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray | str, str]:
+def _to_pixels(entry: Entry, reader: ImageReader) -> tuple[np.ndarray | str, str]:
     if entry.data is None:
         return f"{entry.size:,} bytes, too large for an image", ""
     try:
@@ -152,7 +153,7 @@ def _to_pixels(entry: Entry, size: tuple[int, int] | None) -> tuple[np.ndarray |
     # The name and the contents, so that equal files give equal hashes in any folder.
     digest = f"{entry.name} {hashlib.sha256(data).hexdigest()}"
     try:
-        return decode(data, size), digest
+        return reader(data), digest
     except BadImage as error:
         return str(error), digest
 

@@ -1,8 +1,10 @@
 """The options of `load_source` for reading files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from export.images import ImageReader, check_size
 
 # Called with how much is read and how much there is: files, or bytes of a tar.
 Progress = Callable[[int, int], None]
@@ -28,7 +30,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.image_size is not None:
-            object.__setattr__(self, "image_size", _check_size(self.image_size))
+            object.__setattr__(self, "image_size", check_size("image_size", self.image_size))
         if not isinstance(self.split_seed, int) or self.split_seed < 0:
             raise ValueError(
                 f"Expected split_seed to be an integer of at least 0. Received: split_seed={self.split_seed!r}"
@@ -44,14 +46,12 @@ class Options:
                 f"Received: on_bad_image={self.on_bad_image!r}"
             )
 
+    @property
+    def reader(self) -> ImageReader:
+        """Reads image files, each grey or in colour as it is."""
+        return ImageReader(self.image_size, channels=None, resize="stretch")
+
     def as_dict(self) -> dict[str, list[int] | int | float | str | None]:
         """The options as plain data."""
         size = None if self.image_size is None else list(self.image_size)
         return {**vars(self), "image_size": size}
-
-
-def _check_size(size: Sequence[int]) -> tuple[int, int]:
-    pair = isinstance(size, (tuple, list)) and len(size) == 2
-    if not pair or any(not isinstance(side, int) or side < 1 for side in size):
-        raise ValueError(f"Expected image_size to be (height, width) in pixels. Received: image_size={size!r}")
-    return size[0], size[1]

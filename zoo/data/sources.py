@@ -17,7 +17,6 @@ from .arrays import from_arrays, from_npz
 from .cache import cache_folder
 from .datasets import Data, from_memory, is_unnamed
 from .image_files import from_files
-from .images import resize
 from .layout import choose_stratified
 from .options import Options, Progress
 from .source import Preprocessing, Source
@@ -154,7 +153,7 @@ def load_source(
     if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
     options = Options(image_size, split_seed, test_fraction, on_bad_image)
-    source = _resize(_read(name, options, cache, progress), options.image_size)
+    source = _resize(_read(name, options, cache, progress), options)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
@@ -227,11 +226,12 @@ def _refuse_unnamed(name: str) -> None:
         )
 
 
-def _resize(source: Source, size: tuple[int, int] | None) -> Source:
-    if size is None or source.input_shape[:2] == size:
+def _resize(source: Source, options: Options) -> Source:
+    if options.image_size in (None, source.input_shape[:2]):
         return source
     images: dict[str, Any] = {
-        f"{part}_inputs": resize(getattr(source, f"{part}_inputs"), size) for part in source.parts
+        f"{part}_inputs": np.stack([options.reader(image) for image in getattr(source, f"{part}_inputs")])
+        for part in source.parts
     }
     return replace(source, **images)
 

@@ -3,7 +3,6 @@
 import numpy as np
 
 from .arrays import from_arrays
-from .images import resize
 from .options import Options, Progress
 from .source import Source
 
@@ -56,7 +55,7 @@ def from_tfds(name: str, options: Options, progress: Progress | None) -> Source:
 
 def _check_size(name: str, image: np.ndarray, others: list[np.ndarray], options: Options) -> np.ndarray:
     if options.image_size is not None:
-        return resize(image[None], options.image_size)[0]
+        return options.reader(image)
     if others and image.shape != others[0].shape:
         raise ValueError(
             f"Expected images of one size in {name!r}, or image_size=(height, width) to resize them to. "
