@@ -7,6 +7,7 @@ from .errors import ExportError as ExportError
 from .errors import ParityError as ParityError
 from .errors import PrecisionError as PrecisionError
 from .errors import VerificationError as VerificationError
+from .images import ImageReader as ImageReader
 from .inspection import inspect as inspect
 from .predictor import Predictor as Predictor
 from .predictor import load as load

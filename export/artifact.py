@@ -2,7 +2,7 @@
 
     saved_model/    the SavedModel
     model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
-    artifact.json   names, shapes, types, labels, preprocessing, opset, versions, and the hash of every file
+    artifact.json   names, shapes, types, labels, how images are read, preprocessing, opset, versions, file hashes
     parity.json     the comparisons, with their inputs and every figure
     samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras
 
@@ -21,6 +21,7 @@ from .convert.onnx_model import DEFAULT_OPSET, write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
 from .description import describe
 from .errors import ExportError
+from .images import ImageReader
 from .model.endpoint import Endpoint
 from .model.inputs import count_examples
 from .model.signature import Samples
@@ -36,7 +37,7 @@ from .storage import onnx_files
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from .storage.publishing import publish
-from .storage.schema import FORMATS, TASKS, Activation, Layout, Task
+from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, find_other_input
 
 if TYPE_CHECKING:
     import keras
@@ -95,6 +96,7 @@ def export(
     test: tuple[Samples, ArrayLike] | None = None,
     max_accuracy_drop: float = 0.5,
     layout: Layout | None = None,
+    image: ImageReader | None = None,
     device: Device | None = None,
     name: str | None = None,
     gates: bool = False,
@@ -133,6 +135,8 @@ def export(
         test: For "int8": raw inputs, and the class of each, enough to measure the allowed drop: 200 for 0.5 points.
         max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
         layout: The axis of the channels of images at inputs and outputs: "nhwc", "nchw" or None, as in the model.
+        image: How image files become the raw input, which is one of uint8 images. The artifact then takes images of any
+            size in `Predictor.classify` and from clients of a server.
         device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if available.
         name: The name of the artifact; the model's name by default.
         gates: Whether to add an output "carry", with the mean carry gate of each example and highway block.
@@ -165,6 +169,7 @@ def export(
     check_device(device, optional=True)
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
     endpoint = add_gates(endpoint) if gates else endpoint
+    _check_image(image, endpoint)
     calibration = samples if calibration is None else calibration
     data = _check_int8_data(endpoint, calibration, test, max_accuracy_drop) if precision == INT8 else None
     reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
@@ -186,6 +191,7 @@ def export(
         write_json(folder / PARITY, parity)
         about: dict[str, Any] = {"name": name or model.name, "batchable": batchable, "labels": names}
         about |= {"task": task, "target_names": targets, "table": None if table is None else dict(table)}
+        about["image"] = image.to_dict() if image else None
         manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
     return Artifact(Path(path), manifest, parity)
 
@@ -201,6 +207,13 @@ def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tup
     if precision != FP32 and formats != ("onnx",):
         raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
     return formats
+
+
+def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:
+    inputs = [{"shape": raw.shape, "dtype": raw.dtype} for raw in endpoint.inputs]
+    if image is not None and (wanted := find_other_input(image, inputs, endpoint.layout)):
+        received = ", ".join(f"{raw.dtype} of shape {raw.shape}" for raw in endpoint.inputs)
+        raise ValueError(f"Expected a network with {wanted} for {image!r}. Received: {received}")
 
 
 def _write_forms(

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, Union, get_args
 
 import numpy as np
 
@@ -24,7 +24,7 @@ Resize = Literal["crop", "stretch"]
 RESIZES: tuple[str, ...] = get_args(Resize)
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 # A path, the contents of a file, an image of Pillow, or uint8 pixels.
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image | np.ndarray"
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image", np.ndarray]
 # Pillow knows more formats, but some of them run other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_PIXELS = 2**26

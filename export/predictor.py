@@ -1,6 +1,7 @@
-"""Predicts with an artifact. This needs only onnxruntime and NumPy."""
+"""Predicts with an artifact. This needs only onnxruntime and NumPy, and Pillow for image files."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import ExportError, VerificationError
+from .images import ImageLike
 from .model.inputs import RawInput, check_inputs, count_examples, fit_types, split_batch
+from .model.reading import ImageInput
 from .runtime.providers import DEVICES, Device, check_device
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
@@ -54,6 +57,7 @@ class Predictor:
             self._check_hash(weights)
         self.labels: list[str] | None = self.metadata["labels"]
         self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self._image = ImageInput.from_manifest(self.metadata)
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device], options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
@@ -128,20 +132,49 @@ class Predictor:
             return outputs[self._outputs[0]]
         return {name: outputs[name] for name in self._outputs}
 
-    def classify(
-        self, x: ArrayLike | Mapping[str, ArrayLike], batch_size: int | None = None
-    ) -> list[tuple[str, float]]:
-        """Names the most probable class of each input.
+    def read_images(self, images: ImageLike | Sequence[ImageLike]) -> np.ndarray:
+        """Reads images of any size as raw input, in the way that the artifact records.
 
         Args:
-            x: Raw inputs of the artifact's shape and type.
-            batch_size: As in `predict`.
+            images: A path, the contents of a file, an image of Pillow or uint8 pixels (height, width, channels); or a
+                list of these, or an array of several images.
 
         Returns:
-            A label and its probability for each input; the number of the class if there are no labels.
+            A batch for `predict`.
+
+        Raises:
+            ValueError: If the artifact has no such record, or an image cannot be decoded.
+            OSError: If a file cannot be read.
+            ImportError: If Pillow is not installed.
+        """
+        if self._image is None:
+            raise ValueError(
+                "Expected an artifact that records how images are read, as export.export(image=...) makes it. "
+                f"Received: {self._folder}, which takes only arrays"
+            )
+        return self._image.read(images)
+
+    def classify(
+        self,
+        x: "ArrayLike | Mapping[str, ArrayLike] | ImageLike | Sequence[ImageLike]",
+        batch_size: int | None = None,
+        top: int | None = None,
+    ) -> list[Any]:
+        """Names the most probable class, or classes, of each input.
+
+        Args:
+            x: Raw inputs of the artifact's shape and type, which are taken as they are; or images of any size, as in
+                `read_images`.
+            batch_size: As in `predict`.
+            top: How many classes to name. None names one.
+
+        Returns:
+            A label and its probability for each input, or with `top` a list of these, the most probable first. The
+            number of the class is its label if there are none.
 
         Raises:
             ValueError: If the artifact does not give the probabilities of classes, or the input does not fit.
+            OSError, ImportError: As in `read_images`.
         """
         gates = gates_output(self.metadata)
         declared = [output for output in self.metadata["outputs"] if output["name"] != gates]
@@ -150,11 +183,30 @@ class Predictor:
                 "Expected an artifact with one softmax per input. "
                 f"Received: activation={self.metadata['activation']!r}, outputs {declared}"
             )
-        predicted = self.predict(x, batch_size)
+        if top is not None and top < 1:
+            raise ValueError(f"Expected top to be at least 1. Received: top={top}")
+        predicted = self.predict(self._to_raw(x), batch_size)
         probabilities = predicted[declared[0]["name"]] if isinstance(predicted, dict) else predicted
-        best = np.argmax(probabilities, axis=-1)
         labels = self.labels or [str(i) for i in range(probabilities.shape[-1])]
-        return [(labels[i], float(p[i])) for i, p in zip(best, probabilities, strict=True)]
+        order = np.argsort(-probabilities, axis=-1, kind="stable")[:, : top or 1]
+        named = [[(labels[i], float(p[i])) for i in best] for best, p in zip(order, probabilities, strict=True)]
+        return named if top else [best for (best,) in named]
+
+    def _to_raw(self, x: Any) -> Any:
+        """Returns raw inputs as they are, and reads images."""
+        first = x[0] if isinstance(x, (list, tuple)) and len(x) else x
+        if self._image is None:
+            return self.read_images(x) if isinstance(first, (str, bytes, os.PathLike)) else x
+        if isinstance(x, np.ndarray):
+            is_raw = x.dtype != np.uint8 or _has_shape(x, self.inputs[0].shape)
+        else:
+            is_raw = isinstance(x, Mapping) or isinstance(first, (int, float, list, tuple))
+        return x if is_raw else self.read_images(x)
+
+
+def _has_shape(x: np.ndarray, shape: Sequence[int | None]) -> bool:
+    """Whether an array is a batch of examples of a shape, in which None is any size."""
+    return x.ndim == len(shape) and all(n in (None, size) for n, size in zip(shape, x.shape, strict=True))
 
 
 def check_outputs(outputs: Batch, count: int) -> Batch:
@@ -185,7 +237,7 @@ def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
         DeviceError: If the device is not there.
 
     Example:
-        >>> load("classifier").classify(images)
+        >>> load("classifier").classify(["cat.jpg", "dog.jpg"])
         [('cat', 0.93), ('dog', 0.88)]
     """
     return Predictor(artifact, device)

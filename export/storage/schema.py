@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..images import ImageReader
 from ..preprocessing import Preprocessing
 
 FORMATS = {"saved_model": "saved_model/saved_model.pb", "onnx": "model.onnx"}
@@ -110,6 +111,13 @@ def _preprocessing(value: Any, at: str) -> Iterator[str]:
         yield f"{at}={value!r:.{_SHOWN}}, not preprocessing ({error})"
 
 
+def _image(value: Any, at: str) -> Iterator[str]:
+    try:
+        ImageReader.from_dict(value)
+    except (ValueError, TypeError) as error:
+        yield f"{at}={value!r:.{_SHOWN}}, not a reader of images ({error})"
+
+
 _TEXT = _must(lambda value: isinstance(value, str), "text")
 _NAME = _must(lambda value: isinstance(value, str) and value != "", "a name")
 _COUNT = _must(lambda value: _is_whole(value, 1), "a whole number of at least 1")
@@ -142,6 +150,7 @@ _MANIFEST = _fields(
         "task": _one_of(TASKS),
         "target_names": _or_none(_list(_TEXT)),
         "table": _or_none(_fields({"inputs": _list(_COLUMN), "targets": _list(_TEXT, 0)})),
+        "image": _or_none(_image),
         "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
@@ -180,6 +189,23 @@ def _contradictions(manifest: Mapping[str, Any]) -> Iterator[str]:
         yield f"layout={manifest['layout']!r}, {'with' if images else 'without'} images"
     if manifest["preprocessing"] is not None:
         yield from _preprocessing_contradictions(manifest["preprocessing"], manifest["inputs"])
+    if manifest.get("image") is not None:
+        reader = ImageReader.from_dict(manifest["image"])
+        if wanted := find_other_input(reader, manifest["inputs"], manifest.get("layout")):
+            yield f"image={manifest['image']!r:.{_SHOWN}}, without {wanted}"
+
+
+def find_other_input(reader: ImageReader, inputs: Sequence[Mapping[str, Any]], layout: Layout | None) -> str | None:
+    """Describes the input that a reader of images needs, or returns None if the inputs are that one."""
+    height, width = reader.size or (None, None)
+    wanted = [None, reader.channels, height, width] if layout == "nchw" else [None, height, width, reader.channels]
+    (given, *others) = inputs
+    # Images of a fixed size fit into an input of any size.
+    fits = len(given["shape"]) == 4 and all(n in (None, m) for n, m in zip(given["shape"], wanted, strict=True))
+    if fits and not others and given["dtype"] == "uint8" and reader.channels is not None:
+        return None
+    shown = ", ".join("any" if n is None else str(n) for n in wanted)
+    return f"a single input of uint8 and shape ({shown})"
 
 
 def _ends_with(tensor: Mapping[str, Any], size: int) -> bool:

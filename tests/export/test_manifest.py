@@ -75,6 +75,7 @@ def test_every_edit_in_one_place_is_refused_in_a_sentence_or_works(here):
         "task",
         "target_names",
         "table",
+        "image",
         "operations",
         "weights_sha256",
         "opset",
