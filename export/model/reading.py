@@ -37,16 +37,20 @@ class ImageInput:
         """
         several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
         given: Sequence[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
-        read = [self._read_one(image, f"image {number} of {len(given)}") for number, image in enumerate(given, 1)]
+        read = [self._read_one(image, number, len(given)) for number, image in enumerate(given, 1)]
         if len(shapes := {pixels.shape for pixels in read}) != 1:
             received = ", ".join(f"{height}x{width}" for height, width, _ in sorted(shapes)) or "no image"
             raise ValueError(f"Expected images of one size, since the network takes any. Received: {received}")
         batch = np.stack(read)
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self.channels_first else batch
 
-    def _read_one(self, image: ImageLike, name: str) -> np.ndarray:
+    def _read_one(self, image: ImageLike, number: int, count: int) -> np.ndarray:
         try:
             return self.reader(image)
         except BadImage as error:
-            named = repr(os.fspath(image)) if isinstance(image, (str, os.PathLike)) else name
-            raise ValueError(f"Expected an image that can be read. Received: {named} ({error})") from None
+            received = str(error)
+            if isinstance(image, (str, os.PathLike)):
+                received = f"{os.fspath(image)!r} ({error})"
+            elif count > 1:
+                received = f"image {number} of {count} ({error})"
+            raise ValueError(f"Expected an image that can be read. Received: {received}") from None

@@ -1,10 +1,12 @@
-"""Answers the routes of a server as an ASGI application: the Open Inference Protocol, metrics, and a page.
+"""Answers the routes of a server as an ASGI application: the Open Inference Protocol, image files, metrics,
+and a page.
 
 Every error is an HTTP status with {"error": text}. No route loads, unloads or changes anything.
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -16,12 +18,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .classification import read_top
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits, Model
 from .observation import Metrics, Observer
 from .offloading import offload
 from .page import PAGE, PAGE_HEADERS, describe_model
-from .protocol.bodies import Bodies, too_large
+from .protocol.bodies import Bodies, Body, too_large
+from .protocol.datatypes import DATATYPES
 from .protocol.v2 import HEADER_LENGTH, InferRequest, parse_request, render_response
 
 BUSY = "The server is busy. Try again later."
@@ -100,6 +104,7 @@ class Service:
                 Route(path, self._model_metadata),
                 Route(f"{path}/ready", self._model_ready),
                 Route(f"{path}/infer", self._infer, methods=["POST"]),
+                Route(f"{path}/classify", self._classify, methods=["POST"]),
             ]
         handlers: dict[Any, Any] = {
             RequestError: _answer_request_error,
@@ -140,17 +145,9 @@ class Service:
         return _json({"models": [describe_model(model) for model in self.models.values()]})
 
     async def _infer(self, request: Request) -> Response:
-        model = self._model(request)
-        request.scope["keras_skip.model"] = model.name
-        self.admit(model)
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise RequestError(f"Expected a body that is not compressed. Received: {encoding[:40]}", 415)
-        largest, declared = self._limits.max_body, request.headers.get("content-length", "0")
-        if len(declared) > 18 or int(declared) > largest:
-            raise too_large(largest)
-        with self.bodies.reserve(int(declared)) as body:
-            content = await self.bodies.receive(request.stream(), body, largest)
+        model = self._admit(request)
+        with self._reserve(request) as body:
+            content = await self.bodies.receive(request.stream(), body, self._limits.max_body)
             arguments = content, request.headers.get(HEADER_LENGTH), model.check_tensor
             parsed: InferRequest = await offload(len(content), parse_request, *arguments)
             await offload(len(content), model.check, parsed)
@@ -158,6 +155,39 @@ class Service:
             size = sum(y.nbytes for y in outputs.values())
             answer, headers = await offload(size, render_response, parsed, model.name, VERSION, outputs)
         return Response(answer, headers=headers)
+
+    async def _classify(self, request: Request) -> Response:
+        model, query = self._admit(request), request.query_params
+        model.classifier.check(request.headers.get("content-type", ""))
+        read_top(query)
+        with self._reserve(request) as body:
+            content = await self.bodies.receive(request.stream(), body, self._limits.max_body)
+            batch = await model.classifier.decode(content)
+            ((name, pixels),) = batch.items()
+            self.bodies.grow(body, pixels.nbytes)
+            model.check_tensor(name, pixels.shape, DATATYPES[pixels.dtype.name])
+            outputs = await model.infer(InferRequest(None, batch, {}, binary=False))
+            answer = await offload(pixels.nbytes, model.classifier.render, batch, outputs, query)
+        return Response(answer, headers={"content-type": "application/json"})
+
+    def _admit(self, request: Request) -> Model:
+        """Returns the model that a request is for, unless it takes none now."""
+        model = self._model(request)
+        request.scope["keras_skip.model"] = model.name
+        self.admit(model)
+        return model
+
+    @contextmanager
+    def _reserve(self, request: Request) -> Iterator[Body]:
+        """Reserves memory for the body of a request, as its headers announce it."""
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise RequestError(f"Expected a body that is not compressed. Received: {encoding[:40]}", 415)
+        largest, declared = self._limits.max_body, request.headers.get("content-length", "0")
+        if len(declared) > 18 or int(declared) > largest:
+            raise too_large(largest)
+        with self.bodies.reserve(int(declared)) as body:
+            yield body
 
     def _model(self, request: Request) -> Model:
         return self.model(request.path_params["model"], request.path_params.get("version", VERSION))

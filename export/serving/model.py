@@ -18,6 +18,7 @@ from ..runtime.sessions import memory_saving_options
 from ..storage.arrays import Batch
 from ..storage.manifest import check_files, is_batchable, why_not_batchable
 from .batching import Batcher
+from .classification import Classifier
 from .errors import RequestError
 from .observation import SERVER, Metrics
 from .protocol.datatypes import DATATYPES
@@ -73,6 +74,7 @@ class Model:
         name: The name for clients.
         artifact: The contents of artifact.json.
         samples: Recorded inputs by the name of their batch.
+        classifier: Turns image files into inputs, and outputs into classes.
         ready: Whether it has reproduced here the outputs recorded at export.
 
     Raises:
@@ -96,6 +98,7 @@ class Model:
         for tensor in (*self.artifact["inputs"], *self.artifact["outputs"]):
             if tensor["dtype"] not in DATATYPES:
                 raise ValueError(f"Expected types of the protocol. Received: {tensor['dtype']} in {self.name}")
+        self.classifier = Classifier(self.artifact, self.name, limits.max_body, limits.queue)
         self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
         self.ready = False
         self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)

@@ -25,15 +25,17 @@ def describe_model(model: Model) -> dict[str, Any]:
     """Describes a model for the page.
 
     Returns:
-        Its name, `labels`, `activation` and `gates` (the output with the gates of highway blocks, and the names of the
-        blocks, if the artifact has them). For a model of one image also `image` (the name, height, width, channels,
-        layout and datatype of the input, and the value of white; a dynamic size is None), `output` (the name of the
-        output with the classes) and `samples` (images in base64, as they are sent).
+        Its name, `labels`, `activation`, `classifies` (whether it takes image files at /classify) and `gates` (the
+        output with the gates of highway blocks, and the names of the blocks, if the artifact has them). For a model of
+        one image also `image` (the name, height, width, channels, layout and datatype of the input, and the value of
+        white; a dynamic size is None), `output` (the name of the output with the classes) and `samples` (images in
+        base64, as they are sent).
     """
     about: dict[str, Any] = {
         "name": model.name,
         "labels": model.artifact["labels"],
         "activation": model.artifact["activation"],
+        "classifies": model.classifier.offered,
         "gates": model.artifact.get("gates"),
         "image": None,
         "output": None,

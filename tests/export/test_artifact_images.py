@@ -1,6 +1,5 @@
 """Artifacts that record how images are read: they classify photos of any size, as Keras does with Pillow's pixels."""
 
-import io
 import json
 import subprocess
 import sys
@@ -13,34 +12,14 @@ from sklearn.datasets import load_sample_image
 
 import export
 from tests.export.models import RAW, conv_net
+from tests.export.photos import LABELS, keras_says, make, photo, seen, upright
 from tests.export.server import ROOT, images
 from tests.export.small_artifact import edit
 
-LABELS = ["ant", "bee", "cat", "dog"]
 
-
-@pytest.fixture(scope="module")
-def photo():
-    """A JPEG of 427x640 pixels (height x width), stored on its side, with the rotation in its EXIF."""
-    exif, file = Image.Exif(), io.BytesIO()
-    exif[0x0112] = 6  # the top of the picture is at the right
-    Image.fromarray(np.rot90(load_sample_image("china.jpg"))).save(file, "JPEG", exif=exif)
-    return file.getvalue()
-
-
-def seen(data, left=2):
-    """The centre of 8x8 pixels of the photo, whose longer side has int(640 * 8 / 427) = 11 pixels."""
-    opened = Image.open(io.BytesIO(data)).transpose(Image.Transpose.ROTATE_270)
-    return np.asarray(opened.resize((11, 8), Image.Resampling.BICUBIC))[:, left : left + 8]
-
-
-def keras_says(pixels):
-    return np.asarray(ops.softmax(conv_net()(RAW.apply(np.stack(pixels)))))
-
-
-def make(path, **options):
-    given = {"preprocessing": RAW, "activation": "softmax", "labels": LABELS, "formats": ["onnx"], **options}
-    return export.export(conv_net(), path, device="cpu", **given).path
+@pytest.fixture(scope="module", name="photo")
+def photo_():
+    return photo()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +77,7 @@ def test_a_network_of_any_size_takes_images_as_they_are(tmp_path, photo):
         conv_net(size=None), path, preprocessing=RAW, activation="softmax", image=export.ImageReader(), formats=["onnx"]
     )
     predictor = export.load(path)
-    whole = np.asarray(Image.open(io.BytesIO(photo)).transpose(Image.Transpose.ROTATE_270))
+    whole = np.asarray(upright(photo))
     np.testing.assert_array_equal(predictor.read_images(photo), whole[None])
     ((_, probability),) = predictor.classify(photo)
     assert probability == pytest.approx(np.asarray(ops.softmax(conv_net(None)(RAW.apply(whole[None])))).max(), abs=1e-6)
