@@ -1,5 +1,6 @@
 """Image files as pixels: how each kind is converted, resized or refused."""
 
+import dataclasses
 import struct
 import warnings
 import zlib
@@ -21,11 +22,50 @@ def test_images_of_different_sizes_need_image_size(tmp_path):
     with pytest.raises(ValueError, match=r"'cat/0.png' of 6x5 and 'dog/9.png' of 7x9") as caught:
         load(path)
     assert "image_size=(height, width)" in str(caught.value)
-    source = load(path, image_size=(12, 8))
+    source = load(path, image_size=(12, 8), resize="stretch")
     assert source.input_shape == (12, 8, 3)
     expected = Image.fromarray(pixels(9, (7, 9, 3))).resize((8, 12), Image.Resampling.BICUBIC)
     everything = [*source.train_inputs, *source.test_inputs]
     assert any(np.array_equal(image, expected) for image in everything)
+
+
+def test_photos_are_cropped_or_stretched_and_the_source_says_how(tmp_path):
+    wide = {f"{kind}/{n}.png": encode(pixels(n, (7, 9, 3))) for kind in ("cat", "dog") for n in range(5)}
+    path = as_folder(tmp_path, wide)
+    whole = [Image.fromarray(pixels(n, (7, 9, 3))) for n in range(5)]
+    # 14 rows leave int(9 * 14 / 7) = 18 columns, of which the middle 14 stay.
+    ways = {
+        "crop": [np.asarray(image.resize((18, 14), Image.Resampling.BICUBIC))[:, 2:16] for image in whole],
+        "stretch": [np.asarray(image.resize((14, 14), Image.Resampling.BICUBIC)) for image in whole],
+    }
+    for resize, expected in ways.items():
+        source = zoo.load_source(path, image_size=(14, 14), resize=resize)
+        everything = sorted(map(bytes, [*source.train_inputs, *source.test_inputs]))
+        assert everything == sorted(map(bytes, expected * 2))
+        assert source.image == ImageReader((14, 14), 3, resize)
+        np.testing.assert_array_equal(source.image(path / "cat" / "0.png"), expected[0])
+        recorded = source.as_dict()
+        assert recorded["image"] == source.image.to_dict() and recorded["options"]["resize"] == resize
+        np.testing.assert_array_equal(zoo.load_source(recorded).train_inputs, source.train_inputs)
+    del recorded["options"]["resize"], recorded["image"]  # as in a record from before there was a choice
+    old = zoo.load_source(recorded)
+    assert old.image.resize == "stretch"
+    np.testing.assert_array_equal(old.train_inputs, source.train_inputs)
+
+
+def test_a_source_says_how_it_reads_images_if_its_pixels_are_those_of_files(tmp_path):
+    assert load(as_folder(tmp_path, data_set())).image == ImageReader((6, 5), 3)
+    assert zoo.load_source("digits").image is None and "image" not in zoo.load_source("digits").as_dict()
+    images = np.random.default_rng(0).integers(0, 256, (20, 6, 5), "uint8")
+    np.savez(tmp_path / "grey.npz", x_train=images, y_train=np.arange(20) % 2)
+    assert zoo.load_source(tmp_path / "grey.npz").image == ImageReader((6, 5), 1)
+    assert zoo.load_source(tmp_path / "grey.npz", image_size=(4, 4)).image == ImageReader((4, 4), 1)
+
+
+def test_a_reader_of_other_images_is_refused():
+    source = zoo.load_source("digits")
+    with pytest.raises(ValueError, match=r"a reader that gives inputs of shape \(8, 8, 1\). Received: ImageReader\("):
+        dataclasses.replace(source, image=ImageReader((8, 8), 3))
 
 
 @pytest.mark.parametrize("size", [(8,), (0, 8), (8.0, 8), "ab", (8, 8, 3), 32])
@@ -36,7 +76,14 @@ def test_wrong_image_size_is_refused(size):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"split_seed": -1}, {"split_seed": 0.5}, {"test_fraction": 0}, {"test_fraction": 1.0}, {"on_bad_image": "x"}],
+    [
+        {"split_seed": -1},
+        {"split_seed": 0.5},
+        {"test_fraction": 0},
+        {"test_fraction": 1.0},
+        {"on_bad_image": "x"},
+        {"resize": "x"},
+    ],
 )
 def test_wrong_options_are_refused(wrong):
     ((name, value),) = wrong.items()

@@ -173,7 +173,7 @@ def test_the_command_and_the_figures_are_those_of_the_run(run):
     page = Page(write_page(run, logits_of(source), source).read_text())
     assert {"keras-skip train resnet20_digits", recipe.cost, recipe.result} <= set(page.texts)
     run.record["recipe"] = recipe.changed({"epochs": 3, "source": "/my/toys"}).as_dict()
-    run.record["source"] = {"options": {"image_size": [8, 8]}}
+    run.record["source"] = {"options": {"image_size": [8, 8], "resize": "crop"}}
     page = Page(write_page(run, logits_of(source), source).read_text())
     assert "keras-skip train resnet20_digits --data /my/toys --epochs 3 --image-size 8" in page.texts
     assert not {recipe.cost, recipe.result} & set(page.texts)

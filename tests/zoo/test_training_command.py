@@ -51,7 +51,8 @@ def test_an_argument_that_is_left_out_is_left_out_again():
 
 
 def test_the_data_are_read_and_split_as_they_were():
-    source = {"options": {"image_size": [48, 64], "on_bad_image": "skip"}, "validation": {"fraction": 0.1, "seed": 0}}
+    options = {"image_size": [48, 64], "resize": "crop", "on_bad_image": "skip"}
+    source = {"options": options, "validation": {"fraction": 0.1, "seed": 0}}
     devices = {"count": 2, "kind": "gpu", "processes": 1}
     record = {"recipe": DIGITS.changed(source="/my/photos").as_dict(), "source": source, "devices": devices}
     given = parsed(command(record | {"gradients": 200}))
@@ -59,8 +60,15 @@ def test_the_data_are_read_and_split_as_they_were():
     assert {name: given[name] for name in wanted} == wanted
     assert (given["device"], given["devices"]) == ("gpu", 2)
     assert parsed(command(record, full_paths=False))["data"] == "photos"
-    square = record | {"source": {"options": {"image_size": [8, 8], "on_bad_image": "error"}}, "devices": {"count": 1}}
+    options |= {"image_size": [8, 8], "on_bad_image": "error"}
+    square = record | {"source": {"options": options}, "devices": {"count": 1}}
     assert command(square) == "keras-skip train resnet20_digits --data /my/photos --image-size 8"
+    options["resize"] = "stretch"
+    assert command(square) == "keras-skip train resnet20_digits --data /my/photos --image-size 8 --resize stretch"
+    del options["resize"]  # as in runs from before there was a choice
+    assert command(square) == "keras-skip train resnet20_digits --data /my/photos --image-size 8 --resize stretch"
+    options["image_size"] = None
+    assert command(square) == "keras-skip train resnet20_digits --data /my/photos"
 
 
 def test_figures_are_left_to_the_recipe_that_has_them():

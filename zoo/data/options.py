@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from export.images import ImageReader, check_size
+from export.images import RESIZES, ImageReader, check_size
 
 # Called with how much is read and how much there is: files, or bytes of a tar.
 Progress = Callable[[int, int], None]
@@ -18,12 +18,14 @@ class Options:
 
     Attributes:
         image_size: Height and width that all images are resized to. None: as they are.
+        resize: "crop" keeps the proportions and cuts out the centre, "stretch" does not.
         split_seed: Seed that chooses the test images, if the files do not say which they are.
         test_fraction: Fraction of each class to choose.
         on_bad_image: What to do with images that cannot be read.
     """
 
     image_size: tuple[int, int] | None = None
+    resize: str = "crop"
     split_seed: int = 0
     test_fraction: float = 0.2
     on_bad_image: str = "error"
@@ -31,6 +33,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.image_size is not None:
             object.__setattr__(self, "image_size", check_size("image_size", self.image_size))
+        if self.resize not in RESIZES:
+            raise ValueError(f"Expected resize to be one of {', '.join(RESIZES)}. Received: resize={self.resize!r}")
         if not isinstance(self.split_seed, int) or self.split_seed < 0:
             raise ValueError(
                 f"Expected split_seed to be an integer of at least 0. Received: split_seed={self.split_seed!r}"
@@ -49,7 +53,7 @@ class Options:
     @property
     def reader(self) -> ImageReader:
         """Reads image files, each grey or in colour as it is."""
-        return ImageReader(self.image_size, channels=None, resize="stretch")
+        return ImageReader(self.image_size, channels=None, resize=self.resize)
 
     def as_dict(self) -> dict[str, list[int] | int | float | str | None]:
         """The options as plain data."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from export.images import ImageReader
+
 from ..tasks import Task, task_of
 from .rows import Rows, chunks, select_rows
 
@@ -111,7 +113,7 @@ class Source:
         task: "classification", "regression" or "segmentation".
         target_names: Of a regression, one for each number that is predicted.
         table: A `zoo.data.tables.Columns`: of a table, which column of a file is which input; or None.
-        image: An `export.images.ImageReader`: of image files, how they became the inputs; or None.
+        image: An `export.ImageReader`: of images, how a file becomes an input; or None.
 
     Raises:
         ValueError: If inputs or targets are not those of the task.
@@ -130,7 +132,7 @@ class Source:
     task: str = "classification"
     target_names: tuple[str, ...] = ()
     table: Any = None
-    image: Any = None
+    image: ImageReader | None = None
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{part}_inputs={getattr(self, f'{part}_inputs').shape}" for part in self.parts)
@@ -152,6 +154,10 @@ class Source:
                     f"Received: {inputs.shape[1:]}"
                 )
         self._task.check(self)
+        if self.image is not None and (*(self.image.size or ()), self.image.channels) != self.input_shape:
+            raise ValueError(
+                f"Expected image to be a reader that gives inputs of shape {self.input_shape}. Received: {self.image!r}"
+            )
 
     @property
     def _task(self) -> Task:

@@ -100,6 +100,7 @@ def load_source(
     name: "str | Path | Source | Data",
     *,
     image_size: tuple[int, int] | None = None,
+    resize: str = "crop",
     split_seed: int = 0,
     test_fraction: float = 0.2,
     on_bad_image: str = "error",
@@ -127,7 +128,9 @@ def load_source(
         name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
             path; or data in memory. The result of `Source.as_dict` loads the same data again, if they have a name or a
             path. A `Source` is returned as it is.
-        image_size: Height and width to resize all images to, bicubic with antialiasing. Proportions may change.
+        image_size: Height and width to resize all images to, bicubic with antialiasing.
+        resize: "crop" resizes the shorter side and cuts out the centre; "stretch" takes the whole image and changes
+            its proportions.
         split_seed: Chooses the test images if the files do not.
         test_fraction: The fraction of each class to choose.
         on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
@@ -136,7 +139,7 @@ def load_source(
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
     Returns:
-        The source, with its images in memory or mapped into it.
+        The source, with its images in memory or mapped into it. Its `image` reads other image files in the same way.
 
     Raises:
         ValueError: If there is no such source, or its files are wrong.
@@ -152,8 +155,8 @@ def load_source(
         return name
     if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
-    options = Options(image_size, split_seed, test_fraction, on_bad_image)
-    source = _resize(_read(name, options, cache, progress), options)
+    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image)
+    source = _record_reader(_resize(_read(name, options, cache, progress), options), options)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
@@ -161,10 +164,11 @@ def check_source(
     name: str | Path | Mapping[str, Any],
     *,
     image_size: tuple[int, int] | None = None,
+    resize: str = "crop",
     on_bad_image: str = "error",
 ) -> None:
     """Raises the errors of `load_source` for wrong names, paths and options, without reading anything."""
-    Options(image_size, on_bad_image=on_bad_image)
+    Options(image_size, resize, on_bad_image=on_bad_image)
     if isinstance(name, Mapping):
         _refuse_unnamed(name["name"])
     _find_path(name["name"] if isinstance(name, Mapping) else name)
@@ -206,7 +210,10 @@ def _find_path(name: Any) -> Path | None:
 def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
     """Loads the data of a record from `Source.as_dict` again, and checks that they have not changed."""
     _refuse_unnamed(record["name"])
-    source = load_source(record["name"], **record.get("options", {}), cache=cache, progress=progress)
+    options = record.get("options", {})
+    # Records from before there was a choice say nothing of it.
+    options = {"resize": "stretch", **options} if options else {}
+    source = load_source(record["name"], **options, cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
     if record.get("fingerprint", source.fingerprint) != source.fingerprint:
@@ -234,6 +241,16 @@ def _resize(source: Source, options: Options) -> Source:
         for part in source.parts
     }
     return replace(source, **images)
+
+
+def _record_reader(source: Source, options: Options) -> Source:
+    """Records how a file becomes an input, if the inputs are images with pixels from 0 to 255."""
+    inputs = source.train_inputs
+    if inputs.dtype != np.uint8 or inputs.ndim != 4 or inputs.shape[-1] not in (1, 3):
+        return source
+    if source.image is not None or source.preprocessing.scale != 1 / 255:
+        return source
+    return replace(source, image=replace(options.reader, size=inputs.shape[1:3], channels=inputs.shape[-1]))
 
 
 def _missing_source(name: str, path: Path) -> ValueError:

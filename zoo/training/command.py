@@ -73,6 +73,8 @@ def _options(record: Mapping[str, Any]) -> list[str]:
     reading = source.get("options", {})
     given: dict[str, Any] = {
         "image-size": reading.get("image_size") and "x".join(map(str, reading["image_size"])),
+        # Runs from before there was a choice stretched their images.
+        "resize": reading.get("resize", "stretch") if reading.get("image_size") else "crop",
         "on-bad-image": reading.get("on_bad_image", "error"),
         "validation": source.get("validation", {}).get("fraction"),
         "gradients": record.get("gradients"),
@@ -82,7 +84,8 @@ def _options(record: Mapping[str, Any]) -> list[str]:
     height, _, width = str(given["image-size"]).partition("x")
     if height == width:
         given["image-size"] = height
-    return [word for name, value in given.items() if value not in (None, "error") for word in (f"--{name}", str(value))]
+    usual = (None, "crop", "error")
+    return [word for name, value in given.items() if value not in usual for word in (f"--{name}", str(value))]
 
 
 def _literal(value: Any) -> str:

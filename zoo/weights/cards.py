@@ -10,7 +10,10 @@ import functools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.images import ImageReader
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -28,6 +31,7 @@ class Card:
         class_names: One for each logit.
         parameters: Number of trainable parameters.
         preprocessing: For `zoo.Preprocessing.from_dict`.
+        image: For `export.ImageReader.from_dict`; None in older cards. `reader` knows what that means.
         data: Name, number of images, fingerprint and licence of the data.
         limits: What a reader should know before comparing the figures with others.
         test_accuracy, test_loss: On the test images.
@@ -72,13 +76,22 @@ class Card:
     date: str
     tta_accuracy: float | None = None
     tta_views: str | None = None
+    image: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"Card(network={self.network!r}, weights={self.weights!r}, test_accuracy={self.test_accuracy:.4f})"
 
+    @property
+    def reader(self) -> "ImageReader | None":
+        """Reads image files as the network takes them; None if its pixels are not from 0 to 255."""
+        from ..data.recorded import recorded_reader
+
+        return recorded_reader({"image": self.image, "preprocessing": self.preprocessing}, self.input_shape)
+
     def text(self) -> str:
         """The JSON that its file holds."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        fields = {name: value for name, value in asdict(self).items() if name != "image" or value is not None}
+        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
 
 # How many test images `first_accuracy` is measured on.

@@ -166,6 +166,7 @@ def _card(run: Run, source: Source, weights: str, file: str, sha256: str, figure
         class_names=tuple(run.source["class_names"]),
         parameters=run.results["parameters"],
         preprocessing=Preprocessing.from_dict(run.source["preprocessing"]).as_dict(),
+        image=run.source.get("image"),
         data={
             "name": weights,
             "examples": run.source["examples"],

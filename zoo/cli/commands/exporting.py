@@ -202,6 +202,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
 
     from export import Preprocessing
 
+    from ...data.recorded import recorded_reader
     from ...tasks import task_of
 
     first, task = layout == "nchw", task_of(run.source)
@@ -218,6 +219,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
         "task": task.name,
         "target_names": run.source.get("target_names"),
         "table": run.source.get("table"),
+        "image": recorded_reader(run.source, source.input_shape if source else ()),
     }
     if source is None:
         return known

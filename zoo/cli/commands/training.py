@@ -21,6 +21,12 @@ ImageSize = Annotated[
     str | None,
     typer.Option(metavar="HEIGHTxWIDTH", help="Resize all images, to 48x64 for example. One number means a square."),
 ]
+Resize = Annotated[
+    str,
+    choice(
+        "crop", "stretch", help="How --image-size resizes: the centre of each image, or all of it out of proportion."
+    ),
+]
 OnBadImage = Annotated[str, choice("error", "skip", help="What to do with images that cannot be read.")]
 Validation = Annotated[
     float | None,
@@ -60,6 +66,7 @@ def train(
     seed: Seed = None,
     settings: Settings = None,
     image_size: ImageSize = None,
+    resize: Resize = "crop",
     on_bad_image: OnBadImage = "error",
     validation: Validation = None,
     checkpoint_minutes: CheckpointMinutes = None,
@@ -79,9 +86,9 @@ def train(
     overrides = dict(map(parse_setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
     options |= _given(out=out, overwrite=overwrite or None)
-    reading = {"image_size": sides(image_size), "on_bad_image": on_bad_image}
+    reading = {"image_size": sides(image_size), "resize": resize, "on_bad_image": on_bad_image}
     if resume is not None:
-        if any((recipe, data, validation, overrides, options, image_size, on_bad_image != "error")):
+        if any((recipe, data, validation, overrides, options, image_size, resize != "crop", on_bad_image != "error")):
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "
                 f"Received: --resume {resume} with a recipe or other options"
