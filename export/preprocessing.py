@@ -1,4 +1,4 @@
-"""The preprocessing of raw data for a network: y = (x * scale - mean) / std.
+"""The preprocessing of raw data for a network: y = (x * scale - mean) / std, of x with its channels reversed if asked.
 
 The exported graph holds the operations, and `artifact.json` holds the numbers.
 """
@@ -23,6 +23,8 @@ class Preprocessing:
         mean: The number, or one per channel, that is subtracted after scaling.
         std: The number, or one per channel, that divides last. It may not be zero.
         channel_axis: The axis along which `mean` and `std` differ.
+        reverse_channels: Whether to reverse the channels first, which makes BGR of RGB; `mean` and `std` are then those
+            of BGR.
 
     Raises:
         ValueError: If a value is invalid.
@@ -37,6 +39,7 @@ class Preprocessing:
     mean: Numbers = 0.0
     std: Numbers = 1.0
     channel_axis: int = -1
+    reverse_channels: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", _numeric_dtype_name(self.dtype))
@@ -46,11 +49,16 @@ class Preprocessing:
             raise ValueError(f"Expected scale to be one number other than zero. Received: scale={self.scale!r}")
         if not np.all(self.std):
             raise ValueError(f"Expected std to be other than zero. Received: std={self.std!r}")
+        if not isinstance(self.reverse_channels, bool):
+            raise ValueError(
+                f"Expected reverse_channels to be True or False. Received: reverse_channels={self.reverse_channels!r}"
+            )
 
     @property
     def is_identity(self) -> bool:
         """Whether values stay as they are."""
-        return self.scale == 1 and not np.any(self.mean) and bool(np.all(np.equal(self.std, 1)))
+        plain = self.scale == 1 and not self.reverse_channels
+        return plain and not np.any(self.mean) and bool(np.all(np.equal(self.std, 1)))
 
     def apply(self, x: Any, cast: Callable[[Any, str], Any] = lambda x, dtype: np.asarray(x).astype(dtype)) -> Any:
         """Computes the input of the network in float32, as the exported graph does.
@@ -62,7 +70,7 @@ class Preprocessing:
         Returns:
             The network's input.
         """
-        x = cast(x, "float32")
+        x = self._order(cast(x, "float32"))
         if self.scale != 1:
             x = x * np.float32(self.scale)
         if np.any(self.mean):
@@ -74,11 +82,16 @@ class Preprocessing:
     def invert(self, y: np.ndarray) -> np.ndarray:
         """Computes the raw data from the input of the network."""
         rank = y.ndim
-        return (y * self._along_channels(self.std, rank) + self._along_channels(self.mean, rank)) / self.scale
+        x = (y * self._along_channels(self.std, rank) + self._along_channels(self.mean, rank)) / self.scale
+        return self._order(x)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields, ready for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Returns the fields, ready for JSON; the order of the channels only if it changes."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if not self.reverse_channels:
+            # Readers from before there was a choice know no such field.
+            del values["reverse_channels"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
@@ -88,6 +101,14 @@ class Preprocessing:
         if unknown:
             raise ValueError(f"Expected preprocessing with the fields {known}. Received: {unknown}")
         return cls(**values)
+
+    def _order(self, x: Any) -> Any:
+        """Reverses the channels of an array or of another library's tensor if that is asked."""
+        if not self.reverse_channels:
+            return x
+        index = [slice(None)] * len(x.shape)
+        index[self.channel_axis] = slice(None, None, -1)
+        return x[tuple(index)]
 
     def _along_channels(self, value: Numbers, rank: int) -> np.ndarray:
         array = np.asarray(value, "float32")

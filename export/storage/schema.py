@@ -216,6 +216,8 @@ def _preprocessing_contradictions(preprocessing: Mapping[str, Any], inputs: list
     shape, axis = inputs[0]["shape"], preprocessing["channel_axis"]
     if len(inputs) > 1 or inputs[0]["dtype"] != preprocessing["dtype"]:
         yield f"preprocessing.dtype={preprocessing['dtype']!r}, not that of a single input"
+    if preprocessing.get("reverse_channels") and not -len(shape) <= axis < len(shape):
+        yield f"preprocessing.channel_axis={axis}, for an input of shape {shape}"
     for name in ("mean", "std"):
         sizes = len(value) if isinstance(value := preprocessing.get(name), list) else 1
         if sizes > 1 and not (-len(shape) <= axis < len(shape) and shape[axis] in (None, sizes)):
