@@ -43,6 +43,8 @@ from .training.train import resume as resume
 from .training.train import train as train
 from .training.tta import tta_model as tta_model
 from .weights.cards import card as card
+from .weights.info import WeightsInfo as WeightsInfo
+from .weights.info import weights_info as weights_info
 from .weights.loading import load as load
 from .weights.loading import load_weights as load_weights
 from .weights.publishing import publish as publish

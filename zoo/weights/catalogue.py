@@ -42,4 +42,4 @@ def _weights_of(name: str) -> tuple[Published, ...]:
 
 def _shipped(card: Card) -> Published:
     arguments = {"input_shape": card.input_shape, **card.arguments}
-    return Published(card.weights, str(SHIPPED / card.file), card.sha256, "that of zoo.card", arguments)
+    return Published(card.weights, str(SHIPPED / card.file), card.sha256, card.preprocessing, arguments, card.image)

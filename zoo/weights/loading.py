@@ -1,5 +1,6 @@
 """Loads networks by name or from a file, and weights into networks."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ from .catalogue import available, find, holders
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+
+    from .naming import Naming
 
 
 NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings_on(FAMILIES))
@@ -33,10 +37,8 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     Weights that ship with the package are named after their data, such as "cifar10", "mnist" and "digits".
     `describe(name).weights` lists those of a network, and `card(name, weights)` describes them, with the preprocessing
     that they expect. "imagenet" names the weights that keras.applications publishes for its own forms, such as
-    "resnet50_keras", "resnet50_v2" and "densenet121". They expect images preprocessed by `preprocess_input`
-    of `keras.applications.resnet`, `keras.applications.resnet_v2` and `keras.applications.densenet`. Use the last for
-    ConvNeXt too: in keras.applications that network does it itself. For ImageNet, most weights of torchvision and timm
-    expect RGB in [0, 1] less (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225).
+    "resnet50_keras", "resnet50_v2" and "densenet121". `weights_info(name, weights)` says how images become the input of
+    a network with these weights, or with those in a file of torchvision or timm, and what its outputs are called.
 
     Args:
         name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
@@ -83,7 +85,7 @@ def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) 
     elif weights is not None and find(name_or_path, weights) is None:
         from .readers import check_file
 
-        check_file(_weights_file(name_or_path, weights))
+        check_file(weights_file(name_or_path, weights))
 
 
 def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
@@ -123,17 +125,14 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
     from .archive import read_input_shape
     from .assignment import assign
     from .checks import Bomb, broken_file_error, limit_variables
-    from .naming import find_naming
     from .readers import read
 
     entry, published = entry_of(name), find(name, weights)
-    path = published.file() if published else _weights_file(name, weights)
+    path = published.file() if published else weights_file(name, weights)
     arrays = read(path)
-    backbones = backbones_of({**entry.arguments, **arguments})
-    namings = entry.family.namings_on(backbones)
-    anchors = (*entry.family.anchors, *(anchor for family in backbones for anchor in family.anchors))
-    naming = find_naming(arrays, (*namings, *NAMINGS), anchors)
-    settings: dict[str, Any] = {**naming.arguments} if naming in namings else {}
+    naming = naming_of(name, arrays, arguments)
+    is_own = naming in entry.family.namings_on(backbones_of({**entry.arguments, **arguments}))
+    settings: dict[str, Any] = {**naming.arguments} if is_own else {}
     settings |= published.arguments if published else {}
     if "input_shape" in settings:
         settings["input_shape"] = in_present_order(settings["input_shape"])
@@ -153,6 +152,16 @@ def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any
     return model
 
 
+def naming_of(name: str, arrays: "Mapping[str, np.ndarray]", arguments: Mapping[str, Any] | None = None) -> "Naming":
+    """Finds the library whose names the arrays in a file have, for a network that is built with these arguments."""
+    from .naming import find_naming
+
+    entry = entry_of(name)
+    backbones = backbones_of({**entry.arguments, **(arguments or {})})
+    anchors = (*entry.family.anchors, *(anchor for family in backbones for anchor in family.anchors))
+    return find_naming(arrays, (*entry.family.namings_on(backbones), *NAMINGS), anchors)
+
+
 def _network_file(name_or_path: str | Path) -> Path:
     """Finds the .keras file of a trained network."""
     path = _resolve_run(Path(name_or_path))
@@ -165,7 +174,7 @@ def _network_file(name_or_path: str | Path) -> Path:
     return path
 
 
-def _weights_file(name: str, weights: str | Path) -> Path:
+def weights_file(name: str, weights: str | Path) -> Path:
     """Finds the file of weights that are given by path."""
     path = _resolve_run(Path(weights))
     if not path.suffix and not path.exists():

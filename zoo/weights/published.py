@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .imagenet import CAFFE, SYMMETRIC, TORCH, Record, crop_reader
+
 HERE = Path(__file__).parent
 
 
@@ -17,15 +19,17 @@ class Published:
         name: As `load` takes it.
         origin: The URL of a file, or its path relative to this folder.
         file_hash: Its MD5 or SHA-256.
-        preprocessing: The function that prepares the images.
+        preprocessing: For `zoo.Preprocessing.from_dict`.
         arguments: Of `build`, where the weights need other than the registry's.
+        image: For `export.ImageReader.from_dict`; None if it is unknown.
     """
 
     name: str
     origin: str
     file_hash: str
-    preprocessing: str
+    preprocessing: Record
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    image: Record | None = None
 
     def file(self) -> Path:
         """The file, downloaded to Keras's cache if it is not there yet.
@@ -63,5 +67,5 @@ def keras_weights(folder: str, file: str, file_hash: str) -> Published:
         file_hash: Its MD5.
     """
     origin = f"{_APPLICATIONS}/{folder}/{file}_weights_tf_dim_ordering_tf_kernels.h5"
-    module = "resnet_v2" if file.endswith("v2") else folder
-    return Published("imagenet", origin, file_hash, f"keras.applications.{module}.preprocess_input")
+    preprocessing = TORCH if folder == "densenet" else SYMMETRIC if file.endswith("v2") else CAFFE
+    return Published("imagenet", origin, file_hash, preprocessing, image=crop_reader())

@@ -11,6 +11,7 @@ from .. import _completion, console
 from .._app import command
 from .._checks import check_new, check_subject
 from .._options import ExportDevice, Overwrite, Tta, Views, check_value, choice, from_to, number, out
+from .._weights import check_weights, default_folder, load_with_surroundings
 
 if TYPE_CHECKING:
     from ...training.runs import Run
@@ -22,12 +23,23 @@ PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
 Model = Annotated[
     Path,
     typer.Argument(
-        metavar="RUN_OR_MODEL", autocompletion=_completion.runs, help="The folder of a run, or a .keras file."
+        metavar="RUN_OR_MODEL",
+        autocompletion=_completion.networks_and_runs,
+        help="The folder of a run, or a .keras file; with --weights, a network.",
     ),
 ]
 Folder = Annotated[
     Path | None,
     out("The folder of the artifact. Default: RUN/export, RUN/export-tta, or FILE-export for FILE.keras."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="WEIGHTS",
+        help="The weights of a network: a name such as imagenet, or a file of torchvision, timm or keras.applications.",
+    ),
 ]
 Formats = Annotated[
     str | None,
@@ -73,6 +85,7 @@ Gates = Annotated[bool, typer.Option("--gates", help='Add an output "carry": the
 def export(
     model: Model,
     out: Folder = None,
+    weights: Weights = None,
     formats: Formats = None,
     opset: Opset = 17,
     precision: Precision = "fp32",
@@ -87,16 +100,21 @@ def export(
 ) -> None:
     """Export a network as SavedModel and ONNX, and prove they agree.
 
-    An exported run takes raw inputs, such as pixels, and returns probabilities, or the numbers of a regression. An
-    exported .keras file takes and returns the same as its model.
+    An exported run takes raw inputs, such as pixels, and returns probabilities, or the numbers of a regression. So does
+    a network with --weights. An exported .keras file takes and returns the same as its model.
     """
     # SavedModels are TensorFlow's, whatever the network was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     wanted = None if formats is None else [name.strip() for name in formats.split(",")]
-    run = _check_model(model, wanted, precision, samples, layout)
+    run = None
+    if weights:
+        check_weights(str(model), weights, wanted, precision)
+    else:
+        run = _check_model(model, wanted, precision, samples, layout)
     chosen = _check_views(run, tta, views, gates)
     ending = "export-tta" if chosen else "export"
-    target = out or (model / ending if run else model.with_name(f"{model.stem}-{ending}"))
+    beside = default_folder(str(model), weights, ending) if weights else model.with_name(f"{model.stem}-{ending}")
+    target = out or (model / ending if run else beside)
     _check_target(target, overwrite)
     given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
@@ -108,9 +126,12 @@ def export(
     from ...weights.loading import load
 
     source = load_source(run.source) if run and not is_unnamed(run.source["name"]) else None
-    network = tta_model(load(model), chosen) if chosen else load(model)
+    if weights:
+        network, known = load_with_surroundings(str(model), weights, layout)
+    else:
+        network, known = load(model), _surroundings(run, source, layout, precision) if run else {}
     artifact = make_artifact(
-        network,
+        tta_model(network, chosen) if chosen else network,
         target,
         formats=wanted,
         opset=opset,
@@ -120,7 +141,8 @@ def export(
         gates=gates,
         device=device,
         overwrite=overwrite,
-        **(_surroundings(run, source, layout, precision) if run else given),
+        **known,
+        **given,
     )
     show_parity(artifact.parity)
     _show_precision(artifact.parity["precision"])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ...weights.imagenet import TORCH, crop_reader
 from ...weights.naming import Naming, torch_naming
 from ...weights.published import Published
 from .._arguments import document, number, positive_integers
@@ -222,8 +223,7 @@ def _row(
     name, arguments = NAMES[depths, widths], {"depths": depths, "widths": widths}
     origin = f"https://storage.googleapis.com/tensorflow/keras-applications/convnext/{name}.h5"
     # What the network of keras.applications does first; its own function does nothing.
-    preprocessing = "keras.applications.densenet.preprocess_input"
-    weights = (Published("imagenet", origin, file_hash, preprocessing),)
+    weights = (Published("imagenet", origin, file_hash, TORCH, image=crop_reader(interpolation="bicubic")),)
     return Row(name, arguments, parameters, 0, multiply_adds, f"{error} % top-1 on ImageNet, one crop", weights=weights)
 
 

@@ -1,0 +1,42 @@
+"""What the command `export` takes from weights that are exported by name or from a file, without a run."""
+
+from pathlib import Path
+from typing import Any
+
+
+def check_weights(network: str, weights: str, formats: list[str] | None, precision: str) -> None:
+    """Refuses weights that do not exist, a precision that needs a run, and formats that have no such precision."""
+    from ..weights.loading import check_loadable
+
+    if precision == "int8":
+        raise ValueError(
+            "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
+            f"Received: {network} --weights {weights}; export.export(precision='int8') takes images of your own"
+        )
+    if precision != "fp32" and formats not in (None, ["onnx"]):
+        raise ValueError(f"Expected --format onnx for --precision {precision}. Received: --format {','.join(formats)}")
+    check_loadable(network, weights)
+
+
+def default_folder(network: str, weights: str, ending: str) -> Path:
+    """The folder of the artifact: NETWORK-WEIGHTS-export, here."""
+    return Path(f"{network}-{Path(weights).name.partition('.')[0]}-{ending}")
+
+
+def load_with_surroundings(network: str, weights: str, layout: str | None) -> tuple[Any, dict[str, Any]]:
+    """Loads a network at the size of its images, and returns what its weights expect and give for `export.export`."""
+    from ..networks.registry import in_present_order
+    from ..weights.info import weights_info
+    from ..weights.loading import load
+
+    info = weights_info(network, weights)
+    arguments: dict[str, Any] = {}
+    if info.image is not None and info.image.size is not None:
+        arguments["input_shape"] = in_present_order((*info.image.size, info.image.channels or 3))
+    channel_axis = 1 if layout == "nchw" else -1
+    return load(network, weights, **arguments), {
+        "preprocessing": {"dtype": "uint8", **info.preprocessing.as_dict(), "channel_axis": channel_axis},
+        "activation": "softmax",
+        "labels": list(info.class_names) or None,
+        "image": info.image,
+    }
