@@ -16,7 +16,7 @@ def are_images(source: Source) -> bool:
 
 def to_colours(pixels: np.ndarray, source: Source) -> np.ndarray:
     """Stretches the pixels of an image to 255, and repeats a grey one for each colour."""
-    brightest = 1 / source.preprocessing.scale
+    brightest = 255 if source.image else 1 / source.preprocessing.scale
     scaled = np.clip(pixels.astype("float32") * (255 / brightest), 0, 255).astype("uint8")
     return scaled if scaled.shape[-1] == 3 else np.repeat(scaled[..., :1], 3, axis=-1)
 
