@@ -194,7 +194,7 @@ class Predictor:
 
     def _to_raw(self, x: Any) -> Any:
         """Returns raw inputs as they are, and reads images."""
-        first = x[0] if isinstance(x, (list, tuple)) and len(x) else x
+        first = next(iter(x), None) if isinstance(x, (list, tuple)) else x
         if self._image is None:
             return self.read_images(x) if isinstance(first, (str, bytes, os.PathLike)) else x
         if isinstance(x, np.ndarray):

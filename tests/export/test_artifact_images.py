@@ -57,6 +57,7 @@ def test_arrays_of_the_shape_of_the_input_are_taken_as_they_are(tmp_path):
     expected = keras_says(images(3))
     named = export.load(path).classify(images(3))
     assert [p for _, p in named] == pytest.approx(expected.max(-1).tolist(), abs=1e-6)
+    assert export.load(path).classify(images(3).tolist()) == named
     # A single image is read: it becomes 12x12, of which the middle is cut out.
     larger = np.asarray(Image.fromarray(images(1)[0]).resize((12, 12), Image.Resampling.BICUBIC))[2:10, 2:10]
     ((_, probability),) = export.load(path).classify(images(1)[0])

@@ -143,9 +143,10 @@ def exported(run):
 
 def test_publish_writes_weights_and_a_card_of_what_they_reach(run, tmp_path):
     card = zoo.publish(run, "tried", tmp_path, limits="two epochs", chosen_by="the first of 1")
-    assert json.loads((tmp_path / "plain_mlp-tried.json").read_text()) == json.loads(
-        json.dumps(dataclasses.asdict(card))
-    )
+    # Digits are no pixels from 0 to 255, so nothing is said of image files.
+    fields = {name: value for name, value in dataclasses.asdict(card).items() if name != "image"}
+    assert json.loads((tmp_path / "plain_mlp-tried.json").read_text()) == json.loads(json.dumps(fields))
+    assert card.image is None and card.reader is None
     assert card.command == "keras-skip train plain_mlp_digits --epochs 2 --seed 3"
     assert card.test_accuracy == run.results["test_accuracy"] == zoo.evaluate(run)["accuracy"]
     assert card.train_accuracy == pytest.approx(
