@@ -143,6 +143,13 @@ def test_an_image_of_any_size_may_not_be_larger_than_a_body(tmp_path):
     assert status == 413 and answer["error"].endswith("Received: 33000")
 
 
+def test_a_server_without_pillow_says_what_it_needs(folder, photo, tmp_path):
+    with serving(tmp_path / "log", folder / "photos", missing=("PIL",)) as server:
+        status, answer = classify(server, photo)
+        assert status == 501 and answer["error"].startswith("Reading images needs Pillow: pip install pillow")
+        assert server.infer(content(images(1)), "photos")[0] == 200
+
+
 DROP = """
 (() => {
   const bytes = Uint8Array.from(atob('%s'), c => c.charCodeAt(0));
