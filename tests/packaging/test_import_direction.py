@@ -1,6 +1,6 @@
 """The import direction: keras_skip <- zoo, and export stands alone.
 
-Of zoo only the command line may know export; the rest shares its reader of images.
+Of zoo only the command line may know export; the rest shares its readers of images and tables.
 """
 
 import ast
@@ -16,7 +16,8 @@ PACKAGES = ("keras_skip", "zoo", "export")
 # The rooms of export, from the ground up: each imports only from those below it.
 FLOORS = (
     {"errors"},
-    {"images", "limits", "preprocessing"},
+    {"images", "limits", "preprocessing", "tables"},
+    {"table_files"},
     {"storage"},
     {"model"},
     {"runtime"},
@@ -39,7 +40,7 @@ class Rule:
 
 RULES = {
     "keras_skip": Rule(never=frozenset({"zoo", "export"})),
-    "zoo": Rule(never=frozenset({"export"}), but=frozenset({"export.images"})),
+    "zoo": Rule(never=frozenset({"export"}), but=frozenset({"export.images", "export.tables", "export.table_files"})),
     "export": Rule(
         never=frozenset({"zoo"}), only_in_functions=frozenset({"keras", "keras_skip", "tensorflow", "tf2onnx"})
     ),
