@@ -2,6 +2,7 @@
 
     CACHE/sources/NAME-KEY/
       images.npy      uint8, (images, height, width, channels)
+      masks.npy       uint8, (images, height, width, 1), if there are masks
       PART.npy        for each part: indices into images.npy, and labels
       source.json     everything else
 
@@ -16,8 +17,9 @@ import shutil
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,18 +50,28 @@ def key(**facts: Any) -> str:
     return hashlib.sha256(json.dumps({"format": FORMAT, **facts}).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Contents:
+    """The arrays of decoded files; for each part the indices of its images, with a label for each; and facts."""
+
+    arrays: dict[str, np.ndarray]
+    parts: dict[str, tuple[np.ndarray, np.ndarray]]
+    about: dict[str, Any]
+
+
 class ImageStack:
     """Stacks images of one size in a file in NumPy's format; they are grey until the first one in colour.
 
     Args:
-        folder: The folder of images.npy; None keeps them in memory.
+        folder: The folder of the file; None keeps them in memory.
+        name: The name of the file, without .npy.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, name: str = "images") -> None:
+        self.folder, self.name = folder, f"{name}.npy"
         self.shape: tuple[int, ...] | None = None
         self.count = 0
-        self._file = self._new("images.npy")
+        self._file = self._new(self.name)
 
     def append(self, image: np.ndarray) -> None:
         if self.shape is None:
@@ -82,7 +94,7 @@ class ImageStack:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        return np.load(self.folder / "images.npy", mmap_mode="r")  # type: ignore[operator]
+        return np.load(self.folder / self.name, mmap_mode="r")  # type: ignore[operator]
 
     def close(self) -> None:
         if not isinstance(self._file, io.BytesIO):
@@ -102,7 +114,7 @@ class ImageStack:
         grey.close()
         self.shape = (*self.shape[:-1], 3)  # type: ignore[index]
         if self.folder is not None:
-            os.replace(self.folder / "colour.npy", self.folder / "images.npy")
+            os.replace(self.folder / "colour.npy", self.folder / self.name)
 
 
 @contextmanager
@@ -154,17 +166,59 @@ def _move(beside: Path, target: Path) -> None:
         # Another process was faster with the same data.
 
 
+def through(
+    folder: Path | None,
+    path: Path,
+    facts: dict[str, Any],
+    names: Sequence[str],
+    read_files: Callable[[list[ImageStack]], "Contents | Any"],
+) -> "Contents | Any":
+    """Finds the decoded contents of files in the cache, or reads the files and keeps their contents.
+
+    Args:
+        folder: The folder of the cache; None keeps the images in memory.
+        path: The files.
+        facts: Plain data on which the contents depend.
+        names: The names of the arrays.
+        read_files: Reads the files with a stack for each array. Anything but `Contents` is returned and not kept.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    target = None
+    if folder is not None:
+        name = key(path=str(path), **facts)
+        target = folder / "sources" / f"{path.name.partition('.')[0] or 'data'}-{name}"
+        if (kept := read(target)) is not None:
+            return kept
+    with build_folder(target) as beside:
+        stacks = [ImageStack(beside, name) for name in names]
+        try:
+            found = read_files(stacks)
+        finally:
+            for stack in stacks:
+                stack.close()
+        if not isinstance(found, Contents) or beside is None:
+            return found
+        write(beside, found.parts, {**found.about, "source": str(path), "arrays": list(names)})
+        del found
+    kept = read(target)  # type: ignore[arg-type]
+    if kept is None:
+        raise OSError(f"The decoded images have disappeared from the cache, {str(target)!r}. Try again")
+    return kept
+
+
 def write(folder: Path, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> None:
     for part, (indices, labels) in parts.items():
         np.save(folder / f"{part}.npy", np.stack([indices, labels]).astype("int64"))
     (folder / "source.json").write_text(json.dumps({**about, "parts": list(parts)}, indent=2) + "\n")
 
 
-def read(folder: Path) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]], dict[str, Any]] | None:
-    """Reads the files of `write`, and the images; returns None if they are missing, and removes damaged ones."""
+def read(folder: Path) -> Contents | None:
+    """Reads the files of `write`, and the arrays; returns None if they are missing, and removes damaged ones."""
     try:
         about = json.loads((folder / "source.json").read_text())
-        images = np.load(folder / "images.npy", mmap_mode="r")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in about.pop("arrays", ["images"])}
         parts = {part: tuple(np.load(folder / f"{part}.npy")) for part in about.pop("parts")}
     except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
@@ -175,6 +229,6 @@ def read(folder: Path) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarr
         with suppress(OSError):
             # Its time is that of the last use, which `keras-skip cache` shows.
             os.utime(folder / "source.json")
-        return images, parts, about
+        return Contents(arrays, parts, about)
     shutil.rmtree(folder, ignore_errors=True)
     return None

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-_PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "validation", "validation": "validation"}
+PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "validation", "validation": "validation"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def find_layout(
         raise ValueError(f"Expected images in class folders. Received: {where!r}, without any image")
     depth = _common_depth(names)
     paths = [PurePosixPath(name).parts[depth:] for name in names]
-    split = all(path[0].lower() in _PARTS for path in paths)
+    split = all(path[0].lower() in PARTS for path in paths)
     if not split and any(path[0].lower() == "train" and len(path) > 2 for path in paths):
-        others = sorted({path[0] for path in paths if path[0].lower() not in _PARTS})
+        others = sorted({path[0] for path in paths if path[0].lower() not in PARTS})
         raise ValueError(
             f"Expected only train/, test/ and validation/ in {where!r}, or only class folders. "
             f"Received: train and {', '.join(others[:5])}"
@@ -49,11 +49,11 @@ def find_layout(
             f"Expected every image of {where!r} in a class folder. "
             f"Received: {len(outside)} outside of them, such as {outside[0]!r}"
         )
-    part_of = [_PARTS[path[0].lower()] if split else "" for path in paths]
+    part_of = [PARTS[path[0].lower()] if split else "" for path in paths]
     class_of = [path[level] for path in paths]
     for deep in range(depth + 1, depth + level + 2):
         _refuse_empty(where, names, folders, deep)
-    class_names = _sort_classes(set(class_of))
+    class_names = sort_classes(set(class_of))
     number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number[name] for name in class_of])
     order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
@@ -125,7 +125,7 @@ def _common_depth(names: Sequence[str]) -> int:
     while (
         all(len(path) > depth + 2 for path in paths)
         and len({path[depth] for path in paths}) == 1
-        and paths[0][depth].lower() not in _PARTS
+        and paths[0][depth].lower() not in PARTS
     ):
         depth += 1
     return depth
@@ -155,7 +155,7 @@ def _refuse_other_classes(
         )
 
 
-def _sort_classes(names: Iterable[str]) -> tuple[str, ...]:
+def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Sorts by number if all are numbers, so that the class "10" comes after "9"."""
     listed = sorted(names)
     return tuple(sorted(listed, key=int) if all(name.isdecimal() for name in listed) else listed)

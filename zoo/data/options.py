@@ -1,14 +1,20 @@
 """The options of `load_source` for reading files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from export.images import RESIZES, ImageReader, check_size
+from export.tables import KINDS
+
+from .._names import unknown
 
 # Called with how much is read and how much there is: files, or bytes of a tar.
 Progress = Callable[[int, int], None]
 OnBadImage = Literal["error", "skip"]
+IGNORE = "ignore"  # the kind of a column that is left out
+COLUMN_KINDS = (*KINDS, IGNORE)
+TASKS = ("classification", "regression", "segmentation")
 ON_BAD_IMAGE: tuple[OnBadImage, ...] = ("error", "skip")
 
 
@@ -22,6 +28,10 @@ class Options:
         split_seed: Seed that chooses the test images, if the files do not say which they are.
         test_fraction: Fraction of each class to choose.
         on_bad_image: What to do with images that cannot be read.
+        target: The column to predict, or several. Only of tables.
+        task: "classification", "regression" or "segmentation". None: as the data suggest.
+        split_column: The column that says train, validation or test. Only of tables.
+        columns: The kinds of columns by name: "number", "date", "category", or "ignore". Only of tables.
     """
 
     image_size: tuple[int, int] | None = None
@@ -29,6 +39,10 @@ class Options:
     split_seed: int = 0
     test_fraction: float = 0.2
     on_bad_image: str = "error"
+    target: str | Sequence[str] | None = None
+    task: str | None = None
+    split_column: str | None = None
+    columns: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None:
@@ -49,13 +63,26 @@ class Options:
                 f"Expected on_bad_image to be one of {', '.join(ON_BAD_IMAGE)}. "
                 f"Received: on_bad_image={self.on_bad_image!r}"
             )
+        if self.task not in (None, *TASKS):
+            raise unknown("task", self.task, TASKS)
+        for name, kind in (self.columns or {}).items():
+            if kind not in COLUMN_KINDS:
+                raise unknown(f"the kind of the column {name!r}", kind, COLUMN_KINDS)
+
+    @property
+    def of_tables(self) -> dict[str, Any]:
+        """The options that are given and have a meaning for tables alone."""
+        given = {name: getattr(self, name) for name in ("target", "split_column", "columns")}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value}
 
     @property
     def reader(self) -> ImageReader:
         """Reads image files, each grey or in colour as it is."""
         return ImageReader(self.image_size, channels=None, resize=self.resize)
 
-    def as_dict(self) -> dict[str, list[int] | int | float | str | None]:
-        """The options as plain data."""
+    def as_dict(self) -> dict[str, Any]:
+        """The options as plain data; those of tables only if they are given."""
         size = None if self.image_size is None else list(self.image_size)
-        return {**vars(self), "image_size": size}
+        common = {name: getattr(self, name) for name in ("resize", "split_seed", "test_fraction", "on_bad_image")}
+        task = {} if self.task is None else {"task": self.task}
+        return {"image_size": size, **common, **task, **self.of_tables}

@@ -1,0 +1,229 @@
+"""Makes a data source for segmentation of a folder of images, with a mask of the same name for each.
+
+    images/NAME.jpg and masks/NAME.png                  a part is for testing, at random
+    train/images/, train/masks/, test/images/, ...      also images/train/, masks/train/, ...
+
+A mask has the size of its image, and the index of a class as the value of each pixel: in grey, or in a palette. 255 marks
+pixels that do not count, unless all masks are of 0 and 255: then 255 is the second class. classes.txt names the classes,
+one in each line.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from export.images import SUFFIXES, BadImage, ImageReader
+
+from . import cache
+from .archives import Entry, file_state, read_entries
+from .decoding import DecodedImages, Decoded, decode, to_pixels, warn_of_skipped
+from .layout import PARTS, choose_at_random, group_parts
+from .options import Options, Progress
+from .rows import select_rows
+from .source import Preprocessing, Source
+
+IGNORE = 255
+CLASS_NAMES = "classes.txt"
+_BITS_LOST = ("JPEG", "WEBP")  # formats that may change the values
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An image with its mask; one of them may be missing."""
+
+    key: tuple[str, ...]
+    image: Entry | None
+    mask: Entry | None
+
+    @property
+    def entry(self) -> Entry:
+        return self.image or self.mask  # type: ignore[return-value]
+
+
+def has_masks(path: Path) -> bool:
+    """Whether a folder, or one in it, has folders images and masks."""
+    return path.is_dir() and any(
+        folder.is_dir() and (folder.parent / "masks").is_dir() for way in ("images", "*/images") for folder in path.glob(way)
+    )
+
+
+def from_masks(path: Path, options: Options, cache_in: Path | None, progress: Progress | None) -> Source:
+    """Makes a source of the images and masks in a folder.
+
+    Args:
+        path: The folder.
+        options: How to read it.
+        cache_in: The folder of the cache; None keeps images and masks in memory.
+        progress: Called with how many files are read and how many there are.
+
+    Raises:
+        ValueError: If an image or a mask is missing or damaged, unless it may be skipped; or if values have no class.
+    """
+    names = _class_names(path)
+
+    def read(stacks: list[cache.ImageStack]) -> cache.Contents:
+        return _read(path, names, options, stacks, progress)
+
+    facts = {"state": file_state(path), "options": options.as_dict(), "masks": True}
+    found = cache.through(cache_in, path, facts, ("images", "masks"), read)
+    warn_of_skipped(path, found.about["skipped"])
+    arrays = {}
+    for part, (indices, _) in found.parts.items():
+        arrays[f"{part}_inputs"] = select_rows(found.arrays["images"], indices)
+        arrays[f"{part}_targets"] = select_rows(found.arrays["masks"][..., 0], indices)
+    return Source(
+        name=str(path),
+        task="segmentation",
+        class_names=tuple(found.about["class_names"]),
+        preprocessing=Preprocessing.from_dict(found.about["preprocessing"]),
+        origin={"content": found.about["content"], "skipped": len(found.about["skipped"])},
+        **arrays,
+    )
+
+
+def _class_names(path: Path) -> list[str]:
+    file = path / CLASS_NAMES
+    names = [line.strip() for line in file.read_text("utf-8-sig").splitlines()] if file.is_file() else []
+    while names and not names[-1]:
+        names.pop()
+    if "" in names or len(set(names)) < len(names) or len(names) > IGNORE:
+        raise ValueError(
+            f"Expected at most {IGNORE} names in {str(file)!r}, each in a line of its own and once. Received: {names}"
+        )
+    return names
+
+
+def _read(
+    path: Path, names: list[str], options: Options, stacks: list[cache.ImageStack], progress: Progress | None
+) -> cache.Contents:
+    images, masks = (DecodedImages(path, stack, options) for stack in stacks)
+    values: dict[int, str] = {}
+    keys = []
+    pairs = _find_pairs(path)
+    for pair, decoded in decode(pairs, _reader(names, options), progress, lambda pair: pair.entry):
+        if isinstance(decoded, str):
+            images.bad.append(f"{pair.entry.name} ({decoded})")
+            continue
+        image, mask = decoded
+        images.add(pair.image.name, image)
+        masks.add(pair.mask.name, mask)
+        keys.append(pair.key)
+        values |= {int(value): pair.mask.name for value in np.unique(mask[0]) if int(value) not in values}
+    if not pairs:
+        raise ValueError(f"Expected images in the folders images and masks of {str(path)!r}. Received: none")
+    images.refuse_bad()
+    two = set(values) == {0, IGNORE}
+    names = names or _numbered(path, {1 if two and value == IGNORE else value: file for value, file in values.items()})
+    pixels = stacks[0].finish()
+    targets = stacks[1].finish()
+    if two and len(names) == 2:
+        _replace(stacks[1], targets)
+    parts = _parts(path, keys, options)
+    about = {
+        "class_names": names,
+        "content": DecodedImages.hash_of([*images.hashes, *masks.hashes, "\n".join(names)]),
+        "preprocessing": Preprocessing.fitted(select_rows(pixels, parts["train"]), scale=1 / 255).as_dict(),
+        "skipped": images.bad,
+    }
+    return cache.Contents({"images": pixels, "masks": targets}, {part: (rows, rows) for part, rows in parts.items()}, about)
+
+
+def _find_pairs(path: Path) -> list[_Pair]:
+    """Pairs the files in folders "images" and "masks" by the rest of their paths."""
+    found: dict[str, dict[tuple[str, ...], Entry]] = {"images": {}, "masks": {}}
+    for entry in read_entries(path, lambda name: PurePosixPath(name).suffix.lower() in SUFFIXES):
+        folders = PurePosixPath(entry.name).parts[:-1]
+        kind = next((folder for folder in folders if folder in found), None)
+        if entry.is_folder or kind is None:
+            continue
+        place = folders.index(kind)
+        key = (*folders[:place], *folders[place + 1 :], PurePosixPath(entry.name).stem)
+        if key in found[kind]:
+            raise ValueError(
+                f"Expected files of different names in the folders {kind} of {str(path)!r}. "
+                f"Received: {found[kind][key].name} and {entry.name}"
+            )
+        found[kind][key] = entry
+    keys = sorted(found["images"].keys() | found["masks"].keys())
+    return [_Pair(key, found["images"].get(key), found["masks"].get(key)) for key in keys]
+
+
+def _reader(names: list[str], options: Options) -> Callable[[_Pair], tuple[Decoded, Decoded] | str]:
+    """Makes the function that reads a pair, or says why it cannot."""
+    nearest = replace(options.reader, interpolation="nearest", channels=1)
+
+    def read(pair: _Pair) -> tuple[Decoded, Decoded] | str:
+        if pair.image is None or pair.mask is None:
+            return "no mask of this name" if pair.mask is None else "no image of this name"
+        image = to_pixels(pair.image, ImageReader(channels=None))
+        mask = to_pixels(pair.mask, lambda data: read_mask(data, names))
+        for (pixels, _), which in ((image, ""), (mask, f"its mask: ")):
+            if isinstance(pixels, str):
+                return which + pixels
+        if image[0].shape[:2] != mask[0].shape[:2]:
+            sizes = ["x".join(map(str, pixels.shape[:2])) for pixels, _ in (image, mask)]
+            return f"{sizes[0]}, but its mask is {sizes[1]} (height x width)"
+        return (options.reader(image[0]), image[1]), (nearest(mask[0]), mask[1])
+
+    return read
+
+
+def read_mask(data: bytes, names: list[str] | tuple[str, ...] = ()) -> np.ndarray:
+    """Reads the class indices of a mask, uint8 (height, width).
+
+    Args:
+        data: The contents of the file.
+        names: The classes, if they are known.
+
+    Raises:
+        BadImage: If it is damaged, or not a mask of these classes.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            form, mode, values = opened.format, opened.mode, np.asarray(opened)
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise BadImage(str(error) or type(error).__name__) from None
+    if form in _BITS_LOST:
+        raise BadImage(f"{form}, which may change the values of pixels; write masks as PNG")
+    if values.ndim == 3 and (values[..., :1] == values[..., :3]).all() and mode == "RGB":
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise BadImage(f"in colour (mode {mode}); write the index of a class as the grey value of a pixel")
+    if values.min() < 0 or values.max() > IGNORE:
+        raise BadImage(f"values from {values.min()} to {values.max()}, beyond 0 to {IGNORE}")
+    beyond = np.unique(values[(values >= len(names)) & (values != IGNORE)]) if names else ()
+    if len(beyond):
+        raise BadImage(f"the value {beyond[0]}, but {CLASS_NAMES} names {len(names)} classes, from 0")
+    return values.astype("uint8")
+
+
+def _numbered(path: Path, values: dict[int, str]) -> list[str]:
+    """Names classes by their numbers, which must be all up to the largest one."""
+    known = sorted(set(values) - {IGNORE})
+    if known != list(range(len(known))):
+        gap = next(value for place, value in enumerate(known) if value != place)
+        raise ValueError(
+            f"Expected masks with the values 0, 1, 2, ... in {str(path)!r}, or {CLASS_NAMES} with the name of each class. "
+            f"Received: the values {', '.join(map(str, known[:10]))}, such as {gap} in {values[gap]}"
+        )
+    return [str(value) for value in known]
+
+
+def _replace(stack: cache.ImageStack, masks: np.ndarray) -> None:
+    """Makes 255 the class 1."""
+    writable = masks if stack.folder is None else np.load(stack.folder / stack.name, mmap_mode="r+")
+    for mask in writable:
+        mask[mask == IGNORE] = 1
+
+
+def _parts(path: Path, keys: list[tuple[str, ...]], options: Options) -> dict[str, np.ndarray]:
+    said = [next((PARTS[folder.lower()] for folder in key[:-1] if folder.lower() in PARTS), "") for key in keys]
+    parts = group_parts(str(path), said)
+    if "test" not in parts:
+        test = choose_at_random(len(parts["train"]), options.test_fraction, options.split_seed)
+        parts = {**parts, "train": parts["train"][~test], "test": parts["train"][test]}
+    return parts
