@@ -45,7 +45,7 @@ def is_table(name: str | Path) -> bool:
     return str(name).lower().endswith(SUFFIXES)
 
 
-def read_table(source: str | Path | bytes, *, only_names: bool = False) -> Table:
+def read_table(source: str | Path | bytes, *, most: int | None = None) -> Table:
     """Reads a table from a file, or from the contents of a CSV.
 
     The first line names the columns. Commas, semicolons, tabs or bars separate them: whichever gives most columns in
@@ -54,31 +54,29 @@ def read_table(source: str | Path | bytes, *, only_names: bool = False) -> Table
 
     Args:
         source: The path, which ends in one of `SUFFIXES`, or the bytes of a CSV.
-        only_names: Whether to read only the names of the columns.
+        most: How many rows to read. Default: all.
 
     Raises:
         ValueError: If the file is damaged, empty, or no table; with the number of the row.
         OSError: If it cannot be read.
     """
     if not isinstance(source, bytes) and str(source).lower().endswith(".parquet"):
-        return _read_parquet(Path(source), only_names)
+        return _read_parquet(Path(source), most)
     where = "the table" if isinstance(source, bytes) else repr(str(source))
     try:
-        return _read_csv(source, where, only_names)
+        return _read_csv(source, where, most)
     except (csv.Error, UnicodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"Expected a CSV in UTF-8. Received: {where}: {error}") from None
 
 
-def _read_csv(source: str | Path | bytes, where: str, only_names: bool) -> Table:
+def _read_csv(source: str | Path | bytes, where: str, most: int | None) -> Table:
     text = _text(source if isinstance(source, bytes) else Path(source).read_bytes())
     head = list(islice(io.StringIO(text, newline=""), _HEAD))
     delimiter = max(_DELIMITERS, key=lambda candidate: _width(head, candidate))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names = _check_names([name.strip() for name in next(reader, [])], where)
     rows, values = [], []
-    for fields in () if only_names else reader:
-        if not fields:
-            continue
+    for fields in islice(filter(None, reader), most):
         if len(fields) != len(names):
             raise ValueError(
                 f"Expected {len(names)} values in each row of {where}, like its first line. "
@@ -138,7 +136,7 @@ def _with_points(column: Sequence[str]) -> Sequence[str]:
     return [value.replace(",", ".") for value in column]
 
 
-def _read_parquet(path: Path, only_names: bool) -> Table:
+def _read_parquet(path: Path, most: int | None) -> Table:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -146,9 +144,7 @@ def _read_parquet(path: Path, only_names: bool) -> Table:
         raise ValueError(f"{str(path)!r} needs pyarrow: pip install pyarrow ({error})") from None
     try:
         with path.open("rb") as file, pyarrow.parquet.ParquetFile(file) as opened:
-            if only_names:
-                return Table(repr(str(path)), dict.fromkeys(opened.schema_arrow.names, ()), ())
-            table = opened.read()
+            table = opened.read() if most is None else opened.read().slice(0, most)
     except pyarrow.ArrowException as error:
         raise ValueError(f"Expected a Parquet file. Received: {str(path)!r}: {error}") from None
     names = _check_names([name for name in table.column_names if name != "__index_level_0__"], repr(str(path)))

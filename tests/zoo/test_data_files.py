@@ -96,7 +96,7 @@ LAYOUTS = {
         **data_set("train/", classes=("cat", "dog")),
         **data_set("test/", classes=("cat", "eel")),
     },
-    "Expected a folder train in .*Received: only test": data_set("test/"),
+    "Expected a part train in .*Received: only test": data_set("test/"),
     "Expected at least two examples of each class.*one of 'dog'": {
         **data_set(classes=("cat",)),
         "dog/0.png": encode(pixels(0)),

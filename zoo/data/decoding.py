@@ -68,10 +68,10 @@ class DecodedImages:
                 f"{shorten(self.bad, _LISTED)}"
             )
 
-    @property
-    def content(self) -> str:
-        """A hash of all files, in any order."""
-        return hashlib.sha256("\n".join(sorted(self.hashes)).encode()).hexdigest()[:32]
+
+def hash_of(hashes: Iterable[str]) -> str:
+    """A hash of hashes, in any order, in 32 hexadecimal digits."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()[:32]
 
 
 def warn_of_skipped(path: Path, skipped: list[str], stacklevel: int = 5) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from export.images import SUFFIXES
 
 from . import cache
 from .archives import Entry, file_state, read_entries
 from .cifar import PICKLES, from_cifar_files
-from .decoding import DecodedImages, decode, to_pixels, warn_of_skipped
+from .decoding import DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
 from .layout import find_layout
 from .options import Options, Progress
 from .rows import select_rows
@@ -59,7 +60,7 @@ def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progr
     images = stack.finish()
     about = {
         "class_names": list(plan.class_names),
-        "content": found.images.content,
+        "content": hash_of(found.images.hashes),
         "preprocessing": Preprocessing.fitted(select_rows(images, plan.parts["train"][0]), scale=1 / 255).as_dict(),
         "skipped": found.images.bad,
     }
@@ -84,8 +85,8 @@ def _is_image(name: str) -> bool:
 
 def _source(path: Path, found: cache.Contents) -> Source:
     about = found.about
-    warn_of_skipped(path, about["skipped"])
-    arrays = {}
+    warn_of_skipped(path, about["skipped"], stacklevel=6)
+    arrays: dict[str, Any] = {}
     for part, (indices, labels) in found.parts.items():
         arrays[f"{part}_inputs"], arrays[f"{part}_targets"] = select_rows(found.arrays["images"], indices), labels
     return Source(

@@ -10,6 +10,7 @@ Columns of one value, and texts that differ in most rows, are ignored with a war
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ import numpy as np
 from export.table_files import Table
 from export.tables import Column, Columns, category, days, is_missing, number
 
-from .._names import unknown
 from .layout import sort_classes
 from .options import IGNORE
 
 _MOST_VALUES = 20  # a category may have so many values, even if each is in one row
+# Remarks on columns; those with the first two are ignored.
+_CONSTANT = "Columns of one value, which are ignored"
+_DISTINCT = "Columns of text that differs in most rows, which are ignored unless they are said to be categories"
+_COUNTING = "Columns that only count the rows; say that they are to be ignored if they mean nothing"
 _ALMOST_NUMBER = re.compile(r"[+-]?\s*[€$£]?\s*\d[\d.,'/:\s]*[%€$£]?")
 
 
@@ -40,37 +44,46 @@ def infer_columns(
     Raises:
         ValueError: If a value does not have the kind of its column, or no column is left.
     """
-    for name in kinds:
-        if name not in table:
-            raise unknown("a column", name, table)
-    inputs, constant, distinct, counting = [], [], [], []
+    inputs: list[Column] = []
+    remarks: dict[str, list[str]] = {}
     for name in table:
         if name in (*targets, *others) or kinds.get(name) == IGNORE:
             continue
         kind = kinds.get(name) or _infer_kind(name, table)
-        values = [table[name][place] for place in train]
-        if kind == "category":
-            found = [text for value in values if (text := category(value)) is not None]
-            column = Column(name, kind, sort_classes(set(found)) or ("",))
-            is_constant = len(set(found)) + (len(found) < len(values)) < 2 or not found
-            if name not in kinds and len(set(found)) > max(_MOST_VALUES, len(found) / 2):
-                distinct.append(name)
-                continue
-        else:
-            column = Column(name, kind)
-            encoded = column.encode(values, [table.rows[place] for place in train])
-            present = encoded[~np.isnan(encoded)]
-            is_constant = len(np.unique(present)) < 2
-            _warn_of_rounding(name, present)
-            if _counts(present, len(values)):
-                counting.append(name)
-        (constant if is_constant else inputs).append(name if is_constant else column)
-    _warn("have one value and are ignored", constant)
-    _warn("are texts that differ in most rows and are ignored; NAME=category keeps one", distinct)
-    _warn("only count the rows; NAME=ignore leaves one out", counting)
+        read = _category if kind == "category" else _numbers
+        column, remark = read(Column(name, kind, ("",) if kind == "category" else ()), table, train)
+        if remark is _DISTINCT and name in kinds:
+            remark = ""
+        if remark:
+            remarks.setdefault(remark, []).append(name)
+        if remark in ("", _COUNTING):
+            inputs.append(column)
+    for remark, names in remarks.items():
+        warnings.warn(f"{remark}: {', '.join(names)}", stacklevel=5)
     if not inputs:
         raise ValueError(f"Expected columns that differ, beside {', '.join(targets)}, in {table.where}. Received: none")
     return Columns(tuple(sorted(inputs, key=lambda column: column.kind == "category")), targets)
+
+
+def _category(column: Column, table: Table, train: np.ndarray) -> tuple[Column, str]:
+    """The column with its values, and a remark on it."""
+    values = [category(table[column.name][place]) for place in train]
+    vocabulary = sort_classes({value for value in values if value is not None})
+    present = len(values) - values.count(None)
+    if not vocabulary or len(vocabulary) + (present < len(values)) < 2:
+        return column, _CONSTANT
+    found = replace(column, values=vocabulary)
+    return found, _DISTINCT if len(vocabulary) > max(_MOST_VALUES, present / 2) else ""
+
+
+def _numbers(column: Column, table: Table, train: np.ndarray) -> tuple[Column, str]:
+    """The column, and a remark on it."""
+    numbers = column.encode(table[column.name], table.rows)
+    present = numbers[train][~np.isnan(numbers[train])]
+    if len(np.unique(present)) < 2:
+        return column, _CONSTANT
+    _warn_of_rounding(column.name, present)
+    return column, _COUNTING if _counts(numbers) else ""
 
 
 def _infer_kind(name: str, table: Table) -> str:
@@ -85,9 +98,9 @@ def _infer_kind(name: str, table: Table) -> str:
         if sum(map(bool, known)) > len(present) / 2:
             row, value = next(pair for pair, fits in zip(present, numbers, strict=True) if not fits)
             raise ValueError(
-                f"Expected numbers such as 1234.5, or dates such as 2024-01-31, in column {name!r} of {table.where}; or "
-                f"{name}=category, or {name}=ignore. Received: {value!r} in row {row}, and "
-                f"{len(numbers) - sum(numbers) - 1} more that are neither"
+                f"Expected numbers such as 1234.5, or dates such as 2024-01-31, in column {name!r} of {table.where}, "
+                f"or one of columns={{{name!r}: 'category'}} and {{{name!r}: 'ignore'}}. "
+                f"Received: {value!r} in row {row}, and {len(numbers) - sum(numbers) - 1} more that are neither"
             )
     return "category"
 
@@ -100,21 +113,16 @@ def _reads(read: Any, value: Any) -> bool:
     return True
 
 
-def _counts(present: np.ndarray, rows: int) -> bool:
-    """Whether the values are whole numbers without a gap, each in one row."""
-    return len(present) == rows and rows > 2 and bool((np.diff(np.sort(present)) == 1).all())
+def _counts(numbers: np.ndarray) -> bool:
+    """Whether they are whole numbers without a gap, each in one row."""
+    return len(numbers) > 2 and bool((np.diff(np.sort(numbers)) == 1).all())
 
 
 def _warn_of_rounding(name: str, values: np.ndarray) -> None:
     error = np.abs(values - values.astype("float32")).max(initial=0)
     if error > 0.01 * values.std() > 0:
         warnings.warn(
-            f"The column {name!r} has values up to {np.abs(values).max():.9g}, which float32 rounds by up to {error:.3g}; "
-            "subtract a constant from them",
-            stacklevel=5,
+            f"The column {name!r} has values up to {np.abs(values).max():.9g}, which float32 rounds by up to "
+            f"{error:.3g}; subtract a constant from them",
+            stacklevel=6,
         )
-
-
-def _warn(what: str, names: list[str]) -> None:
-    if names:
-        warnings.warn(f"Columns that {what}: {', '.join(names)}", stacklevel=5)

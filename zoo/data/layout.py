@@ -49,7 +49,7 @@ def find_layout(
             f"Expected every image of {where!r} in a class folder. "
             f"Received: {len(outside)} outside of them, such as {outside[0]!r}"
         )
-    part_of = [PARTS[path[0].lower()] if split else "" for path in paths]
+    part_of = [path[0] if split else "" for path in paths]
     class_of = [path[level] for path in paths]
     for deep in range(depth + 1, depth + level + 2):
         _refuse_empty(where, names, folders, deep)
@@ -57,19 +57,38 @@ def find_layout(
     number = {name: index for index, name in enumerate(class_names)}
     labels = np.array([number[name] for name in class_of])
     order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
-    parts = {part: order[[part_of[index] == part for index in order]] for part in dict.fromkeys(part_of)}
-    if "train" not in parts and split:
-        raise ValueError(f"Expected a folder train in {where!r}. Received: only {', '.join(sorted(parts))}")
-    if "test" not in parts and "validation" in parts:
-        parts["test"] = parts.pop("validation")
+    parts = {part: order[places] for part, places in group_parts(where, [part_of[index] for index in order]).items()}
     for part in ("validation", "test"):
         if part in parts:
             _refuse_other_classes(where, class_names, part, labels[parts["train"]], labels[parts[part]])
     if "test" not in parts:
-        (whole,) = parts.values()
+        whole = parts["train"]
         chosen = choose_stratified(labels[whole], test_fraction, split_seed, class_names)
         parts = {"train": whole[~chosen], "test": whole[chosen]}
     return Layout(class_names, {part: (indices, labels[indices]) for part, indices in parts.items()})
+
+
+def group_parts(where: str, part_of: Sequence[str]) -> dict[str, np.ndarray]:
+    """Groups examples by the part that each belongs to, "" if that is not known.
+
+    Returns:
+        The places of the examples of "train" and, if they are known, "validation" and "test". Examples of no part are
+        for training, and those for validation are for testing if there are no others.
+
+    Raises:
+        ValueError: If there are parts, but none for training, or examples of no part.
+    """
+    known = np.array([PARTS.get(part.lower(), "") for part in part_of])
+    found = {part: np.flatnonzero(known == part) for part in ("train", "validation", "test", "") if part in known}
+    if set(found) == {""}:
+        return {"train": found[""]}
+    if "train" not in found:
+        raise ValueError(f"Expected a part train in {where!r}. Received: only {', '.join(sorted(found))}")
+    if "" in found:
+        raise ValueError(f"Expected a part for each example of {where!r}. Received: none for {len(found[''])} of them")
+    if "test" not in found and "validation" in found:
+        found["test"] = found.pop("validation")
+    return found
 
 
 def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:

@@ -3,15 +3,16 @@
     images/NAME.jpg and masks/NAME.png                  a part is for testing, at random
     train/images/, train/masks/, test/images/, ...      also images/train/, masks/train/, ...
 
-A mask has the size of its image, and the index of a class as the value of each pixel: in grey, or in a palette. 255 marks
-pixels that do not count, unless all masks are of 0 and 255: then 255 is the second class. classes.txt names the classes,
-one in each line.
+A mask has the size of its image, and the index of a class as the value of each pixel: in grey, or in a palette. 255
+marks pixels that do not count, unless all masks are of 0 and 255: then 255 is the second class. classes.txt names the
+classes, one in each line.
 """
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,7 @@ from export.images import SUFFIXES, BadImage, ImageReader
 
 from . import cache
 from .archives import Entry, file_state, read_entries
-from .decoding import DecodedImages, Decoded, decode, to_pixels, warn_of_skipped
+from .decoding import Decoded, DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
 from .layout import PARTS, choose_at_random, group_parts
 from .options import Options, Progress
 from .rows import select_rows
@@ -47,7 +48,9 @@ class _Pair:
 def has_masks(path: Path) -> bool:
     """Whether a folder, or one in it, has folders images and masks."""
     return path.is_dir() and any(
-        folder.is_dir() and (folder.parent / "masks").is_dir() for way in ("images", "*/images") for folder in path.glob(way)
+        folder.is_dir() and (folder.parent / "masks").is_dir()
+        for way in ("images", "*/images")
+        for folder in path.glob(way)
     )
 
 
@@ -71,7 +74,7 @@ def from_masks(path: Path, options: Options, cache_in: Path | None, progress: Pr
     facts = {"state": file_state(path), "options": options.as_dict(), "masks": True}
     found = cache.through(cache_in, path, facts, ("images", "masks"), read)
     warn_of_skipped(path, found.about["skipped"])
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, (indices, _) in found.parts.items():
         arrays[f"{part}_inputs"] = select_rows(found.arrays["images"], indices)
         arrays[f"{part}_targets"] = select_rows(found.arrays["masks"][..., 0], indices)
@@ -108,11 +111,13 @@ def _read(
         if isinstance(decoded, str):
             images.bad.append(f"{pair.entry.name} ({decoded})")
             continue
+        assert pair.image is not None and pair.mask is not None
         image, mask = decoded
         images.add(pair.image.name, image)
         masks.add(pair.mask.name, mask)
         keys.append(pair.key)
-        values |= {int(value): pair.mask.name for value in np.unique(mask[0]) if int(value) not in values}
+        for value in np.unique(mask[0]).tolist():
+            values.setdefault(value, pair.mask.name)
     if not pairs:
         raise ValueError(f"Expected images in the folders images and masks of {str(path)!r}. Received: none")
     images.refuse_bad()
@@ -125,11 +130,13 @@ def _read(
     parts = _parts(path, keys, options)
     about = {
         "class_names": names,
-        "content": DecodedImages.hash_of([*images.hashes, *masks.hashes, "\n".join(names)]),
+        "content": hash_of([*images.hashes, *masks.hashes, "\n".join(names)]),
         "preprocessing": Preprocessing.fitted(select_rows(pixels, parts["train"]), scale=1 / 255).as_dict(),
         "skipped": images.bad,
     }
-    return cache.Contents({"images": pixels, "masks": targets}, {part: (rows, rows) for part, rows in parts.items()}, about)
+    return cache.Contents(
+        {"images": pixels, "masks": targets}, {part: (rows, rows) for part, rows in parts.items()}, about
+    )
 
 
 def _find_pairs(path: Path) -> list[_Pair]:
@@ -161,13 +168,15 @@ def _reader(names: list[str], options: Options) -> Callable[[_Pair], tuple[Decod
             return "no mask of this name" if pair.mask is None else "no image of this name"
         image = to_pixels(pair.image, ImageReader(channels=None))
         mask = to_pixels(pair.mask, lambda data: read_mask(data, names))
-        for (pixels, _), which in ((image, ""), (mask, f"its mask: ")):
-            if isinstance(pixels, str):
-                return which + pixels
-        if image[0].shape[:2] != mask[0].shape[:2]:
-            sizes = ["x".join(map(str, pixels.shape[:2])) for pixels, _ in (image, mask)]
-            return f"{sizes[0]}, but its mask is {sizes[1]} (height x width)"
-        return (options.reader(image[0]), image[1]), (nearest(mask[0]), mask[1])
+        pixels, indices = image[0], mask[0]
+        if isinstance(pixels, str):
+            return pixels
+        if isinstance(indices, str):
+            return f"its mask: {indices}"
+        if pixels.shape[:2] != indices.shape[:2]:
+            height, width = indices.shape[:2]
+            return f"{pixels.shape[0]}x{pixels.shape[1]}, but its mask is {height}x{width} (height x width)"
+        return (options.reader(pixels), image[1]), (nearest(indices), mask[1])
 
     return read
 
@@ -184,20 +193,21 @@ def read_mask(data: bytes, names: list[str] | tuple[str, ...] = ()) -> np.ndarra
     """
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            form, mode, values = opened.format, opened.mode, np.asarray(opened)
+            form, mode = opened.format, opened.mode
+            values: Any = np.asarray(opened)
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise BadImage(str(error) or type(error).__name__) from None
     if form in _BITS_LOST:
         raise BadImage(f"{form}, which may change the values of pixels; write masks as PNG")
-    if values.ndim == 3 and (values[..., :1] == values[..., :3]).all() and mode == "RGB":
+    if mode == "RGB" and (values == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2:
         raise BadImage(f"in colour (mode {mode}); write the index of a class as the grey value of a pixel")
     if values.min() < 0 or values.max() > IGNORE:
         raise BadImage(f"values from {values.min()} to {values.max()}, beyond 0 to {IGNORE}")
-    beyond = np.unique(values[(values >= len(names)) & (values != IGNORE)]) if names else ()
-    if len(beyond):
-        raise BadImage(f"the value {beyond[0]}, but {CLASS_NAMES} names {len(names)} classes, from 0")
+    known = values[values != IGNORE]
+    if names and known.size and known.max() >= len(names):
+        raise BadImage(f"the value {known.max()}, but {CLASS_NAMES} names {len(names)} classes, from 0")
     return values.astype("uint8")
 
 
@@ -207,8 +217,8 @@ def _numbered(path: Path, values: dict[int, str]) -> list[str]:
     if known != list(range(len(known))):
         gap = next(value for place, value in enumerate(known) if value != place)
         raise ValueError(
-            f"Expected masks with the values 0, 1, 2, ... in {str(path)!r}, or {CLASS_NAMES} with the name of each class. "
-            f"Received: the values {', '.join(map(str, known[:10]))}, such as {gap} in {values[gap]}"
+            f"Expected masks with the values 0, 1, 2, ... in {str(path)!r}, or {CLASS_NAMES} with the name of each "
+            f"class. Received: the values {', '.join(map(str, known[:10]))}, such as {gap} in {values[gap]}"
         )
     return [str(value) for value in known]
 
@@ -221,7 +231,7 @@ def _replace(stack: cache.ImageStack, masks: np.ndarray) -> None:
 
 
 def _parts(path: Path, keys: list[tuple[str, ...]], options: Options) -> dict[str, np.ndarray]:
-    said = [next((PARTS[folder.lower()] for folder in key[:-1] if folder.lower() in PARTS), "") for key in keys]
+    said = [next((folder for folder in key[:-1] if folder.lower() in PARTS), "") for key in keys]
     parts = group_parts(str(path), said)
     if "test" not in parts:
         test = choose_at_random(len(parts["train"]), options.test_fraction, options.split_seed)

@@ -5,21 +5,28 @@ A new named source is a function in `SOURCES`; a new format of arrays is a modul
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export.table_files import SUFFIXES as TABLE_SUFFIXES
+from export.table_files import read_table
+
 from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
 from .datasets import Data, from_memory, is_unnamed
 from .image_files import from_files
+from .image_tables import from_image_tables
 from .layout import choose_stratified
+from .masks import from_masks, has_masks
 from .options import Options, Progress
 from .source import Preprocessing, Source
+from .tables import check_columns, from_tables, read_tables, table_files
+from .targets import file_column
 
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FASHION = (
@@ -104,6 +111,11 @@ def load_source(
     split_seed: int = 0,
     test_fraction: float = 0.2,
     on_bad_image: str = "error",
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
+    split_column: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    like: Mapping[str, Any] | None = None,
     cache: str | Path | bool | None = None,
     progress: Progress | None = None,
 ) -> Source:
@@ -114,7 +126,10 @@ def load_source(
     - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
       valid/ or validation/ next to or instead of test/; or only CLASS/, and then a part of each class is for testing;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
-    - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names).
+    - a folder of images/ and masks/, with a mask of the same name for each image: `zoo.data.masks`;
+    - a table as .csv, .tsv (also with .gz) or .parquet, or a folder of train.csv and test.csv: `zoo.data.kinds`;
+    - a table whose first column are the paths of image files, relative to it;
+    - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names), of any rank.
 
     Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
     CMYK become RGB, 16 bits are scaled to 8, transparent pixels become white, the rotation in EXIF is applied, and an
@@ -131,10 +146,18 @@ def load_source(
         image_size: Height and width to resize all images to, bicubic with antialiasing.
         resize: "crop" resizes the shorter side and cuts out the centre; "stretch" takes the whole image and changes
             its proportions.
-        split_seed: Chooses the test images if the files do not.
-        test_fraction: The fraction of each class to choose.
+        split_seed: Chooses the test examples if the files do not.
+        test_fraction: The fraction to choose, of each class alike.
         on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
             warning.
+        target: The column of a table to predict; several, as a sequence or separated by commas, for a regression.
+        task: "classification", "regression" or "segmentation". Default: text, few whole numbers and integer arrays are
+            classes, other numbers a regression.
+        split_column: The column of a table that says train, validation or test.
+        columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
+            "category", or "ignore" to leave one out.
+        like: A record from `Source.as_dict`, whose options, columns and classes a table is read with. Default: those of
+            the table itself.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
@@ -155,8 +178,14 @@ def load_source(
         return name
     if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
-    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image)
-    source = _record_reader(_resize(_read(name, options, cache, progress), options), options)
+    given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
+    if like is not None:
+        known = like.get("options", {})
+        given = {option: known.get(option) if value is None else value for option, value in given.items()}
+    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
+    source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
+    if options.task not in (None, source.task):
+        raise ValueError(f"Expected the task of {source.name!r} to be {source.task}. Received: task={options.task!r}")
     return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
@@ -166,18 +195,45 @@ def check_source(
     image_size: tuple[int, int] | None = None,
     resize: str = "crop",
     on_bad_image: str = "error",
+    target: str | Sequence[str] | None = None,
+    task: str | None = None,
+    split_column: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Raises the errors of `load_source` for wrong names, paths and options, without reading anything."""
-    Options(image_size, resize, on_bad_image=on_bad_image)
+    """Raises the errors of `load_source` for wrong names, paths and options, without reading more than names."""
+    of_tables: dict[str, Any] = {"target": target, "split_column": split_column, "columns": columns}
+    options = Options(image_size, resize, on_bad_image=on_bad_image, task=task, **of_tables)
     if isinstance(name, Mapping):
         _refuse_unnamed(name["name"])
-    _find_path(name["name"] if isinstance(name, Mapping) else name)
+    path = _find_path(name["name"] if isinstance(name, Mapping) else name)
+    if isinstance(name, Mapping):
+        return
+    files = table_files(path) if path else {}
+    if not files:
+        _refuse_options_of_tables(name, options)
+    for file in files.values():
+        check_columns(read_table(file, most=1), options)
 
 
-def _read(name: Any, options: Options, cache: str | Path | bool | None, progress: Progress | None) -> Source:
+def _refuse_options_of_tables(name: str | Path, options: Options) -> None:
+    if given := options.of_tables:
+        raise ValueError(f"Expected {' and '.join(given)} only for a table. Received: {str(name)!r} with {given}")
+
+
+def _read(
+    name: Any,
+    options: Options,
+    cache: str | Path | bool | None,
+    progress: Progress | None,
+    like: Mapping[str, Any] | None,
+) -> Source:
     if not isinstance(name, (str, os.PathLike)):
+        _refuse_options_of_tables("data in memory", options)
         return from_memory(name, options)
     path = _find_path(name)
+    is_of_tables = path is not None and bool(table_files(path))
+    if not is_of_tables and like is None:
+        _refuse_options_of_tables(name, options)
     if path is None:
         if name in SOURCES:
             return SOURCES[str(name)]()
@@ -186,9 +242,14 @@ def _read(name: Any, options: Options, cache: str | Path | bool | None, progress
         return from_tfds(str(name), options, progress)
     if (read_arrays := ARRAY_FILES.get(path.suffix.lower())) is not None:
         return read_arrays(path, options)
-    if cache is False:
-        return from_files(path, options, None, progress)
-    folder = cache_folder() if cache is None or cache is True else Path(cache)
+    folder = None if cache is False else cache_folder() if cache is None or cache is True else Path(cache)
+    if is_of_tables:
+        tables = read_tables(path, options)
+        if file_column(next(iter(tables.values()))) is None:
+            return from_tables(path, tables, options, like)
+        return from_image_tables(path, tables, options, folder, progress, like)
+    if has_masks(path):
+        return from_masks(path, options, folder, progress)
     return from_files(path, options, folder, progress)
 
 
@@ -201,7 +262,7 @@ def _find_path(name: Any) -> Path | None:
     path = Path(name).expanduser().absolute()
     if not path.exists():
         raise _missing_source(str(name), path)
-    suffixes = (*ARRAY_FILES, *ARCHIVE_SUFFIXES)
+    suffixes = (*ARRAY_FILES, *TABLE_SUFFIXES, *ARCHIVE_SUFFIXES)
     if not path.is_dir() and not path.name.lower().endswith(suffixes):
         raise ValueError(f"Expected a folder, or a file that ends in {', '.join(suffixes)}. Received: {str(path)!r}")
     return path
@@ -259,7 +320,7 @@ def _missing_source(name: str, path: Path) -> ValueError:
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return ValueError(
         f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, "
-        f"{', '.join(ARRAY_FILES)}, .tar or .zip. Received: {name!r}, which does not exist.{hint}"
+        f"{', '.join((*ARRAY_FILES, *TABLE_SUFFIXES))}, .tar or .zip. Received: {name!r}, which does not exist.{hint}"
     )
 
 

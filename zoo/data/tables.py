@@ -1,83 +1,36 @@
 """Makes a data source of a table: a CSV or Parquet file, or a folder of train.csv and test.csv.
 
-columns   zoo.data.kinds chooses them from the training file, or from all rows of the only file
+columns   zoo.data.kinds chooses them from the training file, or from all rows of an only file
 targets   zoo.data.targets
-parts     the files of the folder, the split column, or at random, each class alike
+parts     the files of the folder, a column that says them, or at random, each class alike
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from export.table_files import SUFFIXES, Table, is_table, read_table
-from export.tables import Columns
+from export.table_files import Table, is_table, read_table
+from export.tables import Columns as Columns
 
+from .._names import unknown
 from .kinds import infer_columns
-from .layout import PARTS, choose_at_random, choose_stratified
+from .layout import PARTS, group_parts
 from .options import Options
 from .source import Preprocessing, Source
 from .targets import Targets, find_targets, infer_targets
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How a table was read for training, to read others alike."""
-
-    columns: Columns
-    targets: Targets
-
-
-def from_tables(path: Path, options: Options, encoding: Encoding | None = None) -> Source:
-    """Reads a source from the file of a table, or from a folder of them.
-
-    Args:
-        path: The file or the folder.
-        options: How to read it.
-        encoding: That of the training data of a network, to read other data for it. Default: the file's own.
-
-    Raises:
-        ValueError: If a file, a column or a value is wrong.
-    """
-    files = table_files(path)
-    tables = {part: read_table(file) for part, file in files.items()}
-    for table in tables.values():
-        if not table.rows:
-            raise ValueError(f"Expected rows below the names of the columns in {table.where}. Received: none")
-    main = next(iter(tables.values()))
-    targets = encoding.targets if encoding else infer_targets(find_targets(options.target, main), main, options.task)
-    encoded = {part: targets.encode(table) for part, table in tables.items()}
-    parts = split_rows(main, encoded["train"], targets, options) if len(tables) == 1 else {}
-    train = parts.get("train", np.arange(len(main.rows)))
-    others = [options.split_column] if options.split_column else []
-    columns = encoding.columns if encoding else infer_columns(main, train, targets.names, options.columns or {}, others)
-    inputs = {part: columns.encode(table) for part, table in tables.items()}
-    if parts:
-        inputs = {part: inputs["train"][rows] for part, rows in parts.items()}
-        encoded = {part: encoded["train"][rows] for part, rows in parts.items()}
-    return Source(
-        name=str(path),
-        class_names=targets.class_names,
-        target_names=targets.names if targets.task == "regression" else (),
-        preprocessing=Preprocessing.identity(),
-        task=targets.task,
-        table=columns,
-        origin={"content": content(files.values())},
-        **{f"{part}_inputs": rows for part, rows in inputs.items()},
-        **{f"{part}_targets": rows for part, rows in encoded.items()},
-    )
-
-
 def table_files(path: Path) -> dict[str, Path]:
-    """The files of a table by part, that for training first; an only file is "train". Empty if there are none.
+    """The files of a table by part, that for training first; the part of an only file is "". Empty if there are none.
 
     Raises:
         ValueError: If there are several of a part, or none for training.
     """
     if not path.is_dir():
-        return {"train": path} if is_table(path) else {}
+        return {"": path} if is_table(path) else {}
     found: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
         part = PARTS.get(file.name.partition(".")[0].lower())
@@ -89,48 +42,110 @@ def table_files(path: Path) -> dict[str, Path]:
             )
         found[part] = file
     if found and "train" not in found:
-        raise ValueError(f"Expected train{SUFFIXES[0]} in {str(path)!r}. Received: only {', '.join(found)}")
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
+        raise ValueError(f"Expected train.csv in {str(path)!r}. Received: {', '.join(map(str, found.values()))}")
     return dict(sorted(found.items(), key=lambda item: item[0] != "train"))
 
 
-def split_rows(table: Table, encoded: np.ndarray, targets: Targets, options: Options) -> dict[str, np.ndarray]:
-    """Chooses the rows of each part: by a column that says train, test or validation, or else at random.
+def read_tables(path: Path, options: Options) -> dict[str, Table]:
+    """Reads the tables of `table_files`.
 
     Raises:
-        ValueError: If there is no such column, it says something else, or there are no rows to train or to test with.
+        ValueError: If one is damaged or empty, or the split column is missing or not needed.
     """
-    if options.split_column is not None:
-        return _split_by_column(table, options.split_column)
-    if targets.task == "classification":
-        test = choose_stratified(encoded, options.test_fraction, options.split_seed, targets.class_names)
+    tables = {part: read_table(file) for part, file in table_files(path).items()}
+    for table in tables.values():
+        if not table.rows:
+            raise ValueError(f"Expected rows below the names of the columns in {table.where}. Received: none")
+        check_columns(table, options)
+    if options.split_column is not None and len(tables) > 1:
+        raise ValueError(
+            "Expected split_column to be None, because the files say the parts. "
+            f"Received: split_column={options.split_column!r}"
+        )
+    return tables
+
+
+def check_columns(table: Table, options: Options) -> None:
+    """Raises a ValueError if a table does not have a column that an option names."""
+    find_targets(options, table)
+    named = {
+        "split_column": [options.split_column] if options.split_column else [],
+        "a name in columns": options.columns,
+    }
+    for option, names in named.items():
+        for name in names or ():
+            if name not in table:
+                raise unknown(option, name, table)
+
+
+def from_tables(
+    path: Path, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None
+) -> Source:
+    """Makes a source of tables.
+
+    Args:
+        path: Their file or folder.
+        tables: By part, that for training first.
+        options: How to read them.
+        like: The record of a source, whose columns and classes these tables have too. Default: they are inferred.
+
+    Raises:
+        ValueError: If a column or a value is wrong, with its name and row.
+    """
+    main = next(iter(tables.values()))
+    targets, encoded, parts = split_tables(path, tables, options, like)
+    if like and "table" in like:
+        columns = Columns.from_dict(like["table"])
     else:
-        test = choose_at_random(len(encoded), options.test_fraction, options.split_seed)
-    return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}
+        others = [options.split_column] if options.split_column else []
+        columns = infer_columns(main, parts["train"], targets.names, options.columns or {}, others)
+    inputs = np.concatenate([columns.encode(table) for table in tables.values()])
+    arrays: dict[str, Any] = {f"{part}_inputs": inputs[rows] for part, rows in parts.items()}
+    return Source(
+        name=str(path),
+        class_names=targets.class_names,
+        target_names=targets.target_names,
+        preprocessing=Preprocessing.identity(),
+        task=targets.task,
+        table=columns,
+        origin={"content": content(path)},
+        **arrays,
+        **{f"{part}_targets": encoded[rows] for part, rows in parts.items()},
+    )
 
 
-def _split_by_column(table: Table, name: str) -> dict[str, np.ndarray]:
-    if name not in table:
-        raise ValueError(f"Expected split_column to be one of {', '.join(table)}. Received: {name!r}")
+def split_tables(
+    path: Path, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None
+) -> tuple[Targets, np.ndarray, dict[str, np.ndarray]]:
+    """Finds the targets of tables, those of all rows, one table after the other, and the rows of each part."""
+    main = next(iter(tables.values()))
+    targets = Targets.of_record(like or {})
+    targets = targets or infer_targets(find_targets(options, main), main, options.task)
+    encoded = np.concatenate([targets.encode(table) for table in tables.values()])
+    if options.split_column is not None:
+        said = _said_parts(main, options.split_column)
+    else:
+        said = [part for part, table in tables.items() for _ in table.rows]
+    parts = group_parts(str(path), said)
+    if "test" not in parts:
+        whole = parts["train"]
+        test = targets.choose(encoded[whole], options)
+        parts = {"train": whole[~test], "test": whole[test]}
+    return targets, encoded, parts
+
+
+def _said_parts(table: Table, name: str) -> list[str]:
     said = [str(value).strip().lower() for value in table[name]]
     for row, value, part in zip(table.rows, table[name], said, strict=True):
         if part not in PARTS:
             raise ValueError(
-                f"Expected {', '.join(PARTS)} in the split column {name!r} of {table.where}. Received: {value!r} in row {row}"
+                f"Expected one of {', '.join(PARTS)} in the split column {name!r} of {table.where}. "
+                f"Received: {value!r} in row {row}"
             )
-    part_of = np.array([PARTS[part] for part in said])
-    parts = {part: np.flatnonzero(part_of == part) for part in ("train", "validation", "test") if part in part_of}
-    if "test" not in parts and "validation" in parts:
-        parts["test"] = parts.pop("validation")
-    if not {"train", "test"} <= set(parts):
-        raise ValueError(f"Expected rows for train and test in the split column {name!r}. Received: {', '.join(parts)}")
-    return parts
+    return said
 
 
-def content(files: Iterable[Path]) -> str:
-    """A hash of the contents of files."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:32]
+def content(path: Path) -> str:
+    """A hash of the files of a table."""
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in table_files(path).values()]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32]

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from export.images import SUFFIXES
 from export.table_files import Table
 from export.tables import Column, category, is_missing, number
 
 from .._names import unknown
-from .layout import sort_classes
+from .layout import choose_at_random, choose_stratified, sort_classes
+from .options import Options
 
 # Whole numbers with so few values, each of them so often, are classes.
 _MOST_CLASSES, _LEAST_ROWS = 20, 5
+_IMAGES = tuple(SUFFIXES)
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 
 
@@ -31,6 +34,24 @@ class Targets:
     names: tuple[str, ...]
     task: str
     class_names: tuple[str, ...] = ()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names that a source has for its targets."""
+        return self.names if self.task == "regression" else ()
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "Targets | None":
+        """Those of a record from `Source.as_dict`; None unless it is of a table."""
+        if "table" not in record:
+            return None
+        return cls(tuple(record["table"]["targets"]), record["task"], tuple(record["class_names"]))
+
+    def choose(self, encoded: np.ndarray, options: Options) -> np.ndarray:
+        """Chooses test rows, the same part of each class, as a boolean array."""
+        if self.task == "classification":
+            return choose_stratified(encoded, options.test_fraction, options.split_seed, self.class_names)
+        return choose_at_random(len(encoded), options.test_fraction, options.split_seed)
 
     def encode(self, table: Table) -> np.ndarray:
         """Encodes the targets: int64 (rows,) for classes, float32 (rows, names) for numbers.
@@ -54,18 +75,22 @@ class Targets:
         for row, value in zip(table.rows, values, strict=True):
             if value not in index:
                 raise ValueError(
-                    f"Expected one of the classes {', '.join(self.class_names[:10])} in column {name!r} of {table.where}. "
-                    f"Received: {value!r} in row {row}"
+                    f"Expected one of the classes {', '.join(self.class_names[:10])} in column {name!r} "
+                    f"of {table.where}. Received: {value!r} in row {row}"
                 )
         return np.array([index[value] for value in values], "int64")  # type: ignore[index]
 
 
-def find_targets(target: str | Sequence[str] | None, table: Table) -> tuple[str, ...]:
-    """The columns to predict: one, several, or several separated by commas.
+def find_targets(options: Options, table: Table) -> tuple[str, ...]:
+    """The columns to predict: one, several, or several separated by commas; by default the only one beside image files.
 
     Raises:
         ValueError: If there is no such column, or none is given.
     """
+    target = options.target
+    if not target and (files := file_column(table)) is not None:
+        others = [name for name in table if name not in (files, options.split_column)]
+        target = others if len(others) == 1 else None
     if not target:
         raise ValueError(f"Expected target, the column to predict: one of {', '.join(table)}. Received: none")
     if not isinstance(target, str):
@@ -78,10 +103,18 @@ def find_targets(target: str | Sequence[str] | None, table: Table) -> tuple[str,
     return names
 
 
+def file_column(table: Table) -> str | None:
+    """The first column of which every value ends like the name of an image file."""
+    for name, values in table.items():
+        if values and all(isinstance(value, str) and value.strip().lower().endswith(_IMAGES) for value in values):
+            return name
+    return None
+
+
 def check_targets(names: Sequence[str], table: Mapping[str, Any]) -> None:
     for name in names:
         if name not in table:
-            raise unknown("target to be a column", name, table)
+            raise unknown("target", name, table)
 
 
 def infer_targets(names: tuple[str, ...], table: Table, task: str | None) -> Targets:
