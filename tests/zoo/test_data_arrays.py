@@ -59,24 +59,94 @@ def test_without_test_images_a_part_is_split_off(tmp_path):
     assert (len(source.train_inputs), len(source.test_inputs)) == (24, 6)
 
 
+def signals(shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).normal(3, 2, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", [(30, 7), (30, 16, 2), (30, 4, 4, 7), (30, 3, 4, 5, 2)])
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_floats_of_any_rank_are_signals_scaled_by_channel(tmp_path, shape, dtype):
+    train, test = signals(shape, dtype), signals((9, *shape[1:]), dtype, seed=1)
+    source = load(tmp_path, x_train=train, x_test=test)
+    assert (source.task, source.train_inputs.dtype, source.preprocessing.scale) == ("classification", "float32", 1)
+    np.testing.assert_array_equal(source.test_inputs, test.astype("float32"))
+    axes = tuple(range(len(shape) - 1))
+    np.testing.assert_allclose(source.preprocessing.mean, train.astype("float64").mean(axes), rtol=1e-5)
+    np.testing.assert_allclose(source.preprocessing.std, train.astype("float64").std(axes), rtol=1e-5)
+
+
+def test_integers_that_may_be_tokens_stay_as_they_are(tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 5000, (30, 12))
+    source = load(tmp_path, x_train=tokens, x_test=tokens[:9])
+    np.testing.assert_array_equal(source.preprocessing(source.train_inputs), tokens)
+    assert source.train_inputs.dtype.kind == "i"
+
+
+def test_floats_as_targets_are_a_regression(tmp_path):
+    targets = signals((30, 2), "float64")
+    source = load(tmp_path, y_train=targets, x_test=None, y_test=None, target_names=np.array(["a", "b"]))
+    assert (source.task, source.target_names, source.class_names) == ("regression", ("a", "b"), ())
+    found = np.concatenate([source.train_targets, source.test_targets])
+    assert found.dtype == np.float32
+    assert sorted(map(tuple, found)) == sorted(map(tuple, targets.astype("float32")))
+    assert len(source.test_targets) == 6
+    assert load(tmp_path, y_train=targets[:, 0], y_test=targets[:9, 0]).target_names == ("target",)
+
+
+def test_the_task_overrides_the_type_of_the_targets(tmp_path):
+    np.savez(tmp_path / "data.npz", **arrays())
+    source = zoo.load_source(tmp_path / "data.npz", task="regression")
+    np.testing.assert_array_equal(source.test_targets, np.float32(np.arange(9) % 3)[:, None])
+    assert zoo.load_source(source.as_dict()).task == "regression"
+    with pytest.raises(ValueError, match=r"y_train of .* as integers of shape \(30, 4, 4\). Received: int64"):
+        zoo.load_source(tmp_path / "data.npz", task="segmentation")
+
+
+def test_integers_of_the_shape_of_the_images_are_masks(tmp_path):
+    rng = np.random.default_rng(0)
+    train, test = (rng.choice([0, 1, 2, 255], (count, 4, 4)) for count in (30, 9))
+    source = load(tmp_path, y_train=train, y_test=test)
+    assert (source.task, source.class_names, source.train_targets.dtype) == ("segmentation", ("0", "1", "2"), "uint8")
+    np.testing.assert_array_equal(source.test_targets, test)
+
+
 WRONG = {
     "Expected x_train, y_train, x_test and y_test in .* Received: y_train": {"x_train": None},
-    "Expected x_test in .*which has its labels": {"x_test": None},
+    "Expected x_test in .*which has its targets": {"x_test": None},
     "Expected y_test of .* as 9 integers.*Received: nothing": {"y_test": None},
-    "x_train of .* as integers from 0 to 255. Received: float64": {"x_train": np.zeros((30, 4, 4))},
-    "x_train of .* as integers from 0 to 255. Received: int64 from 0 to 256": {
-        "x_train": np.full((30, 4, 4), 256) * (np.arange(30) > 3)[:, None, None]
+    "x_test of .* as integers from 0 to 255, like x_train. Received: int64 .* from 0 to 256": {
+        "x_test": np.full((9, 4, 4), 256) * (np.arange(9) > 3)[:, None, None]
     },
-    r"as \(examples, height, width\) or .* shape \(30, 16\)": {"x_train": np.zeros((30, 16), "uint8")},
-    r"as \(examples, height, width\) or .* shape \(30, 4, 4, 7\)": {"x_train": np.zeros((30, 4, 4, 7), "uint8")},
-    r"as \(examples, height, width\) or .* shape \(0, 4, 4\)": {"x_test": np.zeros((0, 4, 4), "uint8")},
-    "y_train of .* as 30 integers.*Received: float64": {"y_train": np.zeros(30)},
+    r"x_train of .* as finite numbers in the range of float32. Received: others in x_train\[7\]": {
+        "x_train": np.where(np.arange(30) == 7, np.inf, 1.0)[:, None]
+    },
+    r"x_train of .* as finite numbers in the range of float32. Received: others in x_train\[29\]": {
+        "x_train": np.where(np.arange(30) == 29, 1e300, 1.0)[:, None]
+    },
+    r"as numbers, with the examples in the first of two axes or more. .* shape \(30,\)": {"x_train": np.zeros(30)},
+    r"as numbers, with the examples in the first of two axes or more. .*complex128": {
+        "x_train": np.zeros((30, 4)) * 1j
+    },
+    r"as numbers, with the examples in the first of two axes or more. .* shape \(0, 4, 4\)": {
+        "x_test": np.zeros((0, 4, 4), "uint8")
+    },
+    "y_test of .* as numbers, one or more for each of 9 examples. Received: <U1": {
+        "y_train": np.linspace(0, 1, 30),
+        "y_test": np.array(list("abcabcabc")),
+    },
+    "y_train of .* as 30 integers.*Received: <U1": {"y_train": np.array(["a"] * 30)},
     r"y_train of .* as 30 integers.*shape \(29,\)": {"y_train": np.arange(29) % 3},
     r"y_train of .* as 30 integers.*shape \(30, 3\)": {"y_train": np.eye(3, dtype=int)[np.arange(30) % 3]},
     "test_targets of .* from 0 to 2. Received: 3": {"y_test": np.arange(9) % 4},
     "train_targets of .* from 0 to 2. Received: -1": {"y_train": np.arange(30) % 4 - 1},
-    "Expected training images of every class .* Received: none of 1": {"y_train": np.arange(30) % 2 * 2},
+    "y_train of .* from 0 to 255. Received: from -1 to 0": {"y_train": np.arange(480).reshape(30, 4, 4) % 2 - 1},
+    "Expected training examples of every class .* Received: none of 1": {"y_train": np.arange(30) % 2 * 2},
     "train_targets of .* from 0 to 1. Received: 2": {"class_names": np.array(["a", "b"])},
+    r"Expected 1 target_names .* Received: \('a', 'b'\)": {
+        "y_train": np.linspace(0, 1, 30),
+        "y_test": np.linspace(0, 1, 9),
+        "target_names": np.array(["a", "b"]),
+    },
     "Expected test_inputs of the shape of train_inputs": {"x_test": np.zeros((9, 5, 4), "uint8")},
     "pickled objects, which may run any code": {"y_train": np.array([None] * 30)},
 }

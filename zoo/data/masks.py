@@ -19,6 +19,7 @@ from PIL import Image
 
 from export.images import SUFFIXES, BadImage, ImageReader
 
+from ..tasks.segmentation import IGNORE
 from . import cache
 from .archives import Entry, file_state, read_entries
 from .decoding import Decoded, DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
@@ -27,7 +28,6 @@ from .options import Options, Progress
 from .rows import select_rows
 from .source import Preprocessing, Source
 
-IGNORE = 255
 CLASS_NAMES = "classes.txt"
 _BITS_LOST = ("JPEG", "WEBP")  # formats that may change the values
 

@@ -8,13 +8,13 @@ from export.images import RESIZES, ImageReader, check_size
 from export.tables import KINDS
 
 from .._names import unknown
+from ..tasks import task_of
 
 # Called with how much is read and how much there is: files, or bytes of a tar.
 Progress = Callable[[int, int], None]
 OnBadImage = Literal["error", "skip"]
 IGNORE = "ignore"  # the kind of a column that is left out
 COLUMN_KINDS = (*KINDS, IGNORE)
-TASKS = ("classification", "regression", "segmentation")
 ON_BAD_IMAGE: tuple[OnBadImage, ...] = ("error", "skip")
 
 
@@ -63,8 +63,8 @@ class Options:
                 f"Expected on_bad_image to be one of {', '.join(ON_BAD_IMAGE)}. "
                 f"Received: on_bad_image={self.on_bad_image!r}"
             )
-        if self.task not in (None, *TASKS):
-            raise unknown("task", self.task, TASKS)
+        if self.task is not None:
+            task_of(self.task)
         for name, kind in (self.columns or {}).items():
             if kind not in COLUMN_KINDS:
                 raise unknown(f"the kind of the column {name!r}", kind, COLUMN_KINDS)
