@@ -42,7 +42,7 @@ def from_image_tables(
     Raises:
         ValueError: If an image, a column or a value is wrong.
     """
-    targets, encoded, parts = split_tables(path, tables, options, like)
+    targets, encoded, parts = split_tables(str(path), tables, options, like)
     entries = list(_entries(path, tables))
 
     def read(stacks: list[cache.ImageStack]) -> cache.Contents:

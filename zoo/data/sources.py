@@ -15,17 +15,17 @@ import numpy as np
 from export.table_files import SUFFIXES as TABLE_SUFFIXES
 from export.table_files import read_table
 
+from . import embedded
 from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_arrays, from_npz
 from .cache import cache_folder
 from .datasets import Data, from_memory, is_unnamed
 from .image_files import from_files
 from .image_tables import from_image_tables
-from .layout import choose_stratified
 from .masks import from_masks, has_masks
 from .options import Options, Progress
-from .source import Preprocessing, Source
-from .tables import check_columns, from_tables, read_tables, table_files
+from .source import Source
+from .tables import check_columns, content, from_tables, read_tables, table_files
 from .targets import file_column
 
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -42,25 +42,6 @@ possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
 sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
 willow_tree wolf woman worm
 """
-
-
-def digits() -> Source:
-    """Scikit-learn's handwritten digits: 1797 grey images of 8x8, values 0 to 16, a fifth of each class for testing."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images, labels = bunch.images.astype("uint8")[..., None], bunch.target.astype("int64")
-    names = tuple(map(str, bunch.target_names))
-    test = choose_stratified(labels, fraction=0.2, seed=0, class_names=names)
-    return Source(
-        name="digits",
-        train_inputs=images[~test],
-        train_targets=labels[~test],
-        test_inputs=images[test],
-        test_targets=labels[test],
-        class_names=names,
-        preprocessing=Preprocessing.fitted(images[~test], scale=1 / 16),
-    )
 
 
 def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
@@ -84,7 +65,12 @@ def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Cal
 
 
 SOURCES: dict[str, Callable[[], Source]] = {
-    "digits": digits,
+    "digits": embedded.digits,
+    "digits_signals": embedded.digits_signals,
+    "digits_masks": embedded.digits_masks,
+    "wine": embedded.wine,
+    "breast_cancer": embedded.breast_cancer,
+    "diabetes": embedded.diabetes,
     "mnist": _keras_dataset("mnist"),
     "fashion_mnist": _keras_dataset("fashion_mnist", _FASHION),
     "cifar10": _keras_dataset("cifar10", _TEN),
@@ -96,7 +82,13 @@ SOURCES: dict[str, Callable[[], Source]] = {
 ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}
 # The licences of data sources, for the cards of published weights.
 LICENCES = {
-    "digits": "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
+    **dict.fromkeys(
+        ("digits", "digits_signals", "digits_masks"),
+        "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
+    ),
+    "wine": "CC BY 4.0 (UCI Machine Learning Repository, Wine)",
+    "breast_cancer": "CC BY 4.0 (UCI Machine Learning Repository, Breast Cancer Wisconsin, Diagnostic)",
+    "diabetes": "none stated; the authors ask to be cited: Efron, Hastie, Johnstone and Tibshirani 2004",
     "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
     "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
     "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
@@ -140,7 +132,8 @@ def load_source(
     One-hot targets are classes.
 
     Args:
-        name: "digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
+        name: One that needs no download ("digits", "digits_signals", "digits_masks", "wine", "breast_cancer",
+            "diabetes"), or "mnist", "fashion_mnist", "cifar10", "cifar100", "tfds:NAME" for TensorFlow Datasets, or a
             path; or data in memory. The result of `Source.as_dict` loads the same data again, if they have a name or a
             path. A `Source` is returned as it is.
         image_size: Height and width to resize all images to, bicubic with antialiasing.
@@ -246,7 +239,7 @@ def _read(
     if is_of_tables:
         tables = read_tables(path, options)
         if file_column(next(iter(tables.values()))) is None:
-            return from_tables(path, tables, options, like)
+            return replace(from_tables(str(path), tables, options, like), origin={"content": content(path)})
         return from_image_tables(path, tables, options, folder, progress, like)
     if has_masks(path):
         return from_masks(path, options, folder, progress)
@@ -274,7 +267,7 @@ def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, p
     options = record.get("options", {})
     # Records from before there was a choice say nothing of it.
     options = {"resize": "stretch", **options} if options else {}
-    source = load_source(record["name"], **options, cache=cache, progress=progress)
+    source = load_source(record["name"], **options, like=record, cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
     if record.get("fingerprint", source.fingerprint) != source.fingerprint:

@@ -78,13 +78,11 @@ def check_columns(table: Table, options: Options) -> None:
                 raise unknown(option, name, table)
 
 
-def from_tables(
-    path: Path, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None
-) -> Source:
+def from_tables(name: str, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None) -> Source:
     """Makes a source of tables.
 
     Args:
-        path: Their file or folder.
+        name: Its name.
         tables: By part, that for training first.
         options: How to read them.
         like: The record of a source, whose columns and classes these tables have too. Default: they are inferred.
@@ -93,7 +91,7 @@ def from_tables(
         ValueError: If a column or a value is wrong, with its name and row.
     """
     main = next(iter(tables.values()))
-    targets, encoded, parts = split_tables(path, tables, options, like)
+    targets, encoded, parts = split_tables(name, tables, options, like)
     if like and "table" in like:
         columns = Columns.from_dict(like["table"])
     else:
@@ -102,20 +100,19 @@ def from_tables(
     inputs = np.concatenate([columns.encode(table) for table in tables.values()])
     arrays: dict[str, Any] = {f"{part}_inputs": inputs[rows] for part, rows in parts.items()}
     return Source(
-        name=str(path),
+        name=name,
         class_names=targets.class_names,
         target_names=targets.target_names,
         preprocessing=Preprocessing.identity(),
         task=targets.task,
         table=columns,
-        origin={"content": content(path)},
         **arrays,
         **{f"{part}_targets": encoded[rows] for part, rows in parts.items()},
     )
 
 
 def split_tables(
-    path: Path, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None
+    name: str, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None
 ) -> tuple[Targets, np.ndarray, dict[str, np.ndarray]]:
     """Finds the targets of tables, those of all rows, one table after the other, and the rows of each part."""
     main = next(iter(tables.values()))
@@ -126,7 +123,7 @@ def split_tables(
         said = _said_parts(main, options.split_column)
     else:
         said = [part for part, table in tables.items() for _ in table.rows]
-    parts = group_parts(str(path), said)
+    parts = group_parts(name, said)
     if "test" not in parts:
         whole = parts["train"]
         test = targets.choose(encoded[whole], options)
