@@ -170,12 +170,12 @@ def number(value: Any) -> float:
     """Reads a finite number; NaN for a missing value.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none. A boolean is none.
     """
     if is_missing(value):
         return np.nan
-    # Python reads 1_000 as 1000, but in a table it is no number.
-    if isinstance(value, str) and "_" in value:
+    # Python reads True as 1 and 1_000 as 1000, but in a table they are no numbers.
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and "_" in value):
         raise ValueError(value)
     read = float(value)
     if np.isinf(read):

@@ -184,9 +184,9 @@ def test_a_wrong_name_is_answered_with_the_right_ones(data, tmp_path, monkeypatc
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "data.csv").write_text("1,2")
+    (tmp_path / "data.txt").write_text("1,2")
     with pytest.raises(ValueError, match=r"Expected a folder, or a file that ends in \.npz, .*\.tar"):
-        zoo.load_source(tmp_path / "data.csv")
+        zoo.load_source(tmp_path / "data.txt")
 
 
 @pytest.mark.parametrize("option", [{"on_bad_image": "ignore"}, {"test_fraction": 1.0}, {"split_seed": -1}])

@@ -124,5 +124,5 @@ def _warn_of_rounding(name: str, values: np.ndarray) -> None:
         warnings.warn(
             f"The column {name!r} has values up to {np.abs(values).max():.9g}, which float32 rounds by up to "
             f"{error:.3g}; subtract a constant from them",
-            stacklevel=6,
+            stacklevel=7,
         )
