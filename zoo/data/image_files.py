@@ -57,6 +57,8 @@ def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progr
     plan = find_layout(
         str(path), found.images.names, found.folders, test_fraction=options.test_fraction, split_seed=options.split_seed
     )
+    if set(plan.class_names) == {"images", "masks"}:
+        raise ValueError(f"Expected images and masks in a folder. Received: the archive {str(path)!r}; unpack it")
     images = stack.finish()
     about = {
         "class_names": list(plan.class_names),

@@ -46,10 +46,10 @@ class _Pair:
 
 
 def has_masks(path: Path) -> bool:
-    """Whether a folder, or one in it, has folders images and masks."""
+    """Whether a folder, or one or two levels below it another, has the folders images and masks."""
     return path.is_dir() and any(
         folder.is_dir() and (folder.parent / "masks").is_dir()
-        for way in ("images", "*/images")
+        for way in ("images", "*/images", "*/*/images")
         for folder in path.glob(way)
     )
 
