@@ -7,6 +7,7 @@ parts     the files of the folder, a column that says them, or at random, each c
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from export.table_files import Table, is_table, read_table
 from export.tables import Columns as Columns
 
 from .._names import unknown
+from ..tasks import task_of
 from .kinds import infer_columns
 from .layout import PARTS, group_parts
 from .options import Options
@@ -116,8 +118,10 @@ def split_tables(
 ) -> tuple[Targets, np.ndarray, dict[str, np.ndarray]]:
     """Finds the targets of tables, those of all rows, one table after the other, and the rows of each part."""
     main = next(iter(tables.values()))
-    targets = Targets.of_record(like or {})
-    targets = targets or infer_targets(find_targets(options, main), main, options.task)
+    names = tuple(like["table"]["targets"]) if like and "table" in like else find_targets(options, main)
+    targets = infer_targets(names, main, task_of(like).name if like else options.task)
+    if like:
+        targets = replace(targets, class_names=tuple(like["class_names"]))
     encoded = np.concatenate([targets.encode(table) for table in tables.values()])
     if options.split_column is not None:
         said = _said_parts(main, options.split_column)

@@ -40,13 +40,6 @@ class Targets:
         """The names that a source has for its targets."""
         return self.names if self.task == "regression" else ()
 
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> "Targets | None":
-        """Those of a record from `Source.as_dict`; None unless it is of a table."""
-        if "table" not in record:
-            return None
-        return cls(tuple(record["table"]["targets"]), record["task"], tuple(record["class_names"]))
-
     def choose(self, encoded: np.ndarray, options: Options) -> np.ndarray:
         """Chooses test rows, the same part of each class, as a boolean array."""
         if self.task == "classification":
@@ -122,6 +115,7 @@ def infer_targets(names: tuple[str, ...], table: Table, task: str | None) -> Tar
 
     Several columns, and numbers, are a regression. Text and few whole numbers are a classification.
     """
+    check_targets(names, table)
     if task is None:
         several = len(names) > 1
         task = "regression" if several or not _are_classes(table[names[0]]) else "classification"
