@@ -5,19 +5,25 @@ from pathlib import Path
 from typing import Any
 
 
-def check_subject(run_or_network: str | Path, weights: str | None = None, data: str | None = None) -> None:
-    """Refuses a run, weights and data that do not exist."""
+def check_subject(
+    run_or_network: str | Path, weights: str | None = None, data: str | None = None, **reading: Any
+) -> None:
+    """Refuses a run, weights and data that do not exist, and options for reading tables that do not fit these."""
     from ..data.sources import check_source
     from ..training.runs import open_run
     from ..weights.cards import card
     from ..weights.loading import check_loadable
 
+    like = None
     if weights is None:
         source: Any = open_run(run_or_network).source
+        like = source
         check_loadable(Path(run_or_network))
     else:
         source = card(str(run_or_network), weights).data["name"]
-    check_source(source if data is None else data)
+    if data is None and reading:
+        raise ValueError(f"Expected {' and '.join(reading)} only with data. Received: no data")
+    check_source(source if data is None else data, like=None if data is None else like, **reading)
 
 
 def check_new(*paths: Path, overwrite: bool) -> None:

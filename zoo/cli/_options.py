@@ -61,7 +61,9 @@ def out(help: str, metavar: str = "FOLDER") -> Any:
 
 
 def data(default: str = "") -> Any:
-    help = f"The name of a data source, or a folder, archive or .npz of images.{default and f' Default: {default}.'}"
+    help = (
+        f"The name of a data source, or a folder, archive, .npz, .csv or .parquet.{default and f' Default: {default}.'}"
+    )
     return typer.Option("--data", "-d", metavar="SOURCE", help=help)
 
 
@@ -75,6 +77,23 @@ def _check_settings(texts: list[str] | None) -> list[str] | None:
         if not name.strip() or not equals:
             raise ValueError(f"Expected --set NAME=VALUE. Received: --set {text}")
     return texts
+
+
+def check_columns(texts: list[str] | None) -> list[str] | None:
+    for text in texts or ():
+        name, equals, kind = text.rpartition("=")
+        if not name or not equals or not kind:
+            raise ValueError(f"Expected --column NAME=KIND. Received: --column {text}")
+    return texts
+
+
+def reading_tables(
+    target: str | None, task: str | None, split_column: str | None, columns: list[str] | None
+) -> dict[str, Any]:
+    """The options of `load_source` for tables that are given."""
+    kinds = {name: kind for name, _, kind in (text.rpartition("=") for text in columns or ())}
+    given = {"target": target, "task": task, "split_column": split_column, "columns": kinds}
+    return {name: value for name, value in given.items() if value}
 
 
 def table_format(*names: str, help: str) -> Any:
@@ -115,6 +134,26 @@ Artifact = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Data = Annotated[str | None, data("the recipe's")]
 TestData = Annotated[str | None, data("the data of the run or the weights")]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column of a table to predict; several, with commas, for numbers."),
+]
+Task = Annotated[
+    str | None,
+    choice("classification", "regression", "segmentation", help="What to learn. Default: as the data suggest."),
+]
+SplitColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column of a table that says train, validation or test.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="NAME=KIND",
+        callback=check_columns,
+        help="The kind of a column: number, date, category, or ignore. Default: as its values suggest. Repeatable.",
+    ),
+]
 Weights = Annotated[
     str | None,
     typer.Option("--weights", "-w", metavar="NAME", help="Shipped weights; `keras-skip results` lists them."),

@@ -1,6 +1,6 @@
 """Loads data sources by name or from files.
 
-A new named source is a function in `SOURCES`; a new format of arrays is a module whose reader is in `ARRAY_FILES`.
+A new named source is a function in `SOURCES` of named.py, a new format of arrays a reader in `ARRAY_FILES`.
 """
 
 import difflib
@@ -15,84 +15,21 @@ import numpy as np
 from export.table_files import SUFFIXES as TABLE_SUFFIXES
 from export.table_files import read_table
 
-from . import embedded
 from .archives import ARCHIVE_SUFFIXES
-from .arrays import from_arrays, from_npz
+from .arrays import from_npz
 from .cache import cache_folder
 from .datasets import Data, from_memory, is_unnamed
 from .image_files import from_files
 from .image_tables import from_image_tables
 from .masks import from_masks, has_masks
+from .named import SOURCES
 from .options import Options, Progress
 from .source import Source
 from .tables import check_columns, content, from_tables, read_tables, table_files
 from .targets import file_column
 
-_TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_FASHION = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
-_HUNDRED = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
-willow_tree wolf woman worm
-"""
-
-
-def _keras_dataset(name: str, class_names: tuple[str, ...] | None = None) -> Callable[[], Source]:
-    """Makes the loader of a data set that Keras downloads, checks and keeps."""
-
-    def load() -> Source:
-        import keras
-
-        try:
-            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-        except Exception as error:  # Keras raises a plain one if it cannot download
-            raise OSError(
-                f"{name} cannot be downloaded: {error}. Without a network, give the path of a file with the data"
-            ) from error
-        if x_train.ndim == 4 and keras.config.image_data_format() == "channels_first":
-            x_train, x_test = (np.ascontiguousarray(images.transpose(0, 2, 3, 1)) for images in (x_train, x_test))
-        arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-        return from_arrays(name, arrays, class_names=class_names)
-
-    return load
-
-
-SOURCES: dict[str, Callable[[], Source]] = {
-    "digits": embedded.digits,
-    "digits_signals": embedded.digits_signals,
-    "digits_masks": embedded.digits_masks,
-    "wine": embedded.wine,
-    "breast_cancer": embedded.breast_cancer,
-    "diabetes": embedded.diabetes,
-    "mnist": _keras_dataset("mnist"),
-    "fashion_mnist": _keras_dataset("fashion_mnist", _FASHION),
-    "cifar10": _keras_dataset("cifar10", _TEN),
-    "cifar100": _keras_dataset("cifar100", tuple(_HUNDRED.split())),
-}
-
-
 # Files of arrays, by suffix; all others are archives of images.
 ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}
-# The licences of data sources, for the cards of published weights.
-LICENCES = {
-    **dict.fromkeys(
-        ("digits", "digits_signals", "digits_masks"),
-        "CC BY 4.0 (UCI Machine Learning Repository, Optical Recognition of Handwritten Digits)",
-    ),
-    "wine": "CC BY 4.0 (UCI Machine Learning Repository, Wine)",
-    "breast_cancer": "CC BY 4.0 (UCI Machine Learning Repository, Breast Cancer Wisconsin, Diagnostic)",
-    "diabetes": "none stated; the authors ask to be cited: Efron, Hastie, Johnstone and Tibshirani 2004",
-    "mnist": "CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
-    "cifar10": "none stated; the authors ask to be cited: Krizhevsky 2009",
-    "cifar100": "none stated; the authors ask to be cited: Krizhevsky 2009",
-}
 
 
 def load_source(
@@ -149,8 +86,8 @@ def load_source(
         split_column: The column of a table that says train, validation or test.
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
-        like: A record from `Source.as_dict`, whose options, columns and classes a table is read with. Default: those of
-            the table itself.
+        like: A record from `Source.as_dict`, whose target, columns and classes a table is read with. If it is not the
+            table of the record and does not say parts, all of its rows are for testing.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
@@ -172,14 +109,20 @@ def load_source(
     if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
-    if like is not None:
-        known = like.get("options", {})
-        given = {option: known.get(option) if value is None else value for option, value in given.items()}
+    given = _given_like(name, given, like or {})
     options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
     if options.task not in (None, source.task):
         raise ValueError(f"Expected the task of {source.name!r} to be {source.task}. Received: task={options.task!r}")
     return replace(source, origin={**source.origin, "options": options.as_dict()})
+
+
+def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The options for tables, with those of a record where none are given."""
+    known = dict(like.get("options", {}))
+    if like and isinstance(name, (str, os.PathLike)) and str(_find_path(name)) != like["name"]:
+        known.pop("split_column", None)
+    return {option: known.get(option) if value is None else value for option, value in given.items()}
 
 
 def check_source(
@@ -192,17 +135,20 @@ def check_source(
     task: str | None = None,
     split_column: str | None = None,
     columns: Mapping[str, str] | None = None,
+    like: Mapping[str, Any] | None = None,
 ) -> None:
     """Raises the errors of `load_source` for wrong names, paths and options, without reading more than names."""
-    of_tables: dict[str, Any] = {"target": target, "split_column": split_column, "columns": columns}
-    options = Options(image_size, resize, on_bad_image=on_bad_image, task=task, **of_tables)
     if isinstance(name, Mapping):
         _refuse_unnamed(name["name"])
     path = _find_path(name["name"] if isinstance(name, Mapping) else name)
+    given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
+    if not isinstance(name, Mapping):
+        given = _given_like(name, given, like or {})
+    options = Options(image_size, resize, on_bad_image=on_bad_image, **given)
     if isinstance(name, Mapping):
         return
     files = table_files(path) if path else {}
-    if not files:
+    if not files and like is None:
         _refuse_options_of_tables(name, options)
     for file in files.values():
         check_columns(read_table(file, most=1), options)

@@ -87,7 +87,8 @@ def from_tables(name: str, tables: dict[str, Table], options: Options, like: Map
         name: Its name.
         tables: By part, that for training first.
         options: How to read them.
-        like: The record of a source, whose columns and classes these tables have too. Default: they are inferred.
+        like: The record of a source, whose columns and classes these tables have too; those of other tables that do
+            not say their parts are all for testing. Default: they are inferred.
 
     Raises:
         ValueError: If a column or a value is wrong, with its name and row.
@@ -128,8 +129,10 @@ def split_tables(
     else:
         said = [part for part, table in tables.items() for _ in table.rows]
     parts = group_parts(name, said)
-    if "test" not in parts:
-        whole = parts["train"]
+    whole = parts["train"]
+    if "test" not in parts and like and like["name"] != name:
+        parts["test"] = whole
+    elif "test" not in parts:
         test = targets.choose(encoded[whole], options)
         parts = {"train": whole[~test], "test": whole[test]}
     return targets, encoded, parts

@@ -85,7 +85,16 @@ def _options(record: Mapping[str, Any]) -> list[str]:
     if height == width:
         given["image-size"] = height
     usual = (None, "crop", "error")
-    return [word for name, value in given.items() if value not in usual for word in (f"--{name}", str(value))]
+    words = [word for name, value in given.items() if value not in usual for word in (f"--{name}", str(value))]
+    return words + _options_of_tables(reading)
+
+
+def _options_of_tables(reading: Mapping[str, Any]) -> list[str]:
+    target = reading.get("target")
+    target = target if target is None or isinstance(target, str) else ",".join(target)
+    given = [("target", target), ("task", reading.get("task")), ("split-column", reading.get("split_column"))]
+    given += [("column", f"{name}={kind}") for name, kind in reading.get("columns", {}).items()]
+    return [word for name, value in given if value is not None for word in (f"--{name}", value)]
 
 
 def _literal(value: Any) -> str:

@@ -109,7 +109,7 @@ def resolve_model_and_data(
 
 def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
     """Loads the data of a run, or other data of the same classes, and the preprocessing of its network."""
-    source = load_source(run.source if data is None else check_named(data))
+    source = load_source(run.source) if data is None else load_source(check_named(data), like=run.source)
     check_targets(source, run)
     return source, Preprocessing.from_dict(run.source["preprocessing"])
 

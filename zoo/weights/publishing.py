@@ -10,7 +10,7 @@ import numpy as np
 
 from .._files import replace_file
 from ..data import Preprocessing, Source
-from ..data.sources import LICENCES
+from ..data.named import LICENCES
 from ..networks.catalogue import MODELS
 from ..tasks import task_of
 from ..training.command import command

@@ -9,7 +9,19 @@ import typer
 from .. import console
 from .._app import command
 from .._checks import check_subject
-from .._options import Run, RunOrNetwork, TestData, Tta, Views, Weights, table_format
+from .._options import (
+    Run,
+    RunOrNetwork,
+    SplitColumn,
+    Target,
+    Task,
+    TestData,
+    Tta,
+    Views,
+    Weights,
+    reading_tables,
+    table_format,
+)
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds the runs.")]
 Format = Annotated[str, table_format("table", "csv", help="csv has more columns.")]
@@ -61,6 +73,9 @@ def evaluate(
     run_or_network: RunOrNetwork,
     weights: Weights = None,
     data: TestData = None,
+    target: Target = None,
+    task: Task = None,
+    split_column: SplitColumn = None,
     tta: Tta = False,
     views: Views = None,
 ) -> None:
@@ -68,13 +83,16 @@ def evaluate(
 
     With --tta, the figures of single images are shown as well.
     """
-    check_subject(run_or_network, weights, data)
+    reading = reading_tables(target, task, split_column, None)
+    check_subject(run_or_network, weights, data, **reading)
     console.import_quietly("keras")
+    from ...data import load_source
     from ...tasks import task_of
     from ...training.evaluation import evaluate as measure
     from ...training.runs import open_run
 
-    measured = measure(run_or_network, data, weights=weights, tta=views or tta)
+    read = data and load_source(data, like=None if weights else open_run(run_or_network).source, **reading)
+    measured = measure(run_or_network, read, weights=weights, tta=views or tta)
     figures = task_of("classification" if weights else open_run(run_or_network).source).figures
     shown = {"test examples": measured["examples"]}
     shown |= {f"test {figure.title}": figure.text(measured[figure.name]) for figure in figures}

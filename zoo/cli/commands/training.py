@@ -7,7 +7,22 @@ import typer
 
 from .. import _completion, console
 from .._app import command
-from .._options import A_FRACTION, ABOVE_ZERO, Data, Epochs, Seed, Settings, choice, number, out
+from .._options import (
+    A_FRACTION,
+    ABOVE_ZERO,
+    Columns,
+    Data,
+    Epochs,
+    Seed,
+    Settings,
+    SplitColumn,
+    Target,
+    Task,
+    choice,
+    number,
+    out,
+    reading_tables,
+)
 
 Recipe = Annotated[
     str | None,
@@ -60,6 +75,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 def train(
     recipe: Recipe = None,
     data: Data = None,
+    target: Target = None,
+    task: Task = None,
     out: RunFolder = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -68,6 +85,8 @@ def train(
     image_size: ImageSize = None,
     resize: Resize = "crop",
     on_bad_image: OnBadImage = "error",
+    columns: Columns = None,
+    split_column: SplitColumn = None,
     validation: Validation = None,
     checkpoint_minutes: CheckpointMinutes = None,
     checkpoint_steps: CheckpointSteps = None,
@@ -86,9 +105,11 @@ def train(
     overrides = dict(map(parse_setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
     options |= _given(out=out, overwrite=overwrite or None)
+    of_tables = reading_tables(target, task, split_column, columns)
     reading = {"image_size": sides(image_size), "resize": resize, "on_bad_image": on_bad_image}
     if resume is not None:
-        if any((recipe, data, validation, overrides, options, image_size, resize != "crop", on_bad_image != "error")):
+        unusual = (resize != "crop", on_bad_image != "error", of_tables)
+        if any((recipe, data, validation, overrides, options, image_size, *unusual)):
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "
                 f"Received: --resume {resume} with a recipe or other options"
@@ -97,7 +118,7 @@ def train(
     elif recipe is None:
         raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
     else:
-        _train(recipe, data, reading, validation, (device or "auto", devices or 1), overrides, options)
+        _train(recipe, data, reading | of_tables, validation, (device or "auto", devices or 1), overrides, options)
 
 
 def _given(**values: Any) -> dict[str, Any]:
