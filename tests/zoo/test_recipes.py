@@ -17,6 +17,14 @@ from zoo.training.schedules import Rate
 
 # Training images, and the shape of one.
 SOURCES = {"digits": (1438, (8, 8, 1)), "mnist": (60000, (28, 28, 1)), "cifar10": (50000, (32, 32, 3))}
+# Those that are no images in classes; their networks take any shape.
+OTHERS = {
+    "digits_signals": (1438, (64, 1)),
+    "digits_masks": (400, (32, 32, 1)),
+    "wine": (142, (13,)),
+    "breast_cancer": (456, (30,)),
+    "diabetes": (354, (10,)),
+}
 
 
 @pytest.mark.parametrize("name", zoo.list_recipes())
@@ -24,10 +32,10 @@ def test_recipe_is_consistent(name):
     recipe = zoo.get_recipe(name)
     family = MODELS[recipe.network].family
     arguments = MODELS[recipe.network].arguments | recipe.arguments
-    inspect.signature(family.builder).bind(family.input_shape, weight_decay=0.0, **arguments)
+    inspect.signature(family.builder).bind_partial(family.input_shape, weight_decay=0.0, **arguments)
     assert recipe.command == f"keras-skip train {name}"
-    examples, shape = SOURCES[recipe.source]
-    assert family.input_shape == shape or (name.endswith("_digits") or "mlp" in name)
+    examples, shape = (SOURCES | OTHERS)[recipe.source]
+    assert recipe.source in OTHERS or family.input_shape == shape or (name.endswith("_digits") or "mlp" in name)
     steps = recipe.epochs * math.ceil(examples / recipe.batch_size)
     # The warm-up and every plateau last some steps.
     edges = [0.0, recipe.schedule.warmup, *recipe.schedule.milestones, 1.0]

@@ -64,6 +64,29 @@ _MLP_DIGITS = replace(
 _STACK_DIGITS = replace(
     _MLP_DIGITS, epochs=10, optimizer=Optimizer(lr=0.3, weight_decay=5e-4, clip_norm=1.0), augment=Augmentation()
 )
+_TABLE = Recipe(
+    name="",
+    network="tabular_resnet",
+    arguments={"depth": 1, "width": 64, "dropout": 0.3},
+    epochs=30,
+    batch_size=32,
+    optimizer=Optimizer(lr=0.01, weight_decay=1e-2),
+    schedule=Schedule(kind="one-cycle", warmup=0.25),
+)
+_SIGNALS = replace(
+    _RESNET20_DIGITS,
+    source="digits_signals",
+    epochs=10,
+    augment=Augmentation(),
+)
+_MASKS = replace(
+    _RESNET20_DIGITS,
+    source="digits_masks",
+    arguments={"backbone": "resnet20"},
+    epochs=15,
+    batch_size=16,
+    augment=Augmentation(),
+)
 _MLPS = ("plain_mlp", "residual_mlp", "highway_mlp", "dense_mlp")
 
 RECIPES: dict[str, Recipe] = {
@@ -78,6 +101,12 @@ RECIPES: dict[str, Recipe] = {
         _rename(_STACK_DIGITS, "stack_encoder_digits", network="stack_encoder"),
         _rename(_RESNET20_DIGITS, "stack_convnet_digits", network="stack_convnet", epochs=10),
         _rename(_MLP_DIGITS, "stack_mlp_digits", network="stack_mlp"),
+        *(
+            _rename(_TABLE, f"tabular_resnet_{source}", source=source)
+            for source in ("diabetes", "wine", "breast_cancer")
+        ),
+        _rename(_SIGNALS, "resnet1d_18_digits_signals", network="resnet1d_18"),
+        _rename(_MASKS, "unet_digits_masks", network="unet"),
         *(_rename(_MLP_MNIST, f"{mlp}_mnist_fast", network=mlp) for mlp in _MLPS),
         _rename(_FAST, "resnet20_cifar10_fast", network="resnet20"),
         _rename(_FAST, "wrn_16_2_cifar10_fast", network="wrn_16_2", epochs=15),
