@@ -154,7 +154,7 @@ def check_source(
         check_columns(read_table(file, most=1), options)
 
 
-def _refuse_options_of_tables(name: str | Path, options: Options) -> None:
+def _refuse_options_of_tables(name: object, options: Options) -> None:
     if given := options.of_tables:
         raise ValueError(f"Expected {' and '.join(given)} only for a table. Received: {str(name)!r} with {given}")
 
