@@ -149,6 +149,7 @@ def test_an_import_in_the_wrong_direction_is_found(package, source):
         ("keras_skip", "import keras\nfrom . import residual\nfrom .zoo import build"),
         ("zoo", "from keras_skip import ResidualBlock\nimport exporter"),
         ("zoo", "from export.images import ImageReader"),
+        ("zoo", "from export.tables import Columns\nfrom export.table_files import read_table"),
         ("export", "def convert():\n    import keras, tensorflow\n    from keras_skip import ResidualBlock"),
         ("export", "class Converter:\n    def __call__(self):\n        import tf2onnx"),
         ("export", "if TYPE_CHECKING:\n    import keras"),

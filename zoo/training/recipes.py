@@ -16,7 +16,9 @@ from .recipe import Optimizer, Recipe, Schedule
 
 
 def _rename(parent: Recipe, name: str, **differences: Any) -> Recipe:
-    return replace(parent, name=name, command=f"keras-skip train {name}", cost="", result="", **differences)
+    return replace(
+        parent, **{"name": name, "command": f"keras-skip train {name}", "cost": "", "result": "", **differences}
+    )
 
 
 def _paper_recipes() -> Iterator[Recipe]:
@@ -73,19 +75,11 @@ _TABLE = Recipe(
     optimizer=Optimizer(lr=0.01, weight_decay=1e-2),
     schedule=Schedule(kind="one-cycle", warmup=0.25),
 )
-_SIGNALS = replace(
-    _RESNET20_DIGITS,
-    source="digits_signals",
-    epochs=10,
-    augment=Augmentation(),
-)
-_MASKS = replace(
-    _RESNET20_DIGITS,
-    source="digits_masks",
-    arguments={"backbone": "resnet20"},
-    epochs=15,
-    batch_size=16,
-    augment=Augmentation(),
+_SHARED = "2 CPU cores that were shared"
+_TABLES = (
+    ("diabetes", 46, "test R² 0.50 and 0.47 with the seeds 0 and 1; a linear regression reaches 0.52"),
+    ("wine", 26, "test accuracy 100 %"),
+    ("breast_cancer", 36, "test accuracy 98.2 %"),
 )
 _MLPS = ("plain_mlp", "residual_mlp", "highway_mlp", "dense_mlp")
 
@@ -102,11 +96,31 @@ RECIPES: dict[str, Recipe] = {
         _rename(_RESNET20_DIGITS, "stack_convnet_digits", network="stack_convnet", epochs=10),
         _rename(_MLP_DIGITS, "stack_mlp_digits", network="stack_mlp"),
         *(
-            _rename(_TABLE, f"tabular_resnet_{source}", source=source)
-            for source in ("diabetes", "wine", "breast_cancer")
+            _rename(_TABLE, f"tabular_resnet_{source}", source=source, result=result, cost=f"{seconds} s on {_SHARED}")
+            for source, seconds, result in _TABLES
         ),
-        _rename(_SIGNALS, "resnet1d_18_digits_signals", network="resnet1d_18"),
-        _rename(_MASKS, "unet_digits_masks", network="unet"),
+        _rename(
+            _RESNET20_DIGITS,
+            "resnet1d_18_digits_signals",
+            network="resnet1d_18",
+            source="digits_signals",
+            epochs=10,
+            augment=Augmentation(),
+            cost=f"75 s on {_SHARED}",
+            result="test accuracy 96.9 %",
+        ),
+        _rename(
+            _RESNET20_DIGITS,
+            "unet_digits_masks",
+            network="unet",
+            arguments={"backbone": "resnet20"},
+            source="digits_masks",
+            epochs=30,
+            batch_size=16,
+            augment=Augmentation(),
+            cost=f"166 s on {_SHARED}",
+            result="test mean IoU 67.0 %, 97.7 % of the pixels right",
+        ),
         *(_rename(_MLP_MNIST, f"{mlp}_mnist_fast", network=mlp) for mlp in _MLPS),
         _rename(_FAST, "resnet20_cifar10_fast", network="resnet20"),
         _rename(_FAST, "wrn_16_2_cifar10_fast", network="wrn_16_2", epochs=15),
