@@ -56,6 +56,7 @@ def test_each_image_has_its_mask(tmp_path, cached):
     source = load(tmp_path, pairs(), where)
     assert (source.task, source.class_names) == ("segmentation", ("0", "1", "2"))
     assert (len(source.train_inputs), len(source.test_inputs)) == (8, 2)
+    assert source.image is not None and source.image.size == (6, 5)
     for part in source.parts:
         expected = [mask(seed) for seed in seeds(source, part)]
         np.testing.assert_array_equal(getattr(source, f"{part}_targets"), expected)
@@ -139,6 +140,23 @@ def test_images_and_masks_are_resized_alike_and_masks_keep_their_values(tmp_path
     # The one of 6x8 is twice as large: each pixel is four of them.
     sums = [values.sum() for values in (*source.train_targets.astype(int), *source.test_targets.astype(int))]
     assert mask(0, [0, 1, 200], (6, 8)).astype(int).sum() * 4 in sums
+
+
+def test_masks_that_are_arrays_are_resized_alike():
+    source, larger = (
+        zoo.load_source("digits_masks"),
+        zoo.load_source("digits_masks", image_size=(64, 96), resize="stretch"),
+    )
+    np.testing.assert_array_equal(
+        larger.test_targets, source.test_targets.repeat(2, axis=1).repeat(3, axis=2)[:, :, :96]
+    )
+
+
+def test_only_images_are_resized():
+    with pytest.raises(
+        ValueError, match=r"Expected image_size only for images. Received: image_size=\(8, 8\) for 'wine'"
+    ):
+        zoo.load_source("wine", image_size=(8, 8))
 
 
 def rotated(seed):

@@ -10,7 +10,7 @@ classes, one in each line.
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -161,7 +161,7 @@ def _find_pairs(path: Path) -> list[_Pair]:
 
 def _reader(names: list[str], options: Options) -> Callable[[_Pair], tuple[Decoded, Decoded] | str]:
     """Makes the function that reads a pair, or says why it cannot."""
-    nearest = replace(options.reader, interpolation="nearest", channels=1)
+    nearest = options.mask_reader
 
     def read(pair: _Pair) -> tuple[Decoded, Decoded] | str:
         if pair.image is None or pair.mask is None:

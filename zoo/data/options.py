@@ -1,7 +1,7 @@
 """The options of `load_source` for reading files."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from export.images import RESIZES, ImageReader, check_size
@@ -79,6 +79,11 @@ class Options:
     def reader(self) -> ImageReader:
         """Reads image files, each grey or in colour as it is."""
         return ImageReader(self.image_size, channels=None, resize=self.resize)
+
+    @property
+    def mask_reader(self) -> ImageReader:
+        """Reads the mask of such an image, without mixing its values."""
+        return replace(self.reader, interpolation="nearest", channels=1)
 
     def as_dict(self) -> dict[str, Any]:
         """The options as plain data; those of tables only if they are given."""

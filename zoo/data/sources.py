@@ -236,19 +236,33 @@ def _refuse_unnamed(name: str) -> None:
 def _resize(source: Source, options: Options) -> Source:
     if options.image_size in (None, source.input_shape[:2]):
         return source
-    images: dict[str, Any] = {
+    if not _has_images(source):
+        raise ValueError(
+            f"Expected image_size only for images. Received: image_size={options.image_size} for {source.name!r}, "
+            f"with inputs of shape {source.input_shape}"
+        )
+    resized: dict[str, Any] = {
         f"{part}_inputs": np.stack([options.reader(image) for image in getattr(source, f"{part}_inputs")])
         for part in source.parts
     }
-    return replace(source, **images)
+    if source.task == "segmentation":
+        nearest = options.mask_reader
+        resized |= {
+            f"{part}_targets": np.stack([nearest(mask)[..., 0] for mask in getattr(source, f"{part}_targets")])
+            for part in source.parts
+        }
+    return replace(source, **resized)
+
+
+def _has_images(source: Source) -> bool:
+    inputs = source.train_inputs
+    return inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[-1] in (1, 3)
 
 
 def _record_reader(source: Source, options: Options) -> Source:
     """Records how a file becomes an input, if the inputs are images with pixels from 0 to 255."""
     inputs = source.train_inputs
-    if inputs.dtype != np.uint8 or inputs.ndim != 4 or inputs.shape[-1] not in (1, 3):
-        return source
-    if source.image is not None or source.preprocessing.scale != 1 / 255:
+    if not _has_images(source) or source.image is not None or source.preprocessing.scale != 1 / 255:
         return source
     return replace(source, image=replace(options.reader, size=inputs.shape[1:3], channels=inputs.shape[-1]))
 
