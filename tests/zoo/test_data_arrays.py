@@ -93,6 +93,12 @@ def test_floats_as_targets_are_a_regression(tmp_path):
     assert load(tmp_path, y_train=targets[:, 0], y_test=targets[:9, 0]).target_names == ("target",)
 
 
+def test_a_column_of_integers_is_classes_and_no_mask(tmp_path):
+    labels = np.arange(30)[:, None] % 3
+    source = load(tmp_path, x_train=signals((30, 1, 4)), y_train=labels, x_test=None, y_test=None)
+    assert (source.task, source.train_targets.shape) == ("classification", (24,))
+
+
 def test_the_task_overrides_the_type_of_the_targets(tmp_path):
     np.savez(tmp_path / "data.npz", **arrays())
     source = zoo.load_source(tmp_path / "data.npz", task="regression")

@@ -44,7 +44,7 @@ def test_each_image_has_the_label_of_its_row(tmp_path, cached):
     again = zoo.load_source(source.as_dict(), cache=where)
     assert again.fingerprint == source.fingerprint
     np.testing.assert_array_equal(again.test_targets, source.test_targets)
-    write(tmp_path, frame(label=LABELS[::-1]))
+    frame(label=LABELS[::-1]).to_csv(tmp_path / "table.csv", index=False)
     assert zoo.load_source(tmp_path / "table.csv", cache=where).fingerprint != source.fingerprint
 
 
