@@ -64,6 +64,8 @@ class Column:
             index = {value: place for place, value in enumerate(self.values)}
             # None, for a missing value, is not among them.
             return np.array([index.get(category(value), len(index)) for value in values], "float64")  # type: ignore[arg-type]
+        if self.kind == "number" and (plain := plain_numbers(values)) is not None:
+            return self._check_range(plain, values, rows)
         read = number if self.kind == "number" else days
         encoded = np.empty(len(values))
         for place, value in enumerate(values):
@@ -71,6 +73,9 @@ class Column:
                 encoded[place] = read(value)
             except (ValueError, TypeError, OverflowError):
                 raise self._wrong(value, place, rows) from None
+        return self._check_range(encoded, values, rows)
+
+    def _check_range(self, encoded: np.ndarray, values: Sequence[Any], rows: Sequence[int] | None) -> np.ndarray:
         if (beyond := np.flatnonzero(np.abs(encoded) > np.finfo("float32").max)).size:
             raise self._wrong(values[beyond[0]], beyond[0], rows)
         return encoded
@@ -181,6 +186,17 @@ def number(value: Any) -> float:
     if np.isinf(read):
         raise ValueError(value)
     return read
+
+
+def plain_numbers(values: Sequence[Any]) -> np.ndarray | None:
+    """Reads texts that are numbers or empty as `number` does, but fast; None if there are others."""
+    if not all(type(value) is str and "_" not in value for value in values):
+        return None
+    try:
+        read = np.array([float(value) if value else np.nan for value in values], "float64")
+    except ValueError:
+        return None
+    return None if np.isinf(read).any() else read
 
 
 def days(value: Any) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from export.table_files import read_table
-from export.tables import Column, Columns
+from export.tables import Column, Columns, number
 
 TOWNS = Column("town", "category", ("Bath", "York", "1", "true"))
 COLUMNS = Columns((Column("age"), Column("born", "date"), TOWNS), targets=("rent",))
@@ -33,6 +33,14 @@ def test_values_that_are_missing_or_were_not_in_training_share_an_index():
     np.testing.assert_array_equal(TOWNS.encode(values), expected)
 
 
+@pytest.mark.parametrize(
+    "values", [["1", "", "-2.5e3"], ["1", "NA"], ["nan", " 7 "], [1, None, 2.5], ["1", 2], [np.float32(0.5), "?"], []]
+)
+def test_numbers_are_read_alike_however_they_are_mixed(values):
+    expected = [number(value) for value in values]
+    np.testing.assert_array_equal(Column("age").encode(values), np.array(expected, "float64"))
+
+
 def test_dates_are_days():
     east = timezone(timedelta(hours=6))
     values = ["2000-03-01", "2000-03-01T12:00", "2000-03-01 18:00:00+06:00", date(2000, 3, 1), "1969-12-31", None]
@@ -54,6 +62,7 @@ def test_the_record_is_plain_and_complete():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"age": ["1", "1_000"]}, "finite number, or nothing, in column 'age'. Received: '1_000' in row 2"),
         ({"age": ["1", "x"]}, "Expected a finite number, or nothing, in column 'age'. Received: 'x' in row 2"),
         ({"age": ["inf", "1"]}, "finite number, or nothing, in column 'age'. Received: 'inf' in row 1"),
         ({"age": ["1", "1e39"]}, "finite number, or nothing, in column 'age'. Received: '1e39' in row 2"),

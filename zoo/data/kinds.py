@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from export.table_files import Table
-from export.tables import Column, Columns, category, days, is_missing, number
+from export.tables import Column, Columns, category, days, is_missing, number, plain_numbers
 
 from .layout import sort_classes
 from .options import IGNORE
@@ -87,6 +87,8 @@ def _numbers(column: Column, table: Table, train: np.ndarray) -> tuple[Column, s
 
 
 def _infer_kind(name: str, table: Table) -> str:
+    if plain_numbers(table[name]) is not None:
+        return "number"
     present = [(row, value) for row, value in zip(table.rows, table[name], strict=True) if not is_missing(value)]
     numbers = [_reads(number, value) for _, value in present]
     if all(numbers):
