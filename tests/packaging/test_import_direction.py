@@ -16,7 +16,7 @@ PACKAGES = ("keras_skip", "zoo", "export")
 # The rooms of export, from the ground up: each imports only from those below it.
 FLOORS = (
     {"errors"},
-    {"images", "limits", "preprocessing", "tables"},
+    {"archives", "images", "limits", "preprocessing", "tables"},
     {"table_files"},
     {"storage"},
     {"model"},
@@ -40,7 +40,10 @@ class Rule:
 
 RULES = {
     "keras_skip": Rule(never=frozenset({"zoo", "export"})),
-    "zoo": Rule(never=frozenset({"export"}), but=frozenset({"export.images", "export.tables", "export.table_files"})),
+    "zoo": Rule(
+        never=frozenset({"export"}),
+        but=frozenset({"export.archives", "export.images", "export.tables", "export.table_files"}),
+    ),
     "export": Rule(
         never=frozenset({"zoo"}), only_in_functions=frozenset({"keras", "keras_skip", "tensorflow", "tf2onnx"})
     ),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export import archives
 from tests.zoo.image_sets import FORMS, as_tar, data_set, encode, load, pixels
-from zoo.data import archives
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

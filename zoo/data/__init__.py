@@ -5,7 +5,7 @@
       arrays.py         a source from arrays, such as an .npz
       datasets.py       a source from data in memory: arrays, and data sets of Keras, TensorFlow and torch
       tables.py         a source from a table: kinds.py chooses columns, targets.py the task
-      image_files.py    a source from images in class folders: archives.py reads files, layout.py finds classes and
+      image_files.py    a source from images in class folders: export.archives reads files, layout.py finds classes and
                         parts, cifar.py reads CIFAR's own files
       image_tables.py   a source from a table of image files
       masks.py          a source from images with masks

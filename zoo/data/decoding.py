@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from export.archives import Entry
 from export.images import BadImage, ImageReader
 
-from .archives import Entry
 from .cache import ImageStack
 from .options import Options, Progress
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from export.archives import Entry, file_state, read_entries
 from export.images import SUFFIXES
 
 from . import cache
-from .archives import Entry, file_state, read_entries
 from .cifar import PICKLES, from_cifar_files
 from .decoding import DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
 from .layout import find_layout

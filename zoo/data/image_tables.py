@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from export.archives import LARGEST, Entry
 from export.table_files import Table
 
 from . import cache
-from .archives import LARGEST, Entry
 from .decoding import DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
 from .options import Options, Progress
 from .rows import select_rows

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from export.archives import Entry, file_state, read_entries
 from export.images import SUFFIXES, BadImage, ImageReader
 
 from ..tasks.segmentation import IGNORE
 from . import cache
-from .archives import Entry, file_state, read_entries
 from .decoding import Decoded, DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
 from .layout import PARTS, choose_at_random, group_parts
 from .options import Options, Progress

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from export.archives import ARCHIVE_SUFFIXES
 from export.table_files import SUFFIXES as TABLE_SUFFIXES
 from export.table_files import read_table
 
-from .archives import ARCHIVE_SUFFIXES
 from .arrays import from_npz
 from .cache import cache_folder
 from .datasets import Data, from_memory, is_unnamed

@@ -68,16 +68,20 @@ def file_state(path: Path) -> list[list]:
         about = path.stat()
         return [[path.name, about.st_size, about.st_mtime_ns]]
     found = []
-    for name, item in _walk(path):
+    for name, item in walk(path):
         about = item.stat()
         found.append([name, -1 if item.is_dir() else about.st_size, 0 if item.is_dir() else about.st_mtime_ns])
     return found
 
 
-def _walk(top: Path) -> Iterator[tuple[str, Path]]:
-    """Yields everything below a folder in the order of its relative names; follows links."""
+def walk(top: Path) -> Iterator[tuple[str, Path]]:
+    """Yields everything below a folder in the order of its relative names; follows links.
+
+    Raises:
+        OSError: If a folder cannot be listed.
+    """
     seen = set()
-    for folder, folders, files in os.walk(top, followlinks=True):
+    for folder, folders, files in os.walk(top, onerror=_raise, followlinks=True):
         folders.sort()
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads back
@@ -91,12 +95,16 @@ def _walk(top: Path) -> Iterator[tuple[str, Path]]:
                 yield relative, here / name
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _hidden(name: str) -> bool:
     return any(part.startswith(".") or part in _HIDDEN for part in PurePosixPath(name).parts)
 
 
 def _read_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
-    found = [(name, item, item.is_dir()) for name, item in _walk(path)]
+    found = [(name, item, item.is_dir()) for name, item in walk(path)]
     chosen = [row for row in found if row[2] or wanted(row[0])]
     for index, (name, item, is_folder) in enumerate(chosen, 1):
         size = -1 if is_folder else item.stat().st_size
