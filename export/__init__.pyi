@@ -9,6 +9,8 @@ from .errors import PrecisionError as PrecisionError
 from .errors import VerificationError as VerificationError
 from .images import ImageReader as ImageReader
 from .inspection import inspect as inspect
+from .prediction.run import Predictions as Predictions
+from .prediction.run import predict_files as predict_files
 from .predictor import Predictor as Predictor
 from .predictor import load as load
 from .preprocessing import Preprocessing as Preprocessing

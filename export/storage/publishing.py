@@ -54,7 +54,7 @@ def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], boo
         yield new
         _flush_to_disk(new)
         backups = (Path(folder, f"{_PREVIOUS}{i}") for i in itertools.count())
-        while not _take_name(new, target):
+        while not take_name(new, target):
             _check_target(target, overwrite, replaceable)
             if _replace(new, target, next(backups)):
                 break
@@ -80,7 +80,7 @@ def _recover(target: Path) -> None:
         if left.is_symlink() or not process.isdigit() or _is_running(int(process)):
             continue
         for previous in left.glob(f"{_PREVIOUS}*"):
-            _take_name(previous, target)
+            take_name(previous, target)
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -114,7 +114,7 @@ def _flush_to_disk(new: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _take_name(new: Path, target: Path) -> bool:
+def take_name(new: Path, target: Path) -> bool:
     """Gives the target's name to a path; returns False, and does nothing, if the name is taken."""
     if _rename(new, target, _RENAME_NOREPLACE if sys.platform == "linux" else _RENAME_EXCL):
         return True
@@ -147,9 +147,9 @@ def _replace(new: Path, target: Path, backup: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return _take_name(new, target)
+        return take_name(new, target)
     except OSError:
-        _take_name(backup, target)
+        take_name(backup, target)
         raise
 
 

@@ -208,7 +208,7 @@ def test_a_name_that_another_takes_at_that_moment_is_not_taken_from_it(kind, mon
         build(tmp_path / name, kind, number)
     # As if the target had come to be right after it was looked for.
     monkeypatch.setattr("os.path.lexists", lambda path: False)
-    assert not publishing._take_name(tmp_path / "new", tmp_path / "target")
+    assert not publishing.take_name(tmp_path / "new", tmp_path / "target")
     for number, name in enumerate(("new", "target")):
         path = tmp_path / name
         assert (content(path) if kind == "folder" else {path.read_text()}) == {str(number)}

@@ -1,0 +1,106 @@
+"""Reads inputs in threads and computes their outputs, in the order of the inputs.
+
+The inputs are cut into groups, which are the batches. A group is cut in the same way wherever a prediction resumes, as
+the answer to an input may differ in its last digit in another batch.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from ..errors import ExportError
+from .inputs import Input
+from .network import Network
+
+# An output, or the reason why there is none.
+Output: TypeAlias = np.ndarray | str
+Compute: TypeAlias = Callable[[Iterator[Sequence[Input]]], Iterator[tuple[Sequence[Input], list[Output]]]]
+# Groups that are read ahead, for each thread.
+_AHEAD = 2
+
+
+def compute_here(network: Network) -> Compute:
+    """Makes a function that computes the outputs of groups of inputs in this process."""
+
+    def compute(groups: Iterator[Sequence[Input]]) -> Iterator[tuple[Sequence[Input], list[Output]]]:
+        threads = min(8, os.cpu_count() or 1)
+        waiting: deque[tuple[Sequence[Input], Future[list[Output]]]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for group in groups:
+                    waiting.append((group, pool.submit(load_group, network, group)))
+                    if len(waiting) > threads * _AHEAD:
+                        first, loaded = waiting.popleft()
+                        yield first, run_group(network, loaded.result())
+                for first, loaded in waiting:
+                    yield first, run_group(network, loaded.result())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    return compute
+
+
+def load_group(network: Network, group: Sequence[Input]) -> list[Output]:
+    """Reads inputs as the network takes them; the reason for each that cannot be read."""
+    return [_load(network, given) for given in group]
+
+
+def run_group(network: Network, inputs: Sequence[Output]) -> list[Output]:
+    """Computes the outputs of inputs, in one batch for each shape; passes on the reasons."""
+    outputs: list[Output] = list(inputs)
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for index, given in enumerate(inputs):
+        if not isinstance(given, str):
+            shapes.setdefault(given.shape, []).append(index)
+    for indices in shapes.values():
+        batch = np.stack([inputs[index] for index in indices])
+        for index, output in zip(indices, _run(network, batch), strict=True):
+            outputs[index] = output
+    return outputs
+
+
+def _run(network: Network, batch: np.ndarray) -> Sequence[Output]:
+    try:
+        return network.run(batch)
+    except ExportError as error:
+        if len(batch) == 1:
+            return [str(error)]
+    # One of them does not fit, such as an image that is too small for a network of any size.
+    return [output for index in range(len(batch)) for output in _run(network, batch[index : index + 1])]
+
+
+def _load(network: Network, given: Input) -> Output:
+    try:
+        if given.data is None:
+            return given.reason
+        if isinstance(given.data, np.ndarray):
+            return _check_array(network, given.data)
+        return _load_image(network, given.data)
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
+
+
+def _load_image(network: Network, data: Path | bytes) -> np.ndarray:
+    assert network.reader is not None
+    pixels = network.reader(data.read_bytes() if isinstance(data, Path) else data)
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, network.channel_axis))
+
+
+def _check_array(network: Network, x: np.ndarray) -> np.ndarray:
+    fits = x.ndim == len(network.shape) and all(
+        size in (None, own) for size, own in zip(network.shape, x.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in network.shape)
+        raise ValueError(f"Expected an input of shape ({wanted}). Received: shape {x.shape}")
+    floats = x.dtype.kind == "f" and np.dtype(network.dtype).kind == "f"
+    if x.dtype != network.dtype and not floats:
+        raise ValueError(f"Expected an input of dtype {network.dtype}. Received: dtype {x.dtype}")
+    return x.astype(network.dtype, copy=False)

@@ -1,0 +1,183 @@
+"""Finds inputs and names them, in an order that stays: files, folders, archives, patterns and arrays.
+
+A survey looks only at the files' names, sizes and times. It tells how much there is to read, and whether inputs are
+still the same. Then the inputs come one at a time, and what is in memory does not grow with their number, except for
+the names in one folder or .zip.
+"""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..archives import ARCHIVE_SUFFIXES, LARGEST, read_entries, walk
+from ..images import SUFFIXES
+from .arrays import ARRAY_SUFFIXES, read_array_file
+from .network import Network
+
+Data = Path | bytes | np.ndarray
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a network.
+
+    Attributes:
+        name: Its name in the output, in valid UTF-8; other bytes in the name of a file become \\xNN.
+        data: A file, the contents of a file, or an array; None if there is none.
+        reason: Why there is no data.
+        read: How many bytes have been read since the input before.
+    """
+
+    name: str
+    data: Data | None
+    reason: str = ""
+    read: int = 0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What there is to read.
+
+    Attributes:
+        files: The number of files.
+        size: Their bytes.
+        fingerprint: A hash of their names, sizes and times.
+    """
+
+    files: int
+    size: int
+    fingerprint: str
+
+
+def resolve_paths(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    """Lists the paths that are given or match a pattern, such as "photos/*.jpg" or "photos/**/*.jpg".
+
+    Raises:
+        ValueError: If nothing is given, or nothing matches a pattern.
+        FileNotFoundError: If a path does not exist.
+    """
+    found: list[str] = []
+    for given in map(os.fspath, [inputs] if isinstance(inputs, (str, Path)) else inputs):
+        if os.path.exists(given):
+            found.append(given)
+        elif glob.has_magic(given):
+            matches = sorted(glob.glob(given, recursive=True))
+            if not matches:
+                raise ValueError(f"Expected a pattern that files match. Received: {given!r}, which none matches")
+            found += matches
+        else:
+            raise FileNotFoundError(
+                f"Expected a file, a folder, an archive or a pattern. Received: {given!r}, which does not exist"
+            )
+    if not found:
+        raise ValueError("Expected at least one input. Received: none")
+    return found
+
+
+def survey(paths: Sequence[str], network: Network) -> Survey:
+    """Looks at all files that will be read.
+
+    Raises:
+        ValueError: If the network does not take such files, or a folder has none that it takes.
+    """
+    digest, files, size = hashlib.sha256(), 0, 0
+    for path in paths:
+        _check_kind(path, network)
+        here = files
+        for name, file in _list_files(path, network):
+            bytes_, time = _look_at(file)
+            digest.update(f"{name}\0{bytes_}\0{time}\0".encode())
+            files, size = files + 1, size + bytes_
+        if files == here:
+            suffixes = ", ".join(sorted(_wanted(network)))
+            raise ValueError(f"Expected files that end in one of {suffixes}. Received: {path!r}, a folder without any")
+    return Survey(files, size, digest.hexdigest())
+
+
+def read_inputs(paths: Sequence[str], network: Network) -> Iterator[Input]:
+    """Yields the inputs in the order of the paths; those of a folder in the order of their names.
+
+    Raises:
+        ValueError: If an archive is damaged; see `export.archives.read_entries`.
+    """
+    for path in paths:
+        for name, file in _list_files(path, network):
+            if _ends_in(name, ARRAY_SUFFIXES):
+                yield from _read_arrays(name, file, network)
+            elif not os.path.isdir(path) and _ends_in(name, ARCHIVE_SUFFIXES):
+                yield from _read_archive(name, file)
+            else:
+                size, _ = _look_at(file)
+                too_large = f"{size:,} bytes, too large for an image" if size > LARGEST else ""
+                yield Input(name, None if too_large else file, too_large, size)
+
+
+def _list_files(path: str, network: Network) -> Iterator[tuple[str, Path]]:
+    """Yields a file, or the files of a folder that the network takes, each with its name in the output."""
+    if not os.path.isdir(path):
+        yield _to_utf8(path), Path(path)
+        return
+    wanted = _wanted(network)
+    for name, file in walk(Path(path)):
+        if _ends_in(name, wanted) and not file.is_dir():
+            yield _to_utf8(os.path.join(path, name)), file
+
+
+def _wanted(network: Network) -> frozenset[str]:
+    return SUFFIXES if network.reader else frozenset(ARRAY_SUFFIXES)
+
+
+def _check_kind(path: str, network: Network) -> None:
+    if network.reader or os.path.isdir(path) or _ends_in(path, ARRAY_SUFFIXES):
+        return
+    shape = ", ".join("any" if size is None else str(size) for size in network.shape)
+    raise ValueError(
+        f"Expected arrays in .npy or .npz for a network whose input is {network.dtype} ({shape}), not an image. "
+        f"Received: {path!r}"
+    )
+
+
+def _ends_in(name: str, suffixes: Sequence[str] | frozenset[str]) -> bool:
+    return name.lower().endswith(tuple(suffixes))
+
+
+def _look_at(file: Path) -> tuple[int, int]:
+    """The size and time of a file; zeros for one that cannot be looked at, which is then no good input."""
+    try:
+        about = file.stat()
+    except OSError:
+        return 0, 0
+    return about.st_size, about.st_mtime_ns
+
+
+def _read_archive(name: str, file: Path) -> Iterator[Input]:
+    before = 0
+    size = file.stat().st_size
+    for entry in read_entries(file, lambda member: PurePosixPath(member).suffix.lower() in SUFFIXES):
+        if entry.is_folder:
+            continue
+        # A tar counts bytes, and a zip members.
+        done = size * entry.done // entry.total
+        data = None if entry.data is None else entry.read()
+        reason = f"{entry.size:,} bytes, too large for an image" if data is None else ""
+        yield Input(f"{name}/{_to_utf8(entry.name)}", data, reason, done - before)
+        before = done
+
+
+def _read_arrays(name: str, file: Path, network: Network) -> Iterator[Input]:
+    index, each = 0, 0
+    try:
+        for array, each in read_array_file(file, network.input_name):
+            yield Input(f"{name}[{index}]", array, read=each)
+            index += 1
+    except (OSError, ValueError) as error:
+        yield Input(f"{name}[{index}]" if index else name, None, str(error))
+
+
+def _to_utf8(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,0 +1,120 @@
+"""What a prediction needs to know of a network, and an artifact that says so."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import ExportError
+from ..images import ImageReader
+from ..predictor import Predictor, check_outputs
+from ..runtime.providers import Device
+from ..storage.manifest import gates_output, is_batchable
+
+TASKS = ("classification", "regression", "segmentation")
+
+
+class Network(Protocol):
+    """A trained network with one input and one output.
+
+    Attributes:
+        key: Text that differs for other weights, preprocessing or devices.
+        task: One of `TASKS`.
+        names: Of the classes or the numbers that it predicts.
+        are_probabilities: Whether its outputs for classes are probabilities.
+        input_name: The name of its input.
+        shape: The shape of one input; None where any size fits.
+        dtype: The type of the input.
+        reader: How image files become inputs; None if inputs are not images.
+        channel_axis: The axis of the channels in an input and of the classes in an output, without the batch.
+        batchable: Whether the answer to an input is the same in every batch.
+    """
+
+    key: str
+    task: str
+    names: Sequence[str]
+    are_probabilities: bool
+    input_name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    reader: ImageReader | None
+    channel_axis: int
+    batchable: bool
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Computes the outputs of a batch."""
+        ...
+
+
+class ArtifactNetwork:
+    """The network of an artifact; see `Network`.
+
+    Args:
+        path: The artifact's folder.
+        device: "cpu" or "cuda".
+
+    Raises:
+        ValueError: If the artifact has several inputs or outputs, or predicts neither classes, numbers nor masks.
+    """
+
+    def __init__(self, path: str | Path, device: Device = "cpu") -> None:
+        self._predictor = Predictor(path, device)
+        about = self._predictor.metadata
+        gates = gates_output(about)
+        outputs = [output for output in about["outputs"] if output["name"] != gates]
+        if len(about["inputs"]) > 1 or len(outputs) > 1:
+            names = [tensor["name"] for tensor in (*about["inputs"], *outputs)]
+            raise ValueError(f"Expected an artifact with one input and one output. Received: {', '.join(names)}")
+        (taken,), (given,) = about["inputs"], outputs
+        self.key = f"{about['sha256']} {device}"
+        self.input_name, self.dtype, self.shape = taken["name"], taken["dtype"], tuple(taken["shape"][1:])
+        self.channel_axis = 0 if about.get("layout") == "nchw" else -1
+        self.batchable = is_batchable(about)
+        self.reader = resolve_reader(about.get("image"), self.shape, self.dtype, self.channel_axis)
+        self.are_probabilities = about["activation"] is not None
+        self.task = about.get("task") or _infer_task(about, given)
+        self.names = _list_names(about, given, self.task, self.channel_axis)
+        self._output = given["name"]
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        outputs = self._predictor.run({self.input_name: batch})
+        return check_outputs(outputs, len(batch))[self._output]
+
+
+def resolve_reader(
+    recorded: Mapping[str, Any] | None, shape: tuple[int | None, ...], dtype: str, channel_axis: int
+) -> ImageReader | None:
+    """Makes the reader of images that is recorded, or else one that stretches images to the shape of an input.
+
+    Returns:
+        The reader; None if inputs are not 8-bit images in grey or RGB.
+    """
+    if recorded is not None:
+        return ImageReader.from_dict(recorded)
+    if len(shape) != 3 or dtype != "uint8" or shape[channel_axis] not in (1, 3):
+        return None
+    height, width = (size for axis, size in enumerate(shape) if axis != channel_axis % 3)
+    size = None if height is None or width is None else (height, width)
+    return ImageReader(size, channels=shape[channel_axis], resize="stretch")
+
+
+def _infer_task(about: Mapping[str, Any], output: Mapping[str, Any]) -> str:
+    rank = len(output["shape"])
+    if rank == 2:
+        return "classification" if about["labels"] or about["activation"] else "regression"
+    if rank == 4 and (about["labels"] or about["activation"]):
+        return "segmentation"
+    raise ExportError(
+        "Expected an artifact that predicts classes, numbers or masks. "
+        f"Received: output {output['name']} of shape {output['shape']}"
+    )
+
+
+def _list_names(about: Mapping[str, Any], output: Mapping[str, Any], task: str, channel_axis: int) -> list[str]:
+    if named := about.get("target_names") or about["labels"]:
+        return list(named)
+    count = output["shape"][1:][channel_axis] or 1
+    if task != "regression":
+        return [str(index) for index in range(count)]
+    return [output["name"]] if count == 1 else [f"{output['name']}{index}" for index in range(1, count + 1)]

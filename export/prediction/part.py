@@ -1,0 +1,184 @@
+"""The output while it grows: OUT.part, and beside it OUT.part.json, which says how far it is and what it is of.
+
+The record is replaced after each write, in one step. So whenever the process is killed, the record gives a length of
+the file at which rows are whole; resuming cuts off what is behind it.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..storage.publishing import take_name
+from .formats import find_format
+
+TABLE = "predictions.csv"
+# Bad inputs that are named in the end.
+_NAMED = 10
+# What differs in a record is said in these words.
+_WORDS = {"network": "another network or device", "inputs": "other inputs", "settings": "other settings"}
+
+
+@dataclass
+class Part:
+    """An output that grows.
+
+    Attributes:
+        out: The output that it becomes.
+        makes_masks: Whether that is a folder of masks with a table, rather than a table.
+        identity: What it is of: "network", "inputs" and "settings".
+        rows: How many rows are written.
+        size: Their bytes.
+        bad: How many of them are of bad inputs.
+        named: The first bad inputs, with their reasons.
+    """
+
+    out: Path
+    makes_masks: bool
+    identity: Mapping[str, Any]
+    rows: int = 0
+    size: int = 0
+    bad: int = 0
+    named: list[str] = field(default_factory=list)
+    file: BinaryIO | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.part")
+
+    @property
+    def table(self) -> Path:
+        return self.path / TABLE if self.makes_masks else self.path
+
+    @property
+    def record(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.part.json")
+
+    def start(self, resume: bool) -> None:
+        """Opens the file behind its whole rows, or anew.
+
+        Raises:
+            ValueError: If the rows that are there are of another network or other inputs, if they were made with other
+                settings, or if another process writes more.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        resume = resume and self.table.is_file() and self.record.is_file()
+        if self.makes_masks:
+            self.path.mkdir(exist_ok=True)
+        self.file = self.table.open("ab")
+        _lock(self.file, self.table)
+        if resume:
+            self._read_record()
+        else:
+            self.record.unlink(missing_ok=True)
+            self._remove_masks()
+        self.file.truncate(self.size)
+
+    def append(self, text: str, rows: int = 0, bad: Sequence[str] = ()) -> None:
+        """Writes whole rows, and then that they are written."""
+        size = self._write(text)
+        self.rows, self.size, self.bad = self.rows + rows, self.size + size, self.bad + len(bad)
+        self.named = [*self.named, *bad][:_NAMED]
+        about = {"rows": self.rows, "size": self.size, "bad": self.bad, "named": self.named}
+        beside = self.record.with_name(f"{self.record.name}.new")
+        beside.write_text(json.dumps({**self.identity, **about}), encoding="utf-8")
+        os.replace(beside, self.record)
+
+    def finish(self, footer: str, convert: Callable[[Path, Path], None] | None, overwrite: bool) -> None:
+        """Ends the file, converts it if it has to be, and gives the result the output's name.
+
+        Raises:
+            FileExistsError: If the output has appeared meanwhile and may not be replaced.
+        """
+        assert self.file is not None
+        self._write(footer)
+        os.fsync(self.file.fileno())
+        self.file.close()
+        new = self.path
+        if convert:
+            new = self.path.with_name(f"{self.path.name}.new")
+            convert(self.path, new)
+        if overwrite and self.out.is_dir():
+            shutil.rmtree(self.out)
+        if overwrite and self.out.is_file():
+            os.replace(new, self.out)
+        elif not take_name(new, self.out):
+            raise FileExistsError(f"{self.out} exists. Choose another path, or overwrite=True.")
+        self.record.unlink()
+        if convert:
+            self.path.unlink()
+
+    def close(self) -> None:
+        """Closes the file, and removes it if it has no rows."""
+        assert self.file is not None
+        self.file.close()
+        if self.rows == 0:
+            self.record.unlink(missing_ok=True)
+            self._remove_masks()
+            self.table.unlink(missing_ok=True)
+            if self.makes_masks:
+                self.path.rmdir()
+
+    def _write(self, text: str) -> int:
+        assert self.file is not None
+        size = self.file.write(text.encode())
+        self.file.flush()
+        return size
+
+    def _read_record(self) -> None:
+        try:
+            about = json.loads(self.record.read_text(encoding="utf-8"))
+            differs = [word for key, word in _WORDS.items() if about[key] != self.identity[key]]
+            self.rows, self.size, self.bad, self.named = (about[key] for key in ("rows", "size", "bad", "named"))
+            whole = self.table.stat().st_size >= self.size
+        except (OSError, ValueError, KeyError, TypeError):
+            whole, differs = False, []
+        if differs:
+            raise ValueError(
+                f"Expected the network, the inputs and the settings that began {self.path}, to resume it. "
+                f"Received: {' and '.join(differs)}"
+            )
+        if not whole:
+            raise ValueError(f"Expected {self.path} as it was left. Received: a changed file, or a changed record")
+
+    def _remove_masks(self) -> None:
+        if self.makes_masks:
+            for mask in self.path.glob("*.png"):
+                mask.unlink()
+
+
+def check_out(out: Path, resume: bool, overwrite: bool) -> None:
+    """Raises an error unless an output may be written.
+
+    Raises:
+        ValueError: If its suffix is neither that of a format nor missing, as in the name of a folder.
+        FileExistsError: If it exists and may not be replaced, or has been begun and should not be resumed.
+    """
+    if out.suffix:
+        find_format(out)
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{str(out)!r} exists. Choose another path, or overwrite=True.")
+    if out.exists() and out.is_dir() and (out.suffix or not (out / TABLE).is_file()):
+        raise FileExistsError(f"Expected an earlier prediction to overwrite. Received: {str(out)!r}, a folder")
+    part = out.with_name(f"{out.name}.part")
+    if part.exists() and not (resume or overwrite):
+        raise FileExistsError(
+            f"{str(part)!r} exists, which an earlier prediction has begun. Go on with resume=True, or begin again with "
+            "overwrite=True."
+        )
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Locks a file until it is closed, where the system can."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ValueError(f"Expected a file that no other process writes. Received: {str(path)!r}") from None
