@@ -7,6 +7,7 @@
     precision/  fp16 and int8
     proof/      the comparison with Keras
     serving/    the server, and files for other servers
+    prediction/ predictions for files of any number
 
 Each folder imports only from those above it. Converting needs Keras and TensorFlow. Checking an artifact and predicting
 with it need only NumPy, onnx and onnxruntime. `__init__.pyi` lists the public names. They load on first use, so

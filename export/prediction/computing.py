@@ -64,9 +64,9 @@ def run_group(network: Network, inputs: Sequence[Output]) -> list[Output]:
     return outputs
 
 
-def _run(network: Network, batch: np.ndarray) -> Sequence[Output]:
+def _run(network: Network, batch: np.ndarray) -> list[Output]:
     try:
-        return network.run(batch)
+        return list(network.run(batch))
     except ExportError as error:
         if len(batch) == 1:
             return [str(error)]

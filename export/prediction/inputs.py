@@ -1,8 +1,8 @@
-"""Finds inputs and names them, in an order that stays: files, folders, archives, patterns and arrays.
+"""Finds inputs and names them, in an order that stays: files, folders, archives, patterns, arrays and tables.
 
 A survey looks only at the files' names, sizes and times. It tells how much there is to read, and whether inputs are
 still the same. Then the inputs come one at a time, and what is in memory does not grow with their number, except for
-the names in one folder or .zip.
+the names in one folder or .zip, and the rows of one table.
 """
 
 import glob
@@ -16,6 +16,9 @@ import numpy as np
 
 from ..archives import ARCHIVE_SUFFIXES, LARGEST, read_entries, walk
 from ..images import SUFFIXES
+from ..table_files import SUFFIXES as TABLE_SUFFIXES
+from ..table_files import read_table
+from ..tables import Columns
 from .arrays import ARRAY_SUFFIXES, read_array_file
 from .network import Network
 
@@ -62,7 +65,8 @@ def resolve_paths(inputs: str | Path | Sequence[str | Path]) -> list[str]:
         FileNotFoundError: If a path does not exist.
     """
     found: list[str] = []
-    for given in map(os.fspath, [inputs] if isinstance(inputs, (str, Path)) else inputs):
+    for each in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        given = os.fspath(each)
         if os.path.exists(given):
             found.append(given)
         elif glob.has_magic(given):
@@ -109,6 +113,8 @@ def read_inputs(paths: Sequence[str], network: Network) -> Iterator[Input]:
         for name, file in _list_files(path, network):
             if _ends_in(name, ARRAY_SUFFIXES):
                 yield from _read_arrays(name, file, network)
+            elif network.columns and _ends_in(name, TABLE_SUFFIXES):
+                yield from _read_table(name, file, network.columns)
             elif not os.path.isdir(path) and _ends_in(name, ARCHIVE_SUFFIXES):
                 yield from _read_archive(name, file)
             else:
@@ -129,16 +135,19 @@ def _list_files(path: str, network: Network) -> Iterator[tuple[str, Path]]:
 
 
 def _wanted(network: Network) -> frozenset[str]:
-    return SUFFIXES if network.reader else frozenset(ARRAY_SUFFIXES)
+    if network.reader:
+        return SUFFIXES
+    return frozenset(TABLE_SUFFIXES if network.columns else ARRAY_SUFFIXES)
 
 
 def _check_kind(path: str, network: Network) -> None:
-    if network.reader or os.path.isdir(path) or _ends_in(path, ARRAY_SUFFIXES):
+    taken = _wanted(network) | frozenset(ARRAY_SUFFIXES)
+    if network.reader or os.path.isdir(path) or _ends_in(path, taken):
         return
     shape = ", ".join("any" if size is None else str(size) for size in network.shape)
     raise ValueError(
-        f"Expected arrays in .npy or .npz for a network whose input is {network.dtype} ({shape}), not an image. "
-        f"Received: {path!r}"
+        f"Expected files that end in one of {', '.join(sorted(taken))}, for a network whose input is {network.dtype} "
+        f"({shape}). Received: {path!r}"
     )
 
 
@@ -177,6 +186,22 @@ def _read_arrays(name: str, file: Path, network: Network) -> Iterator[Input]:
             index += 1
     except (OSError, ValueError) as error:
         yield Input(f"{name}[{index}]" if index else name, None, str(error))
+
+
+def _read_table(name: str, file: Path, columns: Columns) -> Iterator[Input]:
+    try:
+        table = read_table(file)
+        columns.encode({column: [] for column in table})
+    except (OSError, ValueError) as error:
+        yield Input(name, None, str(error))
+        return
+    size = _look_at(file)[0] // max(1, len(table.rows))
+    for index, row in enumerate(table.rows):
+        cells = {column: table[column][index : index + 1] for column in columns.names}
+        try:
+            yield Input(f"{name}:{row}", columns.encode(cells, [row])[0], read=size)
+        except ValueError as error:
+            yield Input(f"{name}:{row}", None, str(error), size)
 
 
 def _to_utf8(name: str) -> str:

@@ -11,6 +11,7 @@ from ..images import ImageReader
 from ..predictor import Predictor, check_outputs
 from ..runtime.providers import Device
 from ..storage.manifest import gates_output, is_batchable
+from ..tables import Columns
 
 TASKS = ("classification", "regression", "segmentation")
 
@@ -27,6 +28,7 @@ class Network(Protocol):
         shape: The shape of one input; None where any size fits.
         dtype: The type of the input.
         reader: How image files become inputs; None if inputs are not images.
+        columns: How rows of a table become inputs; None if inputs are not such rows.
         channel_axis: The axis of the channels in an input and of the classes in an output, without the batch.
         batchable: Whether the answer to an input is the same in every batch.
     """
@@ -39,6 +41,7 @@ class Network(Protocol):
     shape: tuple[int | None, ...]
     dtype: str
     reader: ImageReader | None
+    columns: Columns | None
     channel_axis: int
     batchable: bool
 
@@ -68,13 +71,15 @@ class ArtifactNetwork:
             raise ValueError(f"Expected an artifact with one input and one output. Received: {', '.join(names)}")
         (taken,), (given,) = about["inputs"], outputs
         self.key = f"{about['sha256']} {device}"
-        self.input_name, self.dtype, self.shape = taken["name"], taken["dtype"], tuple(taken["shape"][1:])
+        self.input_name, self.dtype = taken["name"], taken["dtype"]
+        self.shape: tuple[int | None, ...] = tuple(taken["shape"][1:])
         self.channel_axis = 0 if about.get("layout") == "nchw" else -1
         self.batchable = is_batchable(about)
         self.reader = resolve_reader(about.get("image"), self.shape, self.dtype, self.channel_axis)
+        self.columns = Columns.from_dict(about["table"]) if about.get("table") else None
         self.are_probabilities = about["activation"] is not None
-        self.task = about.get("task") or _infer_task(about, given)
-        self.names = _list_names(about, given, self.task, self.channel_axis)
+        self.task: str = about.get("task") or _infer_task(about, given)
+        self.names: Sequence[str] = _list_names(about, given, self.task, self.channel_axis)
         self._output = given["name"]
 
     def run(self, batch: np.ndarray) -> np.ndarray:

@@ -89,19 +89,16 @@ def predict_files(
         Predictions(path=PosixPath('predictions.csv'), rows=1200, bad=0, named=())
     """
     check_prediction(inputs, out, batch_size, on_bad_input, resume=resume, overwrite=overwrite)
-    if isinstance(network, (str, Path)):
-        network = ArtifactNetwork(network, device)
-    job = _plan(network, out, top, batch_size, on_bad_input)
+    opened = ArtifactNetwork(network, device) if isinstance(network, (str, Path)) else network
+    job = _plan(opened, out, top, batch_size, on_bad_input)
     check_out(job.out, resume, overwrite)
     paths = resolve_paths(inputs)
-    found = survey(paths, network)
-    identity = {"network": network.key, "inputs": found.fingerprint, "settings": job.settings}
+    found = survey(paths, opened)
+    identity = {"network": opened.key, "inputs": found.fingerprint, "settings": job.settings}
     part = Part(Path(os.path.abspath(job.out)), job.makes_masks, identity)
     part.start(resume)
     try:
-        _write_rows(
-            job, part, read_inputs(paths, network), compute_here(network), partial(_report, progress, found.size)
-        )
+        _write_rows(job, part, read_inputs(paths, opened), compute_here(opened), partial(_report, progress, found.size))
         part.finish(job.format.footer, job.convert, overwrite)
     finally:
         part.close()
@@ -151,7 +148,8 @@ class _Job:
 
     @property
     def convert(self) -> Callable[[Path, Path], None] | None:
-        return partial(self.format.convert, columns=self.columns) if self.format.convert else None
+        convert = self.format.convert
+        return (lambda text, path: convert(text, path, self.columns)) if convert else None
 
 
 def _plan(network: Network, out: str | Path | None, top: int, batch_size: int | None, on_bad_input: str) -> _Job:

@@ -1,6 +1,6 @@
 """The import direction: keras_skip <- zoo, and export stands alone.
 
-Of zoo only the command line may know export; the rest shares its readers of images and tables.
+Of zoo only the command line may know export; the rest shares its readers of images, archives and tables.
 """
 
 import ast
@@ -26,7 +26,7 @@ FLOORS = (
     {"proof"},
     {"description"},
     {"artifact", "conversion", "inspection", "predictor", "verification"},
-    {"serving"},
+    {"prediction", "serving"},
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
