@@ -13,7 +13,7 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def read_array_file(path: Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields the rows of an array, each with the bytes that were read for it.
+    """Yields the rows of an array, each with the number of all rows.
 
     Args:
         path: A file in .npy or .npz.
@@ -50,11 +50,11 @@ def _read_rows(file: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
     if by_columns and len(shape) > 1:
         # A row is all over the file.
         whole = np.frombuffer(_read(file, math.prod(shape) * dtype.itemsize), dtype).reshape(shape, order="F")
-        yield from ((np.ascontiguousarray(row), row.nbytes) for row in whole)
+        yield from ((np.ascontiguousarray(row), shape[0]) for row in whole)
         return
     size = math.prod(shape[1:]) * dtype.itemsize
     for _ in range(shape[0]):
-        yield np.frombuffer(_read(file, size), dtype).reshape(shape[1:]), size
+        yield np.frombuffer(_read(file, size), dtype).reshape(shape[1:]), shape[0]
 
 
 def _read(file: IO[bytes], size: int) -> bytes:

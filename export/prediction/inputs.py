@@ -39,7 +39,7 @@ class Input:
     name: str
     data: Data | None
     reason: str = ""
-    read: int = 0
+    read: float = 0
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,13 @@ def _look_at(file: Path) -> tuple[int, int]:
 
 
 def _read_archive(name: str, file: Path) -> Iterator[Input]:
-    before = 0
+    before = 0.0
     size = file.stat().st_size
     for entry in read_entries(file, lambda member: PurePosixPath(member).suffix.lower() in SUFFIXES):
         if entry.is_folder:
             continue
         # A tar counts bytes, and a zip members.
-        done = size * entry.done // entry.total
+        done = size * entry.done / entry.total
         data = None if entry.data is None else entry.read()
         reason = f"{entry.size:,} bytes, too large for an image" if data is None else ""
         yield Input(f"{name}/{_to_utf8(entry.name)}", data, reason, done - before)
@@ -179,10 +179,10 @@ def _read_archive(name: str, file: Path) -> Iterator[Input]:
 
 
 def _read_arrays(name: str, file: Path, network: Network) -> Iterator[Input]:
-    index, each = 0, 0
+    index, (size, _) = 0, _look_at(file)
     try:
-        for array, each in read_array_file(file, network.input_name):
-            yield Input(f"{name}[{index}]", array, read=each)
+        for array, count in read_array_file(file, network.input_name):
+            yield Input(f"{name}[{index}]", array, read=size / count)
             index += 1
     except (OSError, ValueError) as error:
         yield Input(f"{name}[{index}]" if index else name, None, str(error))
@@ -195,7 +195,7 @@ def _read_table(name: str, file: Path, columns: Columns) -> Iterator[Input]:
     except (OSError, ValueError) as error:
         yield Input(name, None, str(error))
         return
-    size = _look_at(file)[0] // max(1, len(table.rows))
+    size = _look_at(file)[0] / max(1, len(table.rows))
     for index, row in enumerate(table.rows):
         cells = {column: table[column][index : index + 1] for column in columns.names}
         try:

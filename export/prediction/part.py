@@ -69,13 +69,17 @@ class Part:
         if self.makes_masks:
             self.path.mkdir(exist_ok=True)
         self.file = self.table.open("ab")
-        _lock(self.file, self.table)
-        if resume:
-            self._read_record()
-        else:
-            self.record.unlink(missing_ok=True)
-            self._remove_masks()
-        self.file.truncate(self.size)
+        try:
+            _lock(self.file, self.table)
+            if resume:
+                self._read_record()
+            else:
+                self.record.unlink(missing_ok=True)
+                self._remove_masks()
+            self.file.truncate(self.size)
+        except BaseException:
+            self.file.close()
+            raise
 
     def append(self, text: str, rows: int = 0, bad: Sequence[str] = ()) -> None:
         """Writes whole rows, and then that they are written."""
@@ -180,5 +184,4 @@ def _lock(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        file.close()
         raise ValueError(f"Expected a file that no other process writes. Received: {str(path)!r}") from None

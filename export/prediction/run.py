@@ -19,7 +19,7 @@ from .part import TABLE, Part, check_out
 ON_BAD_INPUT = ("error", "skip")
 _AT_ONCE = 32
 # Called with the rows that are written, the bytes that are read, and all bytes.
-Progress = Callable[[int, int, int], None]
+Progress = Callable[[int, float, int], None]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _plan(network: Network, out: str | Path | None, top: int, batch_size: int | 
 
 
 def _write_rows(
-    job: _Job, part: Part, inputs: Iterator[Input], compute: Compute, report: Callable[[int, int], None]
+    job: _Job, part: Part, inputs: Iterator[Input], compute: Compute, report: Callable[[int, float], None]
 ) -> None:
     """Writes the rows of all inputs but those that are written already."""
     if part.size == 0:
@@ -195,6 +195,6 @@ def _write_rows(
         raise ValueError("Expected at least one input. Received: archives or arrays that hold none")
 
 
-def _report(progress: Progress | None, total: int, rows: int, read: int) -> None:
+def _report(progress: Progress | None, total: int, rows: int, read: float) -> None:
     if progress:
         progress(rows, read, total)
