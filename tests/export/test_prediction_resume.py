@@ -88,14 +88,14 @@ def test_a_process_that_is_killed_again_and_again_loses_and_doubles_no_row(class
     while not Path("out.csv").exists():
         with start(classifier, "out.csv", "resume") as process:
             # Once in the first moments, and then in the middle of a row wherever that is.
-            while process.poll() is None and kills and rows_done("out.csv") < done + 60:
+            while process.poll() is None and kills and rows_done("out.csv") < done + 90:
                 time.sleep(0.001)
             time.sleep(0.003 * kills)
             process.kill()
         assert rows_done("out.csv") >= done or Path("out.csv").exists()
         done, kills = rows_done("out.csv"), kills + 1
         assert kills < 20
-    assert kills > 3
+    assert kills > 2
     assert content("out.csv") == content("whole.csv")
     assert not list(folder.glob("out.csv.*"))
 

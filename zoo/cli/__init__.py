@@ -7,7 +7,8 @@ import warnings
 from typing import Any
 
 # In the order of `keras-skip --help`.
-from .commands import networks, training, runs, comparison, analysis, exporting, artifacts, weights, serving, caching  # noqa: F401  # isort: skip
+from .commands import networks, training, runs, comparison, analysis, exporting, artifacts, predicting  # noqa: F401  # isort: skip
+from .commands import weights, serving, caching  # noqa: F401  # isort: skip
 from ._app import app
 
 OURS = ("export", "keras_skip", "zoo")
@@ -16,7 +17,8 @@ _IN_THE_SHELL = {
     r"\bor overwrite=True": "or --overwrite",
     r"\bor overwrite (it\b|the run in it)": r"or replace it with --overwrite",
     r"\bimage_size=\(height, width\)": "--image-size HEIGHTxWIDTH",
-    r"\bon_bad_image='skip'": "--on-bad-image skip",
+    r"\bon_bad_(image|input)='skip'": r"--on-bad-\1 skip",
+    r"\bresume=True, or begin again with overwrite=True": "--resume, or begin again with --overwrite",
     r"\bor pass cache=False to use none": "or make room with `keras-skip cache clear`",
 }
 

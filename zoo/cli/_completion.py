@@ -41,6 +41,10 @@ def artifacts(incomplete: str) -> list[str]:
     return [path for path in exports if Path(path, "artifact.json").is_file()]
 
 
+def runs_and_artifacts(incomplete: str) -> list[str]:
+    return runs(incomplete) + artifacts(incomplete)
+
+
 def cached() -> list[str]:
     from ..data.cached import list_cached
 

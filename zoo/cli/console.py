@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,6 +16,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from .columns import lines
+
+# Between two lines of progress where there is no terminal.
+LINE_SECONDS = 60
 
 
 def import_quietly(*packages: str, find_devices: bool = True) -> None:
@@ -64,6 +68,35 @@ def reading() -> Iterator[Callable[[int, int], None]]:
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("reading the images", visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+@contextmanager
+def predicting() -> Iterator[Callable[[int, float, int], None]]:
+    """Yields a function that shows how far a prediction is; it takes the rows, the bytes read, and all bytes.
+
+    On a terminal it is a bar with the time left; else a line for each minute.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    screen, started = Console(stderr=True), time.perf_counter()
+    printed, first = started, 0
+    text = TextColumn("{task.fields[rows]:,} inputs, {task.fields[rate]:,.0f}/s,")
+    columns = (BarColumn(), text, TimeElapsedColumn(), TextColumn("+"), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", rows=0, rate=0.0)
+
+        def show(rows: int, read: float, total: int) -> None:
+            nonlocal printed, first
+            first = first or rows
+            now = time.perf_counter()
+            rate = (rows - first) / (now - started)
+            bar.update(task, completed=read, total=total, rows=rows, rate=rate)
+            if bar.disable and now - printed >= LINE_SECONDS:
+                printed = now
+                print(f"{read / total:.0%}: {rows:,} inputs, {rate:,.0f}/s", file=sys.stderr, flush=True)
+
+        yield show
 
 
 @contextmanager

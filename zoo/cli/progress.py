@@ -14,9 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ..devices.selection import Devices
 from ..tasks import Task
 from ..tasks.task import Figure
-
-# Between two lines of progress where there is no terminal.
-LINE_SECONDS = 60
+from .console import LINE_SECONDS
 
 
 @contextmanager
