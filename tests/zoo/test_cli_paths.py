@@ -118,6 +118,19 @@ inspect photos
 inspect there.txt
 inspect there.txt --batch 0
 inspect there.txt --device gpu
+predict nowhere photos # nowhere
+predict photos photos
+predict begun photos # begun
+predict run nowhere.png
+predict run photos nothing*.png
+predict run photos --out there.txt
+predict run photos --out old.csv
+predict run photos --out new.xls
+predict run photos --overwrite --out photos
+predict run photos --batch-size 0
+predict run photos --top 0
+predict run photos --on-bad-input ignore
+predict run photos --device gpu
 serve nowhere
 serve name=nowhere # nowhere
 serve photos
