@@ -1,7 +1,7 @@
-"""The output while it grows: OUT.part, and beside it OUT.part.json, which says how far it is and what it is of.
+"""The output while it grows: OUT.part, and beside it OUT.part.jsonl, which says what it is of and how far it is.
 
-The record is replaced after each write, in one step. So whenever the process is killed, the record gives a length of
-the file at which rows are whole; resuming cuts off what is behind it.
+The record gets a line after each write. So whenever the process is killed, its last whole line gives a length of the
+file at which rows are whole; resuming cuts off what is behind it.
 """
 
 import json
@@ -55,7 +55,7 @@ class Part:
 
     @property
     def record(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.part.json")
+        return self.out.with_name(f"{self.out.name}.part.jsonl")
 
     def start(self, resume: bool) -> None:
         """Opens the file behind its whole rows, or anew.
@@ -65,7 +65,7 @@ class Part:
                 settings, or if another process writes more.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        resume = resume and self.table.is_file() and self.record.is_file()
+        resume = resume and self.table.is_file() and self._is_begun()
         if self.makes_masks:
             self.path.mkdir(exist_ok=True)
         self.file = self.table.open("ab")
@@ -74,7 +74,7 @@ class Part:
             if resume:
                 self._read_record()
             else:
-                self.record.unlink(missing_ok=True)
+                self.record.write_text(f"{json.dumps(self.identity)}\n", encoding="utf-8")
                 self._remove_masks()
             self.file.truncate(self.size)
         except BaseException:
@@ -84,12 +84,12 @@ class Part:
     def append(self, text: str, rows: int = 0, bad: Sequence[str] = ()) -> None:
         """Writes whole rows, and then that they are written."""
         size = self._write(text)
+        named = list(bad)[: _NAMED - len(self.named)]
         self.rows, self.size, self.bad = self.rows + rows, self.size + size, self.bad + len(bad)
-        self.named = [*self.named, *bad][:_NAMED]
-        about = {"rows": self.rows, "size": self.size, "bad": self.bad, "named": self.named}
-        beside = self.record.with_name(f"{self.record.name}.new")
-        beside.write_text(json.dumps({**self.identity, **about}), encoding="utf-8")
-        os.replace(beside, self.record)
+        self.named += named
+        about = {"rows": self.rows, "size": self.size, "bad": self.bad, "named": named}
+        with self.record.open("a", encoding="utf-8") as record:
+            record.write(f"{json.dumps(about)}\n")
 
     def finish(self, footer: str, convert: Callable[[Path, Path], None] | None, overwrite: bool) -> None:
         """Ends the file, converts it if it has to be, and gives the result the output's name.
@@ -132,21 +132,41 @@ class Part:
         self.file.flush()
         return size
 
-    def _read_record(self) -> None:
+    def _is_begun(self) -> bool:
+        """Whether the record has its first line, without which there are no rows."""
         try:
-            about = json.loads(self.record.read_text(encoding="utf-8"))
-            differs = [word for key, word in _WORDS.items() if about[key] != self.identity[key]]
-            self.rows, self.size, self.bad, self.named = (about[key] for key in ("rows", "size", "bad", "named"))
-            whole = self.table.stat().st_size >= self.size
-        except (OSError, ValueError, KeyError, TypeError):
-            whole, differs = False, []
+            with self.record.open("rb") as record:
+                return record.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return False
+
+    def _read_record(self) -> None:
+        """Reads how far the file is, and cuts off a line of the record that is not whole."""
+        there = self.table.stat().st_size
+        with self.record.open("r+b") as record:
+            self._check_identity(record.readline())
+            while True:
+                end, line = record.tell(), record.readline()
+                about = json.loads(line) if line.endswith(b"\n") else None
+                # After a loss of power, less may be there than was written.
+                if about is None or about["size"] > there:
+                    break
+                self.rows, self.size, self.bad = (about[key] for key in ("rows", "size", "bad"))
+                self.named += about["named"]
+            record.seek(end)
+            record.truncate()
+
+    def _check_identity(self, line: bytes) -> None:
+        try:
+            begun = json.loads(line)
+            differs = [word for key, word in _WORDS.items() if begun[key] != self.identity[key]]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"Expected {self.record} as it was left. Received: a changed file") from None
         if differs:
             raise ValueError(
                 f"Expected the network, the inputs and the settings that began {self.path}, to resume it. "
                 f"Received: {' and '.join(differs)}"
             )
-        if not whole:
-            raise ValueError(f"Expected {self.path} as it was left. Received: a changed file, or a changed record")
 
     def _remove_masks(self) -> None:
         if self.makes_masks:
