@@ -6,28 +6,57 @@ the answer to an input may differ in its last digit in another batch.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from ..errors import ExportError
-from .inputs import Input
+from .inputs import Input, read_inputs
 from .network import Network
 
 # An output, or the reason why there is none.
 Output: TypeAlias = np.ndarray | str
-Compute: TypeAlias = Callable[[Iterator[Sequence[Input]]], Iterator[tuple[Sequence[Input], list[Output]]]]
 # Groups that are read ahead, for each thread.
 _AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Inputs in groups of one size, but for the last.
+
+    Attributes:
+        paths: What `read_inputs` takes.
+        network: The network.
+        size: Inputs of a group.
+        start: How many inputs at the beginning to leave out, a multiple of the size.
+    """
+
+    paths: Sequence[str]
+    network: Network
+    size: int
+    start: int = 0
+
+    def __iter__(self) -> Iterator[Sequence[Input]]:
+        inputs = read_inputs(self.paths, self.network)
+        # The first tells how much was read before it.
+        read = sum(given.read for given in islice(inputs, self.start))
+        while group := list(islice(inputs, self.size)):
+            yield [replace(group[0], read=group[0].read + read), *group[1:]]
+            read = 0
+
+
+Compute: TypeAlias = Callable[[Groups], Iterator[tuple[Sequence[Input], list[Output]]]]
 
 
 def compute_here(network: Network) -> Compute:
     """Makes a function that computes the outputs of groups of inputs in this process."""
 
-    def compute(groups: Iterator[Sequence[Input]]) -> Iterator[tuple[Sequence[Input], list[Output]]]:
+    def compute(groups: Iterable[Sequence[Input]]) -> Iterator[tuple[Sequence[Input], list[Output]]]:
         threads = min(8, os.cpu_count() or 1)
         waiting: deque[tuple[Sequence[Input], Future[list[Output]]]] = deque()
         with ThreadPoolExecutor(threads) as pool:

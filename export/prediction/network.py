@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..predictor import Predictor, check_outputs
 from ..runtime.providers import Device
 from ..storage.manifest import gates_output, is_batchable
 from ..tables import Columns
+
+if TYPE_CHECKING:
+    from onnxruntime import SessionOptions
 
 TASKS = ("classification", "regression", "segmentation")
 
@@ -56,13 +59,15 @@ class ArtifactNetwork:
     Args:
         path: The artifact's folder.
         device: "cpu" or "cuda".
+        threads: How many threads onnxruntime computes with; None takes its default.
 
     Raises:
         ValueError: If the artifact has several inputs or outputs, or predicts neither classes, numbers nor masks.
     """
 
-    def __init__(self, path: str | Path, device: Device = "cpu") -> None:
-        self._predictor = Predictor(path, device)
+    def __init__(self, path: str | Path, device: Device = "cpu", threads: int | None = None) -> None:
+        self._path, self.device = path, device
+        self._predictor = Predictor(path, device, _limit_threads(threads))
         about = self._predictor.metadata
         gates = gates_output(about)
         outputs = [output for output in about["outputs"] if output["name"] != gates]
@@ -82,9 +87,27 @@ class ArtifactNetwork:
         self.names: Sequence[str] = _list_names(about, given, self.task, self.channel_axis)
         self._output = given["name"]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the artifact again; it gets one thread of a machine whose cores are shared out."""
+        return _open_with_one_thread, (Path(self._path).absolute(), self.device)
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         outputs = self._predictor.run({self.input_name: batch})
         return check_outputs(outputs, len(batch))[self._output]
+
+
+def _open_with_one_thread(path: Path, device: Device) -> ArtifactNetwork:
+    return ArtifactNetwork(path, device, threads=1)
+
+
+def _limit_threads(threads: int | None) -> "SessionOptions | None":
+    if threads is None:
+        return None
+    from onnxruntime import SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    return options
 
 
 def resolve_reader(

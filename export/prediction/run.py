@@ -4,17 +4,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from ..runtime.providers import Device
 from .answers import list_columns, make_answer, make_row
-from .computing import Compute, compute_here
+from .computing import Groups, Output, compute_here
 from .formats import Format, find_format
-from .inputs import Input, read_inputs, resolve_paths, survey
+from .inputs import Input, resolve_paths, survey
 from .network import ArtifactNetwork, Network
 from .part import TABLE, Part, check_out
+from .ray_data import compute_on_ray
 
 ON_BAD_INPUT = ("error", "skip")
 _AT_ONCE = 32
@@ -50,6 +50,7 @@ def predict_files(
     resume: bool = False,
     overwrite: bool = False,
     device: Device = "cpu",
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts for files and writes a row for each, in their order.
@@ -73,6 +74,9 @@ def predict_files(
         resume: Whether to go on with OUT.part, if it is there. The file that results is the same as without a stop.
         overwrite: Whether to replace an existing output, once the new one is complete.
         device: "cpu" or "cuda".
+        ray: Computes on a cluster of Ray, with an actor for each of its CPUs or, with `device="cuda"`, of its GPUs:
+            "auto" finds a running one, "local" starts one here, or an address. Inputs are read here, and the artifact has
+            to be at the same path on every machine.
         progress: Called with the number of rows, the bytes of the inputs so far, and those of all inputs.
 
     Returns:
@@ -91,14 +95,16 @@ def predict_files(
     check_prediction(inputs, out, batch_size, on_bad_input, resume=resume, overwrite=overwrite)
     opened = ArtifactNetwork(network, device) if isinstance(network, (str, Path)) else network
     job = _plan(opened, out, top, batch_size, on_bad_input)
+    compute = compute_on_ray(opened, ray) if ray else compute_here(opened)
     check_out(job.out, resume, overwrite)
     paths = resolve_paths(inputs)
     found = survey(paths, opened)
-    identity = {"network": opened.key, "inputs": found.fingerprint, "settings": job.settings}
+    identity = {"network": opened.key, "inputs": found.fingerprint, "settings": {**job.settings, "ray": bool(ray)}}
     part = Part(Path(os.path.abspath(job.out)), job.makes_masks, identity)
     part.start(resume)
     try:
-        _write_rows(job, part, read_inputs(paths, opened), compute_here(opened), partial(_report, progress, found.size))
+        groups = Groups(paths, opened, job.batch_size, part.rows)
+        _write_rows(job, part, compute(groups), partial(_report, progress, found.size))
         part.finish(job.format.footer, job.convert, overwrite)
     finally:
         part.close()
@@ -168,14 +174,17 @@ def _plan(network: Network, out: str | Path | None, top: int, batch_size: int | 
 
 
 def _write_rows(
-    job: _Job, part: Part, inputs: Iterator[Input], compute: Compute, report: Callable[[int, float], None]
+    job: _Job,
+    part: Part,
+    computed: Iterator[tuple[Sequence[Input], list[Output]]],
+    report: Callable[[int, float], None],
 ) -> None:
-    """Writes the rows of all inputs but those that are written already."""
+    """Writes a row for each output."""
     if part.size == 0:
         part.append(job.format.header(job.columns))
     answer = make_answer(job.network, job.top, part.path if job.makes_masks else None)
-    read = sum(given.read for given in islice(inputs, part.rows))
-    for group, outputs in compute(iter(lambda: list(islice(inputs, job.batch_size)), [])):
+    read = 0.0
+    for group, outputs in computed:
         rows, bad = [], []
         for number, (given, output) in enumerate(zip(group, outputs, strict=True), part.rows):
             if not isinstance(output, str):

@@ -9,18 +9,18 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
-from ray._private import ray_constants
 
 from ..errors import ExportError
 from ..runtime.providers import Device, check_device
+from ..runtime.ray_cluster import bind_to_localhost
 from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
 from .application import Service
 from .model import Limits, load_models
@@ -108,7 +108,7 @@ def run(
     manifests, here = [read_manifest(path) for path, _ in artifacts], address == "local"
     for reason in filter(None, map(why_not_batchable, manifests)):
         SERVER.info("%s", reason)
-    with _bind_to_localhost() if here else nullcontext():
+    with bind_to_localhost() if here else nullcontext():
         _start(ray.init, address, log_to_driver=False)
     try:
         timeouts = {"request_timeout_s": limits.timeout, "keep_alive_timeout_s": limits.timeout}
@@ -139,21 +139,6 @@ def _start(start: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         start(*arguments, **options)
     except Exception as error:  # Ray's exceptions have no common base.
         raise ExportError(f"Ray or a replica does not start: {error}") from error
-
-
-@contextmanager
-def _bind_to_localhost() -> Iterator[None]:
-    """Makes a cluster that starts meanwhile listen only to this machine, as it always does on macOS and Windows."""
-    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[0]
-        os.environ.pop(name)
-        if before[1] is not None:
-            os.environ[name] = before[1]
 
 
 def _bind_replica_to_localhost() -> None:

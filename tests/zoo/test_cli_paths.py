@@ -131,6 +131,7 @@ predict run photos --batch-size 0
 predict run photos --top 0
 predict run photos --on-bad-input ignore
 predict run photos --device gpu
+predict run photos --ray local # run
 serve nowhere
 serve name=nowhere # nowhere
 serve photos

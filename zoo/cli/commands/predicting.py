@@ -46,6 +46,16 @@ Device = Annotated[
     choice("cpu", "cuda", help="Where to compute. Default: cpu for an artifact, a GPU for a run if there is one."),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Compute on Ray, which needs the extra ray: auto finds a running cluster, local starts one. "
+        "Default: without Ray.",
+    ),
+]
+
 
 @command()
 def predict(
@@ -58,6 +68,7 @@ def predict(
     resume: Resume = False,
     overwrite: Overwrite = False,
     device: Device = None,
+    ray: Ray = None,
 ) -> None:
     """Predict classes, numbers or masks for files.
 
@@ -68,9 +79,9 @@ def predict(
 
     check_prediction(inputs, out, batch_size, on_bad_input, resume=resume, overwrite=overwrite)
     options: dict[str, Any] = {"top": top, "batch_size": batch_size, "on_bad_input": on_bad_input}
-    options |= {"resume": resume, "overwrite": overwrite}
+    options |= {"resume": resume, "overwrite": overwrite, "ray": ray}
     try:
-        with _open(subject, device) as network, console.predicting() as progress:
+        with _open(subject, device, ray) as network, console.predicting() as progress:
             done = predict_files(network, inputs, out, progress=progress, **options)
     except KeyboardInterrupt:
         print("Interrupted. The same command with --resume goes on with the rows that are written.", file=sys.stderr)
@@ -83,7 +94,7 @@ def predict(
 
 
 @contextmanager
-def _open(subject: Path, device: str | None) -> Iterator[Any]:
+def _open(subject: Path, device: str | None, ray: str | None) -> Iterator[Any]:
     """Opens a run's network or an artifact, and the context in which it computes."""
     if (subject / "artifact.json").is_file():
         from export.prediction.network import ArtifactNetwork
@@ -92,6 +103,8 @@ def _open(subject: Path, device: str | None) -> Iterator[Any]:
         return
     if not (subject / "run.json").is_file():
         raise ValueError(f"Expected the folder of a run or of an artifact. Received: {str(subject)!r}")
+    if ray:
+        raise ValueError(f"Expected the folder of an artifact for --ray. Received: {str(subject)!r}, a run; export it")
     from ...training.runs import open_complete_run
     from ...weights.loading import check_loadable
 
