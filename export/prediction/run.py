@@ -74,9 +74,9 @@ def predict_files(
         resume: Whether to go on with OUT.part, if it is there. The file that results is the same as without a stop.
         overwrite: Whether to replace an existing output, once the new one is complete.
         device: "cpu" or "cuda".
-        ray: Computes on a cluster of Ray, with an actor for each of its CPUs or, with `device="cuda"`, of its GPUs:
-            "auto" finds a running one, "local" starts one here, or an address. Inputs are read here, and the artifact has
-            to be at the same path on every machine.
+        ray: Computes on a cluster of Ray, with an actor for each of its CPUs or, with `device="cuda"`, of its GPUs.
+            "auto" finds a running one, "local" starts one here; else its address. Inputs are read here, and the
+            artifact has to be at the same path on every machine.
         progress: Called with the number of rows, the bytes of the inputs so far, and those of all inputs.
 
     Returns:

@@ -23,14 +23,14 @@ needs_ray = pytest.mark.skipif(
     not (find_spec("ray") and find_spec("pyarrow") and find_spec("pandas")), reason="Ray Data is not installed"
 )
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found as Linux tells them")
-# Rows are awaited so slowly that there is time to kill a worker.
+# The first rows are written so slowly that a worker is killed before most are computed.
 SCRIPT = """
 import sys, time, ray
 import export
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 export.predict_files(
     sys.argv[1], ["photos", "x.npy"], "ray.csv", batch_size=8, on_bad_input="skip", ray="local",
-    progress=lambda rows, *_: time.sleep(0.05),
+    progress=lambda rows, *_: time.sleep(0.05 if rows < 100 else 0),
 )
 assert ray.is_initialized()
 """
@@ -71,7 +71,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_no_row(tmp_path, monkeypatch)
     for number, pixels in enumerate(images(40)):
         Image.fromarray(pixels).save(f"photos/{number:02}.png")
     Path("photos/20.png").write_bytes(b"no image")
-    np.save("x.npy", images(960, seed=1))
+    np.save("x.npy", images(11_960, seed=1))
     export.predict_files("artifact", ["photos", "x.npy"], "here.csv", batch_size=8, on_bad_input="skip")
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     with subprocess.Popen([sys.executable, "-c", SCRIPT, "artifact"], env=variables) as process:
@@ -83,13 +83,13 @@ def test_a_worker_that_is_killed_loses_and_doubles_no_row(tmp_path, monkeypatch)
             before = workers_of(process.pid)
             assert len(before) == 2
             os.kill(min(before), signal.SIGKILL)
-            assert rows_done() < 1000
+            assert rows_done() < 200
             assert process.wait(PATIENCE) == 0
         finally:
             process.terminate()
     found, expected = rows_of("ray.csv"), rows_of("here.csv")
     assert [(row[0], row[1], row[3]) for row in found] == [(row[0], row[1], row[3]) for row in expected]
-    assert len(found) == 1001 and found[21][3] != ""
+    assert len(found) == 12_001 and found[21][3] != ""
     numbers = [[float(row[2] or 0) for row in rows[1:]] for rows in (found, expected)]
     np.testing.assert_allclose(*numbers, atol=1e-6)
 
