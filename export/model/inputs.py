@@ -182,10 +182,11 @@ def set_recorded_sizes(inputs: Sequence[RawInput], batches: Iterable[Batch]) -> 
 def fit_types(batch: Batch, inputs: Sequence[RawInput]) -> Batch:
     """Converts integers and floats of another width, such as those of lists, unless that changes or overflows one."""
     wanted = {raw.name: np.dtype(raw.dtype) for raw in inputs}
-    return {name: _fit_type(x, wanted.get(name, x.dtype)) for name, x in batch.items()}
+    return {name: fit_type(x, wanted.get(name, x.dtype)) for name, x in batch.items()}
 
 
-def _fit_type(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def fit_type(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Converts one array; see `fit_types`."""
     if x.dtype == dtype or not {x.dtype.kind, dtype.kind} <= {"i", "u"} and not x.dtype.kind == dtype.kind == "f":
         return x
     with np.errstate(over="ignore"):

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..errors import ExportError
+from ..model.inputs import fit_type
 from .inputs import Input, read_inputs
 from .network import Network
 
@@ -129,7 +130,7 @@ def _check_array(network: Network, x: np.ndarray) -> np.ndarray:
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in network.shape)
         raise ValueError(f"Expected an input of shape ({wanted}). Received: shape {x.shape}")
-    floats = x.dtype.kind == "f" and np.dtype(network.dtype).kind == "f"
-    if x.dtype != network.dtype and not floats:
+    x = fit_type(x, np.dtype(network.dtype))
+    if x.dtype != network.dtype:
         raise ValueError(f"Expected an input of dtype {network.dtype}. Received: dtype {x.dtype}")
-    return x.astype(network.dtype, copy=False)
+    return x

@@ -20,6 +20,7 @@ from PIL import Image
 import export
 from export.prediction.computing import compute_here
 from export.prediction.inputs import Input
+from export.tables import Column, Columns
 from tests.export.models import RAW, conv_net, images, mlp, randomise
 
 ROOT = str(Path(export.__file__).parents[1])
@@ -287,6 +288,27 @@ def test_numbers_have_the_names_of_the_outputs(tmp_path, monkeypatch):
     Path("photo.png").write_bytes(encode(images(1)[0]))
     with pytest.raises(ValueError, match=r"Expected files that end in one of .npy, .npz.* Received: 'photo.png'"):
         export.predict_files(artifact, "photo.png", "other.csv")
+
+
+def test_rows_of_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = Columns((Column("age"), Column("size"), Column("town", "category", ("Bath", "York"))), ("rent", "error"))
+    inputs = keras.Input((3,))
+    model = randomise(keras.Model(inputs, layers.Dense(2)(inputs)))
+    about = {"task": "regression", "target_names": columns.targets, "table": columns.to_dict()}
+    artifact = export.export(model, "rents", formats="onnx", device="cpu", batch_sizes=(1, 2), **about).path
+    lines = ["town,rent,size,age", "York,1,40.5,3", "Bath,2,31,old", '"York",3,-2,7']
+    Path("homes.csv").write_text("\n".join(lines))
+    Path("other.csv").write_text("town,age\nYork,3\n")
+    export.predict_files(artifact, ["homes.csv", "other.csv"], "out.csv", on_bad_input="skip")
+    rows = rows_of("out.csv")
+    assert list(rows[0]) == ["file", "rent", "predicted_error", "error"]
+    assert [row["file"] for row in rows] == ["homes.csv:2", "homes.csv:3", "homes.csv:4", "other.csv"]
+    expected = outputs_of(artifact, np.float32([[3, 40.5, 1], [7, -2, 1]]))
+    found = [[np.float32(row["rent"]), np.float32(row["predicted_error"])] for row in (rows[0], rows[2])]
+    np.testing.assert_array_equal(found, expected)
+    assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
+    assert rows[1]["rent"] == rows[3]["rent"] == ""
 
 
 def test_images_become_inputs_whose_channels_come_first(folder):
