@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -12,14 +13,27 @@ from PIL import Image
 import export
 import zoo
 from tests.processes import keras_skip
+from tests.zoo.small_runs import OPTIONS
+
+
+@pytest.fixture(scope="module")
+def source(small_source):
+    """Digits as images have them: up to 255 instead of 16, and from before a run said how images are read."""
+    parts = {name: getattr(small_source, name) * 15 for name in ("train_inputs", "test_inputs")}
+    return replace(small_source, **parts, preprocessing=zoo.Preprocessing.fitted(parts["train_inputs"], 1 / 255))
+
+
+@pytest.fixture(scope="module")
+def run(source, tmp_path_factory):
+    return zoo.train("plain_mlp_digits", source, tmp_path_factory.mktemp("runs") / "plain", **OPTIONS)
 
 
 @pytest.fixture
-def folder(run, small_source, tmp_path, monkeypatch):
+def folder(source, tmp_path, monkeypatch):
     """Fifty digits as files, the first of them larger than the network takes."""
     monkeypatch.chdir(tmp_path)
     Path("digits").mkdir()
-    for number, pixels in enumerate(small_source.test_inputs[..., 0]):
+    for number, pixels in enumerate(source.test_inputs[..., 0]):
         image = Image.fromarray(pixels)
         (image if number else image.resize((24, 16))).save(f"digits/{number:02}.png")
     return tmp_path
@@ -38,23 +52,23 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_a_run_predicts_what_its_network_computes(run, small_source, folder):
+def test_a_run_predicts_what_its_network_computes(run, source, folder):
     done = keras_skip("predict", run.path, "digits", "--top", 2, "--batch-size", 20, cwd=folder)
     assert "inputs   50\n" in done.stdout and "predictions.csv" in done.stdout and done.stderr == ""
     rows = rows_of("predictions.csv")
     assert [row["file"] for row in rows] == [f"digits/{number:02}.png" for number in range(50)]
     first = Image.open("digits/00.png").resize((8, 8), Image.Resampling.BICUBIC)
-    expected = probabilities(run, np.stack([np.asarray(first)[..., None], *small_source.test_inputs[1:]]))
+    expected = probabilities(run, np.stack([np.asarray(first)[..., None], *source.test_inputs[1:]]))
     order = np.argsort(-expected, axis=-1)
     for row, p, best in zip(rows, expected, order, strict=True):
-        assert [row["label"], row["label2"]] == [small_source.class_names[index] for index in best[:2]]
+        assert [row["label"], row["label2"]] == [source.class_names[index] for index in best[:2]]
         found = [float(row["probability"]), float(row["probability2"])]
         np.testing.assert_allclose(found, p[best[:2]], atol=1e-5)
 
 
-def test_the_artifact_of_a_run_predicts_the_same(run, small_source, folder):
+def test_the_artifact_of_a_run_predicts_the_same(run, source, folder):
     preprocessing = export.Preprocessing("uint8", **run.source["preprocessing"])
-    made = {"activation": "softmax", "labels": small_source.class_names, "formats": "onnx", "batch_sizes": (1, 2)}
+    made = {"activation": "softmax", "labels": source.class_names, "formats": "onnx", "batch_sizes": (1, 2)}
     export.export(zoo.load(run.path), "artifact", preprocessing=preprocessing, device="cpu", **made)
     for subject, out in ((run.path, "run.csv"), ("artifact", "artifact.csv")):
         keras_skip("predict", subject, "digits", "--out", out, cwd=folder)
