@@ -1,31 +1,34 @@
 """Predictions for files of every kind against a bare session of onnxruntime, and Pillow to read the images."""
 
-import csv
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
-import zipfile
 from pathlib import Path
 
-import keras
 import numpy as np
-import onnxruntime
 import pytest
-from keras import layers
 from PIL import Image
 
 import export
 from export.prediction.computing import compute_here
 from export.prediction.inputs import Input
-from export.tables import Column, Columns
-from tests.export.models import RAW, conv_net, images, mlp, randomise
+from tests.export.models import RAW, conv_net, images
+from tests.export.predictions import (
+    LABELS,
+    NAMES,
+    as_tar,
+    as_zip,
+    check,
+    encode,
+    lines_of,
+    outputs_of,
+    rows_of,
+    session_of,
+    write_folder,
+)
 
 ROOT = str(Path(export.__file__).parents[1])
-LABELS = ["ant", "bee", "cat", "dog"]
-NAMES = [f"{folder}/{number}.png" for folder in ("a", "b") for number in (1, 10, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -33,43 +36,6 @@ def classifier(tmp_path_factory):
     path = tmp_path_factory.mktemp("classifier") / "artifact"
     made = {"preprocessing": RAW, "labels": LABELS, "activation": "softmax", "formats": "onnx", "batch_sizes": (1, 2)}
     return export.export(conv_net(), path, device="cpu", **made).path
-
-
-def session_of(artifact):
-    return onnxruntime.InferenceSession(artifact / "model.onnx", providers=["CPUExecutionProvider"])
-
-
-def outputs_of(artifact, x):
-    session = session_of(artifact)
-    return session.run(None, {session.get_inputs()[0].name: x})[0]
-
-
-def encode(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def write_folder(folder, contents):
-    for name, data in contents.items():
-        file = os.path.join(os.fsencode(folder), os.fsencode(name))
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        with open(file, "wb") as opened:
-            opened.write(data)
-
-
-def as_tar(path, contents, mode):
-    with tarfile.open(path, mode) as archive:
-        for name, data in contents.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-
-
-def as_zip(path, contents):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in contents.items():
-            archive.writestr(name, data)
 
 
 @pytest.fixture
@@ -87,21 +53,6 @@ def folder(tmp_path, monkeypatch):
     np.savez("x.npz", x)
     np.savez_compressed("named.npz", other=x[:2], input=x)
     return tmp_path
-
-
-def rows_of(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def lines_of(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-def check(rows, probabilities):
-    """The rows are of the most probable classes."""
-    assert [row["label"] for row in rows] == [LABELS[index] for index in probabilities.argmax(-1)]
-    np.testing.assert_array_equal([np.float32(row["probability"]) for row in rows], probabilities.max(-1))
 
 
 FORMS = {
@@ -275,42 +226,6 @@ def test_an_output_is_replaced_only_if_asked_for(classifier, folder):
     assert len(rows_of("out.csv")) == 6
 
 
-def test_numbers_have_the_names_of_the_outputs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    artifact = export.export(mlp(), "numbers", formats="onnx", device="cpu", batch_sizes=(1, 2)).path
-    x = np.random.default_rng(0).normal(size=(5, 6))
-    np.save("x.npy", x)
-    export.predict_files(artifact, "x.npy", "out.csv", batch_size=5)
-    rows = rows_of("out.csv")
-    assert list(rows[0]) == ["file", "output1", "output2", "output3"]
-    found = np.float32([list(row.values())[1:] for row in rows])
-    np.testing.assert_array_equal(found, outputs_of(artifact, x.astype("float32")))
-    Path("photo.png").write_bytes(encode(images(1)[0]))
-    with pytest.raises(ValueError, match=r"Expected files that end in one of .npy, .npz.* Received: 'photo.png'"):
-        export.predict_files(artifact, "photo.png", "other.csv")
-
-
-def test_rows_of_a_table(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    columns = Columns((Column("age"), Column("size"), Column("town", "category", ("Bath", "York"))), ("rent", "error"))
-    inputs = keras.Input((3,))
-    model = randomise(keras.Model(inputs, layers.Dense(2)(inputs)))
-    about = {"task": "regression", "target_names": columns.targets, "table": columns.to_dict()}
-    artifact = export.export(model, "rents", formats="onnx", device="cpu", batch_sizes=(1, 2), **about).path
-    lines = ["town,rent,size,age", "York,1,40.5,3", "Bath,2,31,old", '"York",3,-2,7']
-    Path("homes.csv").write_text("\n".join(lines))
-    Path("other.csv").write_text("town,age\nYork,3\n")
-    export.predict_files(artifact, ["homes.csv", "other.csv"], "out.csv", on_bad_input="skip")
-    rows = rows_of("out.csv")
-    assert list(rows[0]) == ["file", "rent", "predicted_error", "error"]
-    assert [row["file"] for row in rows] == ["homes.csv:2", "homes.csv:3", "homes.csv:4", "other.csv"]
-    expected = outputs_of(artifact, np.float32([[3, 40.5, 1], [7, -2, 1]]))
-    found = [[np.float32(row["rent"]), np.float32(row["predicted_error"])] for row in (rows[0], rows[2])]
-    np.testing.assert_array_equal(found, expected)
-    assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
-    assert rows[1]["rent"] == rows[3]["rent"] == ""
-
-
 def test_images_become_inputs_whose_channels_come_first(folder):
     raw = export.Preprocessing("uint8", scale=1 / 255, channel_axis=1)
     made = {"layout": "nchw", "labels": LABELS, "activation": "softmax", "formats": "onnx", "batch_sizes": (1, 2)}
@@ -320,30 +235,6 @@ def test_images_become_inputs_whose_channels_come_first(folder):
     for inputs in ("photos", "first.npy"):
         export.predict_files(artifact, inputs, "out.csv", batch_size=6, overwrite=True)
         check(rows_of("out.csv"), outputs_of(artifact, x))
-
-
-def test_masks_are_files_of_class_indices(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    inputs = keras.Input((None, None, 3))
-    model = randomise(keras.Model(inputs, layers.Conv2D(3, 3, padding="same")(inputs)))
-    made = {"preprocessing": export.Preprocessing("uint8"), "activation": "softmax", "labels": ["sky", "sea", "land"]}
-    artifact = export.export(model, "masks", formats="onnx", device="cpu", batch_sizes=(1, 2), **made).path
-    sizes = (8, 12, 8)
-    contents = {f"{index}.png": encode(images(1, size, seed=index)[0]) for index, size in enumerate(sizes)}
-    write_folder("photos", contents | {"3.png": b""})
-    done = export.predict_files(artifact, "photos", on_bad_input="skip")
-    rows = rows_of("predictions/predictions.csv")
-    assert done.path == Path("predictions") and list(rows[0]) == ["file", "mask", "error"]
-    assert [row["mask"] for row in rows] == ["00000000-0.png", "00000001-1.png", "00000002-2.png", ""]
-    for index, (row, size) in enumerate(zip(rows[:3], sizes, strict=True)):
-        with Image.open(Path("predictions", row["mask"])) as mask:
-            assert mask.mode == "P" and len(set(map(tuple, np.reshape(mask.getpalette(), (-1, 3))))) == 256
-            expected = outputs_of(artifact, images(1, size, seed=index)).argmax(-1)[0]
-            np.testing.assert_array_equal(np.asarray(mask), expected)
-    with pytest.raises(ValueError, match="Expected out to be a folder, for masks. Received: out='out.csv'"):
-        export.predict_files(artifact, "photos", "out.csv")
-    export.predict_files(artifact, "photos/0.png", overwrite=True)
-    assert sorted(path.name for path in Path("predictions").iterdir()) == ["00000000-0.png", "predictions.csv"]
 
 
 def test_few_inputs_wait_at_a_time():
