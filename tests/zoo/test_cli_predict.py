@@ -106,3 +106,18 @@ def test_a_run_whose_data_are_gone_still_predicts(run, folder, tmp_path):
     keras_skip("predict", "moved", "digits/*3.png", "--out", "a.jsonl", cwd=folder)
     files = [json.loads(line)["file"] for line in Path("a.jsonl").read_text().splitlines()]
     assert files == [f"digits/{number}3.png" for number in range(5)]
+
+
+def test_a_run_on_a_table_predicts_its_target(no_report, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(60, 2)).astype("float32")
+    lines = [f"{a},{b},{a - 2 * b}" for a, b in numbers]
+    Path("homes.csv").write_text("\n".join(["age,size,rent", *lines]))
+    source = zoo.load_source("homes.csv", target="rent")
+    table_run = zoo.train("tabular_resnet_diabetes", source, "run", epochs=1)
+    keras_skip("predict", "run", "homes.csv", "--out", "rents.csv", cwd=tmp_path)
+    rows = rows_of("rents.csv")
+    assert [row["file"] for row in rows] == [f"homes.csv:{line}" for line in range(2, 62)]
+    expected = np.asarray(keras.models.load_model(table_run.model_path)(numbers))[:, 0]
+    np.testing.assert_allclose([float(row["rent"]) for row in rows], expected, rtol=1e-4, atol=1e-5)
