@@ -29,7 +29,7 @@ Format = Annotated[str, table_format("table", "csv", help="csv has more columns.
 
 @command()
 def runs(folder: Folder = Path("runs"), format: Format = "table") -> None:
-    """List the runs in a folder: network, data, progress, and the figure that ranks them."""
+    """List the runs in a folder: network, data, progress, figures."""
     import csv
 
     from ...tasks import task_of
