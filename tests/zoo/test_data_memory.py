@@ -131,3 +131,12 @@ def test_run_on_arrays_is_resumed_with_the_same_ones_and_exported_without(tmp_pa
     np.testing.assert_array_equal(answers, network.argmax(axis=-1))
     figures = zoo.evaluate(run, zoo.load_source((X, Y)))
     assert figures["accuracy"] == pytest.approx(run.results["test_accuracy"])
+
+
+def test_floats_are_a_regression_and_masks_a_segmentation():
+    from sklearn.datasets import load_diabetes
+
+    numbers = zoo.load_source(load_diabetes(return_X_y=True))
+    assert (numbers.task, numbers.outputs, numbers.train_inputs.dtype) == ("regression", 1, np.float32)
+    masks = zoo.load_source(Sequence(y=(X[..., 0] > 7).astype("uint8")))
+    assert (masks.task, masks.outputs) == ("segmentation", 2)
