@@ -1,7 +1,7 @@
 """Checkpoints: everything that a resumed training needs to end as if it had never stopped.
 
     checkpoints/step-000001234.npz     weights, averages, statistics and seeds; optimizer and loss scale; metrics;
-                                       position, history and the time that has passed
+                                       position, history and the time that has passed; the best weights, if kept
 
 Each is written under another name and renamed, and the last two are kept, so that one is always complete. The archive
 holds a CRC of each array; a checkpoint whose CRC differs is skipped.
@@ -24,6 +24,7 @@ from .interruption import TrainingError
 from .learner import Learner
 
 KEPT = 2
+_BEST = "best/"
 # Room on the disk for files that grow: history, events, run.json.
 _SPARE = 2**20
 _BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile)
@@ -63,6 +64,8 @@ class Checkpoints:
         self.folder, self.learner = folder, learner
         # The first one follows the loss.
         self.metrics = [learner.metrics[0], *metrics]
+        # Those of the best epoch so far, in the order of `_kept`.
+        self.best: list[np.ndarray] = []
 
     def save(self, progress: Progress, step: int) -> None:
         """Writes a checkpoint, then removes all but the last two.
@@ -73,6 +76,7 @@ class Checkpoints:
         if keras.backend.backend() == "jax":
             self.learner.jax_state_sync()
         arrays = {name: keras.ops.convert_to_numpy(v) for name, v in self._variables().items()}
+        arrays |= {f"{_BEST}{index}": array for index, array in enumerate(self.best)}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 others = np.size(array) - np.isfinite(array).sum()
@@ -99,6 +103,9 @@ class Checkpoints:
                 arrays = _read(path)
                 progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
                 variables = self._variables()
+                best = [
+                    arrays.pop(f"{_BEST}{index}") for index in range(sum(name.startswith(_BEST) for name in arrays))
+                ]
                 if {name: v.shape for name, v in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
                     raise ValueError("it belongs to another network")
             except _BROKEN as error:
@@ -106,12 +113,31 @@ class Checkpoints:
                 continue
             for name, variable in variables.items():
                 variable.assign(arrays[name])
+            self.best = best
             for later in found[found.index(path) + 1 :]:
                 later.unlink()
             return progress
         if found:
             raise TrainingError(f"All checkpoints are damaged: {', '.join(map(str, found))}")
         return Progress()
+
+    def keep_best(self) -> None:
+        """Keeps the weights as they are measured now, averaged ones if there are averages, for `use_best`."""
+        if keras.backend.backend() == "jax":
+            self.learner.jax_state_sync()
+        self.best = [np.array(keras.ops.convert_to_numpy(variable)) for variable in self._kept(measured=True)]
+
+    def use_best(self) -> None:
+        """Gives the network the weights that were kept, if there are any."""
+        for variable, value in zip(self._kept(), self.best, strict=False):
+            variable.assign(value)
+
+    def _kept(self, measured: bool = False) -> list[keras.Variable]:
+        """The variables of the network itself; with `measured`, the averages in place of those that have one."""
+        averaged = getattr(self.learner, "averaged", ())
+        pairs = zip(averaged, self.learner.averages, strict=True) if measured else ()
+        averages = {id(variable): average for variable, average in pairs}
+        return [averages.get(id(v), v) for layer in self.learner.layers for v in layer.weights]
 
     def get_metrics(self) -> list[np.ndarray]:
         """Reads the state of the metrics, so that it can be restored after Keras resets them."""
@@ -129,7 +155,7 @@ class Checkpoints:
         """Lists the checkpoints, the oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
-    def check_space(self, folder: Path) -> None:
+    def check_space(self, folder: Path, keep: str = "last") -> None:
         """Checks that the disk can hold the checkpoints, one more while it is written, and the trained network.
 
         Raises:
@@ -137,8 +163,9 @@ class Checkpoints:
         """
         state = sum(_size(v) for v in self._variables().values())
         model = sum(_size(v) for v in self.learner.weights)
+        best = model if keep == "best" else 0
         there = sum(path.stat().st_size for path in self.paths())
-        needed = (KEPT + 1) * state + model + _SPARE - there
+        needed = (KEPT + 1) * (state + best) + model + _SPARE - there
         existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(existing).free
         if free < needed:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .choice import choose_recipe
 from .recipe import SETTINGS, Recipe
 from .recipes import RECIPES
 
-# The settings of a recipe that describe it and do not change how it trains.
+# The settings of a recipe that have an option of their own, and those that describe it and do not change how it trains.
+_OPTIONS = ("epochs", "seed", "weights", "freeze", "unfreeze_after", "keep", "patience", "class_weight", "precision")
 _ABOUT = ("command", "paper", "cost", "result")
 
 
@@ -25,13 +27,12 @@ def command(record: Mapping[str, Any], full_paths: bool = True) -> str:
         The line, quoted for a shell.
     """
     recipe = Recipe.from_dict(record["recipe"])
-    base = RECIPES.get(recipe.name) or min(RECIPES.values(), key=lambda known: len(_differences(recipe, known)))
-    words = ["keras-skip", "train", base.name]
+    words, base = _base(recipe, record, full_paths)
     for name, value in _differences(recipe, base).items():
         if name == "source":
             words += ["--data", value if full_paths else Path(value).name]
-        elif name in ("epochs", "seed"):
-            words += [f"--{name}", str(value)]
+        elif name in _OPTIONS and value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
         else:
             words += ["--set", f"{name}={_literal(value)}"]
     return shlex.join(words + _options(record))
@@ -50,6 +51,23 @@ def clear_inherited_figures(recipe: Recipe) -> Recipe:
     if any((r.network, r.source, r.paper) == (recipe.network, recipe.source, recipe.paper) for r in RECIPES.values()):
         others.pop("paper", None)
     return replace(recipe, **others)
+
+
+def _base(recipe: Recipe, record: Mapping[str, Any], full_paths: bool) -> tuple[list[str], Recipe]:
+    """How the command begins, and the recipe that this alone would train."""
+    start, model, facts = ["keras-skip", "train"], record.get("model"), record.get("chosen_by")
+    if facts is not None:
+        base = choose_recipe(recipe.network, facts, recipe.weights, own=model is not None)
+        start += [] if model else [recipe.network]
+        # Neither is part of what the name of a network means.
+        base = replace(base, source="", weights=None)
+    else:
+        base = RECIPES.get(recipe.name) or min(RECIPES.values(), key=lambda known: len(_differences(recipe, known)))
+        start += [base.name]
+        if model:
+            base = replace(base, network=recipe.network, arguments={})
+    file = (model or {}).get("file")
+    return start + ([] if file is None else ["--model", file if full_paths else Path(file).name]), base
 
 
 def _differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from keras import ops
 
 from ..data import Source
 from ..tasks import task_of
+from .class_weights import Weighted, balanced
 from .optimizer import make_optimizer
 from .recipe import Optimizer, Recipe
 from .schedules import Rate
@@ -93,7 +94,8 @@ def make_learner(
     """
     settings, task = recipe.optimizer, task_of(source)
     learner = Learner(model.inputs, model.outputs, name=model.name)
-    optimizer = make_optimizer(settings, Rate.from_recipe(recipe, steps), learner.trainable_variables)
+    later = bool(recipe.unfreeze_after)
+    optimizer = make_optimizer(settings, Rate.from_recipe(recipe, steps), learner.trainable_variables, later)
     if settings.lookahead > steps:
         raise ValueError(
             f"Expected lookahead to be at most the {steps} steps of the run, since none would reach the slow weights. "
@@ -102,6 +104,8 @@ def make_learner(
     if settings.ema or settings.lookahead:
         learner.keep_averages(settings, steps)
     loss, measured = task.loss(source, recipe.label_smoothing), task.metrics(source)
+    if recipe.class_weight:
+        loss = Weighted(loss, balanced(source))
     # Weighted, because batches that devices share are padded with examples of weight 0.
     learner.compile(optimizer, loss, weighted_metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)

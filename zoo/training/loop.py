@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from .._files import replace_file
 from ..analysis.gradients import GradientFlow, probe_batches
 from ..data import Batches, Source
 from ..data.augmentation.transforms import resized_width
@@ -15,32 +14,26 @@ from ..data.batches import batches_of
 from ..devices.environment import now
 from ..devices.selection import Devices
 from ..networks.counting import count
-from ..networks.registry import build, check_arguments, in_present_order
+from ..networks.registry import in_present_order
 from ..reports.page import GRADIENTS, write_report
 from ..tasks import task_of
 from ..tasks.task import measured
+from .best import KeepBest, best_row, check_validation, is_over
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
-from .evaluation import evaluation_batches, network_shape
-from .fitting import arguments_for, fit_to_data
+from .evaluation import evaluation_batches
+from .freezing import Freezing
 from .initialization import initialize
 from .interruption import Stop, TrainingError, catch_stop_signals
 from .learner import Learner, allow_sizes, build_metrics, make_learner
 from .recipe import Recipe
 from .runs import Run, update
+from .start import build_network, decay_kernels, keep_initial, save_network, set_seeds
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from ..devices.padding import PaddedBatches
-
-
-def build_network(recipe: Recipe, source: Source) -> keras.Model:
-    """Builds the network of a recipe for the inputs and targets of a source."""
-    check_arguments(recipe.network, recipe.arguments)
-    weight_decay = recipe.optimizer.weight_decay
-    arguments = {"weight_decay": weight_decay, **arguments_for(recipe.network, source), **recipe.arguments}
-    return fit_to_data(build(recipe.network, network_shape(source), source.outputs, **arguments), source)
 
 
 class Training:
@@ -51,12 +44,17 @@ class Training:
         recipe: How to train.
         source: The data.
         devices: The devices that share each batch.
+        initial: The network before its first step. Default: it is built as the recipe says.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, source: Source, devices: Devices) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, source: Source, devices: Devices, initial: keras.Model | None = None
+    ) -> None:
         self.recipe, self.source, self.devices = recipe, source, devices
         self.part = "test" if source.validation_inputs is None else "validation"
         self.task = task_of(source)
+        check_validation(recipe, self.part)
+        self.keeps_initial = initial is not None or recipe.weights is not None
         self.batches = batches_of(
             source,
             "train",
@@ -71,15 +69,31 @@ class Training:
         steps = recipe.epochs * self.batches.batches_per_epoch
         self.learner: Learner
         with devices.scope():
-            self.model = build_network(recipe, source)
+            self.model = build_network(recipe, source) if initial is None else initial
+            if self.keeps_initial:
+                set_seeds(self.model, recipe.seed)
+            if initial is not None and recipe.weights is None:
+                decay_kernels(self.model, recipe.optimizer.weight_decay)
             # Before some of them are frozen.
             self.parameters = self.model.trainable_variables
             initialize(self.model, recipe.initialization, source)
+            self.freezing = Freezing(self.model, recipe.freeze)
+            # The optimizer has the variables that train later too, so that all checkpoints have the same ones.
+            self.freezing.set(not recipe.unfreeze_after)
             self.learner, metrics = make_learner(self.model, recipe, steps, source)
             if recipe.augment.sizes:
                 allow_sizes(self.learner, _shapes(recipe, source))
             build_metrics(self.learner, self._evaluation_data(self.part))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
+
+    def keep_initial(self, folder: Path) -> None:
+        """Writes the network before its first step into the folder of the run, if another run could not build it."""
+        if not self.keeps_initial:
+            return
+        frozen = bool(self.freezing.before)
+        self.freezing.set(False)
+        keep_initial(self.model, folder)
+        self.freezing.set(frozen)
 
     def complete(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
         """Trains from the progress to the end, and records in run.json how it ended."""
@@ -113,11 +127,14 @@ class Training:
         epochs, every = self.recipe.epochs, self.recipe.evaluate_every
         ours = self._callbacks(run, progress, stop, events)
         for start, end, batch in self._spans(progress):
-            if self.learner.stop_training:
+            if self.learner.stop_training or is_over(progress.rows, self.recipe.patience, self.task.figures[0]):
                 break
             self.batches.position = (start, batch)
-            if self.recipe.augment.sizes:
-                # TensorFlow would trace the step of a second size with sizes that are unknown.
+            if self.recipe.unfreeze_after:
+                self.freezing.set(start < self.recipe.unfreeze_after)
+            if self.recipe.augment.sizes or self.recipe.unfreeze_after:
+                # TensorFlow would trace the step of a second size with sizes that are unknown, and what is frozen is
+                # part of the step.
                 self.learner.make_train_function(force=True)
             self.learner.fit(
                 self.devices.feed(self.batches),
@@ -141,6 +158,7 @@ class Training:
             *([UseAverages()] if self.learner.averages else []),
             StopWhenNotFinite(),
             History(run.path / "history.csv", progress, self.part, self.task),
+            KeepBest(self.recipe, self.task.figures[0], progress, self.checkpoints),
             events,
             Checkpoint(
                 self.checkpoints,
@@ -160,13 +178,17 @@ class Training:
     def _spans(self, progress: Progress) -> list[tuple[int, int, int]]:
         """What each `fit` trains: the first epoch, the one after the last, and the first batch.
 
-        The rest of an epoch takes a `fit` of its own, and so does each size of the images; see `Batches`.
+        The rest of an epoch takes a `fit` of its own, and so does each size of the images; see `Batches`. So do the
+        epochs after the one that ends with everything trainable.
         """
         first, last, height = progress.epoch, self.recipe.epochs, self.batches.height
         starts = [
             epoch
             for epoch in range(first, last)
-            if epoch == first or (epoch == first + 1 and progress.batch) or height(epoch) != height(epoch - 1)
+            if epoch == first
+            or (epoch == first + 1 and progress.batch)
+            or height(epoch) != height(epoch - 1)
+            or epoch == self.recipe.unfreeze_after
         ]
         ends = [*starts[1:], last]
         return [(s, e, progress.batch if s == first else 0) for s, e in zip(starts, ends, strict=False)]
@@ -176,12 +198,15 @@ class Training:
         if self.learner.averages:
             self.learner.swap()
         last = progress.rows[-1]
-        results = {name: last[name] for name in last if name.startswith(self.part)}
+        results: dict[str, Any] = {}
+        if self.recipe.keep == "best" and (best := best_row(progress.rows, self.task.figures[0])):
+            last, results = best, {"best_epoch": int(best["epoch"])}
+            self.checkpoints.use_best()
+        results |= {name: last[name] for name in last if name.startswith(self.part)}
         for part in (self.part, "test"):
             if f"{part}_loss" not in results:
                 results |= {f"{part}_{name}": figure for name, figure in self._evaluate(part).items()}
-        with replace_file(run.model_path) as beside:
-            self.model.save(beside)
+        save_network(self.model, run.model_path)
         seconds = sum(row["seconds"] for row in progress.rows)
         return {
             **results,

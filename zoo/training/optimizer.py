@@ -33,6 +33,14 @@ class SGD(keras.optimizers.SGD):
         factor = self.factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
+    def stateless_apply(self, optimizer_variables: Any, grads: Any, trainable_variables: Any) -> tuple[Any, Any]:
+        """On JAX: as Keras does it, for the variables that are not frozen now."""
+        moving = [variable for variable in self._trainable_variables if variable.trainable]
+        pairs = [*zip(moving, trainable_variables, strict=True), *zip(self.variables, optimizer_variables, strict=True)]
+        with keras.StatelessScope(state_mapping=pairs) as scope:
+            self.apply(grads, moving)
+        return [scope.get_current_value(v) for v in moving], [scope.get_current_value(v) for v in self.variables]
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rates": self.rates}
 
@@ -42,8 +50,12 @@ def find_factor(rates: Mapping[str, float], path: str) -> float:
     return next((factor for pattern, factor in rates.items() if fnmatchcase(path, pattern)), 1.0)
 
 
-def make_optimizer(settings: Optimizer, rate: Rate, variables: Sequence[keras.Variable]) -> keras.optimizers.SGD:
+def make_optimizer(
+    settings: Optimizer, rate: Rate, variables: Sequence[keras.Variable], later: bool = False
+) -> keras.optimizers.SGD:
     """Makes the optimizer of trainable variables, with their decay. Variables with a factor of 0 are frozen.
+
+    With `later`, some of the others may be frozen in the first steps.
 
     Raises:
         ValueError: If no variable is left for a pattern.
@@ -64,7 +76,8 @@ def make_optimizer(settings: Optimizer, rate: Rate, variables: Sequence[keras.Va
         for variable in variables:
             variable.regularizer = None
     # On torch, Keras updates all variables at once, but not for a subclass.
-    optimizer = SGD(rate, rates=settings.rates, **options) if settings.rates else keras.optimizers.SGD(rate, **options)
+    own = settings.rates or later
+    optimizer = SGD(rate, rates=settings.rates, **options) if own else keras.optimizers.SGD(rate, **options)
     optimizer.exclude_from_weight_decay(not_decayed)
     return optimizer
 

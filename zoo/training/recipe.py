@@ -11,7 +11,8 @@ from ..data.augmentation import Augmentation
 
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 INITIALIZATIONS = ("dirac", "whitening")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
+FREEZES = ("none", "norms", "backbone")
 
 
 def check(settings: "Optimizer | Schedule | Recipe", name: str, wanted: str, fits: bool) -> None:
@@ -152,6 +153,11 @@ class Recipe:
         arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
         source: The data source.
         epochs, batch_size: Length of the run.
+        weights: What the network starts from: the name of weights, a file, or the folder of a run, as `zoo.load` takes
+            them. With another number of classes the head is new. Default: new weights.
+        freeze: What keeps its values: "norms" (the scales, offsets and moving statistics of all normalisations),
+            "backbone" (everything but the head) or "none".
+        unfreeze_after: The number of epochs after which a frozen backbone trains too. 0: never.
         initialization: What replaces the network's own initial weights. "dirac": the first filters of each convolution,
             one for each of its channels, pass these on unchanged. "whitening": the first convolution whitens the
             patches of the training images, and is frozen. Default: nothing.
@@ -159,8 +165,13 @@ class Recipe:
         schedule: `Schedule`.
         augment: `Augmentation`.
         label_smoothing: In [0, 1).
+        class_weight: "balanced": the loss of an example of class c counts n / (k n_c) times, for n training examples of
+            k classes, n_c of them of c. None: all count alike.
+        keep: Which weights the run ends with: those of the "last" epoch, or of the "best" one on the validation part.
+        patience: How many epochs without a better one on the validation part end the training. 0: it never ends early.
         evaluate_every: The number of epochs between evaluations; the last epoch is always evaluated.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        precision: "float32", "mixed_bfloat16", "mixed_float16", or "auto": the fastest that holds, which `train`
+            measures before the first step and records in place of "auto".
         seed: Of the initial weights, the order, the augmentation and the dropout.
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
         command: The command line that trains it.
@@ -174,11 +185,17 @@ class Recipe:
     source: str = "digits"
     epochs: int = 30
     batch_size: int = 128
+    weights: str | None = None
+    freeze: str = "none"
+    unfreeze_after: int = 0
     initialization: tuple[str, ...] = ()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augmentation = Augmentation()
     label_smoothing: float = 0.0
+    class_weight: str | None = None
+    keep: str = "last"
+    patience: int = 0
     evaluate_every: int = 1
     precision: str = "float32"
     seed: int = 0
@@ -197,6 +214,10 @@ class Recipe:
         known = isinstance(names, (tuple, list)) and all(name in INITIALIZATIONS for name in names)
         check(self, "initialization", f"a tuple of names from {', '.join(INITIALIZATIONS)}", known)
         object.__setattr__(self, "initialization", tuple(names))
+        self._check_start()
+        check(self, "class_weight", "'balanced' or None", self.class_weight in (None, "balanced"))
+        check(self, "keep", "'last' or 'best'", self.keep in ("last", "best"))
+        check(self, "patience", "a number of epochs, or 0", _is_whole(self.patience, 0))
         check(self, "seed", "an integer of at least 0 and below 2**32", _is_whole(self.seed, 0))
         smoothing = self.label_smoothing
         check(self, "label_smoothing", "a number in [0, 1)", _is_real(smoothing) and 0 <= smoothing < 1)
@@ -208,6 +229,17 @@ class Recipe:
         )
         for name, kind in PARTS.items():
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
+
+    def _check_start(self) -> None:
+        named = self.weights is None or (isinstance(self.weights, str) and self.weights != "")
+        check(self, "weights", "the name of weights, a path, or None", named)
+        check(
+            self, "initialization", f"empty with weights={self.weights!r}", not (self.weights and self.initialization)
+        )
+        check(self, "freeze", f"one of {', '.join(FREEZES)}", self.freeze in FREEZES)
+        check(self, "unfreeze_after", "a number of epochs, or 0", _is_whole(self.unfreeze_after, 0))
+        frozen = self.freeze == "backbone" or not self.unfreeze_after
+        check(self, "unfreeze_after", f"0 with freeze={self.freeze!r}, which stays frozen", frozen)
 
     def changed(self, overrides: Mapping[str, Any] | None = None, **others: Any) -> "Recipe":
         """Copies the recipe with other values. A wrong name is a ValueError that lists the right ones.

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,11 +196,15 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def start_run(folder: Path, record: dict[str, Any]) -> Run:
-    """Writes a new run.json into a locked folder. Removes old files, and old checkpoints before anything else."""
+def start_run(folder: Path, record: dict[str, Any], keep_initial: Callable[[Path], None] = lambda folder: None) -> Run:
+    """Writes a new run.json into a locked folder. Removes old files, and old checkpoints before anything else.
+
+    `keep_initial` then writes the network that the run starts from, before there is a first checkpoint.
+    """
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     run = update(Run(folder, {}), **record)
     clear(folder)
+    keep_initial(folder)
     (folder / "checkpoints").mkdir()
     return run
 

@@ -20,15 +20,17 @@ from .folder import choose_folder, lock_run, remove_partial_files
 from .learner import precision
 from .loop import Training
 from .recipe import Recipe, to_plain
-from .recipes import get_recipe
+from .request import Request
 from .runs import Run, commit_run, open_run, start_run, update
+from .start import NETWORK, WEIGHTS, read_initial
 
 
 def train(
-    recipe: str | Recipe,
+    recipe: str | Recipe | None = None,
     data: "str | Source | Data | None" = None,
     out: str | Path | None = None,
     *,
+    model: keras.Model | str | Path | None = None,
     overwrite: bool = False,
     validation: float = 0.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -44,12 +46,18 @@ def train(
     step, saves a checkpoint and stops. However a run ends, `resume` brings it to the same result.
 
     Args:
-        recipe: A name of `zoo.list_recipes()`, or a `Recipe`.
+        recipe: A name of `zoo.list_recipes()`, a `Recipe`, or the name of a network: then the recipe is chosen by the
+            number of training examples, and by whether the network starts from `weights`. None: chosen for `model`.
         data: The name of a data source, a path to one, or a `Source`. Or data in memory: a dictionary of arrays,
             x_train and y_train (also x_test, y_test, x_val, y_val), a pair (x, y), a `keras.utils.PyDataset`, a batched
             `tf.data.Dataset` or a `DataLoader` of torch. A data set is read into memory once, in its order, so it must
             end. Without x_test, a fifth is for testing. Default: the recipe's.
-        out: The folder, which must not exist. Default: runs/ and the recipe's name.
+        out: The folder, which must not exist. Default: runs/ and the name of the recipe or the network.
+        model: A Keras model of your own, or its `.keras` file, to train in place of a network of the zoo. It takes the
+            inputs of the data, preprocessed unless it has a Rescaling or Normalization layer, and ends in logits or a
+            softmax, or for a regression in the numbers themselves. It is copied, and the run keeps the copy. A model
+            whose class is not registered with `keras.saving.register_keras_serializable`, or has no config, cannot be
+            copied: it is trained itself, and `resume` needs it too.
         overwrite: Whether to replace an existing run once the new one is complete. Until then the new one is in
             OUT.new, and can be resumed there.
         validation: Fraction of the training images to hold out. They are measured after each epoch, and the test images
@@ -62,7 +70,8 @@ def train(
             them once, at the end.
         devices: The result of `zoo.devices.select`, which must be called before anything is computed. With several
             processes only that of rank 0 writes the folder. Default: one device, chosen by the backend.
-        **overrides: Settings of the recipe, such as `epochs=5`, or `**{"optimizer.lr": 0.2}`.
+        **overrides: Settings of the recipe, such as `epochs=5`, `weights="cifar10"`, or `**{"optimizer.lr": 0.2}`. With
+            `weights`, images are preprocessed as for these weights, where that is known.
 
     Returns:
         The `Run`, with its results.
@@ -82,23 +91,25 @@ def train(
     """
     if data is not None:
         overrides["source"] = data.name if isinstance(data, Source) else name_of(data)
-    chosen = get_recipe(recipe).changed(overrides)
+    request = Request(recipe, model, overrides)
     devices = devices or select()
-    devices.check(chosen.batch_size)
+    devices.check(request.recipe().batch_size)
     check_intervals(checkpoint_minutes, checkpoint_steps, gradients, devices)
-    folder = Path("runs") / chosen.name if out is None else Path(out)
+    folder = Path("runs") / request.name if out is None else Path(out)
     new = choose_folder(folder, overwrite) if devices.hosts.writes else folder
-    source = load_source(chosen.source if data is None else data)
+    source = load_source(request.recipe().source if data is None else data)
     if validation:
-        source = source.with_validation(validation, seed=chosen.seed)
+        source = source.with_validation(validation, seed=request.recipe().seed)
+    chosen, source, initial, described = request.resolve(source, devices)
     record = {
         "recipe": chosen.as_dict(),
-        "overrides": {name: to_plain(value) for name, value in overrides.items()},
+        "overrides": {name: to_plain(value) for name, value in request.overrides.items()},
         "seed": chosen.seed,
         "source": source.as_dict(),
         "checkpoint_minutes": checkpoint_minutes,
         "checkpoint_steps": checkpoint_steps,
         "gradients": gradients,
+        **described,
         **_describe_session(devices),
         "status": "running",
         "started": now(),
@@ -108,10 +119,10 @@ def train(
         if new != folder:
             record["replaces"] = folder.resolve().name
             locks.enter_context(lock_run(folder))
-        training = Training(own_folder, chosen, source, devices)
-        training.checkpoints.check_space(own_folder)
+        training = Training(own_folder, chosen, source, devices, initial)
+        training.checkpoints.check_space(own_folder, chosen.keep)
         locks.enter_context(lock_run(own_folder))
-        run = training.complete(start_run(own_folder, record), Progress(), callbacks)
+        run = training.complete(start_run(own_folder, record, training.keep_initial), Progress(), callbacks)
     return commit_run(run)
 
 
@@ -119,6 +130,7 @@ def resume(
     run: Run | str | Path,
     data: "Source | Data | None" = None,
     *,
+    model: keras.Model | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     devices: Devices | None = None,
 ) -> Run:
@@ -130,6 +142,7 @@ def resume(
         run: A run or its folder. A complete run is returned as it is, and nothing is trained.
         data: The `Source`, the arrays or the data set that the run was trained on, if `load_source` cannot find it by
             its name. It is split and preprocessed as before. A data set must have its examples in the same order.
+        model: The model that the run began with, if the run could not keep it; see `train`.
         callbacks: As in `train`.
         devices: As in `train`. Default: as many devices as the run began with, of the same kind.
 
@@ -156,9 +169,11 @@ def resume(
     source = _restore_source(load_source(opened.source if data is None else data), opened.source)
     with _open_folder(opened.path, devices, resumed=True) as folder, lock_run(folder), precision(recipe.precision):
         remove_partial_files(folder)
-        training = Training(folder, recipe, source, devices)
+        with devices.scope():
+            initial = read_initial(Run(folder, opened.record), source, model)
+        training = Training(folder, recipe, source, devices, initial)
         progress = training.checkpoints.restore()
-        training.checkpoints.check_space(folder)
+        training.checkpoints.check_space(folder, recipe.keep)
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
         resumed = [*opened.record.get("resumed", ()), again]
         changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
@@ -193,6 +208,9 @@ def _open_folder(folder: Path, devices: Devices, resumed: bool = False) -> Itera
         for path in folder.glob("checkpoints/step-*.npz") if resumed else ():
             with suppress(FileNotFoundError):
                 shutil.copy(path, copies)
+        for name in (NETWORK, WEIGHTS):
+            with suppress(FileNotFoundError):
+                shutil.copy(folder / name, own)
         yield Path(own)
 
 

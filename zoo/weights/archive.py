@@ -1,4 +1,6 @@
-"""Loads whole networks from `.keras` files, and only instantiates classes of Keras and keras_skip."""
+"""Loads whole networks from `.keras` files, and only instantiates classes of Keras, of keras_skip, and those that this
+process has registered itself.
+"""
 
 import io
 import json
@@ -77,6 +79,8 @@ def read_input_shape(path: Path) -> tuple[int | None, ...] | None:
 
 
 def _refuse_foreign_classes(path: Path, held: object) -> None:
+    import keras
+
     for node in _nodes(held):
         name, module = node.get("class_name"), node.get("module") or "builtins"
         package = str(node.get("registered_name") or "").rpartition(">")[0]
@@ -84,6 +88,8 @@ def _refuse_foreign_classes(path: Path, held: object) -> None:
             raise ValueError(
                 f"Expected a network without code in its file. Received: {str(path)!r}, which holds a Lambda"
             )
+        if package and keras.saving.get_registered_object(node["registered_name"]) is not None:
+            continue
         root = str(module).partition(".")[0]
         if root not in TRUSTED | {"builtins"} or (package and package not in TRUSTED):
             raise ValueError(

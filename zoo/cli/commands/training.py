@@ -1,5 +1,6 @@
 """The command that trains a network or resumes a run: `train`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +28,46 @@ from .._options import (
 Recipe = Annotated[
     str | None,
     typer.Argument(
-        metavar="RECIPE", autocompletion=_completion.recipes, help="A recipe; `keras-skip recipes` lists them."
+        metavar="NETWORK_OR_RECIPE",
+        autocompletion=_completion.networks_and_recipes,
+        help="A network, whose recipe the data decide, or a recipe; `keras-skip list` and `recipes` list them.",
     ),
 ]
-RunFolder = Annotated[Path | None, out("The folder of the run. Default: runs/RECIPE.")]
+RunFolder = Annotated[Path | None, out("The folder of the run. Default: runs/NETWORK_OR_RECIPE.")]
 BatchSize = Annotated[int | None, number("--batch-size", "-b", help="Examples per step. Default: the recipe's.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", "-w", metavar="WEIGHTS", help="Start from shipped weights such as cifar10, a file, or a run."
+    ),
+]
+Model = Annotated[
+    Path | None, typer.Option("--model", metavar="FILE", help="Train the Keras model in this .keras file.")
+]
+Freeze = Annotated[
+    str | None,
+    choice("backbone", "norms", "none", help="What is not trained: all but the head, or the normalisations."),
+]
+UnfreezeAfter = Annotated[
+    int | None, number(metavar="EPOCHS", help="Train a frozen backbone too after so many epochs.")
+]
+Keep = Annotated[
+    str | None, choice("best", "last", help="The epoch whose weights are kept; best needs --validation. Default: last.")
+]
+Patience = Annotated[
+    int | None, number(metavar="EPOCHS", help="Stop after so many epochs without a better one; needs --validation.")
+]
+ClassWeight = Annotated[str | None, choice("balanced", help="Let rare classes count more in the loss.")]
+Precision = Annotated[
+    str | None,
+    choice(
+        "float32",
+        "mixed_bfloat16",
+        "mixed_float16",
+        "auto",
+        help="auto measures which is fastest. Default: the recipe's.",
+    ),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(metavar="HEIGHTxWIDTH", help="Resize all images, to 48x64 for example. One number means a square."),
@@ -80,6 +116,14 @@ def train(
     out: RunFolder = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
+    weights: Weights = None,
+    freeze: Freeze = None,
+    unfreeze_after: UnfreezeAfter = None,
+    model: Model = None,
+    keep: Keep = None,
+    patience: Patience = None,
+    class_weight: ClassWeight = None,
+    precision: Precision = None,
     seed: Seed = None,
     settings: Settings = None,
     image_size: ImageSize = None,
@@ -96,29 +140,32 @@ def train(
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network with a recipe, and keep the run in a folder.
+    """Train a network, new or from trained weights, and keep the run in a folder.
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
     from ...training.recipe import parse_setting
 
     overrides = dict(map(parse_setting, settings or ())) | _given(epochs=epochs, batch_size=batch_size, seed=seed)
+    overrides |= _given(weights=weights, freeze=freeze, unfreeze_after=unfreeze_after, keep=keep, patience=patience)
+    overrides |= _given(class_weight=class_weight, precision=precision)
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
     options |= _given(out=out, overwrite=overwrite or None)
     of_tables = reading_tables(target, task, split_column, columns)
     reading = {"image_size": sides(image_size), "resize": resize, "on_bad_image": on_bad_image}
     if resume is not None:
         unusual = (resize != "crop", on_bad_image != "error", of_tables)
-        if any((recipe, data, validation, overrides, options, image_size, *unusual)):
+        if any((recipe, model, data, validation, overrides, options, image_size, *unusual)):
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "
                 f"Received: --resume {resume} with a recipe or other options"
             )
         _resume(resume, device, devices)
-    elif recipe is None:
-        raise ValueError("Expected a recipe, or --resume RUN. Received: neither")
+    elif recipe is None and model is None:
+        raise ValueError("Expected a network, a recipe, --model FILE or --resume RUN. Received: none of them")
     else:
-        _train(recipe, data, reading | of_tables, validation, (device or "auto", devices or 1), overrides, options)
+        reading |= of_tables
+        _train(recipe, model, data, reading, validation, (device or "auto", devices or 1), overrides, options)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -140,7 +187,8 @@ def sides(text: str | None) -> tuple[int, int] | None:
 
 
 def _train(
-    recipe: str,
+    recipe: str | None,
+    model: Path | None,
     data: str | None,
     reading: dict[str, Any],
     validation: float | None,
@@ -151,13 +199,14 @@ def _train(
     from ...data.sources import check_source
     from ...devices.hosts import is_first_process
     from ...training.folder import choose_folder
-    from ...training.recipes import get_recipe
+    from ...training.request import Request
 
-    chosen = get_recipe(recipe).changed(overrides)
+    request = Request(recipe, model, overrides | _given(source=data))
+    chosen = request.recipe()
     if is_first_process():
         # Other processes do not write there, and may start later.
-        choose_folder(options.get("out", Path("runs", chosen.name)), options.get("overwrite", False))
-    check_source(data or chosen.source, **reading)
+        choose_folder(options.get("out", Path("runs", request.name)), options.get("overwrite", False))
+    check_source(chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
     from ...data import load_source
     from ...devices.selection import select
@@ -169,12 +218,15 @@ def _train(
         selected = select(*wanted)
     selected.check(chosen.batch_size)
     with console.reading() as progress:
-        source = load_source(data or chosen.source, progress=progress, **reading)
+        source = load_source(chosen.source, progress=progress, **reading)
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
+    chosen = request.recipe(source)
+    if request.chooses and selected.hosts.writes:
+        print(request.explain(source), file=sys.stderr)
     shown = progress_bar(chosen.epochs, len(source.train_targets), chosen.batch_size, selected, task_of(source))
     with console.interruptible(), shown as callbacks:
-        run = run_training(recipe, source, **options, callbacks=callbacks, devices=selected, **overrides)
+        run = run_training(recipe, source, **options, model=model, callbacks=callbacks, devices=selected, **overrides)
     if selected.hosts.writes:
         _show_run("Trained", run)
 
@@ -215,9 +267,24 @@ def _show_run(title: str, run: Any) -> None:
         {
             **{f"test {one.title}": one.text(results[f"test_{one.name}"]) for one in task_of(run.source).figures},
             "network": f"{run.recipe.network}, {results['parameters']:,} parameters",
+            **_choices(run),
             "time": f"{results['seconds']:.0f} s, {results['images_per_second']:.0f} examples/s",
             "run": run.path,
             "model": run.model_path,
             "report": run.path / "report.html",
         },
     )
+
+
+def _choices(run: Any) -> dict[str, Any]:
+    """What was decided while the run was set up, and the epoch whose weights were kept."""
+    found, record = {}, run.record
+    if record.get("model", {}).get("ending") == "softmax":
+        found["softmax"] = "left out, so that the network gives logits; an export puts it back"
+    if "chosen_by" in record:
+        found["recipe"] = f"{run.recipe.name}, chosen for {record['chosen_by']['examples']:,} examples"
+    if "precision" in record:
+        found["precision"] = f"{run.recipe.precision}, measured"
+    if "best_epoch" in run.results:
+        found["best epoch"] = f"{run.results['best_epoch']} of {run.epochs_done}"
+    return found

@@ -1,0 +1,95 @@
+"""Chooses a recipe for the name of a network, by the data.
+
+1. With weights, or for a model of the user's: a recipe for fine-tuning, below.
+2. For data that a recipe of the network was written for, such as digits or cifar10: the first such recipe.
+3. For 10,000 training examples or more: the network's first recipe for CIFAR-10 or MNIST, if it has one.
+4. Else a recipe for few data, below.
+
+Those for fine-tuning and for few data depend on the number of training examples, and on whether they are images:
+
+    batch       16 below 1,000 examples, 32 below 4,000, 64 below 16,000, else 128
+    epochs      enough for about 600 steps of fine-tuning, 1,500 of new weights; from 5 to 40, and from 10 to 100
+    images      shifted by up to an eighth of their height; colour images, which are of things, are mirrored too
+    rate        from new weights, 0.05 at its peak; for fine-tuning, 0.005 for the body and 0.05 for the head
+"""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..data.augmentation import Augmentation
+from ..networks.catalogue import MODELS
+from .recipe import Optimizer, Recipe, Schedule
+from .recipes import RECIPES, recipes_of
+
+if TYPE_CHECKING:
+    from ..data import Source
+
+MANY = 10_000
+_BATCHES = ((1_000, 16), (4_000, 32), (16_000, 64))
+_LARGEST = 128
+
+FEW = Recipe(
+    name="",
+    network="",
+    optimizer=Optimizer(lr=0.05, weight_decay=5e-4, clip_norm=1.0),
+    schedule=Schedule(kind="cosine", warmup=0.1),
+)
+TUNED = replace(FEW, optimizer=Optimizer(lr=0.005, weight_decay=5e-4, clip_norm=1.0, rates={"head/*": 10.0}))
+# A model of the user's may be trained already or not.
+OWN = replace(FEW, optimizer=Optimizer(lr=0.02, weight_decay=5e-4, clip_norm=1.0))
+
+
+def facts_of(source: "Source") -> dict[str, Any]:
+    """What the choice depends on, as plain data."""
+    inputs = source.train_inputs
+    images = inputs.dtype == "uint8" and inputs.ndim == 4
+    shape = list(source.input_shape) if images else None
+    return {"data": source.name, "examples": len(source.train_targets), "image": shape}
+
+
+def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = None, own: bool = False) -> Recipe:
+    """Chooses a recipe for a network by the rule above.
+
+    Args:
+        network: A name of `zoo.list_models()`, or that of a model of the user's.
+        facts: Of the data; see `facts_of`.
+        weights: What the network starts from.
+        own: Whether it is a model of the user's.
+
+    Example:
+
+    >>> from zoo.training.choice import choose_recipe
+    >>> recipe = choose_recipe("resnet20", {"data": "photos", "examples": 300, "image": [32, 32, 3]}, "cifar10")
+    >>> recipe.name, recipe.batch_size, recipe.epochs
+    ('resnet20_finetune', 16, 32)
+    """
+    examples = facts["examples"]
+    if own:
+        return _fit(OWN, f"{network}_own", network, facts, 1500, 10, 100)
+    if weights is not None:
+        return _fit(TUNED, f"{network}_finetune", network, facts, 600, 5, 40)
+    known = recipes_of(network)
+    written = [recipe for recipe in known if recipe.source == facts["data"]]
+    large = [recipe for recipe in known if recipe.source in ("cifar10", "mnist") and examples >= MANY]
+    if written or large:
+        return (written or large)[0]
+    return _fit(FEW, f"{network}_few", network, facts, 1500, 10, 100)
+
+
+def is_network(name: object) -> bool:
+    """Whether a name is that of a network, and not of a recipe."""
+    return isinstance(name, str) and name in MODELS and name not in RECIPES
+
+
+def _fit(base: Recipe, name: str, network: str, facts: dict[str, Any], steps: int, least: int, most: int) -> Recipe:
+    """The recipe for a number of examples."""
+    examples, image = facts["examples"], facts["image"]
+    batch = next((size for below, size in _BATCHES if examples < below), _LARGEST)
+    epochs = min(max(math.ceil(steps / math.ceil(examples / batch)), least), most)
+    augment = Augmentation()
+    if image:
+        augment = Augmentation(pad=image[0] // 8, pad_mode="reflect", flip=image[-1] == 3)
+    return replace(
+        base, name=name, network=network, source=facts["data"], batch_size=batch, epochs=epochs, augment=augment
+    )

@@ -1,0 +1,140 @@
+"""What a call of `train` asks for: a recipe by its name, a network whose recipe the data decide, or a model of one's
+own.
+
+Names and settings are checked before the data are read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..weights.loading import check_loadable
+from ..weights.preprocessing import preprocessing_of
+from .choice import choose_recipe, facts_of, is_network
+from .recipe import Recipe
+from .recipes import get_recipe
+from .runs import Run
+
+if TYPE_CHECKING:
+    import keras
+
+    from ..data import Source
+    from ..devices.selection import Devices
+
+# The facts that a recipe is chosen by before the data are read, to check the other settings.
+_LIKELY = {"examples": 1000, "image": (32, 32, 3)}
+
+
+class Request:
+    """What a call asks for.
+
+    Args:
+        recipe: The name of a recipe or a network, a `Recipe`, or None with a model.
+        model: A Keras model, or its file.
+        overrides: Settings of the recipe.
+
+    Attributes:
+        name: The folder of the run in runs/, by default.
+
+    Raises:
+        ValueError: If a name or a setting is wrong, or two of them do not go together.
+    """
+
+    def __init__(
+        self,
+        recipe: str | Recipe | None,
+        model: "keras.Model | str | Path | None" = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.overrides = {name: _name_weights(v) if name == "weights" else v for name, v in (overrides or {}).items()}
+        self.asked = recipe
+        self.network = recipe if isinstance(recipe, str) and is_network(recipe) else ""
+        if model is not None:
+            self.network = Path(model).stem if isinstance(model, (str, Path)) else model.name
+        self._check()
+        first = self.recipe()
+        self.name: str = recipe if isinstance(recipe, str) else self.network or first.name
+        if first.weights is not None:
+            check_loadable(first.network, first.weights)
+
+    def recipe(self, source: "Source | None" = None) -> Recipe:
+        """The recipe; without a source, one that may differ in what the amount of data decides."""
+        if self.asked is not None and not self.chooses:
+            chosen = get_recipe(self.asked)
+            if self.model is not None:
+                chosen = replace(chosen, network=self.network, arguments={})
+            return chosen.changed(self.overrides)
+        facts = {"data": self.overrides["source"], **_LIKELY} if source is None else facts_of(source)
+        weights = self.overrides.get("weights")
+        return choose_recipe(self.network, facts, weights, self.model is not None).changed(self.overrides)
+
+    def resolve(
+        self, source: "Source", devices: "Devices"
+    ) -> tuple[Recipe, "Source", "keras.Model | None", dict[str, Any]]:
+        """Returns recipe, data and network to start from, and what run.json says about these.
+
+        The data are preprocessed as the network expects. A network of None is built as the recipe says.
+        """
+        from .measured_precision import choose_precision
+        from .start import read_model
+
+        chosen, initial, record = self.recipe(source), None, {}
+        devices.check(chosen.batch_size)
+        if self.chooses:
+            record["chosen_by"] = facts_of(source)
+        if chosen.weights is not None and (known := preprocessing_of(chosen.network, chosen.weights)):
+            source = replace(source, preprocessing=known)
+        if self.model is not None:
+            with devices.scope():
+                initial, source, record["model"] = read_model(self.model, source)
+        if chosen.precision == "auto":
+            chosen, record["precision"] = choose_precision(chosen, source, devices, initial)
+        return chosen, source, initial, record
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the data decide the recipe."""
+        return self.asked is None or is_network(self.asked)
+
+    def explain(self, source: "Source") -> str:
+        """Names the recipe that was chosen, and the training that it means."""
+        recipe, examples = self.recipe(source), len(source.train_targets)
+        length = f"epochs={recipe.epochs}, batch_size={recipe.batch_size}"
+        return f"Recipe {recipe.name}, chosen for {examples:,} examples: {length}"
+
+    def _check(self) -> None:
+        if self.model is None:
+            if self.asked is None:
+                raise ValueError("Expected a recipe, the name of a network, or a model. Received: recipe=None")
+            if self.network and "source" not in self.overrides:
+                get_recipe(self.network)  # says which recipes the network has
+            return
+        if isinstance(self.model, (str, Path)) and not (
+            Path(self.model).suffix == ".keras" and Path(self.model).is_file()
+        ):
+            raise ValueError(
+                f"Expected a model in a .keras file, or a keras.Model. Received: model={str(self.model)!r}"
+            )
+        others = [name for name in ("weights", "arguments", "initialization") if self.overrides.get(name)]
+        if others or is_network(self.asked):
+            raise ValueError(
+                "Expected a model of your own without the name of a network and without its weights and arguments. "
+                f"Received: model={self.model if isinstance(self.model, (str, Path)) else self.network!r} with "
+                f"{', '.join(others) or self.asked}"
+            )
+        if "source" not in self.overrides and self.asked is None:
+            raise ValueError("Expected data to train the model on. Received: data=None")
+        if self.overrides.get("precision", "float32") not in ("float32", "auto"):
+            raise ValueError(
+                "Expected precision='float32' for a model of your own, whose layers have their own precision. "
+                f"Received: precision={self.overrides['precision']!r}"
+            )
+
+
+def _name_weights(weights: Any) -> Any:
+    """Weights by name or path, as text."""
+    if isinstance(weights, Run):
+        return str(weights.path)
+    return str(weights) if isinstance(weights, Path) else weights

@@ -1,0 +1,175 @@
+"""The network that a run starts from: a new one, one with trained weights, or a model of the user's.
+
+A run that does not start from new weights keeps its first network, so that resuming needs nothing else:
+
+    initial.keras         the network before its first step
+    initial.weights.h5    its weights alone, where Keras cannot write its classes down
+"""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from .._files import replace_file
+from ..data import Preprocessing, Source
+from ..networks.registry import build, check_arguments
+from ..tasks import task_of
+from ..weights.archive import load_network
+from ..weights.loading import load
+from ..weights.preprocessing import swaps_colours
+from .evaluation import check_shapes, network_shape
+from .fitting import arguments_for, fit_to_data
+from .logits import remove_softmax
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+AS_IT_IS = Preprocessing(1.0, (0.0,), (1.0,))
+NETWORK, WEIGHTS = "initial.keras", "initial.weights.h5"
+
+
+class Start(NamedTuple):
+    """A model of the user's, made ready for a run.
+
+    Attributes:
+        network: From inputs to logits.
+        source: The data, preprocessed as the model expects.
+        record: What run.json says about it.
+    """
+
+    network: keras.Model
+    source: Source
+    record: dict[str, Any]
+
+
+def build_network(recipe: Recipe, source: Source) -> keras.Model:
+    """Builds the network of a recipe for the inputs and targets of a source, with the recipe's weights."""
+    check_arguments(recipe.network, recipe.arguments)
+    weight_decay = recipe.optimizer.weight_decay
+    arguments = {"weight_decay": weight_decay, **arguments_for(recipe.network, source), **recipe.arguments}
+    shape, outputs = network_shape(source), source.outputs
+    if recipe.weights is None:
+        return fit_to_data(build(recipe.network, shape, outputs, **arguments), source)
+    model = load(recipe.network, recipe.weights, input_shape=shape, classes=outputs, **arguments)
+    if swaps_colours(recipe.network, recipe.weights):
+        first = model.weights[0]
+        first.assign(ops.flip(first.value, axis=-2))
+    return task_of(source).finish(model, source)
+
+
+def read_model(model: keras.Model | str | Path, source: Source) -> Start:
+    """Makes a model of the user's ready: a copy of it, from the inputs of a source to logits.
+
+    A model that Keras cannot write down is not copied, but trained itself.
+
+    Raises:
+        ValueError: If the file is broken or names code, or if the model does not fit the data.
+    """
+    file = None if isinstance(model, keras.Model) else str(model)
+    network = _with_input(model if isinstance(model, keras.Model) else load_network(Path(model)), source)
+    check_shapes(network, source)
+    copy = network if file else _copy(network)
+    network = network if copy is None else copy
+    scales = any(isinstance(layer, SCALING) for layer in network._flatten_layers())
+    if scales:
+        source = replace(source, preprocessing=AS_IT_IS)
+    ending = "numbers"
+    if source.classes:
+        network, ending = remove_softmax(network, source)
+    record = {"name": network.name, "file": file, "kept": copy is not None}
+    return Start(network, source, record | {"ending": ending, "scales_inputs": scales})
+
+
+def _copy(model: keras.Model) -> keras.Model | None:
+    """A copy of a model; None if Keras cannot write down its classes, or does not know them by a name."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _write_and_read(model, Path(folder, NETWORK))
+
+
+def _write_and_read(model: keras.Model, path: Path) -> keras.Model | None:
+    try:
+        model.save(path)
+        return load_network(path)
+    except (NotImplementedError, TypeError, ValueError):
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _with_input(model: keras.Model, source: Source) -> keras.Model:
+    """The model as a graph of one input and one output; a subclassed one becomes its only layer."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        model.build((None, *network_shape(source)))
+    if getattr(model, "inputs", None) is None:
+        x = keras.Input(network_shape(source), name="image")
+        try:
+            return keras.Model(x, model(x), name=model.name)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"Expected a model that takes a batch of shape {(None, *network_shape(source))}. "
+                f"Received: {model.name}, which fails: {reason}"
+            ) from error
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "Expected a model of one input and one output. "
+            f"Received: {model.name}, with {len(model.inputs)} and {len(model.outputs)}"
+        )
+    return model
+
+
+def keep_initial(network: keras.Model, folder: Path) -> None:
+    """Writes the first network of a run into its folder, or its weights alone if it could not be read again."""
+    if _write_and_read(network, folder / NETWORK) is None:
+        network.save_weights(folder / WEIGHTS)
+
+
+def set_seeds(network: keras.Model, seed: int) -> None:
+    """Starts the random generators of a network again: a file does not hold them, and each load draws new ones."""
+    states = [variable for variable in network.variables if variable.path.endswith("seed_generator_state")]
+    for variable, drawn in zip(states, np.random.default_rng(seed).integers(2**31, size=len(states)), strict=True):
+        variable.assign(np.array([drawn, 0], variable.dtype))
+
+
+def decay_kernels(network: keras.Model, weight_decay: float) -> None:
+    """Gives the kernels of a model of the user's the decay of the recipe, where they have no regulariser."""
+    for variable in network.trainable_variables if weight_decay else ():
+        if variable.name.endswith("kernel") and variable.regularizer is None:
+            variable.regularizer = keras.regularizers.L2(weight_decay / 2)
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Writes a trained network into a .keras file, or where Keras cannot write its classes, its weights beside it."""
+    try:
+        with replace_file(path) as beside:
+            network.save(beside)
+    except NotImplementedError:
+        with replace_file(path.with_suffix(".weights.h5")) as beside:
+            network.save_weights(beside)
+
+
+def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras.Model | None:
+    """Reads the first network of a run that is resumed; None for one that started from new weights.
+
+    Raises:
+        ValueError: If the run needs the model of its user, and has not got it.
+    """
+    folder, described = run.path, run.record.get("model")
+    if (folder / NETWORK).is_file():
+        return load_network(folder / NETWORK)
+    if described is None:
+        return None
+    if model is None:
+        raise ValueError(
+            f"Expected model={described['name']}, which the run at {str(folder)!r} began with, since Keras could not "
+            "write its classes down. Received: model=None"
+        )
+    network = read_model(model, source).network  # of a source that is preprocessed as it was
+    network.load_weights(folder / WEIGHTS)
+    return network
