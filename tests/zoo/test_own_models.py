@@ -62,7 +62,7 @@ def test_a_softmax_is_taken_off_and_the_predictions_stay(ending, small_source, t
     model = ENDINGS[ending]()
     images = small_source.preprocessing(small_source.test_inputs)
     before = keras.ops.convert_to_numpy(model(images))
-    run = zoo.train(model=model, data=small_source, out=tmp_path / "run", **SETTINGS, **{"optimizer.lr": 1e-12})
+    run = zoo.train(None, model=model, data=small_source, out=tmp_path / "run", **SETTINGS, **{"optimizer.lr": 1e-12})
     assert run.record["model"]["ending"] == "softmax"
     logits = keras.ops.convert_to_numpy(zoo.load(run.path)(images))
     np.testing.assert_allclose(keras.ops.softmax(logits), before, atol=1e-5)
@@ -74,7 +74,7 @@ def test_a_softmax_is_taken_off_and_the_predictions_stay(ending, small_source, t
 
 def test_logits_stay_as_they_are(small_source, tmp_path, no_report):
     model = sequential(keras.layers.Dense(10))
-    run = zoo.train(model=model, data=small_source, out=tmp_path / "run", **SETTINGS, **{"optimizer.lr": 1e-12})
+    run = zoo.train(None, model=model, data=small_source, out=tmp_path / "run", **SETTINGS, **{"optimizer.lr": 1e-12})
     assert run.record["model"] == {
         "name": "mine",
         "file": None,
@@ -89,7 +89,7 @@ def test_logits_stay_as_they_are(small_source, tmp_path, no_report):
 def test_a_model_that_scales_its_inputs_gets_pixels(small_source, tmp_path, no_report):
     model = sequential(keras.layers.Dense(10))
     scaled = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 16), model], name="scaled")
-    run = zoo.train(model=scaled, data=small_source, out=tmp_path / "run", **SETTINGS, **{"optimizer.lr": 1e-12})
+    run = zoo.train(None, model=scaled, data=small_source, out=tmp_path / "run", **SETTINGS, **{"optimizer.lr": 1e-12})
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
         small_source.test_targets, scaled(small_source.test_inputs.astype("float32"))
     )
@@ -118,7 +118,7 @@ def test_a_registered_subclass_resumes_from_the_copy_in_the_run(kind, small_sour
     model(np.zeros((1, 8, 8, 1), "float32"))
     file = tmp_path / "registered.keras"
     model.save(file)
-    given = {"model": file if kind == "file" else model, "data": small_source, **SETTINGS}
+    given = {"recipe": None, "model": file if kind == "file" else model, "data": small_source, **SETTINGS}
     whole = zoo.train(**given, out=tmp_path / "whole")
     interrupt(**given, out=tmp_path / "run")
     file.unlink()
@@ -133,7 +133,7 @@ def test_a_model_that_cannot_be_written_down_is_trained_itself(small_source, tmp
         keras.utils.set_random_seed(0)
         return Unwritable(lambda x: 2 * x)
 
-    given = {"data": small_source, **SETTINGS}
+    given = {"recipe": None, "data": small_source, **SETTINGS}
     first, second = made(), made()
     zoo.train(model=first, **given, out=tmp_path / "whole")
     interrupt(model=second, **given, out=tmp_path / "run")
@@ -177,7 +177,7 @@ def test_a_file_is_trained_and_exported_by_the_command_line(tmp_path):
 def test_what_does_not_go_together_is_refused_before_the_data_are_read(arguments, message, tmp_path, monkeypatch):
     monkeypatch.setattr("zoo.training.train.load_source", lambda *ignored: pytest.fail("read"))
     model = sequential(keras.layers.Dense(10))
-    given = {name: model if value == "MODEL" else value for name, value in arguments.items()}
+    given = {name: model if value == "MODEL" else value for name, value in {"recipe": None, **arguments}.items()}
     with pytest.raises(ValueError, match=message):
         zoo.train(**given, data="digits", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -192,5 +192,5 @@ def test_what_does_not_go_together_is_refused_before_the_data_are_read(arguments
 )
 def test_a_model_that_does_not_fit_the_data_is_refused(model, message, small_source, tmp_path):
     with pytest.raises(ValueError, match=message):
-        zoo.train(model=model(), data=replace(small_source, name="mine"), out=tmp_path / "run")
+        zoo.train(None, model=model(), data=replace(small_source, name="mine"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,14 +1,19 @@
 """A recipe becomes a run.
 
 train.py          `train` and `resume`: they resolve recipe, data, devices and folder, and write run.json
+  request.py      what a call asks for; choice.py chooses the recipe of a network by the data
   recipe.py       what a recipe may set, checked; the recipes themselves are in recipes.py
+  measured_precision.py  the fastest precision that holds
   folder.py       the run folder: its lock, its record, the folder next to it while it replaces an older run
   loop.py         `Training` builds the network and calls `fit` for the epochs that are left
     fitting.py    what the network takes from the data: a table's categories and scale, the units of the targets
+    start.py      the network that it starts from: new, with trained weights, or a model of the user's (logits.py)
+    freezing.py   what keeps its values
     initialization.py  initial weights that the recipe asks for in place of the network's own
     learner.py    the network with loss, optimizer and averages; schedules.py has the learning rate
     optimizer.py  the steps of single variables: their rates and their decay
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
+    best.py       the best epoch, and early stopping; class_weights.py has the weights in the loss
     checkpoints.py  the state of a training in one file; interruption.py ends one early
   then `Training` saves model.keras, measures it, and zoo.reports.page writes report.html
 

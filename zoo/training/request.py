@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..networks.catalogue import MODELS
 from ..weights.loading import check_loadable
 from ..weights.preprocessing import preprocessing_of
 from .choice import choose_recipe, facts_of, is_network
@@ -52,7 +53,8 @@ class Request:
         self.asked = recipe
         self.network = recipe if isinstance(recipe, str) and is_network(recipe) else ""
         if model is not None:
-            self.network = Path(model).stem if isinstance(model, (str, Path)) else model.name
+            name = Path(model).stem if isinstance(model, (str, Path)) else model.name
+            self.network = f"{name}_own" if name in MODELS else name
         self._check()
         first = self.recipe()
         self.name: str = recipe if isinstance(recipe, str) else self.network or first.name

@@ -26,7 +26,7 @@ from .start import NETWORK, WEIGHTS, read_initial
 
 
 def train(
-    recipe: str | Recipe | None = None,
+    recipe: str | Recipe | None,
     data: "str | Source | Data | None" = None,
     out: str | Path | None = None,
     *,

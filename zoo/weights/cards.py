@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from export.images import ImageReader
 
+from ..networks.catalogue import MODELS
+
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -109,9 +111,14 @@ def choose_paths(folder: Path, network: str, weights: str, overwrite: bool) -> t
     """Chooses the paths of the weights of a network and of their card.
 
     Raises:
-        ValueError: If the name is not an identifier.
+        ValueError: If the name is not an identifier, or the network has none in the zoo.
         FileExistsError: If one of them exists and may not be overwritten.
     """
+    if network not in MODELS:
+        raise ValueError(
+            "Expected a run of a network of the zoo, since weights are published for its name. "
+            f"Received: a run of {network!r}"
+        )
     if not weights.isidentifier():
         raise ValueError(f"Expected a name for the weights such as 'cifar10'. Received: {weights!r}")
     pair = folder / f"{network}-{weights}.weights.h5", folder / f"{network}-{weights}.json"
