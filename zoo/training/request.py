@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._names import unknown
 from ..networks.catalogue import MODELS
 from ..weights.loading import check_loadable
 from ..weights.preprocessing import preprocessing_of
 from .choice import choose_recipe, facts_of, is_network
 from .recipe import Recipe
-from .recipes import get_recipe
+from .recipes import RECIPES, get_recipe, recipes_of
 from .runs import Run
 
 if TYPE_CHECKING:
@@ -111,7 +112,15 @@ class Request:
             if self.asked is None:
                 raise ValueError("Expected a recipe, the name of a network, or a model. Received: recipe=None")
             if self.network and "source" not in self.overrides:
-                get_recipe(self.network)  # says which recipes the network has
+                recipes = ", ".join(recipe.name for recipe in recipes_of(self.network))
+                without = f"; without, it is one of its recipes: {recipes}" if recipes else ""
+                raise ValueError(
+                    f"Expected data for the network {self.network}, such as a folder of images{without}. "
+                    "Received: data=None"
+                )
+            if isinstance(self.asked, str) and not self.network and self.asked not in RECIPES:
+                known = (*MODELS, *RECIPES)
+                raise unknown("a network or recipe", self.asked, known, "`keras-skip list` or `keras-skip recipes`")
             return
         if isinstance(self.model, (str, Path)) and not (
             Path(self.model).suffix == ".keras" and Path(self.model).is_file()
