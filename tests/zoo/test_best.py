@@ -177,7 +177,9 @@ def test_the_best_epoch_of_a_regression_has_the_highest_r2(small_source, tmp_pat
     assert run.recipe.name == "plain_mlp_few"
     r2 = [row["validation_r2"] for row in rows_of(run)]
     assert run.results["validation_r2"] == max(r2) == r2[run.results["best_epoch"] - 1]
-    tuned = zoo.train("plain_mlp", source, tmp_path / "tuned", weights=run, epochs=1, **{"optimizer.lr": 1e-9})
+    tuned = zoo.train(
+        "plain_mlp", source, tmp_path / "tuned", weights=run, epochs=1, validation=0.3, **{"optimizer.lr": 1e-9}
+    )
     assert tuned.results["test_r2"] == pytest.approx(run.results["test_r2"], abs=1e-3)
     with pytest.raises(ValueError, match="Expected a classification for class_weight='balanced'"):
         zoo.train("plain_mlp", source, tmp_path / "not", class_weight="balanced")

@@ -88,7 +88,7 @@ def test_wrong_usage_is_exit_code_2():
         ("fly",): "Error: No such command 'fly'.",
         ("trian",): "Error: No such command 'trian'. Did you mean 'train'?",
         ("report",): "Error: Missing argument 'RUN'.",
-        ("train", "--epoch", "3"): "Error: No such option: --epoch (Possible options: --epochs)",
+        ("train", "--epoch", "3"): "Error: No such option: --epoch (Possible options: --epochs, --keep)",
     }.items():
         done = run(*command)
         assert done.exit_code == 2 and done.output.splitlines()[-1] == message

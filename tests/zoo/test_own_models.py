@@ -112,7 +112,9 @@ def weights(model):
 
 
 @pytest.mark.parametrize("kind", ["file", "object"])
-def test_a_registered_subclass_resumes_from_the_copy_in_the_run(kind, small_source, tmp_path):
+def test_a_registered_subclass_resumes_from_the_copy_in_the_run(kind, small_source, tmp_path, request):
+    if kind == "file":
+        request.getfixturevalue("no_report")
     keras.utils.set_random_seed(0)
     model = Registered(width=24)
     model(np.zeros((1, 8, 8, 1), "float32"))
@@ -124,7 +126,7 @@ def test_a_registered_subclass_resumes_from_the_copy_in_the_run(kind, small_sour
     file.unlink()
     run = zoo.resume(tmp_path / "run", small_source)
     assert all(np.array_equal(a, b) for a, b in zip(*map(weights, map(zoo.load, (whole.path, run.path))), strict=True))
-    assert (run.path / "report.html").is_file()
+    assert (run.path / "report.html").is_file() == (kind == "object")
     assert zoo.evaluate(run, small_source)["accuracy"] == pytest.approx(run.results["test_accuracy"])
 
 
@@ -152,7 +154,7 @@ def test_a_file_is_trained_and_exported_by_the_command_line(tmp_path):
     run = zoo.open_run(tmp_path / "runs" / "mine")
     from zoo.training.command import command
 
-    assert command(run.record) == "keras-skip train --model mine.keras --epochs 1 --data digits"
+    assert command(run.record) == "keras-skip train --model mine.keras --data digits --epochs 1"
     keras_skip("export", "runs/mine", "--format", "onnx", cwd=tmp_path)
     import export
 

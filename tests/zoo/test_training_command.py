@@ -19,7 +19,10 @@ CHANGES = [
     {"name": "mine", "network": "wrn_16_2", "source": "/photos of 2026/all", "precision": "mixed_bfloat16"},
     {"source": "3"},
     {"arguments": {"kind": "None", "other": None}},
+    {"weights": "my run", "freeze": "backbone", "unfreeze_after": 2, "keep": "best", "patience": 3},
+    {"class_weight": "balanced", "precision": "mixed_float16"},
 ]
+OPTIONS = ("epochs", "seed", "weights", "freeze", "unfreeze_after", "keep", "patience", "class_weight", "precision")
 
 
 def parsed(line):
@@ -37,7 +40,7 @@ def test_the_command_trains_the_same_again(base, changes):
     recipe = get_recipe(base).changed(changes)
     given = parsed(command({"recipe": recipe.as_dict()}))
     overrides = dict(map(parse_setting, given["settings"] or ()))
-    overrides |= {name: given[name] for name in ("epochs", "seed") if given[name] is not None}
+    overrides |= {name: given[name] for name in OPTIONS if given[name] is not None}
     overrides |= {"source": given["data"]} if given["data"] else {}
     again = get_recipe(given["recipe"]).changed(overrides)
     assert "name" in changes or given["recipe"] == base

@@ -140,7 +140,7 @@ def train(
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network, new or from trained weights, and keep the run in a folder.
+    """Train a network, new or from weights, and keep the run.
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
