@@ -58,7 +58,7 @@ class Request:
             self.network = f"{name}_own" if name in MODELS else name
         self._check()
         first = self.recipe()
-        self.name: str = recipe if isinstance(recipe, str) else self.network or first.name
+        self.name = self.network or first.name
         if first.weights is not None:
             check_loadable(first.network, first.weights)
 
