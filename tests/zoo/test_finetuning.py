@@ -193,35 +193,6 @@ def test_a_run_without_a_checkpoint_begins_again_from_its_weights(mine, tmp_path
     assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_weights_for_blue_green_red_get_their_first_kernel_turned_round(tmp_path, monkeypatch):
-    from zoo.weights.published import Published
-
-    origin = zoo.build("resnet50_keras", (32, 32, 3), 10)
-    origin.save_weights(tmp_path / "w.weights.h5")
-    row = Published("imagenet", str(tmp_path / "w.weights.h5"), "", "keras.applications.resnet.preprocess_input")
-    monkeypatch.setattr(Published, "file", lambda self: tmp_path / "w.weights.h5")
-    monkeypatch.setattr("zoo.weights.catalogue._weights_of", lambda name: (row,))
-    from zoo.training.start import build_network
-    from zoo.weights.preprocessing import preprocessing_of
-
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
-    source = zoo.Source("p", pixels, np.array([0, 1]), pixels, np.array([0, 1]), tuple("0123456789"), None)
-    recipe = zoo.get_recipe("resnet20_digits").changed(network="resnet50_keras", weights="imagenet")
-    found = build_network(recipe, source)(preprocessing_of("resnet50_keras", "imagenet")(pixels), training=False)
-    expected = origin(keras.applications.resnet.preprocess_input(pixels.astype("float32")), training=False)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("library", ["resnet50_v2", "densenet121"])
-def test_other_weights_of_imagenet_are_preprocessed_as_keras_does(library):
-    from zoo.weights.preprocessing import preprocessing_of
-
-    module = keras.applications.resnet_v2 if library.endswith("v2") else keras.applications.densenet
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("uint8")
-    expected = module.preprocess_input(pixels.astype("float32"))
-    np.testing.assert_allclose(preprocessing_of(library, "imagenet")(pixels), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -5,6 +5,7 @@ Names and settings are checked before the data are read.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .._names import unknown
 from ..networks.catalogue import MODELS
 from ..weights.loading import check_loadable
-from ..weights.preprocessing import preprocessing_of
 from .choice import choose_recipe, facts_of, is_network
 from .recipe import Recipe
 from .recipes import RECIPES, get_recipe, recipes_of
@@ -80,6 +80,7 @@ class Request:
 
         The data are preprocessed as the network expects. A network of None is built as the recipe says.
         """
+        from ..weights.info import weights_info
         from .measured_precision import choose_precision
         from .start import read_model
 
@@ -87,8 +88,11 @@ class Request:
         devices.check(chosen.batch_size)
         if self.chooses:
             record["chosen_by"] = facts_of(source)
-        if chosen.weights is not None and (known := preprocessing_of(chosen.network, chosen.weights)):
-            source = replace(source, preprocessing=known)
+        if chosen.weights is not None:
+            # Of some files nothing is known.
+            with suppress(ValueError):
+                known = weights_info(chosen.network, chosen.weights)
+                source = replace(source, preprocessing=known.preprocessing)
         if self.model is not None:
             with devices.scope():
                 initial, source, record["model"] = read_model(self.model, source)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
 from .._files import replace_file
 from ..data import Preprocessing, Source
@@ -21,7 +20,6 @@ from ..networks.registry import build, check_arguments
 from ..tasks import task_of
 from ..weights.archive import load_network
 from ..weights.loading import load
-from ..weights.preprocessing import swaps_colours
 from .evaluation import check_shapes, network_shape
 from .fitting import arguments_for, fit_to_data
 from .logits import remove_softmax
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from .runs import Run
 
 SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
-AS_IT_IS = Preprocessing(1.0, (0.0,), (1.0,))
 NETWORK, WEIGHTS = "initial.keras", "initial.weights.h5"
 
 
@@ -58,9 +55,6 @@ def build_network(recipe: Recipe, source: Source) -> keras.Model:
     if recipe.weights is None:
         return fit_to_data(build(recipe.network, shape, outputs, **arguments), source)
     model = load(recipe.network, recipe.weights, input_shape=shape, classes=outputs, **arguments)
-    if swaps_colours(recipe.network, recipe.weights):
-        first = model.weights[0]
-        first.assign(ops.flip(first.value, axis=-2))
     return task_of(source).finish(model, source)
 
 
@@ -79,7 +73,7 @@ def read_model(model: keras.Model | str | Path, source: Source) -> Start:
     network = network if copy is None else copy
     scales = any(isinstance(layer, SCALING) for layer in network._flatten_layers())
     if scales:
-        source = replace(source, preprocessing=AS_IT_IS)
+        source = replace(source, preprocessing=Preprocessing.identity())
     ending = "numbers"
     if source.classes:
         network, ending = remove_softmax(network, source)
