@@ -173,7 +173,7 @@ def test_card_of_a_run_in_mixed_precision_is_about_the_network_in_float32(tmp_pa
     averaged = zoo.evaluate(loaded, "digits", tta="shift")["tta_accuracy"]
     assert (card.tta_accuracy, card.tta_views) == (averaged, "shift")
     assert card.command == (
-        "keras-skip train residual_mlp_digits --epochs 2 --set precision=mixed_bfloat16 --set augment.pad=1"
+        "keras-skip train residual_mlp_digits --epochs 2 --precision mixed_bfloat16 --set augment.pad=1"
     )
 
 
