@@ -1,8 +1,9 @@
 """What the README and the pages in docs/ show works.
 
-Each Python block runs alone in an empty folder, and then again. Where blocks need those before them, the page says so
-in the words of `CONTINUED`, and runs from top to bottom, twice. So do the README's shell blocks; elsewhere a line for
-the shell that begins with `keras-skip` is read by the command line itself, as far as its options and arguments go.
+Each Python block runs alone in a folder with nothing but photo.jpg, and then again. Where blocks need those before
+them, the page says so in the words of `CONTINUED`, and runs from top to bottom, twice. So do the README's shell blocks;
+elsewhere a line for the shell that begins with `keras-skip` is read by the command line itself, as far as its options
+and arguments go.
 """
 
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
+from sklearn.datasets import load_sample_image
 from typer.testing import CliRunner
 
 import zoo.cli
@@ -80,8 +83,9 @@ WITH_COMMANDS = [page for page, path in PAGES.items() if commands(path.read_text
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where a page runs: nothing there, caches of its own."""
+    """Where a page runs: only a photo there, caches of its own."""
     monkeypatch.chdir(tmp_path)
+    Image.fromarray(load_sample_image("flower.jpg")).save("photo.jpg")
     monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
     return tmp_path
 

@@ -29,6 +29,7 @@ from .networks.registry import describe as describe
 from .networks.registry import list_models as list_models
 from .networks.tables.adaptation import adapt as adapt
 from .reports.page import write_report as write_report
+from .training.classifier import Classifier as Classifier
 from .training.comparison import compare as compare
 from .training.evaluation import evaluate as evaluate
 from .training.interruption import Interrupted as Interrupted

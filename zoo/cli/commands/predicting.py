@@ -1,8 +1,10 @@
 """The command that predicts for files: `predict`."""
 
+import csv
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +19,7 @@ Subject = Annotated[
     typer.Argument(
         metavar="RUN_OR_ARTIFACT",
         autocompletion=_completion.runs_and_artifacts,
-        help="The folder of a run or of an artifact.",
+        help="The folder of a run or of an artifact, or with --weights the name of a network.",
     ),
 ]
 Inputs = Annotated[
@@ -26,6 +28,10 @@ Inputs = Annotated[
         metavar="INPUT",
         help="Images, folders, archives, tables, .npy or .npz, or patterns in quotes such as 'photos/*.jpg'.",
     ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Weights of the network, such as cifar10: their name, or a file."),
 ]
 Out = Annotated[
     Path | None,
@@ -56,11 +62,14 @@ Ray = Annotated[
     ),
 ]
 
+SHOWN = 5  # rows on the terminal; the file has them all
+
 
 @command()
 def predict(
     subject: Subject,
     inputs: Inputs,
+    weights: Weights = None,
     out: Out = None,
     top: Top = 1,
     batch_size: BatchSize = None,
@@ -81,11 +90,12 @@ def predict(
     options: dict[str, Any] = {"top": top, "batch_size": batch_size, "on_bad_input": on_bad_input}
     options |= {"resume": resume, "overwrite": overwrite, "ray": ray}
     try:
-        with _open(subject, device, ray) as network, console.predicting() as progress:
+        with _open(subject, weights, device, ray) as network, console.predicting() as progress:
             done = predict_files(network, inputs, out, progress=progress, **options)
     except KeyboardInterrupt:
         print("Interrupted. The same command with --resume goes on with the rows that are written.", file=sys.stderr)
         raise typer.Exit(130) from None
+    _show_first(done.path)
     shown = {"inputs": f"{done.rows:,}", "written": done.path}
     if done.bad:
         more = f" and {done.bad - len(done.named)} more" if done.bad > len(done.named) else ""
@@ -93,26 +103,42 @@ def predict(
     console.show_record("Predicted", shown)
 
 
+def _show_first(path: Path) -> None:
+    """Shows the first rows of a .csv that was written."""
+    if path.suffix != ".csv":
+        return
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        titles, *rows = map(tuple, islice(csv.reader(file), 1 + SHOWN))
+    console.show_table("First predictions" if len(rows) == SHOWN else "Predictions", titles, rows)
+
+
 @contextmanager
-def _open(subject: Path, device: str | None, ray: str | None) -> Iterator[Any]:
-    """Opens a run's network or an artifact, and the context in which it computes."""
-    if (subject / "artifact.json").is_file():
+def _open(subject: Path, weights: str | None, device: str | None, ray: str | None) -> Iterator[Any]:
+    """Opens the network of a run, of weights or of an artifact, and the context in which it computes."""
+    if weights is None and (subject / "artifact.json").is_file():
         from export.prediction.network import ArtifactNetwork
 
         yield ArtifactNetwork(subject, "cuda" if device == "cuda" else "cpu")
         return
-    if not (subject / "run.json").is_file():
-        raise ValueError(f"Expected the folder of a run or of an artifact. Received: {str(subject)!r}")
     if ray:
-        raise ValueError(f"Expected the folder of an artifact for --ray. Received: {str(subject)!r}, a run; export it")
+        raise ValueError(f"Expected the folder of an artifact for --ray. Received: {str(subject)!r}; export it")
     from ...training.runs import open_complete_run
     from ...weights.loading import check_loadable
 
-    run = open_complete_run(subject)
-    check_loadable(subject)
+    run = None
+    if weights is not None:
+        check_loadable(str(subject), weights)
+    elif (subject / "run.json").is_file():
+        run = open_complete_run(subject)
+        check_loadable(subject)
+    else:
+        raise ValueError(
+            "Expected the folder of a run or of an artifact, or the name of a network with --weights. "
+            f"Received: {str(subject)!r}"
+        )
     console.import_quietly("keras", find_devices=False)
     from ...devices.selection import select
-    from ...training.prediction import RunNetwork
+    from ...training.prediction import network_of_run, network_of_weights
 
     with select({"cuda": "gpu", None: "auto"}.get(device, "cpu")).scope():
-        yield RunNetwork(run)
+        yield network_of_run(run) if run else network_of_weights(str(subject), str(weights))
