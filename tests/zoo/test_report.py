@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -105,6 +106,28 @@ def test_matrix_counts_true_classes_against_answers(run):
     matrix = re.search(r"<table class='matrix'>.*?</table>", text)[0]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", matrix)[1:]]
     assert rows == [["1", "", "1"], ["", "2", ""], ["", "", "2"]]
+
+
+def test_classes_have_the_figures_of_scikit_learn():
+    from sklearn import metrics
+
+    from zoo.reports.page._classes import figures
+
+    source, rng = source_of(4), np.random.default_rng(0)
+    source = replace(source, test_targets=np.array([0, 0, 1, 1, 1, 0, 2, 2]))  # class 3 has no example
+    logits = rng.normal(size=(8, 4))
+    rows = re.findall(r"<tr>(.*?)</tr>", figures(logits, source))
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in rows]
+    assert cells[0] == ["class", "examples", "precision", "recall", "F1", "AUC"]
+    found = np.array([row[1:] for row in cells[1:]], float)
+    truth, answers = source.test_targets, logits.argmax(axis=1)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    report = metrics.classification_report(truth, answers, labels=range(4), output_dict=True, zero_division=0)
+    for row, name in zip(found, ["macro avg", "0", "1", "2", "3"], strict=True):
+        wanted = [report[name][key] for key in ("support", "precision", "recall", "f1-score")]
+        np.testing.assert_allclose(row[:4], wanted, rtol=1e-4)
+    areas = [metrics.roc_auc_score(truth == index, shares[:, index]) for index in range(3)]
+    np.testing.assert_allclose(found[:, 4], [np.mean(areas), *areas, np.nan], rtol=1e-4)
 
 
 def test_many_classes_list_the_largest_confusions(run):

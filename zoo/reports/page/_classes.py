@@ -1,4 +1,4 @@
-"""The predictions of a classification: confusions and the worst mistakes."""
+"""The predictions of a classification: figures of each class, confusions and the worst mistakes."""
 
 import html
 
@@ -14,13 +14,39 @@ MISTAKES = 12
 
 
 def show(logits: np.ndarray, source: Source) -> str:
-    """Writes both sections, of the logits for the test inputs."""
+    """Writes all sections, of the logits for the test inputs."""
     return (
+        "<h2>Classes</h2><p>Each class against the others: what part of its predictions is right (precision), what "
+        "part of its examples is found (recall), their harmonic mean (F1), and the area under the ROC curve (AUC).</p>"
+        f"{figures(logits, source)}"
         "<h2>Confusions</h2><p>Test examples by true class (rows) and predicted class (columns).</p>"
         f"{confusions(logits.argmax(axis=1), source)}"
         "<h2>Worst mistakes</h2><p>The test examples whose true class got the lowest probability.</p>"
         f"{mistakes(logits, source)}"
     )
+
+
+def figures(logits: np.ndarray, source: Source) -> str:
+    """Lists the figures of each class, or of those with the lowest F1 if there are many, after the mean of all."""
+    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+
+    truth = np.asarray(source.test_targets)
+    classes = np.arange(source.classes)
+    found = precision_recall_fscore_support(truth, logits.argmax(axis=1), labels=classes, zero_division=0)
+    shares = _probabilities(logits)
+    # A class without an example, or with all of them, has no curve.
+    areas = [
+        float(roc_auc_score(truth == index, shares[:, index])) if 0 < (truth == index).sum() < len(truth) else np.nan
+        for index in classes
+    ]
+    rows = [
+        {"class": name, "examples": int(count), "precision": float(p), "recall": float(r), "F1": float(f), "AUC": area}
+        for name, p, r, f, count, area in zip(source.class_names, *found, areas, strict=True)
+    ]
+    mean = {name: float(np.mean([row[name] for row in rows])) for name in ("precision", "recall", "F1")}
+    mean["AUC"] = float(np.mean(known)) if (known := [area for area in areas if area == area]) else np.nan
+    shown = rows if len(rows) <= MATRIX_CLASSES else sorted(rows, key=lambda row: row["F1"])[:MATRIX_CLASSES]
+    return grid([{"class": "mean", "examples": len(truth), **mean}, *shown])
 
 
 def confusions(predicted: np.ndarray, source: Source) -> str:
@@ -57,8 +83,7 @@ def _largest_confusions(counts: np.ndarray, names: tuple[str, ...]) -> str:
 
 def mistakes(logits: np.ndarray, source: Source) -> str:
     """Shows the images with the worst of the wrong predictions; of other inputs, their numbers."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    probabilities = _probabilities(logits)
     answers, truth = logits.argmax(axis=1), source.test_targets
     # The lower the probability of the true class, the worse.
     wrong = np.flatnonzero(answers != truth)
@@ -77,3 +102,8 @@ def mistakes(logits: np.ndarray, source: Source) -> str:
         for index, (right, answer, probability) in zip(worst, said, strict=True)
     ]
     return f"<div class='mistakes'>{''.join(figures)}</div>"
+
+
+def _probabilities(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
