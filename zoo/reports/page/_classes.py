@@ -44,7 +44,7 @@ def figures(logits: np.ndarray, source: Source) -> str:
         for name, p, r, f, count, area in zip(source.class_names, *found, areas, strict=True)
     ]
     mean = {name: float(np.mean([row[name] for row in rows])) for name in ("precision", "recall", "F1")}
-    mean["AUC"] = float(np.mean(known)) if (known := [area for area in areas if area == area]) else np.nan
+    mean["AUC"] = float(np.mean(known)) if (known := [area for area in areas if not np.isnan(area)]) else np.nan
     shown = rows if len(rows) <= MATRIX_CLASSES else sorted(rows, key=lambda row: row["F1"])[:MATRIX_CLASSES]
     return grid([{"class": "mean", "examples": len(truth), **mean}, *shown])
 
