@@ -84,12 +84,12 @@ def read_model(model: keras.Model | str | Path, source: Source) -> Start:
 def image_size_of(model: keras.Model | str | Path) -> tuple[int, int] | None:
     """Height and width of the images that a model takes; None if it takes other inputs, or images of any size."""
     network = model if isinstance(model, keras.Model) else load_network(Path(model))
-    inputs = getattr(network, "inputs", None) or ()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+    inputs: Any = getattr(network, "inputs", None) or ()
+    shape = list(inputs[0].shape[1:]) if len(inputs) == 1 else []
+    if len(shape) != 3:
         return None
-    _, *shape = inputs[0].shape
     height, width = shape[:2] if keras.config.image_data_format() == "channels_last" else shape[1:]
-    return None if None in (height, width) else (height, width)
+    return None if height is None or width is None else (height, width)
 
 
 def _copy(model: keras.Model) -> keras.Model | None:
