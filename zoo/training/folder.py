@@ -39,7 +39,9 @@ def hint_at_run(folder: Path) -> str:
     if name in MODELS:
         return f". {name} is a network: name its weights too, or train it first"
     try:
-        runs = [path.name for path in folder.parent.iterdir() if (path / "run.json").is_file()]
+        runs = [
+            path.name for path in folder.parent.iterdir() if path.suffix != ".new" and (path / "run.json").is_file()
+        ]
     except OSError:
         return ""
     near = difflib.get_close_matches(folder.name, runs, cutoff=0.5)
