@@ -50,7 +50,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}")
+        hint = ""
+        if (folder / "run.json").is_file():
+            exported = (folder / "export" / MANIFEST).is_file()
+            hint = (
+                f", a run; its export is {folder / 'export'}" if exported else f", a run; `keras-skip export {folder}`"
+            )
+        raise FileNotFoundError(f"Expected an artifact, a folder with {MANIFEST}. Received: {folder}{hint}")
     try:
         return _validate(read_json(path), path)
     except VerificationError:

@@ -203,7 +203,7 @@ def test_a_run_without_a_checkpoint_begins_again_from_its_weights(mine, tmp_path
     ],
 )
 def test_settings_that_are_wrong_are_refused_before_the_data_are_read(settings, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.training.train.load_source", lambda *ignored: pytest.fail("read"))
+    monkeypatch.setattr("zoo.data.load_source", lambda *ignored, **options: pytest.fail("read"))
     with pytest.raises(ValueError, match=message):
         zoo.train("resnet20", "digits", tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()

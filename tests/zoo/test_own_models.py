@@ -177,7 +177,7 @@ def test_a_file_is_trained_and_exported_by_the_command_line(tmp_path):
     ],
 )
 def test_what_does_not_go_together_is_refused_before_the_data_are_read(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.training.train.load_source", lambda *ignored: pytest.fail("read"))
+    monkeypatch.setattr("zoo.data.load_source", lambda *ignored, **options: pytest.fail("read"))
     model = sequential(keras.layers.Dense(10))
     given = {name: model if value == "MODEL" else value for name, value in {"recipe": None, **arguments}.items()}
     with pytest.raises(ValueError, match=message):

@@ -77,3 +77,39 @@ def test_a_run_from_before_the_record_stretches(folder, tmp_path, monkeypatch):
     assert recorded_reader({**record, "dtype": "float32"}, source.input_shape) is None
     digits = {"preprocessing": {"scale": 1 / 16}}
     assert recorded_reader(digits, (8, 8, 1)) is None
+
+
+@pytest.fixture
+def odd_sizes(tmp_path, monkeypatch):
+    """Photos of several sizes in two folders, of the same classes."""
+    monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for data in ("mine", "newer"):
+        for name in ("china", "flower"):
+            (tmp_path / data / name).mkdir(parents=True)
+            for number in range(5):
+                (tmp_path / data / name / f"{number}.jpg").write_bytes(photo(name, number))
+    return tmp_path
+
+
+def test_photos_of_several_sizes_are_read_in_the_size_of_the_weights(odd_sizes):
+    done = keras_skip("train", "resnet20", "--data", "mine", "--weights", "cifar10", "--epochs", 1, cwd=odd_sizes)
+    assert "Images of several sizes, read as 32x32 (height x width)" in done.stderr
+    run = zoo.open_run("runs/resnet20")
+    assert run.source["image"] == ImageReader((32, 32)).to_dict()
+    assert "test accuracy" in keras_skip("evaluate", "runs/resnet20", "--data", "newer", cwd=odd_sizes).stdout
+    assert zoo.load_source("newer", like=run.source).input_shape == (32, 32, 3)
+    with pytest.raises(ValueError, match="Did you mean runs/resnet20"):
+        zoo.open_run("runs/resnet20_finetune")
+    with pytest.raises(FileNotFoundError, match="a run; `keras-skip export runs/resnet20`"):
+        export.load("runs/resnet20")
+
+
+def test_photos_of_several_sizes_are_read_in_the_size_of_a_model_of_ones_own(odd_sizes, no_report):
+    sides = keras.Sequential([keras.Input((10, 14, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    assert zoo.train(None, "mine", model=sides, epochs=1).source["image"]["size"] == [10, 14]
+    any_size = keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()])
+    for asked in ({"recipe": None, "model": any_size}, {"recipe": "resnet20"}):
+        with pytest.raises(ValueError, match="Expected images of one size"):
+            zoo.train(**asked, data="mine", out="refused")
+    assert not (odd_sizes / "refused").exists()

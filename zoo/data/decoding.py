@@ -26,6 +26,10 @@ _Item = TypeVar("_Item")
 Decoded = tuple[np.ndarray | str, str]
 
 
+class SizesDifferError(ValueError):
+    """Images of several sizes where one is needed."""
+
+
 class DecodedImages:
     """Images of one size in a stack, with the names and hashes of their files, and the names of the bad ones.
 
@@ -50,7 +54,7 @@ class DecodedImages:
         shape = self.stack.shape
         if shape is not None and pixels.shape[:2] != shape[:2]:
             first, second = (f"{height}x{width}" for height, width, _ in (shape, pixels.shape))
-            raise ValueError(
+            raise SizesDifferError(
                 f"Expected images of one size in {str(self.path)!r}, or image_size=(height, width) to resize them to. "
                 f"Received: {self.names[0]!r} of {first} and {name!r} of {second} (height x width)"
             )

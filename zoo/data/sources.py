@@ -86,7 +86,8 @@ def load_source(
         split_column: The column of a table that says train, validation or test.
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
-        like: A record from `Source.as_dict`, whose target, columns and classes a table is read with. If it is not the
+        like: A record from `Source.as_dict`, whose size images are resized to if `image_size` is None, and whose
+            target, columns and classes a table is read with. If it is not the
             table of the record and does not say parts, all of its rows are for testing.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
@@ -110,6 +111,8 @@ def load_source(
         return _load_recorded(name, cache=cache, progress=progress)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
     given = _given_like(name, given, like or {})
+    if image_size is None and like and (read := like.get("options", {})).get("image_size"):
+        image_size, resize = tuple(read["image_size"]), read.get("resize", "stretch")
     options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
     if options.task not in (None, source.task):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .arrays import from_arrays
+from .decoding import SizesDifferError
 from .options import Options, Progress
 from .source import Source
 
@@ -57,7 +58,7 @@ def _check_size(name: str, image: np.ndarray, others: list[np.ndarray], options:
     if options.image_size is not None:
         return options.reader(image)
     if others and image.shape != others[0].shape:
-        raise ValueError(
+        raise SizesDifferError(
             f"Expected images of one size in {name!r}, or image_size=(height, width) to resize them to. "
             f"Received: {others[0].shape[:2]} and {image.shape[:2]}"
         )

@@ -16,6 +16,7 @@ is complete. Its record names the run that it `replaces`, so that a later call c
 file is written under another name and renamed, so that none is ever incomplete.
 """
 
+import difflib
 import json
 import os
 import shutil
@@ -30,12 +31,21 @@ from .interruption import TrainingError
 LOCK = ".lock"
 
 
-def _hint(folder: Path) -> str:
-    """A sentence on the name of a network that is given without weights; empty for other paths."""
+def hint_at_run(folder: Path) -> str:
+    """A sentence on the name of a network without weights, or on runs with similar names; empty for other paths."""
     from ..networks.catalogue import MODELS
 
     name = str(folder)
-    return f". {name} is a network: name its weights too, or train it first" if name in MODELS else ""
+    if name in MODELS:
+        return f". {name} is a network: name its weights too, or train it first"
+    try:
+        runs = [
+            path.name for path in folder.parent.iterdir() if path.suffix != ".new" and (path / "run.json").is_file()
+        ]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(folder.name, runs, cutoff=0.5)
+    return f". Did you mean {' or '.join(str(folder.parent / one) for one in near)}?" if near else ""
 
 
 def read_record(folder: Path) -> Any:
@@ -44,7 +54,7 @@ def read_record(folder: Path) -> Any:
         return json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(
-            f"Expected the folder of a run, with a run.json. Received: {str(folder)!r}{_hint(folder)}"
+            f"Expected the folder of a run, with a run.json. Received: {str(folder)!r}{hint_at_run(folder)}"
         ) from None
     except (ValueError, RecursionError, OSError) as error:
         raise ValueError(f"Expected a run.json in JSON. Received: {str(folder / 'run.json')!r}: {error}") from None

@@ -73,6 +73,35 @@ class Request:
         weights = self.overrides.get("weights")
         return choose_recipe(self.network, facts, weights, self.model is not None).changed(self.overrides)
 
+    def load(self, data: Any, **reading: Any) -> "Source":
+        """Loads the data; images of several sizes get the size that the weights or the model expect."""
+        from ..data import load_source
+        from ..data.decoding import SizesDifferError
+
+        try:
+            return load_source(data, **reading)
+        except SizesDifferError:
+            size = self._image_size()
+            if size is None:
+                raise
+            return load_source(data, **reading | {"image_size": size})
+
+    def _image_size(self) -> tuple[int, int] | None:
+        """Height and width that the weights or the model expect; None if they are not known or may differ."""
+        from ..weights.info import weights_info
+        from .start import image_size_of
+
+        if self.model is not None:
+            return image_size_of(self.model)
+        chosen = self.recipe()
+        if chosen.weights is None:
+            return None
+        # Of some files nothing is known.
+        with suppress(ValueError):
+            reader = weights_info(chosen.network, chosen.weights).image
+            return None if reader is None else reader.size
+        return None
+
     def resolve(
         self, source: "Source", devices: "Devices"
     ) -> tuple[Recipe, "Source", "keras.Model | None", dict[str, Any]]:

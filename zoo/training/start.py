@@ -81,6 +81,17 @@ def read_model(model: keras.Model | str | Path, source: Source) -> Start:
     return Start(network, source, record | {"ending": ending, "scales_inputs": scales})
 
 
+def image_size_of(model: keras.Model | str | Path) -> tuple[int, int] | None:
+    """Height and width of the images that a model takes; None if it takes other inputs, or images of any size."""
+    network = model if isinstance(model, keras.Model) else load_network(Path(model))
+    inputs: Any = getattr(network, "inputs", None) or ()
+    shape = list(inputs[0].shape[1:]) if len(inputs) == 1 else []
+    if len(shape) != 3:
+        return None
+    height, width = shape[:2] if keras.config.image_data_format() == "channels_last" else shape[1:]
+    return None if height is None or width is None else (height, width)
+
+
 def _copy(model: keras.Model) -> keras.Model | None:
     """A copy of a model; None if Keras cannot write down its classes, or does not know them by a name."""
     with tempfile.TemporaryDirectory() as folder:

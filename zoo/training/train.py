@@ -97,7 +97,7 @@ def train(
     check_intervals(checkpoint_minutes, checkpoint_steps, gradients, devices)
     folder = Path("runs") / request.name if out is None else Path(out)
     new = choose_folder(folder, overwrite) if devices.hosts.writes else folder
-    source = load_source(request.recipe().source if data is None else data)
+    source = request.load(request.recipe().source if data is None else data)
     if validation:
         source = source.with_validation(validation, seed=request.recipe().seed)
     chosen, source, initial, described = request.resolve(source, devices)

@@ -122,6 +122,7 @@ def _open(subject: Path, weights: str | None, device: str | None, ray: str | Non
         return
     if ray:
         raise ValueError(f"Expected the folder of an artifact for --ray. Received: {str(subject)!r}; export it")
+    from ...training.folder import hint_at_run
     from ...training.runs import open_complete_run
     from ...weights.loading import check_loadable
 
@@ -134,7 +135,7 @@ def _open(subject: Path, weights: str | None, device: str | None, ray: str | Non
     else:
         raise ValueError(
             "Expected the folder of a run or of an artifact, or the name of a network with --weights. "
-            f"Received: {str(subject)!r}"
+            f"Received: {str(subject)!r}{hint_at_run(subject)}"
         )
     console.import_quietly("keras", find_devices=False)
     from ...devices.selection import select

@@ -208,7 +208,6 @@ def _train(
         choose_folder(options.get("out", Path("runs", request.name)), options.get("overwrite", False))
     check_source(chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
-    from ...data import load_source
     from ...devices.selection import select
     from ...tasks import task_of
     from ...training.train import train as run_training
@@ -218,7 +217,9 @@ def _train(
         selected = select(*wanted)
     selected.check(chosen.batch_size)
     with console.reading() as progress:
-        source = load_source(chosen.source, progress=progress, **reading)
+        source = request.load(chosen.source, progress=progress, **reading)
+    if reading["image_size"] is None and (size := source.origin["options"]["image_size"]) and selected.hosts.writes:
+        print(f"Images of several sizes, read as {size[0]}x{size[1]} (height x width)", file=sys.stderr)
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
     chosen = request.recipe(source)

@@ -151,7 +151,8 @@ def pixel_head(x: "keras.KerasTensor", classes: int, weight_decay: float, size: 
 def check_multiples(image: "keras.KerasTensor", factor: int) -> None:
     """Raises a ValueError if a known size of the image cannot be halved as often as an encoder does."""
     if any(size is not None and size % factor for size in sides(image)):
+        resize = "resize images with image_size=(height, width), or " if len(sides(image)) == 2 else ""
         raise ValueError(
-            f"Expected input_shape with sides that are multiples of {factor}; pad the images, and crop the logits. "
+            f"Expected input_shape with sides that are multiples of {factor}; {resize}pad them, and crop the logits. "
             f"Received: input_shape={tuple(image.shape[1:])}"
         )
