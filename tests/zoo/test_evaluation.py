@@ -6,6 +6,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
 from zoo.analysis import gradients
@@ -66,3 +67,25 @@ def test_numbered_classes_have_no_names_to_compare(small_source, tmp_path):
     named = replace(small_source, name="animals", class_names=animals, origin={})
     run = zoo.train("plain_mlp_digits", named, tmp_path / "run", epochs=1)
     assert zoo.evaluate(run, small_source)["examples"] == 50
+
+
+@pytest.mark.parametrize("kind", ["folder", "arrays"])
+def test_other_data_without_parts_are_measured_whole(kind, run, small_source, tmp_path):
+    """Three images of each class, of which a split would measure one."""
+    chosen = np.concatenate([np.flatnonzero(small_source.test_targets == label)[:3] for label in range(10)])
+    pixels, labels = small_source.test_inputs[chosen], small_source.test_targets[chosen]
+    if kind == "folder":
+        other = tmp_path / "others"
+        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            (other / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(other / str(label) / f"{number}.png")
+    else:
+        other = tmp_path / "others.npz"
+        np.savez(other, x_train=pixels, y_train=labels)
+    found = zoo.evaluate(run, str(other))
+    assert found["examples"] == len(chosen)
+    answers = zoo.load(run.path)(zoo.Preprocessing.from_dict(run.source["preprocessing"])(pixels))
+    assert found["accuracy"] == pytest.approx(np.mean(np.argmax(answers, axis=-1) == labels))
+    assert len(zoo.load_source(str(other)).test_inputs) == 10
+    by_weights = zoo.evaluate("plain_mlp", str(other), weights="digits")
+    assert by_weights["examples"] == len(chosen)

@@ -10,6 +10,7 @@ targets   integers (n,) or (n, 1): classification
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,13 @@ def from_arrays(
         _check_labels(name, found, about["class_names"], task)
     if "test_inputs" not in found:
         labels, count = found["train_targets"], len(found["train_inputs"])
+        choose = partial(choose_at_random, count)
         if task == "classification":
-            test = choose_stratified(labels, options.test_fraction, options.split_seed, about["class_names"])
-        else:
-            test = choose_at_random(count, options.test_fraction, options.split_seed)
+            choose = partial(choose_stratified, labels, class_names=about["class_names"])
+        parts = options.split(np.arange(count), choose)
         for kind in ("inputs", "targets"):
             whole = found[f"train_{kind}"]
-            found[f"train_{kind}"], found[f"test_{kind}"] = whole[~test], whole[test]
+            found |= {f"{part}_{kind}": whole[places] for part, places in parts.items()}
     return Source(name=name, task=task, preprocessing=_preprocessing(found["train_inputs"]), **about, **found)
 
 

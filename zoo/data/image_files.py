@@ -54,9 +54,7 @@ def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progr
     if arrays is not None:
         return arrays
     found.images.refuse_bad()
-    plan = find_layout(
-        str(path), found.images.names, found.folders, test_fraction=options.test_fraction, split_seed=options.split_seed
-    )
+    plan = find_layout(str(path), found.images.names, found.folders, options)
     if set(plan.class_names) == {"images", "masks"}:
         raise ValueError(f"Expected images and masks in a folder. Received: the archive {str(path)!r}; unpack it")
     images = stack.finish()

@@ -8,9 +8,14 @@ Everything may lie in one more folder.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .options import Options
 
 PARTS = {"train": "train", "test": "test", "val": "validation", "valid": "validation", "validation": "validation"}
 
@@ -23,9 +28,7 @@ class Layout:
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def find_layout(
-    where: str, names: Sequence[str], folders: Iterable[str], *, test_fraction: float, split_seed: int
-) -> Layout:
+def find_layout(where: str, names: Sequence[str], folders: Iterable[str], options: "Options") -> Layout:
     """Finds the layout of image files.
 
     Raises:
@@ -63,8 +66,7 @@ def find_layout(
             _refuse_other_classes(where, class_names, part, labels[parts["train"]], labels[parts[part]])
     if "test" not in parts:
         whole = parts["train"]
-        chosen = choose_stratified(labels[whole], test_fraction, split_seed, class_names)
-        parts = {"train": whole[~chosen], "test": whole[chosen]}
+        parts = options.split(whole, partial(choose_stratified, labels[whole], class_names=class_names))
     return Layout(class_names, {part: (indices, labels[indices]) for part, indices in parts.items()})
 
 

@@ -11,6 +11,7 @@ classes, one in each line.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -234,6 +235,5 @@ def _parts(path: Path, keys: list[tuple[str, ...]], options: Options) -> dict[st
     said = [next((folder for folder in key[:-1] if folder.lower() in PARTS), "") for key in keys]
     parts = group_parts(str(path), said)
     if "test" not in parts:
-        test = choose_at_random(len(parts["train"]), options.test_fraction, options.split_seed)
-        parts = {**parts, "train": parts["train"][~test], "test": parts["train"][test]}
+        parts |= options.split(parts["train"], partial(choose_at_random, len(parts["train"])))
     return parts

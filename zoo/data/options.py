@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from export.images import RESIZES, ImageReader, check_size
 from export.tables import KINDS
 
@@ -32,6 +34,7 @@ class Options:
         task: "classification", "regression" or "segmentation". None: as the data suggest.
         split_column: The column that says train, validation or test. Only of tables.
         columns: The kinds of columns by name: "number", "date", "category", or "ignore". Only of tables.
+        whole: Whether all examples are for testing, and for training too, if the files do not say their parts.
     """
 
     image_size: tuple[int, int] | None = None
@@ -43,6 +46,7 @@ class Options:
     task: str | None = None
     split_column: str | None = None
     columns: Mapping[str, str] | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size is not None:
@@ -69,6 +73,18 @@ class Options:
             if kind not in COLUMN_KINDS:
                 raise unknown(f"the kind of the column {name!r}", kind, COLUMN_KINDS)
 
+    def split(self, places: np.ndarray, choose: Callable[[float, int], np.ndarray]) -> dict[str, np.ndarray]:
+        """Splits examples whose files do not say their parts.
+
+        Args:
+            places: Of the examples.
+            choose: Takes a fraction and a seed, and chooses examples for testing, as a boolean array.
+        """
+        if self.whole:
+            return {"train": places, "test": places}
+        test = choose(self.test_fraction, self.split_seed)
+        return {"train": places[~test], "test": places[test]}
+
     @property
     def of_tables(self) -> dict[str, Any]:
         """The options that are given and have a meaning for tables alone."""
@@ -90,4 +106,4 @@ class Options:
         size = None if self.image_size is None else list(self.image_size)
         common = {name: getattr(self, name) for name in ("resize", "split_seed", "test_fraction", "on_bad_image")}
         task = {} if self.task is None else {"task": self.task}
-        return {"image_size": size, **common, **task, **self.of_tables}
+        return {"image_size": size, **common, **task, **self.of_tables, **({"whole": True} if self.whole else {})}

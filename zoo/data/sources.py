@@ -87,8 +87,8 @@ def load_source(
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
         like: A record from `Source.as_dict`, whose size images are resized to if `image_size` is None, and whose
-            target, columns and classes a table is read with. If it is not the
-            table of the record and does not say parts, all of its rows are for testing.
+            target, columns and classes a table is read with. Other files than those of the record are for testing as a
+            whole, unless they say their parts.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
@@ -113,19 +113,25 @@ def load_source(
     given = _given_like(name, given, like or {})
     if image_size is None and like and (read := like.get("options", {})).get("image_size"):
         image_size, resize = tuple(read["image_size"]), read.get("resize", "stretch")
-    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
+    whole = like is not None and _is_other(name, like)
+    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given, whole=whole)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
     if options.task not in (None, source.task):
         raise ValueError(f"Expected the task of {source.name!r} to be {source.task}. Received: task={options.task!r}")
-    return replace(source, origin={**source.origin, "options": options.as_dict()})
+    return replace(source, origin={**source.origin, "options": replace(options, whole=False).as_dict()})
 
 
 def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
     """The options for tables, with those of a record where none are given."""
     known = dict(like.get("options", {}))
-    if like and isinstance(name, (str, os.PathLike)) and str(_find_path(name)) != like["name"]:
+    if like and _is_other(name, like):
         known.pop("split_column", None)
     return {option: known.get(option) if value is None else value for option, value in given.items()}
+
+
+def _is_other(name: Any, like: Mapping[str, Any]) -> bool:
+    """Whether data are files, and others than those of a record."""
+    return isinstance(name, (str, os.PathLike)) and str(_find_path(name)) != like["name"]
 
 
 def check_source(

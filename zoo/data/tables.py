@@ -8,6 +8,7 @@ parts     the files of the folder, a column that says them, or at random, each c
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,8 @@ def split_tables(
         said = [part for part, table in tables.items() for _ in table.rows]
     parts = group_parts(name, said)
     whole = parts["train"]
-    if "test" not in parts and like and like["name"] != name:
-        parts["test"] = whole
-    elif "test" not in parts:
-        test = targets.choose(encoded[whole], options)
-        parts = {"train": whole[~test], "test": whole[test]}
+    if "test" not in parts:
+        parts = options.split(whole, partial(targets.choose, encoded[whole]))
     return targets, encoded, parts
 
 

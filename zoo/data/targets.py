@@ -40,11 +40,11 @@ class Targets:
         """The names that a source has for its targets."""
         return self.names if self.task == "regression" else ()
 
-    def choose(self, encoded: np.ndarray, options: Options) -> np.ndarray:
+    def choose(self, encoded: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         """Chooses test rows, the same part of each class, as a boolean array."""
         if self.task == "classification":
-            return choose_stratified(encoded, options.test_fraction, options.split_seed, self.class_names)
-        return choose_at_random(len(encoded), options.test_fraction, options.split_seed)
+            return choose_stratified(encoded, fraction, seed, self.class_names)
+        return choose_at_random(len(encoded), fraction, seed)
 
     def encode(self, table: Table) -> np.ndarray:
         """Encodes the targets: int64 (rows,) for classes, float32 (rows, names) for numbers.

@@ -14,7 +14,7 @@ from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..tasks import task_of
 from ..tasks.task import measured
-from ..weights.cards import card
+from ..weights.cards import Card, card
 from ..weights.loading import load
 from .learner import build_metrics, jit_compile
 from .runs import Run, open_run
@@ -87,10 +87,8 @@ def resolve_model_and_data(
     """
     if weights is not None:
         chosen = card(str(run_or_model), weights)
-        model, source = (
-            load(chosen.network, weights),
-            load_source(chosen.data["name"] if data is None else check_named(data)),
-        )
+        model = load(chosen.network, weights)
+        source = load_source(chosen.data["name"]) if data is None else load_source(check_named(data), like=like(chosen))
         check_classes(source, chosen.class_names, f"{chosen.network}, {weights}")
         preprocessing = Preprocessing.from_dict(chosen.preprocessing)
     elif isinstance(run_or_model, keras.Model):
@@ -112,6 +110,13 @@ def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Pr
     source = load_source(run.source) if data is None else load_source(check_named(data), like=run.source)
     check_targets(source, run)
     return source, Preprocessing.from_dict(run.source["preprocessing"])
+
+
+def like(card: Card) -> dict[str, Any]:
+    """What `load_source` takes to read other data as those of a card's weights."""
+    resize = (card.image or {}).get("resize", "stretch")
+    size = {"image_size": list(card.input_shape[:2]), "resize": resize}
+    return {"name": card.data["name"], "class_names": list(card.class_names), "options": size}
 
 
 def check_named(data: str | Source) -> str | Source:

@@ -89,9 +89,12 @@ def evaluate(
     from ...data import load_source
     from ...tasks import task_of
     from ...training.evaluation import evaluate as measure
+    from ...training.evaluation import like
     from ...training.runs import open_run
+    from ...weights.cards import card
 
-    read = data and load_source(data, like=None if weights else open_run(run_or_network).source, **reading)
+    as_before = like(card(run_or_network, weights)) if weights else open_run(run_or_network).source
+    read = data and load_source(data, like=as_before, **reading)
     measured = measure(run_or_network, read, weights=weights, tta=views or tta)
     figures = task_of("classification" if weights else open_run(run_or_network).source).figures
     shown = {"test examples": measured["examples"]}
