@@ -1,8 +1,8 @@
 """Turns image files into the pixels that a network takes, in training and in serving alike.
 
 The rotation in EXIF is applied; palettes and CMYK become RGB; 16 bits are scaled to 8; transparent pixels show white;
-an animation gives its first frame. The contents of a file decide its format, not its suffix. This needs only NumPy and
-Pillow, and Pillow only once an image is read.
+an animation gives its first frame. The format of a file follows from its contents, not from its suffix. This needs only
+NumPy and Pillow, and Pillow only once an image is read.
 """
 
 import io
@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 Resize = Literal["crop", "stretch"]
 RESIZES: tuple[str, ...] = get_args(Resize)
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-# A path, the contents of a file, an image of Pillow, or uint8 pixels.
+# A path, the contents of a file, a Pillow image, or uint8 pixels.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image", np.ndarray]
 # Pillow knows more formats, but some of them run other programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -32,7 +32,7 @@ _GREY = ("1", "L")
 
 
 class BadImage(ValueError):
-    """An image cannot be decoded; the message is only the cause."""
+    """An image cannot be decoded; the message gives only the reason."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ImageReader:
         resize: "crop" or "stretch".
         shorter: The shorter side before the crop, at least the longer side of `size`. The default crops as little as
             possible.
-        interpolation: The name of one of Pillow's filters, which all smooth when they reduce, except "nearest".
+        interpolation: One of Pillow's filters, by name. All but "nearest" smooth when they shrink an image.
 
     Raises:
         ValueError: If a value is invalid.
@@ -88,8 +88,8 @@ class ImageReader:
         """Reads one image.
 
         Args:
-            image: A path, the contents of a file, an image of Pillow, or uint8 pixels of shape (height, width) or
-                (height, width, 1, 3 or 4).
+            image: A path, the contents of a file, a Pillow image, or uint8 pixels of shape (height, width) or (height,
+                width, 1, 3 or 4).
 
         Returns:
             uint8 pixels, (height, width, channels).
@@ -111,7 +111,11 @@ class ImageReader:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ImageReader":
-        """Makes a reader from the result of `to_dict`; unknown names are an error."""
+        """Makes a reader from the result of `to_dict`.
+
+        Raises:
+            ValueError: If a name is unknown, or a value invalid.
+        """
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"Expected a reader of images with the fields {known}. Received: {unknown}")
@@ -154,7 +158,7 @@ def _open(image: ImageLike) -> "Image":
         with open(image, "rb") as file:
             return _open_file(file)
     raise ValueError(
-        f"Expected an image as a path, the bytes of a file, an image of Pillow or an array. "
+        f"Expected an image as a path, the bytes of a file, a Pillow image or an array. "
         f"Received: {type(image).__name__}"
     )
 
@@ -175,7 +179,7 @@ def _open_file(file: BinaryIO) -> "Image":
     try:
         opened = pillow.open(file, formats=_FORMATS)
     except pillow.UnidentifiedImageError:
-        raise BadImage("no image, or of a format that is not known") from None
+        raise BadImage("not an image, or in an unknown format") from None
     except Exception as error:
         raise _bad(error) from None
     return _decode(opened)

@@ -136,7 +136,7 @@ class Predictor:
         """Reads images of any size as raw input, in the way that the artifact records.
 
         Args:
-            images: A path, the contents of a file, an image of Pillow or uint8 pixels (height, width, channels); or a
+            images: A path, the contents of a file, a Pillow image or uint8 pixels (height, width, channels); or a
                 list of these, or an array of several images.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Reads the files of tables: CSV, also with semicolons or tabs and compressed with gzip, and Parquet."""
+"""Reads table files: CSV, also with semicolons or tabs or compressed with gzip, and Parquet."""
 
 import csv
 import gzip
@@ -48,16 +48,19 @@ def is_table(name: str | Path) -> bool:
 def read_table(source: str | Path | bytes, *, most: int | None = None) -> Table:
     """Reads a table from a file, or from the contents of a CSV.
 
-    The first line names the columns. Commas, semicolons, tabs or bars separate them: whichever gives most columns in
-    the first lines. Beside semicolons and tabs, a column of numbers may have decimal commas. Text is UTF-8, or UTF-16
-    with its mark. A first column without a name that only counts the rows, as pandas writes it, is left out.
+    The first line names the columns. Commas, semicolons, tabs or bars separate them, whichever gives the most columns
+    in the first lines. Unless commas separate the columns, numbers may have decimal commas. Text is UTF-8, or UTF-16
+    with a byte order mark. A first column without a name that only counts the rows, as pandas writes it, is left out.
 
     Args:
         source: The path, which ends in one of `SUFFIXES`, or the bytes of a CSV.
         most: How many rows to read. Default: all.
 
+    Returns:
+        A `Table`.
+
     Raises:
-        ValueError: If the file is damaged, empty, or no table; with the number of the row.
+        ValueError: If the file is damaged, empty or not a table; where there is one, the message names the row.
         OSError: If it cannot be read.
     """
     if not isinstance(source, bytes) and str(source).lower().endswith(".parquet"):
@@ -115,7 +118,7 @@ def _check_names(names: list[str], where: str) -> list[str]:
     if not any(names):
         raise ValueError(f"Expected the names of the columns in the first line of {where}. Received: nothing")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ValueError(f"Expected another name for each column of {where}. Received: {', '.join(twice)} twice")
+        raise ValueError(f"Expected a different name for each column of {where}. Received: {', '.join(twice)} twice")
     if all(re.fullmatch(r"[+-]?[\d.,]+", name) for name in names):
         raise ValueError(
             f"Expected the names of the columns in the first line of {where}. Received: only numbers, {names[:3]}"

@@ -4,7 +4,7 @@
     date        days since 1970-01-01, in UTC                NaN where it is missing
     category    its place in the column's values, from 0     their number where it is missing, and for all other values
 
-It needs only NumPy, so that whoever predicts reads a column exactly as it was read for training.
+This needs only NumPy, so that a predictor reads a column exactly as training did.
 """
 
 import re
@@ -58,7 +58,7 @@ class Column:
             float64, (rows,).
 
         Raises:
-            ValueError: If a value of a number or date is none, or is beyond the range of float32.
+            ValueError: If a value is not of the column's kind, or is beyond the range of float32.
         """
         if self.kind == "category":
             index = {value: place for place, value in enumerate(self.values)}
@@ -122,17 +122,17 @@ class Columns:
         return tuple(len(column.values) for column in self.inputs if column.kind == "category")
 
     def encode(self, table: Mapping[str, Sequence[Any]], rows: Sequence[int] | None = None) -> np.ndarray:
-        """Encodes a table, given as the values of each column, for the network; other columns do not matter.
+        """Encodes a table, given as the values of each column by its name, for the network; other columns are ignored.
 
         Args:
-            table: The values by the name of the column; see `Column.encode`.
+            table: The values of each column; see `Column.encode`.
             rows: The numbers of the rows in an error. Default: those of a `Table`, or from 1.
 
         Returns:
             float32, (rows, inputs).
 
         Raises:
-            ValueError: If a column is missing, or a value is wrong; with the name of the column and the row.
+            ValueError: If a column is missing or a value is wrong; the message names the column and the row.
         """
         if absent := [name for name in self.names if name not in table]:
             raise ValueError(f"Expected the columns {', '.join(self.names)}. Received: none called {', '.join(absent)}")
@@ -152,7 +152,11 @@ class Columns:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Columns":
-        """Makes them from the result of `to_dict`; unknown names are an error."""
+        """Makes columns from the result of `to_dict`.
+
+        Raises:
+            ValueError: If a name is unknown, or a value invalid.
+        """
         inputs = [Column(**_known(Column, column)) for column in values.get("inputs", ())]
         return cls(**{**_known(cls, values), "inputs": tuple(inputs)})
 
@@ -175,11 +179,11 @@ def number(value: Any) -> float:
     """Reads a finite number; NaN for a missing value.
 
     Raises:
-        ValueError: If it is none. A boolean is none.
+        ValueError: If it is not one. A boolean is not a number.
     """
     if is_missing(value):
         return np.nan
-    # Python reads True as 1 and 1_000 as 1000, but in a table they are no numbers.
+    # Python reads True as 1 and 1_000 as 1000, but in a table they are not numbers.
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and "_" in value):
         raise ValueError(value)
     read = float(value)
@@ -203,7 +207,7 @@ def days(value: Any) -> float:
     """Reads a date, or a date with a time, in ISO 8601 as days since 1970-01-01 in UTC; NaN for a missing value.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a date.
     """
     if is_missing(value):
         return np.nan

@@ -22,10 +22,10 @@ def list_columns(network: Network, top: int, skips: bool) -> dict[str, type]:
     Args:
         network: The network.
         top: How many classes a row names.
-        skips: Whether bad inputs are listed with their error.
+        skips: Whether bad inputs are skipped, and listed with their error.
 
     Raises:
-        ValueError: If the network does not have so many classes, or too many for masks.
+        ValueError: If the network has fewer classes than `top`, or too many for masks.
     """
     classes = len(network.names)
     most = classes if network.task == "classification" else 1
@@ -101,7 +101,7 @@ _PALETTE = _palette()
 
 
 def _shorten(value: np.number) -> float | int | None:
-    """The shortest number that is read as the same one in its precision; None for what is no number."""
+    """The shortest number that reads as the same value in its precision; None for NaN and infinity."""
     if isinstance(value, np.floating):
         return float(str(value)) if np.isfinite(value) else None
     return int(value)

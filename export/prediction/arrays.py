@@ -1,4 +1,4 @@
-"""Reads the rows of arrays in .npy and .npz one after the other, so that an array may be larger than the memory."""
+"""Reads the rows of arrays in .npy and .npz one by one, so that an array may be larger than memory."""
 
 import math
 import zipfile
@@ -13,15 +13,15 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def read_array_file(path: Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields the rows of an array, each with the number of all rows.
+    """Yields the rows of an array, each with the total number of rows.
 
     Args:
         path: A file in .npy or .npz.
-        name: The array to read of several in an .npz.
+        name: The array to read if an .npz has several.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it holds no such array, or ends early; the message is only the cause.
+        ValueError: If it holds no such array, or ends early; the message gives only the reason.
     """
     if path.suffix.lower() == ".npy":
         with path.open("rb") as file:
@@ -36,7 +36,7 @@ def read_array_file(path: Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
             with archive.open(f"{chosen}.npy") as member:
                 yield from _read_rows(member)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
-        raise ValueError(f"no whole .npz ({error})") from None
+        raise ValueError(f"a damaged .npz ({error})") from None
 
 
 def _read_rows(file: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
@@ -48,7 +48,7 @@ def _read_rows(file: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
     if not shape or dtype.hasobject:
         raise ValueError("one number, not rows" if not shape else "Python objects, which may run code")
     if by_columns and len(shape) > 1:
-        # A row is all over the file.
+        # A row is spread over the whole file.
         whole = np.frombuffer(_read(file, math.prod(shape) * dtype.itemsize), dtype).reshape(shape, order="F")
         yield from ((np.ascontiguousarray(row), shape[0]) for row in whole)
         return

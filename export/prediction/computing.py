@@ -1,7 +1,7 @@
 """Reads inputs in threads and computes their outputs, in the order of the inputs.
 
-The inputs are cut into groups, which are the batches. A group is cut in the same way wherever a prediction resumes, as
-the answer to an input may differ in its last digit in another batch.
+The inputs are cut into groups, which are the batches. Groups are the same wherever a prediction resumes,
+since the last digit of an answer may depend on the batch.
 """
 
 import os
@@ -28,13 +28,13 @@ _AHEAD = 2
 
 @dataclass(frozen=True)
 class Groups:
-    """Inputs in groups of one size, but for the last.
+    """Inputs in groups of equal size, except the last.
 
     Attributes:
         paths: What `read_inputs` takes.
         network: The network.
-        size: Inputs of a group.
-        start: How many inputs at the beginning to leave out, a multiple of the size.
+        size: The number of inputs in a group.
+        start: How many inputs to skip at the beginning, a multiple of the size.
     """
 
     paths: Sequence[str]
@@ -44,7 +44,7 @@ class Groups:
 
     def __iter__(self) -> Iterator[Sequence[Input]]:
         inputs = read_inputs(self.paths, self.network)
-        # The first tells how much was read before it.
+        # The first input of the group counts the bytes of those that were skipped.
         read = sum(given.read for given in islice(inputs, self.start))
         while group := list(islice(inputs, self.size)):
             yield [replace(group[0], read=group[0].read + read), *group[1:]]
@@ -76,7 +76,7 @@ def compute_here(network: Network) -> Compute:
 
 
 def load_group(network: Network, group: Sequence[Input]) -> list[Output]:
-    """Reads inputs as the network takes them; the reason for each that cannot be read."""
+    """Reads inputs as the network takes them; gives the reason for each that cannot be read."""
     return [_load(network, given) for given in group]
 
 

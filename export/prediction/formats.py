@@ -16,7 +16,7 @@ from .answers import Cell
 
 Columns = Mapping[str, type]
 Rows = Sequence[Sequence[Cell]]
-# Rows of Parquet that are in memory at a time.
+# How many rows of Parquet are in memory at a time.
 _GROUP = 10_000
 
 
@@ -41,7 +41,7 @@ def find_format(path: Path) -> Format:
     """Finds the format by the suffix of a file.
 
     Raises:
-        ValueError: If there is none, or its library is not installed.
+        ValueError: If there is no such format, or its library is not installed.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:

@@ -1,8 +1,8 @@
-"""Finds inputs and names them, in an order that stays: files, folders, archives, patterns, arrays and tables.
+"""Finds inputs and names them, in a fixed order: files, folders, archives, patterns, arrays and tables.
 
-A survey looks only at the files' names, sizes and times. It tells how much there is to read, and whether inputs are
-still the same. Then the inputs come one at a time, and what is in memory does not grow with their number, except for
-the names in one folder or .zip, and the rows of one table.
+A survey looks only at the names, sizes and times of the files. It says how much there is to read, and whether the
+inputs are still the same. Then the inputs come one at a time. Memory use does not grow with their number: only the
+names in one folder or .zip, and the rows of one table, are in memory.
 """
 
 import glob
@@ -48,7 +48,7 @@ class Survey:
 
     Attributes:
         files: The number of files.
-        size: Their bytes.
+        size: Their size in bytes.
         fingerprint: A hash of their names, sizes and times.
     """
 
@@ -72,7 +72,7 @@ def resolve_paths(inputs: str | Path | Sequence[str | Path]) -> list[str]:
         elif glob.has_magic(given):
             matches = sorted(glob.glob(given, recursive=True))
             if not matches:
-                raise ValueError(f"Expected a pattern that files match. Received: {given!r}, which none matches")
+                raise ValueError(f"Expected a pattern that files match. Received: {given!r}, which no file matches")
             found += matches
         else:
             raise FileNotFoundError(
@@ -156,7 +156,7 @@ def _ends_in(name: str, suffixes: Sequence[str] | frozenset[str]) -> bool:
 
 
 def _look_at(file: Path) -> tuple[int, int]:
-    """The size and time of a file; zeros for one that cannot be looked at, which is then no good input."""
+    """The size and time of a file; zeros if that fails, which makes it a bad input."""
     try:
         about = file.stat()
     except OSError:

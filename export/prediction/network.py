@@ -1,4 +1,4 @@
-"""What a prediction needs to know of a network, and an artifact that says so."""
+"""What a prediction needs to know about a network, and the network of an artifact."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ class Network(Protocol):
         are_probabilities: Whether its outputs for classes are probabilities.
         input_name: The name of its input.
         shape: The shape of one input; None where any size fits.
-        dtype: The type of the input.
+        dtype: The type of an input.
         reader: How image files become inputs; None if inputs are not images.
         columns: How rows of a table become inputs; None if inputs are not such rows.
         channel_axis: The axis of the channels in an input and of the classes in an output, without the batch.
@@ -88,7 +88,7 @@ class ArtifactNetwork:
         self._output = given["name"]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process opens the artifact again; it gets one thread of a machine whose cores are shared out."""
+        """Another process opens the artifact again; it gets one thread, since other processes use the other cores."""
         return _open_with_one_thread, (Path(self._path).absolute(), self.device)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def _limit_threads(threads: int | None) -> "SessionOptions | None":
 def resolve_reader(
     recorded: Mapping[str, Any] | None, shape: tuple[int | None, ...], dtype: str, channel_axis: int
 ) -> ImageReader | None:
-    """Makes the reader of images that is recorded, or else one that stretches images to the shape of an input.
+    """Makes the image reader that is recorded, or else one that stretches images to the shape of an input.
 
     Returns:
         The reader; None if inputs are not 8-bit images in grey or RGB.

@@ -1,7 +1,7 @@
-"""The output while it grows: OUT.part, and beside it OUT.part.jsonl, which says what it is of and how far it is.
+"""The unfinished output: OUT.part, and beside it OUT.part.jsonl, which records what it belongs to and how far it is.
 
-The record gets a line after each write. So whenever the process is killed, its last whole line gives a length of the
-file at which rows are whole; resuming cuts off what is behind it.
+The record gets a line after each write. So whenever the process is killed, the last complete line of the record gives a
+length up to which the rows of the file are complete; resuming cuts off the rest.
 """
 
 import json
@@ -16,22 +16,22 @@ from ..storage.publishing import take_name
 from .formats import find_format
 
 TABLE = "predictions.csv"
-# Bad inputs that are named in the end.
+# How many bad inputs are named in the end.
 _NAMED = 10
-# What differs in a record is said in these words.
+# The words for what differs from the record.
 _WORDS = {"network": "another network or device", "inputs": "other inputs", "settings": "other settings"}
 
 
 @dataclass
 class Part:
-    """An output that grows.
+    """An unfinished output.
 
     Attributes:
         out: The output that it becomes.
-        makes_masks: Whether that is a folder of masks with a table, rather than a table.
-        identity: What it is of: "network", "inputs" and "settings".
+        makes_masks: Whether that is a folder of masks with a table, and not only a table.
+        identity: What it belongs to: "network", "inputs" and "settings".
         rows: How many rows are written.
-        size: Their bytes.
+        size: Their size in bytes.
         bad: How many of them are of bad inputs.
         named: The first bad inputs, with their reasons.
     """
@@ -58,11 +58,11 @@ class Part:
         return self.out.with_name(f"{self.out.name}.part.jsonl")
 
     def start(self, resume: bool) -> None:
-        """Opens the file behind its whole rows, or anew.
+        """Opens the file after its last complete row, or a new one.
 
         Raises:
-            ValueError: If the rows that are there are of another network or other inputs, if they were made with other
-                settings, or if another process writes more.
+            ValueError: If the existing rows belong to another network, other inputs or other settings, or if another
+                process is writing.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         resume = resume and self.table.is_file() and self._is_begun()
@@ -82,7 +82,7 @@ class Part:
             raise
 
     def append(self, text: str, rows: int = 0, bad: Sequence[str] = ()) -> None:
-        """Writes whole rows, and then that they are written."""
+        """Writes complete rows, then records them."""
         size = self._write(text)
         named = list(bad)[: _NAMED - len(self.named)]
         self.rows, self.size, self.bad = self.rows + rows, self.size + size, self.bad + len(bad)
@@ -92,7 +92,7 @@ class Part:
             record.write(f"{json.dumps(about)}\n")
 
     def finish(self, footer: str, convert: Callable[[Path, Path], None] | None, overwrite: bool) -> None:
-        """Ends the file, converts it if it has to be, and gives the result the output's name.
+        """Ends the file, converts it if necessary, and renames the result to the output.
 
         Raises:
             FileExistsError: If the output has appeared meanwhile and may not be replaced.
@@ -133,7 +133,7 @@ class Part:
         return size
 
     def _is_begun(self) -> bool:
-        """Whether the record has its first line, without which there are no rows."""
+        """Whether the record has its first line; before that, there are no rows."""
         try:
             with self.record.open("rb") as record:
                 return record.readline().endswith(b"\n")
@@ -141,7 +141,7 @@ class Part:
             return False
 
     def _read_record(self) -> None:
-        """Reads how far the file is, and cuts off a line of the record that is not whole."""
+        """Reads how far the file is, and cuts off an incomplete line of the record."""
         there = self.table.stat().st_size
         with self.record.open("r+b") as record:
             self._check_identity(record.readline())
@@ -164,7 +164,7 @@ class Part:
             raise ValueError(f"Expected {self.record} as it was left. Received: a changed file") from None
         if differs:
             raise ValueError(
-                f"Expected the network, the inputs and the settings that began {self.path}, to resume it. "
+                f"Expected the network, inputs and settings with which {self.path} was begun, to resume it. "
                 f"Received: {' and '.join(differs)}"
             )
 
@@ -178,8 +178,8 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
     """Raises an error unless an output may be written.
 
     Raises:
-        ValueError: If its suffix is neither that of a format nor missing, as in the name of a folder.
-        FileExistsError: If it exists and may not be replaced, or has been begun and should not be resumed.
+        ValueError: If its suffix is not that of a format; the name of a folder has none.
+        FileExistsError: If it exists and may not be replaced, or is unfinished and should not be resumed.
     """
     if out.suffix:
         find_format(out)
@@ -190,8 +190,8 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
     part = out.with_name(f"{out.name}.part")
     if part.exists() and not (resume or overwrite):
         raise FileExistsError(
-            f"{str(part)!r} exists, which an earlier prediction has begun. Go on with resume=True, or begin again with "
-            "overwrite=True."
+            f"{str(part)!r} exists, from a prediction that did not finish. Continue with resume=True, or begin "
+            "again with overwrite=True."
         )
 
 

@@ -18,19 +18,19 @@ from .ray_data import compute_on_ray
 
 ON_BAD_INPUT = ("error", "skip")
 _AT_ONCE = 32
-# Called with the rows that are written, the bytes that are read, and all bytes.
+# Called with the number of rows written, the bytes read, and the bytes of all inputs.
 Progress = Callable[[int, float, int], None]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted.
+    """The result of `predict_files`.
 
     Attributes:
         path: The table, or the folder of masks.
         rows: The number of inputs.
         bad: How many of them could not be read or computed.
-        named: The first of those, with their reasons.
+        named: The first of these, with the reasons.
     """
 
     path: Path
@@ -55,10 +55,10 @@ def predict_files(
 ) -> Predictions:
     """Predicts for files and writes a row for each, in their order.
 
-    A table has the columns "file", "label" and "probability", with `top` also "label2", "probability2" and so on; for
-    regression it has a column for each target. Masks are PNG files whose pixels are class indices, in a folder with
-    a table of their names. There may be any number of inputs, which are read one after the other. If the process is
-    killed, the rows that it has written stay in OUT.part.
+    For a classification the table has the columns "file", "label" and "probability", and with `top` also "label2",
+    "probability2" and so on; for a regression it has a column for each target. A segmentation gives PNG files whose
+    pixels are class indices, in a folder with a table of their names. There may be any number of inputs, which are read
+    one by one. If the process is killed, the rows that it has written stay in OUT.part.
 
     Args:
         network: The folder of an artifact.
@@ -71,19 +71,19 @@ def predict_files(
             others in its batch.
         on_bad_input: "error" stops at an input that cannot be read. "skip" leaves its row empty, and gives the reason
             in a column "error".
-        resume: Whether to go on with OUT.part, if it is there. The file that results is the same as without a stop.
+        resume: Whether to continue OUT.part, if it exists. The finished file is the same as without the interruption.
         overwrite: Whether to replace an existing output, once the new one is complete.
         device: "cpu" or "cuda".
-        ray: Computes on a cluster of Ray, with an actor for each of its CPUs or, with `device="cuda"`, of its GPUs.
-            "auto" finds a running one, "local" starts one here; else its address. Inputs are read here, and the
-            artifact has to be at the same path on every machine.
-        progress: Called with the number of rows, the bytes of the inputs so far, and those of all inputs.
+        ray: The Ray cluster to compute on: "auto" finds a running one, "local" starts one here, and anything else is an
+            address. It gets an actor for each CPU, or with `device="cuda"` for each GPU. Inputs are read here, and the
+            artifact must be at the same path on every machine.
+        progress: Called with the number of rows written, the bytes of inputs read, and the bytes of all inputs.
 
     Returns:
-        The path, the number of rows, and the bad inputs.
+        The path, the number of rows, and the bad inputs, as `Predictions`.
 
     Raises:
-        FileExistsError: If the output exists, or has been begun.
+        FileExistsError: If the output exists, or is unfinished, and neither `overwrite` nor `resume` allows that.
         FileNotFoundError: If an input does not exist.
         ValueError: If an argument is invalid, an input cannot be read, or `resume` finds other inputs, another network
             or other settings.
@@ -148,7 +148,7 @@ class _Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides on the bytes of the output."""
+        """The settings on which the bytes of the output depend."""
         chosen = {name: getattr(self, name) for name in ("top", "batch_size", "on_bad_input")}
         return {**chosen, "suffix": self.out.suffix}
 

@@ -91,7 +91,7 @@ def test_bad_images_are_named(reading, photo, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(photo[:2000])
     with pytest.raises(ValueError, match=r"Expected an image that can be read. Received: '.*bad.jpg' \(.*truncated"):
         predictor.classify([photo, tmp_path / "bad.jpg"])
-    with pytest.raises(ValueError, match=r"Received: image 2 of 2 \(no image, or of a format that is not known\)"):
+    with pytest.raises(ValueError, match=r"Received: image 2 of 2 \(not an image, or in an unknown format\)"):
         predictor.classify([photo, b"hello"])
     with pytest.raises(ValueError, match="Received: no image"):
         predictor.classify([])

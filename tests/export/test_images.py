@@ -103,7 +103,7 @@ def test_transparent_pixels_of_an_array_are_white():
     ("data", "cause"),
     [
         (b"", "empty file"),
-        (b"no image", "no image, or of a format that is not known"),
+        (b"no image", "not an image, or in an unknown format"),
         (encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), "uint8"), "JPEG")[:900], "truncated"),
         (encode(np.zeros((9000, 8000), bool)), "8000x9000 pixels, more than"),
         (encode(np.zeros((1, 3000), "uint8")), "3000x1 pixels, too long and narrow"),

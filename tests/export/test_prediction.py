@@ -191,7 +191,7 @@ def test_a_damaged_archive_is_an_error(classifier, folder):
 
 REFUSED = {
     "nowhere.png": ({"inputs": "nowhere.png"}, "Expected a file, a folder.* Received: 'nowhere.png'"),
-    "pattern": ({"inputs": "photos/*.gif"}, "Received: 'photos/\\*.gif', which none matches"),
+    "pattern": ({"inputs": "photos/*.gif"}, "Received: 'photos/\\*.gif', which no file matches"),
     "none": ({"inputs": []}, "at least one input. Received: none"),
     "empty": ({"inputs": "empty"}, "files that end in one of .* Received: 'empty', a folder without any"),
     "empty tar": ({"inputs": "empty.tar"}, "at least one input. Received: archives"),

@@ -92,7 +92,7 @@ def png(pixels):
 
 BAD = {
     "empty": (b"", JPEG, 400, "Received: empty file"),
-    "no image": (b"hello", JPEG, 400, "Received: no image, or of a format that is not known"),
+    "no image": (b"hello", JPEG, 400, "Received: not an image, or in an unknown format"),
     "too many pixels": (png(np.zeros((9000, 8000), bool)), {"Content-Type": "image/png"}, 400, "8000x9000 pixels"),
     "a form": (b"--x", {"Content-Type": "multipart/form-data; boundary=x"}, 415, "content type, such as image/jpeg"),
     "no type": (b"hello", {}, 415, "Received: no content type"),

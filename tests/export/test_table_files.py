@@ -90,7 +90,7 @@ def test_a_column_of_decimal_commas_is_known_by_all_its_values():
 WRONG = {
     "Expected the names of the columns in the first line of .* Received: nothing": ["", "\n\n", "\ufeff", " , \n1,2\n"],
     "Received: only numbers": ["1,2\n3,4\n", "1.5;2\n3;4\n"],
-    "Expected another name for each column of .* Received: a twice": ["a,b,a\n1,2,3\n", "a, a\n1,2\n"],
+    "Expected a different name for each column of .* Received: a twice": ["a,b,a\n1,2,3\n", "a, a\n1,2\n"],
     "Expected 2 values in each row of .*table.csv.*. Received: 3 in row 3": ["a,b\n1,2\n1,2,3\n", "a;b\n1;2\n1;2;3"],
     "Received: 1 in row 5": ["a,b\n1,2\n\n3,4\n5\n"],
     "Expected a name for each column in the first line of .* Received: none for column 2": ["a,,b\n1,2,3\n"],

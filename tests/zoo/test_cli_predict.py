@@ -87,7 +87,7 @@ def test_bad_inputs_are_told_at_the_end(run, folder):
     assert "or --on-bad-input skip" in done.stderr and "'digits/50.png'" in done.stderr
     command = ("predict", run.path, "digits", "--out", "a.csv", "--on-bad-input", "skip")
     done = keras_skip(*command, cwd=folder, expect=1)
-    assert "Go on with --resume, or begin again with --overwrite" in done.stderr
+    assert "Continue with --resume, or begin again with --overwrite" in done.stderr
     assert "other settings" in keras_skip(*command, "--resume", cwd=folder, expect=1).stderr
     done = keras_skip(*command, "--overwrite", cwd=folder)
     assert "bad inputs  12\n" in done.stdout and "digits/50.png (no image" in done.stdout

@@ -173,7 +173,7 @@ def large():
 
 BAD = {
     "empty": (b"", "empty file"),
-    "no image": (b"hello", "no image, or of a format that is not known"),
+    "no image": (b"hello", "not an image, or in an unknown format"),
     "truncated": (encode(pixels(0, (64, 64, 3)), "JPEG")[:900], "truncated"),
     "damaged": (encode(pixels(0, (64, 64, 3)))[:200] + bytes(99), ""),
     "float": (encode(Image.fromarray(GREY.astype("float32")), "TIFF"), "pixels of 32 bits"),

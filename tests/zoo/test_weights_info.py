@@ -125,7 +125,7 @@ def test_a_head_of_other_classes_has_no_names(tmp_path):
 
 def test_a_file_that_nobody_describes_is_refused(tmp_path):
     zoo.build("plain_mlp").save_weights(tmp_path / "mine.weights.h5")
-    with pytest.raises(ValueError, match="Expected weights of which it is known how .*mine.weights.h5'$"):
+    with pytest.raises(ValueError, match="Expected weights for which it is known how .*mine.weights.h5'$"):
         zoo.weights_info("plain_mlp", tmp_path / "mine.weights.h5")
     with pytest.raises(ValueError, match="Expected weights of resnet50 by name"):
         zoo.weights_info("resnet50", "nothing")

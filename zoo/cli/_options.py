@@ -136,14 +136,17 @@ Data = Annotated[str | None, data("the recipe's")]
 TestData = Annotated[str | None, data("the data of the run or the weights")]
 Target = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="The column of a table to predict; several, with commas, for numbers."),
+    typer.Option(
+        metavar="COLUMN",
+        help="The column of a table to predict; for several numbers, their columns, separated by commas.",
+    ),
 ]
 Task = Annotated[
     str | None,
-    choice("classification", "regression", "segmentation", help="What to learn. Default: as the data suggest."),
+    choice("classification", "regression", "segmentation", help="What to predict. Default: what the data suggest."),
 ]
 SplitColumn = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The column of a table that says train, validation or test.")
+    str | None, typer.Option(metavar="COLUMN", help="The column of a table whose values are train, validation or test.")
 ]
 Columns = Annotated[
     list[str] | None,
@@ -151,7 +154,7 @@ Columns = Annotated[
         "--column",
         metavar="NAME=KIND",
         callback=check_columns,
-        help="The kind of a column: number, date, category, or ignore. Default: as its values suggest. Repeatable.",
+        help="The kind of a column: number, date, category or ignore. Default: what its values suggest. Repeatable.",
     ),
 ]
 Weights = Annotated[

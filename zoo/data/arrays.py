@@ -1,7 +1,7 @@
 """Makes data sources of arrays: NumPy's .npz files in Keras's layout, and the data sets of Keras itself.
 
 inputs    integers from 0 to 255, (n, height, width) or (n, height, width, 1 or 3): images
-          other numbers (n, ...): signals or features, whose last axis are the channels
+          other numbers (n, ...): signals or features, whose last axis is that of the channels
 targets   integers (n,) or (n, 1): classification
           floats (n,) or (n, numbers): regression
           integers (n, ...) of the shape of the inputs without their channels: segmentation, 255 for ignored ones
@@ -48,7 +48,7 @@ def from_arrays(
     *,
     class_names: Sequence[str] | None = None,
 ) -> Source:
-    """Makes a source of arrays with Keras's names; without x_test it splits off a part, of each class alike.
+    """Makes a source of arrays with Keras's names. Without x_test it splits off a part, the same share of each class.
 
     Args:
         name: Its name, for errors.
@@ -164,7 +164,9 @@ def _names(
         default = ["target"] if numbers == 1 else [f"target{number}" for number in range(1, numbers + 1)]
         names = tuple(map(str, np.ravel(arrays.get("target_names", default))))
         if len(names) != numbers:
-            raise ValueError(f"Expected {numbers} target_names in {name!r}, as y_train has columns. Received: {names}")
+            raise ValueError(
+                f"Expected {numbers} target_names in {name!r}, one for each column of y_train. Received: {names}"
+            )
         return {"class_names": (), "target_names": names}
     if class_names is None and "class_names" in arrays:
         class_names = [str(class_name) for class_name in np.ravel(arrays["class_names"])]

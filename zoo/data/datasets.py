@@ -1,4 +1,4 @@
-"""Reads data that the caller holds: arrays, and data sets of Keras, TensorFlow and torch that Keras can fit on.
+"""Reads data in memory: arrays, and data sets of Keras, TensorFlow and torch, as Keras fits on them.
 
     {"x_train": ..., "y_train": ..., ...}     as in an .npz
     (x, y)
@@ -6,7 +6,8 @@
     tf.data.Dataset                           batched; once through
     torch.utils.data.DataLoader               once through; images (channels, height, width) get their channels last
 
-Rows of zeros with a single 1 are the classes that they encode. Data sets are read into memory, up to half of it.
+Rows of zeros with a single 1 are the classes that they encode. Data sets are read into memory, and may
+fill half of it.
 """
 
 import math
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 Data: TypeAlias = (
     "Mapping[str, Any] | tuple[Any, Any] | keras.utils.PyDataset | tf.data.Dataset | torch.utils.data.DataLoader[Any]"
 )
-# The name of such a source, which nothing can be loaded by.
+# The name of such a source, which cannot be loaded by it.
 NAME = "arrays"
 _KINDS = "a dictionary with x_train and y_train, a pair (x, y), a PyDataset, a tf.data.Dataset or a DataLoader"
 
 
 def from_memory(data: Data, options: Options) -> Source:
-    """Makes a source of data that the caller holds.
+    """Makes a source of data in memory.
 
     Raises:
-        ValueError: If they are of another kind, do not end, need too much memory, or are not pairs of arrays.
+        ValueError: If the data are of another kind, do not end, need too much memory, or are not pairs of arrays.
     """
     if isinstance(data, Mapping):
         arrays = {name: np.asarray(array) for name, array in data.items()}

@@ -1,9 +1,9 @@
-"""Data sources that need no download, of every task, from the data sets that scikit-learn brings along.
+"""Data sources of every task that need no download, made from the data sets that come with scikit-learn.
 
 digits            images in ten classes
 digits_signals    the same, the 64 pixels of an image in reading order as 64 steps of a signal
-digits_masks      images of several of these digits on a noisy ground, with the class of each pixel
-wine, breast_cancer    tables in classes
+digits_masks      images with several of these digits on a noisy background, and the class of each pixel
+wine, breast_cancer    tables with classes
 diabetes          a table with a number to predict
 """
 

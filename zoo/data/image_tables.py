@@ -1,4 +1,4 @@
-"""Makes a data source of a table of image files: a column of their paths, and one or more columns to predict.
+"""Makes a data source from a table of image files: a column of their paths, and one or more columns to predict.
 
 The paths are relative to the table's file.
 """

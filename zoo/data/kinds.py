@@ -1,4 +1,4 @@
-"""Which columns of a table a network sees, and of which kind each is.
+"""Which columns of a table a network sees, and of what kind each is.
 
     number      all values are finite numbers
     date        all values are dates in ISO 8601

@@ -1,11 +1,11 @@
-"""Makes a data source for segmentation of a folder of images, with a mask of the same name for each.
+"""Makes a data source for segmentation from a folder of images, with a mask of the same name for each.
 
-    images/NAME.jpg and masks/NAME.png                  a part is for testing, at random
+    images/NAME.jpg and masks/NAME.png                  a random part is for testing
     train/images/, train/masks/, test/images/, ...      also images/train/, masks/train/, ...
 
-A mask has the size of its image, and the index of a class as the value of each pixel: in grey, or in a palette. 255
-marks pixels that do not count, unless all masks are of 0 and 255: then 255 is the second class. classes.txt names the
-classes, one in each line.
+A mask has the size of its image, and each of its pixels has the index of a class as its value, grey or from a palette.
+255 marks pixels that do not count, but if the masks contain only 0 and 255, then 255 is the second class. classes.txt
+names the classes, one per line.
 """
 
 import io

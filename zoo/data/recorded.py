@@ -1,4 +1,4 @@
-"""The reader of images that a record of a run or of weights means."""
+"""The image reader that the record of a run or of weights stands for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from export.images import ImageReader
 
 
 def recorded_reader(record: Mapping[str, Any], input_shape: Sequence[int | None]) -> ImageReader | None:
-    """Returns what reads an image file as an input of the network; None if its inputs are no pixels from 0 to 255.
+    """Returns the reader of image files; None if the network's inputs are not pixels from 0 to 255.
 
     Args:
         record: Plain data with "preprocessing", and with "image" unless it is from before there was a choice, when

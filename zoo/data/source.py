@@ -119,12 +119,22 @@ class Source:
         validation_inputs, validation_targets: Held out to compare recipes, if there are any; see `with_validation`.
         origin: Plain data with which `load_source` finds the same data again.
         task: "classification", "regression" or "segmentation".
-        target_names: Of a regression, one for each number that is predicted.
-        table: A `zoo.data.tables.Columns`: of a table, which column of a file is which input; or None.
-        image: An `export.ImageReader`: of images, how a file becomes an input; or None.
+        target_names: For a regression, a name for each number that is predicted.
+        table: For a table, a `zoo.data.tables.Columns`, which says which column is which input; otherwise None.
+        image: For images, an `export.ImageReader`, which says how a file becomes an input; otherwise None.
 
     Raises:
-        ValueError: If inputs or targets are not those of the task.
+        ValueError: If inputs or targets do not fit the task.
+
+    Example:
+
+    >>> import numpy as np
+    >>> import zoo
+    >>> x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    >>> y = x.sum(axis=1, keepdims=True)
+    >>> scaling = zoo.Preprocessing.fitted(x[:15], scale=1)
+    >>> zoo.Source("mine", x[:15], y[:15], x[15:], y[15:], (), scaling, task="regression", target_names=("sum",))
+    Source('mine', train_inputs=(15, 3), test_inputs=(5, 3), targets=('sum',), task='regression')
     """
 
     name: str
@@ -187,11 +197,11 @@ class Source:
 
     @property
     def outputs(self) -> int:
-        """The number of a network's outputs: classes, or numbers that are predicted."""
+        """The number of a network's outputs: of classes, or of numbers that are predicted."""
         return self._task.outputs(self)
 
     def with_validation(self, fraction: float, seed: int = 0) -> "Source":
-        """Holds out a fraction of the training examples for validation: the same of each class in a classification.
+        """Holds out a fraction of the training examples for validation, the same of each class in a classification.
 
         The test examples and the preprocessing stay the same. A source that has validation examples is returned as it
         is.

@@ -53,11 +53,12 @@ def load_source(
     The files may be
 
     - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
-      valid/ or validation/ next to or instead of test/; or only CLASS/, and then a part of each class is for testing;
+      valid/ or validation/ next to or instead of test/; or only CLASS/, and then a part of each class is set aside for
+      testing;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
     - a folder of images/ and masks/, with a mask of the same name for each image: `zoo.data.masks`;
     - a table as .csv, .tsv (also with .gz) or .parquet, or a folder of train.csv and test.csv: `zoo.data.kinds`;
-    - a table whose first column are the paths of image files, relative to it;
+    - a table with a column of image files, whose paths are relative to the table;
     - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names), of any rank.
 
     Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
@@ -76,20 +77,20 @@ def load_source(
         image_size: Height and width to resize all images to, bicubic with antialiasing.
         resize: "crop" resizes the shorter side and cuts out the centre; "stretch" takes the whole image and changes
             its proportions.
-        split_seed: Chooses the test examples if the files do not.
-        test_fraction: The fraction to choose, of each class alike.
+        split_seed: The seed that chooses test examples if the files do not say which they are.
+        test_fraction: The fraction to choose, the same of each class.
         on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
             warning.
         target: The column of a table to predict; several, as a sequence or separated by commas, for a regression.
-        task: "classification", "regression" or "segmentation". Default: text, few whole numbers and integer arrays are
-            classes, other numbers a regression.
-        split_column: The column of a table that says train, validation or test.
+        task: "classification", "regression" or "segmentation". Default: text, a few different whole numbers and integer
+            arrays are classes; other numbers are a regression.
+        split_column: The column of a table whose values are train, validation or test.
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
-        like: A record from `Source.as_dict`, whose size images are resized to if `image_size` is None, and whose
-            target, columns and classes a table is read with. Other files than those of the record are for testing as a
-            whole, unless they say their parts.
-        cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the platform's.
+        like: A record from `Source.as_dict`. A table is read with its target, columns and classes. If the table is not
+            that of the record, and does not say which rows are for testing, all are.
+        cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the
+            cache folder of the platform.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
 
     Returns:

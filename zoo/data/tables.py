@@ -1,8 +1,8 @@
 """Makes a data source of a table: a CSV or Parquet file, or a folder of train.csv and test.csv.
 
-columns   zoo.data.kinds chooses them from the training file, or from all rows of an only file
+columns   zoo.data.kinds chooses them from the training file, or from all rows if there is only one file
 targets   zoo.data.targets
-parts     the files of the folder, a column that says them, or at random, each class alike
+parts     from the files of the folder, from a column, or at random with the same share of each class
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from .targets import Targets, find_targets, infer_targets
 
 
 def table_files(path: Path) -> dict[str, Path]:
-    """The files of a table by part, that for training first; the part of an only file is "". Empty if there are none.
+    """The files of a table by part, that for training first; the part of a single file is "". Empty if there are none.
 
     Raises:
         ValueError: If there are several of a part, or none for training.

@@ -1,4 +1,4 @@
-"""The target of a table: the task that its column stands for, and its values as a network's targets."""
+"""The target of a table: the task that follows from its column, and its values as a network's targets."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ PREDICTION = "prediction"
 
 
 class Regression(Task):
-    """Targets are floats, (examples, number of target names). Figures are means over the targets."""
+    """Targets are floats, (examples, number of target names). The figures are means over the targets."""
 
     name = "regression"
     dtype = "float32"

@@ -31,8 +31,8 @@ class _Sums(keras.metrics.Metric):
     """Sums over the examples, for each target.
 
     Args:
-        mean, deviation: Of each target over the training examples.
-        name: The metric's.
+        mean, deviation: Mean and standard deviation of each target over the training examples.
+        name: The name of the metric.
     """
 
     def __init__(self, mean: Sequence[float], deviation: Sequence[float], name: str) -> None:
@@ -65,7 +65,7 @@ class SquaredError(_Sums):
 
 
 class RootMeanSquaredError(_Sums):
-    """In the units of the targets."""
+    """The root of the mean squared error, in the units of the targets."""
 
     def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         super().__init__(mean, deviation, "rmse")
@@ -82,5 +82,5 @@ class R2(_Sums):
 
     def result(self) -> Any:
         spread = self.squares - ops.square(self.z) / self.examples
-        # Of targets that are all the same it says nothing.
+        # It is undefined if all targets are the same.
         return ops.mean(ops.where(spread > 0, 1.0 - self.errors / ops.where(spread > 0, spread, 1.0), 0.0))

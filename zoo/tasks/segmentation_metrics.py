@@ -1,4 +1,4 @@
-"""The metrics of a segmentation: Keras's own, for the pixels whose class is known.
+"""The metrics of a segmentation: those of Keras, on the pixels that count.
 
 IoU of a class = both / (true + predicted - both)        counted in pixels of all images together
 mean IoU       = the mean over the classes that are true or predicted anywhere
@@ -13,7 +13,7 @@ from .task import IGNORE
 
 
 class _KnownPixels:
-    """Gives a metric of Keras the weight 0 for pixels to ignore."""
+    """Gives pixels to ignore the weight 0 in a metric of Keras."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         known = ops.not_equal(y_true, IGNORE)

@@ -21,9 +21,9 @@ class Figure:
     """A figure that says how good predictions are.
 
     Attributes:
-        name: In histories and results, where the part comes first: "test_accuracy".
-        title: In tables and on pages.
-        percent: Whether it is a fraction that is shown in %.
+        name: The name in histories and results, after that of the part: "test_accuracy".
+        title: The name in tables and on pages.
+        percent: Whether it is a fraction, which is shown in %.
         higher_is_better: Its direction.
     """
 
@@ -42,12 +42,12 @@ class Task(Protocol):
 
     Attributes:
         name: As in `Source.task`.
-        dtype: Of the targets, as NumPy names it.
+        dtype: NumPy's name for the type of the targets.
         per_pixel: Whether targets are masks, which move with their images.
-        figures: What is measured besides the loss; the first ranks runs.
+        figures: What is measured in addition to the loss; the first one ranks runs.
         loss_name: The metric of the loss alone, without regularisation and smoothing.
-        loss_title: On pages.
-        activation: What is added to the outputs of an exported network.
+        loss_title: The name of the loss on pages.
+        activation: The activation that an export adds to the outputs.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Task(Protocol):
         """Encodes the targets of a batch as the loss takes them."""
 
     def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
-        """Adds what a network of this many outputs lacks to predict the targets."""
+        """Adds layers after the network's outputs, so that it predicts the targets."""
 
     def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
         """Makes the loss.
@@ -84,10 +84,10 @@ class Task(Protocol):
         """
 
     def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
-        """Makes metrics of the names of the figures, then that of the loss."""
+        """Makes the metrics, with the names of the figures, and last that of the loss."""
 
     def predictor(self, model: "keras.Model") -> "keras.Model":
-        """The network up to what a report needs of its predictions."""
+        """The network as a report needs it, such as from inputs to the class of each pixel."""
 
 
 def measured(task: Task, logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -107,7 +107,7 @@ def check_targets(source: "Source", part: str, kind: str, shape: tuple[int, ...]
 
 
 def check_class_names(source: "Source") -> None:
-    """Raises a ValueError for a source without classes, or with names of targets that it does not have."""
+    """Raises a ValueError for a source without class names, or with target names."""
     if not source.class_names or source.target_names:
         raise ValueError(
             f"Expected class_names and no target_names for {source.task}. "
@@ -122,5 +122,5 @@ def refuse_smoothing(task: Task, label_smoothing: float) -> None:
 
 
 def spread(count: int, total: int) -> np.ndarray:
-    """Up to so many indices of a total, evenly apart."""
+    """Up to `count` evenly spaced indices below `total`."""
     return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))

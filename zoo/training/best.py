@@ -1,4 +1,4 @@
-"""The best epoch of a run by the first figure of its task on the validation part, or of equal ones the lowest loss.
+"""The best epoch of a run by the first figure of its task on the validation part; the loss decides between equals.
 
 Everything follows from the rows of the history, so a resumed run decides as an uninterrupted one does.
 """
@@ -15,7 +15,7 @@ PART = "validation"
 
 
 def check_validation(recipe: Recipe, part: str) -> None:
-    """Raises a ValueError if a recipe needs a validation part and the epochs are measured on another one."""
+    """Raises a ValueError if a recipe needs a validation part and the epochs are measured on another part."""
     wanted = {"keep": recipe.keep if recipe.keep == "best" else None, "patience": recipe.patience or None}
     for name, value in wanted.items():
         if value is not None and part != PART:
@@ -34,18 +34,18 @@ def best_row(rows: Sequence[Row], figure: Figure) -> Row | None:
 
 
 def is_over(rows: Sequence[Row], patience: int, figure: Figure) -> bool:
-    """Whether the last epochs have been without a better one for too long."""
+    """Whether there has been no better epoch for longer than the patience."""
     best = best_row(rows, figure)
     return bool(patience) and best is not None and rows[-1]["epoch"] - best["epoch"] >= patience
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Keeps the weights of the best epoch for the next checkpoint, and ends the training when patience is over.
+    """Keeps the weights of the best epoch for the next checkpoint, and ends the training when the patience has run out.
 
     Args:
-        recipe: Says which of both.
+        recipe: Says which of the two to do.
         figure: Ranks the epochs.
-        progress: Holds the row of the epoch already.
+        progress: Already holds the row of the epoch.
         checkpoints: Keeps the weights.
     """
 

@@ -1,16 +1,17 @@
-"""Chooses a recipe for the name of a network, by the data.
+"""Chooses a recipe by the data, for a network that is given by its name.
 
-1. With weights, or for a model of the user's: a recipe for fine-tuning, below.
-2. For data that a recipe of the network was written for, such as digits or cifar10: the first such recipe.
-3. For 10,000 training examples or more: the network's first recipe for CIFAR-10 or MNIST, if it has one.
-4. Else a recipe for few data, below.
+1. With weights, a recipe for fine-tuning, below; for a user's own model, one for few data with a lower rate.
+2. For data that the network has a recipe for, such as digits or cifar10, the first such recipe.
+3. For 10,000 training examples or more, the network's first recipe for CIFAR-10 or MNIST, if it has one.
+4. Otherwise a recipe for few data, below.
 
 Those for fine-tuning and for few data depend on the number of training examples, and on whether they are images:
 
     batch       16 below 1,000 examples, 32 below 4,000, 64 below 16,000, else 128
     epochs      enough for about 600 steps of fine-tuning, 1,500 of new weights; from 5 to 40, and from 10 to 100
-    images      shifted by up to an eighth of their height; colour images, which are of things, are mirrored too
-    rate        from new weights, 0.05 at its peak; for fine-tuning, 0.005 for the body and 0.05 for the head
+    images      shifted by up to an eighth of their height; colour images, which usually show things, also mirrored
+    rate        at its peak, 0.05 for new weights; for fine-tuning, 0.005 for the body and 0.05 for the head;
+                0.02 for a user's own model
 """
 
 import math
@@ -36,12 +37,12 @@ FEW = Recipe(
     schedule=Schedule(kind="cosine", warmup=0.1),
 )
 TUNED = replace(FEW, optimizer=Optimizer(lr=0.005, weight_decay=5e-4, clip_norm=1.0, rates={"head/*": 10.0}))
-# A model of the user's may be trained already or not.
+# A user's own model may be trained already or not.
 OWN = replace(FEW, optimizer=Optimizer(lr=0.02, weight_decay=5e-4, clip_norm=1.0))
 
 
 def facts_of(source: "Source") -> dict[str, Any]:
-    """What the choice depends on, as plain data."""
+    """Returns what the choice depends on, as plain data."""
     inputs = source.train_inputs
     images = inputs.dtype == "uint8" and inputs.ndim == 4
     shape = list(source.input_shape) if images else None
@@ -52,10 +53,13 @@ def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = Non
     """Chooses a recipe for a network by the rule above.
 
     Args:
-        network: A name of `zoo.list_models()`, or that of a model of the user's.
-        facts: Of the data; see `facts_of`.
-        weights: What the network starts from.
-        own: Whether it is a model of the user's.
+        network: A name of `zoo.list_models()`, or the name of a user's own model.
+        facts: Facts about the data; see `facts_of`.
+        weights: The weights that the network starts from.
+        own: Whether it is a user's own model.
+
+    Returns:
+        The recipe.
 
     Example:
 
@@ -78,7 +82,7 @@ def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = Non
 
 
 def is_network(name: object) -> bool:
-    """Whether a name is that of a network, and not of a recipe."""
+    """Whether something is the name of a network, and not of a recipe."""
     return isinstance(name, str) and name in MODELS and name not in RECIPES
 
 

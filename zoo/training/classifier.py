@@ -1,4 +1,4 @@
-"""Names what is on photos: the class `Classifier`."""
+"""Says what is in photos: the class `Classifier`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Classifier:
-    """A trained network that names what is on images.
+    """A trained network that says what is in images.
 
-    Images are read, resized and cropped as those were that the network learned from. An artifact answers the same
-    without Keras: `export.load(artifact).classify("cat.jpg")`.
+    It reads, resizes and crops images as in training. An artifact gives the same answers without Keras:
+    `export.load(artifact).classify("cat.jpg")`.
 
     Args:
         run_or_network: A run or its folder, or with `weights` the name of a network.
@@ -27,7 +27,7 @@ class Classifier:
         class_names: One for each class.
 
     Raises:
-        ValueError: If there is no such run, network or weights, or if they do not tell classes apart.
+        ValueError: If there is no such run, network or weights, or if the network does not predict classes.
 
     Example:
 
@@ -45,7 +45,7 @@ class Classifier:
         else:
             self._network = network_of_run(open_complete_run(run_or_network))
         if self._network.task != "classification":
-            raise ValueError(f"Expected a run of classification. Received: a run of {self._network.task}")
+            raise ValueError(f"Expected the run of a classification. Received: the run of a {self._network.task}")
         self.class_names = self._network.names
 
     def classify(
@@ -54,11 +54,11 @@ class Classifier:
         """Names the most probable class, or classes, of each image.
 
         Args:
-            images: A path, the contents of a file, an image of Pillow or uint8 pixels (height, width, channels) of any
-                size; or a list of these, or an array of several images. For a network of anything but images of pixels
-                from 0 to 255, an array of its raw inputs.
+            images: A path, the contents of a file, a Pillow image or uint8 pixels (height, width, channels) of any
+                size; or a list of these, or an array of several images. For a network whose inputs are not images with
+                pixels from 0 to 255, an array of raw inputs.
             top: How many classes to name. None names one.
-            batch_size: How many to compute at once.
+            batch_size: How many images to compute at once.
 
         Returns:
             A name and its probability for each image, or with `top` a list of these, the most probable first.

@@ -1,7 +1,7 @@
 """Freezes a part of a network, for the whole run or for its first epochs.
 
-A frozen normalisation uses its moving statistics in training too, and does not move them. What is frozen at the end of
-a run is frozen in its model.keras.
+A frozen normalisation uses its moving statistics in training too, and does not update them. Layers that are frozen at
+the end of a run are frozen in its model.keras too.
 """
 
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def norms(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def backbone(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a network below its head: the layer "head", or else the last one with weights to train."""
+    """The layers of a network below its head: the layer "head", or otherwise the last one with weights to train."""
     trained = [layer for layer in model.layers if layer.trainable_variables]
     named = [layer for layer in trained if layer.name == "head"]
     head = (named or trained or [None])[-1]

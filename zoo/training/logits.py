@@ -15,7 +15,7 @@ from keras import ops
 from ..data import Source
 from .evaluation import evaluation_batches
 
-# Half precision is this exact.
+# Sums of half-precision probabilities are this close to 1.
 _CLOSE = 1e-2
 
 
@@ -23,8 +23,8 @@ def remove_softmax(model: keras.Model, source: Source) -> tuple[keras.Model, str
     """Returns a model of logits with the same weights, and what the given one ends in: "softmax" or "logits".
 
     Args:
-        model: Of one input and one output.
-        source: Examples to measure a model on whose last layer does not say what it ends in.
+        model: A model with one input and one output.
+        source: Examples, on which the outputs are checked if the last layer does not say whether they are logits.
     """
     last, before = _last(model)
     if isinstance(last, keras.layers.Softmax) or _is_softmax(last, keras.layers.Activation):

@@ -1,9 +1,9 @@
-"""The fastest precision that holds, measured in a few steps of the real network on a batch of the real data.
+"""Chooses the fastest precision that holds, measured in a few steps of the real network on a batch of the real data.
 
 A precision holds if the loss after these steps is finite and if, at the initial weights, all outputs y are near those
 of float32: |y - y32| <= BOUND * max |y32|. It is chosen if a step takes at most 1 / SPEEDUP of float32's time.
 
-Training sets all seeds again afterwards, so the run is the one that states this precision.
+Training sets all seeds again afterwards, so the run is the same as one that asks for this precision.
 """
 
 import os
@@ -34,7 +34,7 @@ def choose_precision(
         recipe: The recipe.
         source: The data.
         devices: The devices of the run.
-        initial: A model of the user's, whose layers have a precision already.
+        initial: A user's own model, whose layers have a precision already.
 
     Returns:
         The recipe with the precision, and the figures that decided.

@@ -1,4 +1,4 @@
-"""A trained network with what `export.predict_files` needs to know of it: the class `KerasNetwork`."""
+"""A trained network with what `export.predict_files` needs to know about it: the class `KerasNetwork`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ class KerasNetwork:
     Args:
         network: From preprocessed inputs to logits or numbers.
         task: The name of its task.
-        names: Of its outputs.
+        names: The names of its outputs.
         preprocessing: Turns raw inputs into those of the network.
         reader: Reads image files as raw inputs; None if they are not images of pixels from 0 to 255.
         columns: Says how rows of a table become raw inputs.
-        dtype: Of raw inputs.
+        dtype: The type of raw inputs.
     """
 
     channel_axis = -1
@@ -80,7 +80,7 @@ def network_of_run(run: Run) -> KerasNetwork:
 
 
 def network_of_weights(name: str, weights: str | Path) -> KerasNetwork:
-    """The network of a name with weights that tell classes of images apart; see `weights_info`."""
+    """A network by name, with weights for a classification of images; see `weights_info`."""
     about = weights_info(name, weights)
     return KerasNetwork(load(name, weights), "classification", about.class_names, about.preprocessing, about.image)
 

@@ -1,5 +1,4 @@
-"""What a call of `train` asks for: a recipe by its name, a network whose recipe the data decide, or a model of one's
-own.
+"""What a call of `train` asks for: a recipe by name, a network whose recipe the data decide, or a user's own model.
 
 Names and settings are checked before the data are read.
 """
@@ -37,7 +36,7 @@ class Request:
         overrides: Settings of the recipe.
 
     Attributes:
-        name: The folder of the run in runs/, by default.
+        name: The default name of the run's folder in runs/.
 
     Raises:
         ValueError: If a name or a setting is wrong, or two of them do not go together.
@@ -63,7 +62,7 @@ class Request:
             check_loadable(first.network, first.weights)
 
     def recipe(self, source: "Source | None" = None) -> Recipe:
-        """The recipe; without a source, one that may differ in what the amount of data decides."""
+        """Returns the recipe. Without a source, the settings that the amount of data decides may differ."""
         if self.asked is not None and not self.chooses:
             chosen = get_recipe(self.asked)
             if self.model is not None:
@@ -118,7 +117,7 @@ class Request:
         if self.chooses:
             record["chosen_by"] = facts_of(source)
         if chosen.weights is not None:
-            # Of some files nothing is known.
+            # Nothing is known about some files.
             with suppress(ValueError):
                 known = weights_info(chosen.network, chosen.weights)
                 source = replace(source, preprocessing=known.preprocessing)

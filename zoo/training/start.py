@@ -1,9 +1,9 @@
-"""The network that a run starts from: a new one, one with trained weights, or a model of the user's.
+"""The network that a run starts from: a new one, one with trained weights, or a user's own model.
 
 A run that does not start from new weights keeps its first network, so that resuming needs nothing else:
 
     initial.keras         the network before its first step
-    initial.weights.h5    its weights alone, where Keras cannot write its classes down
+    initial.weights.h5    only its weights, if Keras cannot save its classes
 """
 
 import tempfile
@@ -33,7 +33,7 @@ NETWORK, WEIGHTS = "initial.keras", "initial.weights.h5"
 
 
 class Start(NamedTuple):
-    """A model of the user's, made ready for a run.
+    """A user's own model, prepared for a run.
 
     Attributes:
         network: From inputs to logits.
@@ -59,9 +59,9 @@ def build_network(recipe: Recipe, source: Source) -> keras.Model:
 
 
 def read_model(model: keras.Model | str | Path, source: Source) -> Start:
-    """Makes a model of the user's ready: a copy of it, from the inputs of a source to logits.
+    """Prepares a user's own model: copies it, and makes it map the inputs of a source to logits.
 
-    A model that Keras cannot write down is not copied, but trained itself.
+    A model that Keras cannot save is not copied, but trained itself.
 
     Raises:
         ValueError: If the file is broken or names code, or if the model does not fit the data.
@@ -93,7 +93,7 @@ def image_size_of(model: keras.Model | str | Path) -> tuple[int, int] | None:
 
 
 def _copy(model: keras.Model) -> keras.Model | None:
-    """A copy of a model; None if Keras cannot write down its classes, or does not know them by a name."""
+    """A copy of a model; None if Keras cannot save its classes, or does not know them by name."""
     with tempfile.TemporaryDirectory() as folder:
         return _write_and_read(model, Path(folder, NETWORK))
 
@@ -143,14 +143,14 @@ def set_seeds(network: keras.Model, seed: int) -> None:
 
 
 def decay_kernels(network: keras.Model, weight_decay: float) -> None:
-    """Gives the kernels of a model of the user's the decay of the recipe, where they have no regulariser."""
+    """Gives the kernels of a user's own model the weight decay of the recipe, unless they have a regulariser."""
     for variable in network.trainable_variables if weight_decay else ():
         if variable.name.endswith("kernel") and variable.regularizer is None:
             variable.regularizer = keras.regularizers.L2(weight_decay / 2)
 
 
 def save_network(network: keras.Model, path: Path) -> None:
-    """Writes a trained network into a .keras file, or where Keras cannot write its classes, its weights beside it."""
+    """Saves a trained network as a .keras file, or only its weights next to it if Keras cannot save its classes."""
     try:
         with replace_file(path) as beside:
             network.save(beside)
@@ -163,7 +163,7 @@ def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras
     """Reads the first network of a run that is resumed; None for one that started from new weights.
 
     Raises:
-        ValueError: If the run needs the model of its user, and has not got it.
+        ValueError: If the run needs the user's own model, and `model` is None.
     """
     folder, described = run.path, run.record.get("model")
     if (folder / NETWORK).is_file():
@@ -173,7 +173,7 @@ def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras
     if model is None:
         raise ValueError(
             f"Expected model={described['name']}, which the run at {str(folder)!r} began with, since Keras could not "
-            "write its classes down. Received: model=None"
+            "save its classes. Received: model=None"
         )
     network = read_model(model, source).network  # of a source that is preprocessed as it was
     network.load_weights(folder / WEIGHTS)

@@ -1,4 +1,4 @@
-"""What weights expect and give: how images become inputs, and the names of the outputs."""
+"""What weights expect and return: how images become inputs, and the names of the outputs."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _IMAGENET = 1000
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What weights expect and give.
+    """What weights expect and return; the result of `weights_info`.
 
     Attributes:
         network: A name of `zoo.list_models()`.
@@ -28,7 +28,7 @@ class WeightsInfo:
         preprocessing: Turns raw pixels into the input of the network.
         image: Reads image files as raw pixels; None if the weights are not for pixels from 0 to 255.
         class_names: One for each logit; empty if they are unknown.
-        known_from: Who says so.
+        known_from: The origin of this information.
     """
 
     network: str
@@ -46,11 +46,11 @@ class WeightsInfo:
 
 
 def weights_info(network: str, weights: str | Path) -> WeightsInfo:
-    """Says how images become the input of a network with some weights, and what its outputs are called.
+    """Says how images become the input of a network with these weights, and names its outputs.
 
     Files of torchvision are known by their names. A file of timm is described by the config.json beside it, as on the
-    Hugging Face Hub. Without either, a file of torchvision or timm is taken for one like most: 256 pixels for the
-    shorter side, the centre of 224, and ImageNet's mean and deviation.
+    Hugging Face Hub. Other files of torchvision or timm are assumed to be like most: 256 pixels for the shorter side,
+    the central 224, and the mean and standard deviation of ImageNet.
 
     Args:
         network: A name of `zoo.list_models()`.
@@ -115,7 +115,7 @@ def _info_of_file(network: str, file: Path) -> WeightsInfo:
             network, str(file), imagenet.TORCH, reader, names, "what most weights of torchvision and timm take"
         )
     raise ValueError(
-        "Expected weights of which it is known how images become inputs: by name, of a run, or in a file of "
+        "Expected weights for which it is known how images become inputs: by name, of a run, or in a file of "
         f"torchvision, timm or keras.applications. Received: {str(file)!r}"
     )
 

@@ -30,7 +30,10 @@ Model = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    out("The folder of the artifact. Default: RUN/export, RUN/export-tta, or FILE-export for FILE.keras."),
+    out(
+        "The folder of the artifact. Default: RUN/export, RUN/export-tta, FILE-export for FILE.keras, or "
+        "NETWORK-WEIGHTS-export."
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -100,8 +103,8 @@ def export(
 ) -> None:
     """Export a network as SavedModel and ONNX, and prove they agree.
 
-    An exported run takes raw inputs, such as pixels, and returns probabilities, or the numbers of a regression. So does
-    a network with --weights. An exported .keras file takes and returns the same as its model.
+    An exported run takes raw inputs, such as pixels, and returns probabilities or the numbers of a regression. So does
+    a network with --weights. An exported .keras file takes and returns what its model does.
     """
     # SavedModels are TensorFlow's, whatever the network was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -19,7 +19,7 @@ Subject = Annotated[
     typer.Argument(
         metavar="RUN_OR_ARTIFACT",
         autocompletion=_completion.runs_and_artifacts,
-        help="The folder of a run or of an artifact, or with --weights the name of a network.",
+        help="The folder of a run or an artifact, or with --weights the name of a network.",
     ),
 ]
 Inputs = Annotated[
@@ -31,7 +31,7 @@ Inputs = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Weights of the network, such as cifar10: their name, or a file."),
+    typer.Option(metavar="NAME", help="The weights of a network: a name such as cifar10, or a file."),
 ]
 Out = Annotated[
     Path | None,
@@ -44,9 +44,13 @@ Top = Annotated[int, number(help="How many classes a row names, the most probabl
 BatchSize = Annotated[int | None, number("--batch-size", "-b", help="How many inputs to compute at once. Default: 32.")]
 OnBadInput = Annotated[
     Literal["error", "skip"],
-    choice("error", "skip", help="skip leaves the row of an input that cannot be read empty, and says why."),
+    choice(
+        "error",
+        "skip",
+        help="What to do with inputs that cannot be read. skip leaves their rows empty and adds the reason.",
+    ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an output that was begun, if there is one.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an unfinished output, if there is one.")]
 Device = Annotated[
     Literal["cpu", "cuda"] | None,
     choice("cpu", "cuda", help="Where to compute. Default: cpu for an artifact, a GPU for a run if there is one."),
@@ -81,8 +85,8 @@ def predict(
 ) -> None:
     """Predict classes, numbers or masks for files.
 
-    Each input becomes a row, in the order of the inputs. If the command is stopped, --resume goes on with the rows that
-    are written.
+    Each input becomes a row, in the order of the inputs. If the command is interrupted, --resume continues after the
+    rows that are written.
     """
     from export.prediction.run import check_prediction, predict_files
 
@@ -93,7 +97,7 @@ def predict(
         with _open(subject, weights, device, ray) as network, console.predicting() as progress:
             done = predict_files(network, inputs, out, progress=progress, **options)
     except KeyboardInterrupt:
-        print("Interrupted. The same command with --resume goes on with the rows that are written.", file=sys.stderr)
+        print("Interrupted. The same command with --resume continues after the rows that are written.", file=sys.stderr)
         raise typer.Exit(130) from None
     _show_first(done.path)
     shown = {"inputs": f"{done.rows:,}", "written": done.path}

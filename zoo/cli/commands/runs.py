@@ -81,7 +81,7 @@ def evaluate(
 ) -> None:
     """Measure a run's network, or shipped weights, on test examples.
 
-    With --tta, the figures of single images are shown as well.
+    With --tta, it also shows the figures of single images.
     """
     reading = reading_tables(target, task, split_column, None)
     check_subject(run_or_network, weights, data, **reading)

@@ -30,7 +30,7 @@ Recipe = Annotated[
     typer.Argument(
         metavar="NETWORK_OR_RECIPE",
         autocompletion=_completion.networks_and_recipes,
-        help="A network, whose recipe the data decide, or a recipe; `keras-skip list` and `recipes` list them.",
+        help="A network, for which the data decide the recipe, or a recipe. `keras-skip list` and `recipes` list them.",
     ),
 ]
 RunFolder = Annotated[Path | None, out("The folder of the run. Default: runs/NETWORK_OR_RECIPE.")]
@@ -38,7 +38,7 @@ BatchSize = Annotated[int | None, number("--batch-size", "-b", help="Examples pe
 Weights = Annotated[
     str | None,
     typer.Option(
-        "--weights", "-w", metavar="WEIGHTS", help="Start from shipped weights such as cifar10, a file, or a run."
+        "--weights", "-w", metavar="WEIGHTS", help="Start from these weights: a name such as cifar10, a file, or a run."
     ),
 ]
 Model = Annotated[
@@ -46,16 +46,16 @@ Model = Annotated[
 ]
 Freeze = Annotated[
     str | None,
-    choice("backbone", "norms", "none", help="What is not trained: all but the head, or the normalisations."),
+    choice("backbone", "norms", "none", help="What stays as it is: everything but the head, or the normalisations."),
 ]
 UnfreezeAfter = Annotated[
-    int | None, number(metavar="EPOCHS", help="Train a frozen backbone too after so many epochs.")
+    int | None, number(metavar="EPOCHS", help="After how many epochs a frozen backbone trains too.")
 ]
 Keep = Annotated[
-    str | None, choice("best", "last", help="The epoch whose weights are kept; best needs --validation. Default: last.")
+    str | None, choice("best", "last", help="Which epoch's weights to keep; best needs --validation. Default: last.")
 ]
 Patience = Annotated[
-    int | None, number(metavar="EPOCHS", help="Stop after so many epochs without a better one; needs --validation.")
+    int | None, number(metavar="EPOCHS", help="Stop after this many epochs without an improvement; needs --validation.")
 ]
 ClassWeight = Annotated[str | None, choice("balanced", help="Let rare classes count more in the loss.")]
 Precision = Annotated[
@@ -65,7 +65,7 @@ Precision = Annotated[
         "mixed_bfloat16",
         "mixed_float16",
         "auto",
-        help="auto measures which is fastest. Default: the recipe's.",
+        help="auto measures whether half precision is faster and close enough. Default: the recipe's.",
     ),
 ]
 ImageSize = Annotated[
@@ -74,14 +74,12 @@ ImageSize = Annotated[
 ]
 Resize = Annotated[
     str,
-    choice(
-        "crop", "stretch", help="How --image-size resizes: the centre of each image, or all of it out of proportion."
-    ),
+    choice("crop", "stretch", help="How --image-size resizes: crop keeps the centre, stretch changes the proportions."),
 ]
 OnBadImage = Annotated[str, choice("error", "skip", help="What to do with images that cannot be read.")]
 Validation = Annotated[
     float | None,
-    number(metavar="FRACTION", check=A_FRACTION, help="Hold out this part of the training images for validation."),
+    number(metavar="FRACTION", check=A_FRACTION, help="Hold out this part of the training examples for validation."),
 ]
 CheckpointMinutes = Annotated[
     float | None,
@@ -101,7 +99,7 @@ Resume = Annotated[
         "-r",
         metavar="RUN",
         autocompletion=_completion.runs,
-        help="Resume this interrupted run; takes no RECIPE.",
+        help="Resume this interrupted run; only --device and --devices may be added.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing run once the new one is complete.")]
@@ -140,7 +138,7 @@ def train(
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network, new or from weights, and keep the run.
+    """Train a network, from scratch or from trained weights, and keep the run.
 
     Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """

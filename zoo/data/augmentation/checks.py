@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..rows import Rows
 
 CHANGES = ("pad", "flip", "rand_ops", "cutout", "mixup", "cutmix", "sizes")
-# Those that a mask can follow.
+# The changes that a mask can follow.
 MOVES = ("pad", "flip", "cutout")
 
 
