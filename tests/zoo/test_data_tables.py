@@ -133,9 +133,9 @@ def test_columns_without_use_are_ignored_with_a_warning(tmp_path):
         frame(row=range(1, ROWS + 1), time=1_700_000_000 + np.arange(ROWS) % 50, empty="").to_csv(path, index=False)
         source = zoo.load_source(path, target="price")
     messages = sorted(str(warning.message) for warning in caught)
-    assert messages[0] == "Columns of one value, which are ignored: wheels, empty"
-    assert messages[1].startswith("Columns of text that differs in most rows, ") and messages[1].endswith(": name")
-    assert messages[2].startswith("Columns that only count the rows; ") and messages[2].endswith(": row")
+    assert messages[2] == "Ignored columns with only one value: wheels, empty"
+    assert messages[1].startswith("Ignored columns of text that differs in most rows, ") and messages[1].endswith(": name")
+    assert messages[0].startswith("Columns that only count the rows, ") and messages[2].endswith(": row")
     assert messages[3].startswith("The column 'time' has values up to 1.70000005e+09, which float32 rounds by up to ")
     assert len(messages) == 4
     assert {warning.filename for warning in caught} == {__file__}

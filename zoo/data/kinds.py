@@ -23,9 +23,9 @@ from .options import IGNORE
 
 _MOST_VALUES = 20  # a category may have so many values, even if each is in one row
 # Remarks on columns; those with the first two are ignored.
-_CONSTANT = "Columns of one value, which are ignored"
-_DISTINCT = "Columns of text that differs in most rows, which are ignored unless they are said to be categories"
-_COUNTING = "Columns that only count the rows; say that they are to be ignored if they mean nothing"
+_CONSTANT = "Ignored columns with only one value"
+_DISTINCT = "Ignored columns of text that differs in most rows, which may be declared as categories"
+_COUNTING = "Columns that only count the rows, which should be ignored if they mean nothing"
 _ALMOST_NUMBER = re.compile(r"[+-]?\s*[€$£]?\s*\d[\d.,'/:\s]*[%€$£]?")
 
 
