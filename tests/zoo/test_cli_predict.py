@@ -90,7 +90,7 @@ def test_bad_inputs_are_told_at_the_end(run, folder):
     assert "Continue with --resume, or begin again with --overwrite" in done.stderr
     assert "other settings" in keras_skip(*command, "--resume", cwd=folder, expect=1).stderr
     done = keras_skip(*command, "--overwrite", cwd=folder)
-    assert "bad inputs  12\n" in done.stdout and "digits/50.png (no image" in done.stdout
+    assert "bad inputs  12\n" in done.stdout and "digits/50.png (not an image" in done.stdout
     assert "and 2 more" in done.stdout and "digits/61.png" not in done.stdout
     assert [row["error"] != "" for row in rows_of("a.csv")] == [False] * 50 + [True] * 12
     assert {path.name for path in folder.glob("a.csv*")} == {"a.csv"}

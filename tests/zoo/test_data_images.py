@@ -179,7 +179,7 @@ BAD = {
     "float": (encode(Image.fromarray(GREY.astype("float32")), "TIFF"), "pixels of 32 bits"),
     "bomb": (bomb(), "decompression bomb"),
     "large": (large(), "9000x8000 pixels, more than"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n", "no image"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n", "not an image"),
 }
 
 

@@ -138,9 +138,9 @@ def train(
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a network, from scratch or from trained weights, and keep the run.
+    """Train a network and keep the run.
 
-    Ctrl-C saves a checkpoint and stops; --resume continues from there.
+    It starts from scratch or from trained weights. Ctrl-C saves a checkpoint and stops; --resume continues from there.
     """
     from ...training.recipe import parse_setting
 
