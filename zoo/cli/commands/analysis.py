@@ -162,7 +162,7 @@ def skips(
     prune: Prune = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the weights of learned skips: which layers read from which.
+    """Draw the weights of learned skips: which layers read which.
 
     It draws the weights of dense blocks, hyper-connections, and averages and attention over depth. Where they depend on
     the image, it draws their mean.
