@@ -87,9 +87,9 @@ def load_source(
         split_column: The column of a table whose values are train, validation or test.
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
-        like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is read
-            with its target, columns and classes. If the table is not that of the record, and does not say which rows
-            are for testing, all are.
+        like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
+            read with its target, columns and classes. If the table is not that of the record, and does not say which
+            rows are for testing, all are.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the cache folder
             of the platform.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
