@@ -88,8 +88,8 @@ def load_source(
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
         like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
-            read with its target, columns and classes. If the table is not that of the record, and does not say which
-            rows are for testing, all are.
+            read with its target, columns and classes. Other files than those of the record are all for testing, unless
+            they say which examples are.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the cache folder
             of the platform.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
