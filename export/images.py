@@ -26,7 +26,7 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 # A path, the contents of a file, a Pillow image, or uint8 pixels.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image", np.ndarray]
 # Pillow knows more formats, but some of them run other programs.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_PIXELS = 2**26
 _GREY = ("1", "L")
 
@@ -177,7 +177,7 @@ def _open_file(file: BinaryIO) -> "Image":
     file.seek(0)
     pillow = _pillow()
     try:
-        opened = pillow.open(file, formats=_FORMATS)
+        opened = pillow.open(file, formats=FORMATS)
     except pillow.UnidentifiedImageError:
         raise BadImage("not an image, or in an unknown format") from None
     except Exception as error:

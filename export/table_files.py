@@ -107,9 +107,10 @@ def _text(data: bytes) -> str:
 
 
 def _width(head: list[str], delimiter: str) -> int:
-    """The least number of fields in the first rows."""
+    """The least number of fields in the first rows, of which the last may end in the middle of a text."""
     try:
-        return min((len(fields) for fields in csv.reader(head, delimiter=delimiter) if fields), default=1)
+        rows = [fields for fields in csv.reader(head, delimiter=delimiter) if fields]
+        return min(map(len, rows[:-1] if len(rows) > 1 and len(head) == _HEAD else rows), default=1)
     except csv.Error:
         return 1
 

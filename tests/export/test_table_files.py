@@ -60,6 +60,14 @@ def test_a_file_of_pandas_is_read(tmp_path, form):
     assert len(read_table(tmp_path / name, most=3).rows) == 3
 
 
+@pytest.mark.parametrize("lines", [2, 3, 4, 5, 30])
+def test_the_first_lines_may_end_in_the_middle_of_a_text(tmp_path, lines):
+    written = pandas.DataFrame({"text": ["\n".join("x" * lines)] * 9, "count": range(9)})
+    written.to_csv(tmp_path / "table.csv", sep=";", index=False)
+    table = read_table(tmp_path / "table.csv")
+    assert {name: list(table[name]) for name in table} == written.astype(str).to_dict("list")
+
+
 @pytest.mark.parametrize(
     "text", ["1_000", "0x10", "1,000", "1 000", "inf", "-Infinity", "1e999", "--1", "½", "true", True]
 )

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 import zoo
+from export.images import BadImage
+from zoo.data.masks import read_mask
 
 from .image_sets import encode, pixels
 
@@ -171,7 +173,7 @@ BAD = {
     "images/3.png (6x5, but its mask is 5x6 (height x width))": {"masks/3.png": png(mask(3).T.copy())},
     "images/3.png (5x6, but its mask is 6x5 (height x width))": {"images/3.png": rotated(3)},
     "images/3.png (empty file)": {"images/3.png": b""},
-    "images/3.png (its mask: cannot identify image file": {"masks/3.png": b"rubbish"},
+    "images/3.png (its mask: no image, or of a format that is not known)": {"masks/3.png": b"rubbish"},
     "images/3.png (its mask: the value 7, but classes.txt names 3 classes, from 0)": {
         "masks/3.png": png(mask(3, [0, 7]))
     },
@@ -217,6 +219,12 @@ WRONG = {
     "Expected a part for each example of .* Received: none for 10": pairs()
     | {"train/images/x.png": encode(pixels(20)), "train/masks/x.png": png(mask(20))},
 }
+
+
+def test_no_mask_is_read_by_another_program():
+    """Pillow has Ghostscript run the program in an EPS."""
+    with pytest.raises(BadImage, match="no image, or of a format that is not known"):
+        read_mask(encode(Image.fromarray(mask(0)), "EPS"))
 
 
 @pytest.mark.parametrize("message", WRONG)

@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from export.archives import Entry, file_state, read_entries
-from export.images import SUFFIXES, BadImage, ImageReader
+from export.images import FORMATS, SUFFIXES, BadImage, ImageReader
 
 from ..tasks.segmentation import IGNORE
 from . import cache
@@ -193,9 +193,11 @@ def read_mask(data: bytes, names: list[str] | tuple[str, ...] = ()) -> np.ndarra
         BadImage: If it is damaged, or not a mask of these classes.
     """
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             form, mode = opened.format, opened.mode
             values: Any = np.asarray(opened)
+    except UnidentifiedImageError:
+        raise BadImage("no image, or of a format that is not known") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise BadImage(str(error) or type(error).__name__) from None
     if form in _BITS_LOST:
