@@ -10,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 import zoo
+from export.tables import Columns
 from zoo.cli import app
+from zoo.cli._weights import check_weights
 from zoo.training.command import command
+from zoo.training.prediction import network_of_weights
 
 ROWS = 60
 
@@ -95,3 +98,19 @@ def test_wrong_options_are_refused_before_anything_is_trained(folder, monkeypatc
     done = CliRunner().invoke(app, words)
     assert message in str(done.exception)
     assert not (folder / "runs").exists()
+
+
+def test_a_run_may_be_named_as_weights_of_its_network_only(folder):
+    """Its rows and numbers are then those of the run: no class, and no softmax, which makes 1 of any number."""
+    run = zoo.open_run(folder / "run")
+    for subject in ([run.path], ["tabular_resnet", "--weights", run.path]):
+        out = folder / f"{len(subject)}.csv"
+        said("predict", *subject, folder / "rents.csv", "--out", out)
+    assert (folder / "1.csv").read_text() == (folder / "3.csv").read_text()
+    inputs = Columns.from_dict(run.source["table"]).encode(frame())
+    expected = zoo.load(run.path).predict(inputs, verbose=0)[:, 0]
+    np.testing.assert_allclose(pandas.read_csv(folder / "3.csv")["rent"], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"Expected tabular_resnet, the network of the run .* Received: plain_mlp"):
+        network_of_weights("plain_mlp", run.path)
+    with pytest.raises(ValueError, match="weights that tell classes apart.* a run of regression"):
+        check_weights("tabular_resnet", str(run.path), None, "fp32")

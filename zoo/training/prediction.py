@@ -16,7 +16,7 @@ from ..data.source import Preprocessing
 from ..tasks import task_of
 from ..weights.info import weights_info
 from ..weights.loading import load
-from .runs import Run
+from .runs import Run, open_complete_run
 
 
 class KerasNetwork:
@@ -80,7 +80,18 @@ def network_of_run(run: Run) -> KerasNetwork:
 
 
 def network_of_weights(name: str, weights: str | Path) -> KerasNetwork:
-    """A network by name, with weights for a classification of images; see `weights_info`."""
+    """A network by name, with weights for a classification of images, or of a run; see `weights_info`.
+
+    Raises:
+        ValueError: If the weights are unknown, or of another network.
+    """
+    if (Path(weights) / "run.json").is_file():
+        run = open_complete_run(weights)
+        if run.recipe.network != name:
+            raise ValueError(
+                f"Expected {run.recipe.network}, the network of the run {str(weights)!r}. Received: {name}"
+            )
+        return network_of_run(run)
     about = weights_info(name, weights)
     return KerasNetwork(load(name, weights), "classification", about.class_names, about.preprocessing, about.image)
 
