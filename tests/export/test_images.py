@@ -99,6 +99,22 @@ def test_transparent_pixels_of_an_array_are_white():
     np.testing.assert_array_equal(ImageReader()(pixels), expected)
 
 
+def test_16_bits_become_the_nearest_of_8():
+    wide = np.arange(2**16, dtype="uint16").reshape(256, 256)
+    for image in (encode(wide), encode(wide, "TIFF")):
+        np.testing.assert_array_equal(ImageReader(channels=1)(image)[..., 0], np.rint(wide / 257))
+
+
+def test_a_transparent_image_in_grey_stays_grey():
+    grey = Image.fromarray(np.full((3, 2), 70, "uint8"))
+    grey.putalpha(Image.fromarray(np.array([[255, 0]] * 3, "uint8")))
+    assert grey.mode == "LA"
+    file = io.BytesIO()
+    grey.save(file, "PNG")
+    for image in (grey, file.getvalue()):
+        np.testing.assert_array_equal(ImageReader(channels=None)(image), [[[70], [255]]] * 3)
+
+
 @pytest.mark.parametrize(
     ("data", "cause"),
     [
