@@ -60,6 +60,10 @@ def test_a_file_of_pandas_is_read(tmp_path, form):
     assert len(read_table(tmp_path / name, most=3).rows) == 3
 
 
+def test_the_delimiter_is_that_of_the_rows_where_a_name_has_another_one():
+    assert list(read_table(b"price, net;count\n1;2\n3;4\n")) == ["price, net", "count"]
+
+
 @pytest.mark.parametrize("lines", [2, 3, 4, 5, 30])
 def test_the_first_lines_may_end_in_the_middle_of_a_text(tmp_path, lines):
     written = pandas.DataFrame({"text": ["\n".join("x" * lines)] * 9, "count": range(9)})
@@ -69,7 +73,7 @@ def test_the_first_lines_may_end_in_the_middle_of_a_text(tmp_path, lines):
 
 
 @pytest.mark.parametrize(
-    "text", ["1_000", "0x10", "1,000", "1 000", "inf", "-Infinity", "1e999", "--1", "½", "true", True]
+    "text", ["1_000", "0x10", "1,000", "1 000", "inf", "-Infinity", "1e999", "--1", "½", "true", True, np.True_]
 )
 def test_what_python_or_a_reader_may_take_for_a_number_is_none(text):
     with pytest.raises(ValueError):

@@ -29,6 +29,13 @@ def test_few_data_get_a_reasonable_number_of_steps(examples):
 
 
 @pytest.mark.parametrize(
+    ("examples", "size"), [(999, 16), (1000, 32), (3999, 32), (4000, 64), (15_999, 64), (16_000, 128)]
+)
+def test_batches_grow_with_the_data_as_documented(examples, size):
+    assert choose_recipe("mine", {"data": "x", "examples": examples, "image": None}).batch_size == size
+
+
+@pytest.mark.parametrize(
     ("network", "data", "examples", "name"),
     [
         ("resnet20", "digits", 1438, "resnet20_digits"),

@@ -81,6 +81,16 @@ def test_errors_of_libraries_are_one_line_or_shown_whole(monkeypatch, capsys):
         ("x exists. Choose another path, or overwrite=True.", "path, or --overwrite."),
         ("Expected images of one size, or image_size=(height, width)", "or --image-size HEIGHTxWIDTH"),
         ("another one, or pass cache=False to use none", "one, or make room with `keras-skip cache clear`"),
+        (
+            "or validation=0.1 to hold one out, for keep='best', since",
+            "or --validation 0.1 to hold one out, for --keep best, since",
+        ),
+        ("or validation=0.1 to hold one out, for patience=3, since", "for --patience 3, since"),
+        (
+            "or one of columns={'b c': 'category'} and {'b c': 'ignore'}.",
+            "or --column 'b c=category' or --column 'b c=",
+        ),
+        ("Expected target, the column to predict: one of a, b.", "Expected --target, the column"),
         ("or on_bad_image='skip' to leave others out", "or --on-bad-image skip to"),
     ],
 )

@@ -262,6 +262,7 @@ ODD = {
     "Expected the names of the columns": "",
     "Expected columns that differ, beside price, in .* Received: none": "price\n1.5\n2.5\n3.5\n",
     "numbers such as 1234.5, .* in column 'a' .* 'x' in row 3, and 1 more": "a,price\n1,1\nx,3\n4,4\n7,2\ny,5\n",
+    "in column 'a' .* Received: 'inf' in row 3$": "a,price\n1,1\ninf,3\n4,4\n",
     "in column 'a' .* Received: '03/04/2020' in row 2, and 1 more": "a,price\n03/04/2020,1.5\n23/04/2020,2\n",
     "in column 'a' .* Received: '1,234.50' in row 2, and 1 more": 'a,price\n"1,234.50",1.5\n"2,000.00",2\n',
     "in column 'a' .* Received: '1.234,5' in row 2, and 1 more": "a;price\n1.234,5;1,5\n2.000,5;2,5\n",

@@ -18,6 +18,10 @@ _IN_THE_SHELL = {
     r"\bor overwrite (it\b|the run in it)": r"or replace it with --overwrite",
     r"\bimage_size=\(height, width\)": "--image-size HEIGHTxWIDTH",
     r"\bon_bad_(image|input)='skip'": r"--on-bad-\1 skip",
+    r"\bvalidation=0\.1 to hold one out, for keep='best'": "--validation 0.1 to hold one out, for --keep best",
+    r"\bvalidation=0\.1 to hold one out, for patience=": "--validation 0.1 to hold one out, for --patience ",
+    r"\bone of columns=\{('.+)': 'category'\} and \{.+\}": r"--column \1=category' or --column \1=ignore'",
+    r"\bExpected target, the": "Expected --target, the",
     r"\bresume=True, or begin again with overwrite=True": "--resume, or begin again with --overwrite",
     r"\bor pass cache=False to use none": "or make room with `keras-skip cache clear`",
 }

@@ -98,11 +98,13 @@ def _infer_kind(name: str, table: Table) -> str:
     almost = [isinstance(value, str) and _ALMOST_NUMBER.fullmatch(value.strip()) for _, value in present]
     for known in (numbers, almost):
         if sum(map(bool, known)) > len(present) / 2:
-            row, value = next(pair for pair, fits in zip(present, numbers, strict=True) if not fits)
+            others = [pair for pair, fits in zip(present, numbers, strict=True) if not fits]
+            row, value = others[0]
+            more = f", and {len(others) - 1} more that are neither" if len(others) > 1 else ""
             raise ValueError(
                 f"Expected numbers such as 1234.5, or dates such as 2024-01-31, in column {name!r} of {table.where}, "
                 f"or one of columns={{{name!r}: 'category'}} and {{{name!r}: 'ignore'}}. "
-                f"Received: {value!r} in row {row}, and {len(numbers) - sum(numbers) - 1} more that are neither"
+                f"Received: {value!r} in row {row}{more}"
             )
     return "category"
 
