@@ -9,6 +9,7 @@ from keras import layers
 from PIL import Image
 
 import export
+from export.prediction.answers import find_classes
 from export.tables import Column, Columns
 from tests.export.models import images, mlp, randomise
 from tests.export.predictions import encode, outputs_of, rows_of, write_folder
@@ -48,6 +49,12 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, expected)
     assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
     assert rows[1]["rent"] == rows[3]["rent"] == ""
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_one_channel_is_a_class_where_it_is_more_probable_than_not(axis):
+    probabilities = np.float32([[0.0, 0.2, 0.5], [0.51, 0.9, 1.0]])
+    np.testing.assert_array_equal(find_classes(np.expand_dims(probabilities, axis), axis), [[0, 0, 0], [1, 1, 1]])
 
 
 def test_masks_are_files_of_class_indices(tmp_path, monkeypatch):

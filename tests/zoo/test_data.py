@@ -209,6 +209,8 @@ def test_fingerprint_changes_with_every_value(task, kind):
     changed.flat[0] = 1 - changed.flat[0] % 2
     assert small(task).fingerprint == source.fingerprint
     assert small(task, **{f"test_{kind}": changed}).fingerprint != source.fingerprint
+    if task == "regression":
+        assert replace(source, target_names=("rooms", "price")).fingerprint != source.fingerprint
     if task == "classification":
         assert replace(source, train_inputs=source.train_inputs.astype("float32")).fingerprint != source.fingerprint
 

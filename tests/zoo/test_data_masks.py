@@ -62,6 +62,9 @@ def test_each_image_has_its_mask(tmp_path, cached):
     for part in source.parts:
         expected = [mask(seed) for seed in seeds(source, part)]
         np.testing.assert_array_equal(getattr(source, f"{part}_targets"), expected)
+    scaled = np.asarray(source.train_inputs, "float64") / 255
+    np.testing.assert_allclose(source.preprocessing.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(source.preprocessing.std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
     assert zoo.load_source(source.as_dict(), cache=where).fingerprint == source.fingerprint
     if cached:
         assert [path.name for path in (tmp_path / "cache" / "sources").iterdir()][0].startswith("cells-")

@@ -9,6 +9,7 @@ import pytest
 
 import zoo
 from tests.processes import keras_skip
+from zoo.training.start import decay_kernels
 
 SETTINGS = {"epochs": 2, "batch_size": 64}
 
@@ -196,3 +197,19 @@ def test_a_model_that_does_not_fit_the_data_is_refused(model, message, small_sou
     with pytest.raises(ValueError, match=message):
         zoo.train(None, model=model(), data=replace(small_source, name="mine"), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_kernels_without_a_regulariser_decay_as_the_recipe_says():
+    """A decay d adds d w to the gradient of a kernel w, so d / 2 w^2 to the loss."""
+    layers = [
+        keras.layers.Dense(3, bias_initializer="ones"),
+        keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L1(0.5)),
+        keras.layers.Dense(2, trainable=False),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    decay_kernels(model, 0.0)
+    assert len(model.losses) == 1
+    decay_kernels(model, 0.1)
+    first, second = (keras.ops.convert_to_numpy(layer.kernel) for layer in layers[:2])
+    expected = [0.1 / 2 * np.sum(first**2), 0.5 * np.sum(np.abs(second))]
+    np.testing.assert_allclose(sorted(map(float, model.losses)), sorted(expected), rtol=1e-5)
