@@ -1,6 +1,7 @@
 """Predictions of numbers, for tables, and of masks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from keras import layers
 from PIL import Image
 
 import export
-from export.prediction.answers import find_classes
+from export.prediction.answers import find_classes, make_answer
 from export.tables import Column, Columns
 from tests.export.models import images, mlp, randomise
 from tests.export.predictions import encode, outputs_of, rows_of, write_folder
@@ -49,6 +50,12 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, expected)
     assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
     assert rows[1]["rent"] == rows[3]["rent"] == ""
+
+
+def test_of_equally_probable_classes_the_first_comes_first():
+    network = SimpleNamespace(names=("a", "b", "c"), task="classification", channel_axis=-1)
+    answer = make_answer(network, 3, None)
+    assert answer(None, 0, np.float32([0.25, 0.5, 0.25])) == ["b", 0.5, "a", 0.25, "c", 0.25]
 
 
 @pytest.mark.parametrize("axis", [0, -1])

@@ -124,6 +124,12 @@ def test_masks_of_0_and_255_have_two_classes(tmp_path, bits, cached):
     np.testing.assert_array_equal(source.train_targets, expected)
 
 
+def test_255_does_not_count_where_three_classes_are_named(tmp_path):
+    files = pairs(mask_file=lambda seed: png(mask(seed, [0, 255]))) | {"classes.txt": b"sky\ncloud\nbird\n"}
+    with pytest.raises(ValueError, match="Expected train_targets of two classes or more. .* with only sky"):
+        load(tmp_path, files)
+
+
 def test_names_of_classes_may_be_of_more_than_there_are(tmp_path):
     source = load(tmp_path, pairs() | {"classes.txt": b"sky\ncloud\nbird\nplane\n"})
     assert source.class_names == ("sky", "cloud", "bird", "plane")
