@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import datasets
 
 import zoo
@@ -67,3 +68,14 @@ def test_masks_are_the_ink_of_digits_of_the_same_part(part):
     assert 16 < found < 32
     assert source.class_names == ("ground", *digits.class_names)
     assert zoo.load_source(source.as_dict()).fingerprint == source.fingerprint
+
+
+def test_a_folder_of_the_same_name_is_pointed_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("red", "white"):
+        (tmp_path / "wine" / label).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (4, 4), label).save(tmp_path / "wine" / label / f"{index}.png")
+    with pytest.warns(UserWarning, match=r"'wine' is the data set of this name; the folder would be './wine'"):
+        assert zoo.load_source("wine").table is not None
+    assert zoo.load_source("./wine", cache=False).class_names == ("red", "white")

@@ -5,6 +5,7 @@ A new named source is a function in `SOURCES` of named.py, a new format of array
 
 import difflib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +187,8 @@ def _read(
         _refuse_options_of_tables(name, options)
     if path is None:
         if name in SOURCES:
+            if Path(name).is_dir():
+                warnings.warn(f"{name!r} is the data set of this name; the folder would be './{name}'", stacklevel=3)
             return SOURCES[str(name)]()
         from .tfds import from_tfds
 
