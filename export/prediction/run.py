@@ -18,6 +18,7 @@ from .ray_data import compute_on_ray
 
 ON_BAD_INPUT = ("error", "skip")
 _AT_ONCE = 32
+_OUT = "predictions.csv"
 # Called with the number of rows written, the bytes read, and the bytes of all inputs.
 Progress = Callable[[int, float, int], None]
 
@@ -125,7 +126,9 @@ def check_prediction(
         raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
     if on_bad_input not in ON_BAD_INPUT:
         raise ValueError(f"Expected on_bad_input to be one of {ON_BAD_INPUT}. Received: on_bad_input={on_bad_input!r}")
-    resolve_paths(inputs)
+    for path in resolve_paths(inputs):
+        if os.path.isfile(path) and os.path.exists(out or _OUT) and os.path.samefile(path, out or _OUT):
+            raise ValueError(f"Expected out to be another file than the inputs. Received: out={str(out or _OUT)!r}")
     if out is not None:
         check_out(Path(out), resume, overwrite)
 
@@ -160,7 +163,7 @@ class _Job:
 
 def _plan(network: Network, out: str | Path | None, top: int, batch_size: int | None, on_bad_input: str) -> _Job:
     makes_masks = network.task == "segmentation"
-    out = Path(out) if out is not None else Path("predictions" if makes_masks else "predictions.csv")
+    out = Path(out) if out is not None else Path("predictions" if makes_masks else _OUT)
     if makes_masks and out.suffix:
         raise ValueError(f"Expected out to be a folder, for masks. Received: out={str(out)!r}")
     if not network.batchable and batch_size not in (None, 1):

@@ -50,6 +50,11 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, expected)
     assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
     assert rows[1]["rent"] == rows[3]["rent"] == ""
+    Path("predictions.csv").write_text("\n".join(lines))
+    for out in ({"out": "./homes.csv"}, {}):
+        with pytest.raises(ValueError, match="Expected out to be another file than the inputs"):
+            export.predict_files(artifact, ["predictions.csv", "homes.csv"], **out, overwrite=True)
+    assert Path("homes.csv").read_text() == Path("predictions.csv").read_text() == "\n".join(lines)
 
 
 def test_of_equally_probable_classes_the_first_comes_first():
