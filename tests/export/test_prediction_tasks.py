@@ -57,6 +57,21 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
     assert Path("homes.csv").read_text() == Path("predictions.csv").read_text() == "\n".join(lines)
 
 
+@pytest.mark.parametrize("batchable", [False, True])
+def test_inputs_are_computed_one_by_one_where_answers_depend_on_the_batch(batchable, tmp_path):
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        return batch
+
+    about = {"key": "k", "task": "regression", "names": ["y"], "input_name": "x", "shape": (1,), "dtype": "float32"}
+    about |= {"reader": None, "columns": None, "channel_axis": -1, "batchable": batchable, "run": run}
+    np.save(tmp_path / "x.npy", np.zeros((34, 1), "float32"))
+    export.predict_files(SimpleNamespace(**about), tmp_path / "x.npy", tmp_path / "out.csv")
+    assert sizes == ([32, 2] if batchable else [1] * 34)
+
+
 def test_of_equally_probable_classes_the_first_comes_first():
     network = SimpleNamespace(names=("a", "b", "c"), task="classification", channel_axis=-1)
     answer = make_answer(network, 3, None)

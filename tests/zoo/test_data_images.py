@@ -225,6 +225,12 @@ def test_skipping_never_empties_a_class(tmp_path):
         load(as_zip(tmp_path, contents), on_bad_image="skip")
 
 
+def test_skipping_never_leaves_nothing(tmp_path):
+    contents = {"cat/a.png": b"?", "dog/b.png": b""}
+    with pytest.raises(ValueError, match="Expected images that can be read .* 2 of 2 that cannot: cat/a.png"):
+        load(as_zip(tmp_path, contents), on_bad_image="skip")
+
+
 def test_grey_and_colour_together_are_colour(tmp_path):
     for first, second in (("a", "b"), ("b", "a")):
         contents = {f"{kind}/{first}{n}.png": encode(GREY) for n in range(3) for kind in ("cat", "dog")}
