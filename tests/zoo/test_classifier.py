@@ -56,6 +56,9 @@ def test_images_may_be_of_every_kind(classifier, photos, expected):
     for found in (classifier.classify(several, batch_size=3), classifier.classify(np.stack([pixels] * 4))):
         assert len(found) == 4 and len({name for name, _ in found}) == 1
         assert [p for _, p in found] == pytest.approx([expected[1].max()] * 4, abs=1e-6)
+    for one in several:
+        ((_, probability),) = classifier.classify(one)
+        assert probability == pytest.approx(expected[1].max(), abs=1e-6)
 
 
 def test_a_network_of_other_pixels_takes_arrays(photos):
