@@ -120,7 +120,10 @@ def test_package_that_is_not_installed_is_one_sentence(monkeypatch, capsys):
         zoo.cli.main()
 
 
-RIGHT = {("schedule.warmup_factor", "None"), ("initialization", "()"), ("augment.sizes", "()")}
+RIGHT = {
+    *((name, "None") for name in ("schedule.warmup_factor", "weights", "class_weight")),
+    *((name, "()") for name in ("initialization", "augment.sizes")),
+}
 
 
 @pytest.mark.parametrize("value", ODD)
