@@ -7,7 +7,7 @@ NumPy and Pillow, and Pillow only once an image is read.
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, Union, get_args
@@ -104,6 +104,32 @@ class ImageReader:
             opened = opened.convert("L" if self.channels == 1 else "RGB")
         pixels = np.asarray(self._fit(opened))
         return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def read(self, images: "ImageLike | Sequence[ImageLike]") -> np.ndarray:
+        """Reads one image, a sequence of them or an array (images, height, width, channels) as a batch.
+
+        Raises:
+            ValueError: If one cannot be decoded, there are none, or they keep sizes that differ.
+            OSError: If a file cannot be read.
+        """
+        several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+        given: Sequence[ImageLike] = images if several else [images]  # type: ignore[assignment, list-item]
+        read = [self._read_one(image, number, len(given)) for number, image in enumerate(given, 1)]
+        if len(shapes := {pixels.shape for pixels in read}) != 1:
+            received = ", ".join(f"{height}x{width}" for height, width, _ in sorted(shapes)) or "no image"
+            raise ValueError(f"Expected images of one size, since the network takes any. Received: {received}")
+        return np.stack(read)
+
+    def _read_one(self, image: ImageLike, number: int, count: int) -> np.ndarray:
+        try:
+            return self(image)
+        except BadImage as error:
+            received = str(error)
+            if isinstance(image, (str, os.PathLike)):
+                received = f"{os.fspath(image)!r} ({error})"
+            elif count > 1:
+                received = f"image {number} of {count} ({error})"
+            raise ValueError(f"Expected an image that can be read. Received: {received}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, ready for JSON."""

@@ -78,7 +78,7 @@ def test_wrong_requests_are_sentences(classifier, photos, tmp_path):
     with pytest.raises(ValueError, match=r"top to be at least 1\. Received: top=0"):
         classifier.classify(photos / "china.png", top=0)
     (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(ValueError, match="unknown format"):
+    with pytest.raises(ValueError, match=r"image that can be read. Received: .*text\.jpg. \(.*unknown format"):
         classifier.classify(tmp_path / "text.jpg")
     with pytest.raises(ValueError, match="folder of a run"):
         zoo.Classifier("resnet20")

@@ -79,11 +79,7 @@ class Classifier:
 
     def _to_inputs(self, images: Any) -> np.ndarray:
         if (reader := self._network.reader) is not None:
-            several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
-            pixels = [reader(image) for image in (images if several else [images])]
-            if len(shapes := {each.shape for each in pixels}) != 1:
-                raise ValueError(f"Expected images that give inputs of one shape. Received: {sorted(shapes)}")
-            return np.stack(pixels)
+            return reader.read(images)
         inputs, shape = np.asarray(images), self._network.shape
         fits = inputs.ndim == len(shape) + 1 and all(
             wanted in (None, size) for wanted, size in zip(shape, inputs.shape[1:], strict=True)
