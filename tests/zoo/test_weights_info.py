@@ -112,6 +112,9 @@ def test_the_config_of_timm_beside_a_file_is_read(torch_file, tmp_path):
     assert info().image == ImageReader((224, 224), 3, "crop", 235, "bicubic")
     squash = info(input_size=[3, 384, 384], crop_pct=1.0, crop_mode="squash")
     assert squash.image == ImageReader((384, 384), 3, "stretch", None, "bicubic")
+    small = info(input_size=[3, 96, 96]).image.size
+    (best,) = zoo.Classifier("resnet18", file).classify(np.zeros((50, 70, 3), "uint8"), top=1000)
+    assert small == (96, 96) and sum(probability for _, probability in best) == pytest.approx(1, abs=1e-4)
     with pytest.raises(ValueError, match="Expected a config.json of timm with a square input .* crop_mode='border'"):
         info(crop_mode="border")
     (tmp_path / "config.json").write_text("{}")

@@ -32,16 +32,11 @@ def default_folder(network: str, weights: str, ending: str) -> Path:
 
 def load_with_surroundings(network: str, weights: str, layout: str | None) -> tuple[Any, dict[str, Any]]:
     """Loads a network at the size of its images, and returns what its weights expect and give for `export.export`."""
-    from ..networks.registry import in_present_order
-    from ..weights.info import weights_info
-    from ..weights.loading import load
+    from ..weights.info import load_as_described, weights_info
 
     info = weights_info(network, weights)
-    arguments: dict[str, Any] = {}
-    if info.image is not None and info.image.size is not None:
-        arguments["input_shape"] = in_present_order((*info.image.size, info.image.channels or 3))
     channel_axis = 1 if layout == "nchw" else -1
-    return load(network, weights, **arguments), {
+    return load_as_described(info), {
         "preprocessing": {"dtype": "uint8", **info.preprocessing.as_dict(), "channel_axis": channel_axis},
         "activation": "softmax",
         "labels": list(info.class_names) or None,

@@ -14,7 +14,7 @@ from ..data.batches import to_data_format
 from ..data.recorded import recorded_reader
 from ..data.source import Preprocessing
 from ..tasks import task_of
-from ..weights.info import weights_info
+from ..weights.info import load_as_described, weights_info
 from ..weights.loading import load
 from .runs import Run, open_complete_run
 
@@ -93,7 +93,8 @@ def network_of_weights(name: str, weights: str | Path) -> KerasNetwork:
             )
         return network_of_run(run)
     about = weights_info(name, weights)
-    return KerasNetwork(load(name, weights), "classification", about.class_names, about.preprocessing, about.image)
+    network = load_as_described(about)
+    return KerasNetwork(network, "classification", about.class_names, about.preprocessing, about.image)
 
 
 def _add_softmax(network: keras.Model) -> keras.Model:

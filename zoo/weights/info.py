@@ -3,17 +3,20 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.images import ImageReader
 
 from ..data.recorded import recorded_reader
 from ..data.source import Preprocessing
-from ..networks.registry import entry_of
+from ..networks.registry import entry_of, in_present_order
 from . import imagenet
 from .cards import cards
 from .catalogue import find
-from .loading import naming_of, weights_file
+from .loading import load, naming_of, weights_file
+
+if TYPE_CHECKING:
+    import keras
 
 _IMAGENET = 1000
 
@@ -88,6 +91,14 @@ def weights_info(network: str, weights: str | Path) -> WeightsInfo:
         reader = recorded_reader(record, shape or ())
         return _info(network, name, record["preprocessing"], reader, tuple(record["class_names"]), "the run")
     return _info_of_file(network, weights_file(network, weights))
+
+
+def load_as_described(info: WeightsInfo) -> "keras.Model":
+    """Loads the network of weights, at the size of the images that they expect."""
+    arguments: dict[str, Any] = {}
+    if info.image is not None and info.image.size is not None:
+        arguments["input_shape"] = in_present_order((*info.image.size, info.image.channels or 3))
+    return load(info.network, info.weights, **arguments)
 
 
 def _info(
