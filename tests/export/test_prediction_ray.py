@@ -16,6 +16,7 @@ from PIL import Image
 
 import export
 from tests.export.models import RAW, conv_net, images
+from tests.export.ray_actors import actors_of
 
 ROOT = Path(export.__file__).parents[1]
 PATIENCE = 400
@@ -34,20 +35,6 @@ export.predict_files(
 )
 assert ray.is_initialized()
 """
-
-
-def workers_of(parent):
-    """The processes of the actors that a process has started, through Ray's own."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
-
-    def is_ours(process):
-        return process == parent or (process in parents and is_ours(parents[process]))
-
-    return {process for process, title in titles.items() if title.startswith(b"ray::MapWorker") and is_ours(process)}
 
 
 def rows_of(path):
@@ -80,7 +67,7 @@ def test_a_worker_that_is_killed_loses_and_doubles_no_row(tmp_path, monkeypatch)
             while rows_done() < 40:
                 assert process.poll() is None and time.monotonic() < end
                 time.sleep(0.01)
-            before = workers_of(process.pid)
+            before = actors_of(process.pid, b"ray::MapWorker")
             assert len(before) == 2
             os.kill(min(before), signal.SIGKILL)
             assert rows_done() < 200

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import export
+from tests.export.ray_actors import actors_of
 from tests.export.server import content, images, output, serving, tensor
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
@@ -52,16 +53,7 @@ def on_ray(artifact, tmp_path_factory):
 
 def replicas(server):
     """The processes of the replicas."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
-
-    def is_ours(process):
-        return process == server.process.pid or (process in parents and is_ours(parents[process]))
-
-    return {process for process, title in titles.items() if title.startswith(b"ray::ServeReplica") and is_ours(process)}
+    return actors_of(server.process.pid, b"ray::ServeReplica")
 
 
 def asked(server, x):
