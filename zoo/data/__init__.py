@@ -12,7 +12,8 @@
       decoding.py       decodes images in threads; cache.py keeps the pixels
       tfds.py           a source of TensorFlow Datasets
     source.py           `Source` and `Preprocessing`; rows.py has what of it may be on disk
-    batches.py          `Batches`; the random changes to images are in augmentation/
+    batches.py          `Batches`, which Keras takes
+      making.py         makes any slice of any batch, without Keras; the random changes to images are in augmentation/
 
 `__init__.pyi` lists the names. They load on first use: the sources and the settings of the augmentation do not need
 Keras, the batches do.

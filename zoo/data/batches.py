@@ -2,7 +2,6 @@
 training run.
 """
 
-import functools
 from typing import Any
 
 import keras
@@ -11,15 +10,11 @@ import numpy as np
 from ..tasks import task_of
 from .augmentation import Augmentation
 from .augmentation.checks import check_augmentation
-from .augmentation.rand_augment import rand_augment
-from .augmentation.transforms import crop, cut_out, flip, mix, resize
-from .rows import chunks
+from .making import NOTHING, BatchMaker, find_brightest
 from .source import Preprocessing, Source
 
-NOTHING = Augmentation()
 
-
-class Batches(keras.utils.PyDataset):
+class Batches(BatchMaker, keras.utils.PyDataset):
     """Preprocessed inputs and encoded targets, batch by batch: one-hot labels, floats or masks.
 
     Call `fit` with `shuffle=False`, because Keras would shuffle whole batches with Python's global generator. With a
@@ -76,7 +71,7 @@ class Batches(keras.utils.PyDataset):
         task: str = "classification",
     ) -> None:
         # With one worker Keras wraps the data set in a self-tuning tf.data pipeline, and epochs end late.
-        super().__init__(workers=2, use_multiprocessing=False)
+        keras.utils.PyDataset.__init__(self, workers=2, use_multiprocessing=False)
         rank, count = shard
         if not 0 <= rank < count:
             raise ValueError(f"Expected shard to be (rank, count) with 0 <= rank < count. Received: shard={shard}")
@@ -85,16 +80,23 @@ class Batches(keras.utils.PyDataset):
                 f"Expected batch_size to be a positive multiple of the {count} processes. "
                 f"Received: batch_size={batch_size}"
             )
-        self.images, self.labels, self.preprocessing = images, labels, preprocessing
-        self.task, self.outputs = task_of(task), classes
-        self.batch_size, self.seed = batch_size, seed
-        self.augmentation, self.epochs, self.shard = augmentation, epochs, shard
-        check_augmentation(augmentation, images, self.task)
-        self.brightest = _find_brightest(images, preprocessing) if augmentation.rand_ops else 255
-        # Whether an image is mirrored in epoch 0. No other generator has these three numbers.
-        self._mirrored = np.random.default_rng((seed or 0, 0, 2)).random(len(images)) < 0.5
+        check_augmentation(augmentation, images, task_of(task))
+        brightest = find_brightest(images, preprocessing) if augmentation.rand_ops else 255
+        BatchMaker.__init__(
+            self,
+            images,
+            labels,
+            classes,
+            preprocessing,
+            batch_size,
+            task_of(task),
+            seed,
+            augmentation,
+            epochs,
+            brightest,
+        )
+        self.shard = shard
         self.position = (0, start)
-        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
     @property
     def position(self) -> tuple[int, int]:
@@ -133,80 +135,8 @@ class Batches(keras.utils.PyDataset):
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Makes a batch, or this process's slice of it, from the seed and two integers."""
-        chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
-        count, (rank, ranks) = len(chosen), self.shard
-        mixes = self.seed is not None and self.augmentation.mixes
-        # Each image is mixed with the next one, and the last one with the first; the order is random already.
-        indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
-        which = chosen[indices]
-        images, labels = self.images[which], self.task.encode(self.labels[which], self.outputs)
-        if self.seed is None:
-            images = self.preprocessing(images)
-        else:
-            rng = np.random.default_rng((self.seed, epoch, 1, index))
-            images, labels = self._augment(images, labels, rng, count, indices, epoch, which)
+        images, labels = self.make(epoch, index, self.shard)
         return to_data_format(images), labels
-
-    def _augment(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        rng: np.random.Generator,
-        count: int,
-        indices: np.ndarray,
-        epoch: int,
-        which: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        options = self.augmentation
-        if self.task.per_pixel:
-            # A mask moves as one more channel: 255 - mask, so that the zeros of padding and cutout become 255, ignored.
-            images = np.concatenate([images, 255 - labels[..., None].astype("uint8")], axis=-1)
-        if options.pad:
-            images = crop(images, options.pad, options.pad_mode, rng, count, indices)
-        if options.flip == "alternating":
-            images = flip(images, self._mirrored[which] ^ bool(epoch % 2))
-        elif options.flip:
-            images = flip(images, rng.random(count)[indices] < 0.5)
-        if options.rand_ops:
-            strength = options.rand_magnitude
-            images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
-        if self.task.per_pixel:
-            images = np.concatenate([self.preprocessing(images[..., :-1]), images[..., -1:]], axis=-1)
-        else:
-            images = self.preprocessing(images)
-        if options.cutout:
-            images = cut_out(images, options.cutout, rng, count, indices)
-        if self.task.per_pixel:
-            images, labels = images[..., :-1], 255 - images[..., -1].astype("int32")
-        if options.mixes:
-            images, labels = mix(images, labels, options, rng, count, indices)
-        height = self.height(epoch)
-        return images if height in (None, images.shape[1]) else resize(images, height), labels
-
-    def height(self, epoch: int) -> int | None:
-        """The height of the images of an epoch; None: their own."""
-        return self.augmentation.height(epoch / self.epochs)
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        if self.seed is None:
-            return np.arange(len(self.images))
-        return np.random.default_rng((self.seed, epoch, 0)).permutation(len(self.images))
-
-
-def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
-    """Finds the largest possible pixel: the value that `preprocessing.scale` makes 1, or 255 if pixels exceed it."""
-    brightest = 1 / preprocessing.scale
-    if abs(brightest - 255) < 0.5:
-        return 255
-    found = max(int(chunk.max()) for chunk in chunks(images))
-    if found <= brightest <= 255:
-        return brightest
-    if found > 127:
-        return 255
-    raise ValueError(
-        "Expected pixels from 0 to 255, or from 0 to 1 / preprocessing.scale, for rand_ops, which needs their range. "
-        f"Received: pixels up to {found}, scale={preprocessing.scale!r}"
-    )
 
 
 def batches_of(

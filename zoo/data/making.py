@@ -1,0 +1,136 @@
+"""Makes batches, or slices of them, from (seed, epoch, batch) alone, with NumPy: any process can, without Keras."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..tasks import Task
+from .augmentation import Augmentation
+from .augmentation.rand_augment import rand_augment
+from .augmentation.transforms import crop, cut_out, flip, mix, resize
+from .rows import chunks
+from .source import Preprocessing
+
+NOTHING = Augmentation()
+
+
+@dataclass(eq=False, repr=False)
+class BatchMaker:
+    """Makes any slice of any batch, with the channels last.
+
+    It holds arrays and settings only, so that it can be pickled for another process, which need not import Keras.
+
+    Attributes:
+        images, labels, preprocessing, batch_size, seed, augmentation, epochs: As those of `zoo.Batches`.
+        outputs: Number of classes, or of other outputs.
+        task: What the labels are.
+        brightest: The largest pixel there may be, for RandAugment.
+
+    Example:
+
+    >>> import zoo
+    >>> from zoo.data.making import BatchMaker
+    >>> from zoo.tasks import task_of
+    >>> digits = zoo.load_source("digits")
+    >>> maker = BatchMaker(digits.train_inputs, digits.train_targets, 10, digits.preprocessing, 128, task_of(digits), 0)
+    >>> images, labels = maker.make(epoch=3, index=1, shard=(0, 4))
+    >>> images.shape, labels.shape
+    ((32, 8, 8, 1), (32, 10))
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    outputs: int
+    preprocessing: Preprocessing
+    batch_size: int
+    task: Task
+    seed: int | None = None
+    augmentation: Augmentation = NOTHING
+    epochs: int = 1
+    brightest: float = 255
+
+    def make(self, epoch: int, index: int, shard: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
+        """Makes a batch, or its slice (rank, count): the slices of all ranks together are the batch."""
+        chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        count, (rank, ranks) = len(chosen), shard
+        mixes = self.seed is not None and self.augmentation.mixes
+        # Each image is mixed with the next one, and the last one with the first; the order is random already.
+        indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
+        which = chosen[indices]
+        images, labels = self.images[which], self.task.encode(self.labels[which], self.outputs)
+        if self.seed is None:
+            return self.preprocessing(images), labels
+        rng = np.random.default_rng((self.seed, epoch, 1, index))
+        return self._augment(images, labels, rng, count, indices, epoch, which)
+
+    def height(self, epoch: int) -> int | None:
+        """The height of the images of an epoch; None: their own."""
+        return self.augmentation.height(epoch / self.epochs)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return _shuffle(self.seed, epoch, len(self.images))
+
+    def _augment(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        rng: np.random.Generator,
+        count: int,
+        indices: np.ndarray,
+        epoch: int,
+        which: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        options = self.augmentation
+        if self.task.per_pixel:
+            # A mask moves as one more channel: 255 - mask, so that the zeros of padding and cutout become 255, ignored.
+            images = np.concatenate([images, 255 - labels[..., None].astype("uint8")], axis=-1)
+        if options.pad:
+            images = crop(images, options.pad, options.pad_mode, rng, count, indices)
+        if options.flip == "alternating":
+            images = flip(images, _mirrored(self.seed or 0, len(self.images))[which] ^ bool(epoch % 2))
+        elif options.flip:
+            images = flip(images, rng.random(count)[indices] < 0.5)
+        if options.rand_ops:
+            strength = options.rand_magnitude
+            images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
+        if self.task.per_pixel:
+            images = np.concatenate([self.preprocessing(images[..., :-1]), images[..., -1:]], axis=-1)
+        else:
+            images = self.preprocessing(images)
+        if options.cutout:
+            images = cut_out(images, options.cutout, rng, count, indices)
+        if self.task.per_pixel:
+            images, labels = images[..., :-1], 255 - images[..., -1].astype("int32")
+        if options.mixes:
+            images, labels = mix(images, labels, options, rng, count, indices)
+        height = self.height(epoch)
+        return images if height in (None, images.shape[1]) else resize(images, height), labels
+
+
+@functools.lru_cache(maxsize=4)
+def _shuffle(seed: int | None, epoch: int, count: int) -> np.ndarray:
+    """The order of the examples in an epoch; without a seed their own."""
+    return np.arange(count) if seed is None else np.random.default_rng((seed, epoch, 0)).permutation(count)
+
+
+@functools.lru_cache(maxsize=2)
+def _mirrored(seed: int, count: int) -> np.ndarray:
+    """Whether each image is mirrored in epoch 0. No other generator has these three numbers."""
+    return np.random.default_rng((seed, 0, 2)).random(count) < 0.5
+
+
+def find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
+    """Finds the largest possible pixel: the value that `preprocessing.scale` makes 1, or 255 if pixels exceed it."""
+    brightest = 1 / preprocessing.scale
+    if abs(brightest - 255) < 0.5:
+        return 255
+    found = max(int(chunk.max()) for chunk in chunks(images))
+    if found <= brightest <= 255:
+        return brightest
+    if found > 127:
+        return 255
+    raise ValueError(
+        "Expected pixels from 0 to 255, or from 0 to 1 / preprocessing.scale, for rand_ops, which needs their range. "
+        f"Received: pixels up to {found}, scale={preprocessing.scale!r}"
+    )
