@@ -8,7 +8,8 @@ memory where they are on disk, so that a process that gets a copy opens them by 
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,15 @@ class Files:
     def __reduce__(self) -> tuple:
         if self.folder is not None:
             return open_files, (self.root, self.folder)
-        arrays = (self._paths, self._ends, self._file, self._offset, self._size)
-        return Files, (self.root, dict(zip(ARRAYS, arrays, strict=True)))
+        return Files, (self.root, self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return dict(zip(ARRAYS, (self._paths, self._ends, self._file, self._offset, self._size), strict=True))
+
+    def select(self, places: np.ndarray) -> "Files":
+        """Some of the images, in memory."""
+        chosen = {name: array[places] for name, array in self.arrays().items() if name in ARRAYS[2:]}
+        return Files(self.root, {"paths": self._paths, "ends": self._ends, **chosen})
 
     def read(self, place: int) -> bytes:
         """Reads the bytes of an image.
@@ -54,10 +62,16 @@ class Files:
         path, offset = os.path.join(self.root, self._path(place)), int(self._offset[place])
         if not offset:
             return repr(path)
-        with open(path, "rb") as file:
+        return f"{self.member(place)!r} in {path!r}"
+
+    def member(self, place: int) -> str:
+        """The name of an image in its folder, or in its shard, of which a header has the first 100 bytes."""
+        path, offset = self._path(place), int(self._offset[place])
+        if not offset:
+            return path
+        with open(os.path.join(self.root, path), "rb") as file:
             file.seek(offset - _BLOCK)
-            member = file.read(100).rstrip(b"\0").decode("utf-8", "replace")
-        return f"{member!r} in {path!r}"
+            return file.read(100).partition(b"\0")[0].decode("utf-8", "replace")
 
     def _path(self, place: int) -> str:
         number = int(self._file[place])
@@ -70,10 +84,15 @@ def open_files(root: str, folder: Path) -> Files:
     return Files(root, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}, folder)
 
 
-def join_paths(paths: Iterable[str]) -> dict[str, np.ndarray]:
+class Paths:
     """Joins the paths of files to the arrays `paths` and `ends`."""
-    text, ends = bytearray(), []
-    for path in paths:
-        text += os.fsencode(path)
-        ends.append(len(text))
-    return {"paths": np.frombuffer(bytes(text), "uint8"), "ends": np.array(ends, "int64")}
+
+    def __init__(self) -> None:
+        self._text, self._ends = bytearray(), array("q")
+
+    def add(self, path: str) -> None:
+        self._text += os.fsencode(path)
+        self._ends.append(len(self._text))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"paths": np.frombuffer(self._text, "uint8"), "ends": np.array(self._ends, "int64")}
