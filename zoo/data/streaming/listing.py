@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,7 @@ class Scan:
         holder_of: For each image, the number of its holder.
         offsets, sizes: For each image, the first of its bytes in the file and how many there are.
         keys: For each image, a hash of its name, to find those that occur twice.
-        folders: All folders.
+        folders: All folders on disk.
         faults: What is wrong, and left out.
         digest: Of names, sizes and labels.
     """
@@ -82,17 +82,18 @@ class Listing:
     def __len__(self) -> int:
         return len(self.holder_of)
 
-    def without(self, places: Sequence[int]) -> "Listing":
-        """The images but some, which are bad."""
-        kept = np.delete(np.arange(len(self)), places)
-        self.files, self.holder_of = self.files.select(kept), self.holder_of[kept]
-        return self
+    def leave_out(self, damaged: Mapping[int, str]) -> None:
+        """Leaves out images, each with the fault that it has."""
+        if damaged:
+            kept = np.delete(np.arange(len(self)), list(damaged))
+            self.files, self.holder_of = self.files.select(kept), self.holder_of[kept]
+            self.faults += damaged.values()
 
 
 def join_scans(root: str, paths: Sequence[str], parts: Sequence[str], scans: Iterable[Scan], labelled: bool) -> Listing:
     """Joins what was found in several shards; each holder gets the part that the name of its shard says in front."""
     holders: dict[tuple[str, ...], int] = {}
-    folders, faults, digest = list[str](), list[str](), hashlib.sha256()
+    faults, digest = list[str](), hashlib.sha256()
     file, offset, size, holder_of = array("i"), array("q"), array("i"), array("i")
     for number, (part, scan) in enumerate(zip(parts, scans, strict=True)):
         numbers = [holders.setdefault((part, *holder), len(holders)) for holder in scan.holders]
@@ -100,7 +101,6 @@ def join_scans(root: str, paths: Sequence[str], parts: Sequence[str], scans: Ite
         offset.extend(scan.offsets)
         size.extend(scan.sizes)
         holder_of.extend(map(numbers.__getitem__, scan.holder_of))
-        folders += scan.folders
         faults += scan.faults
         digest.update(scan.digest.digest())
     arrays = {"file": np.array(file), "offset": np.array(offset), "size": np.array(size)}
@@ -108,7 +108,7 @@ def join_scans(root: str, paths: Sequence[str], parts: Sequence[str], scans: Ite
     for path in paths:
         joined.add(path)
     files = Files(root, joined.arrays() | arrays)
-    return Listing(files, list(holders), np.array(holder_of), folders, faults, digest.hexdigest()[:32], labelled)
+    return Listing(files, list(holders), np.array(holder_of), [], faults, digest.hexdigest()[:32], labelled)
 
 
 def refuse_faults(where: str, listing: Listing, options: Options) -> None:

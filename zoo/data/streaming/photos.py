@@ -8,6 +8,8 @@ import numpy as np
 
 from export.images import BadImage, ImageReader, open_image
 
+from ..decoding import SizesDifferError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -122,7 +124,7 @@ class Photos:
             raise self._damaged(place, error) from None
         if image.shape != self.image_shape:
             height, width, _ = self.image_shape
-            raise ValueError(
+            raise SizesDifferError(
                 f"Expected images of one size, {height}x{width}, or image_size=(height, width) to resize them to. "
                 f"Received: {self.files.name(place)} of {image.shape[0]}x{image.shape[1]} (height x width)"
             )
@@ -144,7 +146,8 @@ class Photos:
             raise self._damaged(place, error) from None
         ((height, width), (top, left, rows, columns)) = found[0]
         down, across = opened.height / height, opened.width / width
-        edges = (left * across, top * down, (left + columns) * across, (top + rows) * down)
+        right, bottom = min((left + columns) * across, opened.width), min((top + rows) * down, opened.height)
+        edges = (left * across, top * down, right, bottom)
         resized = self._to_channels(opened).resize(size[::-1], Resampling[interpolation.upper()], box=edges)
         pixels = np.asarray(resized)
         return pixels[..., None] if pixels.ndim == 2 else pixels

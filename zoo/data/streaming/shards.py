@@ -131,9 +131,7 @@ def _label(files: dict[str, tuple[Member, bytes]]) -> str | None:
 def _scan_folders(found: Scan, window: Window, end: int) -> None:
     for name, offset, size in _walk(window, "", 0, end):
         holder, _, base = name.rpartition("/")
-        if size < 0:
-            found.folders.append(name)
-        elif base.rpartition(".")[2].lower() in _IMAGES and not is_hidden(name):
+        if size >= 0 and base.rpartition(".")[2].lower() in _IMAGES and not is_hidden(name):
             if size > LARGEST:
                 found.faults.append(f"{name!r} of {size:,} bytes, too large for an image")
             else:
