@@ -13,7 +13,7 @@ from .augmentation import Augmentation
 from .augmentation.checks import check_augmentation
 from .augmentation.rand_augment import rand_augment
 from .augmentation.transforms import crop, cut_out, flip, mix, resize
-from .rows import chunks
+from .rows import chunks, first_rows
 from .source import Preprocessing, Source
 
 NOTHING = Augmentation()
@@ -198,7 +198,11 @@ def _find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     brightest = 1 / preprocessing.scale
     if abs(brightest - 255) < 0.5:
         return 255
-    found = max(int(chunk.max()) for chunk in chunks(images))
+    found = 0
+    for chunk in chunks(images):
+        found = max(found, int(chunk.max()))
+        if found > max(brightest, 127):
+            return 255
     if found <= brightest <= 255:
         return brightest
     if found > 127:
@@ -218,7 +222,7 @@ def batches_of(
     **options: Any,
 ) -> Batches:
     """Batches a part of a source, or its first examples; `options` are those of `Batches`."""
-    inputs, targets = (getattr(source, f"{part}_{kind}")[:limit] for kind in ("inputs", "targets"))
+    inputs, targets = (first_rows(getattr(source, f"{part}_{kind}"), limit) for kind in ("inputs", "targets"))
     return Batches(inputs, targets, source.outputs, preprocessing, batch_size, task=source.task, **options)
 
 

@@ -93,7 +93,7 @@ def load_source(
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
         shorter: The shorter side to which images are resized before the centre is cut out, such as 256 for an
-            `image_size` of 224. Default: as little as possible is cut off.
+            `image_size` of 224. Default: as little as possible is cut off. Arrays of that size stay as they are.
         stream: True leaves images in a folder or in .tar files encoded, False decodes them all into the cache. Default:
             True if they would take more than 4 GB.
         like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
@@ -174,7 +174,7 @@ def check_source(
         return
     files = table_files(path) if path else {}
     if path is None or files or path.suffix.lower() in ARRAY_FILES:
-        _refuse_options_of_files(name, options)
+        _refuse_stream(name, options)
     if not files and like is None:
         _refuse_options_of_tables(name, options)
     for file in files.values():
@@ -186,11 +186,9 @@ def _refuse_options_of_tables(name: object, options: Options) -> None:
         raise ValueError(f"Expected {' and '.join(given)} only for a table. Received: {str(name)!r} with {given}")
 
 
-def _refuse_options_of_files(name: object, options: Options) -> None:
-    if options.stream or options.shorter:
-        given = {"stream": options.stream, "shorter": options.shorter}
-        wrong = ", ".join(f"{option}={value}" for option, value in given.items() if value)
-        raise ValueError(f"Expected {wrong} only for files of images. Received: {str(name)!r}")
+def _refuse_stream(name: object, options: Options) -> None:
+    if options.stream:
+        raise ValueError(f"Expected stream=True only for a folder of images or .tar files. Received: {str(name)!r}")
 
 
 def _read(
@@ -202,14 +200,14 @@ def _read(
 ) -> Source:
     if not isinstance(name, (str, os.PathLike)):
         _refuse_options_of_tables("data in memory", options)
-        _refuse_options_of_files("data in memory", options)
+        _refuse_stream("data in memory", options)
         return from_memory(name, options)
     path = find_path(name)
     is_of_tables = path is not None and bool(table_files(path))
     if not is_of_tables and like is None:
         _refuse_options_of_tables(name, options)
     if path is None or is_of_tables or path.suffix.lower() in ARRAY_FILES:
-        _refuse_options_of_files(name, options)
+        _refuse_stream(name, options)
     if path is None:
         if name in SOURCES:
             if Path(name).is_dir():

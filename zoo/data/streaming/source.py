@@ -1,12 +1,15 @@
 """Makes a source of photos: they stay encoded if there are too many to keep them decoded, or if that is asked for."""
 
+import io
+import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.images import BadImage, ImageReader
+from export.images import FORMATS, ImageReader
 
 from ..decoding import warn_of_skipped
 from ..options import Options, Progress
@@ -47,20 +50,32 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
     return decode_shards(path, indexer, options, cache_in, progress) if decodes else None
 
 
+def explain_reading(source: Source) -> str:
+    """Says whether the images of a source stay encoded; nothing of a source that is not read from image files."""
+    if "skipped" not in source.origin:
+        return ""
+    parts = [getattr(source, f"{part}_inputs") for part in source.parts]
+    images, size = f"{sum(map(len, parts)):,} images", sum(part.size for part in parts) / 1e9
+    if isinstance(source.train_inputs, Photos):
+        return f"Streaming {images}, which would take {size:,.1f} GB decoded; --cache decodes them once"
+    return f"{images}, decoded once: {size:,.1f} GB; --stream leaves them encoded"
+
+
 def _bytes_decoded(listing: Listing, reader: ImageReader) -> int:
-    """The bytes of all images, decoded; if they are not resized, as if all had the size of the first."""
-    height, width = reader.size or _first_size(listing, reader)
-    return len(listing) * height * width * 3
+    """The bytes of all images, decoded; if they are not resized, as if all had as many pixels as the first."""
+    pixels = math.prod(reader.size) if reader.size else _first_pixels(listing)
+    return len(listing) * pixels * 3
 
 
-def _first_size(listing: Listing, reader: ImageReader) -> tuple[int, int]:
+def _first_pixels(listing: Listing) -> int:
+    """How many pixels the first image has, of those that can be opened."""
+    from PIL import Image
+
     for place in range(len(listing)):
-        try:
-            height, width, _ = reader(listing.files.read(place)).shape
-        except BadImage:
-            continue
-        return height, width
-    return 0, 0
+        # A damaged file can raise anything.
+        with suppress(Exception), Image.open(io.BytesIO(listing.files.read(place)), formats=FORMATS) as image:
+            return image.width * image.height
+    return 0
 
 
 def _describe(index: Index, reader: ImageReader, bytes_decoded: int) -> dict[str, Any]:
