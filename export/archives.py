@@ -91,7 +91,7 @@ def walk(top: Path) -> Iterator[tuple[str, Path]]:
         here = Path(folder)
         for name in [*([""] if here != top else []), *sorted(files)]:
             relative = (here / name).relative_to(top).as_posix()
-            if not _hidden(relative):
+            if not is_hidden(relative):
                 yield relative, here / name
 
 
@@ -99,8 +99,9 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part in _HIDDEN for part in PurePosixPath(name).parts)
+def is_hidden(name: str) -> bool:
+    """Whether a path, with slashes, is of a hidden file, or one that an operating system adds."""
+    return any(part.startswith(".") or part in _HIDDEN for part in name.split("/"))
 
 
 def _read_folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
@@ -116,7 +117,7 @@ def _read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
         members = archive.infolist()
         for index, member in enumerate(members, 1):
             name = _check_member_name(path, member.filename)
-            if _hidden(name) or not (member.is_dir() or wanted(name)):
+            if is_hidden(name) or not (member.is_dir() or wanted(name)):
                 continue
             small = not member.is_dir() and member.file_size <= LARGEST
             size = -1 if member.is_dir() else member.file_size
@@ -134,7 +135,7 @@ def _read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
                 raise ValueError(
                     f"Expected files and folders in {str(path)!r}. Received: {member.name!r}, a link or a device"
                 )
-            if _hidden(name) or not (member.isdir() or wanted(name)):
+            if is_hidden(name) or not (member.isdir() or wanted(name)):
                 continue
             content = archive.extractfile(member) if member.isfile() and member.size <= LARGEST else None
             data = content.read() if content else None

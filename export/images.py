@@ -7,7 +7,7 @@ NumPy and Pillow, and Pillow only once an image is read.
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, Union, get_args
@@ -29,6 +29,9 @@ ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image", np.ndarray
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_PIXELS = 2**26
 _GREY = ("1", "L")
+_ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap height and width
+# Takes the height and width of an upright image, and returns those that are needed.
+Least: TypeAlias = Callable[[int, int], tuple[int, int]]
 
 
 class BadImage(ValueError):
@@ -99,7 +102,7 @@ class ImageReader:
             OSError: If a file cannot be read.
             ImportError: If Pillow is not installed.
         """
-        opened = _open(image)
+        opened = open_image(image)
         if self.channels is not None:
             opened = opened.convert("L" if self.channels == 1 else "RGB")
         pixels = np.asarray(self._fit(opened))
@@ -171,18 +174,28 @@ class ImageReader:
         return self.shorter * height // shortest, self.shorter * width // shortest
 
 
-def _open(image: ImageLike) -> "Image":
-    """Decodes an image to Pillow's mode "L" if it is grey, and to "RGB" otherwise."""
+def open_image(image: ImageLike, least: Least | None = None) -> "Image":
+    """Decodes an image, upright, to Pillow's mode "L" if it is grey, and to "RGB" otherwise.
+
+    Args:
+        image: As for `ImageReader`.
+        least: Takes the height and width of the upright image, and returns those that are needed: a JPEG is decoded at
+            1/2, 1/4 or 1/8 of its size if that is enough. It is called once. Default: at its own size.
+
+    Raises:
+        BadImage: If it cannot be decoded.
+        OSError: If a file cannot be read.
+    """
     pillow = _pillow()
     if isinstance(image, pillow.Image):
-        return _decode(nullcontext(image))
+        return _decode(nullcontext(image), least)
     if isinstance(image, np.ndarray):
-        return _decode(nullcontext(pillow.fromarray(_check_pixels(image))))
+        return _decode(nullcontext(pillow.fromarray(_check_pixels(image))), least)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _open_file(io.BytesIO(image))
+        return _open_file(io.BytesIO(image), least)
     if isinstance(image, (str, os.PathLike)):
         with open(image, "rb") as file:
-            return _open_file(file)
+            return _open_file(file, least)
     raise ValueError(
         f"Expected an image as a path, the bytes of a file, a Pillow image or an array. "
         f"Received: {type(image).__name__}"
@@ -197,7 +210,7 @@ def check_size(name: str, size: Any) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def _open_file(file: BinaryIO) -> "Image":
+def _open_file(file: BinaryIO, least: Least | None) -> "Image":
     if not file.read(1):
         raise BadImage("empty file")
     file.seek(0)
@@ -208,22 +221,37 @@ def _open_file(file: BinaryIO) -> "Image":
         raise BadImage("not an image, or in an unknown format") from None
     except Exception as error:
         raise _bad(error) from None
-    return _decode(opened)
+    return _decode(opened, least)
 
 
-def _decode(opening: "AbstractContextManager[Image]") -> "Image":
+def _decode(opening: "AbstractContextManager[Image]", least: Least | None) -> "Image":
     from PIL import ImageOps
 
     try:
         with opening as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise BadImage(f"{image.width}x{image.height} pixels, more than {_MOST_PIXELS:,}")
+            # The rotation of other formats may only be known once they are decoded.
+            early = least is not None and image.format == "JPEG"
+            if early:
+                _draft(image, least)  # type: ignore[arg-type]
             image.load()
-            return _to_eight_bits(ImageOps.exif_transpose(image))
+            upright = _to_eight_bits(ImageOps.exif_transpose(image))
     except (BadImage, MemoryError):
         raise
     except Exception as error:
         raise _bad(error) from None
+    if least is not None and not early:
+        least(upright.height, upright.width)
+    return upright
+
+
+def _draft(image: "Image", least: Least) -> None:
+    """Has a JPEG decoded at the smallest scale that is enough."""
+    turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+    sides = (image.width, image.height) if turned else (image.height, image.width)
+    height, width = least(*sides)
+    image.draft(None, (height, width) if turned else (width, height))
 
 
 def _bad(error: Exception) -> BadImage:

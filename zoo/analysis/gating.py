@@ -17,6 +17,7 @@ from keras import ops
 from keras_skip import HighwayBlock
 
 from ..data import Batches, Preprocessing, Source
+from ..data.rows import first_rows
 from ..training.evaluation import EVALUATION_BATCH, resolve_model_and_data
 from ..training.learner import jit_compile
 from ..training.runs import Run
@@ -122,7 +123,7 @@ def measure_gates(
     blocks = highway_layers(model)
     if not blocks:
         raise ValueError(f"Expected a network with highway layers. Received: {model.name}, which has none")
-    images, labels = source.test_inputs[:examples], source.test_targets[:examples]
+    images, labels = (first_rows(found, examples) for found in (source.test_inputs, source.test_targets))
     if not 0 <= example < len(images):
         raise ValueError(f"Expected example to be one of the {len(images)} images. Received: example={example}")
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)

@@ -30,6 +30,7 @@ from keras_skip import (
 )
 
 from ..data import Batches, Preprocessing, Source
+from ..data.rows import first_rows
 from ..training.evaluation import EVALUATION_BATCH, measure, resolve_model_and_data
 from ..training.runs import Run
 from ..weights.loading import load
@@ -116,7 +117,7 @@ def as_skips(pairs: Iterable[Reuse]) -> Iterator[Skip]:
 
 def _measure(model: keras.Model, source: Source, preprocessing: Preprocessing, examples: int | None) -> Iterator[Skip]:
     """Yields the weights of each call of a layer, averaged over the images."""
-    images, labels = source.test_inputs[:examples], source.test_targets[:examples]
+    images, labels = (first_rows(found, examples) for found in (source.test_inputs, source.test_targets))
     batches = Batches(images, labels, source.classes, preprocessing, EVALUATION_BATCH)
     sums: dict[tuple[int, str], np.ndarray] = {}
     for index in range(batches.batches_per_epoch):

@@ -96,6 +96,11 @@ def reading_tables(
     return {name: value for name, value in given.items() if value}
 
 
+def reading_images(shorter: int | None, stream: bool | None) -> dict[str, Any]:
+    """The options of `load_source` for images that are given."""
+    return {name: value for name, value in (("shorter", shorter), ("stream", stream)) if value is not None}
+
+
 def table_format(*names: str, help: str) -> Any:
     return choice(*names, option=("--format", "-f"), help=help)
 
@@ -147,6 +152,21 @@ Task = Annotated[
 ]
 SplitColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column of a table whose values are train, validation or test.")
+]
+Shorter = Annotated[
+    int | None,
+    number(
+        metavar="PIXELS",
+        help="Resize the shorter side of images to this before the centre is cut out. Default: cut off the least.",
+    ),
+]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--cache",
+        help="Decode images whenever a batch needs them, or all of them once, into the cache. "
+        "Default: --stream if they would take more than 4 GB.",
+    ),
 ]
 Columns = Annotated[
     list[str] | None,

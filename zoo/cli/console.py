@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .columns import lines
+
+if TYPE_CHECKING:
+    from ..data import Source
 
 # Between two lines of progress where there is no terminal.
 LINE_SECONDS = 60
@@ -68,6 +71,14 @@ def reading() -> Iterator[Callable[[int, int], None]]:
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("reading the images", visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def say_reading(source: "Source | str | None") -> None:
+    """Says on standard error whether images stay encoded."""
+    from ..data.streaming.source import explain_reading
+
+    if source and not isinstance(source, str) and (said := explain_reading(source)):
+        print(said, file=sys.stderr)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ targets   integers (n,) or (n, 1): classification
 
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -197,3 +197,7 @@ def _check_labels(name: str, found: Mapping[str, np.ndarray], class_names: Seque
             f"Expected training examples of every class in {name!r}. "
             f"Received: none of {', '.join(class_names[label] for label in missing[:5])}"
         )
+
+
+# Files of arrays, by suffix.
+ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}

@@ -11,6 +11,7 @@ from ..tasks import task_of
 from .augmentation import Augmentation
 from .augmentation.checks import check_augmentation
 from .making import NOTHING, BatchMaker, find_brightest
+from .rows import first_rows
 from .source import Preprocessing, Source
 
 
@@ -148,7 +149,7 @@ def batches_of(
     **options: Any,
 ) -> Batches:
     """Batches a part of a source, or its first examples; `options` are those of `Batches`."""
-    inputs, targets = (getattr(source, f"{part}_{kind}")[:limit] for kind in ("inputs", "targets"))
+    inputs, targets = (first_rows(getattr(source, f"{part}_{kind}"), limit) for kind in ("inputs", "targets"))
     return Batches(inputs, targets, source.outputs, preprocessing, batch_size, task=source.task, **options)
 
 

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -187,8 +188,7 @@ def through(
     """
     target = None
     if folder is not None:
-        name = key(path=str(path), **facts)
-        target = folder / "sources" / f"{path.name.partition('.')[0] or 'data'}-{name}"
+        target = target_of(folder, path, facts)
         if (kept := read(target)) is not None:
             return kept
     with build_folder(target) as beside:
@@ -206,6 +206,12 @@ def through(
     if kept is None:
         raise OSError(f"The decoded images have disappeared from the cache, {str(target)!r}. Try again")
     return kept
+
+
+def target_of(folder: Path, path: Path, facts: dict[str, Any]) -> Path:
+    """The folder in the cache for files, and for the facts on which its contents depend."""
+    name = re.sub(r"[*?\[\]{},]", "", path.name.partition(".")[0]) or "data"
+    return folder / "sources" / f"{name}-{key(path=str(path), **facts)}"
 
 
 def write(folder: Path, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> None:

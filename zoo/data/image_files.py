@@ -41,7 +41,7 @@ def from_files(path: Path, options: Options, cache_in: Path | None, progress: Pr
 
     state = file_state(path)
     found = cache.through(cache_in, path, {"state": state, "options": options.as_dict()}, ("images",), read)
-    return found if isinstance(found, Source) else _source(path, found)
+    return found if isinstance(found, Source) else source_of(path, found)
 
 
 def _read(path: Path, options: Options, stack: cache.ImageStack, progress: Progress | None) -> cache.Contents | Source:
@@ -83,7 +83,8 @@ def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _source(path: Path, found: cache.Contents) -> Source:
+def source_of(path: Path, found: cache.Contents) -> Source:
+    """Makes a source of what the cache keeps."""
     about = found.about
     warn_of_skipped(path, about["skipped"], stacklevel=6)
     arrays: dict[str, Any] = {}

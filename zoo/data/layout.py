@@ -6,7 +6,7 @@
 Everything may lie in one more folder.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -34,33 +34,51 @@ def find_layout(where: str, names: Sequence[str], folders: Iterable[str], option
     Raises:
         ValueError: If images lie outside class folders, a class is empty, or training and test have other classes.
     """
-    if not names:
+    paths = [PurePosixPath(name).parts for name in names]
+    holders = {folder: number for number, folder in enumerate(dict.fromkeys(path[:-1] for path in paths))}
+    holder_of = np.array([holders[path[:-1]] for path in paths], int)
+    order = np.array(sorted(range(len(names)), key=lambda index: names[index]), int)
+    found = layout_of_folders(
+        where, list(holders), holder_of[order], folders, options, lambda place: names[order[place]]
+    )
+    parts = {part: (order[places], labels) for part, (places, labels) in found.parts.items()}
+    return Layout(found.class_names, parts)
+
+
+def layout_of_folders(
+    where: str,
+    holders: Sequence[tuple[str, ...]],
+    holder_of: np.ndarray,
+    folders: Iterable[str],
+    options: "Options",
+    name_of: Callable[[int], str],
+) -> Layout:
+    """Finds the layout of image files from the folders that hold them, of which there are few.
+
+    Args:
+        where: What is read, for errors.
+        holders: The folders, each as the names on the way to it.
+        holder_of: For each image the number of its folder.
+        folders: The paths of all folders.
+        options: How to split images that belong to no part.
+        name_of: The name of an image, for errors.
+
+    Raises:
+        ValueError: As `find_layout`.
+    """
+    if not len(holder_of):
         raise ValueError(f"Expected images in class folders. Received: {where!r}, without any image")
-    depth = _common_depth(names)
-    paths = [PurePosixPath(name).parts[depth:] for name in names]
-    split = all(path[0].lower() in PARTS for path in paths)
-    if not split and any(path[0].lower() == "train" and len(path) > 2 for path in paths):
-        others = sorted({path[0] for path in paths if path[0].lower() not in PARTS})
-        raise ValueError(
-            f"Expected only train/, test/ and validation/ in {where!r}, or only class folders. "
-            f"Received: train and {', '.join(others[:5])}"
-        )
+    depth = common_depth(holders)
+    inner = [holder[depth:] for holder in holders]
+    split = all(path and path[0].lower() in PARTS for path in inner)
+    _refuse_outside(where, inner, split, holder_of, name_of)
     level = 1 if split else 0
-    outside = [name for name, path in zip(names, paths, strict=True) if len(path) < level + 2]
-    if outside:
-        raise ValueError(
-            f"Expected every image of {where!r} in a class folder. "
-            f"Received: {len(outside)} outside of them, such as {outside[0]!r}"
-        )
-    part_of = [path[0] if split else "" for path in paths]
-    class_of = [path[level] for path in paths]
     for deep in range(depth + 1, depth + level + 2):
-        _refuse_empty(where, names, folders, deep)
-    class_names = sort_classes(set(class_of))
+        _refuse_empty(where, holders, folders, deep)
+    class_names = sort_classes({path[level] for path in inner})
     number = {name: index for index, name in enumerate(class_names)}
-    labels = np.array([number[name] for name in class_of])
-    order = np.array(sorted(range(len(names)), key=lambda index: names[index]))
-    parts = {part: order[places] for part, places in group_parts(where, [part_of[index] for index in order]).items()}
+    labels = np.array([number[path[level]] for path in inner])[holder_of]
+    parts = _group(where, np.array([_known(path[0]) if split else "" for path in inner]), holder_of)
     for part in ("validation", "test"):
         if part in parts:
             _refuse_other_classes(where, class_names, part, labels[parts["train"]], labels[parts[part]])
@@ -68,6 +86,25 @@ def find_layout(where: str, names: Sequence[str], folders: Iterable[str], option
         whole = parts["train"]
         parts = options.split(whole, partial(choose_stratified, labels[whole], class_names=class_names))
     return Layout(class_names, {part: (indices, labels[indices]) for part, indices in parts.items()})
+
+
+def _refuse_outside(
+    where: str, inner: list[tuple[str, ...]], split: bool, holder_of: np.ndarray, name_of: Callable[[int], str]
+) -> None:
+    """Refuses class folders beside train/, and images outside of class folders."""
+    if not split and any(len(path) > 1 and path[0].lower() == "train" for path in inner):
+        others = {path[0] if path else name_of(_first(holder_of, number)) for number, path in enumerate(inner)}
+        listed = sorted(other for other in others if other.lower() not in PARTS)
+        raise ValueError(
+            f"Expected only train/, test/ and validation/ in {where!r}, or only class folders. "
+            f"Received: train and {', '.join(listed[:5])}"
+        )
+    outside = np.flatnonzero(np.array([len(path) < split + 1 for path in inner])[holder_of])
+    if len(outside):
+        raise ValueError(
+            f"Expected every image of {where!r} in a class folder. "
+            f"Received: {len(outside)} outside of them, such as {name_of(int(outside[0]))!r}"
+        )
 
 
 def group_parts(where: str, part_of: Sequence[str]) -> dict[str, np.ndarray]:
@@ -80,8 +117,13 @@ def group_parts(where: str, part_of: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         ValueError: If there are parts, but none for training, or examples of no part.
     """
-    known = np.array([PARTS.get(part.lower(), "") for part in part_of])
-    found = {part: np.flatnonzero(known == part) for part in ("train", "validation", "test", "") if part in known}
+    return _group(where, np.array([_known(part) for part in part_of]), np.arange(len(part_of)))
+
+
+def _group(where: str, known: np.ndarray, holder_of: np.ndarray) -> dict[str, np.ndarray]:
+    """Groups examples by the parts of what holds them."""
+    names = [part for part in ("train", "validation", "test", "") if part in known]
+    found = {part: np.flatnonzero((known == part)[holder_of]) for part in names}
     if set(found) == {""}:
         return {"train": found[""]}
     if "train" not in found:
@@ -91,6 +133,14 @@ def group_parts(where: str, part_of: Sequence[str]) -> dict[str, np.ndarray]:
     if "test" not in found and "validation" in found:
         found["test"] = found.pop("validation")
     return found
+
+
+def _known(part: str) -> str:
+    return PARTS.get(part.lower(), "")
+
+
+def _first(holder_of: np.ndarray, number: int) -> int:
+    return int(np.flatnonzero(holder_of == number)[0])
 
 
 def choose_stratified(labels: np.ndarray, fraction: float, seed: int, class_names: Sequence[str]) -> np.ndarray:
@@ -139,21 +189,20 @@ def interleave_classes(labels: np.ndarray, count: int) -> np.ndarray:
     return by_class[np.argsort(turn, kind="stable")[:count]]
 
 
-def _common_depth(names: Sequence[str]) -> int:
+def common_depth(holders: Sequence[tuple[str, ...]]) -> int:
     """Counts the outer folders that hold everything else, before the class folders or train."""
-    paths = [PurePosixPath(name).parts for name in names]
     depth = 0
     while (
-        all(len(path) > depth + 2 for path in paths)
-        and len({path[depth] for path in paths}) == 1
-        and paths[0][depth].lower() not in PARTS
+        all(len(path) > depth + 1 for path in holders)
+        and len({path[depth] for path in holders}) == 1
+        and holders[0][depth].lower() not in PARTS
     ):
         depth += 1
     return depth
 
 
-def _refuse_empty(where: str, names: Sequence[str], folders: Iterable[str], depth: int) -> None:
-    full = {PurePosixPath(name).parts[:depth] for name in names}
+def _refuse_empty(where: str, holders: Sequence[tuple[str, ...]], folders: Iterable[str], depth: int) -> None:
+    full = {path[:depth] for path in holders}
     found = {PurePosixPath(folder).parts for folder in folders}
     empty = sorted("/".join(path) for path in found if len(path) == depth and path not in full)
     if empty:

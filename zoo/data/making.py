@@ -125,7 +125,11 @@ def find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     brightest = 1 / preprocessing.scale
     if abs(brightest - 255) < 0.5:
         return 255
-    found = max(int(chunk.max()) for chunk in chunks(images))
+    found = 0
+    for chunk in chunks(images):
+        found = max(found, int(chunk.max()))
+        if found > max(brightest, 127):
+            return 255
     if found <= brightest <= 255:
         return brightest
     if found > 127:

@@ -34,6 +34,8 @@ class Options:
         task: "classification", "regression" or "segmentation". None: as the data suggest.
         split_column: The column that says train, validation or test. Only of tables.
         columns: The kinds of columns by name: "number", "date", "category", or "ignore". Only of tables.
+        shorter: The shorter side of an image before its centre is cut out.
+        stream: Whether images stay encoded. None: if there are many.
         whole: Whether all examples are for testing, and for training too, if the files do not say their parts.
     """
 
@@ -46,6 +48,8 @@ class Options:
     task: str | None = None
     split_column: str | None = None
     columns: Mapping[str, str] | None = None
+    shorter: int | None = None
+    stream: bool | None = None
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -53,6 +57,11 @@ class Options:
             object.__setattr__(self, "image_size", check_size("image_size", self.image_size))
         if self.resize not in RESIZES:
             raise ValueError(f"Expected resize to be one of {', '.join(RESIZES)}. Received: resize={self.resize!r}")
+        if self.stream not in (None, True, False):
+            raise ValueError(f"Expected stream to be True, False or None. Received: stream={self.stream!r}")
+        if self.shorter is not None and self.image_size is None:
+            raise ValueError(f"Expected image_size too. Received: shorter={self.shorter!r} without it")
+        self.reader  # noqa: B018  # checks `shorter`
         if not isinstance(self.split_seed, int) or self.split_seed < 0:
             raise ValueError(
                 f"Expected split_seed to be an integer of at least 0. Received: split_seed={self.split_seed!r}"
@@ -94,7 +103,7 @@ class Options:
     @property
     def reader(self) -> ImageReader:
         """Reads image files, each grey or in colour as it is."""
-        return ImageReader(self.image_size, channels=None, resize=self.resize)
+        return ImageReader(self.image_size, channels=None, resize=self.resize, shorter=self.shorter)
 
     @property
     def mask_reader(self) -> ImageReader:
@@ -102,8 +111,9 @@ class Options:
         return replace(self.reader, interpolation="nearest", channels=1)
 
     def as_dict(self) -> dict[str, Any]:
-        """The options as plain data; those of tables only if they are given."""
+        """The options as plain data; some of them only if they are given."""
         size = None if self.image_size is None else list(self.image_size)
         common = {name: getattr(self, name) for name in ("resize", "split_seed", "test_fraction", "on_bad_image")}
         task = {} if self.task is None else {"task": self.task}
-        return {"image_size": size, **common, **task, **self.of_tables, **({"whole": True} if self.whole else {})}
+        given = {name: value for name in ("shorter", "stream", "whole") if (value := getattr(self, name))}
+        return {"image_size": size, **common, **task, **self.of_tables, **given}

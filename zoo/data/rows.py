@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .streaming.photos import Photos
 
 _CHUNK = 2**24  # numbers that are processed at once
 
@@ -39,18 +42,29 @@ class Rows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
+    def select(self, indices: np.ndarray) -> np.ndarray:
+        """Selects some of these rows, which stay on disk."""
+        return select_rows(self.whole, self.indices[indices])
 
-def select_rows(examples: "np.ndarray | Rows", indices: np.ndarray) -> np.ndarray:
-    """Selects examples: as a view if they are adjacent, as `Rows` if they are on disk, else as a copy."""
-    if isinstance(examples, Rows):
-        return select_rows(examples.whole, examples.indices[indices])
+
+def select_rows(examples: "np.ndarray | Rows | Photos", indices: np.ndarray) -> np.ndarray:
+    """Selects examples: as a view if they are adjacent, as `Rows` or `Photos` if they are on disk, else as a copy."""
+    if not isinstance(examples, np.ndarray):
+        return examples.select(indices)  # type: ignore[return-value]
     if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
         return examples[indices[0] : indices[0] + len(indices)]
     # Rows is an array in all that a data set needs.
     return Rows(examples, indices) if isinstance(examples, np.memmap) else examples[indices]  # type: ignore[return-value]
 
 
-def chunks(examples: "np.ndarray | Rows") -> Iterator[np.ndarray]:
+def first_rows(examples: "np.ndarray | Rows | Photos", count: int | None) -> np.ndarray:
+    """Selects the first examples, or all of them, as `select_rows` does."""
+    if count is None:
+        return examples  # type: ignore[return-value]
+    return select_rows(examples, np.arange(min(count, len(examples))))
+
+
+def chunks(examples: "np.ndarray | Rows | Photos") -> Iterator[np.ndarray]:
     """Yields the examples a few at a time."""
     step = max(1, _CHUNK // math.prod(examples.shape[1:]))
     return (examples[start : start + step] for start in range(0, len(examples), step))

@@ -1,36 +1,33 @@
 """Loads data sources by name or from files.
 
-A new named source is a function in `SOURCES` of named.py, a new format of arrays a reader in `ARRAY_FILES`.
+A new named source is a function in `SOURCES` of named.py, a new format of arrays a reader in arrays.py.
 """
 
-import difflib
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from export.archives import ARCHIVE_SUFFIXES
-from export.table_files import SUFFIXES as TABLE_SUFFIXES
 from export.table_files import read_table
 
-from .arrays import from_npz
+from .arrays import ARRAY_FILES
 from .cache import cache_folder
 from .datasets import Data, from_memory, is_unnamed
+from .finding import find_path
 from .image_files import from_files
 from .image_tables import from_image_tables
 from .masks import from_masks, has_masks
 from .named import SOURCES
 from .options import Options, Progress
 from .source import Source
+from .streaming.photos import Photos
+from .streaming.source import from_photos
 from .tables import check_columns, content, from_tables, read_tables, table_files
 from .targets import file_column
-
-# Files of arrays, by suffix; all others are archives of images.
-ARRAY_FILES: dict[str, Callable[[Path, Options], Source]] = {".npz": from_npz}
 
 
 def load_source(
@@ -45,6 +42,8 @@ def load_source(
     task: str | None = None,
     split_column: str | None = None,
     columns: Mapping[str, str] | None = None,
+    shorter: int | None = None,
+    stream: bool | None = None,
     like: Mapping[str, Any] | None = None,
     cache: str | Path | bool | None = None,
     progress: Progress | None = None,
@@ -56,13 +55,18 @@ def load_source(
     - a folder, .tar (also .gz, .xz, .bz2) or .zip of images in class folders: train/CLASS/ and test/CLASS/, with val/,
       valid/ or validation/ next to or instead of test/; or only CLASS/, and then a part of each class is set aside for
       testing;
+    - tar shards: a folder of .tar files, or a pattern such as "photos/train-{000..146}.tar" or "photos/*.tar". They
+      hold class folders, or KEY.jpg with KEY.cls (a whole number or the name of a class), or with KEY.json, whose
+      "label" is that; names of shards or of their folders say what is for training and testing: `zoo.data.streaming`;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
     - a folder of images/ and masks/, with a mask of the same name for each image: `zoo.data.masks`;
     - a table as .csv, .tsv (also with .gz) or .parquet, or a folder of train.csv and test.csv: `zoo.data.kinds`;
     - a table with a column of image files, whose paths are relative to the table;
     - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names), of any rank.
 
-    Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. Palettes and
+    Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. If decoded
+    images would take more than 4 GB, those of a folder or of .tar files stay as they are, in colour, and are decoded
+    when a batch needs them; their preprocessing is fitted to a thousand of them. Palettes and
     CMYK become RGB, 16 bits are scaled to 8, transparent pixels become white, the rotation in EXIF is applied, and an
     animation gives its first frame. All images are grey, or all are RGB.
 
@@ -81,13 +85,17 @@ def load_source(
         split_seed: The seed that chooses test examples if the files do not say which they are.
         test_fraction: The fraction to choose, the same of each class.
         on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
-            warning.
+            warning. To skip some of those that are streamed, all are decoded once before.
         target: The column of a table to predict; several, as a sequence or separated by commas, for a regression.
         task: "classification", "regression" or "segmentation". Default: text, a few different whole numbers and integer
             arrays are classes; other numbers are a regression.
         split_column: The column of a table whose values are train, validation or test.
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
+        shorter: The shorter side to which images are resized before the centre is cut out, such as 256 for an
+            `image_size` of 224. Default: as little as possible is cut off. Arrays of that size stay as they are.
+        stream: True leaves images in a folder or in .tar files encoded, False decodes them all into the cache. Default:
+            True if they would take more than 4 GB.
         like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
             read with its target, columns and classes. Other files than those of the record are all for testing, unless
             they say which examples are.
@@ -116,12 +124,15 @@ def load_source(
     given = _given_like(name, given, like or {})
     if image_size is None and like and (read := like.get("options", {})).get("image_size"):
         image_size, resize = tuple(read["image_size"]), read.get("resize", "stretch")
+        shorter = read.get("shorter") if shorter is None else shorter
     whole = like is not None and _is_other(name, like)
-    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given, whole=whole)
+    given |= {"shorter": shorter, "stream": stream, "whole": whole}
+    options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
     if options.task not in (None, source.task):
         raise ValueError(f"Expected the task of {source.name!r} to be {source.task}. Received: task={options.task!r}")
-    return replace(source, origin={**source.origin, "options": replace(options, whole=False).as_dict()})
+    options = replace(options, stream=isinstance(source.train_inputs, Photos), whole=False)
+    return replace(source, origin={**source.origin, "options": options.as_dict()})
 
 
 def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +145,7 @@ def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> di
 
 def _is_other(name: Any, like: Mapping[str, Any]) -> bool:
     """Whether data are files, and others than those of a record."""
-    return isinstance(name, (str, os.PathLike)) and str(_find_path(name)) != like["name"]
+    return isinstance(name, (str, os.PathLike)) and str(find_path(name)) != like["name"]
 
 
 def check_source(
@@ -147,19 +158,23 @@ def check_source(
     task: str | None = None,
     split_column: str | None = None,
     columns: Mapping[str, str] | None = None,
+    shorter: int | None = None,
+    stream: bool | None = None,
     like: Mapping[str, Any] | None = None,
 ) -> None:
     """Raises the errors of `load_source` for wrong names, paths and options, without reading more than names."""
     if isinstance(name, Mapping):
         _refuse_unnamed(name["name"])
-    path = _find_path(name["name"] if isinstance(name, Mapping) else name)
+    path = find_path(name["name"] if isinstance(name, Mapping) else name)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
     if not isinstance(name, Mapping):
         given = _given_like(name, given, like or {})
-    options = Options(image_size, resize, on_bad_image=on_bad_image, **given)
+    options = Options(image_size, resize, on_bad_image=on_bad_image, **given, shorter=shorter, stream=stream)
     if isinstance(name, Mapping):
         return
     files = table_files(path) if path else {}
+    if path is None or files or path.suffix.lower() in ARRAY_FILES:
+        _refuse_stream(name, options)
     if not files and like is None:
         _refuse_options_of_tables(name, options)
     for file in files.values():
@@ -171,6 +186,11 @@ def _refuse_options_of_tables(name: object, options: Options) -> None:
         raise ValueError(f"Expected {' and '.join(given)} only for a table. Received: {str(name)!r} with {given}")
 
 
+def _refuse_stream(name: object, options: Options) -> None:
+    if options.stream:
+        raise ValueError(f"Expected stream=True only for a folder of images or .tar files. Received: {str(name)!r}")
+
+
 def _read(
     name: Any,
     options: Options,
@@ -180,11 +200,14 @@ def _read(
 ) -> Source:
     if not isinstance(name, (str, os.PathLike)):
         _refuse_options_of_tables("data in memory", options)
+        _refuse_stream("data in memory", options)
         return from_memory(name, options)
-    path = _find_path(name)
+    path = find_path(name)
     is_of_tables = path is not None and bool(table_files(path))
     if not is_of_tables and like is None:
         _refuse_options_of_tables(name, options)
+    if path is None or is_of_tables or path.suffix.lower() in ARRAY_FILES:
+        _refuse_stream(name, options)
     if path is None:
         if name in SOURCES:
             if Path(name).is_dir():
@@ -201,24 +224,9 @@ def _read(
         if file_column(next(iter(tables.values()))) is None:
             return replace(from_tables(str(path), tables, options, like), origin={"content": content(path)})
         return from_image_tables(path, tables, options, folder, progress, like)
-    if has_masks(path):
+    if not options.stream and has_masks(path):
         return from_masks(path, options, folder, progress)
-    return from_files(path, options, folder, progress)
-
-
-def _find_path(name: Any) -> Path | None:
-    """Finds the path of a source; returns None for a source with a name."""
-    if isinstance(name, str) and (name in SOURCES or name.startswith("tfds:")):
-        return None
-    if not isinstance(name, (str, os.PathLike)):
-        raise ValueError(f"Expected data as a name, a path or a zoo.Source. Received: {type(name).__name__}")
-    path = Path(name).expanduser().absolute()
-    if not path.exists():
-        raise _missing_source(str(name), path)
-    suffixes = (*ARRAY_FILES, *TABLE_SUFFIXES, *ARCHIVE_SUFFIXES)
-    if not path.is_dir() and not path.name.lower().endswith(suffixes):
-        raise ValueError(f"Expected a folder, or a file that ends in {', '.join(suffixes)}. Received: {str(path)!r}")
-    return path
+    return from_photos(path, options, folder, progress) or from_files(path, options, folder, progress)
 
 
 def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, progress: Progress | None) -> Source:
@@ -226,7 +234,7 @@ def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, p
     _refuse_unnamed(record["name"])
     options = record.get("options", {})
     # Records from before there was a choice say nothing of it.
-    options = {"resize": "stretch", **options} if options else {}
+    options = {"resize": "stretch", "stream": False, **options} if options else {}
     source = load_source(record["name"], **options, like=record, cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
@@ -279,20 +287,3 @@ def _record_reader(source: Source, options: Options) -> Source:
     if not _has_images(source) or source.image is not None or source.preprocessing.scale != 1 / 255:
         return source
     return replace(source, image=replace(options.reader, size=inputs.shape[1:3], channels=inputs.shape[-1]))
-
-
-def _missing_source(name: str, path: Path) -> ValueError:
-    names = [*SOURCES, *(os.path.join(os.path.dirname(name), item) for item in _siblings(path))]
-    near = difflib.get_close_matches(name, names, cutoff=0.7)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return ValueError(
-        f"Expected data source to be one of {', '.join(SOURCES)}, tfds:NAME, or the path of a folder, "
-        f"{', '.join((*ARRAY_FILES, *TABLE_SUFFIXES))}, .tar or .zip. Received: {name!r}, which does not exist.{hint}"
-    )
-
-
-def _siblings(path: Path) -> list[str]:
-    try:
-        return [item.name for item in path.parent.iterdir()] if path.name else []
-    except OSError:
-        return []

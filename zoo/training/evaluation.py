@@ -114,8 +114,9 @@ def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Pr
 
 def like(card: Card) -> dict[str, Any]:
     """What `load_source` takes to read other data as those of a card's weights."""
-    resize = (card.image or {}).get("resize", "stretch")
-    size = {"image_size": list(card.input_shape[:2]), "resize": resize}
+    image = card.image or {}
+    size = {"image_size": list(card.input_shape[:2]), "resize": image.get("resize", "stretch")}
+    size |= {"shorter": image.get("shorter")}
     return {"name": card.data["name"], "class_names": list(card.class_names), "options": size}
 
 

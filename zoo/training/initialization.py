@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from ..data import Source
+from ..data.rows import first_rows
 
 # Images whose patches are whitened, and what is added to the eigenvalues.
 IMAGES = 5000
@@ -78,7 +79,7 @@ def _whitening(model: keras.Model, source: Source) -> None:
 
 def second_moments(source: Source, sides: Sequence[int]) -> np.ndarray:
     """The mean of p p^T over the patches p of the first training images, preprocessed."""
-    images = source.train_inputs[:IMAGES]
+    images = first_rows(source.train_inputs, IMAGES)
     step = max(1, _PIXELS // int(np.prod(images.shape[1:])))
     size = int(np.prod(sides)) * images.shape[-1]
     total, count = np.zeros((size, size)), 0

@@ -12,13 +12,16 @@ from .._checks import check_subject
 from .._options import (
     Run,
     RunOrNetwork,
+    Shorter,
     SplitColumn,
+    Stream,
     Target,
     Task,
     TestData,
     Tta,
     Views,
     Weights,
+    reading_images,
     reading_tables,
     table_format,
 )
@@ -76,6 +79,8 @@ def evaluate(
     target: Target = None,
     task: Task = None,
     split_column: SplitColumn = None,
+    shorter: Shorter = None,
+    stream: Stream = None,
     tta: Tta = False,
     views: Views = None,
 ) -> None:
@@ -83,7 +88,7 @@ def evaluate(
 
     With --tta, it also shows the figures of single images.
     """
-    reading = reading_tables(target, task, split_column, None)
+    reading = reading_tables(target, task, split_column, None) | reading_images(shorter, stream)
     check_subject(run_or_network, weights, data, **reading)
     console.import_quietly("keras")
     from ...data import load_source
@@ -95,6 +100,7 @@ def evaluate(
 
     as_before = like(card(run_or_network, weights)) if weights else open_run(run_or_network).source
     read = data and load_source(data, like=as_before, **reading)
+    console.say_reading(read)
     measured = measure(run_or_network, read, weights=weights, tta=views or tta)
     figures = task_of("classification" if weights else open_run(run_or_network).source).figures
     shown = {"test examples": measured["examples"]}

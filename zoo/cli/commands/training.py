@@ -16,12 +16,15 @@ from .._options import (
     Epochs,
     Seed,
     Settings,
+    Shorter,
     SplitColumn,
+    Stream,
     Target,
     Task,
     choice,
     number,
     out,
+    reading_images,
     reading_tables,
 )
 
@@ -126,6 +129,8 @@ def train(
     settings: Settings = None,
     image_size: ImageSize = None,
     resize: Resize = "crop",
+    shorter: Shorter = None,
+    stream: Stream = None,
     on_bad_image: OnBadImage = "error",
     columns: Columns = None,
     split_column: SplitColumn = None,
@@ -151,8 +156,9 @@ def train(
     options |= _given(out=out, overwrite=overwrite or None)
     of_tables = reading_tables(target, task, split_column, columns)
     reading = {"image_size": sides(image_size), "resize": resize, "on_bad_image": on_bad_image}
+    reading |= reading_images(shorter, stream)
     if resume is not None:
-        unusual = (resize != "crop", on_bad_image != "error", of_tables)
+        unusual = (resize != "crop", on_bad_image != "error", shorter, stream is not None, of_tables)
         if any((recipe, model, data, validation, overrides, options, image_size, *unusual)):
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "
@@ -218,6 +224,8 @@ def _train(
         source = request.load(chosen.source, progress=progress, **reading)
     if reading["image_size"] is None and (size := source.origin["options"]["image_size"]) and selected.hosts.writes:
         print(f"Images of several sizes, read as {size[0]}x{size[1]} (height x width)", file=sys.stderr)
+    if selected.hosts.writes:
+        console.say_reading(source)
     if validation is not None:
         source = source.with_validation(validation, seed=chosen.seed)
     chosen = request.recipe(source)

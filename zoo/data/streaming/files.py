@@ -1,0 +1,98 @@
+"""Where encoded images are: for each, a file, and the place of its bytes in it.
+
+Shards are few files with many images; in a folder every image is a file. All of it is in arrays, which are mapped into
+memory where they are on disk, so that a process that gets a copy opens them by their path.
+
+    paths, ends         the paths of the files, joined in UTF-8, and where each ends
+    file, offset, size  for each image: the number of its file, and the first of its bytes and how many there are
+"""
+
+import os
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+ARRAYS = ("paths", "ends", "file", "offset", "size")
+_BLOCK = 512
+
+
+class Files:
+    """Encoded images in files.
+
+    Args:
+        root: The folder to which the paths are relative.
+        arrays: Those above, by name.
+        folder: The folder of these arrays as .npy; None if they are only in memory.
+    """
+
+    def __init__(self, root: str, arrays: Mapping[str, np.ndarray], folder: Path | None = None) -> None:
+        self.root, self.folder = root, folder
+        self._paths, self._ends, self._file, self._offset, self._size = (arrays[name] for name in ARRAYS)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __reduce__(self) -> tuple:
+        if self.folder is not None:
+            return open_files, (self.root, self.folder)
+        return Files, (self.root, self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return dict(zip(ARRAYS, (self._paths, self._ends, self._file, self._offset, self._size), strict=True))
+
+    def select(self, places: np.ndarray) -> "Files":
+        """Some of the images, in memory."""
+        chosen = {name: array[places] for name, array in self.arrays().items() if name in ARRAYS[2:]}
+        return Files(self.root, {"paths": self._paths, "ends": self._ends, **chosen})
+
+    def read(self, place: int) -> bytes:
+        """Reads the bytes of an image.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        with open(os.path.join(self.root, self._path(place)), "rb", buffering=0) as file:
+            file.seek(self._offset[place])
+            return file.read(self._size[place])
+
+    def name(self, place: int) -> str:
+        """The name of an image, for errors: its path, or its name in a shard and the path of that."""
+        path, offset = os.path.join(self.root, self._path(place)), int(self._offset[place])
+        if not offset:
+            return repr(path)
+        return f"{self.member(place)!r} in {path!r}"
+
+    def member(self, place: int) -> str:
+        """The name of an image in its folder, or in its shard, of which a header has the first 100 bytes."""
+        path, offset = self._path(place), int(self._offset[place])
+        if not offset:
+            return path
+        with open(os.path.join(self.root, path), "rb") as file:
+            file.seek(offset - _BLOCK)
+            return file.read(100).partition(b"\0")[0].decode("utf-8", "replace")
+
+    def _path(self, place: int) -> str:
+        number = int(self._file[place])
+        start = int(self._ends[number - 1]) if number else 0
+        return os.fsdecode(self._paths[start : int(self._ends[number])].tobytes())
+
+
+def open_files(root: str, folder: Path) -> Files:
+    """Opens the arrays of a folder, which are mapped into memory."""
+    return Files(root, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}, folder)
+
+
+class Paths:
+    """Joins the paths of files to the arrays `paths` and `ends`."""
+
+    def __init__(self) -> None:
+        self._text, self._ends = bytearray(), array("q")
+
+    def add(self, path: str) -> None:
+        self._text += os.fsencode(path)
+        self._ends.append(len(self._text))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"paths": np.frombuffer(self._text, "uint8"), "ends": np.array(self._ends, "int64")}
