@@ -2,6 +2,9 @@
 training run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import keras
@@ -13,6 +16,9 @@ from .augmentation.checks import check_augmentation
 from .making import NOTHING, BatchMaker, find_brightest
 from .rows import first_rows
 from .source import Preprocessing, Source
+from .streaming.photos import Photos
+from .workers.count import count_workers
+from .workers.stream import WorkerStream
 
 
 class Batches(BatchMaker, keras.utils.PyDataset):
@@ -38,10 +44,13 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         shard: (rank, count): each of several processes gets its slice of every batch. The slices of all ranks together
             are the batch of a single process.
         task: What the labels are: "classification", "regression" or "segmentation".
+        processes: How many worker processes make the batches ahead if the images are `Photos`, by default as many as
+            this process may use cores; 0 for threads in this process.
 
     Attributes:
         epoch: The current epoch. Setting another one starts at its first batch.
         position: (epoch, batch): the epoch and its first batch to come.
+        failure: The last error of a batch, which reaches the caller of `fit` in the words of a backend.
 
     Example:
 
@@ -70,9 +79,12 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         start: int = 0,
         shard: tuple[int, int] = (0, 1),
         task: str = "classification",
+        processes: int | None = None,
     ) -> None:
         # With one worker Keras wraps the data set in a self-tuning tf.data pipeline, and epochs end late.
-        keras.utils.PyDataset.__init__(self, workers=2, use_multiprocessing=False)
+        # A queue of ten batches of photos would take gigabytes.
+        queued = 2 if isinstance(images, Photos) else 10
+        keras.utils.PyDataset.__init__(self, workers=2, use_multiprocessing=False, max_queue_size=queued)
         rank, count = shard
         if not 0 <= rank < count:
             raise ValueError(f"Expected shard to be (rank, count) with 0 <= rank < count. Received: shard={shard}")
@@ -98,6 +110,8 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         )
         self.shard = shard
         self.position = (0, start)
+        self.failure: Exception | None = None
+        self._stream = self._make_stream(processes) if isinstance(images, Photos) else None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -136,8 +150,37 @@ class Batches(BatchMaker, keras.utils.PyDataset):
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Makes a batch, or this process's slice of it, from the seed and two integers."""
-        images, labels = self.make(epoch, index, self.shard)
-        return to_data_format(images), labels
+        try:
+            made = self._stream.batch(epoch, index) if self._stream else self.make(epoch, index, self.shard)
+        except Exception as error:
+            self.failure = error
+            raise
+        return to_data_format(made[0]), made[1]
+
+    def close(self) -> None:
+        """Ends the worker processes, if there are any. They also end with this object and with this process."""
+        if self._stream:
+            self._stream.close()
+
+    def _make_stream(self, processes: int | None) -> WorkerStream | None:
+        count = count_workers() if processes is None else processes
+        if not count:
+            return None
+        # Without what needs Keras.
+        maker = BatchMaker(**{field.name: getattr(self, field.name) for field in fields(BatchMaker)})
+        return WorkerStream(maker, self.shard, count)
+
+
+@contextmanager
+def raise_failures(*several: Batches) -> Iterator[None]:
+    """Raises the error of a batch itself, in place of a backend's, which quotes it with its traceback."""
+    try:
+        yield
+    except Exception as error:
+        for batches in several:
+            if batches.failure not in (None, error):
+                raise batches.failure from None
+        raise
 
 
 def batches_of(

@@ -26,7 +26,7 @@ class PaddedBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, batches: Batches, devices: int) -> None:
-        super().__init__(workers=batches.workers, use_multiprocessing=False)
+        super().__init__(batches.workers, use_multiprocessing=False, max_queue_size=batches.max_queue_size)
         self.batches, self.devices = batches, devices
 
     def __len__(self) -> int:
@@ -68,5 +68,5 @@ def distribute(shares: PaddedBatches) -> "tf.distribute.DistributedDataset":
     options = tf.data.Options()
     options.autotune.enabled = False
     dataset = tf.data.Dataset.range(len(shares)).map(fetch, num_parallel_calls=shares.workers, deterministic=True)
-    dataset = dataset.prefetch(2 * shares.workers).with_options(options)
+    dataset = dataset.prefetch(min(2 * shares.workers, shares.max_queue_size)).with_options(options)
     return tf.distribute.get_strategy().experimental_distribute_dataset(dataset)

@@ -9,7 +9,7 @@ import keras
 
 from ..data import Batches, Preprocessing, Source, load_source
 from ..data.augmentation import Augmentation
-from ..data.batches import batches_of
+from ..data.batches import batches_of, raise_failures
 from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..tasks import task_of
@@ -204,7 +204,12 @@ def make_evaluator(
     compiled.compile(loss=task.loss(source), metrics=task.metrics(source), jit_compile=jit_compile())
     batches = batches_of(source, part, preprocessing, batch, limit)
     build_metrics(compiled, batches)
-    return lambda: measured(task, compiled.evaluate(batches, return_dict=True, verbose=0))
+
+    def evaluate_again() -> dict[str, float]:
+        with raise_failures(batches):
+            return measured(task, compiled.evaluate(batches, return_dict=True, verbose=0))
+
+    return evaluate_again
 
 
 def evaluation_batches(

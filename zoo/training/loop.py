@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from ..analysis.gradients import GradientFlow, probe_batches
 from ..data import Batches, Source
 from ..data.augmentation.transforms import resized_width
-from ..data.batches import batches_of
+from ..data.batches import batches_of, raise_failures
 from ..devices.environment import now
 from ..devices.selection import Devices
 from ..networks.counting import count
@@ -29,11 +29,6 @@ from .learner import Learner, allow_sizes, build_metrics, make_learner
 from .recipe import Recipe
 from .runs import Run, update
 from .start import build_network, decay_kernels, keep_initial, save_network, set_seeds
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from ..devices.padding import PaddedBatches
 
 
 class Training:
@@ -83,7 +78,7 @@ class Training:
             self.learner, metrics = make_learner(self.model, recipe, steps, source)
             if recipe.augment.sizes:
                 allow_sizes(self.learner, _shapes(recipe, source))
-            build_metrics(self.learner, self._evaluation_data(self.part))
+            build_metrics(self.learner, devices.feed(self._evaluation_batches(self.part)))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
     def keep_initial(self, folder: Path) -> None:
@@ -98,7 +93,11 @@ class Training:
     def complete(self, run: Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> Run:
         """Trains from the progress to the end, and records in run.json how it ended."""
         try:
-            with catch_stop_signals() as stop, closing(Events(run.path / "tensorboard", progress)) as events:
+            with (
+                catch_stop_signals() as stop,
+                closing(self.batches),
+                closing(Events(run.path / "tensorboard", progress)) as events,
+            ):
                 with self.devices.scope():
                     self._fit(run, progress, stop, events, callbacks)
                     run = update(run, results=self._finish(run, progress))
@@ -136,16 +135,18 @@ class Training:
                 # TensorFlow would trace the step of a second size with sizes that are unknown, and what is frozen is
                 # part of the step.
                 self.learner.make_train_function(force=True)
-            self.learner.fit(
-                self.devices.feed(self.batches),
-                initial_epoch=start,
-                epochs=end,
-                shuffle=False,
-                validation_data=self._evaluation_data(self.part),
-                validation_freq=[*range(every, epochs, every), epochs],
-                verbose=0,
-                callbacks=[*ours, *callbacks],
-            )
+            evaluated = self._evaluation_batches(self.part)
+            with raise_failures(self.batches, evaluated):
+                self.learner.fit(
+                    self.devices.feed(self.batches),
+                    initial_epoch=start,
+                    epochs=end,
+                    shuffle=False,
+                    validation_data=self.devices.feed(evaluated),
+                    validation_freq=[*range(every, epochs, every), epochs],
+                    verbose=0,
+                    callbacks=[*ours, *callbacks],
+                )
 
     def _callbacks(self, run: Run, progress: Progress, stop: Stop, events: Events) -> list[keras.callbacks.Callback]:
         """The callbacks of every run, in the order that they need."""
@@ -219,11 +220,13 @@ class Training:
 
     def _evaluate(self, part: str) -> dict[str, float]:
         """Measures the network on a part of the data, without augmentation."""
-        logs = self.learner.evaluate(self._evaluation_data(part), return_dict=True, verbose=0)
+        batches = self._evaluation_batches(part)
+        with raise_failures(batches):
+            logs = self.learner.evaluate(self.devices.feed(batches), return_dict=True, verbose=0)
         return measured(self.task, logs)
 
-    def _evaluation_data(self, part: str) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
-        return self.devices.feed(evaluation_batches(self.source, self.source.preprocessing, part, self.devices))
+    def _evaluation_batches(self, part: str) -> Batches:
+        return evaluation_batches(self.source, self.source.preprocessing, part, self.devices)
 
 
 def _shapes(recipe: Recipe, source: Source) -> list[tuple[int, ...]]:

@@ -12,6 +12,7 @@ import keras
 
 from ..data import Preprocessing, Source, load_source
 from ..data.datasets import Data, name_of
+from ..data.workers.count import count_workers
 from ..devices.environment import environment, now, process, restore_environment, revision, versions
 from ..devices.selection import Devices, select, select_recorded
 from .callbacks import check_intervals
@@ -94,6 +95,8 @@ def train(
     request = Request(recipe, model, overrides)
     devices = devices or select()
     devices.check(request.recipe().batch_size)
+    # Refuses another setting before data are read.
+    count_workers()
     check_intervals(checkpoint_minutes, checkpoint_steps, gradients, devices)
     folder = Path("runs") / request.name if out is None else Path(out)
     new = choose_folder(folder, overwrite) if devices.hosts.writes else folder

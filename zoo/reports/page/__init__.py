@@ -58,6 +58,7 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     PosixPath('runs/demo/report.html')
     """
     from ...analysis.gating import highway_layers, measure_gates
+    from ...data.batches import raise_failures
     from ...training.evaluation import evaluation_batches, resolve_data
     from ...training.learner import jit_compile
     from ...weights.loading import load
@@ -69,7 +70,9 @@ def write_report(run: Run | str | Path, data: Source | None = None, model: "kera
     model = load(opened.path) if model is None else model
     predictor = task_of(source).predictor(model)
     predictor.compile(jit_compile=jit_compile())
-    predictions = predictor.predict(evaluation_batches(source, preprocessing), verbose=0)
+    batches = evaluation_batches(source, preprocessing)
+    with raise_failures(batches):
+        predictions = predictor.predict(batches, verbose=0)
     gated = source.task == "classification" and highway_layers(model)
     gates = measure_gates(model, source, preprocessing) if gated else None
     return write_page(opened, predictions, source, _norms(opened, model, source, preprocessing), gates)
