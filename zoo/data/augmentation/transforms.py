@@ -62,6 +62,9 @@ def mix(
         np.clip(np.round((middle + np.multiply.outer((-0.5, 0.5), side)) * size), 0, size).astype(int)
         for middle, size in zip(centre, (height, width), strict=True)
     )
+    if augmentation.mix_probability < 1:
+        whole = (rng.random(count) >= augmentation.mix_probability)[here]
+        bottom, share = np.where(whole, top, bottom), np.where(whole, 1, share)
     area = (bottom - top) * (right - left) / (height * width)
     weight = np.where(by_box, 1 - area, share).astype("float32")
     # One after the other and in place, because an image is not needed once the one before it is mixed: the memory of
@@ -102,4 +105,5 @@ def _resampling(old: int, new: int) -> np.ndarray:
 
 def _share(augmentation: Augmentation) -> float:
     """The share of the mixed images that get a box of another one."""
-    return 0.5 if augmentation.mixup and augmentation.cutmix else float(augmentation.cutmix > 0)
+    both = augmentation.mixup and augmentation.cutmix
+    return augmentation.cutmix_probability if both else float(augmentation.cutmix > 0)
