@@ -141,6 +141,11 @@ class Augmentation:
         return any(getattr(self, name) for name in COLOURS)
 
     @property
+    def recolours(self) -> bool:
+        """Whether pixels are changed as those of photos, from 0 to 255."""
+        return bool(self.rand_ops or self.jitters or self.lighting)
+
+    @property
     def mixes(self) -> bool:
         """Whether images are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0

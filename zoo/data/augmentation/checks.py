@@ -26,7 +26,9 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", 
     wanted = [name for name in CHANGES if getattr(augmentation, name)]
     if wanted and inputs.ndim != 4:
         raise _refuse(augmentation, wanted, "inputs that are not images (height, width, channels)", inputs)
-    if task.per_pixel and (others := [name for name in wanted if name not in MOVES]):
+    # A random-resized crop cuts masks out too, to any size.
+    moves = (*MOVES, "sizes") if augmentation.crop_area else MOVES
+    if task.per_pixel and (others := [name for name in wanted if name not in moves]):
         raise _refuse(augmentation, others, f"{task.name}, since a mask cannot follow", inputs)
     if task.per_pixel and augmentation.crop_area and hasattr(inputs, "cropped"):
         raise _refuse(augmentation, ["crop_area"], "photos that are decoded when needed, whose masks are not", inputs)

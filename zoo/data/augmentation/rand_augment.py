@@ -8,7 +8,7 @@ With m for a tenth of the strength, and a random sign where there are two:
     auto-contrast, equalize, identity     solarize                  from 256 (1 - m)
 
 Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as for the digits at 16, the pixels are
-stretched to 255 and shrunk again afterwards.
+stretched to 255 and shrunk again afterwards, by `at_full_range`.
 """
 
 from collections.abc import Callable
@@ -153,13 +153,8 @@ def rand_augment(
     rng: np.random.Generator,
     count: int,
     indices: np.ndarray,
-    brightest: float = 255,
 ) -> np.ndarray:
-    """Applies `ops` operations to images with pixels from 0 to `brightest`; returns floats unless that is 255."""
-    if brightest != 255:
-        stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
-        changed = rand_augment(stretched, ops, magnitude, rng, count, indices)
-        return changed.astype("float32") * (brightest / 255)
+    """Applies `ops` operations to each of some uint8 images, grey or RGB."""
     chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, indices]
     strengths = rng.choice((-0.1, 0.1), (ops, count))[:, indices] * magnitude
     images, step = images.copy(), max(1, _CACHED // images[0].size) if len(images) else 1

@@ -5,6 +5,7 @@ holds a slice of the batch changes it in the same way as a process that holds al
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,6 +41,14 @@ def cut_out(images: np.ndarray, side: int, rng: np.random.Generator, count: int,
     for image, y, x in zip(images, top.tolist(), left.tolist(), strict=True):
         image[max(y, 0) : y + side, max(x, 0) : x + side] = 0
     return images
+
+
+def at_full_range(images: np.ndarray, brightest: float, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Applies a change of pixels from 0 to 255 to those from 0 to `brightest`; returns floats unless that is 255."""
+    if brightest == 255:
+        return change(images)
+    stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
+    return change(stretched).astype("float32") * (brightest / 255)
 
 
 def mix(
