@@ -17,7 +17,7 @@ from .._options import (
     Task,
     TestData,
     Tta,
-    Views,
+    ViewsOrCrops,
     Weights,
     reading_tables,
     table_format,
@@ -77,7 +77,7 @@ def evaluate(
     task: Task = None,
     split_column: SplitColumn = None,
     tta: Tta = False,
-    views: Views = None,
+    views: ViewsOrCrops = None,
 ) -> None:
     """Measure a run's network, or shipped weights, on test examples.
 
