@@ -1,5 +1,7 @@
 """Each augmentation by what defines it, in batches that are pure functions of seed, epoch and batch."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,12 @@ from zoo.data import Augmentation
 
 CENTRED = zoo.Preprocessing(1.0, (100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
 
-EVERYTHING = Augmentation(pad=2, pad_mode="reflect", flip=True, rand_ops=2, cutout=3, mixup=0.5, cutmix=1.0)
+JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "lighting": 0.1}
+ERASING = {"erasing": 0.5, "erasing_fill": "noise"}
+OF_PHOTOS = {"crop_area": (0.2, 1.0), **JITTER, **ERASING, "mix_probability": 0.5}
+EVERYTHING = Augmentation(
+    pad=2, pad_mode="reflect", flip=True, rand_ops=2, cutout=3, mixup=0.5, cutmix=1.0, **OF_PHOTOS
+)
 
 EACH = {
     "nothing": Augmentation(),
@@ -20,6 +27,9 @@ EACH = {
     "rand": Augmentation(rand_ops=2),
     "mixup": Augmentation(mixup=0.4),
     "cutmix": Augmentation(cutmix=1.0),
+    "random-resized crop": Augmentation(crop_area=(0.2, 1.0)),
+    "jitter": Augmentation(**JITTER),
+    "erasing": Augmentation(**ERASING),
     "everything": EVERYTHING,
 }
 
@@ -196,6 +206,21 @@ def test_mixing_an_image_with_itself_changes_nothing():
     np.testing.assert_allclose(out, data, atol=1e-4)
 
 
+def test_some_images_are_not_mixed():
+    pixels, labels = mixtures(Augmentation(mixup=1.0, cutmix=1.0, mix_probability=0.3))
+    own = np.where(np.arange(1200) % 2, labels[:, 1], labels[:, 0])
+    assert (own == 1).mean() == pytest.approx(0.7, abs=0.06)  # and 1 or 2 % whose box lies outside the image
+    np.testing.assert_array_equal(pixels[own == 1, 0, 0, 0], (np.arange(1200) % 2)[own == 1])
+    np.testing.assert_allclose(pixels.mean((1, 2, 3)), labels[:, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.8, 1.0])
+def test_the_share_of_boxes_can_be_chosen(chance):
+    pixels, _ = mixtures(Augmentation(mixup=1.0, cutmix=1.0, cutmix_probability=chance))
+    blended = ((pixels > 0) & (pixels < 1)).any((1, 2, 3))
+    assert blended.mean() == pytest.approx(1 - chance, abs=0.04)
+
+
 def masked(augmentation, preprocessing=PLAIN, count=120):
     """Images and masks after an augmentation, where pixels of the class c have the value 10 c + 7."""
     masks = np.random.default_rng(0).integers(0, 5, (count, 8, 10), dtype="uint8")
@@ -206,7 +231,18 @@ def masked(augmentation, preprocessing=PLAIN, count=120):
     return data, *(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
-@pytest.mark.parametrize("change", [{"pad": 2}, {"pad": 2, "pad_mode": "reflect"}, {"flip": True}, {"cutout": 4}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pad": 2},
+        {"pad": 2, "pad_mode": "reflect"},
+        {"flip": True},
+        {"cutout": 4},
+        {"erasing": 0.5},
+        {"crop_area": (0.1, 0.6), "crop_interpolation": "nearest"},
+    ],
+    ids=str,
+)
 def test_masks_move_with_their_images(change):
     data, out, masks = masked(Augmentation(**change))
     known = masks != 255
@@ -214,7 +250,9 @@ def test_masks_move_with_their_images(change):
     # Pixels that an image did not have are 0, and do not count.
     np.testing.assert_array_equal(out[..., 0][~known], 0)
     assert not np.array_equal(out, data)
-    filled = change.get("cutout") or (change.get("pad") and change.get("pad_mode") != "reflect")
+    filled = (
+        change.get("cutout") or change.get("erasing") or (change.get("pad") and change.get("pad_mode") != "reflect")
+    )
     assert bool(filled) == (not known.all())
 
 
@@ -235,6 +273,18 @@ def test_masks_move_with_standardised_images_as_the_images_do_without_masks():
         ({"mixup": 0.1}, (9,), "float32", r"augment.mixup=0.0 for .* Received: augment.mixup=0.1, and float32 inputs"),
         ({"rand_ops": 1}, (8, 8, 3), "float32", "augment.rand_ops=0 for images other than uint8, grey or RGB"),
         ({"rand_ops": 1}, (8, 8, 4), "uint8", "augment.rand_ops=0 for images other than uint8, grey or RGB"),
+        (
+            {"crop_area": (0.1, 1.0), "hue": 0.1},
+            (8, 8, 4),
+            "uint8",
+            r"augment.crop_area=\(\), augment.hue=0.0 for images",
+        ),
+        (
+            {"hue": 0.1, "contrast": 0.1},
+            (8, 8, 1),
+            "uint8",
+            r"augment.hue=0.0 for grey images. Received: augment.hue=0.1",
+        ),
     ],
 )
 def test_changes_that_are_for_images_are_refused_for_other_arrays(changes, shape, dtype, message):
@@ -263,11 +313,29 @@ WRONG = [
     {"mixup": float("nan")},
     {"cutmix": float("inf")},
     {"cutmix": "1"},
+    {"crop_area": (0.0, 1.0)},
+    {"crop_area": (0.5, 1.1)},
+    {"crop_area": (0.5, 0.4)},
+    {"crop_area": 0.5},
+    {"crop_ratio": (0.5,)},
+    {"crop_ratio": ()},
+    {"crop_interpolation": "cubic"},
+    {"brightness": 1.1},
+    {"contrast": -0.1},
+    {"saturation": "0.4"},
+    {"hue": 0.6},
+    {"lighting": -1},
+    {"erasing": 2},
+    {"erasing_area": (0.02, float("nan"))},
+    {"erasing_ratio": (0, 1)},
+    {"erasing_fill": "random"},
+    {"mix_probability": 1.5},
+    {"cutmix_probability": True},
 ]
 
 
 @pytest.mark.parametrize("option", WRONG, ids=str)
 def test_wrong_settings_are_refused(option):
     ((name, value),) = option.items()
-    with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}={value!r}"):
+    with pytest.raises(ValueError, match=f"Expected {name} to be .* Received: {name}={re.escape(repr(value))}"):
         Augmentation(**option)

@@ -116,6 +116,60 @@ def test_digits_are_mirrored_only_on_request(run, small_source):
     assert zoo.evaluate("resnet20", small_source, weights="digits", tta=True)["tta_views"] == "shift"
 
 
+def ten_crops(image, height, width):
+    """The corners and the centre of an image, and their mirror images."""
+    tall, wide = image.shape[0] - height, image.shape[1] - width
+    corners = [(0, 0), (0, wide), (tall, 0), (tall, wide), (round(tall / 2), round(wide / 2))]
+    crops = [image[top : top + height, left : left + width] for top, left in corners]
+    return np.array(crops + [crop[:, ::-1] for crop in crops])
+
+
+def figures_of(logits, labels):
+    """The cross-entropy and the accuracy."""
+    logits = logits.astype("float64")
+    loss = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels])
+    return {"loss": pytest.approx(loss, rel=1e-4), "accuracy": pytest.approx(np.mean(logits.argmax(1) == labels))}
+
+
+def assert_ten_crops(figures, predict, crops, labels):
+    """Compares figures with those of crops (images, 10, height, width, channels), the fifth of which is the centre."""
+    logits = np.mean([predict(crops[:, place]) for place in range(10)], axis=0)
+    expected = {f"tta_{name}": value for name, value in figures_of(logits, labels).items()}
+    plain = {**figures_of(predict(crops[:, 4]), labels), "examples": len(labels)}
+    assert figures == {**plain, **expected, "tta_views": "ten-crop"}
+    assert figures["tta_loss"] != pytest.approx(figures["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_ten_crops_of_larger_images_are_measured_beside_their_centre(model, data_format):
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(60, 8, 10, 2)).astype("float32"), rng.integers(0, 3, 60)
+    source = zoo.Source("large", images, labels, images, labels, ("a", "b", "c"), zoo.Preprocessing.identity())
+    crops = np.array([ten_crops(image, 5, 7) for image in images])
+    network, predict = model, model.predict_on_batch
+    keras.config.set_image_data_format(data_format)
+    try:
+        if data_format == "channels_first":
+            network = keras.Sequential([keras.Input((2, 5, 7)), keras.layers.Permute((2, 3, 1)), model])
+        figures = zoo.evaluate(network, source, tta="ten-crop")
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert_ten_crops(figures, predict, crops, labels)
+
+
+def test_ten_crops_need_images_that_are_larger(model, small_source):
+    images, labels = np.zeros((4, 5, 7, 2), "uint8"), np.arange(4) % 3
+    same = zoo.Source("same", images, labels, images, labels, ("a", "b", "c"), zoo.Preprocessing.identity())
+    with pytest.raises(
+        ValueError, match=r"larger than the network takes them, \(5, 7\), or photos .* shape \(5, 7, 2\)"
+    ):
+        zoo.evaluate(model, same, tta="ten-crop")
+    with pytest.raises(ValueError, match=r"Expected images that are larger than .* \(32, 32\), .* shape \(8, 8, 1\)"):
+        zoo.evaluate(zoo.build("resnet20", (32, 32, 1)), small_source, tta="ten-crop")
+    with pytest.raises(ValueError, match="Expected views to be one of mirror, .* Received: .ten-crop."):
+        zoo.tta_model(model, "ten-crop")
+
+
 def test_unknown_views_are_refused(model, run, small_source, tmp_path):
     with pytest.raises(ValueError, match=r"Expected tta to be one of .* Received: 'mirrored'\. Did you mean mirror\?"):
         zoo.evaluate(run, small_source, tta="mirrored")

@@ -186,6 +186,17 @@ Views = Annotated[
     str | None,
     choice("mirror", "shift", "mirror+shift", help="The views for --tta. Default: those of the recipe's augmentation."),
 ]
+ViewsOrCrops = Annotated[
+    str | None,
+    choice(
+        "mirror",
+        "shift",
+        "mirror+shift",
+        "ten-crop",
+        help="The views for --tta; ten-crop needs images larger than the network's. Default: those of the recipe's "
+        "augmentation.",
+    ),
+]
 Figure = Annotated[Path, out("The figure: .svg, .png or .pdf. A .csv of the same name is written too.", "FILE")]
 Arguments = Annotated[list[str] | None, settings("An argument of the network, such as depth=30.")]
 Settings = Annotated[list[str] | None, settings("A setting of the recipe, such as optimizer.lr=0.2.")]

@@ -94,7 +94,7 @@ class Batches(BatchMaker, keras.utils.PyDataset):
                 f"Received: batch_size={batch_size}"
             )
         check_augmentation(augmentation, images, task_of(task))
-        brightest = find_brightest(images, preprocessing) if augmentation.rand_ops else 255
+        brightest = find_brightest(images, preprocessing) if augmentation.recolours else 255
         BatchMaker.__init__(
             self,
             images,

@@ -7,8 +7,10 @@ import numpy as np
 
 from ..tasks import Task
 from .augmentation import Augmentation
+from .augmentation.boxes import Box, crop_and_resize, crop_box, draw_boxes, erase
+from .augmentation.colours import jitter, light
 from .augmentation.rand_augment import rand_augment
-from .augmentation.transforms import crop, cut_out, flip, mix, resize
+from .augmentation.transforms import at_full_range, crop, cut_out, flip, mix, resize, resized_width
 from .rows import chunks
 from .source import Preprocessing
 
@@ -25,7 +27,7 @@ class BatchMaker:
         images, labels, preprocessing, batch_size, seed, augmentation, epochs: As those of `zoo.Batches`.
         outputs: Number of classes, or of other outputs.
         task: What the labels are.
-        brightest: The largest pixel there may be, for RandAugment.
+        brightest: The largest pixel there may be, for RandAugment and changes of colour.
 
     Example:
 
@@ -58,10 +60,14 @@ class BatchMaker:
         # Each image is mixed with the next one, and the last one with the first; the order is random already.
         indices = np.arange(rank * count // ranks, (rank + 1) * count // ranks + mixes) % count
         which = chosen[indices]
-        images, labels = self.images[which], self.task.encode(self.labels[which], self.outputs)
+        labels = self.task.encode(self.labels[which], self.outputs)
         if self.seed is None:
-            return self.preprocessing(images), labels
+            return self.preprocessing(self.images[which]), labels
         rng = np.random.default_rng((self.seed, epoch, 1, index))
+        if self.augmentation.crop_area:
+            images, labels = self._crop(labels, rng, count, indices, epoch, which)
+        else:
+            images = self.images[which]
         return self._augment(images, labels, rng, count, indices, epoch, which)
 
     def height(self, epoch: int) -> int | None:
@@ -70,6 +76,39 @@ class BatchMaker:
 
     def _order(self, epoch: int) -> np.ndarray:
         return _shuffle(self.seed, epoch, len(self.images))
+
+    def _crop(
+        self,
+        labels: np.ndarray,
+        rng: np.random.Generator,
+        count: int,
+        indices: np.ndarray,
+        epoch: int,
+        which: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Reads a random box of each image, and cuts it out of the masks too if the labels are masks."""
+        options, (_, height, width, _) = self.augmentation, self.images.shape
+        draws = draw_boxes(rng, count, indices)
+
+        def box(place: int, height: int, width: int) -> Box:
+            return crop_box(draws[place], height, width, options.crop_area, options.crop_ratio)
+
+        tall = self.height(epoch) or height
+        size = tall, resized_width(height, width, tall)
+        images = crop_and_resize(self.images, which, box, size, options.crop_interpolation)
+        if self.task.per_pixel:
+            masks = labels[..., None].astype("uint8")
+            labels = crop_and_resize(masks, np.arange(len(which)), box, size, "nearest")[..., 0]
+        return images, labels
+
+    def _recolour(self, images: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
+        """Changes images of pixels up to 255."""
+        options = self.augmentation
+        if options.rand_ops:
+            images = rand_augment(images, options.rand_ops, options.rand_magnitude, rng, count, indices)
+        if options.jitters:
+            images = jitter(images, options, rng, count, indices)
+        return light(images, options.lighting, rng, count, indices) if options.lighting else images
 
     def _augment(
         self,
@@ -81,7 +120,7 @@ class BatchMaker:
         epoch: int,
         which: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        options = self.augmentation
+        options, channels = self.augmentation, images.shape[-1]
         if self.task.per_pixel:
             # A mask moves as one more channel: 255 - mask, so that the zeros of padding and cutout become 255, ignored.
             images = np.concatenate([images, 255 - labels[..., None].astype("uint8")], axis=-1)
@@ -91,15 +130,16 @@ class BatchMaker:
             images = flip(images, _mirrored(self.seed or 0, len(self.images))[which] ^ bool(epoch % 2))
         elif options.flip:
             images = flip(images, rng.random(count)[indices] < 0.5)
-        if options.rand_ops:
-            strength = options.rand_magnitude
-            images = rand_augment(images, options.rand_ops, strength, rng, count, indices, self.brightest)
+        images, masks = images[..., :channels], images[..., channels:]
+        if options.recolours:
+            images = at_full_range(images, self.brightest, lambda seen: self._recolour(seen, rng, count, indices))
+        images = self.preprocessing(images)
         if self.task.per_pixel:
-            images = np.concatenate([self.preprocessing(images[..., :-1]), images[..., -1:]], axis=-1)
-        else:
-            images = self.preprocessing(images)
+            images = np.concatenate([images, masks], axis=-1)
         if options.cutout:
             images = cut_out(images, options.cutout, rng, count, indices)
+        if options.erasing:
+            images = erase(images, options, rng, count, indices, channels)
         if self.task.per_pixel:
             images, labels = images[..., :-1], 255 - images[..., -1].astype("int32")
         if options.mixes:
@@ -135,6 +175,6 @@ def find_brightest(images: np.ndarray, preprocessing: Preprocessing) -> float:
     if found > 127:
         return 255
     raise ValueError(
-        "Expected pixels from 0 to 255, or from 0 to 1 / preprocessing.scale, for rand_ops, which needs their range. "
-        f"Received: pixels up to {found}, scale={preprocessing.scale!r}"
+        "Expected pixels from 0 to 255, or from 0 to 1 / preprocessing.scale, for rand_ops, colour jitter and "
+        f"lighting, which need their range. Received: pixels up to {found}, scale={preprocessing.scale!r}"
     )

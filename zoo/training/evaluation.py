@@ -10,6 +10,7 @@ import keras
 from ..data import Batches, Preprocessing, Source, load_source
 from ..data.augmentation import Augmentation
 from ..data.batches import batches_of, raise_failures
+from ..data.crops import COUNT, Centres, TenCrops, crop_centres, is_encoded
 from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..tasks import task_of
@@ -18,7 +19,7 @@ from ..weights.cards import Card, card
 from ..weights.loading import load
 from .learner import build_metrics, jit_compile
 from .runs import Run, open_run
-from .tta import resolve_views, tta_model, weights_of
+from .tta import TEN_CROP, resolve_views, ten_crop_model, tta_model, weights_of
 
 EVALUATION_BATCH = 256
 
@@ -39,7 +40,9 @@ def evaluate(
         weights: The name of weights that come with the package, such as "cifar10".
         tta: Whether to measure the average over several views of each image too: "mirror", "shift" or "mirror+shift",
             as in `tta_model`. True takes those that the network saw in training: images are mirrored or shifted only if
-            the recipe's augmentation did so.
+            the recipe's augmentation did so. "ten-crop" takes the four corners and the centre, each mirrored too, of
+            images that are larger than the network's, or of photos that are decoded when they are needed, whose
+            shorter side becomes the source's `shorter`, or else 8/7 of the network's: 256 pixels for 224.
 
     Returns:
         "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
@@ -48,8 +51,8 @@ def evaluate(
         also "tta_loss" and so on, and "tta_views", the name of the views.
 
     Raises:
-        ValueError: If there is no such run, source or weights, if inputs or targets do not fit the network, or if there
-            are no such views.
+        ValueError: If there is no such run, source or weights, if inputs or targets do not fit the network, if there
+            are no such views, or if images are too small for ten crops.
 
     Example:
 
@@ -59,7 +62,7 @@ def evaluate(
     359
     """
     views = resolve_views(tta, augmentation_of(run_or_model, weights)) if tta else None
-    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights)
+    model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights, cropped=views == TEN_CROP)
     figures: dict[str, Any] = {**measure(model, source, preprocessing), "examples": len(source.test_inputs)}
     if views is None:
         return figures
@@ -79,11 +82,13 @@ def resolve_model_and_data(
     data: str | Source | None = None,
     weights: str | None = None,
     task: str | None = None,
+    cropped: bool = False,
 ) -> tuple[keras.Model, Source, Preprocessing]:
     """Loads the network, the data and the preprocessing that the arguments of `evaluate` name.
 
     Raises:
-        ValueError: If the data do not fit the network, or are not of the task, if one is named.
+        ValueError: If the data do not fit the network, or are not of the task, if one is named; or, to be `cropped`,
+            are not larger than the network takes them.
     """
     if weights is not None:
         chosen = card(str(run_or_model), weights)
@@ -101,8 +106,26 @@ def resolve_model_and_data(
         model, (source, preprocessing) = load(run.path), resolve_data(run, data)
     if task not in (None, source.task):
         raise ValueError(f"Expected data for a {task}. Received: {source.name}, for a {source.task}")
+    if cropped:
+        source = _crop_to(model, source)
     check_shapes(model, source)
     return model, source, preprocessing
+
+
+def _crop_to(model: keras.Model, source: Source) -> Source:
+    """Crops images in memory to the centre that a network takes; those of photos are cropped already."""
+    shape, given = source.input_shape, model.input_shape[1:]
+    sides = given[1:] if keras.config.image_data_format() == "channels_first" else given[:-1]
+    images = len(shape) == 3 and not task_of(source).per_pixel
+    if images and is_encoded(source.test_inputs):
+        return source
+    room = [have - need for have, need in zip(shape, sides, strict=False) if need is not None]
+    if not images or len(room) != 2 or min(room) < 0 or max(room) == 0:
+        raise ValueError(
+            f"Expected images that are larger than the network takes them, {sides}, or photos that are decoded when "
+            f"they are needed (stream=True), for ten crops. Received: {source.name}, with inputs of shape {shape}"
+        )
+    return crop_centres(source, sides)
 
 
 def resolve_data(run: Run, data: str | Source | None = None) -> tuple[Source, Preprocessing]:
@@ -186,8 +209,18 @@ def measure(
 
 def measure_views(model: keras.Model, source: Source, preprocessing: Preprocessing, views: str) -> dict[str, float]:
     """Measures the "loss" and the figures of the average over views of each test image; see `tta_model`."""
+    if views == TEN_CROP:
+        return _measure_ten_crops(model, source, preprocessing)
     batch = EVALUATION_BATCH // len(weights_of(views))
     return measure(tta_model(model, views), source, preprocessing, batch=batch)
+
+
+def _measure_ten_crops(model: keras.Model, source: Source, preprocessing: Preprocessing) -> dict[str, float]:
+    inputs = source.test_inputs
+    crops: Any = TenCrops(inputs.images if isinstance(inputs, Centres) else inputs, source.input_shape[:2])
+    size = EVALUATION_BATCH // COUNT
+    batches = Batches(crops, source.test_targets, source.outputs, preprocessing, size, task=source.task)
+    return _make_evaluator(ten_crop_model(model, network_shape(source)), source, batches)()
 
 
 def make_evaluator(
@@ -199,10 +232,13 @@ def make_evaluator(
     batch: int = EVALUATION_BATCH,
 ) -> Callable[[], dict[str, float]]:
     """Makes a function that does what `measure` does, with the current weights of the model."""
+    return _make_evaluator(model, source, batches_of(source, part, preprocessing, batch, limit))
+
+
+def _make_evaluator(model: keras.Model, source: Source, batches: Batches) -> Callable[[], dict[str, float]]:
     task = task_of(source)
     compiled = keras.Model(model.inputs, model.outputs)
     compiled.compile(loss=task.loss(source), metrics=task.metrics(source), jit_compile=jit_compile())
-    batches = batches_of(source, part, preprocessing, batch, limit)
     build_metrics(compiled, batches)
 
     def evaluate_again() -> dict[str, float]:

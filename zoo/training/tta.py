@@ -7,6 +7,9 @@
     each of these mirrored, left to right    1/2                the same
 
 The edge is filled in by reflection. Jordan, 2024, https://arxiv.org/abs/2404.00498
+
+"ten-crop" needs larger images: the four corners and the centre, and their mirror images, count 1/10 each. Krizhevsky et
+al., 2012, https://papers.nips.cc/paper/4824
 """
 
 from typing import TYPE_CHECKING
@@ -18,21 +21,22 @@ if TYPE_CHECKING:
     import keras
 
 VIEWS = ("mirror", "shift", "mirror+shift")
+TEN_CROP = "ten-crop"
 
 
 def resolve_views(tta: bool | str, augmentation: Augmentation | None) -> str:
     """Returns the name of the views that `evaluate` is asked for.
 
     Args:
-        tta: One of `VIEWS`; True for those that a network saw in training.
+        tta: One of `VIEWS`, or "ten-crop"; True for those that a network saw in training.
         augmentation: With which it was trained; None if that is not known.
 
     Raises:
         ValueError: If there are no such views, or the network saw none of them.
     """
     if isinstance(tta, str):
-        if tta not in VIEWS:
-            raise unknown("tta", tta, VIEWS)
+        if tta not in (*VIEWS, TEN_CROP):
+            raise unknown("tta", tta, (*VIEWS, TEN_CROP))
         return tta
     if augmentation is None:
         raise ValueError(
@@ -94,9 +98,7 @@ def tta_model(model: "keras.Model", views: str = "mirror+shift") -> "keras.Model
     from ..networks._common import channels_first
 
     weights = weights_of(views)
-    shapes = [tuple(x.shape) for name in ("inputs", "outputs") for x in getattr(model, name, None) or ()]
-    if [len(shape) for shape in shapes] != [4, 2]:
-        raise ValueError(f"Expected a network from images to logits. Received: {model.name}, of the shapes {shapes}")
+    _check_network(model)
     (given,) = model.inputs
     image = keras.Input(given.shape[1:], dtype=given.dtype, name=given.name)
     height = 2 if channels_first() else 1
@@ -111,3 +113,35 @@ def tta_model(model: "keras.Model", views: str = "mirror+shift") -> "keras.Model
     logits = ops.split(model(x), len(weights), axis=0)
     average = sum(weight * part for weight, part in zip(weights, logits, strict=True))
     return keras.Model(image, average, name=f"{model.name}_tta")
+
+
+def ten_crop_model(model: "keras.Model", shape: tuple[int, ...]) -> "keras.Model":
+    """Makes a model that averages the logits of an image over ten crops of it, which it takes as one input.
+
+    Args:
+        model: A network from images to logits.
+        shape: Of a crop, as the network takes it.
+
+    Raises:
+        ValueError: If the model does not go from images to logits.
+    """
+    import keras
+    from keras import ops
+
+    from ..data.crops import COUNT
+    from ..networks._common import channels_first
+
+    _check_network(model)
+    first = channels_first()
+    # Channels that come first do so before the crops.
+    crops = keras.Input((shape[0], COUNT, *shape[1:]) if first else (COUNT, *shape))
+    one_by_one = ops.reshape(ops.moveaxis(crops, 2, 1) if first else crops, (-1, *shape))
+    logits = model(one_by_one)
+    average = ops.mean(ops.reshape(logits, (-1, COUNT, logits.shape[-1])), axis=1)
+    return keras.Model(crops, average, name=f"{model.name}_ten_crop")
+
+
+def _check_network(model: "keras.Model") -> None:
+    shapes = [tuple(x.shape) for name in ("inputs", "outputs") for x in getattr(model, name, None) or ()]
+    if [len(shape) for shape in shapes] != [4, 2]:
+        raise ValueError(f"Expected a network from images to logits. Received: {model.name}, of the shapes {shapes}")

@@ -19,7 +19,7 @@ from .._options import (
     Task,
     TestData,
     Tta,
-    Views,
+    ViewsOrCrops,
     Weights,
     reading_images,
     reading_tables,
@@ -82,7 +82,7 @@ def evaluate(
     shorter: Shorter = None,
     stream: Stream = None,
     tta: Tta = False,
-    views: Views = None,
+    views: ViewsOrCrops = None,
 ) -> None:
     """Measure a run's network, or shipped weights, on test examples.
 

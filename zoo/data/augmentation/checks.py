@@ -5,15 +5,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import Augmentation
+from . import COLOURS, Augmentation
 
 if TYPE_CHECKING:
     from ...tasks import Task
     from ..rows import Rows
 
-CHANGES = ("pad", "flip", "rand_ops", "cutout", "mixup", "cutmix", "sizes")
-# The changes that a mask can follow.
-MOVES = ("pad", "flip", "cutout")
+CHANGES = (
+    "crop_area", "pad", "flip", "rand_ops", *COLOURS, "lighting", "cutout", "erasing", "mixup", "cutmix", "sizes"
+)  # fmt: skip
+# The changes that a mask can follow, or need not.
+MOVES = ("crop_area", "pad", "flip", *COLOURS, "lighting", "cutout", "erasing")
+# The changes of pixels as Pillow has them, and those of colours.
+OF_PIXELS = ("crop_area", "rand_ops", *COLOURS, "lighting")
+OF_COLOURS = ("saturation", "hue", "lighting")
 
 
 def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", task: "Task") -> None:
@@ -21,10 +26,17 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", 
     wanted = [name for name in CHANGES if getattr(augmentation, name)]
     if wanted and inputs.ndim != 4:
         raise _refuse(augmentation, wanted, "inputs that are not images (height, width, channels)", inputs)
-    if task.per_pixel and (others := [name for name in wanted if name not in MOVES]):
+    # A random-resized crop cuts masks out too, to any size.
+    moves = (*MOVES, "sizes") if augmentation.crop_area else MOVES
+    if task.per_pixel and (others := [name for name in wanted if name not in moves]):
         raise _refuse(augmentation, others, f"{task.name}, since a mask cannot follow", inputs)
-    if augmentation.rand_ops and (inputs.dtype != np.uint8 or inputs.shape[-1] not in (1, 3)):
-        raise _refuse(augmentation, ["rand_ops"], "images other than uint8, grey or RGB", inputs)
+    if task.per_pixel and augmentation.crop_area and hasattr(inputs, "cropped"):
+        raise _refuse(augmentation, ["crop_area"], "photos that are decoded when needed, whose masks are not", inputs)
+    pixels = inputs.dtype == np.uint8 and inputs.shape[-1] in (1, 3)
+    if not pixels and (others := [name for name in OF_PIXELS if name in wanted]):
+        raise _refuse(augmentation, others, "images other than uint8, grey or RGB", inputs)
+    if inputs.shape[-1] == 1 and (others := [name for name in OF_COLOURS if name in wanted]):
+        raise _refuse(augmentation, others, "grey images", inputs)
     tallest = max((height for _, height in augmentation.sizes), default=0)
     if tallest > inputs.shape[1]:
         raise ValueError(

@@ -8,7 +8,7 @@ With m for a tenth of the strength, and a random sign where there are two:
     auto-contrast, equalize, identity     solarize                  from 256 (1 - m)
 
 Pixels from outside the image are grey, 128 of 255. If the range ends below 255, as for the digits at 16, the pixels are
-stretched to 255 and shrunk again afterwards.
+stretched to 255 and shrunk again afterwards, by `at_full_range`.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 _GREY = 128
+# Pixels that are changed at once, since more of them as floats leave the processor's cache.
+_CACHED = 2**18
 
 # Takes images and the strength of each, from -1 to 1.
 Operation = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -36,12 +38,24 @@ def _map_images(change: Callable[[Image.Image, float], Image.Image]) -> Operatio
     return operation
 
 
-def _affine(matrix: Callable[[float, Image.Image], tuple[float, ...]]) -> Operation:
+def _affine(
+    matrix: Callable[[float, Image.Image], tuple[float, ...]], resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> Operation:
     def change(image: Image.Image, strength: float) -> Image.Image:
         numbers, fill = matrix(strength, image), _fill(image)
-        return image.transform(image.size, Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR, fillcolor=fill)
+        return image.transform(image.size, Image.Transform.AFFINE, numbers, resample, fillcolor=fill)
 
     return _map_images(change)
+
+
+def _translate(shift: Callable[[float, Image.Image], tuple[int, int]]) -> Operation:
+    """Moves images by whole pixels, for which nothing needs to be interpolated."""
+
+    def matrix(strength: float, image: Image.Image) -> tuple[float, ...]:
+        across, down = shift(strength, image)
+        return 1, 0, across, 0, 1, down
+
+    return _affine(matrix, Image.Resampling.NEAREST)
 
 
 def _rotate(image: Image.Image, strength: float) -> Image.Image:
@@ -73,10 +87,20 @@ def _auto_contrast(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
     count, _, _, channels = images.shape
     # Channel by channel: reducing over all but a short last axis is slow.
     apart = np.ascontiguousarray(images.reshape(count, -1, channels).swapaxes(1, 2))
-    least = apart.min(-1).reshape(count, 1, 1, channels).astype("float32")
-    span = apart.max(-1).reshape(count, 1, 1, channels) - least
-    stretched = (images - least) * np.where(span > 0, 255 / np.maximum(span, 1), 1)
-    return np.where(span > 0, np.round(stretched), images).astype("uint8")
+    least = apart.min(-1)[..., None].astype("float32")
+    span, values = apart.max(-1)[..., None] - least, np.arange(256, dtype="float32")
+    stretched = np.clip(np.round((values - least) * (255 / np.maximum(span, 1))), 0, 255)
+    return _look_up(images, np.where(span > 0, stretched, values).astype("uint8"))
+
+
+def _look_up(images: np.ndarray, tables: np.ndarray) -> np.ndarray:
+    """Replaces each value by the one at its place in the table of its image and channel."""
+    out = np.empty_like(images)
+    for image, changed, of_channels in zip(images, out, tables, strict=True):
+        for channel, table in enumerate(of_channels):
+            found = image[..., channel].tobytes().translate(table.tobytes())
+            changed[..., channel] = np.frombuffer(found, "uint8").reshape(image.shape[:2])
+    return out
 
 
 def _equalize(images: np.ndarray, strengths: np.ndarray) -> np.ndarray:
@@ -111,8 +135,8 @@ OPERATIONS: dict[str, Operation] = {
     "rotate": _map_images(_rotate),
     "shear_x": _affine(lambda strength, image: (1, 0.3 * strength, -0.15 * strength * image.height, 0, 1, 0)),
     "shear_y": _affine(lambda strength, image: (1, 0, 0, 0.3 * strength, 1, -0.15 * strength * image.width)),
-    "translate_x": _affine(lambda strength, image: (1, 0, round(0.3 * strength * image.width), 0, 1, 0)),
-    "translate_y": _affine(lambda strength, image: (1, 0, 0, 0, 1, round(0.3 * strength * image.height))),
+    "translate_x": _translate(lambda strength, image: (round(0.3 * strength * image.width), 0)),
+    "translate_y": _translate(lambda strength, image: (0, round(0.3 * strength * image.height))),
     "colour": _blend_with(_luminance),
     "contrast": _blend_with(lambda images: _luminance(images).mean((1, 2, 3), keepdims=True)),
     "brightness": _blend_with(np.zeros_like),
@@ -129,19 +153,15 @@ def rand_augment(
     rng: np.random.Generator,
     count: int,
     indices: np.ndarray,
-    brightest: float = 255,
 ) -> np.ndarray:
-    """Applies `ops` operations to images with pixels from 0 to `brightest`; returns floats unless that is 255."""
-    if brightest != 255:
-        stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
-        changed = rand_augment(stretched, ops, magnitude, rng, count, indices)
-        return changed.astype("float32") * (brightest / 255)
+    """Applies `ops` operations to each of some uint8 images, grey or RGB."""
     chosen = rng.integers(0, len(OPERATIONS), (ops, count))[:, indices]
     strengths = rng.choice((-0.1, 0.1), (ops, count))[:, indices] * magnitude
-    images = images.copy()
+    images, step = images.copy(), max(1, _CACHED // images[0].size) if len(images) else 1
     for numbers, strength in zip(chosen, strengths, strict=True):
         for number, operation in enumerate(OPERATIONS.values()):
-            here = np.flatnonzero(numbers == number)
-            if len(here):
+            chosen_by = np.flatnonzero(numbers == number)
+            for start in range(0, len(chosen_by), step):
+                here = chosen_by[start : start + step]
                 images[here] = operation(images[here], strength[here])
     return images

@@ -5,6 +5,7 @@ holds a slice of the batch changes it in the same way as a process that holds al
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -42,6 +43,14 @@ def cut_out(images: np.ndarray, side: int, rng: np.random.Generator, count: int,
     return images
 
 
+def at_full_range(images: np.ndarray, brightest: float, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Applies a change of pixels from 0 to 255 to those from 0 to `brightest`; returns floats unless that is 255."""
+    if brightest == 255:
+        return change(images)
+    stretched = np.round(images.astype("float32") * (255 / brightest)).astype("uint8")
+    return change(stretched).astype("float32") * (brightest / 255)
+
+
 def mix(
     images: np.ndarray,
     labels: np.ndarray,
@@ -62,6 +71,9 @@ def mix(
         np.clip(np.round((middle + np.multiply.outer((-0.5, 0.5), side)) * size), 0, size).astype(int)
         for middle, size in zip(centre, (height, width), strict=True)
     )
+    if augmentation.mix_probability < 1:
+        whole = (rng.random(count) >= augmentation.mix_probability)[here]
+        bottom, share = np.where(whole, top, bottom), np.where(whole, 1, share)
     area = (bottom - top) * (right - left) / (height * width)
     weight = np.where(by_box, 1 - area, share).astype("float32")
     # One after the other and in place, because an image is not needed once the one before it is mixed: the memory of
@@ -102,4 +114,5 @@ def _resampling(old: int, new: int) -> np.ndarray:
 
 def _share(augmentation: Augmentation) -> float:
     """The share of the mixed images that get a box of another one."""
-    return 0.5 if augmentation.mixup and augmentation.cutmix else float(augmentation.cutmix > 0)
+    both = augmentation.mixup and augmentation.cutmix
+    return augmentation.cutmix_probability if both else float(augmentation.cutmix > 0)

@@ -1,0 +1,105 @@
+"""Crops of images that are larger than a network's: the centre, or ten crops in which it is one of the four corners or
+the centre, mirrored or not.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .rows import Rows
+from .source import Source
+
+COUNT = 10
+# The shorter side of a photo, unless its reader has one, over that of the crops: 256 for 224, as in the papers.
+_SHORTER = 8 / 7
+
+
+class Centres:
+    """The centres of images in memory or on disk, like an array (images, height, width, channels).
+
+    Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
+    """
+
+    ndim = 4
+
+    def __init__(self, images: "np.ndarray | Rows", size: tuple[int, ...]) -> None:
+        self.images, self.crop, self.dtype = images, size, images.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.images), *self.crop, self.images.shape[-1])
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        return _cut(self.images[which], _centre(self.images.shape[1:3], self.crop), self.crop)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+class TenCrops(Centres):
+    """The ten crops of each image, like an array (images, 10, height, width, channels).
+
+    Photos are resized first: to the shorter side that their reader has, or else to 8/7 of the crop's.
+    """
+
+    ndim = 5
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.images), COUNT, *self.crop, self.images.shape[-1])
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        places = np.arange(len(self.images))[which]
+        crops = np.empty((len(places), *self.shape[1:]), self.dtype)
+        for found, place in zip(crops, places.tolist(), strict=True):
+            image = self._read(place)
+            tall, wide = (side - cut for side, cut in zip(image.shape[:2], self.crop, strict=True))
+            corners = ((0, 0), (0, wide), (tall, 0), (tall, wide), _centre(image.shape[:2], self.crop))
+            found[:5] = [_cut(image, corner, self.crop) for corner in corners]
+            found[5:] = found[:5, :, ::-1]
+        return crops
+
+    def _read(self, place: int) -> np.ndarray:
+        if not is_encoded(self.images):
+            return self.images[place]
+        from PIL import Image
+
+        photos: Any = self.images
+        reader = photos.reader
+        image = replace(reader, size=None, shorter=None)(photos.encoded(place))
+        shorter, shortest = reader.shorter or round(_SHORTER * max(self.crop)), min(image.shape[:2])
+        height, width = (shorter * side // shortest for side in image.shape[:2])
+        opened = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        resized = opened.resize((width, height), Image.Resampling[reader.interpolation.upper()])
+        return np.asarray(resized).reshape(height, width, -1)
+
+
+def is_encoded(images: "np.ndarray | Rows") -> bool:
+    """Whether images are photos that are decoded when they are indexed."""
+    return hasattr(images, "encoded")
+
+
+def crop_centres(source: Source, size: tuple[int, ...]) -> Source:
+    """Crops the images of a source that are in memory or on disk."""
+    centres: Any = {f"{part}_inputs": Centres(getattr(source, f"{part}_inputs"), size) for part in source.parts}
+    return replace(source, image=None, **centres)
+
+
+def _centre(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, int]:
+    top, left = (round((side - cut) / 2) for side, cut in zip(sides, size, strict=True))
+    return top, left
+
+
+def _cut(images: np.ndarray, corner: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
+    """Cuts a box out of images (..., height, width, channels)."""
+    (top, left), (height, width) = corner, size
+    return images[..., top : top + height, left : left + width, :]
