@@ -10,7 +10,7 @@ from export.table_files import SUFFIXES as TABLE_SUFFIXES
 
 from .arrays import ARRAY_FILES
 from .named import SOURCES
-from .streaming.patterns import find_shards, is_pattern
+from .streaming.patterns import find_shards, is_pattern, is_shard
 
 
 def find_path(name: Any) -> Path | None:
@@ -26,7 +26,7 @@ def find_path(name: Any) -> Path | None:
     if not path.exists():
         raise _missing_source(str(name), path)
     suffixes = (*ARRAY_FILES, *TABLE_SUFFIXES, *ARCHIVE_SUFFIXES)
-    if not path.is_dir() and not path.name.lower().endswith(suffixes):
+    if not path.is_dir() and not path.name.lower().endswith(suffixes) and not is_shard(path.name):
         raise ValueError(f"Expected a folder, or a file that ends in {', '.join(suffixes)}. Received: {str(path)!r}")
     return path
 

@@ -36,8 +36,8 @@ class Files:
 
     def __reduce__(self) -> tuple:
         if self.folder is not None:
-            return open_files, (self.root, self.folder)
-        return Files, (self.root, self.arrays())
+            return open_files, (self.root, self.folder, type(self))
+        return type(self), (self.root, self.arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
         return dict(zip(ARRAYS, (self._paths, self._ends, self._file, self._offset, self._size), strict=True))
@@ -45,7 +45,7 @@ class Files:
     def select(self, places: np.ndarray) -> "Files":
         """Some of the images, in memory."""
         chosen = {name: array[places] for name, array in self.arrays().items() if name in ARRAYS[2:]}
-        return Files(self.root, {"paths": self._paths, "ends": self._ends, **chosen})
+        return type(self)(self.root, {"paths": self._paths, "ends": self._ends, **chosen})
 
     def read(self, place: int) -> bytes:
         """Reads the bytes of an image.
@@ -53,35 +53,36 @@ class Files:
         Raises:
             OSError: If the file cannot be read.
         """
-        with open(os.path.join(self.root, self._path(place)), "rb", buffering=0) as file:
+        with open(self.path(place), "rb", buffering=0) as file:
             file.seek(self._offset[place])
             return file.read(self._size[place])
 
     def name(self, place: int) -> str:
         """The name of an image, for errors: its path, or its name in a shard and the path of that."""
-        path, offset = os.path.join(self.root, self._path(place)), int(self._offset[place])
-        if not offset:
-            return repr(path)
-        return f"{self.member(place)!r} in {path!r}"
+        path = repr(self.path(place))
+        return f"{self.member(place)!r} in {path}" if self._offset[place] else path
 
     def member(self, place: int) -> str:
         """The name of an image in its folder, or in its shard, of which a header has the first 100 bytes."""
-        path, offset = self._path(place), int(self._offset[place])
-        if not offset:
-            return path
-        with open(os.path.join(self.root, path), "rb") as file:
-            file.seek(offset - _BLOCK)
+        if not self._offset[place]:
+            return self._relative(place)
+        with open(self.path(place), "rb") as file:
+            file.seek(int(self._offset[place]) - _BLOCK)
             return file.read(100).partition(b"\0")[0].decode("utf-8", "replace")
 
-    def _path(self, place: int) -> str:
+    def path(self, place: int) -> str:
+        """The path of the file with an image."""
+        return os.path.join(self.root, self._relative(place))
+
+    def _relative(self, place: int) -> str:
         number = int(self._file[place])
         start = int(self._ends[number - 1]) if number else 0
         return os.fsdecode(self._paths[start : int(self._ends[number])].tobytes())
 
 
-def open_files(root: str, folder: Path) -> Files:
+def open_files(root: str, folder: Path, kind: type[Files] = Files) -> Files:
     """Opens the arrays of a folder, which are mapped into memory."""
-    return Files(root, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}, folder)
+    return kind(root, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}, folder)
 
 
 class Paths:

@@ -24,7 +24,8 @@ from .checking import find_damaged
 from .files import ARRAYS, Files, open_files
 from .folders import list_folder
 from .listing import Listing, refuse_faults
-from .patterns import find_shards
+from .patterns import are_records, find_shards
+from .records import Records, list_records
 from .shards import list_shards
 
 
@@ -65,7 +66,8 @@ class Indexer:
     def listing(self) -> Listing:
         """All images, with the faults that may be left out."""
         if self._listing is None:
-            self._listing = list_shards(self.shards, self.progress)
+            listed = list_records if are_records(self.shards[0].name) else list_shards
+            self._listing = listed(self.shards, self.progress)
         return self._listing
 
     def whole_listing(self) -> Listing:
@@ -82,12 +84,16 @@ class Indexer:
         listing = self.listing
         holders = _with_parts(listing) if self.shards else listing.holders
         where, name_of = str(self.path), listing.files.member
-        return layout_of_folders(where, holders, listing.holder_of, listing.folders, self.options, name_of)
+        found = layout_of_folders(where, holders, listing.holder_of, listing.folders, self.options, name_of)
+        if listing.class_names is None or not all(name.isdecimal() for name in found.class_names):
+            return found
+        return replace(found, class_names=tuple(listing.class_names[int(name)] for name in found.class_names))
 
     def find(self) -> Index | None:
         """Finds the index in the cache."""
         kept = self._target and cache.read(self._target)
-        return Index(open_files(kept.about["root"], self._target), kept.parts, kept.about) if kept else None
+        kind = Records if self.shards and are_records(self.shards[0].name) else Files
+        return Index(open_files(kept.about["root"], self._target, kind), kept.parts, kept.about) if kept else None
 
     def make(self, describe: Callable[[Index], dict[str, Any]]) -> Index:
         """Makes the index and keeps it in the cache.

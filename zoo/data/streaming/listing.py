@@ -69,6 +69,7 @@ class Listing:
         holders, holder_of, folders, faults: As in `Scan`.
         content: A hash of names, sizes and labels.
         labelled: Whether files beside the images are their labels, and not folders.
+        class_names: Of labels that are numbers, if they are known.
     """
 
     files: Files
@@ -78,6 +79,7 @@ class Listing:
     faults: list[str]
     content: str
     labelled: bool = False
+    class_names: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.holder_of)
@@ -90,7 +92,14 @@ class Listing:
             self.faults += damaged.values()
 
 
-def join_scans(root: str, paths: Sequence[str], parts: Sequence[str], scans: Iterable[Scan], labelled: bool) -> Listing:
+def join_scans(
+    root: str,
+    paths: Sequence[str],
+    parts: Sequence[str],
+    scans: Iterable[Scan],
+    labelled: bool,
+    kind: type[Files] = Files,
+) -> Listing:
     """Joins what was found in several shards; each holder gets the part that the name of its shard says in front."""
     holders: dict[tuple[str, ...], int] = {}
     faults, digest = list[str](), hashlib.sha256()
@@ -107,7 +116,7 @@ def join_scans(root: str, paths: Sequence[str], parts: Sequence[str], scans: Ite
     joined = Paths()
     for path in paths:
         joined.add(path)
-    files = Files(root, joined.arrays() | arrays)
+    files = kind(root, joined.arrays() | arrays)
     return Listing(files, list(holders), np.array(holder_of), [], faults, digest.hexdigest()[:32], labelled)
 
 

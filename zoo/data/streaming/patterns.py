@@ -1,4 +1,7 @@
-"""Finds the shards that a path means: one .tar, a folder of them, or a pattern such as train-{000..146}.tar."""
+"""Finds the shards that a path means: one file, a folder of them, or a pattern such as train-{000..146}.tar.
+
+Shards are .tar files, or ArrayRecord files, which TensorFlow Datasets calls NAME-train.array_record-00000-of-00010.
+"""
 
 import glob
 import os
@@ -11,7 +14,7 @@ from export.images import SUFFIXES
 
 from ..layout import PARTS
 
-TAR = ".tar"
+TAR, RECORDS = ".tar", (".array_record", ".arrayrecord")
 _MAGIC = re.compile(r"[*?\[{]")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -22,24 +25,43 @@ def is_pattern(path: str | Path) -> bool:
     return bool(_MAGIC.search(str(path))) and not os.path.exists(path)
 
 
-def find_shards(path: Path, suffix: str = TAR) -> list[Path]:
+def is_shard(name: str) -> bool:
+    """Whether the name of a file is that of a shard."""
+    return name.lower().endswith(TAR) or are_records(name)
+
+
+def are_records(name: str) -> bool:
+    """Whether the name of a file is that of ArrayRecord."""
+    return any(suffix in name.lower() for suffix in RECORDS)
+
+
+def find_shards(path: Path) -> list[Path]:
     """Finds the shards that a path means; none if it is a folder that holds images too, or something else.
 
     Raises:
-        ValueError: If a pattern means no file, or one that does not exist or is no shard.
+        ValueError: If a pattern means no file, or one that does not exist or is no shard, or there are shards of both
+            kinds.
     """
     if is_pattern(path):
-        return _match(str(path), suffix)
-    if not path.is_dir():
-        return [path] if suffix in path.name.lower() and path.suffix.lower() == suffix else []
-    found = []
-    for name, item in walk(path):
-        ending = PurePosixPath(name).suffix.lower()
-        if ending in SUFFIXES and item.is_file():
-            return []
-        if ending == suffix:
-            found.append(item)
+        found = _match(str(path))
+    elif path.is_dir():
+        found = []
+        for name, item in walk(path):
+            if PurePosixPath(name).suffix.lower() in SUFFIXES and item.is_file():
+                return []
+            if is_shard(item.name):
+                found.append(item)
+    else:
+        found = [path] if is_shard(path.name) else []
+    if len({are_records(shard.name) for shard in found}) > 1:
+        raise ValueError(f"Expected .tar files or ArrayRecord files. Received: {str(path)!r} with both")
     return found
+
+
+def root_of(shards: Sequence[Path]) -> tuple[str, list[str]]:
+    """The folder that holds all shards, and their names in it."""
+    root = os.path.commonpath([shard.parent for shard in shards])
+    return root, [shard.relative_to(root).as_posix() for shard in shards]
 
 
 def parts_of(names: Sequence[str]) -> list[str]:
@@ -67,16 +89,17 @@ def _part_of(name: str) -> str:
     return ""
 
 
-def _match(pattern: str, suffix: str) -> list[Path]:
+def _match(pattern: str) -> list[Path]:
     found = []
     for one in _expand(pattern):
         matching = sorted(glob.glob(one)) if re.search(r"[*?\[]", one) else [one]
         found += [Path(path) for path in matching]
-    missing = [str(path) for path in found if not path.is_file() or path.suffix.lower() != suffix]
+    found = list(dict.fromkeys(found))
+    missing = [path for path in found if not path.is_file() or not is_shard(path.name)]
     if missing or not found:
+        received = f"with {str(missing[0])!r}, which is no such file" if missing else "which matches none"
         raise ValueError(
-            f"Expected a pattern of the paths of {suffix} files. Received: {pattern!r}, "
-            f"{f'with {missing[0]!r}, which is none' if missing else 'which matches none'}"
+            f"Expected a pattern of the paths of .tar or ArrayRecord files. Received: {pattern!r}, {received}"
         )
     return found
 

@@ -7,7 +7,6 @@ KEY is the name up to the first dot. The files of a key follow each other, and n
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -18,7 +17,7 @@ from export.images import SUFFIXES
 
 from ..options import Progress
 from .listing import Listing, Scan, join_scans
-from .patterns import TAR, parts_of
+from .patterns import TAR, parts_of, root_of
 from .tars import BLOCK, BrokenTar, Member, Window, list_members
 
 _IMAGES = frozenset(suffix[1:] for suffix in SUFFIXES)
@@ -38,8 +37,7 @@ def list_shards(shards: Sequence[Path], progress: Progress | None = None) -> Lis
     Raises:
         ValueError: If the names of some shards say a part and those of others do not.
     """
-    root = os.path.commonpath([shard.parent for shard in shards])
-    names = [shard.relative_to(root).as_posix() for shard in shards]
+    root, names = root_of(shards)
     parts = parts_of(names)
     labelled = _is_labelled(shards[0])
     scan = _scan_labelled if labelled else _scan_folders
@@ -83,20 +81,26 @@ def _scan(shard: Path, scan: Callable[[Scan, Window, int], None]) -> Scan:
 
 def _scan_labelled(found: Scan, window: Window, end: int) -> None:
     current, files = "", dict[str, tuple[Member, bytes]]()
-    for member in list_members(window, 0, end):
-        key, kind = _split(member.name)
-        kind = "image" if kind in _IMAGES else kind
-        if member.size < 0 or (kind != "image" and kind not in _LABELS) or is_hidden(member.name):
-            continue
-        if key != current:
+    try:
+        for member in list_members(window, 0, end):
+            key, kind = _split(member.name)
+            kind = "image" if kind in _IMAGES else kind
+            if member.size < 0 or (kind != "image" and kind not in _LABELS) or is_hidden(member.name):
+                continue
+            if key != current:
+                _add_labelled(found, current, files)
+                current, files = key, {}
+            if kind in files:
+                found.faults.append(f"{files[kind][0].name!r} and {member.name!r} for one key")
+            else:
+                # A label is close to its header, which was just read.
+                content = b"" if kind == "image" else window.read(member.offset, min(member.size, _LARGEST_LABEL))
+                files[kind] = member, content
+    except BrokenTar:
+        # What the last key lacks may have been cut off.
+        if "image" in files and _label(files) is not None:
             _add_labelled(found, current, files)
-            current, files = key, {}
-        if kind in files:
-            found.faults.append(f"{files[kind][0].name!r} and {member.name!r} for one key")
-        else:
-            # A label is close to its header, which was just read.
-            content = b"" if kind == "image" else window.read(member.offset, min(member.size, _LARGEST_LABEL))
-            files[kind] = member, content
+        raise
     _add_labelled(found, current, files)
 
 

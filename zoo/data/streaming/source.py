@@ -17,7 +17,7 @@ from ..source import Preprocessing, Source
 from .decoded import decode_shards
 from .index import Index, Indexer
 from .listing import Listing
-from .patterns import TAR, is_pattern
+from .patterns import is_pattern, is_shard
 from .photos import Photos
 
 # Decoded images of more bytes than this stay encoded: 28,000 of 224x224 in colour, or 350,000 of 64x64.
@@ -32,7 +32,7 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
     Raises:
         ValueError: If the files cannot be streamed, are damaged, or have no labels, or if the images differ in size.
     """
-    if not (path.is_dir() or is_pattern(path) or path.suffix.lower() == TAR):
+    if not (path.is_dir() or is_pattern(path) or is_shard(path.name)):
         if options.stream:
             raise ValueError(f"Expected a folder of images, or .tar files, for stream=True. Received: {str(path)!r}")
         return None
