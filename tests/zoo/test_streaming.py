@@ -232,12 +232,19 @@ def test_links_are_followed_once(pets):
     assert len(stream(path).train_targets) == 8
 
 
-@pytest.mark.parametrize("name", ["digits", "pets.zip", "grey.npz"])
+@pytest.mark.parametrize("name", ["digits", "pets.zip", "grey.npz", "masks", "empty"])
 def test_other_data_cannot_be_streamed(tmp_path, name):
     path = tmp_path / name
-    if name != "digits":
+    if "." in name:
         path.touch()
-    with pytest.raises(ValueError, match="stream=True.*Received: .*" + name):
+    elif name != "digits":
+        (path / "images").mkdir(parents=True)
+        (path / "masks").mkdir()
+        if name == "empty":
+            (path / "masks").rename(path / "other")
+    with pytest.raises(
+        ValueError, match="stream=True.*Received: .*" + name if name != "empty" else "without any image"
+    ):
         zoo.load_source(name if name == "digits" else path, stream=True)
 
 

@@ -173,8 +173,7 @@ def check_source(
     if isinstance(name, Mapping):
         return
     files = table_files(path) if path else {}
-    if path is None or files or path.suffix.lower() in ARRAY_FILES:
-        _refuse_stream(name, options)
+    _refuse_stream(name, path, options)
     if not files and like is None:
         _refuse_options_of_tables(name, options)
     for file in files.values():
@@ -186,9 +185,13 @@ def _refuse_options_of_tables(name: object, options: Options) -> None:
         raise ValueError(f"Expected {' and '.join(given)} only for a table. Received: {str(name)!r} with {given}")
 
 
-def _refuse_stream(name: object, options: Options) -> None:
-    if options.stream:
-        raise ValueError(f"Expected stream=True only for a folder of images or .tar files. Received: {str(name)!r}")
+def _refuse_stream(name: object, path: Path | None, options: Options) -> None:
+    if not options.stream or str(name).startswith("tfds:"):
+        return
+    if path is None or path.suffix.lower() in ARRAY_FILES or table_files(path) or has_masks(path):
+        raise ValueError(
+            f"Expected stream=True only for a folder of images, .tar or ArrayRecord files. Received: {str(name)!r}"
+        )
 
 
 def _read(
@@ -200,14 +203,14 @@ def _read(
 ) -> Source:
     if not isinstance(name, (str, os.PathLike)):
         _refuse_options_of_tables("data in memory", options)
-        _refuse_stream("data in memory", options)
+        _refuse_stream("data in memory", None, options)
         return from_memory(name, options)
     path = find_path(name)
     is_of_tables = path is not None and bool(table_files(path))
     if not is_of_tables and like is None:
         _refuse_options_of_tables(name, options)
-    if path is None or is_of_tables or path.suffix.lower() in ARRAY_FILES:
-        _refuse_stream(name, options)
+    _refuse_stream(name, path, options)
+    folder = None if cache is False else cache_folder() if cache is None or cache is True else Path(cache)
     if path is None:
         if name in SOURCES:
             if Path(name).is_dir():
@@ -215,16 +218,15 @@ def _read(
             return SOURCES[str(name)]()
         from .tfds import from_tfds
 
-        return from_tfds(str(name), options, progress)
+        return from_tfds(str(name), options, folder, progress)
     if (read_arrays := ARRAY_FILES.get(path.suffix.lower())) is not None:
         return read_arrays(path, options)
-    folder = None if cache is False else cache_folder() if cache is None or cache is True else Path(cache)
     if is_of_tables:
         tables = read_tables(path, options)
         if file_column(next(iter(tables.values()))) is None:
             return replace(from_tables(str(path), tables, options, like), origin={"content": content(path)})
         return from_image_tables(path, tables, options, folder, progress, like)
-    if not options.stream and has_masks(path):
+    if has_masks(path):
         return from_masks(path, options, folder, progress)
     return from_photos(path, options, folder, progress) or from_files(path, options, folder, progress)
 

@@ -38,7 +38,7 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
         return None
     indexer = Indexer(path, options, cache_in, progress)
     index = indexer.find()
-    if index is None and not len(indexer.listing) and not indexer.listing.faults:
+    if index is None and not len(indexer.listing) and not indexer.listing.faults and not options.stream:
         return None
     reader = replace(options.reader, channels=3)
     bytes_decoded = _bytes_decoded(indexer.listing, reader) if index is None else index.about["bytes_decoded"]
