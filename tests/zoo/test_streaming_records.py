@@ -113,6 +113,7 @@ def test_other_files_and_records_are_refused(tmp_path, monkeypatch):
         zoo.load_source(tmp_path / "third.array_record", image_size=(24, 24))
 
 
+@pytest.mark.filterwarnings("ignore:.*label:DeprecationWarning")
 def test_tensorflow_datasets_are_streamed_from_their_records(tmp_path, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     made = {"train": range(6), "test": range(6, 10)}
