@@ -63,6 +63,10 @@ def test_the_data_are_read_and_split_as_they_were():
     assert {name: given[name] for name in wanted} == wanted
     assert (given["device"], given["devices"]) == ("gpu", 2)
     assert parsed(command(record, full_paths=False))["data"] == "photos"
+    options |= {"stream": True, "shorter": 80}
+    given = parsed(command(record))
+    assert (given["stream"], given["shorter"]) == (True, 80)
+    del options["stream"], options["shorter"]
     options |= {"image_size": [8, 8], "on_bad_image": "error"}
     square = record | {"source": {"options": options}, "devices": {"count": 1}}
     assert command(square) == "keras-skip train resnet20_digits --data /my/photos --image-size 8"

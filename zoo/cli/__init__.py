@@ -17,6 +17,8 @@ _IN_THE_SHELL = {
     r"\bor overwrite=True": "or --overwrite",
     r"\bor overwrite (it\b|the run in it)": r"or replace it with --overwrite",
     r"\bimage_size=\(height, width\)": "--image-size HEIGHTxWIDTH",
+    r"\bExpected image_size too": "Expected --image-size too",
+    r"\bstream=True\b": "--stream",
     r"\bon_bad_(image|input)='skip'": r"--on-bad-\1 skip",
     r"\bvalidation=0\.1 to hold one out, for keep='best'": "--validation 0.1 to hold one out, for --keep best",
     r"\bvalidation=0\.1 to hold one out, for patience=": "--validation 0.1 to hold one out, for --patience ",

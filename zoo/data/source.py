@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from export.images import ImageReader
 
 from ..tasks import Task, task_of
 from .rows import Rows, chunks, select_rows
+
+if TYPE_CHECKING:
+    from .streaming.photos import Photos
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Preprocessing:
     std: tuple[float, ...]
     reverse_channels: bool = False
 
-    def __call__(self, pixels: "np.ndarray | Rows") -> np.ndarray:
+    def __call__(self, pixels: "np.ndarray | Rows | Photos") -> np.ndarray:
         pixels = np.asarray(pixels)
         if self.reverse_channels:
             pixels = pixels[..., ::-1]
@@ -47,7 +50,7 @@ class Preprocessing:
         return seen.reshape(pixels.shape)
 
     @classmethod
-    def fitted(cls, pixels: "np.ndarray | Rows", scale: float) -> "Preprocessing":
+    def fitted(cls, pixels: "np.ndarray | Rows | Photos", scale: float) -> "Preprocessing":
         """Fits the preprocessing that gives these inputs mean 0 and standard deviation 1 in each channel.
 
         A channel of equal values is only centred.
@@ -75,7 +78,7 @@ class Preprocessing:
         return cls(figures["scale"], mean, std, figures.get("reverse_channels", False))
 
 
-def _moments_of_bytes(pixels: "np.ndarray | Rows", scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _moments_of_bytes(pixels: "np.ndarray | Rows | Photos", scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, from counts of the 256 values."""
     channels = pixels.shape[-1]
     counts = np.zeros((channels, 256))
@@ -88,7 +91,7 @@ def _moments_of_bytes(pixels: "np.ndarray | Rows", scale: float) -> tuple[np.nda
     return mean, np.sqrt(np.sum(shares * (values - mean[:, None]) ** 2, axis=1))
 
 
-def _moments(inputs: "np.ndarray | Rows", scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _moments(inputs: "np.ndarray | Rows | Photos", scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel, from two passes over the inputs."""
     count, channels = inputs.size // inputs.shape[-1], inputs.shape[-1]
 
@@ -109,8 +112,8 @@ class Source:
         name: Its name in `load_source`.
         train_inputs, test_inputs: Raw numbers, whose first axis is the example: uint8 (examples, height, width,
             channels) of images; integers or floats (examples, ...) of other arrays; float32 (examples, columns) of
-            tables, with NaN for missing numbers. Inputs on disk that are not adjacent are not a `numpy.ndarray`, but
-            can be indexed like one; `numpy.asarray` reads them all.
+            tables, with NaN for missing numbers. Inputs on disk that are not adjacent, and images that
+            stay encoded, are not a `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
         train_targets, test_targets: In a classification integers (examples,), the indices into `class_names`. In a
             regression floats (examples, number of `target_names`). In a segmentation uint8 (examples, height, width),
             indices into `class_names`, and 255 for pixels that do not count.

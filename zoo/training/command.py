@@ -93,6 +93,7 @@ def _options(record: Mapping[str, Any]) -> list[str]:
         "image-size": reading.get("image_size") and "x".join(map(str, reading["image_size"])),
         # Runs from before there was a choice stretched their images.
         "resize": reading.get("resize", "stretch") if reading.get("image_size") else "crop",
+        "shorter": reading.get("shorter"),
         "on-bad-image": reading.get("on_bad_image", "error"),
         "validation": source.get("validation", {}).get("fraction"),
         "gradients": record.get("gradients"),
@@ -104,7 +105,7 @@ def _options(record: Mapping[str, Any]) -> list[str]:
         given["image-size"] = height
     usual = (None, "crop", "error")
     words = [word for name, value in given.items() if value not in usual for word in (f"--{name}", str(value))]
-    return words + _options_of_tables(reading)
+    return words + ["--stream"] * bool(reading.get("stream")) + _options_of_tables(reading)
 
 
 def _options_of_tables(reading: Mapping[str, Any]) -> list[str]:

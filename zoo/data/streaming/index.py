@@ -91,9 +91,11 @@ class Indexer:
 
     def find(self) -> Index | None:
         """Finds the index in the cache."""
-        kept = self._target and cache.read(self._target)
+        kept = cache.read(self._target) if self._target else None
+        if self._target is None or kept is None:
+            return None
         kind = Records if self.shards and are_records(self.shards[0].name) else Files
-        return Index(open_files(kept.about["root"], self._target, kind), kept.parts, kept.about) if kept else None
+        return Index(open_files(kept.about["root"], self._target, kind), kept.parts, kept.about)
 
     def make(self, describe: Callable[[Index], dict[str, Any]]) -> Index:
         """Makes the index and keeps it in the cache.

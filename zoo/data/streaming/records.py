@@ -99,7 +99,7 @@ def _value(features: Any, names: Sequence[str]) -> Any:
     for name in names:
         if name in features:
             kind = features[name].WhichOneof("kind")
-            values = getattr(features[name], kind).value if kind else ()
+            values: Any = getattr(features[name], kind).value if kind else ()
             return values[0] if len(values) == 1 else None
     return None
 
@@ -112,7 +112,7 @@ def _example() -> Any:
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="keras_skip_example.proto", package="keras_skip", syntax="proto3")
 
-    def message(name: str, *fields: tuple) -> Any:
+    def message(name: str, *fields: tuple[int, Any, str]) -> Any:
         made = file.message_type.add(name=name)
         for number, (label, kind, called) in enumerate(fields, 1):
             about = {"type_name": f".keras_skip.{kind}"} if isinstance(kind, str) else {}

@@ -55,10 +55,11 @@ def explain_reading(source: Source) -> str:
     if "skipped" not in source.origin:
         return ""
     parts = [getattr(source, f"{part}_inputs") for part in source.parts]
-    images, size = f"{sum(map(len, parts)):,} images", sum(part.size for part in parts) / 1e9
+    images, size = f"{sum(map(len, parts)):,} images", sum(part.size for part in parts)
+    decoded = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
     if isinstance(source.train_inputs, Photos):
-        return f"Streaming {images}, which would take {size:,.1f} GB decoded; --cache decodes them once"
-    return f"{images}, decoded once: {size:,.1f} GB; --stream leaves them encoded"
+        return f"Streaming {images}, which would take {decoded} decoded; --cache decodes them once"
+    return f"{images}, decoded once: {decoded}; --stream leaves them encoded"
 
 
 def _bytes_decoded(listing: Listing, reader: ImageReader) -> int:
