@@ -83,6 +83,11 @@ class TenCrops(Centres):
         return np.asarray(resized).reshape(height, width, -1)
 
 
+def are_encoded(images: "np.ndarray | Rows | Photos | Centres") -> bool:
+    """Whether images, or what crops are cut from, are only decoded when they are indexed."""
+    return isinstance(images.images if isinstance(images, Centres) else images, Photos)
+
+
 def crop_centres(source: Source, size: tuple[int, ...]) -> Source:
     """Crops the images of a source that are in memory or on disk."""
     centres: Any = {f"{part}_inputs": Centres(getattr(source, f"{part}_inputs"), size) for part in source.parts}
