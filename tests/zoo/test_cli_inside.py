@@ -2,10 +2,12 @@
 
 import csv
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import zoo
+from zoo.analysis.augmented import augmented
 from zoo.cli import app
 
 
@@ -103,3 +105,35 @@ def test_what_is_there_is_not_overwritten(command, tmp_path):
     done = CliRunner().invoke(app, [*command, "--out", str(path)])
     assert isinstance(done.exception, FileExistsError) and "or replace it with --overwrite" in str(done.exception)
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
+
+
+def test_augmented_images_stand_beside_the_originals(tmp_path):
+    recipe = zoo.get_recipe("resnet20_digits").changed({"augment.pad": 0, "augment.flip": True})
+    source = zoo.load_source("digits")
+    found = augmented(recipe, source, examples=3, epochs=5)
+    count = len(source.train_targets)
+    mirrored = []
+    for images, label, place in zip(found.images, found.labels, (0, (count - 1) // 2, count - 1), strict=True):
+        pixels = source.train_inputs[place] / 16
+        assert label == source.class_names[source.train_targets[place]]
+        np.testing.assert_allclose(images[0], pixels, atol=1e-6)
+        for image in images[1:]:
+            same = np.allclose(image, pixels, atol=1e-6)
+            assert same or np.allclose(image, pixels[:, ::-1], atol=1e-6)
+            mirrored.append(not same)
+    assert (found.epochs[0], found.epochs[-1], len(mirrored)) == (1, recipe.epochs, 15)
+    assert 0 < sum(mirrored) < 15
+    settings = ["--set", "augment.crop_area=(0.3, 1.0)", "--set", "augment.sizes=((0.5, 6),)", "--examples", 2]
+    run("augmented", "resnet20_digits", *settings, "--out", tmp_path / "new" / "digits.svg")
+    drawn = (tmp_path / "new" / "digits.svg").read_text()
+    assert all(text in drawn for text in ("Training images of resnet20_digits", "evaluation", "epoch 1"))
+    assert drawn.count("<image") == 2 * 8
+
+
+def test_only_images_are_augmented():
+    x, y = np.zeros((8, 5), "float32"), np.arange(8) % 2
+    source = zoo.Source("numbers", x, y, x, y, ("a", "b"), zoo.Preprocessing.identity())
+    with pytest.raises(ValueError, match=r"Expected images, grey or RGB. Received: numbers, .* shape \(5,\)"):
+        augmented(zoo.get_recipe("resnet20_digits"), source)
+    done = CliRunner().invoke(app, ["augmented", "resnet20_digits", "--out", "picture.jpg"])
+    assert "Expected a file that ends in .svg, .png, .pdf" in str(done.exception or done.output)

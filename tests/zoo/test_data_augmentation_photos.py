@@ -98,6 +98,74 @@ def test_batches_contain_random_crops_of_the_size_of_the_epoch(sizes, shape):
         assert_uniform(np.log(wide / tall), np.log(0.8), np.log(1.25))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photos of ramps, those of one class twice as large."""
+    root = tmp_path_factory.mktemp("photos")
+    for name, scale in (("small", 1), ("large", 2)):
+        photo = Image.fromarray(ramps()).resize((240 * scale, 200 * scale), Image.Resampling.NEAREST)
+        for part, count in (("train", 20), ("test", 1)):
+            (root / part / name).mkdir(parents=True)
+            for number in range(count):
+                photo.save(root / part / name / f"{number}.png")
+    return root
+
+
+CROP = {"crop_area": (0.05, 0.5), "crop_ratio": (0.8, 1.25)}
+
+
+def test_photos_are_cut_from_the_originals_as_arrays_are(folder):
+    source = zoo.load_source(folder, image_size=(40, 48), stream=True)
+    small = np.flatnonzero(source.train_targets == source.class_names.index("small"))
+    originals = np.broadcast_to(ramps(), (len(small), 200, 240, 3))
+    for changes in (CROP, {**CROP, "flip": True, "brightness": 0.4, "erasing": 0.5, "mixup": 0.2}):
+        found, _ = batches(Augmentation(**changes), source.train_inputs.select(small), size=8, processes=0).batch(2, 1)
+        expected, _ = batches(Augmentation(**changes, sizes=((0.0, 40),)), originals, size=8).batch(2, 1)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_photos_of_any_size_are_cut_to_the_size_of_the_epoch(folder):
+    source = zoo.load_source(folder, image_size=(40, 48), stream=True)
+    augmentation = Augmentation(**CROP, sizes=((0.0, 20), (0.5, 40)))
+    data = [source.train_inputs, source.train_targets, 2, PLAIN, 40]
+    options = {"seed": 0, "augmentation": augmentation, "epochs": 40, "processes": 0}
+    found = zoo.Batches(*data, **options)
+    shares = {0: [], 1: []}
+    for epoch, height in ((0, 20), (1, 20), (20, 40)):
+        pixels, labels = found.batch(epoch, 0)
+        assert pixels.shape == (40, height, height * 6 // 5, 3)
+        tall = (pixels[:, -3, 5, 0] - pixels[:, 2, 5, 0]) / (height - 5) * height / 200
+        wide = (pixels[:, 5, -3, 1] - pixels[:, 5, 2, 1]) / (pixels.shape[2] - 5) * pixels.shape[2] / 240
+        for label, share in zip(labels.argmax(1), tall * wide, strict=True):
+            shares[label].append(share)
+        halves = [zoo.Batches(*data, **options, shard=(rank, 2)) for rank in (0, 1)]
+        np.testing.assert_array_equal(np.concatenate([half.batch(epoch, 0)[0] for half in halves]), pixels)
+    for measured in shares.values():
+        assert_uniform(np.array(measured), 0.05, 0.5)
+
+
+def test_a_photo_is_decoded_at_the_scale_of_its_box(tmp_path):
+    """A JPEG gives about the pixels of the same image without loss."""
+    row, column = np.mgrid[:480, :640]
+    waves = np.dstack([127 + 120 * np.sin(row / 40), 127 + 120 * np.cos(column / 50), (row + column) / 5]).astype(
+        "uint8"
+    )
+    found = {}
+    for suffix in ("jpg", "png"):
+        for part in ("train", "test"):
+            (tmp_path / suffix / part / "a").mkdir(parents=True)
+            (tmp_path / suffix / part / "b").mkdir()
+            for number in range(12):
+                path = tmp_path / suffix / part / "ab"[number % 2] / f"{number}.{suffix}"
+                Image.fromarray(waves).save(path, **({"quality": 95} if suffix == "jpg" else {}))
+        source = zoo.load_source(tmp_path / suffix, image_size=(32, 32), stream=True)
+        found[suffix], _ = batches(
+            Augmentation(crop_area=(0.05, 1.0)), source.train_inputs, size=12, processes=0
+        ).batch(0, 0)
+    assert np.abs(found["jpg"] - found["png"]).mean() < 2
+    assert found["png"].std() > 40
+
+
 def segmented(augmentation, masks):
     """A batch of images, where pixels of the class c have the value 10 c + 7, and masks."""
     options = {"seed": 3, "augmentation": augmentation, "task": "segmentation"}
@@ -112,18 +180,12 @@ def test_masks_are_cut_and_resized_with_their_images():
     np.testing.assert_array_equal(out[..., 0], 10 * labels + 7)
 
 
-def test_photos_whose_masks_have_another_size_are_not_cut():
-    class Photos:
-        shape, ndim, dtype = (9, 8, 8, 3), 4, np.dtype("uint8")
-        cropped = None
-
-        def __len__(self):
-            return 9
-
+def test_photos_whose_masks_have_another_size_are_not_cut(folder):
+    source = zoo.load_source(folder, image_size=(8, 8), stream=True)
     with pytest.raises(
-        ValueError, match=r"augment.crop_area=\(\) for photos that are decoded when needed, whose masks"
+        ValueError, match=r"crop_area=\(\) for photos that are decoded when needed, whose masks are not"
     ):
-        batches(Augmentation(crop_area=(0.2, 1.0)), Photos(), task="segmentation")
+        batches(Augmentation(crop_area=(0.2, 1.0)), source.train_inputs, task="segmentation")
 
 
 def test_brightness_multiplies():

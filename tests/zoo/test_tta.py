@@ -1,10 +1,12 @@
 """Averages over views of an image, against the same views made with NumPy; which views suit which training."""
 
+import io
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
 from tests.zoo.small_runs import OPTIONS
@@ -155,6 +157,38 @@ def test_ten_crops_of_larger_images_are_measured_beside_their_centre(model, data
     finally:
         keras.config.set_image_data_format("channels_last")
     assert_ten_crops(figures, predict, crops, labels)
+
+
+@pytest.mark.parametrize(("shorter", "workers"), [(None, "0"), (21, "1")])
+def test_ten_crops_of_photos_are_cut_from_the_resized_original(shorter, workers, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_SKIP_WORKERS", workers)
+    rng, photos = np.random.default_rng(0), []
+    for number in range(30):
+        place = tmp_path / "abc"[number % 3] / f"{number:02}.png"
+        place.parent.mkdir(exist_ok=True)
+        # Rough on a scale that resizing keeps.
+        rough = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype="uint8"))
+        photos.append(rough.resize((50 + number, 80 - number), Image.Resampling.BICUBIC))
+        photos[-1].save(place)
+    source = zoo.load_source(tmp_path, image_size=(14, 14), shorter=shorter, stream=True, test_fraction=0.5)
+    before = shorter or 16
+    crops, labels = [], []
+    for index in range(len(source.test_inputs)):
+        photo = Image.open(io.BytesIO(source.test_inputs.encoded(index)))
+        scale = before / min(photo.size)
+        resized = photo.resize([int(side * scale + 1e-6) for side in photo.size], Image.Resampling.BICUBIC)
+        crops.append(source.preprocessing(ten_crops(np.asarray(resized), 14, 14)))
+        labels.append(next(number % 3 for number in range(30) if photos[number].tobytes() == photo.tobytes()))
+    np.testing.assert_array_equal(source.test_targets, labels)
+    network = keras.Sequential([keras.Input((14, 14, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    figures = zoo.evaluate(network, source, tta="ten-crop")
+    if shorter is None:
+        # The plain figure is of as much of a photo as fits.
+        plain = zoo.evaluate(network, source)
+        assert {name: figures.pop(name) for name in plain} == plain
+        figures |= figures_of(network.predict_on_batch(np.array(crops)[:, 4]), np.array(labels)) | {"examples": 15}
+        figures = {name: getattr(value, "expected", value) for name, value in figures.items()}
+    assert_ten_crops(figures, network.predict_on_batch, np.array(crops), np.array(labels))
 
 
 def test_ten_crops_need_images_that_are_larger(model, small_source):

@@ -1,4 +1,5 @@
 from . import architecture as architecture
+from . import augmented as augmented
 from . import charts as charts
 from . import gating as gating
 from . import gradients as gradients

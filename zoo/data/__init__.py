@@ -14,6 +14,7 @@
     source.py           `Source` and `Preprocessing`; rows.py has what of it may be on disk
     batches.py          `Batches`, which Keras takes
       making.py         makes any slice of any batch, without Keras; the random changes to images are in augmentation/
+      crops.py          the centre and the ten crops of larger images, for evaluation
 
 `__init__.pyi` lists the names. They load on first use: the sources and the settings of the augmentation do not need
 Keras, the batches do.

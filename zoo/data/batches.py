@@ -13,10 +13,10 @@ import numpy as np
 from ..tasks import task_of
 from .augmentation import Augmentation
 from .augmentation.checks import check_augmentation
+from .crops import are_encoded
 from .making import NOTHING, BatchMaker, find_brightest
 from .rows import first_rows
 from .source import Preprocessing, Source
-from .streaming.photos import Photos
 from .workers.count import count_workers
 from .workers.stream import WorkerStream
 
@@ -83,7 +83,7 @@ class Batches(BatchMaker, keras.utils.PyDataset):
     ) -> None:
         # With one worker Keras wraps the data set in a self-tuning tf.data pipeline, and epochs end late.
         # A queue of ten batches of photos would take gigabytes.
-        queued = 2 if isinstance(images, Photos) else 10
+        queued = 2 if are_encoded(images) else 10
         keras.utils.PyDataset.__init__(self, workers=2, use_multiprocessing=False, max_queue_size=queued)
         rank, count = shard
         if not 0 <= rank < count:
@@ -111,7 +111,7 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         self.shard = shard
         self.position = (0, start)
         self.failure: Exception | None = None
-        self._stream = self._make_stream(processes) if isinstance(images, Photos) else None
+        self._stream = self._make_stream(processes) if are_encoded(images) else None
 
     @property
     def position(self) -> tuple[int, int]:

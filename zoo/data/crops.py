@@ -10,6 +10,7 @@ import numpy as np
 
 from .rows import Rows
 from .source import Source
+from .streaming.photos import Photos
 
 COUNT = 10
 # The shorter side of a photo, unless its reader has one, over that of the crops: 256 for 224, as in the papers.
@@ -24,7 +25,7 @@ class Centres:
 
     ndim = 4
 
-    def __init__(self, images: "np.ndarray | Rows", size: tuple[int, ...]) -> None:
+    def __init__(self, images: "np.ndarray | Rows | Photos", size: tuple[int, ...]) -> None:
         self.images, self.crop, self.dtype = images, size, images.dtype
 
     @property
@@ -69,13 +70,12 @@ class TenCrops(Centres):
         return crops
 
     def _read(self, place: int) -> np.ndarray:
-        if not is_encoded(self.images):
+        if not isinstance(self.images, Photos):
             return self.images[place]
         from PIL import Image
 
-        photos: Any = self.images
-        reader = photos.reader
-        image = replace(reader, size=None, shorter=None)(photos.encoded(place))
+        reader = self.images.reader
+        image = replace(reader, size=None, shorter=None)(self.images.encoded(place))
         shorter, shortest = reader.shorter or round(_SHORTER * max(self.crop)), min(image.shape[:2])
         height, width = (shorter * side // shortest for side in image.shape[:2])
         opened = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
@@ -83,9 +83,9 @@ class TenCrops(Centres):
         return np.asarray(resized).reshape(height, width, -1)
 
 
-def is_encoded(images: "np.ndarray | Rows") -> bool:
-    """Whether images are photos that are decoded when they are indexed."""
-    return hasattr(images, "encoded")
+def are_encoded(images: "np.ndarray | Rows | Photos | Centres") -> bool:
+    """Whether images, or what crops are cut from, are only decoded when they are indexed."""
+    return isinstance(images.images if isinstance(images, Centres) else images, Photos)
 
 
 def crop_centres(source: Source, size: tuple[int, ...]) -> Source:

@@ -10,7 +10,8 @@ import keras
 from ..data import Batches, Preprocessing, Source, load_source
 from ..data.augmentation import Augmentation
 from ..data.batches import batches_of, raise_failures
-from ..data.crops import COUNT, Centres, TenCrops, crop_centres, is_encoded
+from ..data.crops import COUNT, Centres, TenCrops, crop_centres
+from ..data.streaming.photos import Photos
 from ..devices.selection import Devices
 from ..networks.registry import in_present_order
 from ..tasks import task_of
@@ -117,13 +118,14 @@ def _crop_to(model: keras.Model, source: Source) -> Source:
     shape, given = source.input_shape, model.input_shape[1:]
     sides = given[1:] if keras.config.image_data_format() == "channels_first" else given[:-1]
     images = len(shape) == 3 and not task_of(source).per_pixel
-    if images and is_encoded(source.test_inputs):
+    if images and isinstance(source.test_inputs, Photos):
         return source
     room = [have - need for have, need in zip(shape, sides, strict=False) if need is not None]
     if not images or len(room) != 2 or min(room) < 0 or max(room) == 0:
         raise ValueError(
             f"Expected images that are larger than the network takes them, {sides}, or photos that are decoded when "
-            f"they are needed (stream=True), for ten crops. Received: {source.name}, with inputs of shape {shape}"
+            f"they are needed (--stream, stream=True), for ten crops. "
+            f"Received: {source.name}, with inputs of shape {shape}"
         )
     return crop_centres(source, sides)
 

@@ -4,6 +4,7 @@ Each function takes the result of an analysis and returns a matplotlib figure fo
 """
 
 from ._architecture import architecture
+from ._augmented import augmented
 from ._base import COLOURS, FORMATS, MARKERS, check_format, draw_lines, make_axes, mark_integers, save
 from ._comparison import by_depth, comparison
 from ._connections import lesion, survival
@@ -17,6 +18,7 @@ __all__ = [
     "FORMATS",
     "MARKERS",
     "architecture",
+    "augmented",
     "by_depth",
     "check_format",
     "class_gates",

@@ -1,4 +1,4 @@
-"""The commands that look inside a network: `draw`, `gates`, `lesion`, `survival`, `skips`."""
+"""The commands that look inside a network: `draw`, `gates`, `lesion`, `survival`, `skips`; and `augmented`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,20 +7,27 @@ import typer
 
 from .. import console
 from .._app import command
-from .._checks import check_figure, check_subject, write_figure
+from .._checks import check_figure, check_new, check_subject, write_figure
 from .._options import (
     Arguments,
+    Data,
     Figure,
     Network,
     Networks,
     Overwrite,
     RunOrNetwork,
+    Seed,
+    Settings,
+    Shorter,
+    Stream,
     TestData,
     Weights,
     at_least,
     number,
     out,
+    reading_images,
 )
+from .training import ImageSize, Recipe, Resize, sides
 
 if TYPE_CHECKING:
     import keras
@@ -39,6 +46,8 @@ AnyWeights = Annotated[
     ),
 ]
 Examples = Annotated[int | None, number("--examples", "-n", help="Use the first N test images. Default: all.")]
+Shown = Annotated[int, number("--examples", "-n", help="How many training images.")]
+Picture = Annotated[Path, out("The figure: .png, .svg or .pdf.", "FILE")]
 Example = Annotated[int, number(check=at_least(0), help="The index of the test image whose path is drawn.")]
 Prune = Annotated[
     str | None,
@@ -186,6 +195,46 @@ def skips(
         rows = [(f"{one.threshold:g}", one.weights, f"{one.accuracy:.2%}", f"{one.loss:.4f}") for one in profile]
         console.show_table("Pruned", ("below", "weights left", "test accuracy", "test loss"), rows)
     console.show_record("Written", written)
+
+
+@command()
+def augmented(
+    recipe: Recipe,
+    data: Data = None,
+    out: Picture = Path("augmented.png"),
+    examples: Shown = 6,
+    seed: Seed = None,
+    settings: Settings = None,
+    image_size: ImageSize = None,
+    resize: Resize = "crop",
+    shorter: Shorter = None,
+    stream: Stream = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw training images as a recipe changes them.
+
+    Each row shows an image as it is evaluated, and then in epochs spread over the run.
+    """
+    from ...analysis import charts
+    from ...data.sources import check_source
+    from ...training.recipe import parse_setting
+    from ...training.request import Request
+
+    charts.check_format(out)
+    check_new(out, overwrite=overwrite)
+    overrides = dict(map(parse_setting, settings or ()))
+    given = {name: value for name, value in (("source", data), ("seed", seed)) if value is not None}
+    request = Request(recipe, None, overrides | given)
+    reading = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream)}
+    check_source(request.recipe().source, **reading)
+    from ...analysis import augmented as analysis
+
+    with console.reading() as progress:
+        source = request.load(request.recipe().source, progress=progress, **reading)
+    found = analysis.augmented(request.recipe(source), source, examples)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    charts.save(charts.augmented(found), out)
+    console.show_record("Written", {"figure": out})
 
 
 def _thresholds(text: str | None) -> list[float]:

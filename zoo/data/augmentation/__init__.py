@@ -1,4 +1,11 @@
-"""The settings of the changes to training images; the changes themselves are in the modules of this folder."""
+"""The settings of the changes to training images, which are in
+
+boxes.py            random-resized crops, random erasing
+colours.py          colour jitter, lighting noise
+rand_augment.py     RandAugment
+transforms.py       the other ones
+checks.py           whether they suit inputs and targets
+"""
 
 import sys
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..rows import Rows
+from ..streaming.photos import Photos
 from . import Augmentation
 
 Range = tuple[float, ...]
@@ -51,7 +52,7 @@ def crop_box(draws: np.ndarray, height: int, width: int, area: Range, ratio: Ran
 
 
 def crop_and_resize(
-    images: "np.ndarray | Rows",
+    images: "np.ndarray | Rows | Photos",
     which: np.ndarray,
     box: Callable[[int, int, int], Box],
     size: tuple[int, int],
@@ -68,7 +69,7 @@ def crop_and_resize(
     """
     if isinstance(images, Rows):
         return crop_and_resize(images.whole, images.indices[which], box, size, interpolation)
-    if hasattr(images, "cropped"):
+    if isinstance(images, Photos):
         return images.cropped(which, box, size, interpolation)
     out = np.empty((len(which), *size, images.shape[-1]), images.dtype)
     resample = Image.Resampling[interpolation.upper()]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..streaming.photos import Photos
 from . import COLOURS, Augmentation
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ OF_PIXELS = ("crop_area", "rand_ops", *COLOURS, "lighting")
 OF_COLOURS = ("saturation", "hue", "lighting")
 
 
-def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", task: "Task") -> None:
+def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows | Photos", task: "Task") -> None:
     """Raises a ValueError for changes that these inputs or their targets do not allow."""
     wanted = [name for name in CHANGES if getattr(augmentation, name)]
     if wanted and inputs.ndim != 4:
@@ -30,7 +31,7 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", 
     moves = (*MOVES, "sizes") if augmentation.crop_area else MOVES
     if task.per_pixel and (others := [name for name in wanted if name not in moves]):
         raise _refuse(augmentation, others, f"{task.name}, since a mask cannot follow", inputs)
-    if task.per_pixel and augmentation.crop_area and hasattr(inputs, "cropped"):
+    if task.per_pixel and augmentation.crop_area and isinstance(inputs, Photos):
         raise _refuse(augmentation, ["crop_area"], "photos that are decoded when needed, whose masks are not", inputs)
     pixels = inputs.dtype == np.uint8 and inputs.shape[-1] in (1, 3)
     if not pixels and (others := [name for name in OF_PIXELS if name in wanted]):
@@ -45,7 +46,9 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows", 
         )
 
 
-def _refuse(augmentation: Augmentation, names: Sequence[str], what: str, inputs: "np.ndarray | Rows") -> ValueError:
+def _refuse(
+    augmentation: Augmentation, names: Sequence[str], what: str, inputs: "np.ndarray | Rows | Photos"
+) -> ValueError:
     """The error for changes of these names."""
     given = ", ".join(f"augment.{name}={getattr(augmentation, name)!r}" for name in names)
     none = ", ".join(f"augment.{name}={getattr(Augmentation(), name)!r}" for name in names)
