@@ -58,8 +58,7 @@ class AdamW(Grouped, keras.optimizers.AdamW):
 class _Layerwise(keras.optimizers.Lamb):
     """`keras.optimizers.Lamb` with the decay inside of the trust ratio, as in the paper.
 
-    Keras decays before the step and outside of the ratio, which is stronger by the ratio's inverse: about twenty times
-    for the kernels of a residual network.
+    Keras decays before the step and outside of the ratio, so its decay is stronger by the inverse of the ratio.
 
     You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
     https://arxiv.org/abs/1904.00962

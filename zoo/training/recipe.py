@@ -8,8 +8,10 @@ from typing import Any
 
 from .._names import unknown
 from ..data.augmentation import Augmentation
+from ..tasks.task import BINARY, CROSS_ENTROPY
 from .settings import Optimizer, Schedule, check, is_plain, is_real, is_whole
 
+LOSSES = (CROSS_ENTROPY, BINARY)
 INITIALIZATIONS = ("dirac", "whitening")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 FREEZES = ("none", "norms", "backbone")
@@ -25,6 +27,9 @@ class Recipe:
         arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
         source: The data source.
         epochs, batch_size: Length of the run.
+        accumulate: The number of parts that a batch is computed in, one after the other, before the optimizer takes its
+            step: with batch_size=2048 and accumulate=8, only the activations of 256 images are in memory. A last batch
+            with fewer examples has smaller parts. Batch normalisation uses the statistics of each part.
         weights: What the network starts from: the name of weights, a file, or the folder of a run, as `zoo.load` takes
             them. With another number of classes the head is new. Default: new weights.
         freeze: What keeps its values: "norms" (the scales, offsets and moving statistics of all normalisations),
@@ -36,7 +41,12 @@ class Recipe:
         optimizer: `Optimizer`.
         schedule: `Schedule`.
         augment: `Augmentation`.
-        label_smoothing: In [0, 1).
+        loss: Of a classification: "cross-entropy", of the softmax, or "binary", the mean over all classes of the binary
+            cross-entropy of their sigmoids. Either way the network is exported with a softmax, and the loss in the
+            history and in the results is the cross-entropy of that softmax, so that all runs compare.
+        loss_threshold: With "binary": a class whose label is above it counts as present, 1, all others as 0; 0.0 makes
+            both classes of mixup and CutMix present. None: mixed labels stay as they are.
+        label_smoothing: s in [0, 1): a label y of k classes becomes (1 - s) * y + s / k.
         class_weight: "balanced": the loss of an example of class c counts n / (k n_c) times, for n training examples of
             k classes, n_c of them of c. None: all count alike.
         keep: Which weights the run ends with: those of the "last" epoch, or of the "best" one on the validation part.
@@ -57,6 +67,7 @@ class Recipe:
     source: str = "digits"
     epochs: int = 30
     batch_size: int = 128
+    accumulate: int = 1
     weights: str | None = None
     freeze: str = "none"
     unfreeze_after: int = 0
@@ -64,6 +75,8 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augmentation = Augmentation()
+    loss: str = CROSS_ENTROPY
+    loss_threshold: float | None = None
     label_smoothing: float = 0.0
     class_weight: str | None = None
     keep: str = "last"
@@ -80,7 +93,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
-        for name in ("epochs", "batch_size", "evaluate_every"):
+        for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):
             check(self, name, "a positive integer below 2**32", is_whole(getattr(self, name), 1))
         names = self.initialization
         known = isinstance(names, (tuple, list)) and all(name in INITIALIZATIONS for name in names)
@@ -93,6 +106,12 @@ class Recipe:
         check(self, "seed", "an integer of at least 0 and below 2**32", is_whole(self.seed, 0))
         smoothing = self.label_smoothing
         check(self, "label_smoothing", "a number in [0, 1)", is_real(smoothing) and 0 <= smoothing < 1)
+        check(self, "loss", f"one of {', '.join(LOSSES)}", self.loss in LOSSES)
+        above = self.loss_threshold
+        check(
+            self, "loss_threshold", "a number in [0, 1), or None", above is None or (is_real(above) and 0 <= above < 1)
+        )
+        check(self, "loss_threshold", f"None with loss={self.loss!r}", above is None or self.loss == BINARY)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
         named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)

@@ -113,7 +113,7 @@ class Request:
         from .start import read_model
 
         chosen, initial, record = self.recipe(source), None, {}
-        devices.check(chosen.batch_size)
+        devices.check(chosen.batch_size, chosen.accumulate)
         if self.chooses:
             record["chosen_by"] = facts_of(source)
         if chosen.weights is not None:

@@ -56,7 +56,7 @@ class Optimizer:
         w = (1 - lr * weight_decay) * w - lr * u                                 adamw
         w = w - lr * |w| / |u + weight_decay * w| * (u + weight_decay * w)       lamb, of a whole kernel
 
-    The factor |w| / |...| is 1 where one of the norms is 0, and for biases and the scales and offsets of normalisations.
+    The factor |w| / |...| is 1 where a norm is 0, and for biases and the scales and offsets of normalisations.
 
     Lookahead keeps slow weights and normalisation statistics s beside them. After step n of N, if n is a multiple of k:
 
@@ -152,8 +152,6 @@ class Schedule:
             value = getattr(self, name)
             none = name == "warmup_factor" and value is None
             check(self, name, "a positive number", none or (is_real(value) and value > 0))
-        sequence = isinstance(self.milestones, (tuple, list)) and all(
-            is_real(m) and 0 < m < 1 for m in self.milestones
-        )
+        sequence = isinstance(self.milestones, (tuple, list)) and all(is_real(m) and 0 < m < 1 for m in self.milestones)
         check(self, "milestones", "fractions in (0, 1)", sequence)
         object.__setattr__(self, "milestones", tuple(self.milestones))

@@ -219,7 +219,7 @@ def _train(
 
     with console.quietly():
         selected = select(*wanted)
-    selected.check(chosen.batch_size)
+    selected.check(chosen.batch_size, chosen.accumulate)
     with console.reading() as progress:
         source = request.load(chosen.source, progress=progress, **reading)
     if reading["image_size"] is None and (size := source.origin["options"]["image_size"]) and selected.hosts.writes:
