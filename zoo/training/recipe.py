@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from export.images import check_size
+
 from .._names import unknown
 from ..data.augmentation import Augmentation
 from ..tasks.task import BINARY, CROSS_ENTROPY
@@ -25,7 +27,10 @@ class Recipe:
         name: Its name in `get_recipe`.
         network: A name of `zoo.list_models()`.
         arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
-        source: The data source.
+        source: The data source. "imagenet" stands for images that each user has to bring.
+        image_size, shorter: How image files are read if nothing else is asked for, as in `load_source`: (height, width)
+            in pixels, or the side of a square, and the shorter side before the centre of that size is cut out. None: as
+            they are.
         epochs, batch_size: Length of the run.
         accumulate: The number of parts that a batch is computed in, one after the other, before the optimizer takes its
             step: with batch_size=2048 and accumulate=8, only the activations of 256 images are in memory. A last batch
@@ -57,14 +62,17 @@ class Recipe:
         seed: Of the initial weights, the order, the augmentation and the dropout.
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
         command: The command line that trains it.
-        paper: What the paper reports for this network and these data.
-        cost, result: Measured figures, with machine and date; empty until they are measured.
+        paper: What a paper reports for this network and these data, which the recipe should reach.
+        cost: Measured, with the machine; or, of a recipe that has not been run to its end here, computed.
+        result: Measured; empty until it is.
     """
 
     name: str
     network: str
     arguments: dict[str, Any] = field(default_factory=dict)
     source: str = "digits"
+    image_size: tuple[int, int] | None = None
+    shorter: int | None = None
     epochs: int = 30
     batch_size: int = 128
     accumulate: int = 1
@@ -100,6 +108,7 @@ class Recipe:
         check(self, "initialization", f"a tuple of names from {', '.join(INITIALIZATIONS)}", known)
         object.__setattr__(self, "initialization", tuple(names))
         self._check_start()
+        self._check_reading()
         check(self, "class_weight", "'balanced' or None", self.class_weight in (None, "balanced"))
         check(self, "keep", "'last' or 'best'", self.keep in ("last", "best"))
         check(self, "patience", "a number of epochs, or 0", is_whole(self.patience, 0))
@@ -120,6 +129,15 @@ class Recipe:
         )
         for name, kind in PARTS.items():
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
+
+    def _check_reading(self) -> None:
+        size = self.image_size
+        if size is not None:
+            size = check_size("image_size", (size, size) if isinstance(size, int) else size)
+            object.__setattr__(self, "image_size", size)
+        wanted = f"a whole number of at least {max(size)}" if size else "None without image_size"
+        fits = self.shorter is None or (size is not None and is_whole(self.shorter, max(size)))
+        check(self, "shorter", wanted, fits)
 
     def _check_start(self) -> None:
         named = self.weights is None or (isinstance(self.weights, str) and self.weights != "")
