@@ -16,7 +16,12 @@ from zoo.training.recipe import Optimizer, Schedule, parse_setting
 from zoo.training.schedules import Rate
 
 # Training images, and the shape of one.
-SOURCES = {"digits": (1438, (8, 8, 1)), "mnist": (60000, (28, 28, 1)), "cifar10": (50000, (32, 32, 3))}
+SOURCES = {
+    "digits": (1438, (8, 8, 1)),
+    "mnist": (60000, (28, 28, 1)),
+    "cifar10": (50000, (32, 32, 3)),
+    "imagenet": (1_281_167, (224, 224, 3)),
+}
 # Those that are no images in classes; their networks take any shape.
 OTHERS = {
     "digits_signals": (1438, (64, 1)),
@@ -33,7 +38,8 @@ def test_recipe_is_consistent(name):
     family = MODELS[recipe.network].family
     arguments = MODELS[recipe.network].arguments | recipe.arguments
     inspect.signature(family.builder).bind_partial(family.input_shape, weight_decay=0.0, **arguments)
-    assert recipe.command == f"keras-skip train {name}"
+    data = " --data FOLDER" if recipe.source == "imagenet" else ""
+    assert recipe.command == f"keras-skip train {name}{data}"
     examples, shape = (SOURCES | OTHERS)[recipe.source]
     assert recipe.source in OTHERS or family.input_shape == shape or (name.endswith("_digits") or "mlp" in name)
     steps = recipe.epochs * math.ceil(examples / recipe.batch_size)
@@ -98,7 +104,7 @@ def test_unknown_recipe_suggests_the_nearest():
     ("network", "said"),
     [
         ("wrn_16_2", "its recipes are wrn_16_2_cifar10_fast, wrn_16_2_cifar10."),
-        ("resnet50", "resnet50 is a network without a recipe."),
+        ("resnet34", "resnet34 is a network without a recipe."),
     ],
 )
 def test_the_name_of_a_network_is_answered_with_its_recipes_alone(network, said):
@@ -135,6 +141,7 @@ def test_dotted_names_change_what_they_name_and_nothing_else():
         ("name", 2024),
         ("network", None),
         ("source", 5),
+        ("accumulate", 0),
         ("epochs", 0),
         ("epochs", 2.0),
         ("epochs", True),
@@ -243,6 +250,12 @@ def test_every_setting_survives_the_record_and_the_command_line():
         "augment.flip": "alternating",
         "augment.sizes": ((0.0, 20), (0.6, 32)),
         "evaluate_every": 4,
+        "optimizer.kind": "lamb",
+        "accumulate": 8,
+        "loss": "binary",
+        "loss_threshold": 0.2,
+        "image_size": (48, 64),
+        "shorter": 70,
     }
     recipe = zoo.get_recipe("resnet20_cifar10_fast").changed(settings)
     assert zoo.Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe

@@ -20,7 +20,7 @@ from ..networks.catalogue import MODELS
 from ..networks.registry import build
 from ..tasks import task_of
 from ..training.evaluation import check_shapes, network_shape, resolve_model_and_data
-from ..training.recipe import check_interval
+from ..training.settings import check_interval
 from ..weights.loading import load
 
 PROBE_BATCH = 128

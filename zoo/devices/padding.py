@@ -1,4 +1,4 @@
-"""Pads batches so that several devices share each evenly, even the last one of an epoch."""
+"""Pads batches so that several devices, or parts that are computed in turn, share each evenly, even the last one."""
 
 from typing import TYPE_CHECKING
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class PaddedBatches(keras.utils.PyDataset):
-    """Batches with weights that give each device a part of the same size.
+    """Batches with weights that give each device, and each of the parts that it computes in turn, the same size.
 
     No backend splits a batch unevenly: JAX refuses it, and TensorFlow averages over parts of different size as if they
     were equal. So a batch of n examples is padded with copies of its examples to N, the next multiple of the number of
-    devices. The copies have weight 0. The others have weight N / n in training, which makes the mean over N the mean
+    parts. The copies have weight 0. The others have weight N / n in training, which makes the mean over N the mean
     over n, and weight 1 in evaluation, so that weighted metrics are those of the n examples. Batch statistics count the
     copies.
 
     Args:
         batches: The batches of this process.
-        devices: How many devices all processes have together.
+        parts: How many parts a batch has: as many as all processes together have devices, times the parts of each.
     """
 
-    def __init__(self, batches: Batches, devices: int) -> None:
+    def __init__(self, batches: Batches, parts: int) -> None:
         super().__init__(batches.workers, use_multiprocessing=False, max_queue_size=batches.max_queue_size)
-        self.batches, self.devices = batches, devices
+        self.batches, self.parts = batches, parts
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -36,7 +36,7 @@ class PaddedBatches(keras.utils.PyDataset):
         images, labels = self.batches[index]
         size = self.batches.batch_size
         total = min(size, len(self.batches.images) - (self.batches.position[1] + index) * size)
-        filled = -(-total // self.devices) * self.devices
+        filled = -(-total // self.parts) * self.parts
         share, real = filled // self.batches.shard[1], len(images)
         weights = np.zeros(share, "float32")
         weights[:real] = 1 if self.batches.seed is None else filled / total

@@ -68,15 +68,16 @@ class Devices:
             "cuda": cuda,
         }
 
-    def check(self, batch_size: int) -> None:
-        """Checks that the devices can share a batch evenly.
+    def check(self, batch_size: int, accumulate: int = 1) -> None:
+        """Checks that the devices can share a batch evenly, or each of the parts that it is computed in.
 
         Raises:
-            ValueError: If the batch size is not a multiple of the number of devices.
+            ValueError: If the batch size is not a multiple of the number of devices, times that of the parts.
         """
-        if batch_size % self.count:
+        if batch_size % (self.count * accumulate):
+            parts = f", times accumulate={accumulate}" if accumulate > 1 else ""
             raise ValueError(
-                f"Expected batch_size to be a multiple of the {self.count} devices that share each batch. "
+                f"Expected batch_size to be a multiple of the {self.count} devices that share each batch{parts}. "
                 f"Received: batch_size={batch_size}"
             )
 
@@ -90,15 +91,17 @@ class Devices:
         with self.hosts.explain_failures(), self.enter():
             yield
 
-    def feed(self, batches: Batches) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
-        """Prepares batches for `fit` and `evaluate`; several devices get parts of equal size.
+    def feed(
+        self, batches: Batches, accumulate: int = 1
+    ) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
+        """Prepares batches for `fit` and `evaluate`; several devices get parts of equal size, and so do several steps.
 
         These batches come with weights, which only `weighted_metrics` use; see `PaddedBatches`. Call it in `scope`.
         """
-        if self.count == 1:
+        if self.count * accumulate == 1:
             return batches
-        shares = PaddedBatches(batches, self.count)
-        return distribute(shares) if self.backend == "tensorflow" else shares
+        shares = PaddedBatches(batches, self.count * accumulate)
+        return distribute(shares) if self.count > 1 and self.backend == "tensorflow" else shares
 
 
 def select(device: str = "auto", count: int = 1) -> Devices:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.layout import choose_stratified, interleave_classes
-from .task import Figure, Task, check_class_names, check_targets
+from .task import BINARY, CROSS_ENTROPY, Figure, Task, check_class_names, check_targets
 
 if TYPE_CHECKING:
     import keras
@@ -56,9 +56,15 @@ class Classification(Task):
     def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
         return model
 
-    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
+    def loss(
+        self, source: "Source", label_smoothing: float = 0.0, kind: str = CROSS_ENTROPY, threshold: float | None = None
+    ) -> "keras.losses.Loss":
         import keras
 
+        if kind == BINARY:
+            from .classification_loss import BinaryCrossEntropy
+
+            return BinaryCrossEntropy(label_smoothing, threshold)
         return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
     def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":

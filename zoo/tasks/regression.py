@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.layout import choose_at_random
-from .task import Figure, Task, check_targets, refuse_smoothing, spread
+from .task import CROSS_ENTROPY, Figure, Task, check_targets, refuse_losses, spread
 
 if TYPE_CHECKING:
     import keras
@@ -85,10 +85,12 @@ class Regression(Task):
         rescaling = keras.layers.Rescaling(*scale, dtype="float32", name=PREDICTION)
         return keras.Model(model.input, rescaling(model.output), name=model.name)
 
-    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
+    def loss(
+        self, source: "Source", label_smoothing: float = 0.0, kind: str = CROSS_ENTROPY, threshold: float | None = None
+    ) -> "keras.losses.Loss":
         from .regression_metrics import ScaledSquaredError
 
-        refuse_smoothing(self, label_smoothing)
+        refuse_losses(self, label_smoothing, kind)
         return ScaledSquaredError(moments(source)[1])
 
     def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":

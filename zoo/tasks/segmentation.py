@@ -6,8 +6,8 @@ import numpy as np
 
 from ..data.layout import choose_at_random
 from ..data.rows import chunks
+from .task import CROSS_ENTROPY, Figure, Task, check_class_names, check_targets, refuse_losses, spread
 from .task import IGNORE as IGNORE
-from .task import Figure, Task, check_class_names, check_targets, refuse_smoothing, spread
 
 if TYPE_CHECKING:
     import keras
@@ -65,10 +65,12 @@ class Segmentation(Task):
     def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
         return model
 
-    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
+    def loss(
+        self, source: "Source", label_smoothing: float = 0.0, kind: str = CROSS_ENTROPY, threshold: float | None = None
+    ) -> "keras.losses.Loss":
         import keras
 
-        refuse_smoothing(self, label_smoothing)
+        refuse_losses(self, label_smoothing, kind)
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE)
 
     def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ..data.source import Source
 
 
+# The losses of a classification, by the names that a recipe gives them; other tasks have only their own.
+CROSS_ENTROPY, BINARY = "cross-entropy", "binary"
 # In the masks of a segmentation, the class of pixels that do not count.
 IGNORE = 255
 
@@ -76,11 +78,13 @@ class Task(Protocol):
     def finish(self, model: "keras.Model", source: "Source") -> "keras.Model":
         """Adds layers after the network's outputs, so that it predicts the targets."""
 
-    def loss(self, source: "Source", label_smoothing: float = 0.0) -> "keras.losses.Loss":
-        """Makes the loss.
+    def loss(
+        self, source: "Source", label_smoothing: float = 0.0, kind: str = CROSS_ENTROPY, threshold: float | None = None
+    ) -> "keras.losses.Loss":
+        """Makes the loss; the arguments are `label_smoothing`, `loss` and `loss_threshold` of a recipe.
 
         Raises:
-            ValueError: If the task has no labels to smooth.
+            ValueError: If the task has no labels to smooth, or only one loss.
         """
 
     def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
@@ -115,10 +119,12 @@ def check_class_names(source: "Source") -> None:
         )
 
 
-def refuse_smoothing(task: Task, label_smoothing: float) -> None:
-    """Raises a ValueError for a recipe that smooths labels."""
+def refuse_losses(task: Task, label_smoothing: float, kind: str) -> None:
+    """Raises a ValueError for a recipe that smooths labels or asks for another loss than the task's own."""
     if label_smoothing:
         raise ValueError(f"Expected label_smoothing=0 for {task.name}. Received: label_smoothing={label_smoothing}")
+    if kind != CROSS_ENTROPY:
+        raise ValueError(f"Expected loss={CROSS_ENTROPY!r} for {task.name}. Received: loss={kind!r}")
 
 
 def spread(count: int, total: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 train.py          `train` and `resume`: they resolve recipe, data, devices and folder, and write run.json
   request.py      what a call asks for; choice.py chooses the recipe of a network by the data
-  recipe.py       what a recipe may set, checked; the recipes themselves are in recipes.py
+  recipe.py       what a recipe may set, checked; settings.py has those of the optimizer and the learning rate
+  recipes.py      the recipes themselves; imagenet.py has those for ImageNet
   measured_precision.py  the fastest precision that holds
   folder.py       the run folder: its lock, its record, the folder next to it while it replaces an older run
   loop.py         `Training` builds the network and calls `fit` for the epochs that are left
@@ -12,6 +13,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
     initialization.py  initial weights that the recipe asks for in place of the network's own
     learner.py    the network with loss, optimizer and averages; schedules.py has the learning rate
     optimizer.py  the steps of single variables: their rates and their decay
+    accumulation.py  a batch in parts, one after the other, before a step
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
     best.py       the best epoch, and early stopping; class_weights.py has the weights in the loss
     checkpoints.py  the state of a training in one file; interruption.py ends one early

@@ -21,7 +21,7 @@ from ..tasks import Task
 from ..tasks.task import measured
 from .checkpoints import Checkpoints, Progress, Row
 from .interruption import Interrupted, Stop, TrainingError
-from .recipe import check_interval
+from .settings import check_interval
 
 # Keras passes the figures as floats or as arrays of one value.
 Logs = Mapping[str, float]

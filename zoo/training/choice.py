@@ -2,8 +2,9 @@
 
 1. With weights, a recipe for fine-tuning, below; for a user's own model, one for few data with a lower rate.
 2. For data that the network has a recipe for, such as digits or cifar10, the first such recipe.
-3. For 10,000 training examples or more, the network's first recipe for CIFAR-10 or MNIST, if it has one.
-4. Otherwise a recipe for few data, below.
+3. For 100,000 training images or more, of at least 64 pixels, the network's first recipe for ImageNet, if it has one.
+4. For 10,000 training examples or more, the network's first recipe for CIFAR-10 or MNIST, if it has one.
+5. Otherwise a recipe for few data, below.
 
 Those for fine-tuning and for few data depend on the number of training examples, and on whether they are images:
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ..data import Source
 
 MANY = 10_000
+# As many images as a tenth of ImageNet, and as tall as the smallest copies of it that show things well.
+PHOTOS, TALL = 100_000, 64
 _BATCHES = ((1_000, 16), (4_000, 32), (16_000, 64))
 _LARGEST = 128
 
@@ -75,10 +78,17 @@ def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = Non
         return _fit(TUNED, f"{network}_finetune", network, facts, 600, 5, 40)
     known = recipes_of(network)
     written = [recipe for recipe in known if recipe.source == facts["data"]]
+    if examples >= PHOTOS and (facts["image"] or [0])[0] >= TALL and (photos := recipe_of_photos(network)):
+        written.append(photos)
     large = [recipe for recipe in known if recipe.source in ("cifar10", "mnist") and examples >= MANY]
     if written or large:
         return (written or large)[0]
     return _fit(FEW, f"{network}_few", network, facts, 1500, 10, 100)
+
+
+def recipe_of_photos(network: str) -> Recipe | None:
+    """The first recipe of a network that says how large its photos are."""
+    return next((recipe for recipe in recipes_of(network) if recipe.image_size), None)
 
 
 def is_network(name: object) -> bool:

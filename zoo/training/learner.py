@@ -12,6 +12,7 @@ from keras import ops
 
 from ..data import Source
 from ..tasks import task_of
+from .accumulation import Accumulation, check_backend
 from .class_weights import Weighted, balanced
 from .optimizer import make_optimizer
 from .recipe import Optimizer, Recipe
@@ -27,6 +28,7 @@ class Learner(keras.Model):
     """
 
     averages: Sequence[keras.Variable] = ()
+    accumulation: Accumulation | None = None
 
     def keep_averages(self, settings: Optimizer, run: int) -> None:
         """Starts the averages at the current values. Call it once, before `compile`, with the steps of the run."""
@@ -49,10 +51,11 @@ class Learner(keras.Model):
             average.assign(before)
 
     def train_step(self, *args: Any) -> Any:
+        whole, parts = super().train_step, self.accumulation
         if keras.backend.backend() == "jax":
-            logs, state = super().train_step(*args)
+            logs, state = parts.step_on_jax(*args) if parts else whole(*args)
             return logs, self._average_state(state) if self.averages else state
-        logs = super().train_step(*args)
+        logs = parts.step_on_tensorflow(*args) if parts else whole(*args)
         if self.averages:
             for variable, value in self._average(self.steps, self.averages, self.averaged):
                 variable.assign(value)
@@ -93,6 +96,7 @@ def make_learner(
     It also returns the metrics, which Keras hides at first.
     """
     settings, task = recipe.optimizer, task_of(source)
+    check_backend(recipe.accumulate)
     learner = Learner(model.inputs, model.outputs, name=model.name)
     later = bool(recipe.unfreeze_after)
     optimizer = make_optimizer(settings, Rate.from_recipe(recipe, steps), learner.trainable_variables, later)
@@ -103,12 +107,15 @@ def make_learner(
         )
     if settings.ema or settings.lookahead:
         learner.keep_averages(settings, steps)
-    loss, measured = task.loss(source, recipe.label_smoothing), task.metrics(source)
+    loss = task.loss(source, recipe.label_smoothing, recipe.loss, recipe.loss_threshold)
+    measured = task.metrics(source)
     if recipe.class_weight:
         loss = Weighted(loss, balanced(source))
     # Weighted, because batches that devices share are padded with examples of weight 0.
     learner.compile(optimizer, loss, weighted_metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)
+    if recipe.accumulate > 1:
+        learner.accumulation = Accumulation(learner, recipe.accumulate)
     return learner, measured
 
 

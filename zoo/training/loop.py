@@ -138,7 +138,7 @@ class Training:
             evaluated = self._evaluation_batches(self.part)
             with raise_failures(self.batches, evaluated):
                 self.learner.fit(
-                    self.devices.feed(self.batches),
+                    self.devices.feed(self.batches, self.recipe.accumulate),
                     initial_epoch=start,
                     epochs=end,
                     shuffle=False,
@@ -173,7 +173,9 @@ class Training:
         ]
         if every := run.record.get("gradients"):
             probed = probe_batches(self.source, self.source.preprocessing, self.recipe.seed)
-            ours.append(GradientFlow(run.path / GRADIENTS, probed, every, self.task.loss(self.source)))
+            ours.append(
+                GradientFlow(run.path / GRADIENTS, probed, every, self.task.loss(self.source, kind=self.recipe.loss))
+            )
         return ours
 
     def _spans(self, progress: Progress) -> list[tuple[int, int, int]]:

@@ -76,7 +76,7 @@ def _measure(recipe: Recipe, source: Source, devices: Devices) -> tuple[dict[str
 
     with precision(recipe.precision), devices.scope():
         training = Training(Path(os.devnull), recipe, source, devices)
-        inputs, *targets = training.batches.batch(0, 0)
+        inputs, *targets = devices.feed(training.batches, recipe.accumulate)[0]
         outputs = keras.ops.convert_to_numpy(keras.ops.cast(training.model(inputs, training=False), "float32"))
         seconds = []
         for _ in range(WARM_UP + STEPS):

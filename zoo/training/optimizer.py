@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with a learning rate for each group of variables."""
+"""The optimizers, with a learning rate for each group of variables."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -6,34 +6,34 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
+from keras import ops
 
-from .recipe import Optimizer
 from .schedules import Rate
+from .settings import Optimizer
 
 
-@keras.saving.register_keras_serializable("zoo")
-class SGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` that multiplies the step of each variable, after any clipping, by a factor.
+class Grouped:
+    """Makes an optimizer of Keras multiply the step of each variable, after any clipping, by a factor.
 
     Args:
         rates: Factors by shell pattern of the path, as in `zoo.training.recipe.Optimizer`.
-        **options: Of `keras.optimizers.SGD`.
+        **options: Of the optimizer.
     """
 
     def __init__(self, *args: Any, rates: Mapping[str, float], **options: Any) -> None:
         super().__init__(*args, **options)
         self.rates = dict(rates)
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
+    def build(self: Any, variables: Sequence[keras.Variable]) -> None:
         if not self.built:
-            super().build(variables)
+            super().build(variables)  # type: ignore[misc]
             self.factors = [find_factor(self.rates, variable.path) for variable in variables]
 
-    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+    def update_step(self: Any, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         factor = self.factors[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)
+        super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
 
-    def stateless_apply(self, optimizer_variables: Any, grads: Any, trainable_variables: Any) -> tuple[Any, Any]:
+    def stateless_apply(self: Any, optimizer_variables: Any, grads: Any, trainable_variables: Any) -> tuple[Any, Any]:
         """On JAX: as Keras does it, for the variables that are not frozen now."""
         moving = [variable for variable in self._trainable_variables if variable.trainable]
         pairs = [*zip(moving, trainable_variables, strict=True), *zip(self.variables, optimizer_variables, strict=True)]
@@ -42,7 +42,56 @@ class SGD(keras.optimizers.SGD):
         return [scope.get_current_value(v) for v in moving], [scope.get_current_value(v) for v in self.variables]
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rates": self.rates}
+        return {**super().get_config(), "rates": self.rates}  # type: ignore[misc]
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SGD(Grouped, keras.optimizers.SGD):
+    pass
+
+
+@keras.saving.register_keras_serializable("zoo")
+class AdamW(Grouped, keras.optimizers.AdamW):
+    pass
+
+
+class _Layerwise(keras.optimizers.Lamb):
+    """`keras.optimizers.Lamb` with the decay inside of the trust ratio, as in the paper.
+
+    Keras decays before the step and outside of the ratio, so its decay is stronger by the inverse of the ratio.
+
+    You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
+    https://arxiv.org/abs/1904.00962
+    """
+
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        place = self._get_variable_index(variable)
+        m, v = self._momentums[place], self._velocities[place]
+        rate, gradient, step = (ops.cast(x, variable.dtype) for x in (learning_rate, gradient, self.iterations + 1))
+        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
+        self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
+        mean, size = m / (1 - ops.power(self.beta_1, step)), ops.sqrt(v / (1 - ops.power(self.beta_2, step)))
+        update = mean / (size + self.epsilon)
+        if self.weight_decay and self._use_weight_decay(variable):
+            update += self.weight_decay * variable
+        # Biases and normalisations have one axis; the authors' code does not adapt them.
+        ratio = trust_ratio(variable, update) if len(variable.shape) > 1 else 1.0
+        self.assign_sub(variable, rate * ratio * update)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        pass
+
+
+def trust_ratio(variable: Any, update: Any) -> Any:
+    """|w| / |u|, or 1 if one of them is 0."""
+    weight, step = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
+    both = ops.logical_and(weight > 0, step > 0)
+    return ops.where(both, weight / ops.where(both, step, 1.0), 1.0)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Lamb(Grouped, _Layerwise):
+    pass
 
 
 def find_factor(rates: Mapping[str, float], path: str) -> float:
@@ -52,7 +101,7 @@ def find_factor(rates: Mapping[str, float], path: str) -> float:
 
 def make_optimizer(
     settings: Optimizer, rate: Rate, variables: Sequence[keras.Variable], later: bool = False
-) -> keras.optimizers.SGD:
+) -> keras.optimizers.Optimizer:
     """Makes the optimizer of trainable variables, with their decay. Variables with a factor of 0 are frozen.
 
     With `later`, some of the others may be frozen in the first steps.
@@ -65,21 +114,26 @@ def make_optimizer(
         variable.trainable = find_factor(settings.rates, variable.path) > 0
         if settings.weight_decay and settings.decay_norm_and_bias:
             variable.regularizer = variable.regularizer or keras.regularizers.L2(settings.weight_decay / 2)
-    options: dict[str, Any] = {
-        "momentum": settings.momentum,
-        "nesterov": settings.nesterov,
-        "global_clipnorm": settings.clip_norm or None,
-    }
     not_decayed = [variable for variable in variables if variable.regularizer is None]
-    if settings.decoupled:
-        options["weight_decay"] = settings.weight_decay or None
+    optimizer = _make(settings, rate, bool(settings.rates or later))
+    if settings.kind != "sgd" or settings.decoupled:
         for variable in variables:
             variable.regularizer = None
-    # On torch, Keras updates all variables at once, but not for a subclass.
-    own = settings.rates or later
-    optimizer = SGD(rate, rates=settings.rates, **options) if own else keras.optimizers.SGD(rate, **options)
     optimizer.exclude_from_weight_decay(not_decayed)
     return optimizer
+
+
+def _make(settings: Optimizer, rate: Rate, grouped: bool) -> keras.optimizers.Optimizer:
+    """Makes the optimizer of a kind: that of Keras where it will do, since it is faster on torch than a subclass."""
+    options: dict[str, Any] = {"global_clipnorm": settings.clip_norm or None}
+    if settings.kind == "sgd":
+        options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
+        options["weight_decay"] = (settings.decoupled and settings.weight_decay) or None
+        return SGD(rate, rates=settings.rates, **options) if grouped else keras.optimizers.SGD(rate, **options)
+    options |= {name: getattr(settings, name) for name in ("weight_decay", "beta_1", "beta_2", "epsilon")}
+    if settings.kind == "lamb":
+        return Lamb(rate, rates=settings.rates, **options)
+    return AdamW(rate, rates=settings.rates, **options) if grouped else keras.optimizers.AdamW(rate, **options)
 
 
 def check_patterns(rates: Mapping[str, float], paths: Sequence[str]) -> None:

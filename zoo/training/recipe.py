@@ -6,141 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from export.images import check_size
+
 from .._names import unknown
 from ..data.augmentation import Augmentation
+from ..tasks.task import BINARY, CROSS_ENTROPY
+from .settings import Optimizer, Schedule, check, is_plain, is_real, is_whole
 
-SCHEDULES = ("one-cycle", "cosine", "step", "constant")
+LOSSES = (CROSS_ENTROPY, BINARY)
 INITIALIZATIONS = ("dirac", "whitening")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 FREEZES = ("none", "norms", "backbone")
-
-
-def check(settings: "Optimizer | Schedule | Recipe", name: str, wanted: str, fits: bool) -> None:
-    """Raises a ValueError that names the setting, the expected and the received value, unless it fits."""
-    if not fits:
-        value = getattr(settings, name)
-        raise ValueError(f"Expected {name} to be {wanted}. Received: {name}={value!r}")
-
-
-def check_interval(steps: int, name: str) -> None:
-    """Raises a ValueError unless an argument is a number of steps."""
-    if not _is_whole(steps, 1):
-        raise ValueError(f"Expected {name} to be a whole number of at least 1. Received: {name}={steps!r}")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
-
-
-def _is_plain(value: object) -> bool:
-    """Whether JSON can hold a value, in which a tuple becomes a list."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimizer:
-    """Stochastic gradient descent, with an L2 penalty that is part of the gradient, as in the papers:
-
-        g = gradient + weight_decay * w
-        v = momentum * v - lr * g
-        w = w + v                          or, with Nesterov's form, w + momentum * v - lr * g
-
-    Lookahead keeps slow weights and normalisation statistics s beside them. After step n of N, if n is a multiple of k:
-
-        s = d * s + (1 - d) * w            d = 0.95**k * (n / N)**3
-        w = s
-
-    Attributes:
-        lr: The peak of the learning rate.
-        momentum, nesterov: Of SGD.
-        weight_decay: On the kernels; its gradient is weight_decay * w.
-        decay_norm_and_bias: Whether to decay the scales and offsets of the normalisation and the biases too, as torch
-            does by default.
-        decoupled: Whether the decay is a separate step, w = w - lr * weight_decay * w, and not part of the gradient.
-            Then momentum, `clip_norm` and `rates` do not change it. A decay of d / (1 - momentum) is about as strong
-            as one of d in the gradient.
-        rates: Factors on the learning rate of some variables: {"head/*": 10.0, "*/gamma": 0.0}. The names are shell
-            patterns for the paths of variables, and the first one that matches counts. 0 freezes a variable.
-        clip_norm: The largest norm of all gradients together. 0: no limit.
-        lookahead: k, the number of steps after which training continues from the slow weights. The network is evaluated
-            and saved with the slow ones. 0: none.
-        ema: Decay of the moving average of weights and normalisation statistics; the network is evaluated and saved
-            with these averages. In the first steps n it is (1 + n) / (10 + n). 0: no average.
-    """
-
-    lr: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 0.0
-    decay_norm_and_bias: bool = False
-    decoupled: bool = False
-    rates: dict[str, float] = field(default_factory=dict, hash=False)
-    clip_norm: float = 0.0
-    lookahead: int = 0
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        check(self, "lr", "a positive number", _is_real(self.lr) and self.lr > 0)
-        for name in ("weight_decay", "clip_norm"):
-            value = getattr(self, name)
-            check(self, name, "a number of at least 0", _is_real(value) and value >= 0)
-        for name in ("momentum", "ema"):
-            value = getattr(self, name)
-            check(self, name, "a number in [0, 1)", _is_real(value) and 0 <= value < 1)
-        for name in ("nesterov", "decay_norm_and_bias", "decoupled"):
-            check(self, name, "True or False", isinstance(getattr(self, name), bool))
-        rates = isinstance(self.rates, Mapping) and all(
-            isinstance(pattern, str) and _is_real(factor) and factor >= 0 for pattern, factor in self.rates.items()
-        )
-        check(self, "rates", "a dictionary from patterns to factors of at least 0", rates)
-        object.__setattr__(self, "rates", dict(self.rates))
-        check(self, "lookahead", "a number of steps, or 0", _is_whole(self.lookahead, 0))
-        check(self, "lookahead", f"0 with ema={self.ema}", not (self.lookahead and self.ema))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """The learning rate over the run. With t in (0, 1) for the position and w for the warm-up, it is lr times
-
-        t / w, or warmup_factor             t < w, for every kind
-        (1 - t) / (1 - w)                   one-cycle
-        (1 + cos(pi (t - w) / (1 - w))) / 2 cosine
-        factor ** (milestones passed)       step
-        1                                   constant
-
-    Attributes:
-        kind: "one-cycle", "cosine", "step" or "constant".
-        warmup: w, a fraction of the run.
-        warmup_factor: A constant factor for the warm-up. None: it rises from 0.
-        milestones, factor: Of "step": the fractions of the run at which the rate is multiplied by the factor.
-    """
-
-    kind: str = "one-cycle"
-    warmup: float = 0.0
-    warmup_factor: float | None = None
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        check(self, "kind", f"one of {', '.join(SCHEDULES)}", self.kind in SCHEDULES)
-        check(self, "warmup", "a number in [0, 1)", _is_real(self.warmup) and 0 <= self.warmup < 1)
-        for name in ("warmup_factor", "factor"):
-            value = getattr(self, name)
-            none = name == "warmup_factor" and value is None
-            check(self, name, "a positive number", none or (_is_real(value) and value > 0))
-        sequence = isinstance(self.milestones, (tuple, list)) and all(
-            _is_real(m) and 0 < m < 1 for m in self.milestones
-        )
-        check(self, "milestones", "fractions in (0, 1)", sequence)
-        object.__setattr__(self, "milestones", tuple(self.milestones))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +27,14 @@ class Recipe:
         name: Its name in `get_recipe`.
         network: A name of `zoo.list_models()`.
         arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
-        source: The data source.
+        source: The data source. "imagenet" stands for images that each user has to bring.
+        image_size, shorter: How image files are read if nothing else is asked for, as in `load_source`: (height, width)
+            in pixels, or the side of a square, and the shorter side before the centre of that size is cut out. None: as
+            they are.
         epochs, batch_size: Length of the run.
+        accumulate: The number of parts that a batch is computed in, one after the other, before the optimizer takes its
+            step: with batch_size=2048 and accumulate=8, only the activations of 256 images are in memory. A last batch
+            with fewer examples has smaller parts. Batch normalisation uses the statistics of each part.
         weights: What the network starts from: the name of weights, a file, or the folder of a run, as `zoo.load` takes
             them. With another number of classes the head is new. Default: new weights.
         freeze: What keeps its values: "norms" (the scales, offsets and moving statistics of all normalisations),
@@ -164,7 +46,12 @@ class Recipe:
         optimizer: `Optimizer`.
         schedule: `Schedule`.
         augment: `Augmentation`.
-        label_smoothing: In [0, 1).
+        loss: Of a classification: "cross-entropy", of the softmax, or "binary", the mean over all classes of the binary
+            cross-entropy of their sigmoids. Either way the network is exported with a softmax, and the loss in the
+            history and in the results is the cross-entropy of that softmax, so that all runs compare.
+        loss_threshold: With "binary": a class whose label is above it counts as present, 1, all others as 0; 0.0 makes
+            both classes of mixup and CutMix present. None: mixed labels stay as they are.
+        label_smoothing: s in [0, 1): a label y of k classes becomes (1 - s) * y + s / k.
         class_weight: "balanced": the loss of an example of class c counts n / (k n_c) times, for n training examples of
             k classes, n_c of them of c. None: all count alike.
         keep: Which weights the run ends with: those of the "last" epoch, or of the "best" one on the validation part.
@@ -175,16 +62,20 @@ class Recipe:
         seed: Of the initial weights, the order, the augmentation and the dropout.
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
         command: The command line that trains it.
-        paper: What the paper reports for this network and these data.
-        cost, result: Measured figures, with machine and date; empty until they are measured.
+        paper: What a paper reports for this network and these data, which the recipe should reach.
+        cost: Measured, with the machine; or, of a recipe that has not been run to its end here, computed.
+        result: Measured; empty until it is.
     """
 
     name: str
     network: str
     arguments: dict[str, Any] = field(default_factory=dict)
     source: str = "digits"
+    image_size: tuple[int, int] | None = None
+    shorter: int | None = None
     epochs: int = 30
     batch_size: int = 128
+    accumulate: int = 1
     weights: str | None = None
     freeze: str = "none"
     unfreeze_after: int = 0
@@ -192,6 +83,8 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augmentation = Augmentation()
+    loss: str = CROSS_ENTROPY
+    loss_threshold: float | None = None
     label_smoothing: float = 0.0
     class_weight: str | None = None
     keep: str = "last"
@@ -208,27 +101,43 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("name", "network", "source", "command", "paper", "cost", "result"):
             check(self, name, "text", isinstance(getattr(self, name), str))
-        for name in ("epochs", "batch_size", "evaluate_every"):
-            check(self, name, "a positive integer below 2**32", _is_whole(getattr(self, name), 1))
+        for name in ("epochs", "batch_size", "accumulate", "evaluate_every"):
+            check(self, name, "a positive integer below 2**32", is_whole(getattr(self, name), 1))
         names = self.initialization
         known = isinstance(names, (tuple, list)) and all(name in INITIALIZATIONS for name in names)
         check(self, "initialization", f"a tuple of names from {', '.join(INITIALIZATIONS)}", known)
         object.__setattr__(self, "initialization", tuple(names))
         self._check_start()
+        self._check_reading()
         check(self, "class_weight", "'balanced' or None", self.class_weight in (None, "balanced"))
         check(self, "keep", "'last' or 'best'", self.keep in ("last", "best"))
-        check(self, "patience", "a number of epochs, or 0", _is_whole(self.patience, 0))
-        check(self, "seed", "an integer of at least 0 and below 2**32", _is_whole(self.seed, 0))
+        check(self, "patience", "a number of epochs, or 0", is_whole(self.patience, 0))
+        check(self, "seed", "an integer of at least 0 and below 2**32", is_whole(self.seed, 0))
         smoothing = self.label_smoothing
-        check(self, "label_smoothing", "a number in [0, 1)", _is_real(smoothing) and 0 <= smoothing < 1)
+        check(self, "label_smoothing", "a number in [0, 1)", is_real(smoothing) and 0 <= smoothing < 1)
+        check(self, "loss", f"one of {', '.join(LOSSES)}", self.loss in LOSSES)
+        above = self.loss_threshold
+        check(
+            self, "loss_threshold", "a number in [0, 1), or None", above is None or (is_real(above) and 0 <= above < 1)
+        )
+        check(self, "loss_threshold", f"None with loss={self.loss!r}", above is None or self.loss == BINARY)
         check(self, "precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         check(self, "jit", "True, False or None", self.jit is None or isinstance(self.jit, bool))
         named = isinstance(self.arguments, dict) and all(isinstance(name, str) for name in self.arguments)
         check(
-            self, "arguments", "a dictionary by name, of values that JSON can hold", named and _is_plain(self.arguments)
+            self, "arguments", "a dictionary by name, of values that JSON can hold", named and is_plain(self.arguments)
         )
         for name, kind in PARTS.items():
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
+
+    def _check_reading(self) -> None:
+        size = self.image_size
+        if size is not None:
+            size = check_size("image_size", (size, size) if isinstance(size, int) else size)
+            object.__setattr__(self, "image_size", size)
+        wanted = f"a whole number of at least {max(size)}" if size else "None without image_size"
+        fits = self.shorter is None or (size is not None and is_whole(self.shorter, max(size)))
+        check(self, "shorter", wanted, fits)
 
     def _check_start(self) -> None:
         named = self.weights is None or (isinstance(self.weights, str) and self.weights != "")
@@ -237,7 +146,7 @@ class Recipe:
             self, "initialization", f"empty with weights={self.weights!r}", not (self.weights and self.initialization)
         )
         check(self, "freeze", f"one of {', '.join(FREEZES)}", self.freeze in FREEZES)
-        check(self, "unfreeze_after", "a number of epochs, or 0", _is_whole(self.unfreeze_after, 0))
+        check(self, "unfreeze_after", "a number of epochs, or 0", is_whole(self.unfreeze_after, 0))
         frozen = self.freeze == "backbone" or not self.unfreeze_after
         check(self, "unfreeze_after", f"0 with freeze={self.freeze!r}, which stays frozen", frozen)
 

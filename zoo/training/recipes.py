@@ -12,6 +12,7 @@ from typing import Any
 from .._names import unknown
 from ..data.augmentation import Augmentation
 from ..networks.catalogue import MODELS
+from .imagenet import imagenet_recipes
 from .recipe import Optimizer, Recipe, Schedule
 
 
@@ -130,6 +131,7 @@ RECIPES: dict[str, Recipe] = {
             for carry in ("", "_carry")
         ),
         *_paper_recipes(),
+        *imagenet_recipes(),
     )
 }
 

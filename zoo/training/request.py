@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._names import unknown
+from ..data.named import SOURCES
 from ..networks.catalogue import MODELS
 from ..weights.loading import check_loadable
-from .choice import choose_recipe, facts_of, is_network
+from .choice import choose_recipe, facts_of, is_network, recipe_of_photos
+from .imagenet import IMAGENET
 from .recipe import Recipe
 from .recipes import RECIPES, get_recipe, recipes_of
 from .runs import Run
@@ -72,18 +74,28 @@ class Request:
         weights = self.overrides.get("weights")
         return choose_recipe(self.network, facts, weights, self.model is not None).changed(self.overrides)
 
-    def load(self, data: Any, **reading: Any) -> "Source":
-        """Loads the data; images of several sizes get the size that the weights or the model expect."""
+    def reading(self, data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options for reading the data, with the size of the recipe's images where none is given."""
+        chosen = self.recipe()
+        files = isinstance(data, (str, Path)) and str(data) not in SOURCES and Path(data).suffix != ".npz"
+        return _with_size(chosen, given) if files else dict(given)
+
+    def load(self, data: Any, **given: Any) -> "Source":
+        """Loads the data. Images of several sizes get the size that the weights, the model, or the network's recipe for
+        photos expects.
+        """
         from ..data import load_source
         from ..data.decoding import SizesDifferError
 
+        reading = self.reading(data, given)
         try:
             return load_source(data, **reading)
         except SizesDifferError:
-            size = self._image_size()
-            if size is None:
+            size, recipe = self._image_size(), recipe_of_photos(self.network)
+            if size is None and recipe is None:
                 raise
-            return load_source(data, **reading | {"image_size": size})
+            reading = _with_size(recipe, reading) if size is None and recipe else reading | {"image_size": size}
+            return load_source(data, **reading)
 
     def _image_size(self) -> tuple[int, int] | None:
         """Height and width that the weights or the model expect; None if they are not known or may differ."""
@@ -113,7 +125,7 @@ class Request:
         from .start import read_model
 
         chosen, initial, record = self.recipe(source), None, {}
-        devices.check(chosen.batch_size)
+        devices.check(chosen.batch_size, chosen.accumulate)
         if self.chooses:
             record["chosen_by"] = facts_of(source)
         if chosen.weights is not None:
@@ -153,6 +165,12 @@ class Request:
             if isinstance(self.asked, str) and not self.network and self.asked not in RECIPES:
                 known = (*MODELS, *RECIPES)
                 raise unknown("a network or recipe", self.asked, known, "`keras-skip list` or `keras-skip recipes`")
+            if not self.network and "source" not in self.overrides and get_recipe(self.asked).source == IMAGENET:
+                raise ValueError(
+                    f"Expected data for {get_recipe(self.asked).name}, such as a folder or .tar files of images in "
+                    "train/CLASS/ and val/CLASS/: those of ImageNet cannot be downloaded without an account. "
+                    "Received: data=None"
+                )
             return
         if isinstance(self.model, (str, Path)) and not (
             Path(self.model).suffix == ".keras" and Path(self.model).is_file()
@@ -174,6 +192,17 @@ class Request:
                 "Expected precision='float32' for a model of your own, whose layers have their own precision. "
                 f"Received: precision={self.overrides['precision']!r}"
             )
+
+
+def _with_size(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for reading image files with the size of a recipe; at another size the shorter side is in proportion."""
+    if recipe.image_size is None:
+        return dict(given)
+    size = given.get("image_size") or recipe.image_size
+    reading = {**given, "image_size": size}
+    if recipe.shorter and reading.get("shorter") is None and reading.get("resize", "crop") == "crop":
+        reading["shorter"] = max(round(recipe.shorter * min(size) / min(recipe.image_size)), *size)
+    return reading
 
 
 def _name_weights(weights: Any) -> Any:

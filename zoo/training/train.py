@@ -94,7 +94,7 @@ def train(
         overrides["source"] = data.name if isinstance(data, Source) else name_of(data)
     request = Request(recipe, model, overrides)
     devices = devices or select()
-    devices.check(request.recipe().batch_size)
+    devices.check(request.recipe().batch_size, request.recipe().accumulate)
     # Refuses another setting before data are read.
     count_workers()
     check_intervals(checkpoint_minutes, checkpoint_steps, gradients, devices)
@@ -168,7 +168,7 @@ def resume(
         return commit_run(opened)
     restore_environment(opened.record["environment"])
     devices = devices or select_recorded(opened.record.get("devices"))
-    devices.check(recipe.batch_size)
+    devices.check(recipe.batch_size, recipe.accumulate)
     source = _restore_source(load_source(opened.source if data is None else data), opened.source)
     with _open_folder(opened.path, devices, resumed=True) as folder, lock_run(folder), precision(recipe.precision):
         remove_partial_files(folder)

@@ -90,7 +90,7 @@ def _matching(pattern: str | None, task: str | None) -> list[str]:
 @command()
 def describe(name: Name) -> None:
     """Show a network's paper and figures, or a recipe's settings."""
-    from ...training.recipes import RECIPES, get_recipe
+    from ...training.recipes import RECIPES, get_recipe, recipes_of
 
     if name in RECIPES:
         console.show_record(name, get_recipe(name).as_dict())
@@ -107,16 +107,18 @@ def describe(name: Name) -> None:
             "task": card.task,
             "paper": card.paper,
             "error in the paper": card.paper_error,
-            "measured here": "; ".join(f"{recipe}: {result}" for recipe, result in card.measured.items()),
             "depth": card.depth,
             "input": f"{listing.size(card.input_shape)}, {card.classes} classes",
             "parameters": f"{card.parameters:,} trainable, {card.non_trainable:,} others",
             "multiply-adds": f"{card.multiply_adds:,} for one input, in convolutions, dense and recurrent layers",
-            "recipes": ", ".join(card.recipes),
             "weights": ", ".join(card.weights),
             "reads files of": ", ".join(card.libraries),
         },
     )
+    columns = ("recipe", "data", "in the paper", "measured here", "cost")
+    recipes = [(recipe.name, recipe.source, recipe.paper, recipe.result, recipe.cost) for recipe in recipes_of(name)]
+    if recipes:
+        console.show_table("Recipes", columns, recipes)
     meanings = explain_arguments(name)
     rows = [(key, repr(value), meanings[key]) for key, value in card.arguments.items()]
     console.show_table("Arguments", ("argument", "default", "what it is"), rows)

@@ -210,6 +210,7 @@ def _train(
     if is_first_process():
         # Other processes do not write there, and may start later.
         choose_folder(options.get("out", Path("runs", request.name)), options.get("overwrite", False))
+    asked, reading = reading["image_size"], request.reading(chosen.source, reading)
     check_source(chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
     from ...devices.selection import select
@@ -219,11 +220,14 @@ def _train(
 
     with console.quietly():
         selected = select(*wanted)
-    selected.check(chosen.batch_size)
+    selected.check(chosen.batch_size, chosen.accumulate)
     with console.reading() as progress:
         source = request.load(chosen.source, progress=progress, **reading)
-    if reading["image_size"] is None and (size := source.origin["options"]["image_size"]) and selected.hosts.writes:
-        print(f"Images of several sizes, read as {size[0]}x{size[1]} (height x width)", file=sys.stderr)
+    if asked is None and (size := source.origin["options"]["image_size"]) and selected.hosts.writes:
+        why = (
+            "Images of several sizes, read" if reading["image_size"] is None else "Images are read, as the recipe says,"
+        )
+        print(f"{why} as {size[0]}x{size[1]} (height x width)", file=sys.stderr)
     if selected.hosts.writes:
         console.say_reading(source)
     if validation is not None:

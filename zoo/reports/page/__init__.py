@@ -133,7 +133,7 @@ def _norms(run: Run, model: "keras.Model", source: Source, preprocessing: Prepro
     batches = probe_batches(source, preprocessing, run.recipe.seed)
     step = run.recipe.epochs * -(-len(source.train_inputs) // run.recipe.batch_size)
     try:
-        probe = GradientProbe(model, once=True, loss=task_of(source).loss(source))
+        probe = GradientProbe(model, once=True, loss=task_of(source).loss(source, kind=run.recipe.loss))
     except NotImplementedError:  # a model of the user's that cannot be copied
         return []
     return probe.measure(*batches.batch(0, 0), step)
