@@ -24,7 +24,8 @@ SETTINGS = {
     "checkpoint_steps": 2,
     "optimizer.lr": 0.01,
     "arguments.depth": 8,
-    "augment.flip": True,
+    "augment.pad": 0,
+    "augment.crop_area": (0.3, 1.0),
     "augment.mixup": 0.2,
 }
 
@@ -69,7 +70,7 @@ def main():
     if (folder / "run.json").exists():
         zoo.resume(folder, **options)
     else:
-        zoo.train(**SETTINGS, data=zoo.load_source(data, image_size=(16, 16)), out=folder, **options)
+        zoo.train(**SETTINGS, data=zoo.load_source(data, image_size=(16, 16), stream=True), out=folder, **options)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from .recipe import check_interval
 
 # Keras passes the figures as floats or as arrays of one value.
 Logs = Mapping[str, float]
-# Steps between those that wait for the accelerator, or for the other hosts.
-EVERY = 20
+# Steps from one to the next after which the hosts ask each other whether to stop.
+ASK_EVERY = 5
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -60,7 +60,7 @@ class UseAverages(keras.callbacks.Callback):
 class StopWhenNotFinite(keras.callbacks.Callback):
     """Raises an error once the loss is NaN or infinite. The loss is a running mean, so it stays that way."""
 
-    def __init__(self, every: int = EVERY) -> None:
+    def __init__(self, every: int = 20) -> None:
         super().__init__()
         self.every = every
         self.epoch = 0
@@ -199,7 +199,7 @@ class Checkpoint(keras.callbacks.Callback):
         # The last batch of an epoch is saved after the evaluation.
         if done == self.batches.batches_per_epoch:
             return
-        stops = (self.hosts.count == 1 or batch % EVERY == 0) and self._stops()
+        stops = (self.hosts.count == 1 or batch % ASK_EVERY == 0) and self._stops()
         if stops or self._due(done):
             self._save(epoch, done, stops)
 
