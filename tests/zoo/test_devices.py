@@ -1,5 +1,6 @@
 """The devices of a training: what is found, what is refused, and how they share a batch. No test needs a GPU."""
 
+import socket
 from importlib.util import find_spec
 
 import keras
@@ -72,6 +73,20 @@ def test_what_cannot_be_had_is_a_sentence(backend, cure, tmp_path):
 def test_several_processes_are_for_jax(tmp_path):
     said = run_code(ASK, cwd=tmp_path, KERAS_BACKEND="tensorflow", KERAS_DISTRIBUTION_NUM_PROCESSES="2")
     assert said.startswith("Expected the JAX backend for several processes. Received: tensorflow")
+
+
+def test_a_task_of_slurm_has_all_gpus_of_its_host(tmp_path):
+    """JAX alone would show it the one whose number is SLURM_LOCALID."""
+    code = "import jax; from zoo.devices.selection import select; select('cpu')"
+    code += "; print(jax.config.values['jax_cuda_visible_devices'])"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    slurm = {name: "0" for name in ("SLURM_JOB_ID", "SLURM_PROCID", "SLURM_LOCALID")}
+    slurm |= {"SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "node1"}
+    ours = {"JOB_ADDRESSES": address, "NUM_PROCESSES": "1", "PROCESS_ID": "0"}
+    variables = slurm | {f"KERAS_DISTRIBUTION_{name}": value for name, value in ours.items()}
+    assert run_code(code, cwd=tmp_path, KERAS_BACKEND="jax", **variables) == "all\n"
 
 
 def shares(devices, **options):

@@ -1,7 +1,9 @@
 """The command that trains, on several devices and in several processes: virtual devices of this CPU."""
 
 import json
+import signal
 import socket
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,7 +75,8 @@ def test_a_process_that_does_not_write_takes_the_checkpoints_to_go_on(again, tak
         assert [path.name for path in (place / "checkpoints").iterdir()] == taken
 
 
-def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
+def start_pair(command, folders):
+    """Starts a command in two processes that train together, each in a folder of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -84,14 +87,19 @@ def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
         "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
         "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
     }
+    return [
+        start_command(*command, cwd=folder, KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common)
+        for rank, folder in enumerate(folders)
+    ]
+
+
+def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
     settings = ["--epochs", "1", "--set", "arguments.depth=4", "--device", "cpu"]
     command = ["train", "highway_mlp_digits", "--out", "run", *settings]
     folders = [tmp_path / f"host{rank}" for rank in range(2)]
-    processes = []
-    for rank, folder in enumerate(folders):
+    for folder in folders:
         folder.mkdir()
-        processes.append(start_command(*command, cwd=folder, KERAS_DISTRIBUTION_PROCESS_ID=str(rank), **common))
-    first, second = (process.wait() for process in processes)
+    first, second = (process.wait() for process in start_pair(command, folders))
     assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
     record = json.loads((folders[0] / "run" / "run.json").read_text())
     assert (record["status"], record["devices"]["count"], record["devices"]["processes"]) == ("complete", 2, 2)
@@ -103,3 +111,21 @@ def test_two_processes_train_one_run_and_the_first_alone_keeps_it(tmp_path):
     keras_skip(*command, cwd=tmp_path, KERAS_BACKEND="jax")
     together, alone = (zoo.load(folder / "run").get_weights() for folder in (folders[0], tmp_path))
     assert max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True)) < TOLERANCE
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
+    # An epoch is longer than the steps between which they ask each other.
+    options = ["--epochs", 1000, "--batch-size", 32, "--set", "arguments.depth=4", "--device", "cpu", "--out", "run"]
+    pair = start_pair(["train", "highway_mlp_digits", *options], [tmp_path, tmp_path])
+    history, deadline = tmp_path / "run" / "history.csv", time.monotonic() + 200
+    while not history.exists() or len(history.read_text().splitlines()) < 2:
+        assert pair[0].is_running() and time.monotonic() < deadline, pair[0].wait(0).stderr
+        time.sleep(0.02)
+    pair[1].terminate()
+    done = [process.wait(60) for process in pair]
+    assert [process.returncode for process in done] == [128 + signal.SIGTERM] * 2, [one.stderr for one in done]
+    assert "resume with: keras-skip train --resume run" in done[0].stderr.splitlines()[-1]
+    assert done[1].stderr.splitlines()[-1] == "Interrupted. Process 0 has saved a checkpoint"
+    run = zoo.open_run(tmp_path / "run")
+    assert run.status == "interrupted"
+    assert list((run.path / "checkpoints").glob("step-*.npz"))

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..training.interruption import TrainingError
 
 # Keras's own names, so that keras.distribution.initialize reads the same environment.
@@ -31,6 +33,14 @@ class Hosts:
     @property
     def writes(self) -> bool:
         return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether a flag is set in any process. All of them must ask, and each waits for the others."""
+        if self.count == 1:
+            return flag
+        from jax.experimental.multihost_utils import process_allgather
+
+        return bool(process_allgather(np.array(flag)).any())
 
     @contextmanager
     def explain_failures(self) -> Iterator[None]:
@@ -95,7 +105,14 @@ def _join(given: dict[str, str | None]) -> None:
     # Without it CPUs cannot communicate; it is the default in newer versions of JAX.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     heartbeat = _parse_whole(HEARTBEAT, os.environ.get(HEARTBEAT, str(DEFAULT_HEARTBEAT)), 1)
-    jax.distributed.initialize(addresses[0], count, rank, heartbeat_timeout_seconds=heartbeat)
+    jax.distributed.initialize(
+        addresses[0],
+        count,
+        rank,
+        # Where JAX finds Slurm, it would show each process a single GPU.
+        cluster_detection_method="deactivate",
+        heartbeat_timeout_seconds=heartbeat,
+    )
 
 
 def _parse_whole(name: str, value: str | None, least: int) -> int:

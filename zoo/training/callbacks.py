@@ -7,6 +7,7 @@ training examples are held out. Losses are written without the regularisation.
 import csv
 import math
 import shutil
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from .._files import replace_file
 from ..data import Batches
+from ..devices.hosts import Hosts
 from ..devices.selection import Devices
 from ..tasks import Task
 from ..tasks.task import measured
@@ -25,6 +27,8 @@ from .settings import check_interval
 
 # Keras passes the figures as floats or as arrays of one value.
 Logs = Mapping[str, float]
+# Steps from one to the next after which the hosts ask each other whether to stop.
+ASK_EVERY = 5
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -159,12 +163,16 @@ class Events(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Saves the state after each epoch, every so many minutes or steps, and when asked to stop.
 
+    A signal reaches several hosts at different steps, or only one of them. So they ask each other now and then, and all
+    stop after the same step; the first one saves the state.
+
     Args:
         checkpoints: Saves them.
         progress: Kept up to date by the other callbacks, except for its position.
         batches: The training set, which knows the position it began at.
         minutes, steps: How often to save within an epoch; None: never.
         stop: Holds the signal that asked to stop.
+        hosts: The processes that train together.
         resume_hint: The message of the interruption.
     """
 
@@ -176,33 +184,43 @@ class Checkpoint(keras.callbacks.Callback):
         minutes: float | None,
         steps: int | None,
         stop: Stop,
+        hosts: Hosts,
         resume_hint: str,
     ) -> None:
         super().__init__()
         self.checkpoints, self.progress, self.batches = checkpoints, progress, batches
         self.minutes, self.steps, self.stop, self.resume_hint = minutes, steps, stop, resume_hint
+        self.hosts = hosts
         self.saved = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         epoch, first = self.batches.position
         done = first + batch + 1
         # The last batch of an epoch is saved after the evaluation.
-        if done < self.batches.batches_per_epoch and (self.stop.signum is not None or self._due(done)):
-            self._save(epoch, done)
+        if done == self.batches.batches_per_epoch:
+            return
+        stops = (self.hosts.count == 1 or batch % ASK_EVERY == 0) and self._stops()
+        if stops or self._due(done):
+            self._save(epoch, done, stops)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self._save(epoch + 1, 0)
+        self._save(epoch + 1, 0, self._stops())
+
+    def _stops(self) -> bool:
+        """Whether this process was asked to stop, or any of those that train together."""
+        return self.hosts.any(self.stop.signum is not None)
 
     def _due(self, done: int) -> bool:
         late = self.minutes is not None and time.monotonic() - self.saved >= 60 * self.minutes
         return late or (self.steps is not None and done % self.steps == 0)
 
-    def _save(self, epoch: int, batch: int) -> None:
+    def _save(self, epoch: int, batch: int, stops: bool) -> None:
         self.progress.epoch, self.progress.batch = epoch, batch
-        self.checkpoints.save(self.progress, epoch * self.batches.batches_per_epoch + batch)
+        if self.hosts.writes:
+            self.checkpoints.save(self.progress, epoch * self.batches.batches_per_epoch + batch)
         self.saved = time.monotonic()
-        if self.stop.signum is not None:
-            raise Interrupted(self.stop.signum, self.resume_hint)
+        if stops:
+            raise Interrupted(self.stop.signum or signal.SIGTERM, self.resume_hint)
 
 
 def check_intervals(minutes: float | None, steps: int | None, gradients: int | None, devices: Devices) -> None:

@@ -168,7 +168,8 @@ class Training:
                 run.record["checkpoint_minutes"],
                 run.record["checkpoint_steps"],
                 stop,
-                resume_hint(run),
+                self.devices.hosts,
+                resume_hint(run) if self.devices.hosts.writes else "Process 0 has saved a checkpoint",
             ),
         ]
         if every := run.record.get("gradients"):
