@@ -125,8 +125,7 @@ def _crop_to(model: keras.Model, source: Source) -> Source:
     if len(shape) != 3 or len(room) != 2 or min(room) < 0 or max(room) == 0:
         raise ValueError(
             f"Expected images that are larger than the network takes them, {sides}, or photos that are decoded when "
-            f"they are needed (--stream, stream=True), for ten crops. "
-            f"Received: {source.name}, with inputs of shape {shape}"
+            f"they are needed (stream=True), for ten crops. Received: {source.name}, with inputs of shape {shape}"
         )
     return crop_centres(source, sides)
 
