@@ -38,9 +38,12 @@ def test_areas_ratios_and_places_of_boxes_are_uniform():
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (300, 20), (3, 90)])
 def test_boxes_lie_inside_and_reach_every_edge(shape):
     height, width = shape
-    top, left, tall, wide = boxes(height, width, (0.08, 1.0), (3 / 4, 4 / 3)).T
-    assert min(top.min(), left.min()) == 0 and min(tall.min(), wide.min()) >= 1
-    assert (top + tall).max() <= height and (left + wide).max() <= width
+    top, left, tall, wide = boxes(height, width, (0.01, 0.1), (3 / 4, 4 / 3)).T
+    assert min(tall.min(), wide.min()) >= 1
+    for start, side, size in ((top, tall, height), (left, wide, width)):
+        assert (start.min(), (start + side).max()) == (0, size)
+        if (smaller := side < size).any():
+            assert (start[smaller] + side[smaller]).max() == size
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,12 @@ def test_ten_crops_need_images_that_are_larger(model, small_source):
         zoo.evaluate(model, same, tta="ten-crop")
     with pytest.raises(ValueError, match=r"Expected images that are larger than .* \(32, 32\), .* shape \(8, 8, 1\)"):
         zoo.evaluate(zoo.build("resnet20", (32, 32, 1)), small_source, tta="ten-crop")
+    masks = np.zeros((4, 5, 7), "uint8") + np.arange(7, dtype="uint8") % 2
+    masked = zoo.Source("ink", images, masks, images, masks, ("a", "b"), same.preprocessing, task="segmentation")
+    with pytest.raises(
+        ValueError, match="Expected classes or numbers for ten crops. Received: ink, for a segmentation"
+    ):
+        zoo.evaluate(model, masked, tta="ten-crop")
     with pytest.raises(ValueError, match="Expected views to be one of mirror, .* Received: .ten-crop."):
         zoo.tta_model(model, "ten-crop")
 

@@ -117,15 +117,15 @@ def _crop_to(model: keras.Model, source: Source) -> Source:
     """Crops images in memory to the centre that a network takes; those of photos are cropped already."""
     shape, given = source.input_shape, model.input_shape[1:]
     sides = given[1:] if keras.config.image_data_format() == "channels_first" else given[:-1]
-    images = len(shape) == 3 and not task_of(source).per_pixel
-    if images and isinstance(source.test_inputs, Photos):
+    if task_of(source).per_pixel:
+        raise ValueError(f"Expected classes or numbers for ten crops. Received: {source.name}, for a {source.task}")
+    if len(shape) == 3 and isinstance(source.test_inputs, Photos):
         return source
     room = [have - need for have, need in zip(shape, sides, strict=False) if need is not None]
-    if not images or len(room) != 2 or min(room) < 0 or max(room) == 0:
+    if len(shape) != 3 or len(room) != 2 or min(room) < 0 or max(room) == 0:
         raise ValueError(
             f"Expected images that are larger than the network takes them, {sides}, or photos that are decoded when "
-            f"they are needed (--stream, stream=True), for ten crops. "
-            f"Received: {source.name}, with inputs of shape {shape}"
+            f"they are needed (stream=True), for ten crops. Received: {source.name}, with inputs of shape {shape}"
         )
     return crop_centres(source, sides)
 

@@ -223,14 +223,15 @@ def augmented(
     charts.check_format(out)
     check_new(out, overwrite=overwrite)
     overrides = dict(map(parse_setting, settings or ()))
-    given = {name: value for name, value in (("source", data), ("seed", seed)) if value is not None}
-    request = Request(recipe, None, overrides | given)
-    reading = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream)}
-    check_source(request.recipe().source, **reading)
+    overrides |= {name: value for name, value in (("source", data), ("seed", seed)) if value is not None}
+    request = Request(recipe, None, overrides)
+    name = request.recipe().source
+    given = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream)}
+    check_source(name, **request.reading(name, given))
     from ...analysis import augmented as analysis
 
     with console.reading() as progress:
-        source = request.load(request.recipe().source, progress=progress, **reading)
+        source = request.load(name, progress=progress, **given)
     found = analysis.augmented(request.recipe(source), source, examples)
     out.parent.mkdir(parents=True, exist_ok=True)
     charts.save(charts.augmented(found), out)
