@@ -80,6 +80,10 @@ class Process:
         self._process = context.Process(target=_begin, args=(target, arguments, str(cwd), variables, streams))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait(self, timeout: float = PATIENCE) -> subprocess.CompletedProcess:
         """Waits for its end, and returns its exit code and what it wrote."""
         self._process.join(timeout)
