@@ -31,7 +31,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @cache_app.callback()
 def cache(context: typer.Context, format: Format = "table") -> None:
-    """List the decoded images and the indexes of streamed ones in the cache, or clear it."""
+    """List the images and indexes in the cache, or clear it."""
     if context.invoked_subcommand is None:
         from ...data.cache import cache_folder
         from ...data.cached import list_cached
