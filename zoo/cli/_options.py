@@ -61,9 +61,8 @@ def out(help: str, metavar: str = "FOLDER") -> Any:
 
 
 def data(default: str = "") -> Any:
-    help = (
-        f"The name of a data source, or a folder, archive, .npz, .csv or .parquet.{default and f' Default: {default}.'}"
-    )
+    paths = "a folder, archive, .npz, .csv or .parquet, or shards"
+    help = f"The name of a data source, or {paths}.{default and f' Default: {default}.'}"
     return typer.Option("--data", "-d", metavar="SOURCE", help=help)
 
 

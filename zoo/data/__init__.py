@@ -10,6 +10,7 @@
       image_tables.py   a source from a table of image files
       masks.py          a source from images with masks
       decoding.py       decodes images in threads; cache.py keeps the pixels
+      streaming/        a source of images that stay encoded on disk
       tfds.py           a source of TensorFlow Datasets
     source.py           `Source` and `Preprocessing`; rows.py has what of it may be on disk
     batches.py          `Batches`, which Keras takes

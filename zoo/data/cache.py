@@ -1,5 +1,7 @@
 """Keeps decoded images on disk, to be mapped into memory: a folder for each data set and set of options.
 
+The index of images that stay encoded is kept in such a folder too, with other arrays: zoo/data/streaming/index.py.
+
     CACHE/sources/NAME-KEY/
       images.npy      uint8, (images, height, width, channels)
       masks.npy       uint8, (images, height, width, 1), if there are masks
@@ -136,7 +138,7 @@ def build_folder(target: Path | None) -> Iterator[Path | None]:
         except OSError as error:
             beside = None
             warnings.warn(
-                f"The cache folder cannot be written, so the images are kept in memory and decoded again next time: "
+                f"The cache folder cannot be written, so what is read is kept in memory and read again next time: "
                 f"{error}. Set KERAS_SKIP_CACHE to use another folder",
                 stacklevel=2,
             )

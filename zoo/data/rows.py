@@ -49,11 +49,13 @@ class Rows:
 
 def select_rows(examples: "np.ndarray | Rows | Photos", indices: np.ndarray) -> np.ndarray:
     """Selects examples: as a view if they are adjacent, as `Rows` or `Photos` if they are on disk, else as a copy."""
-    if not isinstance(examples, np.ndarray):
+    if hasattr(examples, "select"):
         return examples.select(indices)  # type: ignore[return-value]
+    # Rows is an array in all that a data set needs.
+    if not isinstance(examples, np.ndarray):
+        return Rows(examples, indices)
     if len(indices) and np.array_equal(indices, np.arange(indices[0], indices[0] + len(indices))):
         return examples[indices[0] : indices[0] + len(indices)]
-    # Rows is an array in all that a data set needs.
     return Rows(examples, indices) if isinstance(examples, np.memmap) else examples[indices]  # type: ignore[return-value]
 
 

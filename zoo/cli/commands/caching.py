@@ -31,7 +31,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @cache_app.callback()
 def cache(context: typer.Context, format: Format = "table") -> None:
-    """List the decoded images in the cache, or clear it."""
+    """List the images and indexes in the cache, or clear it."""
     if context.invoked_subcommand is None:
         from ...data.cache import cache_folder
         from ...data.cached import list_cached
@@ -50,9 +50,9 @@ def cache(context: typer.Context, format: Format = "table") -> None:
 
 @cache_app.command(cls=Command)
 def clear(names: Names = None, everything: All = False, yes: Yes = False) -> None:
-    """Remove decoded images from the cache.
+    """Remove decoded images and indexes from the cache.
 
-    They are decoded again when they are needed. Sources are not touched.
+    They are made again when they are needed. Sources are not touched.
     """
     from ...data.cached import find_cached, list_cached, remove_cached
 

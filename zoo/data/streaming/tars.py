@@ -4,6 +4,7 @@ A member is a header of 512 bytes and its content, filled up to a multiple of 51
 a header of their own before it: as GNU's (type L), or as POSIX's records "LENGTH path=NAME\\n" (type x).
 """
 
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -12,6 +13,7 @@ _WINDOW = 4 * BLOCK  # read at once: a header, and often a label with the next h
 _FILES, _FOLDER, _LONG_NAME, _RECORDS, _SHARED_RECORDS = b"0\0\x007", b"5", b"L", b"x", b"g"
 _BEFORE = (_LONG_NAME, _RECORDS, _SHARED_RECORDS)
 _LARGEST_NAME = 2**20
+_ADLER = 65521
 
 
 class BrokenTar(ValueError):
@@ -88,9 +90,10 @@ def _check(header: bytes, offset: int, end: int) -> int | None:
     if header[0] == 0 and not any(header):
         return None
     try:
-        found = int(header[148:156].strip(b" \0"), 8)
-        # Its own eight bytes count as spaces.
-        if found == sum(header) - sum(header[148:156]) + 8 * 32:
+        # The sum of all bytes, of which its own eight count as spaces. The lower half of Adler-32 is the sum of all
+        # bytes, plus 1, and takes a tenth of the time of `sum`.
+        checksum = int(header[148:156].strip(b" \0"), 8)
+        if zlib.adler32(header) & 0xFFFF == (checksum - 8 * 32 + sum(header[148:156]) + 1) % _ADLER:
             if header[124] == 0x80:
                 return int.from_bytes(header[125:136], "big")
             return int(header[124:136].strip(b" \0") or b"0", 8)
@@ -100,9 +103,7 @@ def _check(header: bytes, offset: int, end: int) -> int | None:
 
 
 def _name(header: bytes) -> str:
-    name = header[:100].rstrip(b"\0") if header[99] == 0 else header[:100]
-    end = name.find(b"\0")
-    name = name if end < 0 else name[:end]
+    name = header[:100].partition(b"\0")[0]
     # GNU's format has times where POSIX's has the first part of a long name.
     if header[345] and header[257:263] == b"ustar\0":
         name = header[345:500].partition(b"\0")[0] + b"/" + name
