@@ -95,6 +95,20 @@ def reading_tables(
     return {name: value for name, value in given.items() if value}
 
 
+def sides(text: str | None) -> tuple[int, int] | None:
+    """Height and width from "HEIGHTxWIDTH", or from the one number of a square."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    try:
+        size = int(height), int(width or height)
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise ValueError(f"Expected --image-size HEIGHTxWIDTH, such as 48x64. Received: --image-size {text}")
+    return size
+
+
 def reading_images(shorter: int | None, stream: bool | None) -> dict[str, Any]:
     """The options of `load_source` for images that are given."""
     return {name: value for name, value in (("shorter", shorter), ("stream", stream)) if value is not None}

@@ -26,6 +26,7 @@ from .._options import (
     out,
     reading_images,
     reading_tables,
+    sides,
 )
 
 Recipe = Annotated[
@@ -176,20 +177,6 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def sides(text: str | None) -> tuple[int, int] | None:
-    """Height and width from "HEIGHTxWIDTH", or from the one number of a square."""
-    if text is None:
-        return None
-    height, _, width = text.partition("x")
-    try:
-        size = int(height), int(width or height)
-    except ValueError:
-        size = (0, 0)
-    if min(size) < 1:
-        raise ValueError(f"Expected --image-size HEIGHTxWIDTH, such as 48x64. Received: --image-size {text}")
-    return size
-
-
 def _train(
     recipe: str | None,
     model: Path | None,
@@ -224,10 +211,7 @@ def _train(
     with console.reading() as progress:
         source = request.load(chosen.source, progress=progress, **reading)
     if asked is None and (size := source.origin["options"]["image_size"]) and selected.hosts.writes:
-        why = (
-            "Images of several sizes, read" if reading["image_size"] is None else "Images are read, as the recipe says,"
-        )
-        print(f"{why} as {size[0]}x{size[1]} (height x width)", file=sys.stderr)
+        print(f"Images of several sizes, read as {size[0]}x{size[1]} (height x width)", file=sys.stderr)
     if selected.hosts.writes:
         console.say_reading(source)
     if validation is not None:
