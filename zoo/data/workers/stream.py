@@ -7,6 +7,7 @@ The position is that of the next batch, a number: what workers have made ahead o
 
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ class WorkerStream:
         self._made: dict[int, Batch] = {}
         self._start = self._next = self._stop = 0
         self._lock = threading.Lock()
+        # Also when the program ends, and in time: later, grain would complain of modules that are gone.
+        weakref.finalize(self, _close_each, self._iterators, self._first)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Returns a batch. The workers start again unless it is among the last ones or the next ones."""
@@ -93,7 +96,7 @@ class WorkerStream:
             self._iterators.append(iter(made.mp_prefetch(options, worker_init_fn=child.follow_parent)))
         try:
             with _own_main(), ThreadPoolExecutor(workers) as pool:
-                self._first = list(pool.map(_take, self._iterators))
+                self._first.extend(pool.map(_take, self._iterators))
         except BaseException:
             self._end()
             raise
@@ -122,10 +125,17 @@ class WorkerStream:
         return (rank + 1) * count // ranks - rank * count // ranks
 
     def _end(self) -> None:
-        ended, self._iterators, self._first = self._iterators, [], []
-        if ended:
-            with ThreadPoolExecutor(len(ended)) as pool:
-                list(pool.map(lambda iterator: iterator.close(), ended))
+        if self._iterators:
+            # Each may take half a second to notice.
+            with ThreadPoolExecutor(len(self._iterators)) as pool:
+                list(pool.map(lambda iterator: iterator.close(), self._iterators))
+        _close_each(self._iterators, self._first)
+
+
+def _close_each(iterators: list[Any], first: list[Any]) -> None:
+    first.clear()
+    while iterators:
+        iterators.pop().close()
 
 
 def _make(maker: BatchMaker, shard: tuple[int, int], slices: int, number: int) -> "Batch | Exception":
@@ -142,9 +152,8 @@ def _take(iterator: Iterator[Any]) -> Any:
     try:
         return next(iterator)
     except RuntimeError as error:
-        raise ChildProcessError(
-            f"A process that reads photos has died, for example for want of memory ({error})"
-        ) from None
+        what = str(error).partition(". ")[0]
+        raise ChildProcessError(f"A process that reads photos died, perhaps for lack of memory: {what}") from None
 
 
 @contextmanager
