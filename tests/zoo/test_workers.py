@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,8 +105,10 @@ def have_ended(pids, seconds=20):
     return False
 
 
-@pytest.mark.parametrize("shard", [(0, 1), (1, 2)])
-def test_workers_make_the_batches_that_this_process_makes(photos, shard):
+@pytest.mark.parametrize(("shard", "free"), [((0, 1), 2**40), ((1, 2), 1000)])
+def test_workers_make_the_batches_that_this_process_makes(photos, shard, free, monkeypatch):
+    """Also where there is too little shared memory, as in containers."""
+    monkeypatch.setattr("zoo.data.workers.stream.disk_usage", lambda path: SimpleNamespace(free=free))
     options = {"seed": 5, "epochs": 3, "shard": shard}
     options["augmentation"] = Augmentation(pad=4, flip="alternating", rand_ops=1, mixup=0.2, cutmix=1.0)
     here, there = make(photos, 100, processes=0, **options), make(photos, 100, processes=3, **options)

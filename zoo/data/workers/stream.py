@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from importlib.machinery import ModuleSpec
+from math import prod
+from shutil import disk_usage
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ SLICE = 32
 # Keras's two threads may ask for a batch before the one before it, and Keras looks at the first two batches of a fit
 # before it asks for them again.
 _KEPT = 3
+# Where Linux has its shared memory.
+_SHARED = "/dev/shm"
 _starting = threading.Lock()
 
 
@@ -90,9 +94,11 @@ class WorkerStream:
         # Two queues of this length for each worker hold a batch together.
         ahead = -(-self.slices // (2 * workers))
         options = grain.MultiprocessingOptions(num_workers=1, per_worker_buffer_size=ahead)
+        shared = grain.experimental.DatasetOptions(min_shm_size=self._least_shared(workers * (2 * ahead + 2)))
         for worker in range(workers):
             # One thread reads all the slices of a worker.
             made = slices[worker::workers].map(make).to_iter_dataset(grain.ReadOptions(0, 0))
+            made = grain.experimental.WithOptionsIterDataset(made, shared)
             self._iterators.append(iter(made.mp_prefetch(options, worker_init_fn=child.follow_parent)))
         try:
             with _own_main(), ThreadPoolExecutor(workers) as pool:
@@ -100,6 +106,14 @@ class WorkerStream:
         except BaseException:
             self._end()
             raise
+
+    def _least_shared(self, slices: int) -> int:
+        """From how many bytes on arrays come in shared memory; containers often have too little for so many slices."""
+        needed = slices * SLICE * prod(self.maker.images.shape[1:]) * np.float32().itemsize
+        try:
+            return 0 if needed < disk_usage(_SHARED).free else sys.maxsize
+        except OSError:
+            return 0
 
     def _join(self, number: int) -> Batch:
         """Joins the slices of the next batch."""
