@@ -7,15 +7,14 @@ pixels (photos.py), with as many workers as there are cores:
 
     keras-skip             `zoo.Batches` with worker processes
       threads              the same in threads of this process, of Keras and of grain
-      not antialiased      with OpenCV's bilinear interpolation, which is that of tf.data
     tf.data                decode_and_crop_jpeg, which decodes only the box, and a parallel map with AUTOTUNE
       antialiased          with the interpolation of Pillow and torchvision
     PyTorch                DataLoader and torchvision (pytorch.py), by the interpreter that --torch or BENCH_TORCH names
     decoding alone         Pillow in as many processes, which crop and resize, and keep nothing
 
-Each is a process that waits until it is its turn, and takes what was made ahead before its clock starts. The figures are
-images per second by the clock, and for each core by processor time, which other load changes less; MiB of all its
-processes; and the ratios of ours to the others, over the rounds.
+Each is a process that waits until it is its turn, and takes what was made ahead before its clock starts. The figures
+are images per second by the clock, and for each core by processor time, which other load changes less; MiB of all its
+processes; and the ratios of ours to the others, over the rounds. Ours and PyTorch's interpolation is antialiased.
 """
 
 import argparse
@@ -174,10 +173,15 @@ def compare(folder, options):
             "images per second of processors": spread([1 / each["processor"] for each in rounds]),
             "MiB": max(each["MiB"] for each in rounds),
             "version": pipelines[name].version,
-            # Ours is as many times as fast.
+            # Ours is as many times as fast, by the clock and by the processor.
             "ratio": ratio(times, name, OURS) if OURS in times else None,
+            "processor ratio": compare_processors(rounds, found[OURS]) if OURS in found else None,
         }
     return figures
+
+
+def compare_processors(theirs, ours):
+    return spread([their["processor"] / our["processor"] for their, our in zip(theirs, ours, strict=True)])
 
 
 def main():
@@ -199,8 +203,8 @@ def main():
         figures = compare(folder, options)
     for name, found in figures["pipelines"].items():
         rates = [format_spread(found[f"images per second{kind}"]) for kind in ("", " of processors")]
-        ratios = format_spread(found["ratio"]) if found["ratio"] else ""
-        print(f"{name:28} {rates[0]:>32} {rates[1]:>32} {found['MiB']:8.0f} MiB   ours / theirs {ratios}")
+        both = [format_spread(found[kind]) for kind in ("ratio", "processor ratio") if found[kind]]
+        print(f"{name:28} {rates[0]:>28} {rates[1]:>28} {found['MiB']:8.0f} MiB   ours / theirs {' '.join(both)}")
     if options.json:
         write_result(options.json, {"images": options.images, "rounds": options.rounds}, figures)
 

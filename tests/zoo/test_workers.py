@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from zoo.data import Augmentation, Batches, Preprocessing
 from zoo.data.streaming.folders import list_folder
 from zoo.data.streaming.photos import Photos
 from zoo.data.workers.count import count_workers
+from zoo.data.workers.ring import Ring
 from zoo.devices.padding import PaddedBatches, distribute
 
 SIZE = (24, 32)
@@ -76,7 +78,7 @@ def make(photos, size=40, **options):
 
 def start(folder, code, **environment):
     """Starts Python as a shell would, in a group of processes of its own."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "numpy", **environment}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT + code],
         cwd=folder,
@@ -126,7 +128,7 @@ def test_in_evaluation_each_pass_begins_anew(photos):
     for _ in range(2):
         found = np.concatenate([batches[index][0] for index in range(len(batches))])
         np.testing.assert_array_equal(found, PLAIN(images[:]))
-        assert not batches._stream._iterators, "workers end with the pass"
+        assert not batches._stream._workers, "workers end with the pass"
 
 
 def test_several_devices_share_what_workers_make(photos):
@@ -265,6 +267,7 @@ def test_number_of_workers(monkeypatch):
 def test_default_number_of_workers_is_that_of_usable_cores(folder):
     code = """
 from zoo.data.workers.count import count_workers
+from zoo.data.workers.ring import Ring
 print(count_workers())
 os.environ |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": "a:1,b:1,a:2,a:3", "KERAS_DISTRIBUTION_PROCESS_ID": "2"}
 print(count_workers(), count_workers.__globals__["_processes_here"]())
@@ -295,3 +298,47 @@ def test_a_run_on_streamed_photos_is_the_same_with_and_without_workers(folder, t
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
     assert (tmp_path / "2" / "report.html").exists()
     assert json.loads((tmp_path / "2" / "run.json").read_text())["status"] == "complete"
+
+
+def test_ctrl_c_saves_a_run_on_streamed_photos_and_ends_its_workers(folder, tmp_path):
+    options = ["--stream", "--image-size", "8", "--epochs", "2000", "--batch-size", "40", "--checkpoint-minutes", "60"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "zoo.cli", "train", "plain_mlp_digits", "--data", folder / "photos", *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_SKIP_WORKERS": "2", "KERAS_SKIP_CACHE": str(tmp_path)},
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 200
+    while not any(len(path.read_text().splitlines()) > 2 for path in tmp_path.glob("runs/*/history.csv")):
+        assert running.poll() is None and time.monotonic() < deadline, running.communicate()[1]
+        time.sleep(0.05)
+    stats = {path: path.read_text().rpartition(")")[2].split()[1] for path in Path("/proc").glob("[0-9]*/stat")}
+    children = [path.parent.name for path, parent in stats.items() if parent == str(running.pid)]
+    assert len(children) >= 2
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=100)
+    assert running.returncode == 128 + signal.SIGINT, err
+    assert "Traceback" not in err and "leaked" not in err
+    assert "resume with: keras-skip train --resume runs/plain_mlp_digits" in err.splitlines()[-1]
+    assert have_ended(children)
+
+
+def test_a_ring_hands_arrays_over_until_it_has_gone_round():
+    ring = Ring.create(3, 80)
+    other = pickle.loads(pickle.dumps(ring))
+    arrays = [np.arange(10.0) + number for number in range(5)]
+    found = [other.put(number, array) for number, array in enumerate(arrays[:4])]
+    into = np.empty(10)
+    for number in (1, 2, 3):
+        ring.take(found[number], into)
+        np.testing.assert_array_equal(into, arrays[number])
+    with pytest.raises(RuntimeError, match="Expected slice 0 in its place"):
+        ring.take(found[0], into)
+    large = np.zeros(11)
+    assert other.put(4, large) is large
+    ring.remove()
+    with pytest.raises(FileNotFoundError):
+        pickle.loads(pickle.dumps(ring)).put(0, into)
