@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import figures as pictures
+from .formats import format_ratio, format_table, format_time
 from .harness import RESULTS
+from .training.tables import format_growth, format_pipelines, format_share
 
 
 class Part(NamedTuple):
@@ -26,20 +28,6 @@ class Part(NamedTuple):
     table: Callable
     picture: Callable | None = None
     caption: str = ""
-
-
-def format_table(heads, rows):
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
-
-
-def format_ratio(found):
-    return f"{found['median']:.3f} ({found['minimum']:.3f}–{found['maximum']:.3f})"
-
-
-def format_time(found):
-    seconds = found["median"]
-    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def format_steps(figures):
@@ -228,6 +216,9 @@ PARTS = {
         Part("benchmarks.layers.batch", 3, "A training step as the batch grows", format_batch),
         Part("benchmarks.training.onednn", 4, "oneDNN on this processor", format_onednn),
         Part("benchmarks.training.precision", 3, "mixed_bfloat16 on this processor", format_precision),
+        Part("benchmarks.training.pipeline", 6, "Photos from disk to batches", format_pipelines),
+        Part("benchmarks.training.worker_memory", 8, "Memory while photos are decoded", format_growth),
+        Part("benchmarks.training.input_share", 5, "Share of a step that photos take", format_share),
         Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
         Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),

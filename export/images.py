@@ -104,7 +104,7 @@ class ImageReader:
         """
         opened = open_image(image)
         if self.channels is not None:
-            opened = opened.convert("L" if self.channels == 1 else "RGB")
+            opened = in_mode(opened, "L" if self.channels == 1 else "RGB")
         pixels = np.asarray(self._fit(opened))
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
@@ -236,7 +236,9 @@ def _decode(opening: "AbstractContextManager[Image]", least: Least | None) -> "I
             if early:
                 _draft(image, least)  # type: ignore[arg-type]
             image.load()
-            upright = _to_eight_bits(ImageOps.exif_transpose(image))
+            # It would copy an image that is upright already.
+            turned = image.getexif().get(_ORIENTATION, 1) != 1
+            upright = _to_eight_bits(ImageOps.exif_transpose(image) if turned else image)
     except (BadImage, MemoryError):
         raise
     except Exception as error:
@@ -287,7 +289,12 @@ def _to_eight_bits(image: "Image") -> "Image":
         image = image.convert("RGBA")
         white = pillow.new("RGBA", image.size, "white")
         return pillow.alpha_composite(white, image).convert("L" if grey else "RGB")
-    return image.convert("L" if image.mode in _GREY else "RGB")
+    return in_mode(image, "L" if image.mode in _GREY else "RGB")
+
+
+def in_mode(image: "Image", mode: str) -> "Image":
+    """Converts an image to a mode; `convert` would copy one that has it already."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _is_whole(value: Any) -> bool:

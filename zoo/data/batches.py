@@ -136,11 +136,6 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         if epoch != self.epoch:
             self.position = (epoch, 0)
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """How many batches a whole epoch has."""
-        return -(-len(self.images) // self.batch_size)
-
     def __len__(self) -> int:
         return self.batches_per_epoch - self.position[1]
 

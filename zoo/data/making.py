@@ -70,6 +70,11 @@ class BatchMaker:
             images = self.images[which]
         return self._augment(images, labels, rng, count, indices, epoch, which)
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches a whole epoch has."""
+        return -(-len(self.images) // self.batch_size)
+
     def height(self, epoch: int) -> int | None:
         """The height of the images of an epoch; None: their own."""
         return self.augmentation.height(epoch / self.epochs)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from export.images import BadImage, ImageReader, open_image
+from export.images import BadImage, ImageReader, in_mode, open_image
 
 from ..decoding import SizesDifferError
 
@@ -153,7 +153,7 @@ class Photos:
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
     def _to_channels(self, image: "Image") -> "Image":
-        return image.convert("L" if self.image_shape[-1] == 1 else "RGB")
+        return in_mode(image, "L" if self.image_shape[-1] == 1 else "RGB")
 
     def _damaged(self, place: int, error: BadImage) -> ValueError:
         return ValueError(

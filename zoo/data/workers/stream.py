@@ -5,19 +5,17 @@
 The position is that of the next batch, a number: what workers have made ahead of it is made again after a resumption.
 """
 
-import sys
 import threading
-from collections.abc import Iterator
+import weakref
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
-from importlib.machinery import ModuleSpec
-from typing import Any
+from math import prod
+from shutil import disk_usage
 
 import numpy as np
 
 from ..making import BatchMaker
-from . import child
+from .ring import Ring
+from .worker import Slices, Worker, own_main
 
 Batch = tuple[np.ndarray, np.ndarray]
 # The examples of a slice. Workers and the queues between them hold few slices each, so this bounds the memory.
@@ -25,6 +23,8 @@ SLICE = 32
 # Keras's two threads may ask for a batch before the one before it, and Keras looks at the first two batches of a fit
 # before it asks for them again.
 _KEPT = 3
+# Where Linux has its shared memory, of which containers often have little.
+_SHARED = "/dev/shm"
 _starting = threading.Lock()
 
 
@@ -38,21 +38,21 @@ class WorkerStream:
     """
 
     def __init__(self, maker: BatchMaker, shard: tuple[int, int], workers: int) -> None:
-        self.maker, self.shard, self.workers = maker, shard, workers
-        self.slices = -(-maker.batch_size // shard[1] // SLICE)
-        self.batches_per_epoch = -(-len(maker.images) // maker.batch_size)
-        self._iterators: list[Iterator[Any]] = []
-        self._first: list[Any] = []
+        self.maker, self.shard, self.count = maker, shard, workers
+        self.parts = -(-maker.batch_size // shard[1] // SLICE)
+        self._workers: list[Worker] = []
         self._made: dict[int, Batch] = {}
         self._start = self._next = self._stop = 0
         self._lock = threading.Lock()
+        # Also when the program ends, and in time: later, grain would complain of modules that are gone.
+        weakref.finalize(self, _close_each, self._workers)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Returns a batch. The workers start again unless it is among the last ones or the next ones."""
-        number = epoch * self.batches_per_epoch + index
+        number = epoch * self.maker.batches_per_epoch + index
         with self._lock:
-            if number not in self._made and not (self._iterators and self._next <= number < self._next + _KEPT):
-                self._begin(number, self.batches_per_epoch * max(self.maker.epochs, epoch + 1))
+            if number not in self._made and not (self._workers and self._next <= number < self._next + _KEPT):
+                self._begin(number, self.maker.batches_per_epoch * max(self.maker.epochs, epoch + 1))
             try:
                 while self._next <= number:
                     self._made[self._next] = self._join(self._next)
@@ -72,7 +72,7 @@ class WorkerStream:
             self._end()
 
     def _begin(self, number: int, stop: int) -> None:
-        import grain
+        """Starts the workers at a batch; they end before the batch `stop`."""
         from absl import flags
 
         # grain reads one of its flags without asking whether the program parses any.
@@ -80,81 +80,61 @@ class WorkerStream:
             flags.FLAGS.mark_as_parsed()
         self._end()
         self._made.clear()
-        self._start, self._next, self._stop = number * self.slices, number, stop
-        slices = grain.MapDataset.range(self._start, stop * self.slices)
-        workers = min(self.workers, len(slices))
-        make = partial(_make, self.maker, self.shard, self.slices)
+        self._start, self._next, self._stop = number * self.parts, number, stop
+        count = min(self.count, (stop - number) * self.parts)
         # Two queues of this length for each worker hold a batch together.
-        ahead = -(-self.slices // (2 * workers))
-        options = grain.MultiprocessingOptions(num_workers=1, per_worker_buffer_size=ahead)
-        for worker in range(workers):
-            # One thread reads all the slices of a worker.
-            made = slices[worker::workers].map(make).to_iter_dataset(grain.ReadOptions(0, 0))
-            self._iterators.append(iter(made.mp_prefetch(options, worker_init_fn=child.follow_parent)))
+        ahead = -(-self.parts // (2 * count))
         try:
-            with _own_main(), ThreadPoolExecutor(workers) as pool:
-                self._first = list(pool.map(_take, self._iterators))
+            for worker, ring in enumerate(self._make_rings(count, Worker.places(ahead))):
+                slices = Slices(self.maker, self.shard, self.parts, self._start + worker, count, ring)
+                self._workers.append(Worker(slices, stop * self.parts, ahead))
+            with _starting, own_main(), ThreadPoolExecutor(count) as pool:
+                list(pool.map(Worker.begin, self._workers))
         except BaseException:
             self._end()
             raise
 
+    def _make_rings(self, count: int, places: int) -> list[Ring | None]:
+        """Shared memory for each worker, if there is enough for all."""
+        size = SLICE * prod(self.maker.images.shape[1:]) * np.float32().itemsize
+        try:
+            if count * places * size > disk_usage(_SHARED).free:
+                return [None] * count
+        except OSError:
+            pass
+        return [Ring.create(places, size) for _ in range(count)]
+
     def _join(self, number: int) -> Batch:
         """Joins the slices of the next batch."""
-        whole: list[np.ndarray] = []
+        images = labels = np.empty(0)
         filled = 0
-        for place in range(number * self.slices, (number + 1) * self.slices):
-            place -= self._start
-            made = self._first[place] if place < len(self._first) else _take(self._iterators[place % len(self._first)])
-            if place < len(self._first):
-                self._first[place] = None
-            if isinstance(made, Exception):
-                raise made
-            whole = whole or [np.empty((self._examples(number), *part.shape[1:]), part.dtype) for part in made]
-            for array, part in zip(whole, made, strict=True):
-                array[filled : filled + len(part)] = part
-            filled += len(made[0])
-        return whole[0], whole[1]
+        for place in range(number * self.parts, (number + 1) * self.parts):
+            worker = self._workers[(place - self._start) % len(self._workers)]
+            some, targets = worker.take()
+            if not filled:
+                whole = self._rows(number)
+                images = np.empty((whole, *some.shape[1:]), some.dtype)
+                labels = np.empty((whole, *targets.shape[1:]), targets.dtype)
+            rows = slice(filled, filled + len(targets))
+            worker.copy(some, images[rows])
+            labels[rows] = targets
+            filled += len(targets)
+        return images, labels
 
-    def _examples(self, number: int) -> int:
+    def _rows(self, number: int) -> int:
         """How many examples of a batch belong to this process."""
         size, (rank, ranks) = self.maker.batch_size, self.shard
-        count = min(size, len(self.maker.images) - number % self.batches_per_epoch * size)
+        count = min(size, len(self.maker.images) - number % self.maker.batches_per_epoch * size)
         return (rank + 1) * count // ranks - rank * count // ranks
 
     def _end(self) -> None:
-        ended, self._iterators, self._first = self._iterators, [], []
-        if ended:
-            with ThreadPoolExecutor(len(ended)) as pool:
-                list(pool.map(lambda iterator: iterator.close(), ended))
+        if self._workers:
+            # Each may take half a second to notice.
+            with ThreadPoolExecutor(len(self._workers)) as pool:
+                list(pool.map(Worker.close, self._workers))
+        self._workers.clear()
 
 
-def _make(maker: BatchMaker, shard: tuple[int, int], slices: int, number: int) -> "Batch | Exception":
-    """Makes a slice in a worker. An error is returned, since grain would raise it with the worker's traceback."""
-    (rank, ranks), (batch, part) = shard, divmod(number, slices)
-    epoch, index = divmod(batch, -(-len(maker.images) // maker.batch_size))
-    try:
-        return maker.make(epoch, index, (rank * slices + part, ranks * slices))
-    except Exception as error:
-        return error
-
-
-def _take(iterator: Iterator[Any]) -> Any:
-    try:
-        return next(iterator)
-    except RuntimeError as error:
-        raise ChildProcessError(
-            f"A process that reads photos has died, for example for want of memory ({error})"
-        ) from None
-
-
-@contextmanager
-def _own_main() -> Iterator[None]:
-    """Lets processes that start inside run `child` first, and not the user's program again."""
-    main = sys.modules["__main__"]
-    with _starting:
-        before = main.__spec__
-        main.__spec__ = ModuleSpec(child.__name__, None)
-        try:
-            yield
-        finally:
-            main.__spec__ = before
+def _close_each(workers: list[Worker]) -> None:
+    while workers:
+        workers.pop().close()
