@@ -84,7 +84,9 @@ def test_the_cache_of_decoded_images_holds_the_same_pixels_in_the_same_order(tmp
     path = as_folder(tmp_path, contents)
     (path / "train" / "a" / ".hidden.jpg").write_bytes(b"")
     (path / "train" / "a" / "notes.txt").write_bytes(b"")
-    streamed, cached = stream(path), zoo.load_source(path, image_size=(24, 24), stream=False)
+    streamed, cached = (
+        zoo.load_source(path, image_size=(24, 24), shorter=30, stream=stream) for stream in (True, False)
+    )
     assert not isinstance(cached.train_inputs, Photos) and streamed.class_names == cached.class_names
     for part in ("train", "test"):
         np.testing.assert_array_equal(getattr(streamed, f"{part}_inputs")[:], getattr(cached, f"{part}_inputs")[:])
@@ -205,6 +207,10 @@ def test_a_large_jpeg_is_decoded_at_the_scale_that_a_box_needs(tmp_path):
     whole = Image.fromarray(by_hand(contents["train/a/0.jpg"])).resize((96, 64), Image.Resampling.BICUBIC)
     # libjpeg averages blocks where bicubic weighs, so that the pixels are near, and not the same.
     assert 0 < np.abs(cut[0].astype(int) - np.asarray(whole)).mean() < 2
+    # A quarter at the lower right, decoded at half of its size.
+    corner = photos.cropped([0], lambda *ignored: (400, 600, 400, 600), (200, 300))
+    whole = Image.fromarray(by_hand(contents["train/a/0.jpg"])[400:, 600:]).resize((300, 200), Image.Resampling.BICUBIC)
+    assert 0 < np.abs(corner[0].astype(int) - np.asarray(whole)).mean() < 2
     exact = photos.cropped([0], lambda *ignored: (100, 200, 64, 96), (64, 96))
     np.testing.assert_array_equal(exact[0], by_hand(contents["train/a/0.jpg"])[100:164, 200:296])
 

@@ -102,8 +102,8 @@ def test_the_command_line_says_what_it_chose(pets, tmp_path):
         )  # fmt: skip
         out[name] = done.stderr
     # 592 * 12 * 12 * 3 bytes.
-    assert "Streaming 592 images, which would take 0.3 MB decoded; --cache decodes them once" in out["streamed"]
-    assert "592 images, decoded once: 0.3 MB; --stream leaves them encoded" in out["cached"]
+    assert "Streaming 592 images, which would take 255.7 kB decoded; --cache decodes them once" in out["streamed"]
+    assert "592 images, decoded once: 255.7 kB; --stream leaves them encoded" in out["cached"]
     record = zoo.open_run(tmp_path / "streamed").source
     assert record["options"]["stream"] and record["image"]["shorter"] == 14
     listed = keras_skip("cache", cwd=tmp_path, KERAS_SKIP_CACHE=str(tmp_path / "cache")).stdout

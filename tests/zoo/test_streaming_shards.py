@@ -139,7 +139,7 @@ def as_tars(path, contents, how):
         write_tar(path / "pets.tar", [(f"./pets/{name}", data) for name, data in contents.items()])
     elif how == "parts":
         for part in ("train", "val"):
-            members = [(name.partition("/")[2], data) for name, data in contents.items() if name.startswith(part)]
+            members = [(f"pets/{n.partition('/')[2]}", d) for n, d in contents.items() if n.startswith(part)]
             write_tar(path / f"pets_{part}.tar", members)
     elif how == "folders":
         for part in ("train", "val"):
@@ -228,6 +228,8 @@ def test_a_changed_shard_is_listed_again(shards):
     assert len(after.train_targets) == 14 and after.fingerprint != before.fingerprint
     with pytest.raises(ValueError, match="which has changed since"):
         zoo.load_source(before.as_dict())
+    write_tar(shards / "train-001.tar", labelled(8, first=6, classes=("dog", "cat")))
+    assert stream(shards).fingerprint != after.fingerprint
 
 
 def test_names_of_shards_say_parts():

@@ -73,11 +73,11 @@ def reading() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
 
-def say_reading(source: "Source | str | None") -> None:
-    """Says on standard error whether images stay encoded."""
+def say_reading(source: "Source | str | None", *parts: str) -> None:
+    """Says on standard error whether images of some parts, or of all, stay encoded."""
     from ..data.streaming.source import explain_reading
 
-    if source and not isinstance(source, str) and (said := explain_reading(source)):
+    if source and not isinstance(source, str) and (said := explain_reading(source, parts)):
         print(said, file=sys.stderr)
 
 

@@ -25,7 +25,7 @@ from .named import SOURCES
 from .options import Options, Progress
 from .source import Source
 from .streaming.photos import Photos
-from .streaming.source import from_photos
+from .streaming.source import can_stream, from_photos
 from .tables import check_columns, content, from_tables, read_tables, table_files
 from .targets import file_column
 
@@ -186,9 +186,7 @@ def _refuse_options_of_tables(name: object, options: Options) -> None:
 
 
 def _refuse_stream(name: object, path: Path | None, options: Options) -> None:
-    if not options.stream or str(name).startswith("tfds:"):
-        return
-    if path is None or path.suffix.lower() in ARRAY_FILES or table_files(path) or has_masks(path):
+    if options.stream and not str(name).startswith("tfds:") and (path is None or not can_stream(path)):
         raise ValueError(
             f"Expected stream=True only for a folder of images, .tar or ArrayRecord files. Received: {str(name)!r}"
         )

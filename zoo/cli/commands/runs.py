@@ -100,7 +100,7 @@ def evaluate(
 
     as_before = like(card(run_or_network, weights)) if weights else open_run(run_or_network).source
     read = data and load_source(data, like=as_before, **reading)
-    console.say_reading(read)
+    console.say_reading(read, "test")
     measured = measure(run_or_network, read, weights=weights, tta=views or tta)
     figures = task_of("classification" if weights else open_run(run_or_network).source).figures
     shown = {"test examples": measured["examples"]}

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 from export.images import FORMATS, ImageReader
 
 from ..decoding import warn_of_skipped
+from ..masks import has_masks
 from ..options import Options, Progress
 from ..source import Preprocessing, Source
+from ..tables import table_files
 from .decoded import decode_shards
 from .index import Index, Indexer
 from .listing import Listing
@@ -30,11 +33,9 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
     """Makes a source of the images in a folder or in shards; None for those that `from_files` should decode.
 
     Raises:
-        ValueError: If the files cannot be streamed, are damaged, or have no labels, or if the images differ in size.
+        ValueError: If files are damaged or have no labels, or if images to be streamed differ in size.
     """
-    if not (path.is_dir() or is_pattern(path) or is_shard(path.name)):
-        if options.stream:
-            raise ValueError(f"Expected a folder of images, or .tar files, for stream=True. Received: {str(path)!r}")
+    if not can_stream(path):
         return None
     indexer = Indexer(path, options, cache_in, progress)
     index = indexer.find()
@@ -50,14 +51,27 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
     return decode_shards(path, indexer, options, cache_in, progress) if decodes else None
 
 
-def explain_reading(source: Source) -> str:
-    """Says whether the images of a source stay encoded; nothing of a source that is not read from image files."""
-    if "skipped" not in source.origin:
+def can_stream(path: Path) -> bool:
+    """Whether images may stay encoded there: in a folder or in shards, and without a table or masks."""
+    holds_images = path.is_dir() or is_pattern(path) or is_shard(path.name)
+    return holds_images and not table_files(path) and not has_masks(path)
+
+
+def explain_reading(source: Source, parts: Sequence[str] = ()) -> str:
+    """Says whether the images of a source stay encoded; nothing of a source that has no choice.
+
+    Args:
+        source: The source.
+        parts: Those that are used. Default: all.
+    """
+    streamed = isinstance(source.train_inputs, Photos)
+    if not streamed and not ("skipped" in source.origin and can_stream(Path(source.name))):
         return ""
-    parts = [getattr(source, f"{part}_inputs") for part in source.parts]
-    images, size = f"{sum(map(len, parts)):,} images", sum(part.size for part in parts)
-    decoded = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
-    if isinstance(source.train_inputs, Photos):
+    used = [getattr(source, f"{part}_inputs") for part in parts or source.parts]
+    images, size = f"{sum(map(len, used)):,} images", sum(part.size for part in used)
+    unit, one = next((row for row in (("GB", 1e9), ("MB", 1e6)) if size >= row[1]), ("kB", 1e3))
+    decoded = f"{size / one:,.1f} {unit}"
+    if streamed:
         return f"Streaming {images}, which would take {decoded} decoded; --cache decodes them once"
     return f"{images}, decoded once: {decoded}; --stream leaves them encoded"
 
