@@ -45,6 +45,8 @@ class Clock(keras.callbacks.Callback):
         now = time.perf_counter(), processor_seconds()
         if batch == SKIPPED - 1:
             self.begun = now
+        if batch < SKIPPED:
+            return
         self.seconds = tuple((end - start) / self.steps for end, start in zip(now, self.begun, strict=True))
 
 

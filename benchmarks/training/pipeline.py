@@ -5,8 +5,10 @@
 Each makes batches of random-resized crops to 224 pixels, mirrored at random and standardised, of JPEGs of 300 to 600
 pixels (photos.py), with as many workers as there are cores:
 
-    keras-skip             `zoo.Batches` with worker processes
-      threads              the same in threads of this process, of Keras and of grain
+    keras-skip             `zoo.Batches` as it is by default: in threads of Keras on two cores, in processes on more
+      worker processes     with as many as there are cores
+      threads of grain     with its threads in place of Keras's
+      opencv               by default, with augment.crop_interpolation="opencv", which is not antialiased
     tf.data                decode_and_crop_jpeg, which decodes only the box, and a parallel map with AUTOTUNE
       antialiased          with the interpolation of Pillow and torchvision
     PyTorch                DataLoader and torchvision (pytorch.py), by the interpreter that --torch or BENCH_TORCH names
@@ -14,7 +16,8 @@ pixels (photos.py), with as many workers as there are cores:
 
 Each is a process that waits until it is its turn, and takes what was made ahead before its clock starts. The figures
 are images per second by the clock, and for each core by processor time, which other load changes less; MiB of all its
-processes; and the ratios of ours to the others, over the rounds. Ours and PyTorch's interpolation is antialiased.
+processes; and the ratios of ours to the others, over the rounds: of "opencv" to tf.data, since neither is antialiased,
+and of the default to the rest.
 """
 
 import argparse
@@ -28,12 +31,14 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import Pool
 from pathlib import Path
 
-from ..harness import ROOT, alternate, format_spread, parse_options, ratio, spread, write_result
+from ..harness import ROOT, alternate, format_spread, parse_options, spread, write_result
 from ..layers.steps import find_torch
 from .photos import AREA, MEAN, RATIO, SIZE, STD, answer, list_photos, make_photos
 
 CORES = len(os.sched_getaffinity(0))
-OURS, PYTORCH = "keras-skip", "PyTorch"
+OURS, QUICK, PYTORCH = "keras-skip", "keras-skip, opencv", "PyTorch"
+# With which of ours the others are compared.
+COUNTERPARTS = {"tf.data": QUICK}
 
 
 def our_batches(folder, batch, processes, interpolation="bilinear"):
@@ -115,9 +120,10 @@ def decode_alone(folder):
 
 
 PIPELINES = {
-    OURS: lambda *given: in_order(our_batches(*given, CORES)),
-    f"{OURS}, threads of Keras": lambda *given: in_order(our_batches(*given, 0)),
+    OURS: lambda *given: in_order(our_batches(*given, None)),
+    f"{OURS}, worker processes": lambda *given: in_order(our_batches(*given, CORES)),
     f"{OURS}, threads of grain": lambda *given: in_threads_of_grain(our_batches(*given, 0)),
+    QUICK: lambda *given: in_order(our_batches(*given, None, "opencv")),
     "tf.data": lambda *given: tensorflow_batches(*given, antialias=False),
     "tf.data, antialiased": lambda *given: tensorflow_batches(*given, antialias=True),
     "decoding alone": lambda folder, batch: decode_alone(folder),
@@ -148,7 +154,7 @@ class Pipeline:
         self._process.communicate()
 
 
-def compare(folder, options):
+def measure(folder, options):
     """Measures all pipelines in turns, and returns their figures."""
     module, interpreter = (
         [sys.executable, "-m", "benchmarks.training.pipeline", "--pipeline"],
@@ -162,7 +168,7 @@ def compare(folder, options):
     for pipeline in pipelines.values():
         pipeline.measure(options.images // 4)
         pipeline.found.clear()
-    times = alternate({name: lambda p=p: p.measure(options.images) for name, p in pipelines.items()}, options.rounds)
+    alternate({name: lambda p=p: p.measure(options.images) for name, p in pipelines.items()}, options.rounds)
     found = {name: pipeline.found for name, pipeline in pipelines.items()}
     for pipeline in pipelines.values():
         pipeline.close()
@@ -174,14 +180,15 @@ def compare(folder, options):
             "MiB": max(each["MiB"] for each in rounds),
             "version": pipelines[name].version,
             # Ours is as many times as fast, by the clock and by the processor.
-            "ratio": ratio(times, name, OURS) if OURS in times else None,
-            "processor ratio": compare_processors(rounds, found[OURS]) if OURS in found else None,
+            "ratio": compare("seconds", rounds, found.get(COUNTERPARTS.get(name, OURS))),
+            "processor ratio": compare("processor", rounds, found.get(COUNTERPARTS.get(name, OURS))),
         }
     return figures
 
 
-def compare_processors(theirs, ours):
-    return spread([their["processor"] / our["processor"] for their, our in zip(theirs, ours, strict=True)])
+def compare(clock, theirs, ours):
+    """Returns the spread of the ratio over the rounds; None if ours was not measured."""
+    return ours and spread([their[clock] / our[clock] for their, our in zip(theirs, ours, strict=True)])
 
 
 def main():
@@ -200,7 +207,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         make_photos(folder, options.photos)
-        figures = compare(folder, options)
+        figures = measure(folder, options)
     for name, found in figures["pipelines"].items():
         rates = [format_spread(found[f"images per second{kind}"]) for kind in ("", " of processors")]
         both = [format_spread(found[kind]) for kind in ("ratio", "processor ratio") if found[kind]]

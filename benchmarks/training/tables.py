@@ -10,8 +10,7 @@ def format_pipelines(figures):
             f"{found['images per second']['median']:.0f}",
             f"{found['images per second of processors']['median']:.0f}",
             f"{found['MiB']:.0f}",
-            format_ratio(found["ratio"]),
-            format_ratio(found["processor ratio"]),
+            *(format_ratio(found[kind]) if found[kind] else "" for kind in ("ratio", "processor ratio")),
         ]
         for name, found in figures["pipelines"].items()
     ]

@@ -264,24 +264,24 @@ def test_number_of_workers(monkeypatch):
             zoo.train("plain_mlp_digits", "no such data")
 
 
-def test_default_number_of_workers_is_that_of_usable_cores(folder):
-    code = """
-from zoo.data.workers.count import count_workers
-from zoo.data.workers.ring import Ring
-print(count_workers())
-os.environ |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": "a:1,b:1,a:2,a:3", "KERAS_DISTRIBUTION_PROCESS_ID": "2"}
-print(count_workers(), count_workers.__globals__["_processes_here"]())
-"""
-    prefix = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
-    done = subprocess.run(
-        [sys.executable, "-c", prefix + SCRIPT + code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
+def test_default_number_of_workers_is_that_of_usable_cores(monkeypatch):
+    monkeypatch.delenv("KERAS_SKIP_WORKERS", raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
+    assert count_workers() == 16
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "a:1,b:1,a:2,a:3")
+    for rank, count in (("2", 5), ("1", 16)):
+        monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", rank)
+        assert count_workers() == count
+    monkeypatch.setattr("joblib.cpu_count", lambda: 6)
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
+    assert count_workers() == 0, "threads of this process use two cores"
+
+
+def test_default_number_of_workers_heeds_the_affinity():
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import joblib; print(joblib.cpu_count())"
     )
-    assert done.stdout.split() == ["begun", "1", "1", "3"]
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_a_run_on_streamed_photos_is_the_same_with_and_without_workers(folder, tmp_path, monkeypatch):

@@ -44,8 +44,9 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         shard: (rank, count): each of several processes gets its slice of every batch. The slices of all ranks together
             are the batch of a single process.
         task: What the labels are: "classification", "regression" or "segmentation".
-        processes: How many worker processes make the batches ahead if the images are `Photos`, by default as many as
-            this process may use cores; 0 for threads in this process.
+        processes: How many worker processes make the batches ahead if the images are `Photos`; 0 for threads in this
+            process. Default: KERAS_SKIP_WORKERS, or else as many as this process may use cores, if these are more than
+            two.
 
     Attributes:
         epoch: The current epoch. Setting another one starts at its first batch.

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from export.images import INTERPOLATIONS
 
+OPENCV = "opencv"
 PAD_MODES = ("constant", "reflect")
 FILLS = ("mean", "noise")
 COLOURS = ("brightness", "contrast", "saturation", "hue")
@@ -25,7 +26,7 @@ _MOST = {
     **dict.fromkeys(("erasing", "mix_probability", "cutmix_probability"), 1),
     **dict.fromkeys(("lighting", "mixup", "cutmix"), _FINITE),
 }
-_NAMES = {"pad_mode": PAD_MODES, "crop_interpolation": INTERPOLATIONS, "erasing_fill": FILLS}
+_NAMES = {"pad_mode": PAD_MODES, "crop_interpolation": (*INTERPOLATIONS, OPENCV), "erasing_fill": FILLS}
 _RANGES = {
     **dict.fromkeys(("crop_area", "erasing_area"), ("share of the area, above 0 and up to 1", 1)),
     **dict.fromkeys(("crop_ratio", "erasing_ratio"), ("ratio of width to height, above 0", _FINITE)),
@@ -41,7 +42,8 @@ class Augmentation:
             resized to the size of the network's images, such as (0.08, 1.0). Photos that are decoded when they are
             needed are cut from the original. Empty: no such crop.
         crop_ratio: The smallest and the largest ratio of width to height of what is cut out.
-        crop_interpolation: How it is resized: a filter of Pillow, by name.
+        crop_interpolation: How it is resized: a filter of Pillow, by name. "opencv", for photos that are decoded when
+            they are needed, takes half the time: it is bilinear, but without antialiasing.
         pad: Pixels by which an image is padded on each side before a random crop of its size.
         pad_mode: "constant" (zeros) or "reflect".
         flip: Whether images are mirrored, left to right, at random. "alternating": each image is mirrored in every

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..streaming.photos import Photos
-from . import COLOURS, Augmentation
+from ..streaming.quick import check_installed
+from . import COLOURS, OPENCV, Augmentation
 
 if TYPE_CHECKING:
     from ...tasks import Task
@@ -38,6 +39,10 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows | 
         raise _refuse(augmentation, others, "images other than uint8, grey or RGB", inputs)
     if inputs.shape[-1] == 1 and (others := [name for name in OF_COLOURS if name in wanted]):
         raise _refuse(augmentation, others, "grey images", inputs)
+    if augmentation.crop_area and augmentation.crop_interpolation == OPENCV:
+        if not isinstance(inputs, Photos):
+            raise _refuse(augmentation, ["crop_interpolation"], "images that are decoded already", inputs)
+        check_installed()
     tallest = max((height for _, height in augmentation.sizes), default=0)
     if tallest > inputs.shape[1]:
         raise ValueError(

@@ -16,6 +16,7 @@ def prepare() -> None:
     # There is a process for each core already.
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
     # grain imports JAX, if there is one, to walk through nested structures; its own code does that too.
     sys.modules["jax"] = None  # type: ignore[assignment]
     logging.getLogger("absl").setLevel(logging.ERROR)
