@@ -5,10 +5,9 @@
 Each makes batches of random-resized crops to 224 pixels, mirrored at random and standardised, of JPEGs of 300 to 600
 pixels (photos.py), with as many workers as there are cores:
 
-    keras-skip             `zoo.Batches` as it is by default: in threads of Keras on two cores, in processes on more
-      worker processes     with as many as there are cores
-      threads of grain     with its threads in place of Keras's
-      opencv               by default, with augment.crop_interpolation="opencv", which is not antialiased
+    keras-skip             `zoo.Batches` as it is by default, with worker processes
+      threads              the same in threads of this process, of Keras and of grain
+      opencv               with augment.crop_interpolation="opencv", which is not antialiased
     tf.data                decode_and_crop_jpeg, which decodes only the box, and a parallel map with AUTOTUNE
       antialiased          with the interpolation of Pillow and torchvision
     PyTorch                DataLoader and torchvision (pytorch.py), by the interpreter that --torch or BENCH_TORCH names
@@ -120,10 +119,10 @@ def decode_alone(folder):
 
 
 PIPELINES = {
-    OURS: lambda *given: in_order(our_batches(*given, None)),
-    f"{OURS}, worker processes": lambda *given: in_order(our_batches(*given, CORES)),
+    OURS: lambda *given: in_order(our_batches(*given, CORES)),
+    QUICK: lambda *given: in_order(our_batches(*given, CORES, "opencv")),
+    f"{OURS}, threads of Keras": lambda *given: in_order(our_batches(*given, 0)),
     f"{OURS}, threads of grain": lambda *given: in_threads_of_grain(our_batches(*given, 0)),
-    QUICK: lambda *given: in_order(our_batches(*given, None, "opencv")),
     "tf.data": lambda *given: tensorflow_batches(*given, antialias=False),
     "tf.data, antialiased": lambda *given: tensorflow_batches(*given, antialias=True),
     "decoding alone": lambda folder, batch: decode_alone(folder),

@@ -272,9 +272,9 @@ def test_default_number_of_workers_is_that_of_usable_cores(monkeypatch):
     for rank, count in (("2", 5), ("1", 16)):
         monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", rank)
         assert count_workers() == count
-    monkeypatch.setattr("joblib.cpu_count", lambda: 6)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
-    assert count_workers() == 0, "threads of this process use two cores"
+    assert count_workers() == 1
 
 
 def test_default_number_of_workers_heeds_the_affinity():

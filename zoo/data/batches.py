@@ -45,8 +45,7 @@ class Batches(BatchMaker, keras.utils.PyDataset):
             are the batch of a single process.
         task: What the labels are: "classification", "regression" or "segmentation".
         processes: How many worker processes make the batches ahead if the images are `Photos`; 0 for threads in this
-            process. Default: KERAS_SKIP_WORKERS, or else as many as this process may use cores, if these are more than
-            two.
+            process. Default: KERAS_SKIP_WORKERS, or else as many as this process may use cores.
 
     Attributes:
         epoch: The current epoch. Setting another one starts at its first batch.

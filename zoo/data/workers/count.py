@@ -8,11 +8,10 @@ WORKERS = "KERAS_SKIP_WORKERS"
 
 
 def count_workers() -> int:
-    """The number of workers that the environment asks for, or else that suits the cores of this process.
+    """The number of workers that the environment asks for; by default one for each core that this process may use,
+    or none without grain, which has no wheel for every platform.
 
-    With more than two cores it is one for each. With two, Keras's two threads use both, and take less time for a photo
-    than processes, which have to hand it over; more threads would wait for each other. There are none without grain,
-    which has no wheel for every platform. Processes that train together on one host share its cores.
+    Processes that train together on one host share its cores.
 
     Raises:
         ValueError: If the environment asks for something else than a whole number.
@@ -26,8 +25,7 @@ def count_workers() -> int:
     from joblib import cpu_count
 
     # Knows the affinity of the process and the limits of its container.
-    cores = cpu_count() // _processes_here()
-    return cores if cores > 2 else 0
+    return max(1, cpu_count() // _processes_here())
 
 
 def _processes_here() -> int:
