@@ -89,14 +89,14 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared)
         (["plain_mpl"], {}, "Did you mean plain_mlp"),
         (["plain_mlp:depth"], {}, "name=value"),
         (["plain_mlp"], {"seeds": 0}, "seeds=0"),
-        (["resnet50"], {}, "Expected a recipe, because resnet50 has none of its own"),
+        (["resnet34"], {}, "Expected a recipe, because resnet34 has none of its own"),
         (["plain_mlp"], {"epoch": 2}, "Did you mean epochs"),
         (["plain_mlp", "highway_mlp:widht=3"], {}, "Did you mean width"),
         (["plain_mlp", "residual_mlp:depth=9"], {}, "Expected an even depth"),
         (["plain_mlp", "plain_mlp:weight_decay=x"], {}, "Received: weight_decay='x'"),
         (["plain_mlp", "highway_mlp:activation=(1, 2)"], {}, "activation"),
         (["plain_mlp", "plain_mlp:classes=3"], {}, "Expected an argument of plain_mlp"),
-        (["plain_mlp", "resnet50"], {"recipe": "plain_mlp_digits"}, "at least 32"),
+        (["plain_mlp", "resnet34"], {"recipe": "plain_mlp_digits"}, "at least 32"),
     ],
 )
 def test_mistakes_are_a_sentence_and_train_nothing(networks, options, said, tmp_path):

@@ -64,6 +64,15 @@ def test_a_recipe_without_its_data_says_what_it_needs(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_comparison_reads_photos_as_the_recipe_says(photos, tmp_path, own_cache, no_report):
+    settings = {"epochs": 1, "batch_size": 50, "image_size": 32, "shorter": 32}
+    runs = zoo.compare(["plain_mlp:depth=3"], tmp_path, str(photos), recipe="resnet50_v2_imagenet", seeds=1, **settings)
+    (run,) = runs["plain_mlp:depth=3"]
+    assert run.source["options"]["image_size"] == [32, 32] and run.source["options"]["shorter"] == 32
+    with pytest.raises(ValueError, match="Expected data for resnet50_v2_imagenet"):
+        zoo.compare(["plain_mlp:depth=3"], tmp_path / "other", recipe="resnet50_v2_imagenet")
+
+
 def reading(recipe, data="photos", given=None, **overrides):
     return Request(recipe, overrides={"source": data, **overrides}).reading(data, given or {})
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._files import replace_file
-from ..data import Source, load_source
+from ..data import Source
 from ..data.sources import check_source
 from ..networks.registry import entry_of
 from ..tasks import task_of
@@ -23,6 +23,7 @@ from ..tasks.task import Figure
 from .folder import refuse_existing
 from .recipe import Recipe, parse_setting
 from .recipes import get_recipe, recipes_of
+from .request import Request
 from .runs import Run, open_run
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def compare(
     from .loop import build_network
 
     candidates, chosen = plan(networks, out, data, recipe, seeds, overrides)
-    source = data if isinstance(data, Source) else load_source(chosen.source if data is None else data)
+    named = chosen.source if data is None else data
+    source = data if isinstance(data, Source) else _request(chosen, data).load(named)
     folder = Path(out)
     planned = [
         (candidate, folder / candidate.run_name(seed), candidate.recipe(chosen, seed, source))
@@ -139,8 +141,14 @@ def plan(
         raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
     chosen = (_default_recipe(candidates[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
     if not isinstance(data, Source):
-        check_source(chosen.source if data is None else data)
+        named = chosen.source if data is None else data
+        check_source(named, **_request(chosen, data).reading(named, {}))
     return candidates, chosen
+
+
+def _request(recipe: Recipe, data: str | None) -> Request:
+    """What one of the trainings asks for, which knows how its data are read."""
+    return Request(recipe, overrides={} if data is None else {"source": str(data)})
 
 
 def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
