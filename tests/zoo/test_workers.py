@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import current_process
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -275,6 +276,8 @@ def test_default_number_of_workers_is_that_of_usable_cores(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
     assert count_workers() == 1
+    monkeypatch.setitem(current_process()._config, "daemon", True)
+    assert count_workers() == 0, "such a process may have no children"
 
 
 def test_default_number_of_workers_heeds_the_affinity():

@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from multiprocessing import current_process
 
 # 0: this process makes them, in threads.
 WORKERS = "KERAS_SKIP_WORKERS"
@@ -9,7 +10,7 @@ WORKERS = "KERAS_SKIP_WORKERS"
 
 def count_workers() -> int:
     """The number of workers that the environment asks for; by default one for each core that this process may use,
-    or none without grain, which has no wheel for every platform.
+    or none without grain, which has no wheel for every platform, and in a daemonic process, which may have no children.
 
     Processes that train together on one host share its cores.
 
@@ -20,7 +21,7 @@ def count_workers() -> int:
         if not given.isdecimal():
             raise ValueError(f"Expected {WORKERS} to be a whole number of at least 0. Received: {WORKERS}={given}")
         return int(given)
-    if find_spec("grain") is None:
+    if find_spec("grain") is None or current_process().daemon:
         return 0
     from joblib import cpu_count
 
