@@ -168,13 +168,28 @@ def test_a_triangle_of_infinities_is_a_mask(tmp_path):
     np.testing.assert_allclose(received, expected, atol=1e-6)
 
 
+def test_reshapes_in_a_row_keep_their_sizes(tmp_path):
+    def split(x):
+        batch, length = ops.shape(x)[:2]
+        heads = ops.transpose(ops.reshape(x, (batch, length, 1, 8)), (0, 2, 1, 3))
+        return ops.matmul(ops.softmax(heads), ops.transpose(heads, (0, 1, 3, 2)))
+
+    x = keras.Input((None, 8), name="x")
+    # Without a bias the dense layer ends in a reshape of its own.
+    model = keras.Model({"x": x}, {"y": Function(split)(layers.Dense(8, use_bias=False)(x))})
+    batch = {"x": np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")}
+    ((_, received, expected),) = answers(model, batch, tmp_path)
+    assert received.shape == expected.shape == (2, 1, 5, 5)
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
 def transposed(d: int) -> dict[str, keras.Layer]:
     """Transposed convolutions over so many axes; the bias shows where there is nothing else."""
     make = getattr(layers, f"Conv{d}DTranspose")
     about = {"bias_initializer": keras.initializers.Constant(2)}
     found = {}
     for padding in ("valid", "same"):
-        for kernel, strides in ((1, 2), (2, 3), (3, 2), (3, 5), (4, 1), (4, 2)):
+        for kernel, strides in ((1, 2), (2, 3), (3, 2), (3, 5), (4, 1), (4, 2), (7, 16)):
             found[f"{kernel}, {strides}, {padding}"] = make(3, kernel, strides, padding=padding, **about)
         for kernel, strides, room in ((3, 2, 1), (2, 3, 2), (5, 4, 0)):
             options = {"padding": padding, "output_padding": room} | about
