@@ -73,7 +73,7 @@ class Endpoint:
         prepared = [
             self._prepare(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        with _scale_weights(self.model, self.weight_scale):
+        with _scale_weights(self.model, self.weight_scale), _avoid_cudnn(self.model):
             given, carried = self._call_model(prepared)
         if self.activation is not None:
             logits = given
@@ -172,3 +172,16 @@ def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
     large = [w for w in model.variables if keras.backend.is_float_dtype(w.dtype) and len(w.shape) > 1]
     with keras.StatelessScope(state_mapping=[(w, keras.ops.multiply(w.value, times)) for w in large]):
         yield
+
+
+@contextmanager
+def _avoid_cudnn(model: "keras.Model") -> Iterator[None]:
+    """Keeps the operations of cuDNN out of a call, which Keras takes where there is a GPU, and ONNX does not have."""
+    chosen = [(layer, layer.use_cudnn) for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
+    try:
+        for layer, _ in chosen:
+            layer.use_cudnn = False
+        yield
+    finally:
+        for layer, choice in chosen:
+            layer.use_cudnn = choice

@@ -1,5 +1,6 @@
 """Models that are rare: each is exported right, or refused with a sentence that says why."""
 
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -162,6 +163,26 @@ def test_a_subclass_that_makes_whole_numbers_of_its_inputs_takes_them(read, dtyp
         n: f"tensor({kinds.get(t, t)})" for n, t in called.items()
     }
     np.testing.assert_allclose(session.run(None, x)[0], expected, atol=1e-5)
+
+
+def recurrent(use_cudnn: Any) -> keras.Model:
+    given = keras.Input((5, 4), name="x")
+    kinds = [layers.LSTM(3, use_cudnn=use_cudnn), layers.GRU(3, use_cudnn=use_cudnn)]
+    nested = keras.Sequential([layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GRU(2)])
+    inside = [*kinds, *map(layers.Bidirectional, kinds), nested]
+    return randomise(keras.Model(given, {f"y{i}": layer(given) for i, layer in enumerate(inside)}))
+
+
+@pytest.mark.parametrize("use_cudnn", ["auto", True])
+def test_recurrent_layers_convert_on_a_machine_with_a_gpu(use_cudnn, tmp_path, monkeypatch):
+    expected = recurrent(False)(normal(2, 5, 4))
+    monkeypatch.setattr(import_module("keras.src.backend.tensorflow.rnn"), "_is_gpu_available", lambda: True)
+    model = recurrent(use_cudnn)
+    session = onnxruntime.InferenceSession(export.to_onnx(model, tmp_path / "m.onnx"), providers=[CPU])
+    received = dict(zip(expected, session.run(list(expected), {"x": normal(2, 5, 4)}), strict=True))
+    for name, y in expected.items():
+        np.testing.assert_allclose(received[name], y, atol=1e-5, err_msg=name)
+    assert model.layers[1].use_cudnn == use_cudnn
 
 
 class Images(keras.Model):
