@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .graph import replace_entries
 from .operations import rewrite_operations
+from .operations.lookup import store_tables
 from .optimisation import optimise
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -
         frozen = type(frozen).FromString(frozen.SerializeToString())
         with tf.Graph().as_default():
             graph = tf_loader.tf_optimize(inputs, outputs, frozen)
+        store_tables(graph, concrete)
         matrices = {name: values.pop(name) for name in _find_matrices(graph, values)}
         _restore_constants(graph, values)
         contents = {name: weights.content for name, weights in values.items()}

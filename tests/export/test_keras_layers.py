@@ -30,11 +30,14 @@ TRAINING_ONLY: dict[str, dict[str, Any]] = {
     "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1},
     "RandomZoom": {"height_factor": 0.1},
 }
-# Tables to look things up in have no operation in ONNX; text is no number.
+# Hashes have no operation in ONNX; text is no number.
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "Hashing": (lambda: on(layers.Hashing(4), (3,), "int32"), "StringToHashBucketFast"),
     "HashedCrossing": (lambda: on(layers.HashedCrossing(4), [(1,), (1,)], "int32"), "SparseCross"),
-    "IntegerLookup": (lambda: on(layers.IntegerLookup(vocabulary=[1, 3, 4]), (3,), "int64"), "LookupTableFind"),
+    "IntegerLookup": (
+        lambda: on(layers.IntegerLookup(num_oov_indices=2, oov_method="farmhash", vocabulary=[1, 3]), (3,), "int64"),
+        "StringToHashBucketFast .*integer_lookup",
+    ),
     "StringLookup": (lambda: on(layers.StringLookup(vocabulary=["a"]), (3,), "string"), "numbers.* a string"),
     "TextVectorization": (lambda: on(layers.TextVectorization(vocabulary=["a"]), (1,), "string"), "numbers.* a string"),
 }

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export.convert.operations import REWRITES, arithmetic, fourier, selection, transposed_convolution
+from export.convert.operations import REWRITES, arithmetic, fourier, lookup, selection, transposed_convolution
 from tests.export.models import Function
 
 INF, NAN = np.inf, np.nan
@@ -45,7 +45,13 @@ WHOLE = np.array([[-4, 4, -5, -7, 1], [-9, 9, 3, -3, 2], [0, -1, 1, 2, 4], [5, 2
 
 
 def test_every_operation_is_in_the_table_of_one_kind():
-    tables = (arithmetic.REWRITES, fourier.REWRITES, selection.REWRITES, transposed_convolution.REWRITES)
+    tables = (
+        arithmetic.REWRITES,
+        fourier.REWRITES,
+        lookup.REWRITES,
+        selection.REWRITES,
+        transposed_convolution.REWRITES,
+    )
     assert sum(map(len, tables)) == len(REWRITES) > 15
 
 
@@ -87,6 +93,26 @@ def test_classes_that_are_not_there_have_no_place_in_a_one_hot_vector(opset, tmp
 @pytest.mark.parametrize("mode", ["multi_hot", "count"])
 def test_classes_beyond_the_last_are_not_counted(mode, tmp_path):
     assert_equal({mode: layers.CategoryEncoding(4, output_mode=mode)}, np.array([[0, 3, 3], [4, 9, 1]]), tmp_path)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_integers_are_looked_up(opset, tmp_path):
+    x = np.array([[7, -3], [2**40, 0], [5, 6], [1 - 2**40, 2**40 + 1]])
+    vocabulary = [2**40, -3, 7, 1 - 2**40]
+    indices = [[3, 2], [1, 0], [0, 0], [4, 0]]
+    found = {"int": np.array(indices), "masked": np.array(indices) + 1, "two": np.array(indices) + 1}
+    found["masked"][1, 1] = 0
+    # Unknown ones are told apart by their remainder.
+    found["two"][[1, 2, 2, 3], [1, 0, 1, 1]] = [0, 1, 0, 1]
+    options = {"int": {}, "masked": {"mask_token": 0}, "two": {"num_oov_indices": 2}}
+    make = {name: layers.IntegerLookup(vocabulary=vocabulary, **about) for name, about in options.items()}
+    make |= {m: layers.IntegerLookup(vocabulary=vocabulary, output_mode=m) for m in ("multi_hot", "count")}
+    found["multi_hot"] = np.max(np.eye(5)[indices], axis=1)
+    found["count"] = np.sum(np.eye(5)[indices], axis=1)
+    given = keras.Input((2,), dtype="int64", name="x")
+    model = keras.Model({"x": given}, {f"of_{name}": layer(given) for name, layer in make.items()})
+    for name, received, _ in answers(model, {"x": x}, tmp_path, opset=opset):
+        np.testing.assert_array_equal(received, found[name.removeprefix("of_")], err_msg=name)
 
 
 @pytest.mark.parametrize("opset", OPSETS)
