@@ -1,13 +1,14 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
 from ..storage.schema import Activation, Layout
+from .float32 import compute_in_float32
 from .inputs import RawInput
 from .layout import move_channels, move_shape_channels
 from .signature import Input, Signature
@@ -48,6 +49,7 @@ class Endpoint:
         channels_first: Whether the channels come first at the edge of the graph.
         trained_precision: The dtype policy of a model that was trained in less than float32.
         gates: The output with the gates of highway blocks, if there is one.
+        widens: Whether the model computes in half precision by itself, and in float32 here.
         weight_scale: The factor by which matrices and kernels are larger than the model's own during a run.
     """
 
@@ -60,6 +62,7 @@ class Endpoint:
     channels_first: bool
     trained_precision: str | None
     gates: Gates | None = None
+    widens: bool = False
     weight_scale: int = 1
 
     def __call__(self, *tensors: "Tensor") -> "dict[str, Tensor]":
@@ -73,7 +76,8 @@ class Endpoint:
         prepared = [
             self._prepare(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        with _scale_weights(self.model, self.weight_scale), _avoid_cudnn(self.model):
+        float32 = compute_in_float32(self.model) if self.widens else nullcontext()
+        with float32, _scale_weights(self.model, self.weight_scale), _avoid_cudnn(self.model):
             given, carried = self._call_model(prepared)
         if self.activation is not None:
             logits = given
