@@ -44,7 +44,9 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     # The converter confuses values of similar names, so the model's names replace other ones at the end.
     inside = {f"{_INSIDE}x{i}": raw.name for i, raw in enumerate(endpoint.inputs)}
     outside = {f"{_INSIDE}y{i}": name for i, name in enumerate(endpoint.outputs)}
-    specs = [tf.TensorSpec(raw.shape, raw.dtype, name) for name, raw in zip(inside, endpoint.inputs, strict=True)]
+    specs = [
+        tf.TensorSpec(raw.shape, raw.tensor_dtype, name) for name, raw in zip(inside, endpoint.inputs, strict=True)
+    ]
 
     scope = keras.StatelessScope()
 

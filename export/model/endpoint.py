@@ -9,7 +9,7 @@ from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
 from ..storage.schema import Activation, Layout
 from .float32 import compute_in_float32
-from .inputs import RawInput
+from .inputs import TEXT, RawInput
 from .layout import move_channels, move_shape_channels
 from .signature import Input, Signature
 
@@ -110,7 +110,7 @@ class Endpoint:
             x = raw.preprocessing.apply(x, ops.cast)
         if self.moves_channels:
             x = move_channels(x, last_to_first=not self.channels_first)
-        return ops.cast(x, own.dtype)
+        return x if own.dtype == TEXT else ops.cast(x, own.dtype)
 
     @property
     def model_outputs(self) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ class Endpoint:
         """Returns a tf.TensorSpec for each raw input."""
         import tensorflow as tf
 
-        return [tf.TensorSpec(raw.shape, raw.dtype, name=raw.name) for raw in self.inputs]
+        return [tf.TensorSpec(raw.shape, raw.tensor_dtype, name=raw.name) for raw in self.inputs]
 
     def run(self, batch: Batch) -> Batch:
         """Runs on a batch, layer by layer and without tracing; every other form is compared with this."""
@@ -147,12 +147,17 @@ class Endpoint:
     def run_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, and also returns the known logits."""
         try:
-            return self.compute(batch)
+            given = self.compute(batch)
         except Exception as error:  # The model's own code may raise anything.
             shapes = ", ".join(f"{name} {x.shape}" for name, x in batch.items())
             raise ExportError(
                 f"Expected a model that runs on {shapes}. Received: {self.model.name}, which raised {error_line(error)}"
             ) from error
+        texts = [name for name, y in given[0].items() if y.dtype.kind == "O"]
+        if texts:
+            received = f"{self.model.name}, whose {', '.join(texts)} is text"
+            raise ExportError(f"Expected a model whose outputs are numbers. Received: {received}")
+        return given
 
     def compute(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, but does not turn errors of the model's own code into an ExportError."""

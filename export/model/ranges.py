@@ -65,7 +65,7 @@ def _is_open(raw: RawInput, model: "keras.Model") -> bool:
     import keras
 
     dtype = np.dtype(raw.dtype)
-    if raw.preprocessing is not None or dtype.kind == "b":
+    if raw.preprocessing is not None or dtype.kind in "bU":
         return False
     scales = (keras.layers.Rescaling, keras.layers.Normalization)
     return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())

@@ -108,6 +108,56 @@ def test_integers_are_looked_up(opset, tmp_path):
         np.testing.assert_array_equal(received, found[name.removeprefix("of_")], err_msg=name)
 
 
+def of_text() -> keras.Model:
+    """Takes words and numbers, as of a table."""
+    city, size = keras.Input((2,), dtype="string", name="city"), keras.Input((1,), name="size")
+    make = {"plain": {}, "masked": {"mask_token": ""}, "multi_hot": {"output_mode": "multi_hot"}}
+    words = ["Köln", "New York", "東京"]
+    found = {name: layers.StringLookup(vocabulary=words, **about)(city) for name, about in make.items()}
+    vectors = layers.Flatten()(layers.Embedding(4, 3, name="vectors")(found["plain"]))
+    return keras.Model([city, size], {**found, "vectors": vectors * size})
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_words_are_looked_up(opset, tmp_path):
+    model = of_text()
+    batch = {
+        "city": np.array([["Köln", "東京"], ["köln", ""], ["New York", "New York"]]),
+        "size": np.float32([[1], [2], [3]]),
+    }
+    plain = np.array([[1, 3], [0, 0], [2, 2]])
+    table = model.get_layer("vectors").embeddings.numpy()
+    expected = {
+        "plain": plain,
+        "masked": np.array([[2, 4], [1, 0], [3, 3]]),
+        "multi_hot": np.max(np.eye(4)[plain], axis=1),
+        "vectors": table[plain].reshape(3, 6) * batch["size"],
+    }
+    file = export.to_onnx(model, tmp_path / "model.onnx", samples=batch, opset=opset)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for name, values in expected.items():
+        np.testing.assert_allclose(session.run([name], batch)[0], values, rtol=1e-6, err_msg=name)
+
+
+def test_words_need_samples_and_an_artifact_takes_none(tmp_path):
+    model, batch = of_text(), {"city": np.array([["Köln", ""]], object), "size": np.float32([[1]])}
+    with pytest.raises(ValueError, match="Expected samples= of text. Received: city"):
+        export.to_onnx(model, tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="Expected input city of dtype str. Received: dtype int64"):
+        export.to_onnx(model, tmp_path / "m.onnx", samples=batch | {"city": np.array([[1, 2]])})
+    with pytest.raises(export.ExportError, match="Expected inputs of numbers, .* Received: city of text"):
+        export.export(model, tmp_path / "a", samples=batch)
+    assert list(tmp_path.iterdir()) == []
+    assert export.to_onnx(model, tmp_path / "m.onnx", samples=batch).exists()
+
+
+def test_text_that_a_model_gives_is_refused(tmp_path):
+    x = keras.Input((2,), dtype="int64")
+    model = keras.Model(x, layers.StringLookup(vocabulary=["a", "b"], invert=True)(x))
+    with pytest.raises(export.ExportError, match="Expected a model whose outputs are numbers. Received: .* is text"):
+        export.to_onnx(model, tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize("opset", OPSETS)
 def test_numbers_near_zero_and_far_from_it(opset, tmp_path):
     near = np.float32([1e-30, 1e-8, 3e-5, 1e-4, 3e-2, 0.5, 0.0])
