@@ -23,7 +23,7 @@ from .description import describe
 from .errors import ExportError
 from .images import ImageReader
 from .model.endpoint import Endpoint
-from .model.inputs import count_examples
+from .model.inputs import TEXT, count_examples
 from .model.signature import Samples
 from .model.wrapping import add_gates, make_endpoint
 from .precision.fp16_search import rewrite_in_fp16
@@ -168,6 +168,7 @@ def export(
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
+    _check_numbers(endpoint)
     endpoint = add_gates(endpoint) if gates else endpoint
     _check_image(image, endpoint)
     calibration = samples if calibration is None else calibration
@@ -207,6 +208,15 @@ def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tup
     if precision != FP32 and formats != ("onnx",):
         raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
     return formats
+
+
+def _check_numbers(endpoint: Endpoint) -> None:
+    texts = [raw.name for raw in endpoint.inputs if raw.dtype == TEXT]
+    if texts:
+        raise ExportError(
+            "Expected inputs of numbers, since a predictor and a server take nothing else; to_onnx takes text too. "
+            f"Received: {', '.join(texts)} of text"
+        )
 
 
 def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:

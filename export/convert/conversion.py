@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
 _INSIDE = "keras_skip_"
+# Types of TensorFlow, and why they are refused. Keras's float8 passes through bfloat16, so it comes first.
+_NARROW = {
+    "float8": "the converter does not know; quantise the model to int8 or int4 instead",
+    "bfloat16": "the converter would turn into float16",
+}
 
 
 def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
@@ -39,7 +44,9 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     # The converter confuses values of similar names, so the model's names replace other ones at the end.
     inside = {f"{_INSIDE}x{i}": raw.name for i, raw in enumerate(endpoint.inputs)}
     outside = {f"{_INSIDE}y{i}": name for i, name in enumerate(endpoint.outputs)}
-    specs = [tf.TensorSpec(raw.shape, raw.dtype, name) for name, raw in zip(inside, endpoint.inputs, strict=True)]
+    specs = [
+        tf.TensorSpec(raw.shape, raw.tensor_dtype, name) for name, raw in zip(inside, endpoint.inputs, strict=True)
+    ]
 
     scope = keras.StatelessScope()
 
@@ -53,7 +60,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
         with inline_calls(), guard_tracing(endpoint):
             concrete = traced.get_concrete_function()
         _refuse_state(endpoint.model, scope)
-        _refuse_bfloat16(concrete.graph.as_graph_def())
+        _refuse_types(concrete.graph.as_graph_def())
         names = {f"{name}:0": name for name in inside}
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
@@ -96,15 +103,15 @@ def _refuse_state(model: "keras.Model", scope: "keras.StatelessScope") -> None:
         )
 
 
-def _refuse_bfloat16(graph: "GraphDef") -> None:
+def _refuse_types(graph: "GraphDef") -> None:
     from tensorflow.core.framework import types_pb2
 
     nodes = (*graph.node, *(node for f in graph.library.function for node in f.node_def))
-    narrow = [f"{n.op} ({n.name})" for n in nodes if any(a.type == types_pb2.DT_BFLOAT16 for a in n.attr.values())]
-    if narrow:
-        raise ExportError(
-            f"Expected no bfloat16, which the converter would turn into float16. Received: {'; '.join(narrow)}"
-        )
+    for name, why in _NARROW.items():
+        codes = {code for kind, code in types_pb2.DataType.items() if kind.startswith(f"DT_{name.upper()}")}
+        narrow = [f"{n.op} ({n.name})" for n in nodes if any(a.type in codes for a in n.attr.values())]
+        if narrow:
+            raise ExportError(f"Expected no {name}, which {why}. Received: {'; '.join(narrow)}")
 
 
 @contextmanager

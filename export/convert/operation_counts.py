@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # A graph for inference computes the same thing each time.
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-_DOMAINS = {"ai.onnx", "com.microsoft"}
+_DOMAINS = {"ai.onnx", "ai.onnx.ml", "com.microsoft"}
 # How often each operation occurs, by the domain and the name of the operation.
 Counts = dict[str, dict[str, int]]
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from .graph import replace_entries
 from .operations import rewrite_operations
+from .operations.lookup import store_tables
+from .optimisation import optimise
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
 _LARGE, _LARGE_MATRIX = 2**16, 2**20
 # These inputs of operations take a matrix as it is.
 _UNCHANGED = {("MatMul", 1), ("GatherV2", 0), ("ResourceGather", 0)}
-# Some optimisations of tf2onnx find nothing without these operations.
-_ONLY_FOR = {
-    "remove_redundant_upsample": ("Upsample", "Resize"),
-    "const_dequantize_optimizer": ("DequantizeLinear",),
-    "loop_optimizer": ("Loop",),
-    "q_dq_optimizer": ("QuantizeLinear", "DequantizeLinear"),
-    "einsum_optimizer": ("Einsum",),
-}
 
 
 def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -> "ModelProto":
@@ -55,6 +49,7 @@ def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -
         frozen = type(frozen).FromString(frozen.SerializeToString())
         with tf.Graph().as_default():
             graph = tf_loader.tf_optimize(inputs, outputs, frozen)
+        store_tables(graph, concrete)
         matrices = {name: values.pop(name) for name in _find_matrices(graph, values)}
         _restore_constants(graph, values)
         contents = {name: weights.content for name, weights in values.items()}
@@ -138,7 +133,6 @@ def _to_onnx(
     careful: bool,
 ) -> "ModelProto":
     import tensorflow as tf
-    from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph
 
     with tf.Graph().as_default() as imported:
@@ -153,11 +147,4 @@ def _to_onnx(
             tensors_to_rename=names,
             custom_rewriter=[rewrite_operations],
         )
-        # Each optimisation copies all weights, even if it finds nothing.
-        present = graph.dump_node_statistics()
-        needed = {
-            name: made
-            for name, made in optimizer._get_optimizers().items()
-            if name not in _ONLY_FOR or any(present[operation] for operation in _ONLY_FOR[name])
-        }
-        return optimizer.optimize_graph(graph, catch_errors=careful, optimizers=needed).make_model("")
+        return optimise(graph, careful).make_model("")

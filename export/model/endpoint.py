@@ -1,14 +1,15 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
 from ..storage.schema import Activation, Layout
-from .inputs import RawInput
+from .float32 import compute_in_float32
+from .inputs import TEXT, RawInput
 from .layout import move_channels, move_shape_channels
 from .signature import Input, Signature
 
@@ -48,6 +49,7 @@ class Endpoint:
         channels_first: Whether the channels come first at the edge of the graph.
         trained_precision: The dtype policy of a model that was trained in less than float32.
         gates: The output with the gates of highway blocks, if there is one.
+        widens: Whether the model computes in half precision by itself, and in float32 here.
         weight_scale: The factor by which matrices and kernels are larger than the model's own during a run.
     """
 
@@ -60,6 +62,7 @@ class Endpoint:
     channels_first: bool
     trained_precision: str | None
     gates: Gates | None = None
+    widens: bool = False
     weight_scale: int = 1
 
     def __call__(self, *tensors: "Tensor") -> "dict[str, Tensor]":
@@ -73,7 +76,8 @@ class Endpoint:
         prepared = [
             self._prepare(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
-        with _scale_weights(self.model, self.weight_scale):
+        float32 = compute_in_float32(self.model) if self.widens else nullcontext()
+        with float32, _scale_weights(self.model, self.weight_scale), _avoid_cudnn(self.model):
             given, carried = self._call_model(prepared)
         if self.activation is not None:
             logits = given
@@ -106,7 +110,7 @@ class Endpoint:
             x = raw.preprocessing.apply(x, ops.cast)
         if self.moves_channels:
             x = move_channels(x, last_to_first=not self.channels_first)
-        return ops.cast(x, own.dtype)
+        return x if own.dtype == TEXT else ops.cast(x, own.dtype)
 
     @property
     def model_outputs(self) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ class Endpoint:
         """Returns a tf.TensorSpec for each raw input."""
         import tensorflow as tf
 
-        return [tf.TensorSpec(raw.shape, raw.dtype, name=raw.name) for raw in self.inputs]
+        return [tf.TensorSpec(raw.shape, raw.tensor_dtype, name=raw.name) for raw in self.inputs]
 
     def run(self, batch: Batch) -> Batch:
         """Runs on a batch, layer by layer and without tracing; every other form is compared with this."""
@@ -143,12 +147,17 @@ class Endpoint:
     def run_with_logits(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, and also returns the known logits."""
         try:
-            return self.compute(batch)
+            given = self.compute(batch)
         except Exception as error:  # The model's own code may raise anything.
             shapes = ", ".join(f"{name} {x.shape}" for name, x in batch.items())
             raise ExportError(
                 f"Expected a model that runs on {shapes}. Received: {self.model.name}, which raised {error_line(error)}"
             ) from error
+        texts = [name for name, y in given[0].items() if y.dtype.kind == "O"]
+        if texts:
+            received = f"{self.model.name}, whose {', '.join(texts)} is text"
+            raise ExportError(f"Expected a model whose outputs are numbers. Received: {received}")
+        return given
 
     def compute(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, but does not turn errors of the model's own code into an ExportError."""
@@ -172,3 +181,16 @@ def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
     large = [w for w in model.variables if keras.backend.is_float_dtype(w.dtype) and len(w.shape) > 1]
     with keras.StatelessScope(state_mapping=[(w, keras.ops.multiply(w.value, times)) for w in large]):
         yield
+
+
+@contextmanager
+def _avoid_cudnn(model: "keras.Model") -> Iterator[None]:
+    """Keeps the operations of cuDNN out of a call, which Keras takes where there is a GPU, and ONNX does not have."""
+    chosen = [(layer, layer.use_cudnn) for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
+    try:
+        for layer, _ in chosen:
+            layer.use_cudnn = False
+        yield
+    finally:
+        for layer, choice in chosen:
+            layer.use_cudnn = choice

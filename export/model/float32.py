@@ -5,8 +5,13 @@ silently writes bfloat16 as float16, which has another range.
 
 Neither the config nor the weights hold attributes that were set on a layer later, so plain values, tensors and
 functions are copied too. The export compares the copy with the original, because objects of other kinds may differ.
+
+A model that has no config, or has layers that are not registered, cannot be copied. If its weights are float32, it
+computes in float32 itself while the export calls it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +28,23 @@ _HALF = ("bfloat16", "float16")
 def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]":
     """Returns a model as it is, or a float32 copy and the policy's name if a layer computes in half precision.
 
+    A model that cannot be copied, but has weights in float32, is returned itself with the policy's name.
+
     Raises:
-        ExportError: If the copy cannot be made from the model's config.
+        ExportError: If the copy cannot be made from the model's config, and a weight has half precision.
     """
     policy = next((layer.dtype_policy.name for layer in model._flatten_layers() if _is_half(layer)), None)
     if policy is None:
         return model, None
+    try:
+        return _copy(model, policy), policy
+    except ExportError:
+        if any(weight.dtype in _HALF for weight in model.weights):
+            raise
+        return model, policy
+
+
+def _copy(model: "keras.Model", policy: str) -> "keras.Model":
     import keras
 
     default = keras.config.dtype_policy()
@@ -46,7 +62,24 @@ def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]"
         keras.config.set_dtype_policy(default)
     if any(_is_half(layer) for layer in copy._flatten_layers()):
         raise ExportError(f"Expected layers with a dtype in their config. Received: {model.name} with policy {policy}")
-    return copy, policy
+    return copy
+
+
+@contextmanager
+def compute_in_float32(model: "keras.Model") -> Iterator[None]:
+    """Lets the layers of a model that compute in half precision compute in float32."""
+    from keras import dtype_policies
+
+    chosen = [(layer, layer._dtype_policy) for layer in model._flatten_layers() if _is_half(layer)]
+    try:
+        for layer, policy in chosen:
+            # That of a quantised layer is called int8_from_mixed_bfloat16.
+            mode, separator, _ = policy.name.rpartition("_from_")
+            layer._dtype_policy = dtype_policies.get(f"{mode}{separator}float32")
+        yield
+    finally:
+        for layer, policy in chosen:
+            layer._dtype_policy = policy
 
 
 def _copy_attributes(model: "keras.Model", copy: "keras.Model") -> None:

@@ -15,6 +15,9 @@ from ..storage.arrays import Batch
 
 Shape = tuple[int | None, ...]
 
+# NumPy's name of the type of texts, which are of any length.
+TEXT = "str"
+
 # These sizes of dynamic dimensions are tried until the model takes one.
 _FIRST_SIZES = (32, 64, 128, 256, 8)
 # These bounds are tried likewise for integers of unknown range, on this many examples.
@@ -52,6 +55,11 @@ class RawInput:
     def example(self, which: int = 0) -> tuple[int, ...]:
         """Returns the shape of an example; -1 gives a larger one."""
         return self.sizes[which] if self.sizes else tuple(size for size in self.shape[1:] if size is not None)
+
+    @property
+    def tensor_dtype(self) -> str:
+        """TensorFlow's name of the type."""
+        return "string" if self.dtype == TEXT else self.dtype
 
     @classmethod
     def from_manifest(cls, declared: Mapping[str, Any], preprocessing: Mapping[str, Any] | None) -> "RawInput":
@@ -187,6 +195,8 @@ def fit_types(batch: Batch, inputs: Sequence[RawInput]) -> Batch:
 
 def fit_type(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Converts one array; see `fit_types`."""
+    if dtype.kind == "U" and x.dtype.kind == "O" and all(isinstance(text, str) for text in x.flat):
+        return x.astype(dtype)
     if x.dtype == dtype or not {x.dtype.kind, dtype.kind} <= {"i", "u"} and not x.dtype.kind == dtype.kind == "f":
         return x
     with np.errstate(over="ignore"):
@@ -210,7 +220,7 @@ def check_inputs(batch: Batch, inputs: Sequence[RawInput]) -> None:
         if not fits or len(x) == 0:
             wanted = ", ".join("any" if n is None else str(n) for n in raw.shape)
             raise ValueError(f"Expected input{of} of shape ({wanted}), at least one example. Received: shape {x.shape}")
-        if x.dtype != raw.dtype:
+        if x.dtype != raw.dtype and x.dtype.kind != "U" or (x.dtype.kind == "U") != (raw.dtype == TEXT):
             raise ValueError(f"Expected input{of} of dtype {raw.dtype}. Received: dtype {x.dtype}")
     counts = {name: len(x) for name, x in batch.items()}
     if len(set(counts.values())) > 1:
@@ -272,6 +282,10 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: RawInput,
             mean, std = raw.normal
             drawn = mean + std * drawn
         return drawn.astype(dtype)
+    if dtype.kind == "U":
+        if like is None:
+            raise ValueError(f"Expected samples= of text. Received: {raw.name} of text, and no samples")
+        return generator.choice(np.unique(like), shape)
     low, high = (0, 1) if dtype.kind == "b" else _integer_bounds(raw, dtype, like)
     if raw.is_index:
         return _draw_indices(generator, low, high, shape).astype(dtype)

@@ -1,8 +1,9 @@
 """Finds the ranges of a model's inputs in its traced graph.
 
-Integers that pick rows of tables, or become one-hot, stay below the size of the smallest table. If constants first
-scale and shift floats, as in Rescaling and Normalization, the floats are drawn so that the result is standard normal.
-Ranges that the graph does not show stay unknown.
+Integers that pick rows of tables, or become one-hot, stay below the size of the smallest table, and those of a
+vocabulary between its smallest and its largest. If constants first scale and shift floats, as in
+Rescaling and Normalization, the floats are drawn so that the result is standard normal. Ranges that the graph
+does not show stay unknown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .inputs import RawInput
+from .vocabulary import read_tables
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
     from tensorflow.python.eager.wrap_function import WrappedFunction
+    from tensorflow.python.framework.func_graph import FuncGraph
 
     from .endpoint import Endpoint
 
@@ -50,8 +53,8 @@ def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
         if not _is_open(raw, endpoint.model):
             found.append(raw)
         elif np.dtype(raw.dtype).kind in "iu":
-            below = _table_size(graph, tensors[raw.name])
-            found.append(raw if below is None else replace(raw, bounds=(0, below - 1), is_index=True))
+            bounds = _find_bounds(graph, tensors[raw.name])
+            found.append(raw if bounds is None else replace(raw, bounds=bounds, is_index=True))
         else:
             found.append(replace(raw, normal=_find_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
     return tuple(found)
@@ -62,14 +65,27 @@ def _is_open(raw: RawInput, model: "keras.Model") -> bool:
     import keras
 
     dtype = np.dtype(raw.dtype)
-    if raw.preprocessing is not None or dtype.kind == "b":
+    if raw.preprocessing is not None or dtype.kind in "bU":
         return False
     scales = (keras.layers.Rescaling, keras.layers.Normalization)
     return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())
 
 
+def _find_bounds(graph: "FuncGraph", tensor: "tf.Tensor") -> tuple[int, int] | None:
+    """Returns the smallest and the largest integer that the tables have in which an input is looked up."""
+    keys = [
+        keys
+        for operation, keys, _ in read_tables(graph)
+        if any(found is tensor for found in _integer_sources(operation.inputs[1]))
+    ]
+    if keys:
+        return max(int(k.min()) for k in keys), min(int(k.max()) for k in keys)
+    size = _table_size(graph, tensor)
+    return None if size is None else (0, size - 1)
+
+
 def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
-    """Returns the size of the smallest table in which an input is looked up."""
+    """Returns the number of rows of the smallest table in which an input is looked up."""
     import tensorflow as tf
 
     sizes = []
@@ -106,7 +122,7 @@ def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
             continue
         seen.add(id(tensor))
         yield tensor
-        if tensor.op.type not in ("Shape", "GatherV2", "Size"):
+        if tensor.op.type not in ("Shape", "GatherV2", "LookupTableFindV2", "Size"):
             waiting += list(tensor.op.inputs)
 
 

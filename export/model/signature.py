@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
 from .dtypes import infer_dtypes
+from .inputs import TEXT
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +40,7 @@ class Input:
     Attributes:
         name: Its name.
         shape: Its shape; dynamic sizes are None, as that of the batch always is.
-        dtype: Its type; float32 for half precision, which belongs to the training and not to the interface.
+        dtype: NumPy's name of its type; float32 for half precision, which belongs to training and not to the interface.
     """
 
     name: str
@@ -169,7 +170,7 @@ def _to_symbolic(x: ArrayLike) -> "keras.KerasTensor":
     import keras
 
     x = np.asarray(x)
-    return keras.KerasTensor((None, *x.shape[1:]), x.dtype.name)
+    return keras.KerasTensor((None, *x.shape[1:]), "string" if x.dtype.kind in "UO" else x.dtype.name)
 
 
 def _read_inputs(model: "keras.Model", structure: Any) -> tuple[Input, ...]:
@@ -183,12 +184,13 @@ def _read_inputs(model: "keras.Model", structure: Any) -> tuple[Input, ...]:
     names = [f"{name}_{INPUT}" if name == "self" or iskeyword(name) else name for name in names]
     inputs = []
     for name, (_, leaf) in zip(make_distinct(names, str.lower), leaves, strict=True):
-        if not leaf.shape or leaf.dtype == "string":
+        if not leaf.shape:
             kind = f"a {leaf.dtype} of shape {leaf.shape}"
             raise ExportError(
-                f"Expected inputs of numbers whose first axis is the batch. Received: {name} of {model.name}, {kind}"
+                f"Expected inputs whose first axis is the batch. Received: {name} of {model.name}, {kind}"
             )
-        inputs.append(Input(name, (None, *leaf.shape[1:]), "float32" if leaf.dtype in _HALF else leaf.dtype))
+        dtype = "float32" if leaf.dtype in _HALF else TEXT if leaf.dtype == "string" else leaf.dtype
+        inputs.append(Input(name, (None, *leaf.shape[1:]), dtype))
     return tuple(inputs)
 
 
@@ -200,7 +202,7 @@ def _layer_name(tensor: "keras.KerasTensor") -> str:
 def _output_spec(model: "keras.Model", structure: Any, by_keyword: bool, inputs: tuple[Input, ...]) -> Any:
     import keras
 
-    symbols = [keras.KerasTensor(i.shape, i.dtype) for i in inputs]
+    symbols = [keras.KerasTensor(i.shape, "string" if i.dtype == TEXT else i.dtype) for i in inputs]
     packed = keras.tree.pack_sequence_as(structure, symbols)
     try:
         return model.compute_output_spec(**packed) if by_keyword else model.compute_output_spec(packed)

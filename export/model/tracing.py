@@ -65,9 +65,9 @@ def _allow_dynamic_resize() -> Iterator[None]:
 
     original = image.resize
 
-    def resize(images: Any, size: Any, **options: Any) -> Any:
+    def resize(images: Any, size: Any, *arguments: Any, **options: Any) -> Any:
         unknown = not isinstance(images, keras.KerasTensor) and any(map(is_tensor, size))
-        return (image._resize if unknown else original)(images, size, **options)
+        return (image._resize if unknown else original)(images, size, *arguments, **options)
 
     modules = (image, keras.ops.image)
     for module in modules:

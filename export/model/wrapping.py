@@ -72,6 +72,7 @@ def make_endpoint(
         moves_channels=moves,
         channels_first=first,
         trained_precision=trained_precision,
+        widens=float_model is model and trained_precision is not None,
     )
     return _find_inputs(endpoint, flatten_samples(signature, samples))
 

@@ -146,7 +146,7 @@ class Reference:
         """
         if self.endpoint.trained_precision is None:
             return None
-        trained, few = replace(self.endpoint, model=original), self.small_batches()
+        trained, few = replace(self.endpoint, model=original, widens=False), self.small_batches()
         dtype = self.endpoint.trained_precision.removeprefix("mixed_")
         given = {name: _to_float32(trained.run(batch)) for name, batch in few.items()}
         expected = {name: _to_float32({k: self.answers[name][k] for k in given[name]}) for name in few}

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export.convert.operations import REWRITES, arithmetic, selection, transposed_convolution
+from export.convert.operations import KINDS, REWRITES
 from tests.export.models import Function
 
 INF, NAN = np.inf, np.nan
@@ -45,8 +45,7 @@ WHOLE = np.array([[-4, 4, -5, -7, 1], [-9, 9, 3, -3, 2], [0, -1, 1, 2, 4], [5, 2
 
 
 def test_every_operation_is_in_the_table_of_one_kind():
-    tables = (arithmetic.REWRITES, selection.REWRITES, transposed_convolution.REWRITES)
-    assert sum(map(len, tables)) == len(REWRITES) > 15
+    assert sum(len(kind.REWRITES) for kind in KINDS) == len(REWRITES) > 30
 
 
 @pytest.mark.parametrize(("dtype", "opset"), [*product(("int32", "int64"), OPSETS), ("int16", 17)])
@@ -168,13 +167,28 @@ def test_a_triangle_of_infinities_is_a_mask(tmp_path):
     np.testing.assert_allclose(received, expected, atol=1e-6)
 
 
+def test_reshapes_in_a_row_keep_their_sizes(tmp_path):
+    def split(x):
+        batch, length = ops.shape(x)[:2]
+        heads = ops.transpose(ops.reshape(x, (batch, length, 1, 8)), (0, 2, 1, 3))
+        return ops.matmul(ops.softmax(heads), ops.transpose(heads, (0, 1, 3, 2)))
+
+    x = keras.Input((None, 8), name="x")
+    # Without a bias the dense layer ends in a reshape of its own.
+    model = keras.Model({"x": x}, {"y": Function(split)(layers.Dense(8, use_bias=False)(x))})
+    batch = {"x": np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")}
+    ((_, received, expected),) = answers(model, batch, tmp_path)
+    assert received.shape == expected.shape == (2, 1, 5, 5)
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
 def transposed(d: int) -> dict[str, keras.Layer]:
     """Transposed convolutions over so many axes; the bias shows where there is nothing else."""
     make = getattr(layers, f"Conv{d}DTranspose")
     about = {"bias_initializer": keras.initializers.Constant(2)}
     found = {}
     for padding in ("valid", "same"):
-        for kernel, strides in ((1, 2), (2, 3), (3, 2), (3, 5), (4, 1), (4, 2)):
+        for kernel, strides in ((1, 2), (2, 3), (3, 2), (3, 5), (4, 1), (4, 2), (7, 16)):
             found[f"{kernel}, {strides}, {padding}"] = make(3, kernel, strides, padding=padding, **about)
         for kernel, strides, room in ((3, 2, 1), (2, 3, 2), (5, 4, 0)):
             options = {"padding": padding, "output_padding": room} | about
@@ -203,6 +217,23 @@ def test_transposed_convolutions_whose_stride_is_longer_than_the_kernel(d, dynam
     for name, received, expected in answers(model, batch, tmp_path):
         assert received.shape == expected.shape, name
         np.testing.assert_allclose(received, expected, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(("resize", "dtype"), [(ops.image.resize, "float32"), (tf.image.resize, "uint8")])
+def test_images_are_resized_as_tensorflow_does(resize, dtype, tmp_path):
+    x = keras.Input((16, 13, 3), dtype=dtype, name="x")
+    ways = [(how, False) for how in ("bicubic", "lanczos3")]
+    ways += [(how, True) for how in ("bilinear", "bicubic", "lanczos5")]
+
+    def resized(x):
+        sizes = [(5, 7), (33, 20), (16, 9)]
+        return [resize(x, size, how, antialias=smooth) for how, smooth in ways for size in sizes]
+
+    model = keras.Model({"x": x}, {f"y{i}": y for i, y in enumerate(Function(resized)(x))})
+    batch = {"x": np.random.default_rng(0).uniform(0, 255, (2, 16, 13, 3)).astype(dtype)}
+    for name, received, expected in answers(model, batch, tmp_path):
+        assert (received.shape, received.dtype) == (expected.shape, expected.dtype), name
+        np.testing.assert_allclose(received, expected, atol=1e-3, err_msg=name)
 
 
 class Half(layers.Layer):

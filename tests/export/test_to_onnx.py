@@ -94,10 +94,10 @@ def test_an_opset_out_of_range_is_refused(tmp_path):
     [
         (ops.erfinv, "Erfinv"),
         (lambda x: ops.qr(x)[0], "Qr"),
-        (lambda x: tf.math.real(tf.signal.fft(tf.cast(x, "complex64"))), "FFT"),
+        (lambda x: tf.math.real(tf.signal.fft3d(tf.cast(x, "complex64"))), "FFT3D"),
         (lambda x: tf.ensure_shape(tf.numpy_function(np.sin, [x], "float32"), (None, 4, 4)), "PyFunc"),
     ],
-    ids=["erfinv", "qr", "fft", "python"],
+    ids=["erfinv", "qr", "fft3d", "python"],
 )
 def test_an_operation_without_a_conversion_is_named_and_leaves_no_file(function, operation, tmp_path):
     with pytest.raises(export.ExportError, match=rf"Received: .*{operation} \(.*strange"):

@@ -1,5 +1,6 @@
 """Models that are rare: each is exported right, or refused with a sentence that says why."""
 
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -164,6 +165,26 @@ def test_a_subclass_that_makes_whole_numbers_of_its_inputs_takes_them(read, dtyp
     np.testing.assert_allclose(session.run(None, x)[0], expected, atol=1e-5)
 
 
+def recurrent(use_cudnn: Any) -> keras.Model:
+    given = keras.Input((5, 4), name="x")
+    kinds = [layers.LSTM(3, use_cudnn=use_cudnn), layers.GRU(3, use_cudnn=use_cudnn)]
+    nested = keras.Sequential([layers.Bidirectional(layers.LSTM(3, return_sequences=True)), layers.GRU(2)])
+    inside = [*kinds, *map(layers.Bidirectional, kinds), nested]
+    return randomise(keras.Model(given, {f"y{i}": layer(given) for i, layer in enumerate(inside)}))
+
+
+@pytest.mark.parametrize("use_cudnn", ["auto", True])
+def test_recurrent_layers_convert_on_a_machine_with_a_gpu(use_cudnn, tmp_path, monkeypatch):
+    expected = recurrent(False)(normal(2, 5, 4))
+    monkeypatch.setattr(import_module("keras.src.backend.tensorflow.rnn"), "_is_gpu_available", lambda: True)
+    model = recurrent(use_cudnn)
+    session = onnxruntime.InferenceSession(export.to_onnx(model, tmp_path / "m.onnx"), providers=[CPU])
+    received = dict(zip(expected, session.run(list(expected), {"x": normal(2, 5, 4)}), strict=True))
+    for name, y in expected.items():
+        np.testing.assert_allclose(received[name], y, atol=1e-5, err_msg=name)
+    assert model.layers[1].use_cudnn == use_cudnn
+
+
 class Images(keras.Model):
     """A model that is built by its first call."""
 
@@ -221,6 +242,42 @@ def test_a_half_precision_model_keeps_what_was_set_later(policy, tmp_path):
     session = onnxruntime.InferenceSession(export.to_onnx(model, tmp_path / "m.onnx"), providers=[CPU])
     (received,) = session.run(None, {"x": batch})
     assert np.max(np.abs(received - expected)) <= 0.02 * np.max(np.abs(expected))
+
+
+class Cell(layers.Layer):
+    """A cell that is not registered and has no config of its own."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.state_size = units
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1] + self.state_size, self.state_size))
+
+    def call(self, x: Any, states: Any) -> Any:
+        state = ops.tanh(ops.matmul(ops.concatenate([x, states[0]], axis=-1), self.kernel))
+        return state, [state]
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_half_precision_model_that_cannot_be_copied_computes_in_float32(policy, tmp_path):
+    x = keras.Input((5, 4), name="x")
+    with precision(policy):
+        model = randomise(keras.Model(x, layers.RNN(cell := Cell(3))(x)))
+    received = exported(model, tmp_path, formats="onnx")(normal(6, 5, 4))
+    assert cell.compute_dtype == model.layers[-1].compute_dtype == policy.removeprefix("mixed_")
+    state = np.zeros((6, 3))
+    for step in np.moveaxis(normal(6, 5, 4), 1, 0):
+        state = np.tanh(np.concatenate([step, state], axis=-1) @ cell.kernel.numpy())
+    np.testing.assert_allclose(received, state, atol=1e-5)
+
+
+def test_a_half_precision_model_that_cannot_be_copied_and_has_weights_in_it_is_refused(tmp_path):
+    x = keras.Input((5, 4))
+    with precision("float16"):
+        model = keras.Model(x, layers.RNN(Cell(3))(x))
+    with pytest.raises(export.ExportError, match="Expected a model that its config can copy to float32"):
+        export.to_onnx(model, tmp_path / "m.onnx")
 
 
 def test_a_copy_in_float32_is_given_nothing_that_it_has(monkeypatch):

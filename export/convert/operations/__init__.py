@@ -4,6 +4,9 @@ To add one, write a function that takes tf2onnx's graph and the node, builds its
 `building.py` and replaces the node with it, and name the function in the table `REWRITES` of the file of its kind:
 
     arithmetic.py              on each element
+    fourier.py                 Fourier transforms
+    lookup.py                  tables to look integers up in
+    resizing.py                resizing by methods that ONNX lacks
     selection.py               comparing and selecting
     transposed_convolution.py  transposed convolutions
 
@@ -13,12 +16,13 @@ it to tf2onnx.
 
 from typing import TYPE_CHECKING
 
-from . import arithmetic, selection, transposed_convolution
+from . import arithmetic, fourier, lookup, resizing, selection, transposed_convolution
 
 if TYPE_CHECKING:
     from tf2onnx.graph import Graph, Node
 
-REWRITES = arithmetic.REWRITES | selection.REWRITES | transposed_convolution.REWRITES
+KINDS = (arithmetic, fourier, lookup, resizing, selection, transposed_convolution)
+REWRITES = {name: rewrite for kind in KINDS for name, rewrite in kind.REWRITES.items()}
 
 
 def rewrite_operations(graph: "Graph", nodes: "list[Node]") -> "list[Node]":

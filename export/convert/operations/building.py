@@ -44,9 +44,11 @@ def apply(graph: "Graph", operation: str, *inputs: str, **attributes: Any) -> st
     return str(graph.make_node(operation, list(inputs), attributes).output[0])
 
 
-def replace_node(graph: "Graph", node: "Node", operation: str, *inputs: str, **attributes: Any) -> None:
+def replace_node(
+    graph: "Graph", node: "Node", operation: str, *inputs: str, domain: str = "", **attributes: Any
+) -> None:
     """Replaces a node with an operation of ONNX."""
     shapes, dtypes = node.output_shapes, node.output_dtypes
     graph.remove_node(node.name)
-    about = {"name": node.name, "outputs": node.output, "shapes": shapes, "dtypes": dtypes}
+    about = {"name": node.name, "outputs": node.output, "shapes": shapes, "dtypes": dtypes, "domain": domain}
     graph.make_node(operation, list(inputs), attributes, **about)
