@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .convert.onnx_model import DEFAULT_OPSET, write_onnx
+from .convert.onnx_model import write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
+from .convert.versions import DEFAULT_OPSET, choose_opset
 from .description import describe
 from .errors import ExportError
 from .images import ImageReader
@@ -91,6 +92,7 @@ def export(
     samples: Samples | None = None,
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
+    for_runtime: str | None = None,
     precision: Precision = FP32,
     calibration: Samples | None = None,
     test: tuple[Samples, ArrayLike] | None = None,
@@ -126,7 +128,9 @@ def export(
             takes them. They build a model that has never seen an input, and give the first sizes to try.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
-        opset: The ONNX opset, 13 to 18.
+        opset: The ONNX opset, 13 to 24.
+        for_runtime: The oldest onnxruntime that has to run the file, such as "1.17", from 1.13 to 1.26. The file gets the
+            newest opset that it runs, and the IR version that belongs to it.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
             if it is faster under onnxruntime on this machine's processor and costs little accuracy.
@@ -164,6 +168,7 @@ def export(
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
     formats = _resolve_formats(formats, precision)
+    opset = choose_opset(opset, for_runtime)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)

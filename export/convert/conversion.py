@@ -16,6 +16,7 @@ from .dimensions import name_dimensions
 from .graph import rename_values, replace_entries, walk_graph
 from .simplification import simplify
 from .translation import translate
+from .versions import raise_opset
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +59,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
             with enforce_limits(f"the conversion of {endpoint.model.name}"):
-                model = translate(concrete, names, opset)
+                model = raise_opset(translate(concrete, names, opset), opset)
         except ExportError:
             raise
         except Exception as error:

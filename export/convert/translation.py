@@ -8,10 +8,12 @@ up to twenty copies of a graph.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .graph import replace_entries
 from .operations import rewrite_operations
+from .versions import LAST_CONVERTED
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -39,7 +41,7 @@ def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -
     Args:
         concrete: The function.
         names: The new names of its inputs and outputs, by the names of the tensors.
-        opset: The ONNX opset.
+        opset: The ONNX opset of the file; the graph has that opset, or the last one that tf2onnx knows.
     """
     import tensorflow as tf
     from tf2onnx import tf_loader
@@ -146,12 +148,12 @@ def _to_onnx(
         graph = process_tf_graph(
             imported,
             continue_on_error=True,
-            opset=opset,
+            opset=min(opset, LAST_CONVERTED),
             input_names=inputs,
             output_names=outputs,
             const_node_values=contents,
             tensors_to_rename=names,
-            custom_rewriter=[rewrite_operations],
+            custom_rewriter=[partial(rewrite_operations, opset=opset)],
         )
         # Each optimisation copies all weights, even if it finds nothing.
         present = graph.dump_node_statistics()

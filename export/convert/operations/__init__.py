@@ -4,8 +4,11 @@ To add one, write a function that takes tf2onnx's graph and the node, builds its
 `building.py` and replaces the node with it, and name the function in the table `REWRITES` of the file of its kind:
 
     arithmetic.py              on each element
+    einsum.py                  sums of products that are products of matrices
     selection.py               comparing and selecting
     transposed_convolution.py  transposed convolutions
+
+Parts that make up a whole operation of a later opset are in `whole.py`, whose table also names that opset.
 
 A case in `tests/export/test_operations.py` compares it with TensorFlow. A function that leaves a node as it is leaves
 it to tf2onnx.
@@ -13,18 +16,31 @@ it to tf2onnx.
 
 from typing import TYPE_CHECKING
 
-from . import arithmetic, selection, transposed_convolution
+from . import arithmetic, einsum, selection, transposed_convolution
+from .whole import WHOLE
 
 if TYPE_CHECKING:
     from tf2onnx.graph import Graph, Node
 
-REWRITES = arithmetic.REWRITES | selection.REWRITES | transposed_convolution.REWRITES
+REWRITES = arithmetic.REWRITES | einsum.REWRITES | selection.REWRITES | transposed_convolution.REWRITES
 
 
-def rewrite_operations(graph: "Graph", nodes: "list[Node]") -> "list[Node]":
-    """Converts every such operation in a graph; tf2onnx calls this as a rewriter."""
+def rewrite_operations(graph: "Graph", nodes: "list[Node]", opset: int) -> "list[Node]":
+    """Converts every such operation in a graph; tf2onnx calls this as a rewriter.
+
+    Args:
+        graph: The graph.
+        nodes: Its nodes.
+        opset: The opset of the file, which may be later than that of the graph.
+    """
     # The list grows with every operation that is added.
     for node in list(nodes):
+        least, keep = WHOLE.get(node.type, (opset + 1, None))
+        if keep is not None and opset >= least:
+            keep(graph, node)
+    # tf2onnx would look for a conversion of the parts that nothing needs any more.
+    graph.delete_unused_nodes(graph.outputs)
+    for node in list(graph.get_nodes()):
         if node.type in REWRITES:
             REWRITES[node.type](graph, node)
     return list(graph.get_nodes())

@@ -58,7 +58,14 @@ Formats = Annotated[
         help="saved_model, onnx, or both, separated by a comma. Default: both; onnx for fp16 and int8.",
     ),
 ]
-Opset = Annotated[int, number(check=from_to(13, 18), help="The ONNX opset, 13 to 18.")]
+Opset = Annotated[int, number(check=from_to(13, 24), help="The ONNX opset, 13 to 24.")]
+ForRuntime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="The oldest onnxruntime that has to run the file, 1.13 to 1.26; picks the newest opset that it runs.",
+    ),
+]
 Precision = Annotated[
     Literal["fp32", "fp16", "int8"],
     choice(
@@ -92,6 +99,7 @@ def export(
     weights: Weights = None,
     formats: Formats = None,
     opset: Opset = 17,
+    for_runtime: ForRuntime = None,
     precision: Precision = "fp32",
     max_accuracy_drop: MaxAccuracyDrop = 0.5,
     layout: Layout = None,
@@ -139,6 +147,7 @@ def export(
         target,
         formats=wanted,
         opset=opset,
+        for_runtime=for_runtime,
         precision=precision,
         max_accuracy_drop=max_accuracy_drop,
         layout=layout,
