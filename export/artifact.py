@@ -4,7 +4,8 @@
     model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, how images are read, preprocessing, opset, versions, file hashes
     parity.json     the comparisons, with their inputs and every figure
-    samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras
+    samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras; with
+                    record="none" there is no such file
 
 Both models take raw input and end with `activation`. Preprocessing is part of the graph.
 """
@@ -32,6 +33,7 @@ from .precision.quantisation import check_test_data, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
+from .proof.recording import RECORDS, Record
 from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
 from .runtime.providers import Device, check_device
 from .storage import onnx_files
@@ -90,6 +92,7 @@ def export(
     target_names: Sequence[str] | None = None,
     table: Mapping[str, Any] | None = None,
     samples: Samples | None = None,
+    record: Record = "all",
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
     for_runtime: str | None = None,
@@ -126,11 +129,14 @@ def export(
         table: How the rows of a table become the raw input: the result of `to_dict` of its columns.
         samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
             takes them. They build a model that has never seen an input, and give the first sizes to try.
+        record: What samples.npz holds for later verification: "all" inputs, the smallest first; "synthetic", only
+            random ones, if real ones must not leave the machine; or "none". Without a record `verify` compares the
+            exported forms with each other, not with Keras, and a server only tests whether they run.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
         opset: The ONNX opset, 13 to 24.
-        for_runtime: The oldest onnxruntime that has to run the file, such as "1.17", from 1.13 to 1.26. The file gets the
-            newest opset that it runs, and the IR version that belongs to it.
+        for_runtime: The oldest onnxruntime that has to run the file, from "1.13" to "1.26". The file then has the
+            newest opset that this onnxruntime runs, instead of `opset`, and the IR version that belongs to it.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
             if it is faster under onnxruntime on this machine's processor and costs little accuracy.
@@ -169,6 +175,7 @@ def export(
     """
     formats = _resolve_formats(formats, precision)
     opset = choose_opset(opset, for_runtime)
+    _check_record(record, formats)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)
@@ -184,13 +191,13 @@ def export(
     proven = FP32 if precision == INT8 else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         _write_forms(endpoint, folder, formats, opset, names)
-        parity, record = _prove_forms(reference, folder, formats, opset, proven, device)
+        parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device)
         allowed, batchable = reference.allowed(proven), reference.is_batchable()
         if data:
-            record = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
+            rewriting = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
             parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
-        parity |= {"precision": {"name": precision, **record}, "seed": seed}
-        parity["recorded"] = record_samples(folder / SAMPLES, reference, allowed)
+        parity |= {"precision": {"name": precision, **rewriting}, "seed": seed}
+        parity |= record_samples(folder / SAMPLES, reference, allowed, record)
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
@@ -212,6 +219,16 @@ def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tup
     if precision != FP32 and formats != ("onnx",):
         raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
     return formats
+
+
+def _check_record(record: str, formats: Sequence[str]) -> None:
+    if record not in RECORDS:
+        raise ValueError(f"Expected record to be one of {RECORDS}. Received: record={record!r}")
+    if record == "none" and "onnx" not in formats:
+        raise ValueError(
+            'Expected record="none" with the format "onnx", whose forms are compared with each other. '
+            f"Received: formats={tuple(formats)}"
+        )
 
 
 def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:

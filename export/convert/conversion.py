@@ -14,6 +14,7 @@ from ..model.endpoint import Endpoint
 from ..model.tracing import ONE_AT_A_TIME, guard_tracing, inline_calls
 from .dimensions import name_dimensions
 from .graph import rename_values, replace_entries, walk_graph
+from .naming import name_by_layers
 from .simplification import simplify
 from .translation import translate
 from .versions import raise_opset
@@ -72,7 +73,9 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     replace_entries(
         model.graph.output, sorted(model.graph.output, key=lambda value: endpoint.outputs.index(value.name))
     )
-    return name_dimensions(simplify(model), endpoint)
+    model = simplify(model)
+    name_by_layers(model, endpoint.model.name, [operation.name for operation in concrete.graph.get_operations()])
+    return name_dimensions(model, endpoint)
 
 
 def _refusal(opset: int, received: list[str]) -> str:

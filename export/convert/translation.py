@@ -7,9 +7,11 @@ matrices of dense layers and embeddings, which no optimisation folds, stay param
 up to twenty copies of a graph.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .graph import replace_entries
 from .operations import rewrite_operations
@@ -143,7 +145,7 @@ def _to_onnx(
     from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph
 
-    with tf.Graph().as_default() as imported:
+    with tf.Graph().as_default() as imported, _fix_order():
         tf.import_graph_def(frozen, name="")
         graph = process_tf_graph(
             imported,
@@ -163,3 +165,24 @@ def _to_onnx(
             if name not in _ONLY_FOR or any(present[operation] for operation in _ONLY_FOR[name])
         }
         return optimizer.optimize_graph(graph, catch_errors=careful, optimizers=needed).make_model("")
+
+
+@contextmanager
+def _fix_order() -> Iterator[None]:
+    """Makes tf2onnx visit nodes in the same order each time: it keeps them in sets, and counts its own nodes."""
+    from tf2onnx import utils
+    from tf2onnx.graph import Graph
+
+    methods = {name: getattr(Graph, name) for name in ("extract_sub_graph_nodes", "find_output_consumers")}
+
+    def sort(method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **options: sorted(method(*arguments, **options), key=lambda node: str(node.name))
+
+    utils.INTERNAL_NAME = 1
+    for name, method in methods.items():
+        setattr(Graph, name, sort(method))
+    try:
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Graph, name, method)

@@ -1,8 +1,9 @@
 """The versions of an ONNX file: its opset and its IR version, and the versions of onnxruntime that read them.
 
-The default opset is 17, up to which global average pooling is one operation. The converter knows opsets up to 18. Between 18 and 24 ONNX widened the types of many operations, and added operations,
-but changed the form of few. So a graph of opset 18 is one of a later opset as well, unless an operation in it has lost
-an attribute or an input; onnx's own version converter rewrites those.
+The default opset is 17, up to which global average pooling is one operation. The converter knows opsets up to 18.
+Between 18 and 24 ONNX widened the types of many operations, and added operations, but changed the form of few. So a
+graph of opset 18 is one of a later opset as well, unless an operation in it has lost an attribute or an input; onnx's
+own version converter rewrites those.
 """
 
 import re

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
-from export.convert.operations import REWRITES, arithmetic, selection, transposed_convolution
+from export.convert.operations import REWRITES, arithmetic, einsum, selection, transposed_convolution
 from tests.export.models import Function
 
 INF, NAN = np.inf, np.nan
@@ -45,7 +45,7 @@ WHOLE = np.array([[-4, 4, -5, -7, 1], [-9, 9, 3, -3, 2], [0, -1, 1, 2, 4], [5, 2
 
 
 def test_every_operation_is_in_the_table_of_one_kind():
-    tables = (arithmetic.REWRITES, selection.REWRITES, transposed_convolution.REWRITES)
+    tables = (arithmetic.REWRITES, einsum.REWRITES, selection.REWRITES, transposed_convolution.REWRITES)
     assert sum(map(len, tables)) == len(REWRITES) > 15
 
 

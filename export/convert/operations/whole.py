@@ -93,7 +93,7 @@ def _match_affine(graph: "Graph", rsqrt: "Node", x: str) -> "tuple[Node, str | N
 
 
 def _match_offset(graph: "Graph", rest: str, product: "Node", last: "Node") -> tuple[str | None] | None:
-    """Returns beta of beta - mean * factor, or None in a tuple if there is none; `product` is mean * factor or -that."""
+    """Returns the beta of beta - mean * factor, or None in a tuple; `product` is mean * factor, or its negative."""
     negated = any(value.type == "Neg" for value in product.inputs)
     end = graph.get_node_by_output(rest)
     if end is product:
@@ -175,22 +175,16 @@ def keep_attention(graph: "Graph", node: "Node") -> None:
         return
     query, key, value = (*scores.input, last.input[1])
     shapes = [graph.get_shape(each) for each in (query, key, value)]
-    if any(shape is None or len(shape) != 4 or min(shape[2:]) <= 0 for shape in shapes):
+    if any(shape is None or len(shape) != 4 or min(shape[2:]) <= 0 or shape[2] != shapes[0][2] for shape in shapes):
         return
     heads = shapes[0][2]
-    flat = [_flatten_heads(graph, each) for each in (query, key, value)]
+    flat = [
+        apply(graph, "Reshape", each, constant(graph, [0, 0, heads * shape[3]], np.int64))
+        for each, shape in zip((query, key, value), shapes, strict=True)
+    ]
     attributes = {"q_num_heads": heads, "kv_num_heads": heads, "scale": scale}
     together = apply(graph, "Attention", *flat, **attributes)
     replace_node(graph, last, "Reshape", together, constant(graph, [0, 0, heads, shapes[2][3]], np.int64))
-
-
-def _flatten_heads(graph: "Graph", value: str) -> str:
-    """Joins the last two axes, heads and their elements; a Reshape that has just split them is passed over."""
-    shape, maker = graph.get_shape(value), graph.get_node_by_output(value)
-    before = graph.get_shape(maker.input[0]) if maker.type == "Reshape" else None
-    if before is not None and len(before) == 3 and before[2] == shape[2] * shape[3] and before[1] == shape[1]:
-        return str(maker.input[0])
-    return apply(graph, "Reshape", value, constant(graph, [0, 0, shape[2] * shape[3]], np.int64))
 
 
 # The opset from which on there is an operation for the parts around a node of a type.

@@ -89,6 +89,10 @@ Samples = Annotated[
         metavar="FILE", help="Real inputs for a .keras file: an array in .npy, or one for each input in .npz."
     ),
 ]
+Record = Annotated[
+    Literal["all", "synthetic", "none"],
+    choice("all", "synthetic", "none", help="The inputs to ship with Keras's answers: synthetic leaves out real ones."),
+]
 Gates = Annotated[bool, typer.Option("--gates", help='Add an output "carry": the mean carry gate of each block.')]
 
 
@@ -104,6 +108,7 @@ def export(
     max_accuracy_drop: MaxAccuracyDrop = 0.5,
     layout: Layout = None,
     samples: Samples = None,
+    record: Record = "all",
     gates: Gates = False,
     tta: Tta = False,
     views: Views = None,
@@ -151,6 +156,7 @@ def export(
         precision=precision,
         max_accuracy_drop=max_accuracy_drop,
         layout=layout,
+        record=record,
         gates=gates,
         device=device,
         overwrite=overwrite,
