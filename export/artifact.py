@@ -33,7 +33,7 @@ from .precision.quantisation import check_test_data, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
-from .proof.recording import RECORDS, Record
+from .proof.recording import Record, check_record
 from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
 from .runtime.providers import Device, check_device
 from .storage import onnx_files
@@ -175,7 +175,7 @@ def export(
     """
     formats = _resolve_formats(formats, precision)
     opset = choose_opset(opset, for_runtime)
-    _check_record(record, formats)
+    check_record(record, formats)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)
@@ -219,16 +219,6 @@ def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tup
     if precision != FP32 and formats != ("onnx",):
         raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
     return formats
-
-
-def _check_record(record: str, formats: Sequence[str]) -> None:
-    if record not in RECORDS:
-        raise ValueError(f"Expected record to be one of {RECORDS}. Received: record={record!r}")
-    if record == "none" and "onnx" not in formats:
-        raise ValueError(
-            'Expected record="none" with the format "onnx", whose forms are compared with each other. '
-            f"Received: formats={tuple(formats)}"
-        )
 
 
 def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:

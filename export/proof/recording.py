@@ -1,6 +1,6 @@
 """Reads the record of an export: inputs, Keras's outputs, and the differences that are allowed from them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,6 +21,17 @@ RECORDS: tuple[Record, ...] = get_args(Record)
 # The name of an array in a recorded batch begins with its kind.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
 _DECISIONS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+
+
+def check_record(record: str, formats: Sequence[str]) -> None:
+    """Raises a ValueError unless a record is known, and leaves a verification something to compare."""
+    if record not in RECORDS:
+        raise ValueError(f"Expected record to be one of {RECORDS}. Received: record={record!r}")
+    if record == "none" and "onnx" not in formats:
+        raise ValueError(
+            'Expected record="none" with the format "onnx", whose forms are compared with each other. '
+            f"Received: formats={tuple(formats)}"
+        )
 
 
 def choose_decision(activation: Activation | None, gates: str | None) -> Decision | dict[str, Decision]:

@@ -70,9 +70,11 @@ def _read(raw: RawInput, about: Mapping[str, Any]) -> RawInput:
     for size in sizes:
         if len(size) != len(raw.shape) - 1 or any(m not in (None, n) for m, n in zip(raw.shape[1:], size, strict=True)):
             raise ValueError(f"the size {size} of {raw.name}")
-    bounds = None if about["bounds"] is None else tuple(int(n) for n in about["bounds"])
-    normal = None if about["normal"] is None else tuple(np.array(value, "float64") for value in about["normal"])
-    if any(pair is not None and len(pair) != 2 for pair in (bounds, normal)):
-        raise ValueError(f"the range of {raw.name}")
-    known = {"sizes": sizes, "bounds": bounds, "normal": normal, "is_index": bool(about["is_index"])}
+    known: dict[str, Any] = {"sizes": sizes, "is_index": bool(about["is_index"])}
+    if about["bounds"] is not None:
+        low, high = about["bounds"]
+        known["bounds"] = int(low), int(high)
+    if about["normal"] is not None:
+        mean, std = about["normal"]
+        known["normal"] = np.array(mean, "float64"), np.array(std, "float64")
     return RawInput(raw.name, raw.shape, raw.dtype, raw.preprocessing, **known)

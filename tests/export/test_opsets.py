@@ -54,13 +54,17 @@ KINDS: dict[str, tuple[Callable[[], keras.Model], dict[str, tuple[int, ...]]]] =
 }
 
 
-def check(kind: str, path: Any, **options: Any) -> onnx.ModelProto:
-    """Exports a network, compares onnxruntime with Keras, and returns the file."""
-    make, shapes = KINDS[kind]
-    model, generator = make(), np.random.default_rng(0)
+def draw_batch(kind: str) -> dict[str, Any]:
+    shapes, generator = KINDS[kind][1], np.random.default_rng(0)
     batch: dict[str, Any] = {name: generator.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     if "place" in batch:
         batch["place"] = generator.integers(0, 7, shapes["place"]).astype("int32")
+    return batch
+
+
+def check(kind: str, path: Any, **options: Any) -> onnx.ModelProto:
+    """Exports a network, compares onnxruntime with Keras, and returns the file."""
+    model, batch = KINDS[kind][0](), draw_batch(kind)
     file = export.to_onnx(model, path / "model.onnx", **options)
     received = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, batch)[0]
     expected = np.asarray(model(list(batch.values()) if len(batch) > 1 else batch["input"], training=False))

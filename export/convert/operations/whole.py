@@ -164,20 +164,23 @@ def _replace_product(graph: "Graph", node: "Node", x: str, approximate: str) -> 
 
 def keep_attention(graph: "Graph", node: "Node") -> None:
     """Replaces the parts around the Softmax of an attention without a mask."""
-    scale, product = _split_product(node.inputs[0])
-    scores = None if product is None else graph.get_node_by_output(product)
+    (product,) = node.inputs
+    scores = next((value for value in product.inputs if value.type == "Einsum"), None)
     ends = graph.find_output_consumers(node.output[0])
-    if scores is None or len(ends) != 1 or scores.type != "Einsum" or ends[0].type != "Einsum":
+    if product.type != "Mul" or scores is None or len(ends) != 1 or ends[0].type != "Einsum":
         return
     (last,) = ends
     equations = [each.get_attr_value("equation").decode().replace(" ", "") for each in (scores, last)]
     if equations != ["BTNH,BSNH->BNTS", "BNTS,BSNH->BTNH"]:
         return
-    query, key, value = (*scores.input, last.input[1])
+    (query, key), value = scores.input, last.input[1]
     shapes = [graph.get_shape(each) for each in (query, key, value)]
     if any(shape is None or len(shape) != 4 or min(shape[2:]) <= 0 or shape[2] != shapes[0][2] for shape in shapes):
         return
     heads = shapes[0][2]
+    scale = _split_product(product)[0] or _match_root(graph, product, query)
+    if scale is None:
+        return
     flat = [
         apply(graph, "Reshape", each, constant(graph, [0, 0, heads * shape[3]], np.int64))
         for each, shape in zip((query, key, value), shapes, strict=True)
@@ -185,6 +188,20 @@ def keep_attention(graph: "Graph", node: "Node") -> None:
     attributes = {"q_num_heads": heads, "kv_num_heads": heads, "scale": scale}
     together = apply(graph, "Attention", *flat, **attributes)
     replace_node(graph, last, "Reshape", together, constant(graph, [0, 0, heads, shapes[2][3]], np.int64))
+
+
+def _match_root(graph: "Graph", product: "Node", query: str) -> float | None:
+    """Returns 1 / sqrt(h) if a product is one with that, where h is the size of the last axis of the query."""
+    node = next((value for value in product.inputs if value.type == "Reciprocal"), None)
+    passed = []
+    for kind in ("Sqrt", "Cast", "StridedSlice", "Shape"):
+        node = node.inputs[0] if node is not None and node.inputs[0].type == kind else None
+        passed.append(node)
+    *_, part, shape = passed
+    if part is None or shape is None or shape.input[0] != query or graph.get_shape(part.output[0]) != []:
+        return None
+    first = part.inputs[1].get_tensor_value() if part.inputs[1].is_const() else None
+    return 1 / math.sqrt(graph.get_shape(query)[-1]) if first in ([-1], [len(graph.get_shape(query)) - 1]) else None
 
 
 # The opset from which on there is an operation for the parts around a node of a type.
