@@ -122,6 +122,9 @@ def export(
     """
     # SavedModels are TensorFlow's, whatever the network was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    from export.convert.versions import choose_opset
+
+    choose_opset(opset, for_runtime)
     wanted = None if formats is None else [name.strip() for name in formats.split(",")]
     run = None
     if weights:
