@@ -11,7 +11,7 @@ the processor, so that other load on the machine changes little:
     one node   the operation on its own, whether we use it or not
 
 "error" is the largest difference from the equation in float64, on inputs around 0 and around 100. An operation stays
-whole in our forms only if neither its error nor its time is larger than that of its parts.
+whole in our forms only if neither the larger error nor the time exceeds that of its parts.
 """
 
 import argparse
