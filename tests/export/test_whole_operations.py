@@ -56,17 +56,18 @@ def test_a_layer_norm_is_one_operation_and_exact_far_from_zero(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("layer", "opset"),
+    ("layer", "opset", "shape"),
     [
-        (layers.LayerNormalization(), 16),
-        (layers.LayerNormalization(axis=1), 21),
-        (layers.GroupNormalization(2), 21),
-        (layers.RMSNormalization(), 23),
+        (layers.LayerNormalization(), 16, (5, 8)),
+        (layers.LayerNormalization(axis=1), 21, (5, 8)),
+        (layers.LayerNormalization(), 21, (5, 6, 8)),
+        (layers.GroupNormalization(2), 21, (5, 8)),
+        (layers.RMSNormalization(), 23, (5, 8)),
     ],
-    ids=["an older opset", "another axis", "groups", "root mean square"],
+    ids=["an older opset", "another axis", "a map", "groups", "root mean square"],
 )
-def test_other_norms_stay_in_parts(layer, opset, tmp_path):
-    _, operations = converted(around(layer, 5, 8), tmp_path, opset)
+def test_other_norms_stay_in_parts(layer, opset, shape, tmp_path):
+    _, operations = converted(around(layer, *shape), tmp_path, opset)
     assert not [name for name in operations if name.endswith("Normalization")]
 
 
@@ -113,6 +114,18 @@ def test_what_is_nearly_a_gelu_is_none(tmp_path):
     model = keras.Model(inputs, [Function(function)(inputs) for function in NEARLY.values()])
     _, operations = converted(model, tmp_path, 21)
     assert "Gelu" not in operations
+
+
+def test_attention_that_computes_its_own_scale_is_one_operation_too(tmp_path):
+    def attend(x: Any) -> Any:
+        parts = ops.reshape(x, (-1, x.shape[1], 2, 3))
+        return ops.reshape(ops.dot_product_attention(parts, parts, parts), (-1, *x.shape[1:]))
+
+    model = around(Function(attend), 5, 6)
+    session, operations = converted(model, tmp_path, 23)
+    x = draw(2, 5, 6)
+    assert operations.count("Attention") == 1 and "Softmax" not in operations
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], np.asarray(model(x)), atol=1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])

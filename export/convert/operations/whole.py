@@ -6,9 +6,10 @@
     attention     softmax(q k^T * scale) v = Attention(q, k, v)               opset 23
 
 onnxruntime's LayerNormalization computes a variance as mean(x^2) - mean(x)^2, which loses all digits where the mean is
-large, so it gets x without its mean. Its RMSNormalization and GroupNormalization are slower than their parts, and stay
-in parts (`python -m benchmarks.export.whole_operations`). Attention with a mask stays in parts too, since a row that
-hides everything is uniform in Keras.
+large, so it gets x without its mean. Maps between convolutions stay in parts, since it would need their channels last.
+RMSNormalization and GroupNormalization are slower than their parts in onnxruntime, and stay in parts
+(`python -m benchmarks.export.whole_operations`). Attention with a mask stays in parts too, since a row that hides
+everything is uniform in Keras.
 """
 
 import math
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tf2onnx.graph import Graph, Node
 
 _SUMS = ("Add", "AddV2")
+# Values of more axes are maps between convolutions, whose channels come first in ONNX.
+_MAPS = 3
 
 
 def keep_layer_norm(graph: "Graph", node: "Node") -> None:
@@ -30,7 +33,7 @@ def keep_layer_norm(graph: "Graph", node: "Node") -> None:
 
     x, epsilon, axes = _match_variance(node) or (None, 0.0, [])
     shape = None if x is None else graph.get_shape(x)
-    if x is None or shape is None or graph.get_dtype(x) != TensorProto.FLOAT:
+    if x is None or shape is None or len(shape) > _MAPS or graph.get_dtype(x) != TensorProto.FLOAT:
         return
     axes = sorted(axis % len(shape) for axis in axes)
     size = shape[axes[0] :]
@@ -171,7 +174,7 @@ def keep_attention(graph: "Graph", node: "Node") -> None:
         return
     (last,) = ends
     equations = [each.get_attr_value("equation").decode().replace(" ", "") for each in (scores, last)]
-    if equations != ["BTNH,BSNH->BNTS", "BNTS,BSNH->BTNH"]:
+    if equations != ["BTNH,BSNH->BNTS", "BNTS,BSNH->BTNH"] or last.input[0] != node.output[0]:
         return
     (query, key), value = scores.input, last.input[1]
     shapes = [graph.get_shape(each) for each in (query, key, value)]
