@@ -122,6 +122,22 @@ def format_exports(figures):
     return text + format_table(["network", "ours", "theirs", "ours / theirs"], rows)
 
 
+def format_whole_operations(figures):
+    rows = [
+        [
+            layer,
+            form,
+            found["nodes"],
+            *(f"{e:.1e}" for e in found["error"].values()),
+            *map(format_ratio, found["ratio"].values()),
+        ]
+        for layer, forms in figures.items()
+        for form, found in forms.items()
+    ]
+    heads = ["layer", "form", "nodes", "error around 0", "around 100", "time / in parts, batch 1", "batch 8"]
+    return format_table(heads, rows)
+
+
 STOCHASTIC_DEPTH = """
 
 The blocks of the first stage take longest and are dropped least, so drops save a smaller share of the time than of
@@ -221,6 +237,7 @@ PARTS = {
         Part("benchmarks.training.input_share", 5, "Share of a step that photos take", format_share),
         Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
+        Part("benchmarks.export.whole_operations", 2, "Whole operations of newer opsets", format_whole_operations),
         Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),
         Part("benchmarks.layers.residual", 12, "Cost of `Residual`, and savings of each granularity", format_residual),
         Part("benchmarks.layers.streams", 6, "Cost of hyper-connections with four streams", format_streams),

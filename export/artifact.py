@@ -4,7 +4,8 @@
     model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, how images are read, preprocessing, opset, versions, file hashes
     parity.json     the comparisons, with their inputs and every figure
-    samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras
+    samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras; with
+                    record="none" there is no such file
 
 Both models take raw input and end with `activation`. Preprocessing is part of the graph.
 """
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .convert.onnx_model import DEFAULT_OPSET, write_onnx
+from .convert.onnx_model import write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
+from .convert.versions import DEFAULT_OPSET, choose_opset
 from .description import describe
 from .errors import ExportError
 from .images import ImageReader
@@ -31,6 +33,7 @@ from .precision.quantisation import check_test_data, rewrite_in_int8
 from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
 from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
+from .proof.recording import Record, check_record
 from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
 from .runtime.providers import Device, check_device
 from .storage import onnx_files
@@ -89,8 +92,10 @@ def export(
     target_names: Sequence[str] | None = None,
     table: Mapping[str, Any] | None = None,
     samples: Samples | None = None,
+    record: Record = "all",
     formats: Sequence[str] | None = None,
     opset: int = DEFAULT_OPSET,
+    for_runtime: str | None = None,
     precision: Precision = FP32,
     calibration: Samples | None = None,
     test: tuple[Samples, ArrayLike] | None = None,
@@ -124,9 +129,14 @@ def export(
         table: How the rows of a table become the raw input: the result of `to_dict` of its columns.
         samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
             takes them. They build a model that has never seen an input, and give the first sizes to try.
+        record: What samples.npz holds for later verification: "all" inputs, the smallest first; "synthetic", only
+            random ones, if real ones must not leave the machine; or "none". Without a record `verify` compares the
+            exported forms with each other, not with Keras, and a server only tests whether they run.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
-        opset: The ONNX opset, 13 to 18.
+        opset: The ONNX opset, 13 to 24.
+        for_runtime: The oldest onnxruntime that has to run the file, from "1.13" to "1.26". The file then has the
+            newest opset that this onnxruntime runs, instead of `opset`, and the IR version that belongs to it.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
             if it is faster under onnxruntime on this machine's processor and costs little accuracy.
@@ -164,6 +174,8 @@ def export(
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
     formats = _resolve_formats(formats, precision)
+    opset = choose_opset(opset, for_runtime)
+    check_record(record, formats)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)
@@ -180,13 +192,13 @@ def export(
     proven = FP32 if precision == INT8 else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         _write_forms(endpoint, folder, formats, opset, names)
-        parity, record = _prove_forms(reference, folder, formats, opset, proven, device)
+        parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device)
         allowed, batchable = reference.allowed(proven), reference.is_batchable()
         if data:
-            record = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
+            rewriting = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
             parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
-        parity |= {"precision": {"name": precision, **record}, "seed": seed}
-        parity["recorded"] = record_samples(folder / SAMPLES, reference, allowed)
+        parity |= {"precision": {"name": precision, **rewriting}, "seed": seed}
+        parity |= record_samples(folder / SAMPLES, reference, allowed, record)
         if reference.change is not None:
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .convert.onnx_model import DEFAULT_OPSET, write_onnx
+from .convert.onnx_model import write_onnx
 from .convert.saved_model import load_saved_model, write_saved_model
+from .convert.versions import DEFAULT_OPSET, choose_opset
 from .model.signature import Samples
 from .model.wrapping import make_endpoint
 from .preprocessing import Preprocessing
@@ -24,6 +25,7 @@ def to_onnx(
     path: str | Path,
     *,
     opset: int = DEFAULT_OPSET,
+    for_runtime: str | None = None,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     layout: Layout | None = None,
@@ -42,7 +44,9 @@ def to_onnx(
     Args:
         model: A Keras model.
         path: The file to write.
-        opset: The ONNX opset, 13 to 18.
+        opset: The ONNX opset, 13 to 24.
+        for_runtime: The oldest onnxruntime that has to run the file, from "1.13" to "1.26". The file then has the
+            newest opset that this onnxruntime runs, instead of `opset`, and the IR version that belongs to it.
         preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
         activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
             "probabilities"; None adds nothing.
@@ -66,6 +70,7 @@ def to_onnx(
         >>> to_onnx(model, "classifier.onnx")
         >>> onnxruntime.InferenceSession("classifier.onnx").run(["output"], {"input": images})
     """
+    opset = choose_opset(opset, for_runtime)
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
     reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
     with publish_onnx(path, overwrite) as building:

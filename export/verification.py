@@ -20,6 +20,7 @@ from .proof.channels import count_channels, split_channels
 from .proof.parity import compare
 from .proof.prove import summarise
 from .proof.recording import read_recorded
+from .proof.unrecorded import NOTHING_RECORDED
 from .runtime.processes import run_everywhere
 from .runtime.providers import Device, check_device
 from .storage.agreement import check_onnx_agrees, check_tensors
@@ -36,7 +37,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
 
     Every file is compared with its hash, artifact.json with the models, and onnx's checker runs. The SavedModel, if
     TensorFlow is installed, and onnxruntime in every form that this machine has must agree with the outputs recorded at
-    export, and with each other on new random inputs.
+    export, and with each other on new random inputs. If nothing is recorded, they are only compared with each other.
 
     Args:
         artifact: The folder.
@@ -44,8 +45,8 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
 
     Returns:
         The comparisons, in the form of parity.json, with the number of `files`, the `seed` of the new inputs, `weak`
-        (the outputs about which the proof at export says little, and why), and `not_batched` (why the server and
-        `Predictor.predict` do not batch the artifact; None if they do).
+        (the outputs about which the proof at export or this one says little, and why), and `not_batched` (why the
+        server and `Predictor.predict` do not batch the artifact; None if they do).
 
     Raises:
         FileNotFoundError: If there is no artifact.
@@ -75,13 +76,17 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     records = [
         compare(recorded, outputs, inputs, names=(_REFERENCE, candidate), **tolerance)
         for candidate, outputs in candidates.items()
+        if recorded
     ]
     records += [
         compare(first, outputs, fresh, names=(name, candidate), **tolerance)
         for candidate, outputs in candidates.items()
         if candidate != name
     ]
-    about = {"weak": read_json(folder / PARITY).get("weak", {}), "not_batched": why_not_batchable(manifest)}
+    weak = read_json(folder / PARITY).get("weak", {})
+    if not recorded:
+        weak = dict.fromkeys((output["name"] for output in manifest["outputs"]), NOTHING_RECORDED) | weak
+    about = {"weak": weak, "not_batched": why_not_batchable(manifest)}
     return {"files": files, "seed": seed, **about, **summarise(records, absent, _REFERENCE)}
 
 

@@ -60,6 +60,13 @@ def test_the_page_of_the_matrix_says_what_the_rows_say():
     assert CSV.with_suffix(".md").read_text(encoding="utf-8") == page
 
 
+def test_the_matrix_takes_newer_opsets_for_small_networks():
+    small, large = (Subject(name, "network", 3, size) for name, size in (("small", 5_000_000), ("large", 5_000_001)))
+    done = [{"subject": "small", "weights": "", "opset": "21", "precision": name} for name in ("fp32", "fp16", "int8")]
+    waiting = {subject.name: list(missing) for subject, missing in list_waiting([small, large], done, (18, 21, 23))}
+    assert waiting == {"small": [18, 23], "large": [18]}
+
+
 def test_the_matrix_measures_a_layer(tmp_path):
     subject = Subject("residual-0d", "layer", 3, 0)
     subject.open(sources=None)

@@ -14,8 +14,10 @@ from ..model.endpoint import Endpoint
 from ..model.tracing import ONE_AT_A_TIME, guard_tracing, inline_calls
 from .dimensions import name_dimensions
 from .graph import rename_values, replace_entries, walk_graph
+from .naming import name_by_layers
 from .simplification import simplify
 from .translation import translate
+from .versions import raise_opset
 
 if TYPE_CHECKING:
     import keras
@@ -65,7 +67,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
         try:
             with enforce_limits(f"the conversion of {endpoint.model.name}"):
-                model = translate(concrete, names, opset)
+                model = raise_opset(translate(concrete, names, opset), opset)
         except ExportError:
             raise
         except Exception as error:
@@ -78,7 +80,9 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     replace_entries(
         model.graph.output, sorted(model.graph.output, key=lambda value: endpoint.outputs.index(value.name))
     )
-    return name_dimensions(simplify(model), endpoint)
+    model = simplify(model)
+    name_by_layers(model, endpoint.model.name, [operation.name for operation in concrete.graph.get_operations()])
+    return name_dimensions(model, endpoint)
 
 
 def _refusal(opset: int, received: list[str]) -> str:

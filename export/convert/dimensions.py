@@ -15,7 +15,7 @@ _SPATIAL = {3: ("length",), 4: ("height", "width"), 5: ("depth", "height", "widt
 
 
 def name_dimensions(model: "ModelProto", endpoint: Endpoint) -> "ModelProto":
-    """Names the dynamic dimensions of the inputs, and gives the outputs the names that onnx infers from them."""
+    """Names the dynamic dimensions of the inputs, and gives all values the shapes that onnx infers from them."""
     graph = model.graph
     names = dimension_names(endpoint.inputs, endpoint.channels_first)
     by_name = {value.name: value for value in graph.input}
@@ -25,10 +25,17 @@ def name_dimensions(model: "ModelProto", endpoint: Endpoint) -> "ModelProto":
         # The converter has set names of its own.
         _set_names(value, [None] * len(value.type.tensor_type.shape.dim))
     del graph.value_info[:]
-    known = {name for own in names for name in own}
-    for value, better in zip(graph.output, infer_shapes(model).output, strict=True):
+    known = {BATCH, *(name for own in names for name in own)}
+    inferred = infer_shapes(model)
+    for value, better in zip(graph.output, inferred.output, strict=True):
         dims = [dim.dim_param if dim.dim_param in known else None for dim in better.type.tensor_type.shape.dim]
         _set_names(value, [BATCH, *dims[1:]] if dims else [])
+    for value in inferred.value_info:
+        # onnx makes up names for sizes that it cannot infer.
+        _set_names(
+            value, [dim.dim_param if dim.dim_param in known else None for dim in value.type.tensor_type.shape.dim]
+        )
+    graph.value_info.extend(inferred.value_info)
     return model
 
 

@@ -50,21 +50,22 @@ def rename_values(graph: "GraphProto", names: Mapping[str, str]) -> None:
     taken = {name for node in walk_graph(graph) for name in (*node.input, *node.output)}
     taken |= {initializer.name for initializer in graph.initializer}
     moved = {new: _free_name(new, taken | set(names.values())) for new in names.values() if new in taken - set(names)}
-    _rename(graph, {**moved, **names})
+    apply_names(graph, {**moved, **names})
 
 
 def _free_name(name: str, taken: set[str]) -> str:
     return next(free for i in range(len(taken) + 1) if (free := f"{name}__{i}") not in taken)
 
 
-def _rename(graph: "GraphProto", names: Mapping[str, str]) -> None:
+def apply_names(graph: "GraphProto", names: Mapping[str, str]) -> None:
+    """Renames values everywhere; names that are not in the mapping stay."""
     for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
         value.name = names.get(value.name, value.name)
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
         for inner in subgraphs(node):
-            _rename(inner, names)
+            apply_names(inner, names)
 
 
 def sort_nodes(graph: "GraphProto") -> None:

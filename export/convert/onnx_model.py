@@ -1,7 +1,4 @@
-"""Writes an ONNX file that onnx's checker accepts and onnxruntime runs.
-
-The default opset is 17, up to which global average pooling is one operation. 18 is the last that the converter knows.
-"""
+"""Writes an ONNX file that onnx's checker accepts and onnxruntime runs."""
 
 import hashlib
 import json
@@ -24,16 +21,13 @@ if TYPE_CHECKING:
     import keras
     from onnx import ModelProto
 
-OPSETS = range(13, 19)
-DEFAULT_OPSET = 17
+_PRODUCER = "keras-skip"
 # The version of the entries in the file's metadata.
 _VERSION = "1"
 
 
 def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str] | None = None) -> None:
     """Writes an endpoint to a new file, checks the file with onnx, and runs it once with onnxruntime."""
-    if opset not in OPSETS:
-        raise ValueError(f"Expected opset to be between {OPSETS[0]} and {OPSETS[-1]}. Received: opset={opset!r}")
     model = convert_endpoint(endpoint, opset)
     check_operations(count_operations(model))
     _add_metadata(model, endpoint, labels)
@@ -46,9 +40,11 @@ def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str]
 
 def _add_metadata(model: "ModelProto", endpoint: Endpoint, labels: Sequence[str] | None) -> None:
     """Adds the metadata with which the file can be used without its artifact."""
+    from keras_skip import __version__
+
     raw = endpoint.inputs[0].preprocessing
     about = {
-        "producer": f"keras-skip, {_producer(model)}",
+        "producer": f"{_PRODUCER}, {_producer(model)}",
         "version": _VERSION,
         "labels": None if labels is None else json.dumps([str(label) for label in labels], ensure_ascii=False),
         "preprocessing": None if raw is None else json.dumps(raw.to_dict()),
@@ -56,7 +52,7 @@ def _add_metadata(model: "ModelProto", endpoint: Endpoint, labels: Sequence[str]
         "layout": endpoint.layout,
         "weights_sha256": hash_weights(endpoint.model),
     }
-    model.doc_string = ""
+    model.doc_string, model.producer_name, model.producer_version = "", _PRODUCER, __version__
     for key, value in about.items():
         if value is not None:
             model.metadata_props.add(key=key, value=value)

@@ -7,13 +7,17 @@ matrices of dense layers and embeddings, which no optimisation folds, stay param
 up to twenty copies of a graph.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .graph import replace_entries
 from .operations import rewrite_operations
 from .operations.lookup import store_tables
 from .optimisation import optimise
+from .versions import LAST_CONVERTED
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -33,7 +37,7 @@ def translate(concrete: "ConcreteFunction", names: dict[str, str], opset: int) -
     Args:
         concrete: The function.
         names: The new names of its inputs and outputs, by the names of the tensors.
-        opset: The ONNX opset.
+        opset: The ONNX opset of the file; the graph has that opset, or the last one that tf2onnx knows.
     """
     import tensorflow as tf
     from tf2onnx import tf_loader
@@ -135,16 +139,37 @@ def _to_onnx(
     import tensorflow as tf
     from tf2onnx.tfonnx import process_tf_graph
 
-    with tf.Graph().as_default() as imported:
+    with tf.Graph().as_default() as imported, _fix_order():
         tf.import_graph_def(frozen, name="")
         graph = process_tf_graph(
             imported,
             continue_on_error=True,
-            opset=opset,
+            opset=min(opset, LAST_CONVERTED),
             input_names=inputs,
             output_names=outputs,
             const_node_values=contents,
             tensors_to_rename=names,
-            custom_rewriter=[rewrite_operations],
+            custom_rewriter=[partial(rewrite_operations, opset=opset)],
         )
         return optimise(graph, careful).make_model("")
+
+
+@contextmanager
+def _fix_order() -> Iterator[None]:
+    """Makes tf2onnx visit nodes in the same order each time: it keeps them in sets, and counts its own nodes."""
+    from tf2onnx import utils
+    from tf2onnx.graph import Graph
+
+    methods = {name: getattr(Graph, name) for name in ("extract_sub_graph_nodes", "find_output_consumers")}
+
+    def sort(method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **options: sorted(method(*arguments, **options), key=lambda node: str(node.name))
+
+    utils.INTERNAL_NAME = 1
+    for name, method in methods.items():
+        setattr(Graph, name, sort(method))
+    try:
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Graph, name, method)

@@ -104,10 +104,11 @@ class Endpoint:
         return given, [ops.stack(carried, axis=1)]
 
     def _prepare(self, raw: RawInput, own: Input, x: "Tensor") -> "Tensor":
-        from keras import ops
+        from keras import name_scope, ops
 
         if raw.preprocessing is not None and not raw.preprocessing.is_identity:
-            x = raw.preprocessing.apply(x, ops.cast)
+            with name_scope("preprocessing"):
+                x = raw.preprocessing.apply(x, ops.cast)
         if self.moves_channels:
             x = move_channels(x, last_to_first=not self.channels_first)
         return x if own.dtype == TEXT else ops.cast(x, own.dtype)

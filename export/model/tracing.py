@@ -28,7 +28,7 @@ def guard_tracing(endpoint: "Endpoint") -> Iterator[None]:
     """
     doing = f"the tracing of {endpoint.model.name}"
     try:
-        with ONE_AT_A_TIME, _keep_scopes(), _allow_dynamic_resize(), enforce_limits(doing):
+        with ONE_AT_A_TIME, _keep_scopes(), name_by_layers(), _allow_dynamic_resize(), enforce_limits(doing):
             yield
     except ExportError:
         raise
@@ -54,6 +54,27 @@ def _keep_scopes() -> Iterator[None]:
         yield
     finally:
         scopes[:] = before
+
+
+@contextmanager
+def name_by_layers() -> Iterator[None]:
+    """Names operations after the layers that make them: norm/mul, where TensorFlow says norm_1/mul in later traces."""
+    import tensorflow as tf
+    from keras.src.backend.tensorflow.core import name_scope
+
+    original = name_scope.__enter__
+
+    def enter(self: Any) -> Any:
+        around = tf.get_current_name_scope()
+        # A name that ends with a slash is taken as it is.
+        self._tf_name_scope = tf.name_scope(f"{around}/{self.name}/" if around else f"{self.name}/")
+        return original(self)
+
+    name_scope.__enter__ = enter
+    try:
+        yield
+    finally:
+        name_scope.__enter__ = original
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Finds the first tensor, in the order of the graph, that two computations have in common and that differs.
 
-The converter keeps the names of TensorFlow's tensors, so the tensors of the traced Keras model match those of the ONNX
-graph. Equal tensors may have their channels first or last. onnxruntime keeps the names of tensors that it does not
-fuse.
+The names of TensorFlow's tensors follow from those of the ONNX graph, so the tensors of the traced Keras model match
+those of the graph. Equal tensors may have their channels first or last. onnxruntime keeps the names of tensors that it
+does not fuse.
 """
 
 import tempfile
@@ -76,12 +76,15 @@ def _run_with_tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple
 def _trace_tensors(endpoint: Endpoint, batch: Batch, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    from ..model.tracing import inline_calls
+    from ..convert.naming import tensorflow_names
+    from ..model.tracing import inline_calls, name_by_layers
 
-    with inline_calls(), tf.device("/CPU:0"):
+    with inline_calls(), name_by_layers(), tf.device("/CPU:0"):
         wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
         there = {t.name: t for op in wrapped.graph.get_operations() for t in op.outputs}
-        fetched = {name: there[name] for name in names if name in there}
+        root = endpoint.model.name
+        places = {name: [there[own] for own in tensorflow_names(name, root) if own in there] for name in names}
+        fetched = {name: found[0] for name, found in places.items() if found}
         feeds = [there[f"{raw.name}:0"] for raw in endpoint.inputs]
         values = wrapped.prune(feeds, list(fetched.values()))(
             *[tf.constant(batch[raw.name]) for raw in endpoint.inputs]

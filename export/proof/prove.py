@@ -20,8 +20,9 @@ from .first_difference import find_difference_from_keras, find_difference_from_p
 from .logits import match_layout, run_to_logits
 from .measures import Decision
 from .parity import Parity, compare
-from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, choose_decision
+from .recording import ALLOWED, INPUT, OUTPUT, UNSETTLED, Record, choose_decision
 from .reference import BEFORE, Reference
+from .unrecorded import describe_unrecorded
 
 _RECORDED_BYTES = 16 * 2**20
 # For int8 a later verification allows more than the measured difference: this factor, and this addition.
@@ -238,11 +239,27 @@ def _locate_difference(judge: _Judge, model: Path, candidate: Mapping[str, Batch
     return ""
 
 
-def record_samples(path: Path, reference: Reference, allowed: Mapping[str, np.ndarray]) -> list[str]:
-    """Stores the smallest inputs, Keras's outputs and the allowed differences, and returns the names of the inputs."""
+def record_samples(
+    path: Path, reference: Reference, allowed: Mapping[str, np.ndarray], record: Record
+) -> dict[str, Any]:
+    """Stores the smallest inputs, Keras's outputs and the allowed differences.
+
+    Args:
+        path: The file to write.
+        reference: Keras's answers.
+        allowed: The allowed difference in each channel of each answer.
+        record: "all"; "synthetic", without real inputs; or "none", which writes no file.
+
+    Returns:
+        Fields of parity.json: the names of the recorded inputs, or what replaces them.
+    """
+    allowed = {name: y for name, y in allowed.items() if BEFORE not in name}
+    if record == "none":
+        return {"record": record, "recorded": [], **describe_unrecorded(reference, allowed)}
+    names = [name for name in reference.inputs if record == "all" or not name.startswith("real")]
     recorded: dict[str, Batch] = {}
     size, unsettled = 0, reference.noise().unsettled
-    for name in sorted(reference.inputs, key=lambda name: count_examples(reference.inputs[name])):
+    for name in sorted(names, key=lambda name: count_examples(reference.inputs[name])):
         arrays = {f"{INPUT}{key}": x for key, x in reference.inputs[name].items()}
         arrays |= {f"{OUTPUT}{key}": y for key, y in reference.expected[name].items()}
         arrays |= {f"{UNSETTLED}{key}": y for key, y in unsettled.get(name, {}).items()}
@@ -251,6 +268,6 @@ def record_samples(path: Path, reference: Reference, allowed: Mapping[str, np.nd
             break
         recorded[name] = arrays
     first = next(iter(recorded.values()))
-    first |= {f"{ALLOWED}{key}": y for key, y in allowed.items() if BEFORE not in key}
+    first |= {f"{ALLOWED}{key}": y for key, y in allowed.items()}
     write_batches(path, recorded)
-    return list(recorded)
+    return {"record": record, "recorded": list(recorded)}

@@ -1,8 +1,8 @@
 """Reads the record of an export: inputs, Keras's outputs, and the differences that are allowed from them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,10 +13,25 @@ from ..storage.manifest import PARITY, SAMPLES, gates_output
 from ..storage.safety import check_arrays, read_json
 from ..storage.schema import PROBABILITIES, Activation
 from .measures import Decision
+from .unrecorded import draw_unrecorded
 
+# What samples.npz holds: all inputs of the proof, only random ones, or nothing, so that there is no such file.
+Record = Literal["all", "synthetic", "none"]
+RECORDS: tuple[Record, ...] = get_args(Record)
 # The name of an array in a recorded batch begins with its kind.
 INPUT, OUTPUT, ALLOWED, UNSETTLED = "input/", "output/", "allowed/", "unsettled/"
 _DECISIONS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid": "threshold", None: None}
+
+
+def check_record(record: str, formats: Sequence[str]) -> None:
+    """Raises a ValueError unless a record is known, and leaves a verification something to compare."""
+    if record not in RECORDS:
+        raise ValueError(f"Expected record to be one of {RECORDS}. Received: record={record!r}")
+    if record == "none" and "onnx" not in formats:
+        raise ValueError(
+            'Expected record="none" with the format "onnx", whose forms are compared with each other. '
+            f"Received: formats={tuple(formats)}"
+        )
 
 
 def choose_decision(activation: Activation | None, gates: str | None) -> Decision | dict[str, Decision]:
@@ -28,10 +43,11 @@ def choose_decision(activation: Activation | None, gates: str | None) -> Decisio
 def read_recorded(
     folder: Path, manifest: Mapping[str, Any]
 ) -> tuple[dict[str, Batch], dict[str, Batch], dict[str, Any]]:
-    """Reads the record of an export.
+    """Reads the record of an export, or draws inputs if nothing is recorded.
 
     Returns:
-        The inputs and outputs by the name of their batch, and the tolerances as `compare` takes them.
+        The inputs and outputs by the name of their batch, and the tolerances as `compare` takes them. There are no
+        outputs if nothing is recorded.
 
     Raises:
         VerificationError: If a file is not as an export writes it.
@@ -47,10 +63,14 @@ def read_recorded(
         raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {error_line(error)}") from error
+    tolerance: dict[str, Any] = {"atol": atol, "agreement": agreement}
+    tolerance["decision"] = choose_decision(manifest["activation"], gates_output(manifest))
+    if SAMPLES not in manifest["files"]:
+        inputs, floor = draw_unrecorded(folder, manifest, parity)
+        return inputs, {}, tolerance | {"floor": floor}
     inputs, outputs, unsettled, allowed = _read_samples(folder / SAMPLES, manifest)
-    tolerance: dict[str, Any] = {"atol": atol, "agreement": agreement, "unsettled": unsettled}
-    tolerance["floor"] = next(iter(allowed.values())) or _old_tolerance(outputs, rtol)
-    return inputs, outputs, tolerance | {"decision": choose_decision(manifest["activation"], gates_output(manifest))}
+    floor = next(iter(allowed.values())) or _old_tolerance(outputs, rtol)
+    return inputs, outputs, tolerance | {"unsettled": unsettled, "floor": floor}
 
 
 def _read_samples(path: Path, manifest: Mapping[str, Any]) -> list[dict[str, Batch]]:

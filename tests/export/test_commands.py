@@ -55,9 +55,13 @@ def test_a_run_that_was_trained_on_jax_in_bfloat16_becomes_the_same_network_in_f
 
 
 def test_a_keras_file_in_another_precision(folder):
-    done = keras_skip("export", "net.keras", "--precision", "fp16", "--out", "half", cwd=folder)
+    options = "--precision", "fp16", "--for-runtime", "1.17", "--samples", "samples.npy", "--record", "synthetic"
+    np.save(folder / "samples.npy", images(5).astype("float32"))
+    done = keras_skip("export", "net.keras", *options, "--out", "half", cwd=folder)
     about = json.loads((folder / "half" / "artifact.json").read_text())
     assert about["precision"]["exported"] == "float16" and about["formats"] == ["onnx"]
+    parity = json.loads((folder / "half" / "parity.json").read_text())
+    assert about["opset"]["ai.onnx"] == 20 and not [name for name in parity["recorded"] if "real" in name]
     assert "fp16" in done.stdout and " bytes" in done.stdout and "layers in float32" in done.stdout
     refused = keras_skip("export", "net.keras", "--precision", "int8", "--out", "eight", cwd=folder, expect=1)
     assert "Expected the folder of a run for --precision int8" in refused.stderr

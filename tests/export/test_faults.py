@@ -30,7 +30,7 @@ def two_blocks() -> keras.Model:
 
 @pytest.mark.parametrize(
     ("user", "reported"),
-    [("Conv", "second_1?/"), ("MatMul", "logits_1?/MatMul")],
+    [("Conv", "second/"), ("MatMul", "logits/MatMul")],
 )
 def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path, monkeypatch):
     converted = onnx_model.convert_endpoint

@@ -61,7 +61,7 @@ def test_int8_computes_in_integers_with_a_scale_for_each_channel(quantised):
     assert "Softmax" in operations
     about = {entry.key: entry.value for entry in model.metadata_props}
     assert about["weights_sha256"] == quantised.metadata["weights_sha256"]
-    assert quantised.metadata["producer"].startswith("tf2onnx")
+    assert quantised.metadata["producer"].startswith("keras-skip")
     assert quantised.metadata["precision"]["exported"] == "int8"
 
 

@@ -104,6 +104,9 @@ export net.keras --samples there.txt
 export net.keras --samples pickled.npy
 export run --samples good.npy
 export run --opset 3
+export run --for-runtime 1.2
+export run --for-runtime 1.17 --opset 20
+export run --record some
 export run --format onxx
 export run --precision fp16 --format saved_model
 export run --precision int4

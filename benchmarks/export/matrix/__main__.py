@@ -1,6 +1,7 @@
 """Exports networks up to 30M parameters and layers, in each precision, opset and batch: `make matrix`.
 
-    python -m benchmarks.export.matrix [--data NAME=PATH ...] [--only PATTERN] [--minutes N] [--table]
+    python -m benchmarks.export.matrix [--data NAME=PATH ...] [--only PATTERN] [--opsets N ...]
+        [--minutes N] [--table]
 
 Each opset converts a network once and makes fp16 and int8 from that file. One session of onnxruntime (CPU, all
 optimisations) runs each file on 256 images in batches of 1, 7 and 32. fp16 keeps as little in float32 as it takes, and
@@ -15,8 +16,9 @@ more than 5 billion multiply-adds learns on images of half its side. The network
 digits, whose pixels fill their inputs.
 
 The rows of each opset are appended to benchmarks/results/export_matrix.csv, and a later run measures the missing rows.
-To measure some again, delete them. --data gives the path of data that `zoo.load_source` does not find. --table only
-writes the page again.
+To measure some again, delete them. --opsets measures other opsets than 13, 15, 17 and 18, such as 21 and 23; those
+above 18 only for layers and networks up to 5M parameters. --data gives the path of data that `zoo.load_source` does not
+find. --table only writes the page again.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from ...harness import RESULTS
 from .cells import measure_cells
 from .page import has_failed, render_page
 from .results import append_rows, list_waiting, read_rows
-from .settings import IMAGES
+from .settings import IMAGES, OPSETS
 from .subjects import list_subjects
 
 
@@ -85,6 +87,7 @@ def main():
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])
     parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help="where data are found")
     parser.add_argument("--only", default="*", help="shell pattern of networks and layers")
+    parser.add_argument("--opsets", nargs="+", type=int, default=OPSETS, metavar="N", help="the opsets to measure")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--table", action="store_true", help="only write the page")
     options = parser.parse_args()
@@ -93,7 +96,7 @@ def main():
     paths = dict(entry.split("=", 1) for entry in options.data)
     if not options.table:
         sources = cache(lambda name: zoo.load_source(paths.get(name, name)))
-        measure(list_waiting(list_subjects(options.only), read_rows()), sources, options.minutes)
+        measure(list_waiting(list_subjects(options.only), read_rows(), options.opsets), sources, options.minutes)
     write_page()
 
 

@@ -5,7 +5,7 @@ import csv
 from export.precision.tolerances import TOLERANCES
 
 from ...harness import RESULTS
-from .settings import OPSETS
+from .settings import LAST_OPSET_OF_ALL, MAX_PARAMETERS_ABOVE, OPSETS
 
 CSV = RESULTS / "export_matrix.csv"
 FIELDS = ("subject", "kind", "weights", "depth", "parameters", "opset", "precision", "batch", "images")
@@ -31,12 +31,14 @@ def append_rows(rows):
         writer.writerows(rows)
 
 
-def list_waiting(subjects, rows):
-    """Lists the subjects of which something is missing, each with its missing precisions by opset."""
+def list_waiting(subjects, rows, opsets=OPSETS):
+    """Lists the subjects of which something is missing at some opsets, each with its missing precisions by opset."""
     done = {(row["subject"], row["weights"], row["opset"], row["precision"]) for row in rows}
     found = []
     for subject in subjects:
         about = subject.name, subject.weights
-        missing = {opset: [name for name in TOLERANCES if (*about, str(opset), name) not in done] for opset in OPSETS}
+        small = subject.parameters <= MAX_PARAMETERS_ABOVE
+        own = [opset for opset in opsets if opset <= LAST_OPSET_OF_ALL or small]
+        missing = {opset: [name for name in TOLERANCES if (*about, str(opset), name) not in done] for opset in own}
         found.append((subject, {opset: names for opset, names in missing.items() if names}))
     return [(subject, missing) for subject, missing in found if missing]

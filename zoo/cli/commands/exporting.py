@@ -58,7 +58,14 @@ Formats = Annotated[
         help="saved_model, onnx, or both, separated by a comma. Default: both; onnx for fp16 and int8.",
     ),
 ]
-Opset = Annotated[int, number(check=from_to(13, 18), help="The ONNX opset, 13 to 18.")]
+Opset = Annotated[int, number(check=from_to(13, 24), help="The ONNX opset, 13 to 24.")]
+ForRuntime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="The oldest onnxruntime that has to run the file, 1.13 to 1.26; picks the newest opset that it runs.",
+    ),
+]
 Precision = Annotated[
     Literal["fp32", "fp16", "int8"],
     choice(
@@ -82,6 +89,10 @@ Samples = Annotated[
         metavar="FILE", help="Real inputs for a .keras file: an array in .npy, or one for each input in .npz."
     ),
 ]
+Record = Annotated[
+    Literal["all", "synthetic", "none"],
+    choice("all", "synthetic", "none", help="The inputs to ship with Keras's answers: synthetic leaves out real ones."),
+]
 Gates = Annotated[bool, typer.Option("--gates", help='Add an output "carry": the mean carry gate of each block.')]
 
 
@@ -92,10 +103,12 @@ def export(
     weights: Weights = None,
     formats: Formats = None,
     opset: Opset = 17,
+    for_runtime: ForRuntime = None,
     precision: Precision = "fp32",
     max_accuracy_drop: MaxAccuracyDrop = 0.5,
     layout: Layout = None,
     samples: Samples = None,
+    record: Record = "all",
     gates: Gates = False,
     tta: Tta = False,
     views: Views = None,
@@ -109,6 +122,9 @@ def export(
     """
     # SavedModels are TensorFlow's, whatever the network was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    from export.convert.versions import choose_opset
+
+    choose_opset(opset, for_runtime)
     wanted = None if formats is None else [name.strip() for name in formats.split(",")]
     run = None
     if weights:
@@ -139,9 +155,11 @@ def export(
         target,
         formats=wanted,
         opset=opset,
+        for_runtime=for_runtime,
         precision=precision,
         max_accuracy_drop=max_accuracy_drop,
         layout=layout,
+        record=record,
         gates=gates,
         device=device,
         overwrite=overwrite,

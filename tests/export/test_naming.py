@@ -1,0 +1,101 @@
+"""What Netron shows of a file: producer, names after the layers, and shapes; and that its bytes are always the same."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import onnx
+import pytest
+from keras import layers
+
+import export
+import keras_skip
+from export.convert.graph import walk_graph
+from export.convert.naming import tensorflow_names
+from tests.export.models import RAW, conv_net
+
+
+def network() -> keras.Model:
+    inputs = keras.Input((None, None, 3), name="photo")
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    shared = layers.Conv2D(4, 1, activation="relu", name="shared")
+    block = keras.Sequential([keras.Input((None, None, 4)), layers.Conv2D(4, 1, name="inside")], name="block")
+    x = layers.Add(name="skip")([shared(shared(x)), block(x)])
+    x = layers.LayerNormalization(name="norm")(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(layers.GlobalAveragePooling2D()(x)), name="whole")
+
+
+def test_nodes_and_values_are_named_after_layers(tmp_path):
+    graph = onnx.load(export.to_onnx(network(), tmp_path / "m.onnx", preprocessing=RAW)).graph
+    scopes = {node.op_type: [] for node in graph.node}
+    for node in graph.node:
+        scopes[node.op_type].append(node.name.split("/")[:-1])
+    assert scopes["Conv"] == [["stem"], ["shared"], ["shared"], ["block", "inside"]]
+    assert ["norm", "moments"] in scopes["ReduceMean"] and ["preprocessing"] in scopes["Cast"]
+    names = [node.name for node in graph.node]
+    values = [name for node in graph.node for name in node.output]
+    assert len(set(names)) == len(names) and len(set(values)) == len(values)
+    for name in [*names, *values, *(constant.name for constant in graph.initializer)]:
+        assert not re.search(r"whole|__\d\d|:0|functional|PartitionedCall|ReadVariableOp|\d{6}", name), name
+    (conv, *_) = (node for node in graph.node if node.op_type == "Conv")
+    assert conv.input[1] == f"{conv.name}/W"
+
+
+def test_every_value_has_a_type_and_a_shape_with_the_names_of_dynamic_sizes(tmp_path):
+    graph = onnx.load(export.to_onnx(network(), tmp_path / "m.onnx")).graph
+    known = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
+    assert {name for node in graph.node for name in node.output} == set(known)
+    (conv, *_) = (node for node in graph.node if node.op_type == "Conv")
+    # onnx does not know the size after a convolution of a dynamic size.
+    shape = known[conv.output[0]].shape
+    assert [dim.dim_param or dim.dim_value for dim in shape.dim] == ["batch", 4, 0, 0]
+
+
+def test_the_producer_is_this_package(tmp_path):
+    model = onnx.load(export.to_onnx(conv_net(), tmp_path / "m.onnx"))
+    assert (model.producer_name, model.producer_version) == ("keras-skip", keras_skip.__version__)
+
+
+SCRIPT = """
+import hashlib, sys
+import keras
+from keras import layers
+import export
+keras.utils.set_random_seed(0)
+inputs = keras.Input((None, 6))
+x = layers.MultiHeadAttention(2, 3)(inputs, inputs)
+x = layers.GRU(4, reset_after=False)(layers.Masking()(layers.Conv1D(6, 3, padding="same")(x)))
+model = keras.Model(inputs, layers.Dense(2)(x))
+for name in "ab":
+    file = export.to_onnx(model, f"{sys.argv[1]}/{name}.onnx")
+    print(hashlib.sha256(file.read_bytes()).hexdigest())
+"""
+
+
+def test_the_same_model_has_the_same_bytes_in_every_conversion_and_process(tmp_path):
+    found = set()
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", SCRIPT, str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        found |= set(done.stdout.split())
+    assert len(found) == 1 and hashlib.sha256((tmp_path / "1" / "a.onnx").read_bytes()).hexdigest() in found
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+def test_loops_have_names_of_their_own_inside(opset, tmp_path):
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, layers.GRU(4, reset_after=False, name="memory")(layers.Masking()(inputs)))
+    graph = onnx.load(export.to_onnx(model, tmp_path / "m.onnx", opset=opset)).graph
+    names = [node.name for node in walk_graph(graph)]
+    assert len(set(names)) == len(names) and not [name for name in names if "frozen" in name]
+
+
+def test_values_of_several_results_keep_their_place():
+    assert tensorflow_names("cell/split:1", "net") == ["net/cell/split:1", "cell/split:1"]
+    assert tensorflow_names("cell/add", "net") == ["net/cell/add:0", "cell/add:0"]
