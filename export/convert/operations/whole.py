@@ -51,8 +51,8 @@ def keep_layer_norm(graph: "Graph", node: "Node") -> None:
     (mean,) = (value for value in node.inputs[0].inputs if not value.is_const())
     (difference,) = (value for value in mean.inputs if not value.is_const())
     centre = apply(graph, "Sub", x, difference.input[1])
-    attributes = {"axis": axes[0] - len(shape), "epsilon": epsilon}
-    replace_node(graph, last, "LayerNormalization", centre, scale, *offset, **attributes)
+    axis = axes[0] - len(shape)
+    replace_node(graph, last, "LayerNormalization", centre, scale, *offset, axis=axis, epsilon=epsilon)
 
 
 def _match_variance(rsqrt: "Node") -> tuple[str, float, list[int]] | None:
