@@ -1,7 +1,7 @@
-"""One host of a training that may kill itself: `python host.py FOLDER DATA LOG [EPOCH BATCH]`.
+"""One host of a training that may kill itself: `python host.py FOLDER DATA DEVICES LOG [EPOCH BATCH]`.
 
-It resumes the run that is in FOLDER. Each line of LOG has an epoch, a batch and the checksums of its training examples,
-as the network gets them.
+It resumes the run that is in FOLDER, on as many devices a host as before. Each line of LOG has an epoch, a batch and
+the checksums of its training examples, as the network gets them.
 """
 
 import json
@@ -62,15 +62,17 @@ class DieAt(keras.callbacks.Callback):
 
 
 def main():
-    folder, data, log = map(Path, sys.argv[1:4])
-    options = {"callbacks": [DieAt(*map(int, sys.argv[4:]))], "devices": select("cpu")}
-    log_examples(log)
+    folder, data, devices, log, *moment = sys.argv[1:]
+    folder, callbacks = Path(folder), [DieAt(*map(int, moment))]
+    log_examples(Path(log))
     # Its figures take longer to draw than this network to train.
     loop.write_report = lambda *ignored: None
     if (folder / "run.json").exists():
-        zoo.resume(folder, **options)
+        zoo.resume(folder, callbacks=callbacks)
     else:
-        zoo.train(**SETTINGS, data=zoo.load_source(data, image_size=(16, 16), stream=True), out=folder, **options)
+        selected = select("cpu", int(devices))
+        source = zoo.load_source(data, image_size=(16, 16), stream=True)
+        zoo.train(**SETTINGS, data=source, out=folder, callbacks=callbacks, devices=selected)
 
 
 if __name__ == "__main__":

@@ -140,8 +140,8 @@ def network():
 class Runs:
     """Trains in a folder, on one host or on two, each in a process that may kill itself."""
 
-    def __init__(self, folder, photos, holder):
-        self.folder, self.photos, self.holder = folder, photos, holder
+    def __init__(self, folder, photos, holder, devices=1):
+        self.folder, self.photos, self.holder, self.devices = folder, photos, holder, devices
         # What host 0 and host 1 of two have read, and one that is alone.
         self.read = {name: {} for name in ("0 of 2", "1 of 2", "0 of 1")}
 
@@ -152,19 +152,25 @@ class Runs:
         logs, processes = [], []
         for rank, host in enumerate(("first", "second")[:count]):
             logs.append(self.folder / f"{rank} of {count}")
-            variables = (
-                os.environ | QUICK_JAX | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "KERAS_SKIP_WORKERS": "1"}
-            )
-            variables |= {"KERAS_SKIP_CACHE": str(self.folder / f"cache{rank}")}
-            command = [sys.executable, HERE / "host.py", self.folder / "run", self.photos, logs[-1], *moment]
+            variables = os.environ | QUICK_JAX | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+            variables |= {"KERAS_SKIP_WORKERS": "1", "JAX_NUM_CPU_DEVICES": "2"}
+            variables["KERAS_SKIP_CACHE"] = str(self.folder / f"cache{rank}")
+            given = self.folder / "run", self.photos, self.devices, logs[-1], *moment
+            command = [sys.executable, HERE / "host.py", *given]
             if count > 1:
                 variables |= addresses | {"KERAS_DISTRIBUTION_PROCESS_ID": str(rank)}
                 command = [*enter, "sh", HERE / "network.sh", host, *command]
             whole = list(map(str, command))
             processes.append(subprocess.Popen(whole, env=variables, stderr=subprocess.PIPE, text=True))
-        for log, process in zip(logs, processes, strict=True):
-            _, told = process.communicate(timeout=300)
-            assert process.returncode == (-signal.SIGKILL if moment else 0), told
+        try:
+            told = [process.communicate(timeout=300)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+        expected = [-signal.SIGKILL if moment else 0] * count
+        assert [process.returncode for process in processes] == expected, "\n".join(told)
+        for log in logs:
             self._read(log)
 
     def _read(self, log):
@@ -187,15 +193,13 @@ def alone(network, photos, tmp_path_factory):
 
 
 def test_two_hosts_and_one_go_on_with_each_others_run(alone, network, photos, tmp_path):
-    """Two hosts are killed in the first epoch; one resumes their run and is killed in the second; two end it."""
-    runs = Runs(tmp_path, photos, network)
-    runs.train(2, 0, 3)
-    assert runs.record()["devices"]["processes"] == 2
-    runs.train(1, 1, 3)
-    assert runs.record()["devices"]["processes"] == 1
-    runs.train(2)
-    record = runs.record()
-    assert (record["status"], record["devices"]["count"]) == ("complete", 2)
+    """Two hosts of two devices are killed in the first epoch; one resumes their run and is killed; two end it."""
+    runs = Runs(tmp_path, photos, network, devices=2)
+    for count, *moment in ((2, 0, 3), (1, 1, 3), (2,)):
+        runs.train(count, *moment)
+        record = runs.record()
+        assert (record["devices"]["processes"], record["devices"]["count"]) == (count, 2 * count)
+    assert record["status"] == "complete"
     assert [(one["epoch"], one["batch"]) for one in record["resumed"]] == [(0, 2), (1, 2)]
 
     expected = alone.read["0 of 1"]
