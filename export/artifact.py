@@ -226,8 +226,8 @@ def _check_numbers(endpoint: Endpoint) -> None:
     texts = [raw.name for raw in endpoint.inputs if raw.dtype == TEXT]
     if texts:
         raise ExportError(
-            "Expected inputs of numbers, since a predictor and a server take nothing else; to_onnx takes text too. "
-            f"Received: {', '.join(texts)} of text"
+            "Expected numeric inputs, since the predictor and the server take nothing else; to_onnx also takes text. "
+            f"Received: text for {', '.join(texts)}"
         )
 
 

@@ -74,11 +74,13 @@ def raise_opset(model: "ModelProto", opset: int) -> "ModelProto":
             model = version_converter.convert_version(model, opset)
         except Exception as error:  # onnx's converter raises errors of many kinds.
             raise ExportError(
-                f"Expected operations that onnx converts to opset {opset}. "
+                f"Expected operations that onnx can convert to opset {opset}. "
                 f"Received: {', '.join(changed)} ({error_line(error)})"
             ) from error
         if left := sorted(set(_find_foreign(model, opset))):
-            raise ExportError(f"Expected operations that onnx converts to opset {opset}. Received: {', '.join(left)}")
+            raise ExportError(
+                f"Expected operations that onnx can convert to opset {opset}. Received: {', '.join(left)}"
+            )
     else:
         main.version = opset
     model.ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])

@@ -56,12 +56,11 @@ def draw_unrecorded(
         described = [_read(raw, parity["inputs"][raw.name]) for raw in declared]
         allowed = {str(name): np.array(y, "float64") for name, y in parity["allowed"].items()}
         if not all(y.size and np.all(y >= 0) and np.all(y < np.inf) for y in allowed.values()):
-            raise ValueError("allowed differences that are none")
+            raise ValueError("allowed differences that are not finite numbers of at least 0")
         return draw_inputs(described, _BATCHES, 0), allowed
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise VerificationError(
-            f"Expected {folder / PARITY} to describe the inputs, of which none are recorded. "
-            f"Received: {error_line(error)}"
+            f"Expected {folder / PARITY} to describe the inputs, since none are recorded. Received: {error_line(error)}"
         ) from error
 
 

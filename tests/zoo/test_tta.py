@@ -203,7 +203,7 @@ def test_ten_crops_need_images_that_are_larger(model, small_source):
     masks = np.zeros((4, 5, 7), "uint8") + np.arange(7, dtype="uint8") % 2
     masked = zoo.Source("ink", images, masks, images, masks, ("a", "b"), same.preprocessing, task="segmentation")
     with pytest.raises(
-        ValueError, match="Expected classes or numbers for ten crops. Received: ink, for a segmentation"
+        ValueError, match="Expected classification or regression for ten crops. Received: ink, for segmentation"
     ):
         zoo.evaluate(model, masked, tta="ten-crop")
     with pytest.raises(ValueError, match="Expected views to be one of mirror, .* Received: .ten-crop."):

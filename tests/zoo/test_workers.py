@@ -221,7 +221,7 @@ print(active_children())
 """
     code, out, err = run(folder, code)
     assert (code, "Traceback" in "".join(err)) == (0, False)
-    assert re.fullmatch(r"begun\nA process that reads photos died, perhaps .*exit code -9\n\[\]\n", out), out
+    assert re.fullmatch(r"begun\nA worker process that reads photos died, perhaps .*exit code -9\n\[\]\n", out), out
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

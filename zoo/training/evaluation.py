@@ -118,14 +118,16 @@ def _crop_to(model: keras.Model, source: Source) -> Source:
     shape, given = source.input_shape, model.input_shape[1:]
     sides = given[1:] if keras.config.image_data_format() == "channels_first" else given[:-1]
     if task_of(source).per_pixel:
-        raise ValueError(f"Expected classes or numbers for ten crops. Received: {source.name}, for a {source.task}")
+        raise ValueError(
+            f"Expected classification or regression for ten crops. Received: {source.name}, for {source.task}"
+        )
     if len(shape) == 3 and isinstance(source.test_inputs, Photos):
         return source
     room = [have - need for have, need in zip(shape, sides, strict=False) if need is not None]
     if len(shape) != 3 or len(room) != 2 or min(room) < 0 or max(room) == 0:
         raise ValueError(
-            f"Expected images that are larger than the network takes them, {sides}, or photos that are decoded when "
-            f"they are needed (stream=True), for ten crops. Received: {source.name}, with inputs of shape {shape}"
+            f"Expected images larger than the network's input, {sides}, or streamed photos (stream=True), for ten "
+            f"crops. Received: {source.name}, with inputs of shape {shape}"
         )
     return crop_centres(source, sides)
 

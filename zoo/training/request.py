@@ -168,7 +168,7 @@ class Request:
             if not self.network and "source" not in self.overrides and get_recipe(self.asked).source == IMAGENET:
                 raise ValueError(
                     f"Expected data for {get_recipe(self.asked).name}, such as a folder or .tar files of images in "
-                    "train/CLASS/ and val/CLASS/: those of ImageNet cannot be downloaded without an account. "
+                    "train/CLASS/ and val/CLASS/, since ImageNet cannot be downloaded without an account. "
                     "Received: data=None"
                 )
             return

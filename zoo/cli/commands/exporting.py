@@ -63,7 +63,7 @@ ForRuntime = Annotated[
     str | None,
     typer.Option(
         metavar="VERSION",
-        help="The oldest onnxruntime that has to run the file, 1.13 to 1.26; picks the newest opset that it runs.",
+        help="The oldest onnxruntime that must run the file, 1.13 to 1.26; picks the newest opset that it runs.",
     ),
 ]
 Precision = Annotated[
@@ -91,7 +91,9 @@ Samples = Annotated[
 ]
 Record = Annotated[
     Literal["all", "synthetic", "none"],
-    choice("all", "synthetic", "none", help="The inputs to ship with Keras's answers: synthetic leaves out real ones."),
+    choice(
+        "all", "synthetic", "none", help="The inputs to ship with Keras's answers; synthetic leaves out the real ones."
+    ),
 ]
 Gates = Annotated[bool, typer.Option("--gates", help='Add an output "carry": the mean carry gate of each block.')]
 

@@ -124,6 +124,6 @@ def refuse_faults(where: str, listing: Listing, options: Options) -> None:
     """Raises an error for what is wrong, unless it may be left out."""
     if listing.faults and options.on_bad_image == "error":
         raise ValueError(
-            f"Expected whole images and shards with one label for each image in {where!r}, or on_bad_image='skip' to "
-            f"leave out what is wrong. Received: {len(listing.faults)} of them: {shorten(listing.faults, _LISTED)}"
+            f"Expected undamaged files in {where!r}, with one label for each image, or on_bad_image='skip' to leave "
+            f"out the faulty ones. Received: {len(listing.faults)} faults: {shorten(listing.faults, _LISTED)}"
         )

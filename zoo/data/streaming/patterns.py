@@ -54,7 +54,7 @@ def find_shards(path: Path) -> list[Path]:
     else:
         found = [path] if is_shard(path.name) else []
     if len({are_records(shard.name) for shard in found}) > 1:
-        raise ValueError(f"Expected .tar files or ArrayRecord files. Received: {str(path)!r} with both")
+        raise ValueError(f"Expected only .tar files or only ArrayRecord files. Received: {str(path)!r}, with both")
     return found
 
 
@@ -97,9 +97,9 @@ def _match(pattern: str) -> list[Path]:
     found = list(dict.fromkeys(found))
     missing = [path for path in found if not path.is_file() or not is_shard(path.name)]
     if missing or not found:
-        received = f"with {str(missing[0])!r}, which is no such file" if missing else "which matches none"
+        received = f"which includes {str(missing[0])!r}, no such file" if missing else "which matches none"
         raise ValueError(
-            f"Expected a pattern of the paths of .tar or ArrayRecord files. Received: {pattern!r}, {received}"
+            f"Expected a pattern that matches .tar or ArrayRecord files. Received: {pattern!r}, {received}"
         )
     return found
 

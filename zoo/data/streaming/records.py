@@ -26,7 +26,8 @@ class Records(Files):
     """Encoded images in records: `offset` is the number of a record in its file."""
 
     def read(self, place: int) -> bytes:
-        return _value(_parse(_open(self.path(place))[int(self._offset[place])]), _IMAGE)
+        path = self.path(place)
+        return _value(_parse(_open(path)[int(self._offset[place])], path), _IMAGE)
 
     def name(self, place: int) -> str:
         return f"{self.member(place)} of {self.path(place)!r}"
@@ -65,7 +66,7 @@ def _scan(file: Path) -> Scan:
     for start in range(0, len(source), _TOGETHER):
         places = range(start, min(start + _TOGETHER, len(source)))
         for place, record in zip(places, source.__getitems__(list(places)), strict=True):
-            example = _parse(record)
+            example = _parse(record, str(file))
             image, label = _value(example, _IMAGE), _value(example, _LABEL)
             if not isinstance(image, bytes) or label is None:
                 found.faults.append(f"record {place} of {file.name!r} without {'a label' if image else 'an image'}")
@@ -80,18 +81,21 @@ def _open(path: str) -> Any:
     try:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
     except ImportError as error:
-        raise ValueError(f"{path!r} needs array-record: pip install array-record ({error})") from None
+        raise ValueError(
+            f'Expected array-record to be installed to read {path!r}: pip install "keras-skip[array-record]". '
+            f"Received: {error}"
+        ) from None
     try:
         return ArrayRecordDataSource(path)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"Expected a whole ArrayRecord file. Received: {path!r}: {error}") from None
+        raise ValueError(f"Expected an undamaged ArrayRecord file. Received: {path!r} ({error})") from None
 
 
-def _parse(record: bytes) -> Any:
+def _parse(record: bytes, path: str) -> Any:
     try:
         return _example().FromString(record).features.feature
     except Exception as error:  # protobuf's own DecodeError, which is another class in each of its versions
-        raise ValueError(f"Expected records that are each a tf.train.Example. Received: another one: {error}") from None
+        raise ValueError(f"Expected records that are each a tf.train.Example. Received: {path!r} ({error})") from None
 
 
 def _value(features: Any, names: Sequence[str]) -> Any:

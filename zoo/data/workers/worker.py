@@ -107,7 +107,7 @@ class Worker:
             return next(self._iterator)
         except RuntimeError as error:
             what = str(error).partition(". ")[0]
-            raise ChildProcessError(f"A process that reads photos died, perhaps for lack of memory: {what}") from None
+            raise ChildProcessError(f"A worker process that reads photos died, perhaps out of memory: {what}") from None
 
 
 @contextmanager
