@@ -2,7 +2,7 @@
 
 source.py         makes a source of photos, or leaves them to be decoded once; decoded.py does that for shards
 photos.py         `Photos`, an array-like of images, which are decoded when indexed
-  quick.py        crops by simplejpeg and OpenCV
+  opencv.py       crops by simplejpeg and OpenCV
 index.py          where each image is, with its part and its label, kept in the cache
   files.py        the arrays of the index
   listing.py      what a folder or shards contain

@@ -3,7 +3,7 @@
     image/encoded and image/class/label, or image and label
 
 The label is a whole number, or the name of a class. label.labels.txt beside the files names numbered classes, one per
-line. A label is only known once its record is read, so that the first index takes as long as reading all files.
+line. A label is known only after its record is read, so indexing takes as long as reading all files.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _OPEN = 256  # files
 
 
 class Records(Files):
-    """Encoded images in records: `offset` is the number of a record in its file."""
+    """Encoded images in records; `offset` is the number of a record in its file."""
 
     def read(self, place: int) -> bytes:
         path = self.path(place)
@@ -41,11 +41,11 @@ def list_records(files: Sequence[Path], progress: Progress | None = None) -> Lis
 
     Args:
         files: The files.
-        progress: Called with the number of files that are done, and of all files.
+        progress: Called with how many files are done and how many there are.
 
     Raises:
-        ValueError: If array-record or protobuf is not installed, or the names of some files say a part and those of
-            others do not.
+        ValueError: If array-record or protobuf is not installed, if a file is damaged, or if the names of some files
+            say a part and those of others do not.
     """
     root, names = root_of(files)
 
@@ -99,7 +99,7 @@ def _parse(record: bytes, path: str) -> Any:
 
 
 def _value(features: Any, names: Sequence[str]) -> Any:
-    """The first value of the first of these features that there is; None if there is none."""
+    """The value of the first of these features that exists; None if none does, or it has not exactly one value."""
     for name in names:
         if name in features:
             kind = features[name].WhichOneof("kind")
