@@ -1,7 +1,8 @@
-"""Describes the inputs of an artifact that records none, so that others can be drawn like those of its proof.
+"""Describes the inputs of an artifact that records none, so that similar ones can be drawn later.
 
-parity.json then holds "inputs", with sizes and ranges but no values of any input, and "allowed", the difference that is
-allowed in each channel of each output. Without Keras's answers the exported forms can only be compared with each other.
+parity.json then holds "inputs", with the sizes and ranges of inputs but no values, and "allowed", the largest allowed
+difference in each channel of each output. Without Keras's answers, the exported forms can only be compared with each
+other.
 """
 
 from collections.abc import Mapping
