@@ -1,4 +1,4 @@
-"""Shows training images as a recipe changes them, in some of its epochs."""
+"""Shows how the augmentation of a recipe changes training images in some epochs."""
 
 from typing import NamedTuple
 

@@ -110,7 +110,7 @@ def sides(text: str | None) -> tuple[int, int] | None:
 
 
 def reading_images(shorter: int | None, stream: bool | None) -> dict[str, Any]:
-    """The options of `load_source` for images that are given."""
+    """Those of the options `shorter` and `stream` of `load_source` that are given."""
     return {name: value for name, value in (("shorter", shorter), ("stream", stream)) if value is not None}
 
 

@@ -95,7 +95,7 @@ class Devices:
     def feed(
         self, batches: Batches, accumulate: int = 1
     ) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
-        """Prepares batches for `fit` and `evaluate`; several devices get parts of equal size, and so do several steps.
+        """Prepares batches for `fit` and `evaluate`; each device, and each of several parts, gets as much.
 
         These batches come with weights, which only `weighted_metrics` use; see `PaddedBatches`. Call it in `scope`.
         """
