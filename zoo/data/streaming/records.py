@@ -82,8 +82,7 @@ def _open(path: str) -> Any:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
     except ImportError as error:
         raise ValueError(
-            f'Expected array-record to be installed to read {path!r}: pip install "keras-skip[array-record]". '
-            f"Received: {error}"
+            f"Expected array-record to be installed to read {path!r}: pip install array-record. Received: {error}"
         ) from None
     try:
         return ArrayRecordDataSource(path)
