@@ -70,13 +70,13 @@ def imagenet_recipes() -> Iterator[Recipe]:
     yield _recipe(
         "resnet50",
         f"76.4 % top-1, one crop (an error of 23.60 ± 0.12 %): {GOYAL}",
-        "an hour of 256 P100 in that paper, 256 GPU hours",
+        "256 GPU hours in that paper, an hour on 256 P100",
         arguments=_FROM_SHORTCUTS,
     )
     yield _recipe(
         "resnet101",
         f"77.9 % top-1, one crop (an error of 22.08 ± 0.06 %): {GOYAL}",
-        "92.5 minutes of 256 P100 in that paper, 395 GPU hours",
+        "395 GPU hours in that paper, 92.5 minutes on 256 P100",
         arguments=_FROM_SHORTCUTS,
     )
     # Its authors decay all variables; the epochs are those above.
@@ -105,7 +105,7 @@ def imagenet_recipes() -> Iterator[Recipe]:
     yield _recipe(
         "resnet50",
         f"78.1 % top-1, one crop: procedure A3 of {TIMM}",
-        "15 hours of four V100 in half precision in that paper, 60 GPU hours",
+        "60 GPU hours in that paper, 15 hours on four V100 in half precision",
         name="resnet50_a3_imagenet",
         base=_A3,
     )
