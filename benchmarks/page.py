@@ -234,7 +234,7 @@ PARTS = {
         Part("benchmarks.training.precision", 3, "mixed_bfloat16 on this processor", format_precision),
         Part("benchmarks.training.pipeline", 6, "Photos from disk to batches", format_pipelines),
         Part("benchmarks.training.worker_memory", 8, "Memory while photos are decoded", format_growth),
-        Part("benchmarks.training.input_share", 5, "Share of a step that photos take", format_share),
+        Part("benchmarks.training.input_share", 5, "Share of a step lost to photos", format_share),
         Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
         Part("benchmarks.export.whole_operations", 2, "Whole operations of newer opsets", format_whole_operations),

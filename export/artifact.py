@@ -129,14 +129,14 @@ def export(
         table: How the rows of a table become the raw input: the result of `to_dict` of its columns.
         samples: Real raw inputs to compare in addition to random ones: an array, or arrays by name or as the model
             takes them. They build a model that has never seen an input, and give the first sizes to try.
-        record: What samples.npz holds for later verification: "all" inputs, the smallest first; "synthetic", only
-            random ones, if real ones must not leave the machine; or "none". Without a record `verify` compares the
-            exported forms with each other, not with Keras, and a server only tests whether they run.
+        record: What samples.npz holds for later verification: "all" inputs, the smallest first; only "synthetic" ones,
+            if real ones must not leave the machine; or "none". Without a record, `verify` compares the exported forms
+            with each other, not with Keras, and a server only tests whether the model runs.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
         opset: The ONNX opset, 13 to 24.
-        for_runtime: The oldest onnxruntime that has to run the file, from "1.13" to "1.26". The file then has the
-            newest opset that this onnxruntime runs, instead of `opset`, and the IR version that belongs to it.
+        for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
+            then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
             if it is faster under onnxruntime on this machine's processor and costs little accuracy.
@@ -226,8 +226,8 @@ def _check_numbers(endpoint: Endpoint) -> None:
     texts = [raw.name for raw in endpoint.inputs if raw.dtype == TEXT]
     if texts:
         raise ExportError(
-            "Expected inputs of numbers, since a predictor and a server take nothing else; to_onnx takes text too. "
-            f"Received: {', '.join(texts)} of text"
+            "Expected numeric inputs, since the predictor and the server take nothing else; to_onnx also takes text. "
+            f"Received: text for {', '.join(texts)}"
         )
 
 

@@ -45,8 +45,8 @@ def to_onnx(
         model: A Keras model.
         path: The file to write.
         opset: The ONNX opset, 13 to 24.
-        for_runtime: The oldest onnxruntime that has to run the file, from "1.13" to "1.26". The file then has the
-            newest opset that this onnxruntime runs, instead of `opset`, and the IR version that belongs to it.
+        for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
+            then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
         preprocessing: Turns raw input into the input of a model that has one; None adds nothing.
         activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
             "probabilities"; None adds nothing.

@@ -30,7 +30,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_PIXELS = 2**26
 _GREY = ("1", "L")
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap height and width
-# Takes the height and width of an upright image, and returns those that are needed.
+# Takes the height and width of an upright image, and returns the least height and width that are needed.
 Least: TypeAlias = Callable[[int, int], tuple[int, int]]
 
 
@@ -179,8 +179,8 @@ def open_image(image: ImageLike, least: Least | None = None) -> "Image":
 
     Args:
         image: As for `ImageReader`.
-        least: Takes the height and width of the upright image, and returns those that are needed: a JPEG is decoded at
-            1/2, 1/4 or 1/8 of its size if that is enough. It is called once. Default: at its own size.
+        least: Takes the height and width of the upright image, and returns the least that are needed: a JPEG is decoded
+            at 1/2, 1/4 or 1/8 of its size if that is enough. It is called once. Default: the full size is decoded.
 
     Raises:
         BadImage: If it cannot be decoded.
@@ -236,7 +236,7 @@ def _decode(opening: "AbstractContextManager[Image]", least: Least | None) -> "I
             if early:
                 _draft(image, least)  # type: ignore[arg-type]
             image.load()
-            # It would copy an image that is upright already.
+            # exif_transpose would copy even an image that is upright.
             turned = image.getexif().get(_ORIENTATION, 1) != 1
             upright = _to_eight_bits(ImageOps.exif_transpose(image) if turned else image)
     except (BadImage, MemoryError):
@@ -249,7 +249,7 @@ def _decode(opening: "AbstractContextManager[Image]", least: Least | None) -> "I
 
 
 def _draft(image: "Image", least: Least) -> None:
-    """Has a JPEG decoded at the smallest scale that is enough."""
+    """Makes Pillow decode a JPEG at the smallest scale that is enough."""
     turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
     sides = (image.width, image.height) if turned else (image.height, image.width)
     height, width = least(*sides)

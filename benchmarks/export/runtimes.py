@@ -1,14 +1,14 @@
-"""Runs files that were exported for a version of onnxruntime in that version.
+"""Runs files exported for a version of onnxruntime in that version.
 
     python -m benchmarks.export.runtimes FOLDER [FOLDER ...]
 
-Each folder holds one version, next to nothing else:
+Each folder holds one version and nothing else:
 
     pip install --no-deps --target FOLDER onnxruntime==1.17.3 "numpy<2"    # "numpy<2" up to onnxruntime 1.18
 
 A network of each kind (convolution, attention, recurrent, resizing, table) is exported with for_runtime=, runs there on
 random inputs, and is compared with Keras. The newest opset and IR version of the table in export/convert/versions.py
-come from onnxruntime's documentation; this shows that they are right.
+come from onnxruntime's documentation; this checks them.
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 The photos have 300 to 600 pixels and quality 90 (photos.py). The figures are milliseconds of processor time for each
 photo: minimum, median and maximum over the rounds, in which the decoders take turns. Decoders that are not installed
-are left out: simplejpeg, opencv-python-headless, pyvips[binary]. The interpolation of those marked * has no antialiasing. At the end it says whether simplejpeg and
-OpenCV decode to Pillow's pixels.
+are left out: simplejpeg, opencv-python-headless, pyvips[binary]. The interpolation of those marked * has no
+antialiasing. At the end it says whether simplejpeg and OpenCV decode to Pillow's pixels.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Measures the share of a training step that is lost to photos which are decoded for it.
+"""Measures the share of a training step that is lost to decoding photos.
 
     python -m benchmarks.training.input_share [--network resnet18] [--batch 16] [--steps 4] [--rounds 4]
 
 `fit` takes steps on streamed photos of 300 to 600 pixels, cropped at random to 224, which worker processes read on the
-cores that compute too, and, in turns, steps on one such batch that stays in memory. The figures are the share by the
-clock, and by the processor time of all processes, which other load changes less: minimum, median and maximum over the
-rounds. Each round's first steps are not counted.
+cores that also train; and, in turns, steps on one such batch that stays in memory. The figures are the lost share by
+the clock, and by the processor time of all processes, on which other load has less influence: minimum, median and
+maximum over the rounds. The first steps of each round do not count.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Trains on a folder of photos twice: without a pause, and killed in the middle of epochs. The weights must agree.
+"""Trains on a folder of photos twice: uninterrupted, and killed in the middle of epochs. The weights must agree.
 
     python -m benchmarks.training.killed [--photos 20000] [--network resnet18] [--size 64] [--epochs 1] [--kills 2]
 

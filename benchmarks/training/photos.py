@@ -1,4 +1,4 @@
-"""What all pipelines of photos share: the photos, and the answers that a process gives about its own.
+"""What the benchmarks of photos share: the photos, and how a process reports figures of its pipeline.
 
 It needs only NumPy and Pillow, so that an interpreter without Keras can import it.
 """
@@ -13,7 +13,7 @@ SIZE = 224
 SIDES = (300, 600)
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# What a pipeline has made ahead is taken before the clock starts.
+# Images that are taken before the clock starts, since a pipeline has made some ahead.
 DRAINED = 512
 
 

@@ -1,4 +1,4 @@
-"""Compares the input of photos with those of TensorFlow and PyTorch, and with decoding alone.
+"""Compares how fast photos are read with TensorFlow, with PyTorch, and with decoding alone.
 
     python -m benchmarks.training.pipeline [--photos 400] [--images 1500] [--rounds 5] [--torch PYTHON]
 
@@ -10,13 +10,13 @@ pixels (photos.py), with as many workers as there are cores:
       opencv               with augment.crop_interpolation="opencv", which is not antialiased
     tf.data                decode_and_crop_jpeg, which decodes only the box, and a parallel map with AUTOTUNE
       antialiased          with the interpolation of Pillow and torchvision
-    PyTorch                DataLoader and torchvision (pytorch.py), by the interpreter that --torch or BENCH_TORCH names
+    PyTorch                DataLoader and torchvision (pytorch.py), in the interpreter of --torch or BENCH_TORCH
     decoding alone         Pillow in as many processes, which crop and resize, and keep nothing
 
-Each is a process that waits until it is its turn, and takes what was made ahead before its clock starts. The figures
-are images per second by the clock, and for each core by processor time, which other load changes less; MiB of all its
-processes; and the ratios of ours to the others, over the rounds: of "opencv" to tf.data, since neither is antialiased,
-and of the default to the rest.
+Each is a process that waits for its turn, and discards what it made ahead before its clock starts. The figures are
+images per second by the clock, and per core by processor time, on which other load has less influence; the MiB of all
+its processes; and the ratios of our speed to the others over the rounds: of "opencv" to tf.data, since neither
+antialiases, and of the default to the rest.
 """
 
 import argparse

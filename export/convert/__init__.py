@@ -6,6 +6,8 @@ conversion.py        from an endpoint to an ONNX model, which it refuses if the 
 translation.py       from TensorFlow's graph to ONNX with tf2onnx, and past it with large weights
 operations/          operations that tf2onnx does not know, or gets wrong
 optimisation.py      tf2onnx's optimisations of an ONNX graph, and a correction
+versions.py          opsets, IR versions, and the versions of onnxruntime that read them
+naming.py            names nodes, values and constants after layers
 simplification.py    removes leftovers of the conversion
 operation_counts.py  counts and checks the operations of a model
 dimensions.py        names dynamic dimensions

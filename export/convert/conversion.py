@@ -115,7 +115,7 @@ def _refuse_types(graph: "GraphDef") -> None:
         codes = {code for kind, code in types_pb2.DataType.items() if kind.startswith(f"DT_{name.upper()}")}
         narrow = [f"{n.op} ({n.name})" for n in nodes if any(a.type in codes for a in n.attr.values())]
         if narrow:
-            raise ExportError(f"Expected no {name}, which {why}. Received: {'; '.join(narrow)}")
+            raise ExportError(f"Expected a model without {name}, which {why}. Received: {'; '.join(narrow)}")
 
 
 @contextmanager

@@ -4,9 +4,9 @@
     value     block1/conv/convolution    the node that computes it; its second value ends with :1
     constant  block1/conv/convolution/W  the first node that takes it, and the name of that input
 
-TensorFlow's names begin with that of the model. Operations that the converter adds have a number in its own count. They
-are named after what they do, in the scope of their name or else of something that they take. So the same model has the
-same bytes in each conversion.
+TensorFlow's names begin with the name of the model. The converter numbers the operations that it adds. They are named
+after what they do, in the scope of their old name, or else of one of their inputs. So every conversion of a model gives
+the same bytes.
 """
 
 import re
@@ -25,12 +25,12 @@ _FUNCTION = re.compile(r"^\w+_frozen_\d+_")
 
 
 def name_by_layers(model: "ModelProto", root: str, traced: Iterable[str]) -> None:
-    """Orders and names everything in a model, except for inputs and outputs.
+    """Orders the nodes of a model, and names everything in it except for inputs and outputs.
 
     Args:
         model: The model.
         root: The scope with which TensorFlow's names begin.
-        traced: The names of TensorFlow's operations, which operations that the converter adds do not get.
+        traced: The names of TensorFlow's operations; operations that the converter adds get other names.
     """
     graph = model.graph
     _order(graph)
@@ -54,7 +54,7 @@ def tensorflow_names(name: str, root: str) -> list[str]:
 
 
 def _order(graph: "GraphProto") -> None:
-    """Sorts nodes so that each follows those that it needs, which come in the order in which it takes their results."""
+    """Sorts nodes so that each follows those that it needs, in the order in which it takes their results."""
     for node in graph.node:
         for inner in subgraphs(node):
             _order(inner)
@@ -126,7 +126,7 @@ class _Names:
 
 
 def _free(wanted: str, taken: set[str], others: Set[str] = frozenset()) -> str:
-    """Returns a name that is free, and takes it."""
+    """Returns a free name, and marks it as taken."""
     names = (f"{wanted}__{i}" if i else wanted for i in count())
     name = next(free for free in names if free not in taken and free not in others)
     taken.add(name)

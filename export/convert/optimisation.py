@@ -1,7 +1,7 @@
-"""Runs tf2onnx's optimisations of an ONNX graph, but those that find nothing, and corrects one.
+"""Runs tf2onnx's optimisations of an ONNX graph, except those that would find nothing, and corrects one.
 
-Two reshapes in a row become one. A size of 0 copies the size of the input, so one in the second shape is that of the
-first shape, and not of what the first one takes:
+Two reshapes in a row become one. A size of 0 copies the size of the input, so a 0 in the second shape means the size in
+the first shape, and not the size before both:
 
     reshape(reshape(x, (6, 4)), (0, 2, 2)) = reshape(x, (6, 2, 2))
 """
@@ -58,7 +58,7 @@ def _correct_reshapes() -> Iterator[None]:
 
 
 def merge_reshapes(graph: "Graph", first: "Node", consumers: "list[Node]") -> "list[Node]":
-    """Merges a reshape with the only one that takes its result; tf2onnx calls this for reshapes in a row."""
+    """Merges a reshape with the next one if that alone takes its result; tf2onnx calls this for reshapes in a row."""
     from tf2onnx.utils import make_name
 
     second, *others = consumers

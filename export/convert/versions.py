@@ -1,6 +1,6 @@
 """The versions of an ONNX file: its opset and its IR version, and the versions of onnxruntime that read them.
 
-The default opset is 17, up to which global average pooling is one operation. The converter knows opsets up to 18.
+The default opset is 17, the last in which global average pooling is one operation. The converter knows opsets up to 18.
 Between 18 and 24 ONNX widened the types of many operations, and added operations, but changed the form of few. So a
 graph of opset 18 is one of a later opset as well, unless an operation in it has lost an attribute or an input; onnx's
 own version converter rewrites those.
@@ -31,7 +31,7 @@ RUNTIMES = {
 
 
 def choose_opset(opset: int, for_runtime: str | None) -> int:
-    """Returns the opset to write: the one that is asked for, or the newest that an onnxruntime runs.
+    """Returns the opset to write: `opset`, or the newest that the onnxruntime `for_runtime` runs.
 
     Raises:
         ValueError: If the opset or the onnxruntime is out of range, or both are given.
@@ -74,11 +74,13 @@ def raise_opset(model: "ModelProto", opset: int) -> "ModelProto":
             model = version_converter.convert_version(model, opset)
         except Exception as error:  # onnx's converter raises errors of many kinds.
             raise ExportError(
-                f"Expected operations that onnx converts to opset {opset}. "
+                f"Expected operations that onnx can convert to opset {opset}. "
                 f"Received: {', '.join(changed)} ({error_line(error)})"
             ) from error
         if left := sorted(set(_find_foreign(model, opset))):
-            raise ExportError(f"Expected operations that onnx converts to opset {opset}. Received: {', '.join(left)}")
+            raise ExportError(
+                f"Expected operations that onnx can convert to opset {opset}. Received: {', '.join(left)}"
+            )
     else:
         main.version = opset
     model.ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
@@ -86,7 +88,7 @@ def raise_opset(model: "ModelProto", opset: int) -> "ModelProto":
 
 
 def _has_changed(node: "NodeProto", before: int, after: int) -> bool:
-    """Whether a node means something else in a later opset, or nothing."""
+    """Whether a node would mean something else in a later opset, or would be invalid there."""
     import onnx
 
     if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, before, ""):

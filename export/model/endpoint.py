@@ -49,7 +49,7 @@ class Endpoint:
         channels_first: Whether the channels come first at the edge of the graph.
         trained_precision: The dtype policy of a model that was trained in less than float32.
         gates: The output with the gates of highway blocks, if there is one.
-        widens: Whether the model computes in half precision by itself, and in float32 here.
+        widens: Whether the model itself computes in half precision, and has to compute in float32 here.
         weight_scale: The factor by which matrices and kernels are larger than the model's own during a run.
     """
 
@@ -186,7 +186,7 @@ def _scale_weights(model: "keras.Model", times: int) -> Iterator[None]:
 
 @contextmanager
 def _avoid_cudnn(model: "keras.Model") -> Iterator[None]:
-    """Keeps the operations of cuDNN out of a call, which Keras takes where there is a GPU, and ONNX does not have."""
+    """Keeps cuDNN's operations out of a call: Keras uses them on a machine with a GPU, and ONNX does not have them."""
     chosen = [(layer, layer.use_cudnn) for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
     try:
         for layer, _ in chosen:

@@ -28,7 +28,7 @@ _HALF = ("bfloat16", "float16")
 def convert_to_float32(model: "keras.Model") -> "tuple[keras.Model, str | None]":
     """Returns a model as it is, or a float32 copy and the policy's name if a layer computes in half precision.
 
-    A model that cannot be copied, but has weights in float32, is returned itself with the policy's name.
+    A model that cannot be copied, but has its weights in float32, is returned as it is, with the policy's name.
 
     Raises:
         ExportError: If the copy cannot be made from the model's config, and a weight has half precision.
@@ -67,7 +67,7 @@ def _copy(model: "keras.Model", policy: str) -> "keras.Model":
 
 @contextmanager
 def compute_in_float32(model: "keras.Model") -> Iterator[None]:
-    """Lets the layers of a model that compute in half precision compute in float32."""
+    """Makes the layers of a model that compute in half precision compute in float32."""
     from keras import dtype_policies
 
     chosen = [(layer, layer._dtype_policy) for layer in model._flatten_layers() if _is_half(layer)]

@@ -284,7 +284,7 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: RawInput,
         return drawn.astype(dtype)
     if dtype.kind == "U":
         if like is None:
-            raise ValueError(f"Expected samples= of text. Received: {raw.name} of text, and no samples")
+            raise ValueError(f"Expected samples= for text inputs. Received: no samples, and text for {raw.name}")
         return generator.choice(np.unique(like), shape)
     low, high = (0, 1) if dtype.kind == "b" else _integer_bounds(raw, dtype, like)
     if raw.is_index:

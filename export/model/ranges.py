@@ -1,9 +1,9 @@
 """Finds the ranges of a model's inputs in its traced graph.
 
-Integers that pick rows of tables, or become one-hot, stay below the size of the smallest table, and those of a
-vocabulary between its smallest and its largest. If constants first scale and shift floats, as in
-Rescaling and Normalization, the floats are drawn so that the result is standard normal. Ranges that the graph
-does not show stay unknown.
+Integers that pick rows of tables, or become one-hot, stay below the size of the smallest table. Integers that are
+looked up in a vocabulary stay between its smallest and its largest entry. If constants first scale and shift floats, as
+in Rescaling and Normalization, the floats are drawn so that the result is standard normal. Ranges that the graph does
+not show stay unknown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +72,7 @@ def _is_open(raw: RawInput, model: "keras.Model") -> bool:
 
 
 def _find_bounds(graph: "FuncGraph", tensor: "tf.Tensor") -> tuple[int, int] | None:
-    """Returns the smallest and the largest integer that the tables have in which an input is looked up."""
+    """Returns the range of integers that all tables cover in which an input is looked up."""
     keys = [
         keys
         for operation, keys, _ in read_tables(graph)

@@ -1,4 +1,4 @@
-"""Reads the tables in which a traced function looks things up; TensorFlow holds them outside of the graph."""
+"""Reads the tables in which a traced function looks up integers and text; TensorFlow holds them outside the graph."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -24,7 +24,7 @@ _DECISIONS: dict[Activation | None, Decision] = {"softmax": "argmax", "sigmoid":
 
 
 def check_record(record: str, formats: Sequence[str]) -> None:
-    """Raises a ValueError unless a record is known, and leaves a verification something to compare."""
+    """Raises a ValueError for an unknown record, and for one that would leave a verification nothing to compare."""
     if record not in RECORDS:
         raise ValueError(f"Expected record to be one of {RECORDS}. Received: record={record!r}")
     if record == "none" and "onnx" not in formats:

@@ -1,7 +1,8 @@
-"""Describes the inputs of an artifact that records none, so that others can be drawn like those of its proof.
+"""Describes the inputs of an artifact that records none, so that similar ones can be drawn later.
 
-parity.json then holds "inputs", with sizes and ranges but no values of any input, and "allowed", the difference that is
-allowed in each channel of each output. Without Keras's answers the exported forms can only be compared with each other.
+parity.json then holds "inputs", with the sizes and ranges of inputs but no values, and "allowed", the largest allowed
+difference in each channel of each output. Without Keras's answers, the exported forms can only be compared with each
+other.
 """
 
 from collections.abc import Mapping
@@ -56,12 +57,11 @@ def draw_unrecorded(
         described = [_read(raw, parity["inputs"][raw.name]) for raw in declared]
         allowed = {str(name): np.array(y, "float64") for name, y in parity["allowed"].items()}
         if not all(y.size and np.all(y >= 0) and np.all(y < np.inf) for y in allowed.values()):
-            raise ValueError("allowed differences that are none")
+            raise ValueError("allowed differences that are not finite numbers of at least 0")
         return draw_inputs(described, _BATCHES, 0), allowed
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise VerificationError(
-            f"Expected {folder / PARITY} to describe the inputs, of which none are recorded. "
-            f"Received: {error_line(error)}"
+            f"Expected {folder / PARITY} to describe the inputs, since none are recorded. Received: {error_line(error)}"
         ) from error
 
 

@@ -140,7 +140,7 @@ class Model:
         }
 
     def warm_up(self) -> None:
-        """Compares with the outputs recorded at export, and is ready if they agree; if there are none, if it runs.
+        """Gets ready: compares outputs with those recorded at export or, if none are recorded, only runs the model.
 
         Raises:
             ParityError: If they do not.
@@ -150,7 +150,7 @@ class Model:
             names = ("Keras, recorded at export", f"{self.name}, served here")
             compare(self._recorded, self._predictor.run, self.samples, names=names, **self._tolerance)
         else:
-            SERVER.info("%s: no answers of Keras are recorded, so it is only tested whether it runs.", self.name)
+            SERVER.info("%s: no answers of Keras are recorded, so only whether the model runs is tested.", self.name)
             for batch in self.samples.values():
                 self._predictor.run(batch)
         if reason := why_not_batchable(self.artifact):

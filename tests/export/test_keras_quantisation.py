@@ -111,6 +111,6 @@ def test_a_quantised_model_computes_what_it_computes_in_keras(name, tmp_path):
 
 
 def test_float8_is_refused_by_the_name_of_its_layer(tmp_path):
-    with pytest.raises(export.ExportError, match="Expected no float8, .* Received: Cast .*wide"):
+    with pytest.raises(export.ExportError, match="Expected a model without float8, .* Received: Cast .*wide"):
         export.to_onnx(quantised(of_vectors, "float8"), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []

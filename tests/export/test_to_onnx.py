@@ -145,7 +145,7 @@ def test_a_mixed_precision_model_is_written_in_float32(policy, kind, tmp_path):
 
 
 def test_bfloat16_inside_a_layer_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(export.ExportError, match="Expected no bfloat16.*strange"):
+    with pytest.raises(export.ExportError, match="Expected a model without bfloat16.*strange"):
         export.to_onnx(with_function(bfloat16_inside), tmp_path / "model.onnx")
 
 

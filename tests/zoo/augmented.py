@@ -20,6 +20,6 @@ def batches(augmentation, data=None, size=60, preprocessing=PLAIN, **options):
 def whole(augmentation, data, **options):
     """All of an epoch, without the shuffling."""
     found = batches(augmentation, data, **options)
-    found._order = lambda epoch: np.arange(len(data))
+    found.order = lambda epoch: np.arange(len(data))
     parts = [found.batch(0, index) for index in range(len(found))]
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -37,7 +37,7 @@ def odd_photos():
 
 
 def by_hand(data, size=None, shorter=None):
-    """What Pillow makes of a file: upright, RGB, the shorter side resized, and the centre cut out."""
+    """What Pillow makes of a file: upright, RGB, the shorter side resized, and the centre cropped."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     if size is not None:
         shorter = shorter or size

@@ -101,7 +101,7 @@ def test_last_batch_of_an_epoch_weighs_as_much_as_its_examples(small_source):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"accumulate": 3, "batch_size": 64}, "multiple of the 1 devices that share each batch, times accumulate=3"),
+        ({"accumulate": 3, "batch_size": 64}, "to be a multiple of accumulate=3. Received: batch_size=64"),
         ({"accumulate": 0}, "Expected accumulate to be a positive integer"),
     ],
 )

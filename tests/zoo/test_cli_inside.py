@@ -133,7 +133,7 @@ def test_augmented_images_stand_beside_the_originals(tmp_path):
 def test_only_images_are_augmented():
     x, y = np.zeros((8, 5), "float32"), np.arange(8) % 2
     source = zoo.Source("numbers", x, y, x, y, ("a", "b"), zoo.Preprocessing.identity())
-    with pytest.raises(ValueError, match=r"Expected images, grey or RGB. Received: numbers, .* shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"Expected grey or RGB images. Received: numbers, .* shape \(5,\)"):
         augmented(zoo.get_recipe("resnet20_digits"), source)
     done = CliRunner().invoke(app, ["augmented", "resnet20_digits", "--out", "picture.jpg"])
     assert "Expected a file that ends in .svg, .png, .pdf" in str(done.exception or done.output)

@@ -162,7 +162,7 @@ def mixtures(augmentation, count=1200):
     data = np.zeros((count, 8, 10, 1), "uint8")
     data[np.arange(count) % 2 == 1] = 1
     found = zoo.Batches(data, np.arange(count) % 2, 2, PLAIN, 60, seed=3, augmentation=augmentation)
-    found._order = lambda epoch: np.arange(count)
+    found.order = lambda epoch: np.arange(count)
     parts = [found.batch(0, index) for index in range(len(found))]
     return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 

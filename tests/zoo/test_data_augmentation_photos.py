@@ -185,9 +185,7 @@ def test_masks_are_cut_and_resized_with_their_images():
 
 def test_photos_whose_masks_have_another_size_are_not_cut(folder):
     source = zoo.load_source(folder, image_size=(8, 8), stream=True)
-    with pytest.raises(
-        ValueError, match=r"crop_area=\(\) for photos that are decoded when needed, whose masks are not"
-    ):
+    with pytest.raises(ValueError, match=r"crop_area=\(\) for streamed photos, whose masks are not streamed"):
         batches(Augmentation(crop_area=(0.2, 1.0)), source.train_inputs, task="segmentation")
 
 

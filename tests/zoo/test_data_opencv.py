@@ -11,7 +11,7 @@ import zoo
 from export.images import ImageReader
 from zoo.data import Augmentation
 from zoo.data.augmentation.checks import check_augmentation
-from zoo.data.streaming import quick
+from zoo.data.streaming import opencv
 from zoo.data.streaming.photos import Photos
 from zoo.tasks import task_of
 
@@ -105,6 +105,6 @@ def test_what_it_needs_is_checked_early(monkeypatch):
         check_augmentation(changes, zoo.load_source("digits").train_inputs.repeat(3, -1).astype("uint8"), task)
     photos = Photos(InMemory(encode()), ImageReader((60, 80)))
     check_augmentation(changes, photos, task)
-    monkeypatch.setattr(quick, "find_spec", lambda name: None)
+    monkeypatch.setattr(opencv, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="Expected opencv-python-headless and simplejpeg to be installed"):
         check_augmentation(changes, photos, task)

@@ -14,7 +14,7 @@ def test_each_image_is_mirrored_in_every_other_epoch():
     found = batches(Augmentation(flip="alternating"), data)
     seen = []
     for epoch in range(4):
-        order = found._order(epoch)
+        order = found.order(epoch)
         pixels = np.concatenate([found.batch(epoch, index)[0] for index in range(len(found))])
         mirrored = np.array([np.array_equal(new, old[:, ::-1]) for new, old in zip(pixels, data[order], strict=True)])
         seen.append(mirrored[np.argsort(order)])

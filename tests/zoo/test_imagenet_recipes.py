@@ -134,7 +134,7 @@ def test_cost_is_counted_from_the_networks_multiply_adds(name):
     recipe = zoo.get_recipe(name)
     scale = (160 / 224) ** 2 if "a3" in name else 1
     adds = 3 * recipe.epochs * 1_281_167 * MODELS[recipe.network].multiply_adds * scale
-    whole, _, rest = recipe.cost.removeprefix("not run to its end here; ").partition(" ")
+    whole, _, rest = recipe.cost.removeprefix("not run to the end here; ").partition(" ")
     assert float(whole) == pytest.approx(adds, rel=0.05) and rest.startswith("multiply-adds")
     assert "top-1" in recipe.paper and "arXiv" in recipe.paper and not recipe.result
 

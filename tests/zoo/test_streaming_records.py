@@ -92,7 +92,7 @@ def test_faults_are_named_or_left_out(tmp_path):
     write(tmp_path / "all.array_record", broken)
     options = {"image_size": (24, 24), "stream": True}
     with pytest.raises(
-        ValueError, match=r"2 of them: record 8 of 'all.*' without a label, record 9 .* without an image"
+        ValueError, match=r"2 faults: record 8 of 'all.*' without a label, record 9 .* without an image"
     ):
         zoo.load_source(tmp_path, **options)
     with pytest.warns(UserWarning, match="3 images of .* record 10 of '.*all.array_record' "):
@@ -105,11 +105,11 @@ def test_other_files_and_records_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="Expected records that are each a tf.train.Example"):
         zoo.load_source(tmp_path / "other.array_record", image_size=(24, 24))
     (tmp_path / "none.array_record").write_bytes(b"nothing" * 100)
-    with pytest.raises(ValueError, match="Expected a whole ArrayRecord file. Received: '.*none.array_record'"):
+    with pytest.raises(ValueError, match="Expected an undamaged ArrayRecord file. Received: '.*none.array_record'"):
         zoo.load_source(tmp_path / "none.array_record", image_size=(24, 24))
     monkeypatch.setitem(sys.modules, "array_record.python.array_record_data_source", None)
     (tmp_path / "third.array_record").write_bytes(b"")
-    with pytest.raises(ValueError, match="needs array-record: pip install array-record"):
+    with pytest.raises(ValueError, match="Expected array-record to be installed to read .*pip install array-record"):
         zoo.load_source(tmp_path / "third.array_record", image_size=(24, 24))
 
 

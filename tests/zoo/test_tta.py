@@ -195,15 +195,15 @@ def test_ten_crops_need_images_that_are_larger(model, small_source):
     images, labels = np.zeros((4, 5, 7, 2), "uint8"), np.arange(4) % 3
     same = zoo.Source("same", images, labels, images, labels, ("a", "b", "c"), zoo.Preprocessing.identity())
     with pytest.raises(
-        ValueError, match=r"larger than the network takes them, \(5, 7\), or photos .* shape \(5, 7, 2\)"
+        ValueError, match=r"larger than the network's input, \(5, 7\), or streamed photos .* shape \(5, 7, 2\)"
     ):
         zoo.evaluate(model, same, tta="ten-crop")
-    with pytest.raises(ValueError, match=r"Expected images that are larger than .* \(32, 32\), .* shape \(8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"Expected images larger than .* \(32, 32\), .* shape \(8, 8, 1\)"):
         zoo.evaluate(zoo.build("resnet20", (32, 32, 1)), small_source, tta="ten-crop")
     masks = np.zeros((4, 5, 7), "uint8") + np.arange(7, dtype="uint8") % 2
     masked = zoo.Source("ink", images, masks, images, masks, ("a", "b"), same.preprocessing, task="segmentation")
     with pytest.raises(
-        ValueError, match="Expected classes or numbers for ten crops. Received: ink, for a segmentation"
+        ValueError, match="Expected classification or regression for ten crops. Received: ink, for segmentation"
     ):
         zoo.evaluate(model, masked, tta="ten-crop")
     with pytest.raises(ValueError, match="Expected views to be one of mirror, .* Received: .ten-crop."):

@@ -2,13 +2,11 @@
 
 import json
 import os
-import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
-from multiprocessing import current_process
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +21,6 @@ from tests.processes import ROOT
 from zoo.data import Augmentation, Batches, Preprocessing
 from zoo.data.streaming.folders import list_folder
 from zoo.data.streaming.photos import Photos
-from zoo.data.workers.count import count_workers
-from zoo.data.workers.ring import Ring
 from zoo.devices.padding import PaddedBatches, distribute
 
 SIZE = (24, 32)
@@ -221,7 +217,7 @@ print(active_children())
 """
     code, out, err = run(folder, code)
     assert (code, "Traceback" in "".join(err)) == (0, False)
-    assert re.fullmatch(r"begun\nA process that reads photos died, perhaps .*exit code -9\n\[\]\n", out), out
+    assert re.fullmatch(r"begun\nA worker process that reads photos died, perhaps .*exit code -9\n\[\]\n", out), out
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
@@ -251,40 +247,6 @@ print(active_children())
     assert re.match(r"Expected images that can be read.*Received: 'photos/china/010.jpg' \(.*\) None$", sentence)
     assert children == "[]"
     assert not any("Traceback" in line for line in err)
-
-
-def test_number_of_workers(monkeypatch):
-    for given, count in (("0", 0), ("3", 3), (" 12 ", 12)):
-        monkeypatch.setenv("KERAS_SKIP_WORKERS", given)
-        assert count_workers() == count
-    for wrong in ("-1", "two", "1.5"):
-        monkeypatch.setenv("KERAS_SKIP_WORKERS", wrong)
-        with pytest.raises(ValueError, match=f"Expected KERAS_SKIP_WORKERS to be a whole number.*={wrong}"):
-            count_workers()
-        with pytest.raises(ValueError, match="KERAS_SKIP_WORKERS"):
-            zoo.train("plain_mlp_digits", "no such data")
-
-
-def test_default_number_of_workers_is_that_of_usable_cores(monkeypatch):
-    monkeypatch.delenv("KERAS_SKIP_WORKERS", raising=False)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
-    assert count_workers() == 16
-    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "a:1,b:1,a:2,a:3")
-    for rank, count in (("2", 5), ("1", 16)):
-        monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", rank)
-        assert count_workers() == count
-    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
-    assert count_workers() == 1
-    monkeypatch.setitem(current_process()._config, "daemon", True)
-    assert count_workers() == 0, "such a process may have no children"
-
-
-def test_default_number_of_workers_heeds_the_affinity():
-    code = (
-        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import joblib; print(joblib.cpu_count())"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_a_run_on_streamed_photos_is_the_same_with_and_without_workers(folder, tmp_path, monkeypatch):
@@ -327,21 +289,3 @@ def test_ctrl_c_saves_a_run_on_streamed_photos_and_ends_its_workers(folder, tmp_
     assert "Traceback" not in err and "leaked" not in err
     assert "resume with: keras-skip train --resume runs/plain_mlp_digits" in err.splitlines()[-1]
     assert have_ended(children)
-
-
-def test_a_ring_hands_arrays_over_until_it_has_gone_round():
-    ring = Ring.create(3, 80)
-    other = pickle.loads(pickle.dumps(ring))
-    arrays = [np.arange(10.0) + number for number in range(5)]
-    found = [other.put(number, array) for number, array in enumerate(arrays[:4])]
-    into = np.empty(10)
-    for number in (1, 2, 3):
-        ring.take(found[number], into)
-        np.testing.assert_array_equal(into, arrays[number])
-    with pytest.raises(RuntimeError, match="Expected slice 0 in its place"):
-        ring.take(found[0], into)
-    large = np.zeros(11)
-    assert other.put(4, large) is large
-    ring.remove()
-    with pytest.raises(FileNotFoundError):
-        pickle.loads(pickle.dumps(ring)).put(0, into)

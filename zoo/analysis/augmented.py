@@ -1,4 +1,4 @@
-"""Shows training images as a recipe changes them, in some of its epochs."""
+"""Shows how the augmentation of a recipe changes training images in some epochs."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ class Augmented(NamedTuple):
         recipe: The name of the recipe.
         labels: The class of each image; empty text for other targets.
         epochs: The epochs, counted from 1.
-        images: For each training image the image as it is evaluated, and those of the epochs: numbers from 0 to 1, of
-            shape (height, width, 1 or 3).
+        images: For each training image, the image as it is evaluated and then as it is in each of the epochs: numbers
+            from 0 to 1, of shape (height, width, 1 or 3).
     """
 
     recipe: str
@@ -30,7 +30,7 @@ class Augmented(NamedTuple):
 
 
 def augmented(recipe: Recipe, source: Source, examples: int = 6, epochs: int = 7) -> Augmented:
-    """Augments some training images as in epochs spread over the run; images are mixed with each other only.
+    """Augments some training images as in epochs spread over the run. They are mixed only with each other.
 
     Args:
         recipe: The recipe, whose `augment` says what happens to an image.
@@ -38,8 +38,11 @@ def augmented(recipe: Recipe, source: Source, examples: int = 6, epochs: int = 7
         examples: How many images, spread over the training part.
         epochs: How many epochs.
 
+    Returns:
+        The images before and after augmentation, with their labels and the epochs.
+
     Raises:
-        ValueError: If the source has no images, grey or RGB, or they do not suit the augmentation.
+        ValueError: If the source has no grey or RGB images, or they do not suit the augmentation.
 
     Example:
 
@@ -51,7 +54,7 @@ def augmented(recipe: Recipe, source: Source, examples: int = 6, epochs: int = 7
     """
     if len(source.input_shape) != 3 or source.input_shape[-1] not in (1, 3):
         raise ValueError(
-            f"Expected images, grey or RGB. Received: {source.name}, with inputs of shape {source.input_shape}"
+            f"Expected grey or RGB images. Received: {source.name}, with inputs of shape {source.input_shape}"
         )
     task, count = task_of(source), len(source.train_targets)
     check_augmentation(recipe.augment, source.train_inputs, task)
@@ -62,7 +65,7 @@ def augmented(recipe: Recipe, source: Source, examples: int = 6, epochs: int = 7
     about = inputs, targets, source.outputs, source.preprocessing, len(chosen), task
     maker = BatchMaker(*about, recipe.seed, recipe.augment, recipe.epochs, brightest)
     columns = [BatchMaker(*about).make(0, 0)[0]]
-    columns += [maker.make(epoch, 0)[0][np.argsort(maker._order(epoch))] for epoch in seen.tolist()]
+    columns += [maker.make(epoch, 0)[0][np.argsort(maker.order(epoch))] for epoch in seen.tolist()]
     shown = [_to_pixels(column, source, brightest) for column in columns]
     labels = tuple(source.class_names[label] if task.name == "classification" else "" for label in targets)
     return Augmented(recipe.name, labels, tuple((seen + 1).tolist()), [list(row) for row in zip(*shown, strict=True)])

@@ -110,7 +110,7 @@ def sides(text: str | None) -> tuple[int, int] | None:
 
 
 def reading_images(shorter: int | None, stream: bool | None) -> dict[str, Any]:
-    """The options of `load_source` for images that are given."""
+    """Those of the options `shorter` and `stream` of `load_source` that are given."""
     return {name: value for name, value in (("shorter", shorter), ("stream", stream)) if value is not None}
 
 
@@ -170,15 +170,15 @@ Shorter = Annotated[
     int | None,
     number(
         metavar="PIXELS",
-        help="Resize the shorter side of images to this before the centre is cut out. Default: cut off the least.",
+        help="Resize the shorter side of images to this before the centre crop. Default: crop as little as possible.",
     ),
 ]
 Stream = Annotated[
     bool | None,
     typer.Option(
         "--stream/--cache",
-        help="Decode images whenever a batch needs them, or all of them once, into the cache. "
-        "Default: --stream if they would take more than 4 GB.",
+        help="Decode each image when a batch needs it, or all images once, into the cache. "
+        "Default: --stream if they would take more than 4 GB decoded.",
     ),
 ]
 Columns = Annotated[
@@ -206,8 +206,8 @@ ViewsOrCrops = Annotated[
         "shift",
         "mirror+shift",
         "ten-crop",
-        help="The views for --tta; ten-crop needs images larger than the network's. Default: those of the recipe's "
-        "augmentation.",
+        help="The views for --tta; ten-crop needs images larger than the network's input. Default: those of the "
+        "recipe's augmentation.",
     ),
 ]
 Figure = Annotated[Path, out("The figure: .svg, .png or .pdf. A .csv of the same name is written too.", "FILE")]

@@ -74,7 +74,7 @@ def reading() -> Iterator[Callable[[int, int], None]]:
 
 
 def say_reading(source: "Source | str | None", *parts: str) -> None:
-    """Says on standard error whether images of some parts, or of all, stay encoded."""
+    """Says on standard error whether the images of some parts, by default all, stay encoded."""
     from ..data.streaming.source import explain_reading
 
     if source and not isinstance(source, str) and (said := explain_reading(source, parts)):

@@ -44,13 +44,13 @@ class Batches(BatchMaker, keras.utils.PyDataset):
         shard: (rank, count): each of several processes gets its slice of every batch. The slices of all ranks together
             are the batch of a single process.
         task: What the labels are: "classification", "regression" or "segmentation".
-        processes: How many worker processes make the batches ahead if the images are `Photos`; 0 for threads in this
-            process. Default: KERAS_SKIP_WORKERS, or else as many as this process may use cores.
+        processes: If the images are `Photos`, how many worker processes make the batches ahead; 0 for threads in this
+            process. Default: KERAS_SKIP_WORKERS, or else one for each core that this process may use.
 
     Attributes:
         epoch: The current epoch. Setting another one starts at its first batch.
         position: (epoch, batch): the epoch and its first batch to come.
-        failure: The last error of a batch, which reaches the caller of `fit` in the words of a backend.
+        failure: The last error while a batch was made; the caller of `fit` only sees the backend's report of it.
 
     Example:
 
@@ -168,7 +168,7 @@ class Batches(BatchMaker, keras.utils.PyDataset):
 
 @contextmanager
 def raise_failures(*several: Batches) -> Iterator[None]:
-    """Raises the error of a batch itself, in place of a backend's, which quotes it with its traceback."""
+    """Raises the error of a batch itself instead of the backend's error, which quotes it with a traceback."""
     try:
         yield
     except Exception as error:

@@ -211,7 +211,7 @@ def through(
 
 
 def target_of(folder: Path, path: Path, facts: dict[str, Any]) -> Path:
-    """The folder in the cache for files, and for the facts on which its contents depend."""
+    """The folder in the cache for a path, and for the facts on which its contents depend."""
     name = re.sub(r"[*?\[\]{},]", "", path.name.partition(".")[0]) or "data"
     return folder / "sources" / f"{name}-{key(path=str(path), **facts)}"
 

@@ -1,5 +1,5 @@
-"""Crops of images that are larger than a network's: the centre, or ten crops in which it is one of the four corners or
-the centre, mirrored or not.
+"""Crops of images that are larger than a network's input: the centre crop, or ten crops: those of the four corners and
+the centre, and their mirror images.
 """
 
 import math
@@ -13,14 +13,18 @@ from .source import Source
 from .streaming.photos import Photos
 
 COUNT = 10
-# The shorter side of a photo, unless its reader has one, over that of the crops: 256 for 224, as in the papers.
+# The shorter side of a photo, unless its reader sets one, relative to the size of the crops: 256 for 224, as in papers.
 _SHORTER = 8 / 7
 
 
 class Centres:
-    """The centres of images in memory or on disk, like an array (images, height, width, channels).
+    """Centre crops of images in memory or on disk, like an array (images, height, width, channels).
 
     Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
+
+    Args:
+        images: The images.
+        size: Height and width of the crops.
     """
 
     ndim = 4
@@ -49,7 +53,7 @@ class Centres:
 class TenCrops(Centres):
     """The ten crops of each image, like an array (images, 10, height, width, channels).
 
-    Photos are resized first: to the shorter side that their reader has, or else to 8/7 of the crop's.
+    Photos are resized first, so that their shorter side is the one that their reader sets, or else 8/7 of the crop's.
     """
 
     ndim = 5
@@ -84,12 +88,12 @@ class TenCrops(Centres):
 
 
 def are_encoded(images: "np.ndarray | Rows | Photos | Centres") -> bool:
-    """Whether images, or what crops are cut from, are only decoded when they are indexed."""
+    """Whether images, or the images that crops are taken from, are decoded only when they are indexed."""
     return isinstance(images.images if isinstance(images, Centres) else images, Photos)
 
 
 def crop_centres(source: Source, size: tuple[int, ...]) -> Source:
-    """Crops the images of a source that are in memory or on disk."""
+    """Takes the centre crops of the images of a source, which are in memory or on disk."""
     centres: Any = {f"{part}_inputs": Centres(getattr(source, f"{part}_inputs"), size) for part in source.parts}
     return replace(source, image=None, **centres)
 
@@ -100,6 +104,6 @@ def _centre(sides: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _cut(images: np.ndarray, corner: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
-    """Cuts a box out of images (..., height, width, channels)."""
+    """Cuts a box from images (..., height, width, channels)."""
     (top, left), (height, width) = corner, size
     return images[..., top : top + height, left : left + width, :]

@@ -53,7 +53,7 @@ def layout_of_folders(
     options: "Options",
     name_of: Callable[[int], str],
 ) -> Layout:
-    """Finds the layout of image files from the folders that hold them, of which there are few.
+    """Finds the layout of many image files from the few folders that hold them.
 
     Args:
         where: What is read, for errors.
@@ -91,7 +91,7 @@ def layout_of_folders(
 def _refuse_outside(
     where: str, inner: list[tuple[str, ...]], split: bool, holder_of: np.ndarray, name_of: Callable[[int], str]
 ) -> None:
-    """Refuses class folders beside train/, and images outside of class folders."""
+    """Refuses class folders next to train/, and images outside class folders."""
     if not split and any(len(path) > 1 and path[0].lower() == "train" for path in inner):
         others = {path[0] if path else name_of(_first(holder_of, number)) for number, path in enumerate(inner)}
         listed = sorted(other for other in others if other.lower() not in PARTS)

@@ -1,4 +1,4 @@
-"""Makes batches, or slices of them, from (seed, epoch, batch) alone, with NumPy: any process can, without Keras."""
+"""Makes batches, or slices of them, from (seed, epoch, batch) alone. Any process can do so, since it needs no Keras."""
 
 import functools
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from ..tasks import Task
 from .augmentation import Augmentation
 from .augmentation.boxes import Box, crop_and_resize, crop_box, draw_boxes, erase
-from .augmentation.colours import jitter, light
+from .augmentation.colours import add_lighting_noise, jitter
 from .augmentation.rand_augment import rand_augment
 from .augmentation.transforms import at_full_range, crop, cut_out, flip, mix, resize, resized_width
 from .rows import chunks
@@ -21,13 +21,13 @@ NOTHING = Augmentation()
 class BatchMaker:
     """Makes any slice of any batch, with the channels last.
 
-    It holds arrays and settings only, so that it can be pickled for another process, which need not import Keras.
+    It holds only arrays and settings, so it can be pickled for another process, which need not import Keras.
 
     Attributes:
-        images, labels, preprocessing, batch_size, seed, augmentation, epochs: As those of `zoo.Batches`.
-        outputs: Number of classes, or of other outputs.
+        images, labels, preprocessing, batch_size, seed, augmentation, epochs: As in `zoo.Batches`.
+        outputs: The number of classes, or of other outputs.
         task: What the labels are.
-        brightest: The largest pixel there may be, for RandAugment and changes of colour.
+        brightest: The largest possible pixel, for RandAugment and changes of colour.
 
     Example:
 
@@ -54,7 +54,7 @@ class BatchMaker:
 
     def make(self, epoch: int, index: int, shard: tuple[int, int] = (0, 1)) -> tuple[np.ndarray, np.ndarray]:
         """Makes a batch, or its slice (rank, count): the slices of all ranks together are the batch."""
-        chosen = self._order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        chosen = self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         count, (rank, ranks) = len(chosen), shard
         mixes = self.seed is not None and self.augmentation.mixes
         # Each image is mixed with the next one, and the last one with the first; the order is random already.
@@ -79,7 +79,7 @@ class BatchMaker:
         """The height of the images of an epoch; None: their own."""
         return self.augmentation.height(epoch / self.epochs)
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def order(self, epoch: int) -> np.ndarray:
         return _shuffle(self.seed, epoch, len(self.images))
 
     def _crop(
@@ -91,7 +91,7 @@ class BatchMaker:
         epoch: int,
         which: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads a random box of each image, and cuts it out of the masks too if the labels are masks."""
+        """Makes random-resized crops of the images, and the same crops of the labels if these are masks."""
         options, (_, height, width, _) = self.augmentation, self.images.shape
         draws = draw_boxes(rng, count, indices)
 
@@ -107,13 +107,13 @@ class BatchMaker:
         return images, labels
 
     def _recolour(self, images: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
-        """Changes images of pixels up to 255."""
+        """Changes the colours of images whose pixels go up to 255."""
         options = self.augmentation
         if options.rand_ops:
             images = rand_augment(images, options.rand_ops, options.rand_magnitude, rng, count, indices)
         if options.jitters:
             images = jitter(images, options, rng, count, indices)
-        return light(images, options.lighting, rng, count, indices) if options.lighting else images
+        return add_lighting_noise(images, options.lighting, rng, count, indices) if options.lighting else images
 
     def _augment(
         self,
@@ -155,7 +155,7 @@ class BatchMaker:
 
 @functools.lru_cache(maxsize=4)
 def _shuffle(seed: int | None, epoch: int, count: int) -> np.ndarray:
-    """The order of the examples in an epoch; without a seed their own."""
+    """The order of the examples in an epoch; without a seed, the order of the data."""
     return np.arange(count) if seed is None else np.random.default_rng((seed, epoch, 0)).permutation(count)
 
 

@@ -34,8 +34,8 @@ class Options:
         task: "classification", "regression" or "segmentation". None: as the data suggest.
         split_column: The column that says train, validation or test. Only of tables.
         columns: The kinds of columns by name: "number", "date", "category", or "ignore". Only of tables.
-        shorter: The shorter side of an image before its centre is cut out.
-        stream: Whether images stay encoded. None: if there are many.
+        shorter: The shorter side of an image before its centre crop.
+        stream: Whether images stay encoded. None: if they would be too large decoded.
         whole: Whether all examples are for testing, and for training too, if the files do not say their parts.
     """
 

@@ -113,7 +113,7 @@ class Source:
         train_inputs, test_inputs: Raw numbers, whose first axis is the example: uint8 (examples, height, width,
             channels) of images; integers or floats (examples, ...) of other arrays; float32 (examples, columns) of
             tables, with NaN for missing numbers. Inputs on disk that are not adjacent, and images that
-            stay encoded, are not a `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
+            stay encoded, are no `numpy.ndarray`, but can be indexed like one; `numpy.asarray` reads them all.
         train_targets, test_targets: In a classification integers (examples,), the indices into `class_names`. In a
             regression floats (examples, number of `target_names`). In a segmentation uint8 (examples, height, width),
             indices into `class_names`, and 255 for pixels that do not count.

@@ -57,17 +57,17 @@ def load_source(
       testing;
     - tar shards: a folder of .tar files, or a pattern such as "photos/train-{000..146}.tar" or "photos/*.tar". They
       hold class folders, or KEY.jpg with KEY.cls (a whole number or the name of a class), or with KEY.json, whose
-      "label" is that; names of shards or of their folders say what is for training and testing: `zoo.data.streaming`;
+      "label" is that; names of shards or of their folders say the part, such as train or test: `zoo.data.streaming`;
     - CIFAR-10 or CIFAR-100 as its authors publish it ("python version"), as a folder or archive;
     - a folder of images/ and masks/, with a mask of the same name for each image: `zoo.data.masks`;
     - a table as .csv, .tsv (also with .gz) or .parquet, or a folder of train.csv and test.csv: `zoo.data.kinds`;
     - a table with a column of image files, whose paths are relative to the table;
     - an .npz with x_train, y_train, x_test and y_test (also x_val, y_val, and class_names), of any rank.
 
-    Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. If decoded
-    images would take more than 4 GB, those of a folder or of .tar files stay as they are, in colour, and are decoded
-    when a batch needs them; their preprocessing is fitted to a thousand of them. Palettes and
-    CMYK become RGB, 16 bits are scaled to 8, transparent pixels become white, the rotation in EXIF is applied, and an
+    Images are decoded once, into a cache that is mapped into memory; archives are never unpacked to disk. If the images
+    of a folder or of .tar files would take more than 4 GB decoded, they are streamed: they stay encoded, and each is
+    decoded, in colour, when a batch needs it. Their preprocessing is fitted to a thousand of them. Palettes and CMYK
+    become RGB, 16 bits are scaled to 8, transparent pixels become white, the rotation in EXIF is applied, and an
     animation gives its first frame. All images are grey, or all are RGB.
 
     Data in memory are a dictionary with x_train and y_train, as in an .npz; a pair (x, y); or a data set, which is read
@@ -85,17 +85,17 @@ def load_source(
         split_seed: The seed that chooses test examples if the files do not say which they are.
         test_fraction: The fraction to choose, the same of each class.
         on_bad_image: "error" raises an error that lists the images that cannot be read; "skip" skips them with a
-            warning. To skip some of those that are streamed, all are decoded once before.
+            warning. To find those among streamed images, all of them are decoded once before the first index.
         target: The column of a table to predict; several, as a sequence or separated by commas, for a regression.
         task: "classification", "regression" or "segmentation". Default: text, a few different whole numbers and integer
             arrays are classes; other numbers are a regression.
         split_column: The column of a table whose values are train, validation or test.
         columns: The kinds of columns of a table that differ from those that would be inferred: "number", "date",
             "category", or "ignore" to leave one out.
-        shorter: The shorter side to which images are resized before the centre is cut out, such as 256 for an
-            `image_size` of 224. Default: as little as possible is cut off. Arrays of that size stay as they are.
-        stream: True leaves images in a folder or in .tar files encoded, False decodes them all into the cache. Default:
-            True if they would take more than 4 GB.
+        shorter: The shorter side to which images are resized before the centre crop, such as 256 for an `image_size`
+            of 224. Default: as little as possible is cropped. Arrays that have `image_size` already stay as they are.
+        stream: True leaves images in a folder or in shards encoded, False decodes all of them into the cache. Default:
+            True if they would take more than 4 GB decoded.
         like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
             read with its target, columns and classes. Other files than those of the record are all for testing, unless
             they say which examples are.

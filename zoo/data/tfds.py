@@ -1,6 +1,6 @@
 """Loads data sources of TensorFlow Datasets, which prepares and keeps them itself.
 
-They are read into memory, or streamed from its ArrayRecord files.
+They are read into memory, or streamed from ArrayRecord files.
 """
 
 import math
@@ -68,7 +68,7 @@ def from_tfds(name: str, options: Options, cache_in: Path | None, progress: Prog
 
 
 def _bytes_decoded(info: Any, options: Options) -> int:
-    """The bytes of all images, decoded; 0 if they are not known before these are read."""
+    """The bytes of all images, decoded; 0 if their size is known only after reading them."""
     size = options.image_size or info.features["image"].shape[:2]
     return 0 if None in size else math.prod(size) * 3 * sum(split.num_examples for split in info.splits.values())
 

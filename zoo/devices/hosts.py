@@ -35,7 +35,7 @@ class Hosts:
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Whether a flag is set in any process. All of them must ask, and each waits for the others."""
+        """Whether a flag is set in any process. All processes must call this, and each waits for the others."""
         if self.count == 1:
             return flag
         from jax.experimental.multihost_utils import process_allgather

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PaddedBatches(keras.utils.PyDataset):
-    """Batches with weights that give each device, and each of the parts that it computes in turn, the same size.
+    """Batches, with weights, in which each device and each of the parts that it computes in turn have the same size.
 
     No backend splits a batch unevenly: JAX refuses it, and TensorFlow averages over parts of different size as if they
     were equal. So a batch of n examples is padded with copies of its examples to N, the next multiple of the number of
@@ -22,7 +22,7 @@ class PaddedBatches(keras.utils.PyDataset):
 
     Args:
         batches: The batches of this process.
-        parts: How many parts a batch has: as many as all processes together have devices, times the parts of each.
+        parts: How many parts a batch has: the number of devices of all processes, times the parts of each device.
     """
 
     def __init__(self, batches: Batches, parts: int) -> None:

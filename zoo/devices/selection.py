@@ -69,15 +69,16 @@ class Devices:
         }
 
     def check(self, batch_size: int, accumulate: int = 1) -> None:
-        """Checks that the devices can share a batch evenly, or each of the parts that it is computed in.
+        """Checks that the devices can share each batch evenly, or each of the parts in which it is computed.
 
         Raises:
-            ValueError: If the batch size is not a multiple of the number of devices, times that of the parts.
+            ValueError: If the batch size is not a multiple of the number of devices times the number of parts.
         """
         if batch_size % (self.count * accumulate):
-            parts = f", times accumulate={accumulate}" if accumulate > 1 else ""
+            sharing = f"the {self.count} devices that share each batch" if self.count > 1 else ""
+            parts = f"accumulate={accumulate}" if accumulate > 1 else ""
             raise ValueError(
-                f"Expected batch_size to be a multiple of the {self.count} devices that share each batch{parts}. "
+                f"Expected batch_size to be a multiple of {', times '.join(filter(None, (sharing, parts)))}. "
                 f"Received: batch_size={batch_size}"
             )
 
@@ -94,7 +95,7 @@ class Devices:
     def feed(
         self, batches: Batches, accumulate: int = 1
     ) -> "Batches | PaddedBatches | tf.distribute.DistributedDataset":
-        """Prepares batches for `fit` and `evaluate`; several devices get parts of equal size, and so do several steps.
+        """Prepares batches for `fit` and `evaluate`; each device, and each of several parts, gets as much.
 
         These batches come with weights, which only `weighted_metrics` use; see `PaddedBatches`. Call it in `scope`.
         """

@@ -1,6 +1,6 @@
 """What a network learns to predict: a file for each task, behind the interface `Task` of task.py.
 
-classification.py   the class of each example
+classification.py   the class of each example; classification_loss.py has its binary cross-entropy
 regression.py       numbers
 segmentation.py     the class of each pixel
 

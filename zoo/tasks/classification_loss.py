@@ -1,6 +1,6 @@
-"""The binary cross-entropy of classes: each is a question of its own, and mixed images may show several.
+"""Binary cross-entropy for classification: each class is a yes-or-no question, and mixed images may show several.
 
-t = 1 if y > threshold else 0                          or the label y itself without a threshold
+t = 1 if y > threshold else 0                          or the label y itself, without a threshold
 t = (1 - s) * t + s / k                                label smoothing s, of k classes
 loss = mean over the classes of -t log p - (1 - t) log(1 - p),   p = sigmoid(logit)
 

@@ -120,7 +120,7 @@ def check_class_names(source: "Source") -> None:
 
 
 def refuse_losses(task: Task, label_smoothing: float, kind: str) -> None:
-    """Raises a ValueError for a recipe that smooths labels or asks for another loss than the task's own."""
+    """Raises a ValueError for a recipe that smooths labels or asks for a loss other than the task's own."""
     if label_smoothing:
         raise ValueError(f"Expected label_smoothing=0 for {task.name}. Received: label_smoothing={label_smoothing}")
     if kind != CROSS_ENTROPY:

@@ -13,7 +13,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
     initialization.py  initial weights that the recipe asks for in place of the network's own
     learner.py    the network with loss, optimizer and averages; schedules.py has the learning rate
     optimizer.py  the steps of single variables: their rates and their decay
-    accumulation.py  a batch in parts, one after the other, before a step
+    accumulation.py  gradient accumulation: a batch in parts, one after the other, before a step
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
     best.py       the best epoch, and early stopping; class_weights.py has the weights in the loss
     checkpoints.py  the state of a training in one file; interruption.py ends one early

@@ -1,10 +1,10 @@
-"""A step on a batch in parts, one after the other, so that only the activations of one part are in memory.
+"""Gradient accumulation: a step on a batch in parts, one after the other, so that memory holds one part's activations.
 
     g = (g_1 + ... + g_k) / k          of k parts of the same size; then one step of the optimizer
 
-The result is that of the whole batch up to rounding, but for layers that look at several examples: the statistics of a
-batch normalisation are those of each part, and its moving averages move k times. Part j has the examples j, j + k,
-j + 2k, ..., which leaves each device that shares a batch a share of every part.
+The result is that of the whole batch up to rounding, except for layers that look at several examples: a batch
+normalisation uses the statistics of each part, and its moving averages move k times. Part j has the examples j, j + k,
+j + 2k, ..., so that each of several devices has a share of every part.
 
 The parts are called in a `keras.StatelessScope`, since neither a loop of TensorFlow under `tf.distribute` nor one of
 JAX may assign variables.
@@ -16,23 +16,23 @@ from typing import Any
 import keras
 from keras import ops
 
-# Values of variables, gradients, or what is kept of each part.
+# Values of variables, gradients, or results that are kept of each part.
 Tensors = list[Any]
 
 
 class Accumulation:
-    """Takes the steps of a compiled network.
+    """Takes the training steps of a compiled network.
 
     Args:
         model: The network.
-        parts: k. Batches have a multiple of k examples.
+        parts: k. The size of each batch is a multiple of k.
     """
 
     def __init__(self, model: keras.Model, parts: int) -> None:
         self.model, self.parts = model, parts
 
     def step_on_tensorflow(self, data: Any) -> dict[str, Any]:
-        """Does what `train_step` does."""
+        """Takes the place of Keras's `train_step` on TensorFlow."""
         import tensorflow as tf
 
         model = self.model
@@ -58,7 +58,7 @@ class Accumulation:
         return model.compute_metrics(x, y, self._join(predicted), weights)
 
     def step_on_jax(self, state: Any, data: Any) -> tuple[dict[str, Any], Any]:
-        """Does what `train_step` does."""
+        """Takes the place of Keras's `train_step` on JAX."""
         import jax
 
         model = self.model
@@ -117,7 +117,7 @@ class Accumulation:
 
 
 def _scan_on_tensorflow(add: Callable[..., Any], carry: Any, parts: Tensors, count: int) -> tuple[Any, Tensors]:
-    """`jax.lax.scan` for two float32 results; `keras.ops.scan` wants results of the shapes of the carry."""
+    """`jax.lax.scan` for two float32 results; `keras.ops.scan` needs results with the shapes of the carry."""
     import tensorflow as tf
 
     def body(place: Any, carry: Any, kept: Tensors) -> tuple[Any, Any, Tensors]:
@@ -125,7 +125,7 @@ def _scan_on_tensorflow(add: Callable[..., Any], carry: Any, parts: Tensors, cou
         return place + 1, carry, [array.write(place, one) for array, one in zip(kept, made, strict=True)]
 
     kept = [tf.TensorArray("float32", count), tf.TensorArray("float32", count)]
-    # One part at a time: more would need the memory of more.
+    # One part at a time: several in parallel would need the memory of several.
     _, carry, kept = tf.while_loop(
         lambda place, *_: place < count, body, (tf.constant(0), carry, kept), parallel_iterations=1
     )

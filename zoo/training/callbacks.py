@@ -27,7 +27,7 @@ from .settings import check_interval
 
 # Keras passes the figures as floats or as arrays of one value.
 Logs = Mapping[str, float]
-# Steps from one to the next after which the hosts ask each other whether to stop.
+# How many steps apart the hosts ask each other whether to stop.
 ASK_EVERY = 5
 
 
@@ -163,8 +163,8 @@ class Events(keras.callbacks.Callback):
 class Checkpoint(keras.callbacks.Callback):
     """Saves the state after each epoch, every so many minutes or steps, and when asked to stop.
 
-    A signal reaches several hosts at different steps, or only one of them. So they ask each other now and then, and all
-    stop after the same step; the first one saves the state.
+    A signal may reach only one of several hosts, or each at another step. So they ask each other every few steps, and
+    all stop after the same one; the first host saves the state.
 
     Args:
         checkpoints: Saves them.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..data import Source
 
 MANY = 10_000
-# As many images as a tenth of ImageNet, and as tall as the smallest copies of it that show things well.
+# About a tenth of ImageNet's images, and the height of its smallest downsampled versions that still show objects well.
 PHOTOS, TALL = 100_000, 64
 _BATCHES = ((1_000, 16), (4_000, 32), (16_000, 64))
 _LARGEST = 128
@@ -87,7 +87,7 @@ def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = Non
 
 
 def recipe_of_photos(network: str) -> Recipe | None:
-    """The first recipe of a network that says how large its photos are."""
+    """The first recipe of a network that sets a size for photos; None if none does."""
     return next((recipe for recipe in recipes_of(network) if recipe.image_size), None)
 
 

@@ -147,7 +147,7 @@ def plan(
 
 
 def _request(recipe: Recipe, data: str | None) -> Request:
-    """What one of the trainings asks for, which knows how its data are read."""
+    """The request for one of the training runs, which knows how its data are read."""
     return Request(recipe, overrides={} if data is None else {"source": str(data)})
 
 

@@ -41,9 +41,9 @@ def evaluate(
         weights: The name of weights that come with the package, such as "cifar10".
         tta: Whether to measure the average over several views of each image too: "mirror", "shift" or "mirror+shift",
             as in `tta_model`. True takes those that the network saw in training: images are mirrored or shifted only if
-            the recipe's augmentation did so. "ten-crop" takes the four corners and the centre, each mirrored too, of
-            images that are larger than the network's, or of photos that are decoded when they are needed, whose
-            shorter side becomes the source's `shorter`, or else 8/7 of the network's: 256 pixels for 224.
+            the recipe's augmentation did so. "ten-crop" takes crops of the four corners and the centre, each also
+            mirrored, from images larger than the network's input. For streamed photos, the shorter side becomes the
+            source's `shorter`, or else 8/7 of the network's input: 256 pixels for 224.
 
     Returns:
         "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
@@ -88,8 +88,8 @@ def resolve_model_and_data(
     """Loads the network, the data and the preprocessing that the arguments of `evaluate` name.
 
     Raises:
-        ValueError: If the data do not fit the network, or are not of the task, if one is named; or, to be `cropped`,
-            are not larger than the network takes them.
+        ValueError: If the data do not fit the network, or are not of the task, if one is named; or if they are to be
+            `cropped`, and are not larger than the network's input.
     """
     if weights is not None:
         chosen = card(str(run_or_model), weights)
@@ -114,18 +114,20 @@ def resolve_model_and_data(
 
 
 def _crop_to(model: keras.Model, source: Source) -> Source:
-    """Crops images in memory to the centre that a network takes; those of photos are cropped already."""
+    """Takes the centre crops of images in memory that a network needs; streamed photos have these already."""
     shape, given = source.input_shape, model.input_shape[1:]
     sides = given[1:] if keras.config.image_data_format() == "channels_first" else given[:-1]
     if task_of(source).per_pixel:
-        raise ValueError(f"Expected classes or numbers for ten crops. Received: {source.name}, for a {source.task}")
+        raise ValueError(
+            f"Expected classification or regression for ten crops. Received: {source.name}, for {source.task}"
+        )
     if len(shape) == 3 and isinstance(source.test_inputs, Photos):
         return source
     room = [have - need for have, need in zip(shape, sides, strict=False) if need is not None]
     if len(shape) != 3 or len(room) != 2 or min(room) < 0 or max(room) == 0:
         raise ValueError(
-            f"Expected images that are larger than the network takes them, {sides}, or photos that are decoded when "
-            f"they are needed (stream=True), for ten crops. Received: {source.name}, with inputs of shape {shape}"
+            f"Expected images larger than the network's input, {sides}, or streamed photos (stream=True), for ten "
+            f"crops. Received: {source.name}, with inputs of shape {shape}"
         )
     return crop_centres(source, sides)
 

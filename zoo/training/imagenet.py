@@ -1,10 +1,11 @@
-"""The recipes for ImageNet, NETWORK_imagenet. None of them has been run to its end here: what each should reach is what
-papers report, and what it should cost is counted from the multiply-adds, beside published hours.
+"""The recipes for ImageNet, NETWORK_imagenet. None of them has been run to the end here. The accuracy to expect is that
+of the papers; the cost is computed from the multiply-adds, next to published GPU hours.
 
-Goyal et al. train residual networks on batches of 256 at a rate of 0.1 for 90 epochs: it rises for 5 of them, and falls
-to a tenth after 30, 60 and 80. With k times as many images in a batch the rate is k times as high. Kernels alone are
-decayed, and each block starts as its shortcut. Images are random-resized crops, mirrored; they are measured on the
-centre of a shorter side of 256 pixels. Where another paper did otherwise, its recipe below says so.
+Goyal et al. train residual networks in batches of 256 at a learning rate of 0.1 for 90 epochs: the rate rises over the
+first 5, and falls to a tenth after 30, 60 and 80. With k times as many images in a batch, it is k times as high. Only
+kernels are decayed, and each block starts as its shortcut. Training images are random-resized crops, mirrored at
+random; evaluation takes the centre crop from a shorter side of 256 pixels. Where another paper did otherwise, its
+recipe below says so.
 
 Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017, https://arxiv.org/abs/1706.02677
 Wightman et al., ResNet strikes back: An improved training procedure in timm, 2021, https://arxiv.org/abs/2110.00476
@@ -18,7 +19,7 @@ from ..data.augmentation import Augmentation
 from ..networks.catalogue import MODELS
 from .recipe import Optimizer, Recipe, Schedule
 
-IMAGENET = "imagenet"  # the source of these recipes, which each user has to bring
+IMAGENET = "imagenet"  # the data of these recipes, which users have to provide
 IMAGES, SIZE = 1_281_167, 224
 
 GOYAL = "Goyal et al. 2017, Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, arXiv 1706.02677"
@@ -37,9 +38,9 @@ _PLAIN = Recipe(
     augment=Augmentation(crop_area=(0.08, 1.0), flip=True),
 )
 _FROM_SHORTCUTS = {"zero_init_gamma": True}
-# As the code of Gross and Wilber did, fb.resnet.torch, with which the two papers trained.
+# As in the code of Gross and Wilber, fb.resnet.torch, with which the authors of two of the papers trained.
 _COLOURED = replace(_PLAIN.augment, brightness=0.4, contrast=0.4, saturation=0.4, lighting=0.1)
-_TWO_STEPS = Schedule(kind="step", milestones=(30 / 90, 60 / 90))
+_TWO_STEPS = Schedule(kind="step", milestones=(30 / 90, 60 / 90))  # without a warm-up
 
 _A3 = replace(
     _PLAIN,
@@ -47,9 +48,9 @@ _A3 = replace(
     shorter=235,  # a crop of 0.95
     epochs=100,
     batch_size=2048,
-    # Parts of 512, which is what each of the four GPUs of the paper had; with as many devices, 1.
+    # Parts of 512 images, as on each of the paper's four GPUs; set 1 on four devices.
     accumulate=4,
-    # timm's LAMB clips the gradients unless it is told not to.
+    # timm's LAMB clips gradients by default.
     optimizer=Optimizer(kind="lamb", lr=8e-3, weight_decay=0.02, clip_norm=1.0),
     schedule=Schedule(kind="cosine", warmup=5 / 100),
     augment=replace(_PLAIN.augment, rand_ops=2, rand_magnitude=6.0, mixup=0.1, cutmix=1.0, sizes=((0.0, 160),)),
@@ -59,8 +60,7 @@ _A3 = replace(
 
 
 def imagenet_recipes() -> Iterator[Recipe]:
-    """Yields the recipes, the papers' before the later one of a network."""
-    coloured: dict[str, Any] = {"augment": _COLOURED}
+    """Yields the recipes; for each network, that of its paper comes before a later one."""
     yield _recipe(
         "resnet18",
         "69.8 % top-1, one crop (torchvision's weights, from 90 epochs); 72.1 %, ten crops: He et al. 2015, Deep "
@@ -70,24 +70,23 @@ def imagenet_recipes() -> Iterator[Recipe]:
     yield _recipe(
         "resnet50",
         f"76.4 % top-1, one crop (an error of 23.60 ± 0.12 %): {GOYAL}",
-        "an hour of 256 P100 in that paper, 256 GPU hours",
+        "256 GPU hours in that paper, an hour on 256 P100",
         arguments=_FROM_SHORTCUTS,
     )
     yield _recipe(
         "resnet101",
         f"77.9 % top-1, one crop (an error of 22.08 ± 0.06 %): {GOYAL}",
-        "92.5 minutes of 256 P100 in that paper, 395 GPU hours",
+        "395 GPU hours in that paper, 92.5 minutes on 256 P100",
         arguments=_FROM_SHORTCUTS,
     )
-    # Its authors decay all variables; the lengths are those above.
+    # Its authors decay all variables; the epochs are those above.
     yield _recipe(
         "wide_resnet50_2",
         "78.1 % top-1, one crop (the authors' code): Zagoruyko & Komodakis 2016, Wide Residual Networks, "
         "arXiv 1605.07146",
         optimizer=replace(_PLAIN.optimizer, decay_norm_and_bias=True),
-        **coloured,
+        augment=_COLOURED,
     )
-    # No warm-up, and two steps.
     yield _recipe(
         "resnet50_v2",
         "76.0 % top-1, one crop (the weights of keras.applications); He et al. 2016, Identity Mappings in Deep "
@@ -100,13 +99,13 @@ def imagenet_recipes() -> Iterator[Recipe]:
         "arXiv 1608.06993",
         optimizer=replace(_PLAIN.optimizer, decay_norm_and_bias=True),
         schedule=_TWO_STEPS,
-        **coloured,
+        augment=_COLOURED,
     )
-    # Without the variation of RandAugment's strength. The paper's procedure A3 does not repeat augmentations either.
+    # Unlike the paper, RandAugment's strength does not vary. A3 has no repeated augmentation in the paper either.
     yield _recipe(
         "resnet50",
         f"78.1 % top-1, one crop: procedure A3 of {TIMM}",
-        "15 hours of four V100 in half precision in that paper, 60 GPU hours",
+        "60 GPU hours in that paper, 15 hours on four V100 in half precision",
         name="resnet50_a3_imagenet",
         base=_A3,
     )
@@ -126,4 +125,4 @@ def _cost(recipe: Recipe, hours: str) -> str:
     forward = MODELS[recipe.network].multiply_adds * (side / SIZE) ** 2
     whole = f"{3 * forward * images:.1e}".replace("e+", "e")
     counted = f"{whole} multiply-adds, 3 x {forward / 1e9:.2f} G for each of {images / 1e6:.0f} M images"
-    return "; ".join(filter(None, ("not run to its end here", counted, hours)))
+    return "; ".join(filter(None, ("not run to the end here", counted, hours)))

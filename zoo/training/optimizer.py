@@ -56,9 +56,9 @@ class AdamW(Grouped, keras.optimizers.AdamW):
 
 
 class _Layerwise(keras.optimizers.Lamb):
-    """`keras.optimizers.Lamb` with the decay inside of the trust ratio, as in the paper.
+    """`keras.optimizers.Lamb` with the weight decay inside the trust ratio, as in the paper.
 
-    Keras decays before the step and outside of the ratio, so its decay is stronger by the inverse of the ratio.
+    Keras decays before the step and outside the ratio, so its decay is stronger by the inverse of the ratio.
 
     You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, 2020,
     https://arxiv.org/abs/1904.00962
@@ -102,7 +102,7 @@ def find_factor(rates: Mapping[str, float], path: str) -> float:
 def make_optimizer(
     settings: Optimizer, rate: Rate, variables: Sequence[keras.Variable], later: bool = False
 ) -> keras.optimizers.Optimizer:
-    """Makes the optimizer of trainable variables, with their decay. Variables with a factor of 0 are frozen.
+    """Makes the optimizer of trainable variables, with their weight decay. A factor of 0 freezes a variable.
 
     With `later`, some of the others may be frozen in the first steps.
 
@@ -124,7 +124,7 @@ def make_optimizer(
 
 
 def _make(settings: Optimizer, rate: Rate, grouped: bool) -> keras.optimizers.Optimizer:
-    """Makes the optimizer of a kind: that of Keras where it will do, since it is faster on torch than a subclass."""
+    """Makes the optimizer of a kind: Keras's own if no rates differ, since it is faster on torch than a subclass."""
     options: dict[str, Any] = {"global_clipnorm": settings.clip_norm or None}
     if settings.kind == "sgd":
         options |= {"momentum": settings.momentum, "nesterov": settings.nesterov}

@@ -27,14 +27,14 @@ class Recipe:
         name: Its name in `get_recipe`.
         network: A name of `zoo.list_models()`.
         arguments: Arguments of the network that differ from the registry's, such as {"depth": 32}.
-        source: The data source. "imagenet" stands for images that each user has to bring.
-        image_size, shorter: How image files are read if nothing else is asked for, as in `load_source`: (height, width)
-            in pixels, or the side of a square, and the shorter side before the centre of that size is cut out. None: as
-            they are.
+        source: The data source. "imagenet" stands for images that users have to provide.
+        image_size, shorter: How image files are read by default, as in `load_source`: (height, width) in pixels, or the
+            side of a square; and the shorter side before the centre crop of that size. None: as they are.
         epochs, batch_size: Length of the run.
-        accumulate: The number of parts that a batch is computed in, one after the other, before the optimizer takes its
-            step: with batch_size=2048 and accumulate=8, only the activations of 256 images are in memory. A last batch
-            with fewer examples has smaller parts. Batch normalisation uses the statistics of each part.
+        accumulate: Gradient accumulation: the number of parts in which a batch is computed, one after the other, before
+            the optimizer takes its step. With batch_size=2048 and accumulate=8, only the activations of 256 images are
+            in memory. A last batch with fewer examples has smaller parts. Batch normalisation uses the statistics of
+            each part.
         weights: What the network starts from: the name of weights, a file, or the folder of a run, as `zoo.load` takes
             them. With another number of classes the head is new. Default: new weights.
         freeze: What keeps its values: "norms" (the scales, offsets and moving statistics of all normalisations),
@@ -46,11 +46,11 @@ class Recipe:
         optimizer: `Optimizer`.
         schedule: `Schedule`.
         augment: `Augmentation`.
-        loss: Of a classification: "cross-entropy", of the softmax, or "binary", the mean over all classes of the binary
-            cross-entropy of their sigmoids. Either way the network is exported with a softmax, and the loss in the
-            history and in the results is the cross-entropy of that softmax, so that all runs compare.
-        loss_threshold: With "binary": a class whose label is above it counts as present, 1, all others as 0; 0.0 makes
-            both classes of mixup and CutMix present. None: mixed labels stay as they are.
+        loss: For classification: "cross-entropy" of the softmax, or "binary", the mean over all classes of the binary
+            cross-entropy of their sigmoids. Either way the network is exported with a softmax, and the history and the
+            results give the cross-entropy of that softmax, so that all runs can be compared.
+        loss_threshold: With "binary": a label above it becomes 1, and all others become 0; with 0.0 both classes of
+            mixup and CutMix count as present. None: mixed labels stay as they are.
         label_smoothing: s in [0, 1): a label y of k classes becomes (1 - s) * y + s / k.
         class_weight: "balanced": the loss of an example of class c counts n / (k n_c) times, for n training examples of
             k classes, n_c of them of c. None: all count alike.
@@ -63,7 +63,7 @@ class Recipe:
         jit: Whether XLA compiles the steps. None: where that is the faster choice.
         command: The command line that trains it.
         paper: What a paper reports for this network and these data, which the recipe should reach.
-        cost: Measured, with the machine; or, of a recipe that has not been run to its end here, computed.
+        cost: Measured, with the machine; computed for a recipe that has not been run to the end here.
         result: Measured; empty until it is.
     """
 

@@ -75,14 +75,14 @@ class Request:
         return choose_recipe(self.network, facts, weights, self.model is not None).changed(self.overrides)
 
     def reading(self, data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options for reading the data, with the size of the recipe's images where none is given."""
+        """The options for reading the data, with the recipe's image size if none is given."""
         chosen = self.recipe()
         files = isinstance(data, (str, Path)) and str(data) not in SOURCES and Path(data).suffix != ".npz"
         return _with_size(chosen, given) if files else dict(given)
 
     def load(self, data: Any, **given: Any) -> "Source":
-        """Loads the data. Images of several sizes get the size that the weights, the model, or the network's recipe for
-        photos expects.
+        """Loads the data. Images of several sizes are resized to the size that the weights, the model or the network's
+        recipe for photos expects.
         """
         from ..data import load_source
         from ..data.decoding import SizesDifferError
@@ -168,7 +168,7 @@ class Request:
             if not self.network and "source" not in self.overrides and get_recipe(self.asked).source == IMAGENET:
                 raise ValueError(
                     f"Expected data for {get_recipe(self.asked).name}, such as a folder or .tar files of images in "
-                    "train/CLASS/ and val/CLASS/: those of ImageNet cannot be downloaded without an account. "
+                    "train/CLASS/ and val/CLASS/, since ImageNet cannot be downloaded without an account. "
                     "Received: data=None"
                 )
             return
@@ -195,7 +195,7 @@ class Request:
 
 
 def _with_size(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options for reading image files with the size of a recipe; at another size the shorter side is in proportion."""
+    """Options for reading image files at a recipe's size; at another size, the shorter side changes in proportion."""
     if recipe.image_size is None:
         return dict(given)
     size = given.get("image_size") or recipe.image_size

@@ -1,4 +1,4 @@
-"""The settings of a recipe's optimizer and learning rate, as checked and frozen data."""
+"""The settings of a recipe's optimizer and learning rate, checked and frozen; and the checks that recipes share."""
 
 import json
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Optimizer:
         v = momentum * v - lr * g
         w = w + v                          or, with Nesterov's form, w + momentum * v - lr * g
 
-    "adamw" and "lamb" divide the mean of the gradients by their size; in step n
+    "adamw" and "lamb" divide a running mean of the gradients by the root of a running mean of their squares. In step n:
 
         m = beta_1 * m + (1 - beta_1) * g          m' = m / (1 - beta_1**n)
         v = beta_2 * v + (1 - beta_2) * g * g      v' = v / (1 - beta_2**n)
@@ -82,6 +82,11 @@ class Optimizer:
             and saved with the slow ones. 0: none.
         ema: Decay of the moving average of weights and normalisation statistics; the network is evaluated and saved
             with these averages. In the first steps n it is (1 + n) / (10 + n). 0: no average.
+
+    References:
+        - [Loshchilov & Hutter, 2017](https://arxiv.org/abs/1711.05101): AdamW
+        - [You et al., 2020](https://arxiv.org/abs/1904.00962): LAMB
+        - [Zhang et al., 2019](https://arxiv.org/abs/1907.08610): lookahead
     """
 
     kind: str = "sgd"

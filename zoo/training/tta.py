@@ -8,8 +8,8 @@
 
 The edge is filled in by reflection. Jordan, 2024, https://arxiv.org/abs/2404.00498
 
-"ten-crop" needs larger images: the four corners and the centre, and their mirror images, count 1/10 each. Krizhevsky et
-al., 2012, https://papers.nips.cc/paper/4824
+"ten-crop" needs larger images: crops of the four corners and the centre, and their mirror images, count 1/10 each.
+Krizhevsky et al., 2012, https://papers.nips.cc/paper/4824
 """
 
 from typing import TYPE_CHECKING

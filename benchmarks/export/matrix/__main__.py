@@ -16,9 +16,9 @@ more than 5 billion multiply-adds learns on images of half its side. The network
 digits, whose pixels fill their inputs.
 
 The rows of each opset are appended to benchmarks/results/export_matrix.csv, and a later run measures the missing rows.
-To measure some again, delete them. --opsets measures other opsets than 13, 15, 17 and 18, such as 21 and 23; those
-above 18 only for layers and networks up to 5M parameters. --data gives the path of data that `zoo.load_source` does not
-find. --table only writes the page again.
+To measure some again, delete them. --opsets measures opsets other than 13, 15, 17 and 18, such as 21 and 23; those
+above 18 are measured only for layers and networks of up to 5M parameters. --data gives the path of data that
+`zoo.load_source` does not find. --table only writes the page again.
 """
 
 import argparse

@@ -6,7 +6,7 @@ To add one, write a function that takes tf2onnx's graph and the node, builds its
     arithmetic.py              on each element
     einsum.py                  sums of products that are products of matrices
     fourier.py                 Fourier transforms
-    lookup.py                  tables to look integers up in
+    lookup.py                  look-ups of integers and text in tables
     resizing.py                resizing by methods that ONNX lacks
     selection.py               comparing and selecting
     transposed_convolution.py  transposed convolutions

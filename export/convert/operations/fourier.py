@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 Pair = tuple[str, str | None]
 # A number, or the value of the graph that holds it.
 Size = int | str
-# Longer transforms would need matrices above 128 MB; matrices of more elements than the other do not go into the file.
+# Longer transforms would need matrices above 128 MB. Matrices of more elements than _STORED are computed in the graph
+# instead of stored in the file.
 _LONGEST, _STORED = 2**12, 2**16
-# Sines and cosines are multiples of 1 / _STEPS, so that those of multiples of a quarter turn are exact.
+# Sines and cosines are rounded to multiples of 1 / _STEPS, which makes those of multiples of a quarter turn exact.
 _STEPS = 2.0**48
 
 
@@ -64,7 +65,7 @@ def convert_fft(graph: "Graph", node: "Node") -> None:
 
 
 def convert_rfft(graph: "Graph", node: "Node") -> None:
-    """Converts RFFT, which takes the first numbers of the last axis, as many as its second input says."""
+    """Converts RFFT, whose second input says how many numbers of the last axis it transforms."""
     x, given = node.input
     length = _read_length(graph, node)
     if length is None:

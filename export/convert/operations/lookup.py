@@ -3,8 +3,8 @@
     lookup(x) = the value of the key x, or the default if there is no such key
     x == c = 1 if x is the key c, or 0, for texts
 
-IntegerLookup and StringLookup are made of them. TensorFlow holds a table outside of the graph, so its entries become
-attributes of the operation before the graph is translated.
+IntegerLookup and StringLookup consist of these. TensorFlow holds tables outside the graph, so their entries become
+attributes of the operations before the graph is translated.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,9 +1,9 @@
-"""Converts resizing to a size that is known by a method that ONNX lacks, or computes otherwise, to matrix products.
+"""Converts resizing between known sizes, by methods that ONNX lacks or computes differently, to matrix products.
 
     resized(x) = A x B'        for each channel, where A and B are what TensorFlow makes of unit matrices
 
-onnxruntime's cubic differs from TensorFlow's, which reads its weights from a table, by 2e-3 of the largest value. What
-smooths before it makes an image smaller (antialias=True), and Lanczos, have no operation of their own.
+onnxruntime's cubic differs from TensorFlow's, which reads its weights from a table, by 2e-3 of the largest value.
+Antialiased and Lanczos resizing have no operation of their own.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Keeps operations whole that newer opsets have, and that onnxruntime computes at least as exactly and as fast.
+"""Keeps operations whole if newer opsets have them and onnxruntime computes them no less accurately and no slower.
 
     layer norm    z = x - mean(x);  LayerNormalization(z, gamma, beta)        opset 17
     gelu          x / 2 * erfc(-x / sqrt 2) = Gelu(x)                         opset 20
@@ -8,8 +8,8 @@
 onnxruntime's LayerNormalization computes a variance as mean(x^2) - mean(x)^2, which loses all digits where the mean is
 large, so it gets x without its mean. Maps between convolutions stay in parts, since it would need their channels last.
 RMSNormalization and GroupNormalization are slower than their parts in onnxruntime, and stay in parts
-(`python -m benchmarks.export.whole_operations`). Attention with a mask stays in parts too, since a row that hides
-everything is uniform in Keras.
+(`python -m benchmarks.export.whole_operations`). Attention with a mask stays in parts too, since Keras gives uniform
+weights to a row that is masked completely.
 """
 
 import math

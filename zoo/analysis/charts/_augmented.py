@@ -1,4 +1,4 @@
-"""Draws training images beside what a recipe makes of them."""
+"""Draws training images next to their augmented versions."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def augmented(found: "Augmented") -> "Figure":
-    """Draws a row for each image: as it is evaluated, and in some epochs.
+    """Draws a row for each image: as it is evaluated, and as it is in some epochs.
 
     Args:
         found: The result of `zoo.analysis.augmented.augmented`.

@@ -2,98 +2,35 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
-import typer
-
-from .. import _completion, console
+from .. import console
 from .._app import command
 from .._checks import check_new, check_subject
-from .._options import ExportDevice, Overwrite, Tta, Views, check_value, choice, from_to, number, out
+from .._export_options import (
+    Folder,
+    Formats,
+    ForRuntime,
+    Gates,
+    Layout,
+    MaxAccuracyDrop,
+    Model,
+    Opset,
+    Precision,
+    Record,
+    Samples,
+    Weights,
+)
+from .._options import ExportDevice, Overwrite, Tta, Views
 from .._weights import check_weights, default_folder, load_with_surroundings
 
 if TYPE_CHECKING:
     from ...training.runs import Run
 
-FORMATS = ("saved_model", "onnx")
 # Real test images, which the parity check runs besides random inputs, and training images to calibrate int8 on.
 PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
 TEST_BYTES = 2**30  # of test inputs that measure what int8 costs; more are photos that would fill the memory
-
-Model = Annotated[
-    Path,
-    typer.Argument(
-        metavar="RUN_OR_MODEL",
-        autocompletion=_completion.networks_and_runs,
-        help="The folder of a run, or a .keras file; with --weights, a network.",
-    ),
-]
-Folder = Annotated[
-    Path | None,
-    out(
-        "The folder of the artifact. Default: RUN/export, RUN/export-tta, FILE-export for FILE.keras, or "
-        "NETWORK-WEIGHTS-export."
-    ),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        "-w",
-        metavar="WEIGHTS",
-        help="The weights of a network: a name such as imagenet, or a file of torchvision, timm or keras.applications.",
-    ),
-]
-Formats = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="FORMATS",
-        callback=check_value(
-            lambda text: {name.strip() for name in text.split(",")} <= set(FORMATS),
-            "saved_model, onnx, or saved_model,onnx",
-        ),
-        help="saved_model, onnx, or both, separated by a comma. Default: both; onnx for fp16 and int8.",
-    ),
-]
-Opset = Annotated[int, number(check=from_to(13, 24), help="The ONNX opset, 13 to 24.")]
-ForRuntime = Annotated[
-    str | None,
-    typer.Option(
-        metavar="VERSION",
-        help="The oldest onnxruntime that has to run the file, 1.13 to 1.26; picks the newest opset that it runs.",
-    ),
-]
-Precision = Annotated[
-    Literal["fp32", "fp16", "int8"],
-    choice(
-        "fp32",
-        "fp16",
-        "int8",
-        option=("--precision", "-p"),
-        help="fp16 is for GPUs. int8 needs a run, and is written only if it is faster on this machine.",
-    ),
-]
-MaxAccuracyDrop = Annotated[
-    float,
-    typer.Option(metavar="POINTS", help="How many percentage points of test accuracy int8 may cost."),
-]
-Layout = Annotated[
-    Literal["nhwc", "nchw"] | None, choice("nhwc", "nchw", help="The order of an image's axes. Default: the model's.")
-]
-Samples = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", help="Real inputs for a .keras file: an array in .npy, or one for each input in .npz."
-    ),
-]
-Record = Annotated[
-    Literal["all", "synthetic", "none"],
-    choice("all", "synthetic", "none", help="The inputs to ship with Keras's answers: synthetic leaves out real ones."),
-]
-Gates = Annotated[bool, typer.Option("--gates", help='Add an output "carry": the mean carry gate of each block.')]
 
 
 @command()

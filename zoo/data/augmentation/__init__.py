@@ -1,4 +1,4 @@
-"""The settings of the changes to training images, which are in
+"""The settings of augmentation, the changes to training images. The changes themselves are in
 
 boxes.py            random-resized crops, random erasing
 colours.py          colour jitter, lighting noise
@@ -18,7 +18,7 @@ PAD_MODES = ("constant", "reflect")
 FILLS = ("mean", "noise")
 COLOURS = ("brightness", "contrast", "saturation", "hue")
 _FINITE = sys.float_info.max
-# What the settings may be: numbers up to these, these names, and pairs of positive numbers up to these.
+# The values that settings may have: numbers up to these, these names, and pairs of positive numbers up to these.
 _MOST = {
     "rand_magnitude": 10,
     **dict.fromkeys(("brightness", "contrast", "saturation"), 1),
@@ -38,12 +38,12 @@ class Augmentation:
     """The changes to training images, in this order; all but the last are random.
 
     Attributes:
-        crop_area: Random-resized crop: the smallest and the largest share of an image's area that is cut out and
-            resized to the size of the network's images, such as (0.08, 1.0). Photos that are decoded when they are
-            needed are cut from the original. Empty: no such crop.
-        crop_ratio: The smallest and the largest ratio of width to height of what is cut out.
-        crop_interpolation: How it is resized: a filter of Pillow, by name. "opencv", for photos that are decoded when
-            they are needed, takes half the time: it is bilinear, but without antialiasing.
+        crop_area: Random-resized crop: the smallest and the largest share of an image's area that is cropped and
+            resized to the network's input, such as (0.08, 1.0). Streamed photos are cropped from the original. Empty:
+            no such crop.
+        crop_ratio: The smallest and the largest ratio of width to height of that crop.
+        crop_interpolation: How the crop is resized: a filter of Pillow, by name. "opencv", for streamed photos only,
+            takes half the time: it is bilinear without antialiasing.
         pad: Pixels by which an image is padded on each side before a random crop of its size.
         pad_mode: "constant" (zeros) or "reflect".
         flip: Whether images are mirrored, left to right, at random. "alternating": each image is mirrored in every
@@ -51,24 +51,24 @@ class Augmentation:
         rand_ops: RandAugment: how many operations each image gets, within the range of its pixels.
         rand_magnitude: RandAugment: their strength, from 0 to 10.
         brightness, contrast, saturation: Colour jitter: each is multiplied by a random factor from 1 - s to 1 + s.
-        hue: Colour jitter: the largest turn of the hue in both directions, at most 0.5, half of the circle of colours.
-            These four come in a random order.
+        hue: Colour jitter: the largest shift of the hue in either direction, at most 0.5, half of the colour circle.
+            These four changes are applied in a random order.
         lighting: Standard deviation of the noise along the principal components of ImageNet's colours.
         cutout: Side, in pixels, of a square that is replaced by the mean, 0 after standardisation. Its centre is any
             pixel, so part of it may lie outside the image.
-        erasing: Random erasing: the probability with which a random box of an image is replaced.
-        erasing_area, erasing_ratio: The smallest and the largest share of the image's area in that box, and ratio of
-            its width to its height.
+        erasing: Random erasing: the probability that a random box of an image is replaced.
+        erasing_area, erasing_ratio: The smallest and the largest share of the image's area that the box has, and the
+            smallest and the largest ratio of its width to its height.
         erasing_fill: "mean", 0 after standardisation, or "noise", normal with a standard deviation of 1.
         mixup: Alpha of the beta distribution of the weights with which two images and their labels are averaged.
         cutmix: Alpha of the beta distribution of the area that stays when a box of another image is pasted; the
             labels are averaged by area.
-        mix_probability: The probability with which an image is mixed with another one.
-        cutmix_probability: With `mixup` as well, the probability with which an image that is mixed gets a box.
+        mix_probability: The probability that an image is mixed with another one.
+        cutmix_probability: With both `mixup` and `cutmix`, the probability that a mixed image gets a box.
         sizes: Progressive resizing. ((0.0, 20), (0.6, 32)) shrinks images to a height of 20 pixels and a width in
             proportion, and to 32 from the first epoch that begins at or after 0.6 of the run. A random-resized crop
-            is resized to them directly. The network must take images of any size. ((0.0, 160),) trains at 160 pixels a
-            network that is evaluated at the larger size of its data.
+            is resized to them directly. The network must take images of any size. ((0.0, 160),) trains at 160 pixels,
+            and evaluates at the larger size of the data.
 
     References:
         - [Szegedy et al., 2014](https://arxiv.org/abs/1409.4842): random-resized crop
@@ -151,7 +151,7 @@ class Augmentation:
 
     @property
     def recolours(self) -> bool:
-        """Whether pixels are changed as those of photos, from 0 to 255."""
+        """Whether colours change, which needs pixels from 0 to 255."""
         return bool(self.rand_ops or self.jitters or self.lighting)
 
     @property

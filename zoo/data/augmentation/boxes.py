@@ -26,7 +26,7 @@ _ATTEMPTS = 10
 
 
 def draw_boxes(rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
-    """Draws the numbers, from 0 to 1, that become a box once the size of an image is known; a row for each image."""
+    """Draws a row of numbers from 0 to 1 for each image; it becomes a box once the size of the image is known."""
     return rng.random((count, 2 * _ATTEMPTS + 2))[indices]
 
 
@@ -44,7 +44,7 @@ def fit_box(draws: np.ndarray, height: int, width: int, area: Range, ratio: Rang
 
 
 def crop_box(draws: np.ndarray, height: int, width: int, area: Range, ratio: Range) -> Box:
-    """Makes the box of a row of `draw_boxes`, or else the largest one in the centre whose ratio is allowed."""
+    """Makes the box of a row of `draw_boxes`; if none fits, the largest one in the centre whose ratio is allowed."""
     if box := fit_box(draws, height, width, area, ratio):
         return box
     tall, wide = min(height, max(1, round(width / ratio[0]))), min(width, max(1, round(height * ratio[1])))
@@ -58,7 +58,7 @@ def crop_and_resize(
     size: tuple[int, int],
     interpolation: str,
 ) -> np.ndarray:
-    """Cuts a box out of some uint8 images, grey or RGB, and resizes it.
+    """Crops a box from each of some uint8 images, grey or RGB, and resizes it.
 
     Args:
         images: Pixels, (examples, height, width, channels), or photos, which are decoded only as far as needed.

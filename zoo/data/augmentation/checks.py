@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..streaming.opencv import check_installed
 from ..streaming.photos import Photos
-from ..streaming.quick import check_installed
 from . import COLOURS, OPENCV, Augmentation
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows | 
     if task.per_pixel and (others := [name for name in wanted if name not in moves]):
         raise _refuse(augmentation, others, f"{task.name}, since a mask cannot follow", inputs)
     if task.per_pixel and augmentation.crop_area and isinstance(inputs, Photos):
-        raise _refuse(augmentation, ["crop_area"], "photos that are decoded when needed, whose masks are not", inputs)
+        raise _refuse(augmentation, ["crop_area"], "streamed photos, whose masks are not streamed", inputs)
     pixels = inputs.dtype == np.uint8 and inputs.shape[-1] in (1, 3)
     if not pixels and (others := [name for name in OF_PIXELS if name in wanted]):
         raise _refuse(augmentation, others, "images other than uint8, grey or RGB", inputs)

@@ -1,11 +1,11 @@
 """Colour jitter and lighting noise.
 
 Brightness, contrast and saturation blend an image x with another one, b, by a random factor: f x + (1 - f) b, with
-f ~ uniform(1 - s, 1 + s) for a setting s. b is black, the mean of the grey image, or the grey image. The hue turns by a
-share of the circle of colours, uniform(-s, s). Each image gets these changes in a random order.
+f ~ uniform(1 - s, 1 + s) for a setting s. b is black, the mean of the grey image, or the grey image. The hue shifts by
+uniform(-s, s) of the colour circle. Each image gets these changes in a random order.
 
-Lighting noise moves an image along the principal components p_i of ImageNet's colours, of the variances v_i, by
-sum_i a_i v_i p_i, with a_i ~ normal(0, s).
+Lighting noise shifts the colours of an image along the principal components p_i of ImageNet's colours, with variances
+v_i, by sum_i a_i v_i p_i, with a_i ~ normal(0, s).
 """
 
 from collections.abc import Callable
@@ -53,7 +53,9 @@ def jitter(
     return out
 
 
-def light(images: np.ndarray, std: float, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
+def add_lighting_noise(
+    images: np.ndarray, std: float, rng: np.random.Generator, count: int, indices: np.ndarray
+) -> np.ndarray:
     """Adds a random colour to each of some uint8 RGB images."""
     shifts = 255 * std * rng.normal(size=(count, 3))[indices] * _VARIANCES @ _COMPONENTS.T
     tables = np.clip(np.round(shifts[..., None] + np.arange(256)), 0, 255).astype("uint8")

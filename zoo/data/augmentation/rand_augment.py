@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 _GREY = 128
-# Pixels that are changed at once, since more of them as floats leave the processor's cache.
+# Pixels that are changed at once; more of them, as floats, would not fit into the processor's cache.
 _CACHED = 2**18
 
 # Takes images and the strength of each, from -1 to 1.

@@ -1,4 +1,4 @@
-"""Decodes all images once, to leave out those that cannot be read: no batch then has to do without one."""
+"""Decodes all images once to leave out those that cannot be read, so that no batch lacks one later."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Makes a source of shards whose images are few enough to be decoded once, into the cache."""
+"""Makes a source of shards with so few images that all of them are decoded once, into the cache."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def decode_shards(
 
     Args:
         path: The shards, as `load_source` takes them.
-        indexer: Knows their images.
+        indexer: Lists their images.
         options: How to read them.
         cache_in: The folder of the cache; None keeps the images in memory.
         progress: Called with how many images are read and how many there are.

@@ -1,10 +1,10 @@
-"""Where encoded images are: for each, a file, and the place of its bytes in it.
+"""Where encoded images are: the file of each, and its bytes in that file.
 
-Shards are few files with many images; in a folder every image is a file. All of it is in arrays, which are mapped into
-memory where they are on disk, so that a process that gets a copy opens them by their path.
+Shards are a few files with many images each; in a folder, every image is a file. All of this is in arrays. Those on
+disk are mapped into memory, and a copy for another process holds only their path.
 
     paths, ends         the paths of the files, joined in UTF-8, and where each ends
-    file, offset, size  for each image: the number of its file, and the first of its bytes and how many there are
+    file, offset, size  for each image: the number of its file, the offset of its first byte, and its size in bytes
 """
 
 import os
@@ -23,8 +23,8 @@ class Files:
 
     Args:
         root: The folder to which the paths are relative.
-        arrays: Those above, by name.
-        folder: The folder of these arrays as .npy; None if they are only in memory.
+        arrays: The arrays above, by name.
+        folder: The folder that holds these arrays as .npy; None if they are only in memory.
     """
 
     def __init__(self, root: str, arrays: Mapping[str, np.ndarray], folder: Path | None = None) -> None:
@@ -58,12 +58,12 @@ class Files:
             return file.read(self._size[place])
 
     def name(self, place: int) -> str:
-        """The name of an image, for errors: its path, or its name in a shard and the path of that."""
+        """The name of an image, for errors: its path, or its name in a shard and the path of the shard."""
         path = repr(self.path(place))
         return f"{self.member(place)!r} in {path}" if self._offset[place] else path
 
     def member(self, place: int) -> str:
-        """The name of an image in its folder, or in its shard, of which a header has the first 100 bytes."""
+        """The name of an image in its folder or shard; the header in a shard holds the first 100 bytes of a name."""
         if not self._offset[place]:
             return self._relative(place)
         with open(self.path(place), "rb") as file:
@@ -81,7 +81,7 @@ class Files:
 
 
 def open_files(root: str, folder: Path, kind: type[Files] = Files) -> Files:
-    """Opens the arrays of a folder, which are mapped into memory."""
+    """Opens the arrays in a folder, mapped into memory."""
     return kind(root, {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}, folder)
 
 

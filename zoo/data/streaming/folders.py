@@ -1,4 +1,4 @@
-"""Lists the images of a folder, with one call of the system for each."""
+"""Lists the images of a folder, with one system call for each."""
 
 import hashlib
 import os
@@ -44,7 +44,7 @@ def _walk(top: str, folder: str, seen: set[str]) -> Iterator[tuple[str, "os.DirE
     path of each folder.
     """
     real = os.path.realpath(os.path.join(top, folder))
-    if real in seen:  # a link that leads back
+    if real in seen:  # a link leads to a folder that was listed already
         return
     seen.add(real)
     with os.scandir(os.path.join(top, folder)) as entries:

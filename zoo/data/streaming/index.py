@@ -1,4 +1,4 @@
-"""The index of a folder or of shards: where each image is, its part and its label; it is kept in the cache.
+"""The index of a folder or of shards: where each image is, its part and its label. It is kept in the cache.
 
     CACHE/sources/NAME-KEY/
       paths.npy, ends.npy, file.npy, offset.npy, size.npy    as files.py says
@@ -30,7 +30,7 @@ from .shards import list_shards
 
 
 class Index(NamedTuple):
-    """Where the images are; for each part their places, with a label for each; and facts."""
+    """Where the images are; for each part, the places and labels of its images; and facts about all of them."""
 
     files: Files
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -47,8 +47,8 @@ class Indexer:
         progress: Called with how much is read and how much there is.
 
     Attributes:
-        shards: The shards; none if it is a folder of images.
-        state: What changes with the files.
+        shards: The shards; empty for a folder of images.
+        state: A value that changes whenever the files change.
     """
 
     def __init__(self, path: Path, options: Options, cache_in: Path | None, progress: Progress | None) -> None:

@@ -1,4 +1,4 @@
-"""The images that a folder or shards hold: where each is, and the folder or label that says its class."""
+"""The images that a folder or shards contain: where each is, and the folder or label that gives its class."""
 
 import hashlib
 from array import array
@@ -19,13 +19,13 @@ class Scan:
     """The images of one file or folder, in order; 28 bytes each.
 
     Attributes:
-        holders: The folders and labels that images have, as names on the way to the class.
+        holders: The folders or labels of the images, each as the names on the way to the class.
         holder_of: For each image, the number of its holder.
-        offsets, sizes: For each image, the first of its bytes in the file and how many there are.
-        keys: For each image, a hash of its name, to find those that occur twice.
+        offsets, sizes: For each image, the offset of its first byte in the file, and its size in bytes.
+        keys: For each image, a hash of its name, to find names that occur twice.
         folders: All folders on disk.
-        faults: What is wrong, and left out.
-        digest: Of names, sizes and labels.
+        faults: Descriptions of what is wrong and left out.
+        digest: A hash of names, sizes and labels.
     """
 
     holders: dict[tuple[str, ...], int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Scan:
         self.digest.update(f"{name}\0{size}\0{holder[-1] if holder else ''}\n".encode("utf-8", "surrogateescape"))
 
     def repeated(self) -> np.ndarray:
-        """The places of images whose name an earlier one has."""
+        """The places of images with the same name as an earlier one."""
         keys = np.frombuffer(self.keys, "int64") if self.keys else np.empty(0, "int64")
         order = np.argsort(keys, kind="stable")
         again = np.flatnonzero(np.diff(keys[order]) == 0) + 1
@@ -68,8 +68,8 @@ class Listing:
         files: Where they are.
         holders, holder_of, folders, faults: As in `Scan`.
         content: A hash of names, sizes and labels.
-        labelled: Whether files beside the images are their labels, and not folders.
-        class_names: Of labels that are numbers, if they are known.
+        labelled: Whether labels give the classes, and not folders.
+        class_names: The names of numbered labels, if they are known.
     """
 
     files: Files
@@ -85,7 +85,7 @@ class Listing:
         return len(self.holder_of)
 
     def leave_out(self, damaged: Mapping[int, str]) -> None:
-        """Leaves out images, each with the fault that it has."""
+        """Leaves out damaged images; each has a description of its fault."""
         if damaged:
             kept = np.delete(np.arange(len(self)), list(damaged))
             self.files, self.holder_of = self.files.select(kept), self.holder_of[kept]
@@ -100,7 +100,7 @@ def join_scans(
     labelled: bool,
     kind: type[Files] = Files,
 ) -> Listing:
-    """Joins what was found in several shards; each holder gets the part that the name of its shard says in front."""
+    """Joins what was found in several shards. The part that the name of a shard says comes first in its holders."""
     holders: dict[tuple[str, ...], int] = {}
     faults, digest = list[str](), hashlib.sha256()
     file, offset, size, holder_of = array("i"), array("q"), array("i"), array("i")
@@ -121,9 +121,9 @@ def join_scans(
 
 
 def refuse_faults(where: str, listing: Listing, options: Options) -> None:
-    """Raises an error for what is wrong, unless it may be left out."""
+    """Raises a ValueError that lists what is wrong, unless it may be left out."""
     if listing.faults and options.on_bad_image == "error":
         raise ValueError(
-            f"Expected whole images and shards with one label for each image in {where!r}, or on_bad_image='skip' to "
-            f"leave out what is wrong. Received: {len(listing.faults)} of them: {shorten(listing.faults, _LISTED)}"
+            f"Expected undamaged files in {where!r}, with one label for each image, or on_bad_image='skip' to leave "
+            f"out the faulty ones. Received: {len(listing.faults)} faults: {shorten(listing.faults, _LISTED)}"
         )

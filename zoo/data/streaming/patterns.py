@@ -31,7 +31,7 @@ def is_shard(name: str) -> bool:
 
 
 def are_records(name: str) -> bool:
-    """Whether the name of a file is that of ArrayRecord."""
+    """Whether the name of a file is that of an ArrayRecord file."""
     return any(suffix in name.lower() for suffix in RECORDS)
 
 
@@ -39,8 +39,8 @@ def find_shards(path: Path) -> list[Path]:
     """Finds the shards that a path means; none if it is a folder that holds images too, or something else.
 
     Raises:
-        ValueError: If a pattern means no file, or one that does not exist or is no shard, or there are shards of both
-            kinds.
+        ValueError: If a pattern matches nothing, or a file that does not exist or is not a shard; or if there are
+            shards of both kinds.
     """
     if is_pattern(path):
         found = _match(str(path))
@@ -54,7 +54,7 @@ def find_shards(path: Path) -> list[Path]:
     else:
         found = [path] if is_shard(path.name) else []
     if len({are_records(shard.name) for shard in found}) > 1:
-        raise ValueError(f"Expected .tar files or ArrayRecord files. Received: {str(path)!r} with both")
+        raise ValueError(f"Expected only .tar files or only ArrayRecord files. Received: {str(path)!r}, with both")
     return found
 
 
@@ -65,10 +65,11 @@ def root_of(shards: Sequence[Path]) -> tuple[str, list[str]]:
 
 
 def parts_of(names: Sequence[str]) -> list[str]:
-    """The part that the name of each shard says, or the nearest of its folders; "" if all say the same or none does.
+    """The part that each shard belongs to by its name, or else by its nearest folder; "" if all names say the same
+    part, or none does.
 
     Raises:
-        ValueError: If some say a part and others do not.
+        ValueError: If some names say a part and others do not.
     """
     found = [_part_of(name) for name in names]
     if len(set(found)) == 1:
@@ -97,9 +98,9 @@ def _match(pattern: str) -> list[Path]:
     found = list(dict.fromkeys(found))
     missing = [path for path in found if not path.is_file() or not is_shard(path.name)]
     if missing or not found:
-        received = f"with {str(missing[0])!r}, which is no such file" if missing else "which matches none"
+        received = f"which includes {str(missing[0])!r}, no such file" if missing else "which matches none"
         raise ValueError(
-            f"Expected a pattern of the paths of .tar or ArrayRecord files. Received: {pattern!r}, {received}"
+            f"Expected a pattern that matches .tar or ArrayRecord files. Received: {pattern!r}, {received}"
         )
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 from export.images import BadImage, ImageReader, in_mode, open_image
 
 from ..decoding import SizesDifferError
-from . import quick
+from . import opencv
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,19 +29,34 @@ class Encoded(Protocol):
 
 
 class Photos:
-    """Encoded images, which are like an array uint8 (images, height, width, channels) of decoded ones.
+    """Encoded images on disk that behave like a uint8 array (images, height, width, channels) of decoded ones.
 
-    Indexing the first axis decodes images into an array in memory, and so does `numpy.asarray`, of all of them. It
-    needs neither Keras nor TensorFlow, and a copy in another process is small.
+    Indexing the first axis decodes the chosen images into memory; `numpy.asarray` decodes all of them. This needs
+    neither Keras nor TensorFlow, and a copy in another process is small.
 
     Args:
         files: Where the images are.
         reader: Decodes and resizes them.
-        places: Which images of the files these are, in this order. Default: all.
+        places: The numbers of the images in `files`, in the order wanted. Default: all.
         size: Height and width of all images, for a reader that does not resize.
 
     Raises:
         ValueError: On indexing, if an image cannot be decoded, or has another size.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> import zoo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for number in range(10):
+    ...         path = Path(folder, ("cat", "dog")[number % 2], f"{number}.png")
+    ...         path.parent.mkdir(exist_ok=True)
+    ...         Image.new("RGB", (40, 30), "red").save(path)
+    ...     photos = zoo.load_source(folder, image_size=(16, 16), stream=True, cache=False).train_inputs
+    ...     print(photos.shape, photos[0, 0, 0].tolist())
+    (8, 16, 16, 3) [255, 0, 0]
     """
 
     dtype = np.dtype("uint8")
@@ -99,17 +114,17 @@ class Photos:
     def cropped(
         self, which: Sequence[int] | np.ndarray, box: Box, size: tuple[int, int], interpolation: str = "bicubic"
     ) -> np.ndarray:
-        """Cuts a box out of each original image, and resizes it with antialiasing.
+        """Crops a box from each original image, and resizes it with antialiasing.
 
         A JPEG is decoded at the scale that the box needs.
 
         Args:
-            which: The images.
-            box: Takes the number of an image in `which`, and the height and width of the original; returns top, left,
-                height and width of the box in its pixels.
+            which: The indices of the images.
+            box: Takes the position of an image in `which`, and the height and width of the original; returns top, left,
+                height and width of the box in pixels of the original.
             size: Height and width to resize the boxes to.
-            interpolation: One of Pillow's filters, by name; or "opencv", bilinear and without antialiasing, for upright
-                JPEGs in colour, and Pillow's "bilinear" for others.
+            interpolation: A filter of Pillow, by name. "opencv" is bilinear without antialiasing for upright JPEGs in
+                colour, and Pillow's "bilinear" for other images.
 
         Returns:
             uint8 (len(which), *size, channels).
@@ -143,9 +158,9 @@ class Photos:
             return math.ceil(size[0] * height / rows), math.ceil(size[1] * width / columns)
 
         data = self.files.read(place)
-        if interpolation == quick.NAME:
+        if interpolation == opencv.NAME:
             try:
-                pixels = quick.cut(data, box, size) if self.image_shape[-1] == 3 else None
+                pixels = opencv.crop(data, box, size) if self.image_shape[-1] == 3 else None
             except ValueError as error:
                 raise self._damaged(place, error) from None
             if pixels is not None:

@@ -3,7 +3,7 @@
     image/encoded and image/class/label, or image and label
 
 The label is a whole number, or the name of a class. label.labels.txt beside the files names numbered classes, one per
-line. A label is only known once its record is read, so that the first index takes as long as reading all files.
+line. A label is known only after its record is read, so indexing takes as long as reading all files.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,11 @@ _OPEN = 256  # files
 
 
 class Records(Files):
-    """Encoded images in records: `offset` is the number of a record in its file."""
+    """Encoded images in records; `offset` is the number of a record in its file."""
 
     def read(self, place: int) -> bytes:
-        return _value(_parse(_open(self.path(place))[int(self._offset[place])]), _IMAGE)
+        path = self.path(place)
+        return _value(_parse(_open(path)[int(self._offset[place])], path), _IMAGE)
 
     def name(self, place: int) -> str:
         return f"{self.member(place)} of {self.path(place)!r}"
@@ -40,11 +41,11 @@ def list_records(files: Sequence[Path], progress: Progress | None = None) -> Lis
 
     Args:
         files: The files.
-        progress: Called with the number of files that are done, and of all files.
+        progress: Called with how many files are done and how many there are.
 
     Raises:
-        ValueError: If array-record or protobuf is not installed, or the names of some files say a part and those of
-            others do not.
+        ValueError: If array-record or protobuf is not installed, if a file is damaged, or if the names of some files
+            say a part and those of others do not.
     """
     root, names = root_of(files)
 
@@ -65,7 +66,7 @@ def _scan(file: Path) -> Scan:
     for start in range(0, len(source), _TOGETHER):
         places = range(start, min(start + _TOGETHER, len(source)))
         for place, record in zip(places, source.__getitems__(list(places)), strict=True):
-            example = _parse(record)
+            example = _parse(record, str(file))
             image, label = _value(example, _IMAGE), _value(example, _LABEL)
             if not isinstance(image, bytes) or label is None:
                 found.faults.append(f"record {place} of {file.name!r} without {'a label' if image else 'an image'}")
@@ -80,22 +81,24 @@ def _open(path: str) -> Any:
     try:
         from array_record.python.array_record_data_source import ArrayRecordDataSource
     except ImportError as error:
-        raise ValueError(f"{path!r} needs array-record: pip install array-record ({error})") from None
+        raise ValueError(
+            f"Expected array-record to be installed to read {path!r}: pip install array-record. Received: {error}"
+        ) from None
     try:
         return ArrayRecordDataSource(path)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"Expected a whole ArrayRecord file. Received: {path!r}: {error}") from None
+        raise ValueError(f"Expected an undamaged ArrayRecord file. Received: {path!r} ({error})") from None
 
 
-def _parse(record: bytes) -> Any:
+def _parse(record: bytes, path: str) -> Any:
     try:
         return _example().FromString(record).features.feature
     except Exception as error:  # protobuf's own DecodeError, which is another class in each of its versions
-        raise ValueError(f"Expected records that are each a tf.train.Example. Received: another one: {error}") from None
+        raise ValueError(f"Expected records that are each a tf.train.Example. Received: {path!r} ({error})") from None
 
 
 def _value(features: Any, names: Sequence[str]) -> Any:
-    """The first value of the first of these features that there is; None if there is none."""
+    """The value of the first of these features that exists; None if none does, or it has not exactly one value."""
     for name in names:
         if name in features:
             kind = features[name].WhichOneof("kind")

@@ -3,7 +3,7 @@
     KEY.jpg with KEY.cls, a whole number or the name of a class, or with KEY.json, in which "label" is that
     CLASS/NAME.jpg, also in train/ and test/; CLASS.tar is a tar of images in place of a folder
 
-KEY is the name up to the first dot. The files of a key follow each other, and no key comes twice in a shard.
+KEY is the name up to the first dot. The files of a key are adjacent, and no key occurs twice in a shard.
 """
 
 import json
@@ -32,7 +32,7 @@ def list_shards(shards: Sequence[Path], progress: Progress | None = None) -> Lis
 
     Args:
         shards: The files.
-        progress: Called with the bytes that are done, and all bytes.
+        progress: Called with how many bytes are done and how many there are.
 
     Raises:
         ValueError: If the names of some shards say a part and those of others do not.
@@ -97,7 +97,7 @@ def _scan_labelled(found: Scan, window: Window, end: int) -> None:
                 content = b"" if kind == "image" else window.read(member.offset, min(member.size, _LARGEST_LABEL))
                 files[kind] = member, content
     except BrokenTar:
-        # What the last key lacks may have been cut off.
+        # The last key may have lost files with the end of the shard.
         if "image" in files and _label(files) is not None:
             _add_labelled(found, current, files)
         raise

@@ -1,4 +1,4 @@
-"""Makes a source of photos: they stay encoded if there are too many to keep them decoded, or if that is asked for."""
+"""Makes a source of photos, which stay encoded if they would be too large decoded, or if the caller wants them to."""
 
 import io
 import math
@@ -23,9 +23,9 @@ from .listing import Listing
 from .patterns import is_pattern, is_shard
 from .photos import Photos
 
-# Decoded images of more bytes than this stay encoded: 28,000 of 224x224 in colour, or 350,000 of 64x64.
+# Images that would take more bytes than this decoded stay encoded: 28,000 of 224x224 in colour, or 350,000 of 64x64.
 LIMIT = 4 * 2**30
-# Training images that the preprocessing is fitted to.
+# The number of training images that the preprocessing is fitted to.
 SAMPLE = 1000
 
 
@@ -52,17 +52,17 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
 
 
 def can_stream(path: Path) -> bool:
-    """Whether images may stay encoded there: in a folder or in shards, and without a table or masks."""
+    """Whether the images at a path can stay encoded: it is a folder or shards, without a table or masks."""
     holds_images = path.is_dir() or is_pattern(path) or is_shard(path.name)
     return holds_images and not table_files(path) and not has_masks(path)
 
 
 def explain_reading(source: Source, parts: Sequence[str] = ()) -> str:
-    """Says whether the images of a source stay encoded; nothing of a source that has no choice.
+    """Returns a line that says whether the images of a source stay encoded; "" if there was no choice.
 
     Args:
         source: The source.
-        parts: Those that are used. Default: all.
+        parts: The parts that are used. Default: all.
     """
     streamed = isinstance(source.train_inputs, Photos)
     if not streamed and not ("skipped" in source.origin and can_stream(Path(source.name))):
@@ -77,13 +77,13 @@ def explain_reading(source: Source, parts: Sequence[str] = ()) -> str:
 
 
 def _bytes_decoded(listing: Listing, reader: ImageReader) -> int:
-    """The bytes of all images, decoded; if they are not resized, as if all had as many pixels as the first."""
+    """The bytes of all images, decoded. If they are not resized, each counts as many pixels as the first one."""
     pixels = math.prod(reader.size) if reader.size else _first_pixels(listing)
     return len(listing) * pixels * 3
 
 
 def _first_pixels(listing: Listing) -> int:
-    """How many pixels the first image has, of those that can be opened."""
+    """The number of pixels of the first image that can be opened."""
     from PIL import Image
 
     for place in range(len(listing)):

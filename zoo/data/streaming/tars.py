@@ -1,7 +1,7 @@
 """Lists the members of a tar from its headers alone, which takes a quarter of the time of `tarfile`.
 
-A member is a header of 512 bytes and its content, filled up to a multiple of 512. Longer names and other sizes stand in
-a header of their own before it: as GNU's (type L), or as POSIX's records "LENGTH path=NAME\\n" (type x).
+A member is a header of 512 bytes and its content, padded to a multiple of 512. A name or size that does not fit is in
+an extra header before it: GNU's (type L), or POSIX's with records "LENGTH path=NAME\\n" (type x).
 """
 
 import zlib
@@ -25,7 +25,7 @@ class Member(NamedTuple):
 
     Attributes:
         name: Its path, without "./" in front.
-        offset, size: The first of its bytes in the file, and how many there are.
+        offset, size: The offset of its first byte in the file, and its size in bytes.
     """
 
     name: str
@@ -111,7 +111,7 @@ def _name(header: bytes) -> str:
 
 
 def _read_extra(window: Window, kind: bytes, offset: int, size: int, end: int) -> dict[str, str]:
-    """Reads the name or size that a header of its own gives to the next member."""
+    """Reads the name or size that an extra header gives to the next member."""
     if offset + size > end or size > _LARGEST_NAME:
         raise BrokenTar(f"cut short in the name of a member at byte {offset}")
     content = window.read(offset, size)

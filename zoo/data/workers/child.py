@@ -7,7 +7,7 @@ import sys
 import threading
 from types import FrameType
 
-# How long a worker lives after SIGTERM.
+# How long a worker lives on after SIGTERM.
 _GRACE_SECONDS = 30
 
 
@@ -17,7 +17,7 @@ def prepare() -> None:
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
-    # grain imports JAX, if there is one, to walk through nested structures; its own code does that too.
+    # grain would import JAX, if it is installed, to walk through nested structures; without it, grain's own code does.
     sys.modules["jax"] = None  # type: ignore[assignment]
     logging.getLogger("absl").setLevel(logging.ERROR)
     # Ctrl-C and SIGTERM may go to all processes of a group. The parent still needs the batches of its last step, and

@@ -1,4 +1,4 @@
-"""How many worker processes make the batches of photos."""
+"""Counts the worker processes that make the batches of photos."""
 
 import os
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ def count_workers() -> int:
     Processes that train together on one host share its cores.
 
     Raises:
-        ValueError: If the environment asks for something else than a whole number.
+        ValueError: If KERAS_SKIP_WORKERS is not a whole number of at least 0.
     """
     if given := os.environ.get(WORKERS, "").strip():
         if not given.isdecimal():
@@ -25,7 +25,7 @@ def count_workers() -> int:
         return 0
     from joblib import cpu_count
 
-    # Knows the affinity of the process and the limits of its container.
+    # joblib respects the affinity of the process and the limits of its container.
     return max(1, cpu_count() // _processes_here())
 
 

@@ -1,7 +1,7 @@
 """Shared memory through which a worker hands its slices to its parent: places of one size, used in turn.
 
-The pages are the same ones all the time. New shared memory for every slice, as grain has it, costs a fifth of the time
-that a photo takes.
+Its pages are used again and again. New shared memory for every slice, as grain has it, costs a fifth of the time that a
+photo takes.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _HEAD = 64
 
 @dataclass(frozen=True)
 class Filled:
-    """An array in a ring, which holds it until the ring has gone round."""
+    """An array in a ring. It is valid until the ring comes round to its place again."""
 
     number: int
     shape: tuple[int, ...]
@@ -25,7 +25,7 @@ class Filled:
 
 @dataclass
 class Ring:
-    """A ring of places, by name; each process opens it when it first needs it.
+    """A ring of places in shared memory with a name; each process opens it when it first needs it.
 
     Attributes:
         name: The name of the shared memory.
@@ -39,7 +39,7 @@ class Ring:
 
     @classmethod
     def create(cls, places: int, size: int) -> "Ring":
-        """Makes the shared memory, which is the caller's to `remove`.
+        """Makes the shared memory, which the caller has to `remove`.
 
         Raises:
             OSError: If there is no shared memory.
@@ -57,7 +57,7 @@ class Ring:
         return SharedMemory(self.name)
 
     def put(self, number: int, array: np.ndarray) -> "Filled | np.ndarray":
-        """Puts an array, by number, in place of the one `places` before it; one that is too large stays as it is."""
+        """Writes an array over the one `places` numbers before it; returns an array that is too large as it is."""
         if not 0 < array.nbytes <= self.size:
             return array
         self._number(number)[0] = number
@@ -72,7 +72,7 @@ class Ring:
             return
         into[...] = self._view(found)
         if self._number(found.number)[0] != found.number:
-            raise RuntimeError(f"Expected slice {found.number} in its place. Received: a later one")
+            raise RuntimeError(f"Expected slice {found.number} in its place in shared memory. Received: a later one")
 
     def remove(self) -> None:
         memory = self.__dict__.pop("_memory", None)

@@ -2,7 +2,7 @@
 
     slice k of the run  ->  worker k % workers, by grain  ->  shared memory  ->  its batch
 
-The position is that of the next batch, a number: what workers have made ahead of it is made again after a resumption.
+The only state is the number of the next batch. When a run is resumed, slices that were made ahead are made again.
 """
 
 import threading
@@ -18,10 +18,10 @@ from .ring import Ring
 from .worker import Slices, Worker, own_main
 
 Batch = tuple[np.ndarray, np.ndarray]
-# The examples of a slice. Workers and the queues between them hold few slices each, so this bounds the memory.
+# Examples in a slice. Workers and the queues between them hold a few slices each, so this bounds the memory.
 SLICE = 32
-# Keras's two threads may ask for a batch before the one before it, and Keras looks at the first two batches of a fit
-# before it asks for them again.
+# How many batches are kept: Keras's two threads may ask for batches out of order, and Keras looks at the first two
+# batches of a fit before it asks for them again.
 _KEPT = 3
 # Where Linux has its shared memory, of which containers often have little.
 _SHARED = "/dev/shm"
@@ -29,12 +29,12 @@ _starting = threading.Lock()
 
 
 class WorkerStream:
-    """Batches by epoch and index, for which worker processes work ahead of the last one.
+    """Batches by epoch and index. Worker processes make those that come after the last one that was asked for.
 
     Args:
         maker: Makes the slices, in the workers.
         shard: (rank, count): the slice of each batch that belongs to this process.
-        workers: How many processes there are at most.
+        workers: The largest number of worker processes.
     """
 
     def __init__(self, maker: BatchMaker, shard: tuple[int, int], workers: int) -> None:
@@ -48,7 +48,7 @@ class WorkerStream:
         weakref.finalize(self, _close_each, self._workers)
 
     def batch(self, epoch: int, index: int) -> Batch:
-        """Returns a batch. The workers start again unless it is among the last ones or the next ones."""
+        """Returns a batch. The workers restart unless it is one of the last batches or of the next ones."""
         number = epoch * self.maker.batches_per_epoch + index
         with self._lock:
             if number not in self._made and not (self._workers and self._next <= number < self._next + _KEPT):

@@ -23,7 +23,7 @@ class Slices:
         shard: (rank, count): the slice of each batch that belongs to the parent.
         parts: How many slices that has.
         first, step: Which slices of the run are this worker's.
-        ring: Where it puts the images; None: they go through a pipe.
+        ring: Where it puts the images. None: they go through a pipe.
     """
 
     maker: BatchMaker
@@ -51,7 +51,7 @@ class Worker:
     Args:
         slices: What it makes.
         stop: The slice of the run after the last one.
-        ahead: How many slices each of the two queues holds that are between it and its parent.
+        ahead: How many slices each of the two queues between the process and its parent holds.
     """
 
     def __init__(self, slices: Slices, stop: int, ahead: int) -> None:
@@ -70,7 +70,7 @@ class Worker:
 
     @staticmethod
     def places(ahead: int) -> int:
-        """How many slices exist at a time: in the queues, between them, with the parent, and in the making."""
+        """How many slices exist at a time: in the queues, between them, at the parent, and unfinished."""
         return 2 * ahead + 3
 
     def begin(self) -> None:
@@ -78,7 +78,7 @@ class Worker:
         self._waiting.append(self._next())
 
     def take(self) -> Any:
-        """Returns what the worker put for the next slice: images, labels.
+        """Returns the images and labels of the next slice; the images may still be in the ring, for `copy`.
 
         Raises:
             Exception: The error of the slice.
@@ -107,7 +107,7 @@ class Worker:
             return next(self._iterator)
         except RuntimeError as error:
             what = str(error).partition(". ")[0]
-            raise ChildProcessError(f"A process that reads photos died, perhaps for lack of memory: {what}") from None
+            raise ChildProcessError(f"A worker process that reads photos died, perhaps out of memory: {what}") from None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Boxes of photos in half the time: simplejpeg decodes, and OpenCV resizes without antialiasing.
+"""Crops photos in half the time: simplejpeg decodes them, and OpenCV resizes them without antialiasing.
 
-Both decode to Pillow's pixels, but resize to others. So a recipe asks for it, and what is installed changes nothing.
+The decoded pixels are Pillow's, but the resized ones differ. So it is used only if a recipe asks for it, and installing
+the packages changes nothing.
 """
 
 import io
@@ -25,13 +26,13 @@ def check_installed() -> None:
         )
 
 
-def cut(data: bytes, box: Callable[[int, int], tuple], size: tuple[int, int]) -> np.ndarray | None:
-    """Cuts a box out of a JPEG, and resizes it; None if the file is not an upright JPEG in colour.
+def crop(data: bytes, box: Callable[[int, int], tuple], size: tuple[int, int]) -> np.ndarray | None:
+    """Crops a box from a JPEG and resizes it. Returns None if the file is not an upright JPEG in colour.
 
-    The JPEG is decoded at 1/2 of its size or less if the box is then still as large as its result.
+    The JPEG is decoded at 1/2 of its size or less if the box then still has at least the size of the result.
 
     Args:
-        data: The file.
+        data: The bytes of the file.
         box: Takes height and width of the image, and returns top, left, height and width of the box.
         size: Height and width of the result.
 
@@ -54,5 +55,5 @@ def cut(data: bytes, box: Callable[[int, int], tuple], size: tuple[int, int]) ->
     down, across = pixels.shape[0] / height, pixels.shape[1] / width
     first, last = math.floor(top * down), math.ceil((top + rows) * down)
     window = pixels[first:last, math.floor(left * across) : math.ceil((left + columns) * across)]
-    # Bit for bit the same on all processors.
+    # This interpolation gives the same bits on every processor.
     return cv2.resize(window, size[::-1], interpolation=cv2.INTER_LINEAR_EXACT)
