@@ -174,6 +174,9 @@ def test_workers_end_with_their_parent(folder):
     assert process.stdout.readline() == "begun\n"
     pids = process.stdout.readline().split()
     assert len(pids) == 2 and not have_ended(pids, 0.2)
+    maps = [line for pid in pids for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/psm_" in line]
+    # Shared memory with a name would stay if all of them were killed at once.
+    assert len(maps) == 2 and all(line.endswith(" (deleted)") for line in maps)
     process.kill()
     assert have_ended(pids)
     process.communicate()
@@ -342,6 +345,9 @@ def test_a_ring_hands_arrays_over_until_it_has_gone_round():
         ring.take(found[0], into)
     large = np.zeros(11)
     assert other.put(4, large) is large
+    ring.unlink()
+    ring.take(other.put(5, arrays[0]), into)
+    np.testing.assert_array_equal(into, arrays[0])
     ring.remove()
     with pytest.raises(FileNotFoundError):
         pickle.loads(pickle.dumps(ring)).put(0, into)
