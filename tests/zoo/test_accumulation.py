@@ -90,6 +90,19 @@ def test_random_numbers_differ_from_part_to_part():
     assert len(levels) > 2
 
 
+def test_figures_of_an_epoch_are_those_of_its_examples():
+    inputs = keras.Input((10,))
+    model = keras.Model(inputs, keras.layers.Dense(10, use_bias=False)(inputs))
+    model.layers[-1].kernel.assign(np.diag([5.0] * 2 + [2.0] * 8))
+    learner = learner_of(model, accumulate=2, **{"optimizer.lr": 1e-9})
+    labels = np.eye(10, dtype="float32")[:8]
+    batches = ((batch, batch, np.ones(len(batch), "float32")) for batch in (labels[:2], labels[2:]))
+    found = learner.fit(batches, steps_per_epoch=2, verbose=0).history
+    losses = [np.log(np.exp(scale) + 9) - scale for scale in [5] * 2 + [2] * 6]
+    assert found["accuracy"] == [1]
+    assert found["loss"] == [pytest.approx(np.mean(losses), rel=1e-5)]
+
+
 def test_last_batch_of_an_epoch_weighs_as_much_as_its_examples(small_source):
     inputs, targets = small_source.train_inputs[:29], small_source.train_targets[:29]
     batches = zoo.Batches(inputs, targets, 10, small_source.preprocessing, 24, seed=0)

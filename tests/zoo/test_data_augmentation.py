@@ -198,6 +198,8 @@ def test_partners_are_the_next_images_and_the_last_ones_is_the_first():
     out, _ = whole(Augmentation(cutmix=1.0), data)
     for place, image in enumerate(out):
         assert set(np.unique(image)) <= {place + 1, (place + 1) % 60 + 1}
+    blended, _ = whole(Augmentation(mixup=1.0), data)
+    assert 1 < blended[-1].max() < 59
 
 
 def test_mixing_an_image_with_itself_changes_nothing():

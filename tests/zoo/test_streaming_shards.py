@@ -85,6 +85,15 @@ def test_a_tar_that_is_cut_or_damaged_anywhere_is_broken(tmp_path):
         damaged[place] ^= 1
         with pytest.raises(BrokenTar, match="no header of a member at byte"):
             own_list(bytes(damaged))
+    negative = tarfile.TarInfo("a").tobuf().replace(b"0" * 11 + b"\0", b"-0000000777\0", 1)
+    negative = negative[:148] + b"%06o\0 " % sum(negative[:148] + b" " * 8 + negative[156:]) + negative[156:]
+    with pytest.raises(BrokenTar, match="no header of a member at byte 0"):
+        own_list(negative + bytes(1024))
+    for size in ("abc", "-512"):
+        member = tarfile.TarInfo("a")
+        member.pax_headers = {"size": size}
+        with pytest.raises(BrokenTar, match="damaged records of a member at byte 512"):
+            own_list(member.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
     link = tarfile.TarInfo("link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     with pytest.raises(BrokenTar, match="'link' is a link or a device"):
@@ -203,6 +212,25 @@ def test_faults_are_one_sentence_or_left_out_and_counted(tmp_path, name, streame
     expected = [by_hand(encode(photo(number), "JPEG"), 24) for number in left]
     np.testing.assert_array_equal(source.train_inputs[:], expected)
     assert source.train_targets.tolist() == [number % 2 for number in left] and source.origin["skipped"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1024)], ids=["0 bytes", "no members"])
+def test_the_first_shard_may_be_empty(tmp_path, content):
+    write_tar(tmp_path / "train-001.tar", labelled(6))
+    write_tar(tmp_path / "val-000.tar", labelled(4))
+    expected = stream(tmp_path)
+    (tmp_path / "train-000.tar").write_bytes(content)
+    if not content:
+        with pytest.raises(
+            ValueError, match=r"Received: 1 of them: 'train-000.tar' \(cut short, without an end marker\)"
+        ):
+            stream(tmp_path)
+        with pytest.warns(UserWarning, match="1 .*skipped: 'train-000.tar'"):
+            found = stream(tmp_path, on_bad_image="skip")
+    else:
+        found = stream(tmp_path)
+    np.testing.assert_array_equal(found.train_inputs[:], expected.train_inputs[:])
+    assert found.train_targets.tolist() == [0, 1] * 3 and found.class_names == ("cat", "dog")
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -9,6 +9,7 @@ KEY is the name up to the first dot. The files of a key are adjacent, and no key
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .tars import BLOCK, BrokenTar, Member, Window, list_members
 
 _IMAGES = frozenset(suffix[1:] for suffix in SUFFIXES)
 _LABELS = ("cls", "json")
-_PEEKED = 1000  # members of the first shard that show whether there are labels
+_PEEKED = 1000  # members of a shard that show whether there are labels
 _THREADS = 4
 _LARGEST_LABEL = 2**20
 
@@ -39,7 +40,7 @@ def list_shards(shards: Sequence[Path], progress: Progress | None = None) -> Lis
     """
     root, names = root_of(shards)
     parts = parts_of(names)
-    labelled = _is_labelled(shards[0])
+    labelled = _are_labelled(shards)
     scan = _scan_labelled if labelled else _scan_folders
 
     def scans() -> Iterator[Scan]:
@@ -54,13 +55,18 @@ def list_shards(shards: Sequence[Path], progress: Progress | None = None) -> Lis
     return join_scans(root, names, parts, scans(), labelled)
 
 
-def _is_labelled(shard: Path) -> bool:
-    try:
-        with shard.open("rb", buffering=0) as file:
-            members = islice(list_members(Window(file), 0, shard.stat().st_size), _PEEKED)
-            return any(_split(member.name)[1] in _LABELS for member in members)
-    except BrokenTar:
-        return False
+def _are_labelled(shards: Sequence[Path]) -> bool:
+    """Whether there are labels in the first shard that is whole and not empty, or in a damaged one before it."""
+    for shard in shards:
+        holds_files = False
+        with suppress(BrokenTar), shard.open("rb", buffering=0) as file:
+            for member in islice(list_members(Window(file), 0, shard.stat().st_size), _PEEKED):
+                if _split(member.name)[1] in _LABELS:
+                    return True
+                holds_files |= member.size >= 0
+            if holds_files:
+                return False
+    return False
 
 
 def _scan(shard: Path, scan: Callable[[Scan, Window, int], None]) -> Scan:

@@ -96,7 +96,8 @@ def _check(header: bytes, offset: int, end: int) -> int | None:
         if zlib.adler32(header) & 0xFFFF == (checksum - 8 * 32 + sum(header[148:156]) + 1) % _ADLER:
             if header[124] == 0x80:
                 return int.from_bytes(header[125:136], "big")
-            return int(header[124:136].strip(b" \0") or b"0", 8)
+            if (size := int(header[124:136].strip(b" \0") or b"0", 8)) >= 0:
+                return size
     except ValueError:
         pass
     raise BrokenTar(f"no header of a member at byte {offset}")
@@ -125,6 +126,8 @@ def _read_extra(window: Window, kind: bytes, offset: int, size: int, end: int) -
         if not length.isdigit() or not len(length) < int(length) <= len(content):
             raise BrokenTar(f"damaged records of a member at byte {offset}")
         name, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        if name == b"size" and not value.isdigit():
+            raise BrokenTar(f"damaged records of a member at byte {offset}")
         if name in (b"path", b"size"):
             given[name.decode()] = value.decode("utf-8", "surrogateescape")
         content = content[int(length) :]

@@ -4,6 +4,7 @@ Its pages are used again and again. New shared memory for every slice, as grain 
 photo takes.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -58,9 +59,10 @@ class Ring:
 
     def put(self, number: int, array: np.ndarray) -> "Filled | np.ndarray":
         """Writes an array over the one `places` numbers before it; returns an array that is too large as it is."""
+        numbered = self._number(number)  # opens the memory in any case, since its name may go
         if not 0 < array.nbytes <= self.size:
             return array
-        self._number(number)[0] = number
+        numbered[0] = number
         filled = Filled(number, array.shape, array.dtype.str)
         self._view(filled)[...] = array
         return filled
@@ -74,11 +76,15 @@ class Ring:
         if self._number(found.number)[0] != found.number:
             raise RuntimeError(f"Expected slice {found.number} in its place in shared memory. Received: a later one")
 
+    def unlink(self) -> None:
+        """Takes the name away, once both processes have the memory: it then goes with them, even if all are killed."""
+        with suppress(FileNotFoundError):
+            self._memory.unlink()
+
     def remove(self) -> None:
-        memory = self.__dict__.pop("_memory", None)
-        if memory is not None:
-            memory.close()
-            memory.unlink()
+        if "_memory" in self.__dict__:
+            self.unlink()
+            self.__dict__.pop("_memory").close()
 
     def _start(self, number: int) -> int:
         return number % self.places * (_HEAD + self.size)

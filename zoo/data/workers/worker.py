@@ -76,6 +76,8 @@ class Worker:
     def begin(self) -> None:
         """Waits for the first slice."""
         self._waiting.append(self._next())
+        if self._ring:
+            self._ring.unlink()
 
     def take(self) -> Any:
         """Returns the images and labels of the next slice; the images may still be in the ring, for `copy`.
