@@ -77,7 +77,7 @@ class Ring:
             raise RuntimeError(f"Expected slice {found.number} in its place in shared memory. Received: a later one")
 
     def unlink(self) -> None:
-        """Removes the name once both processes have opened the memory: it then goes with them, even if both are killed."""
+        """Removes the name of the memory once both processes have opened it: it then ends with them, even if killed."""
         with suppress(FileNotFoundError):
             self._memory.unlink()
 
