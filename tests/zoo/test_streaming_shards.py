@@ -222,7 +222,7 @@ def test_the_first_shard_may_be_empty(tmp_path, content):
     (tmp_path / "train-000.tar").write_bytes(content)
     if not content:
         with pytest.raises(
-            ValueError, match=r"Received: 1 of them: 'train-000.tar' \(cut short, without an end marker\)"
+            ValueError, match=r"Received: 1 fault: 'train-000.tar' \(cut short, without an end marker\)"
         ):
             stream(tmp_path)
         with pytest.warns(UserWarning, match="1 .*skipped: 'train-000.tar'"):

@@ -60,6 +60,9 @@ def test_a_ring_hands_arrays_over_until_it_has_gone_round():
         ring.take(found[0], into)
     large = np.zeros(11)
     assert other.put(4, large) is large
+    ring.unlink()
+    ring.take(other.put(5, arrays[0]), into)
+    np.testing.assert_array_equal(into, arrays[0])
     ring.remove()
     with pytest.raises(FileNotFoundError):
         pickle.loads(pickle.dumps(ring)).put(0, into)

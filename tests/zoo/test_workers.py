@@ -292,24 +292,3 @@ def test_ctrl_c_saves_a_run_on_streamed_photos_and_ends_its_workers(folder, tmp_
     assert "Traceback" not in err and "leaked" not in err
     assert "resume with: keras-skip train --resume runs/plain_mlp_digits" in err.splitlines()[-1]
     assert have_ended(children)
-
-
-def test_a_ring_hands_arrays_over_until_it_has_gone_round():
-    ring = Ring.create(3, 80)
-    other = pickle.loads(pickle.dumps(ring))
-    arrays = [np.arange(10.0) + number for number in range(5)]
-    found = [other.put(number, array) for number, array in enumerate(arrays[:4])]
-    into = np.empty(10)
-    for number in (1, 2, 3):
-        ring.take(found[number], into)
-        np.testing.assert_array_equal(into, arrays[number])
-    with pytest.raises(RuntimeError, match="Expected slice 0 in its place"):
-        ring.take(found[0], into)
-    large = np.zeros(11)
-    assert other.put(4, large) is large
-    ring.unlink()
-    ring.take(other.put(5, arrays[0]), into)
-    np.testing.assert_array_equal(into, arrays[0])
-    ring.remove()
-    with pytest.raises(FileNotFoundError):
-        pickle.loads(pickle.dumps(ring)).put(0, into)

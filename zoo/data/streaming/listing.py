@@ -123,7 +123,8 @@ def join_scans(
 def refuse_faults(where: str, listing: Listing, options: Options) -> None:
     """Raises a ValueError that lists what is wrong, unless it may be left out."""
     if listing.faults and options.on_bad_image == "error":
+        count = f"{len(listing.faults)} fault{'s' * (len(listing.faults) > 1)}"
         raise ValueError(
             f"Expected undamaged files in {where!r}, with one label for each image, or on_bad_image='skip' to leave "
-            f"out the faulty ones. Received: {len(listing.faults)} faults: {shorten(listing.faults, _LISTED)}"
+            f"out the faulty ones. Received: {count}: {shorten(listing.faults, _LISTED)}"
         )

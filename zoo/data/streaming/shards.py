@@ -56,7 +56,7 @@ def list_shards(shards: Sequence[Path], progress: Progress | None = None) -> Lis
 
 
 def _are_labelled(shards: Sequence[Path]) -> bool:
-    """Whether there are labels in the first shard that is whole and not empty, or in a damaged one before it."""
+    """Whether the first shard that is undamaged and not empty has labels, or a damaged one before it."""
     for shard in shards:
         holds_files = False
         with suppress(BrokenTar), shard.open("rb", buffering=0) as file:

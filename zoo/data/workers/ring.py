@@ -59,7 +59,7 @@ class Ring:
 
     def put(self, number: int, array: np.ndarray) -> "Filled | np.ndarray":
         """Writes an array over the one `places` numbers before it; returns an array that is too large as it is."""
-        numbered = self._number(number)  # opens the memory in any case, since its name may go
+        numbered = self._number(number)  # opens the memory in any case, while it still has a name
         if not 0 < array.nbytes <= self.size:
             return array
         numbered[0] = number
@@ -77,7 +77,7 @@ class Ring:
             raise RuntimeError(f"Expected slice {found.number} in its place in shared memory. Received: a later one")
 
     def unlink(self) -> None:
-        """Takes the name away, once both processes have the memory: it then goes with them, even if all are killed."""
+        """Removes the name of the memory once both processes have opened it: it then ends with them, even if killed."""
         with suppress(FileNotFoundError):
             self._memory.unlink()
 
