@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.processes import run_code, start_script
+from zoo.devices.hosts import RANK, is_first_process
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("several.py")
@@ -47,6 +48,14 @@ def trained(tmp_path_factory):
 
 def difference(weights, others):
     return max(np.abs(a - b).max() for a, b in zip(weights, others, strict=True))
+
+
+@pytest.mark.parametrize(("rank", "first"), [(None, True), ("", True), ("0", True), ("1", False), ("10", False)])
+def test_the_first_process_is_known_before_they_are_connected(rank, first, monkeypatch):
+    monkeypatch.delenv(RANK, raising=False)
+    if rank is not None:
+        monkeypatch.setenv(RANK, rank)
+    assert is_first_process() is first
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

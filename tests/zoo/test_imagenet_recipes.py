@@ -14,6 +14,7 @@ from zoo.networks.catalogue import MODELS
 from zoo.training.choice import choose_recipe
 from zoo.training.imagenet import IMAGENET
 from zoo.training.request import Request
+from zoo.training.schedules import Rate
 
 NAMES = [name for name in zoo.list_recipes() if zoo.get_recipe(name).source == IMAGENET]
 # What has to be smaller on images of 64 pixels in batches of 10.
@@ -23,6 +24,34 @@ SMALLER = {"resnet50_a3_imagenet": ("--set", "accumulate=2", "--set", "augment.s
 def test_every_network_of_the_list_has_a_recipe():
     networks = ("resnet18", "resnet50", "resnet101", "wide_resnet50_2", "resnet50_v2", "densenet121")
     assert sorted(NAMES) == sorted([*(f"{name}_imagenet" for name in networks), "resnet50_a3_imagenet"])
+
+
+# The rate by epoch: Goyal et al.'s table of it, the fb.resnet.torch and DenseNet code, and procedure A3.
+GOYAL = {2.5: 0.05, 5.1: 0.1, 29.9: 0.1, 30.1: 1e-2, 59.9: 1e-2, 60.1: 1e-3, 79.9: 1e-3, 80.1: 1e-4, 89.9: 1e-4}
+TWO_STEPS = {0.1: 0.1, 29.9: 0.1, 30.1: 1e-2, 59.9: 1e-2, 60.1: 1e-3, 89.9: 1e-3}
+A3 = {2.5: 4e-3, 5: 8e-3, 52.5: 4e-3, 99.99: 0.0}
+# Of each: the rates, epochs, images of a batch, decay, whether biases and normalisations are decayed too, and whether
+# blocks start as their shortcuts.
+PAPERS = {
+    "resnet18_imagenet": (GOYAL, 90, 256, 1e-4, False, True),
+    "resnet50_imagenet": (GOYAL, 90, 256, 1e-4, False, True),
+    "resnet101_imagenet": (GOYAL, 90, 256, 1e-4, False, True),
+    "wide_resnet50_2_imagenet": (GOYAL, 90, 256, 1e-4, True, False),
+    "resnet50_v2_imagenet": (TWO_STEPS, 90, 256, 1e-4, False, False),
+    "densenet121_imagenet": (TWO_STEPS, 90, 256, 1e-4, True, False),
+    "resnet50_a3_imagenet": (A3, 100, 2048, 0.02, False, True),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipes_do_what_the_papers_did(name):
+    recipe, (rates, epochs, *others) = zoo.get_recipe(name), PAPERS[name]
+    rate = Rate.from_recipe(recipe, epochs * 1000)
+    for epoch, expected in rates.items():
+        assert float(rate(round(epoch * 1000))) == pytest.approx(expected, rel=2e-3, abs=1e-7), epoch
+    optimizer = recipe.optimizer
+    found = [recipe.batch_size, optimizer.weight_decay, optimizer.decay_norm_and_bias]
+    assert [recipe.epochs, *found, recipe.arguments.get("zero_init_gamma", False)] == [epochs, *others]
 
 
 @pytest.fixture(scope="module")

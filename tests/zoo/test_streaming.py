@@ -232,6 +232,17 @@ def test_a_copy_for_another_process_is_small(pets):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(in_memory))[:8], photos[:])
 
 
+def test_a_photo_that_changes_but_for_its_size_is_looked_at_again(tmp_path):
+    path = tmp_path / "pets"
+    for grey in (51, 102):
+        for kind in ("cat", "dog"):
+            for number in range(5):
+                (path / kind).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (24, 24), (grey,) * 3).save(path / kind / f"{number}.bmp")
+                os.utime(path / kind / f"{number}.bmp", (grey, grey))
+        np.testing.assert_allclose(stream(path).preprocessing.mean, grey / 255, rtol=1e-5)
+
+
 def test_links_are_followed_once(pets):
     path, _ = pets
     os.symlink(path / "train", path / "train" / "cat" / "loop")
