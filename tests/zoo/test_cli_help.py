@@ -60,6 +60,12 @@ def test_every_argument_and_option_is_explained(command):
         assert flag or parameter.metavar, parameter.name
 
 
+def test_every_command_that_streams_can_skip_images_as_its_errors_advise():
+    options = [{option for parameter in command.params for option in parameter.opts} for command in COMMANDS.values()]
+    streaming = [given for given in options if "--stream" in given]
+    assert len(streaming) == 3 and all("--on-bad-image" in given for given in streaming)
+
+
 def test_short_options_are_the_same_everywhere():
     long_names = {}
     for command in COMMANDS.values():

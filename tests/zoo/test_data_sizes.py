@@ -59,7 +59,9 @@ def test_images_are_resized_after_everything_else():
 
 
 def test_images_are_never_enlarged():
-    with pytest.raises(ValueError, match=r"at most the height of the images, 8. Received: sizes=\(\(0.0, 9\),\)"):
+    with pytest.raises(
+        ValueError, match=r"at most the height of the images, 8. Received: augment.sizes=\(\(0.0, 9\),\)"
+    ):
         batches(Augmentation(sizes=((0.0, 9),)))
 
 

@@ -6,7 +6,7 @@ import pytest
 import zoo
 from tests.processes import keras_skip
 from tests.zoo.image_sets import encode
-from tests.zoo.photo_sets import photo
+from tests.zoo.photo_sets import as_class_folders, photo
 from zoo.analysis.gradients import compare
 from zoo.data import rows
 from zoo.data.streaming.photos import Photos
@@ -90,6 +90,17 @@ def test_analyses_decode_only_what_they_need(sources):
     norms = [compare(["plain_mlp"], source, batch_size=16) for source in sources]
     assert norms[0] == norms[1] != []
     np.testing.assert_array_equal(second_moments(streamed, (2, 2)), second_moments(cached, (2, 2)))
+
+
+def test_a_damaged_image_is_left_out_of_a_picture(tmp_path):
+    contents = as_class_folders(tmp_path / "pets")
+    (tmp_path / "pets" / "train" / "cat" / "1.jpg").write_bytes(contents["train/cat/1.jpg"][:100])
+    draw = "augmented", "resnet18", "--data", "pets", "--image-size", "12", "--stream", "--examples", "2"
+    environment = {"cwd": tmp_path, "KERAS_SKIP_CACHE": str(tmp_path / "cache")}
+    advice = keras_skip(*draw, **environment, expect=1).stderr
+    assert "--on-bad-image skip" in advice and "1.jpg" in advice
+    done = keras_skip(*draw, "--on-bad-image", "skip", **environment)
+    assert "Streaming 15 images" in done.stderr and (tmp_path / "augmented.png").is_file()
 
 
 def test_the_command_line_says_what_it_chose(pets, tmp_path):

@@ -275,6 +275,7 @@ def test_names_of_shards_say_parts():
 def test_patterns_that_match_nothing_or_no_shard_are_refused(shards):
     for pattern, message in {
         "none-*.tar": "which matches none",
+        "{trian,val}-*.tar": r"of which '.*trian-\*.tar' matches none",
         "train-{000..002}.tar": r"train-002.tar', no such file",
     }.items():
         with pytest.raises(ValueError, match=f"Expected a pattern .*{message}"):

@@ -88,7 +88,7 @@ def test_other_rows_are_encoded_as_in_training_and_all_measured(folder):
         (["train", "tabular_resnet_wine", "--target", "rent"], "Expected target only for a table. Received: 'wine'"),
         (["train", "tabular_resnet_wine", "--data", "rents.csv", "--target", "x"], "Expected target to be one of age"),
         (["train", "--resume", "run", "--target", "rent"], "Expected --resume with no other options"),
-        (["evaluate", "run", "--split-column", "part"], "Expected split_column only with data. Received: no data"),
+        (["evaluate", "run", "--split-column", "part"], "Expected --split-column only with --data. Received: no data"),
         (["evaluate", "run", "--data", "rents.csv", "--split-column", "x"], "Expected split_column to be one of age"),
     ],
 )

@@ -22,7 +22,8 @@ def check_subject(
     else:
         source = card(str(run_or_network), weights).data["name"]
     if data is None and reading:
-        raise ValueError(f"Expected {' and '.join(reading)} only with data. Received: no data")
+        given = " and ".join(f"--{name.replace('_', '-')}" for name in reading)
+        raise ValueError(f"Expected {given} only with --data. Received: no data")
     check_source(source if data is None else data, like=None if data is None else like, **reading)
 
 

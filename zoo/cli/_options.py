@@ -109,9 +109,10 @@ def sides(text: str | None) -> tuple[int, int] | None:
     return size
 
 
-def reading_images(shorter: int | None, stream: bool | None) -> dict[str, Any]:
-    """Those of the options `shorter` and `stream` of `load_source` that are given."""
-    return {name: value for name, value in (("shorter", shorter), ("stream", stream)) if value is not None}
+def reading_images(shorter: int | None, stream: bool | None, on_bad_image: str | None) -> dict[str, Any]:
+    """Those of the options `shorter`, `stream` and `on_bad_image` of `load_source` that are given."""
+    given = {"shorter": shorter, "stream": stream, "on_bad_image": on_bad_image}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def table_format(*names: str, help: str) -> Any:
@@ -170,7 +171,8 @@ Shorter = Annotated[
     int | None,
     number(
         metavar="PIXELS",
-        help="Resize the shorter side of images to this before the centre crop. Default: crop as little as possible.",
+        help="Resize the shorter side of images to this before the centre crop. "
+        "Default: that of the recipe or the run, or else crop as little as possible.",
     ),
 ]
 Stream = Annotated[
@@ -180,6 +182,9 @@ Stream = Annotated[
         help="Decode each image when a batch needs it, or all images once, into the cache. "
         "Default: --stream if they would take more than 4 GB decoded.",
     ),
+]
+OnBadImage = Annotated[
+    str | None, choice("error", "skip", help="What to do with images that cannot be read. Default: error.")
 ]
 Columns = Annotated[
     list[str] | None,
@@ -197,7 +202,9 @@ Weights = Annotated[
 Tta = Annotated[bool, typer.Option("--tta", help="Average over views of each image, like those seen in training.")]
 Views = Annotated[
     str | None,
-    choice("mirror", "shift", "mirror+shift", help="The views for --tta. Default: those of the recipe's augmentation."),
+    choice(
+        "mirror", "shift", "mirror+shift", help="--tta with these views. Default: those of the recipe's augmentation."
+    ),
 ]
 ViewsOrCrops = Annotated[
     str | None,
@@ -206,7 +213,7 @@ ViewsOrCrops = Annotated[
         "shift",
         "mirror+shift",
         "ten-crop",
-        help="The views for --tta; ten-crop needs images larger than the network's input. Default: those of the "
+        help="--tta with these views; ten-crop needs images larger than the network's input. Default: those of the "
         "recipe's augmentation.",
     ),
 ]

@@ -14,6 +14,7 @@ from .._options import (
     Figure,
     Network,
     Networks,
+    OnBadImage,
     Overwrite,
     RunOrNetwork,
     Seed,
@@ -209,6 +210,7 @@ def augmented(
     resize: Resize = "crop",
     shorter: Shorter = None,
     stream: Stream = None,
+    on_bad_image: OnBadImage = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw training images as a recipe changes them.
@@ -226,12 +228,13 @@ def augmented(
     overrides |= {name: value for name, value in (("source", data), ("seed", seed)) if value is not None}
     request = Request(recipe, None, overrides)
     name = request.recipe().source
-    given = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream)}
+    given = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream, on_bad_image)}
     check_source(name, **request.reading(name, given))
     from ...analysis import augmented as analysis
 
     with console.reading() as progress:
         source = request.load(name, progress=progress, **given)
+    console.say_reading(source)
     found = analysis.augmented(request.recipe(source), source, examples)
     out.parent.mkdir(parents=True, exist_ok=True)
     charts.save(charts.augmented(found), out)

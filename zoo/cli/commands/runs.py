@@ -10,6 +10,7 @@ from .. import console
 from .._app import command
 from .._checks import check_subject
 from .._options import (
+    OnBadImage,
     Run,
     RunOrNetwork,
     Shorter,
@@ -81,6 +82,7 @@ def evaluate(
     split_column: SplitColumn = None,
     shorter: Shorter = None,
     stream: Stream = None,
+    on_bad_image: OnBadImage = None,
     tta: Tta = False,
     views: ViewsOrCrops = None,
 ) -> None:
@@ -88,7 +90,7 @@ def evaluate(
 
     With --tta, it also shows the figures of single images.
     """
-    reading = reading_tables(target, task, split_column, None) | reading_images(shorter, stream)
+    reading = reading_tables(target, task, split_column, None) | reading_images(shorter, stream, on_bad_image)
     check_subject(run_or_network, weights, data, **reading)
     console.import_quietly("keras")
     from ...data import load_source

@@ -14,6 +14,7 @@ from .._options import (
     Columns,
     Data,
     Epochs,
+    OnBadImage,
     Seed,
     Settings,
     Shorter,
@@ -74,13 +75,16 @@ Precision = Annotated[
 ]
 ImageSize = Annotated[
     str | None,
-    typer.Option(metavar="HEIGHTxWIDTH", help="Resize all images, to 48x64 for example. One number means a square."),
+    typer.Option(
+        metavar="HEIGHTxWIDTH",
+        help="Resize all images, to 48x64 for example. One number means a square. "
+        "Default: the recipe's; images of several sizes get the network's, if it has one.",
+    ),
 ]
 Resize = Annotated[
     str,
     choice("crop", "stretch", help="How --image-size resizes: crop keeps the centre, stretch changes the proportions."),
 ]
-OnBadImage = Annotated[str, choice("error", "skip", help="What to do with images that cannot be read.")]
 Validation = Annotated[
     float | None,
     number(metavar="FRACTION", check=A_FRACTION, help="Hold out this part of the training examples for validation."),
@@ -132,7 +136,7 @@ def train(
     resize: Resize = "crop",
     shorter: Shorter = None,
     stream: Stream = None,
-    on_bad_image: OnBadImage = "error",
+    on_bad_image: OnBadImage = None,
     columns: Columns = None,
     split_column: SplitColumn = None,
     validation: Validation = None,
@@ -156,10 +160,9 @@ def train(
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
     options |= _given(out=out, overwrite=overwrite or None)
     of_tables = reading_tables(target, task, split_column, columns)
-    reading = {"image_size": sides(image_size), "resize": resize, "on_bad_image": on_bad_image}
-    reading |= reading_images(shorter, stream)
+    reading = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream, on_bad_image)}
     if resume is not None:
-        unusual = (resize != "crop", on_bad_image != "error", shorter, stream is not None, of_tables)
+        unusual = (resize != "crop", on_bad_image, shorter, stream is not None, of_tables)
         if any((recipe, model, data, validation, overrides, options, image_size, *unusual)):
             raise ValueError(
                 "Expected --resume with no other options than --device and --devices. "

@@ -46,8 +46,8 @@ def check_augmentation(augmentation: Augmentation, inputs: "np.ndarray | Rows | 
     tallest = max((height for _, height in augmentation.sizes), default=0)
     if tallest > inputs.shape[1]:
         raise ValueError(
-            f"Expected sizes of at most the height of the images, {inputs.shape[1]}. "
-            f"Received: sizes={augmentation.sizes!r}"
+            f"Expected augment.sizes of at most the height of the images, {inputs.shape[1]}. "
+            f"Received: augment.sizes={augmentation.sizes!r}"
         )
 
 

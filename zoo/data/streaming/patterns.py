@@ -94,15 +94,19 @@ def _match(pattern: str) -> list[Path]:
     found = []
     for one in _expand(pattern):
         matching = sorted(glob.glob(one)) if re.search(r"[*?\[]", one) else [one]
+        if not matching:
+            # A misspelt part would otherwise be left out without a word.
+            raise _mismatch(pattern, "which matches none" if one == pattern else f"of which {one!r} matches none")
         found += [Path(path) for path in matching]
     found = list(dict.fromkeys(found))
-    missing = [path for path in found if not path.is_file() or not is_shard(path.name)]
-    if missing or not found:
-        received = f"which includes {str(missing[0])!r}, no such file" if missing else "which matches none"
-        raise ValueError(
-            f"Expected a pattern that matches .tar or ArrayRecord files. Received: {pattern!r}, {received}"
-        )
+    for path in found:
+        if not path.is_file() or not is_shard(path.name):
+            raise _mismatch(pattern, f"which includes {str(path)!r}, no such file")
     return found
+
+
+def _mismatch(pattern: str, received: str) -> ValueError:
+    return ValueError(f"Expected a pattern that matches .tar or ArrayRecord files. Received: {pattern!r}, {received}")
 
 
 def _expand(pattern: str) -> list[str]:
