@@ -206,7 +206,7 @@ def test_a_bad_pair_is_named_or_skipped(tmp_path, message):
     with pytest.raises(ValueError) as caught:
         zoo.load_source(folder, cache=False)
     assert f"Received: 1 of 10 that cannot: {message}" in str(caught.value)
-    with pytest.warns(UserWarning, match="1 images of .*cells' cannot be read and are skipped"):
+    with pytest.warns(UserWarning, match="Images of .*cells' that cannot be read are skipped, 1 in all"):
         source = zoo.load_source(folder, cache=False, on_bad_image="skip")
     assert sorted(seeds(source, "train") + seeds(source, "test")) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert source.as_dict()["skipped"] == 1

@@ -168,7 +168,7 @@ def test_a_damaged_image_is_named_or_left_out(pets):
     (path / "train" / "cat" / "2.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cat/2.jpg' \((?i:.*truncated)"):
         stream(path)
-    with pytest.warns(UserWarning, match=r"1 images of .* cannot be read and are skipped: .*cat/2.jpg"):
+    with pytest.warns(UserWarning, match=r"Images of .* that cannot be read are skipped, 1 in all: .*cat/2.jpg"):
         source = stream(path, on_bad_image="skip")
     assert source.origin["skipped"] == 1 and source.train_targets.tolist() == [0, 0, 0, 1, 1, 1, 1]
     names = sorted(set(contents) - {"train/cat/2.jpg"})[:7]

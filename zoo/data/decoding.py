@@ -81,7 +81,7 @@ def hash_of(hashes: Iterable[str]) -> str:
 def warn_of_skipped(path: Path, skipped: list[str], stacklevel: int = 5) -> None:
     if skipped:
         warnings.warn(
-            f"{len(skipped)} images of {str(path)!r} cannot be read and are skipped: {shorten(skipped, 3)}",
+            f"Images of {str(path)!r} that cannot be read are skipped, {len(skipped)} in all: {shorten(skipped, 3)}",
             stacklevel=stacklevel,
         )
 
