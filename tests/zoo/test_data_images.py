@@ -212,7 +212,9 @@ def test_all_bad_images_are_reported_together(tmp_path):
 def test_bad_images_are_skipped_with_one_warning_each_time(tmp_path):
     path = as_folder(tmp_path, data_set() | {"cat/bad.png": b"", "dog/worse.png": b"?"})
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"2 images .* are skipped: cat/bad.png \(empty file\), dog/w") as caught:
+        with pytest.warns(
+            UserWarning, match=r"Images .* are skipped, 2 in all: cat/bad.png \(empty file\), dog/w"
+        ) as caught:
             source = zoo.load_source(path, on_bad_image="skip")
         assert len(caught) == 1
         assert len(source.train_inputs) + len(source.test_inputs) == 10
