@@ -206,6 +206,24 @@ print("done", active_children())
     assert have_ended(pids) and "Traceback" not in err
 
 
+def starting(pid):
+    """Whether a process has begun to start a worker."""
+    children = [child for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    return any(b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes() for child in children)
+
+
+def test_ctrl_c_waits_for_workers_that_start(folder):
+    code = "import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\nmade = batches()\nprint(len(made[0][1]))"
+    process = start(folder, code)
+    end = time.monotonic() + 60
+    while not starting(process.pid) and time.monotonic() < end:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out.strip(), err
+    assert "Traceback" not in err
+
+
 def test_a_dead_worker_is_one_sentence(folder):
     code = """
 made = batches(epochs=50)

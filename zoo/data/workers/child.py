@@ -9,6 +9,9 @@ from types import FrameType
 
 # How long a worker lives on after SIGTERM.
 _GRACE_SECONDS = 30
+# The parent starts this process with these blocked, until it is ready for them; Windows has no such masks.
+SIGNALS = signal.SIGINT, signal.SIGTERM
+CAN_WAIT = hasattr(signal, "pthread_sigmask")
 
 
 def prepare() -> None:
@@ -24,6 +27,8 @@ def prepare() -> None:
     # ends its workers then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_later)
+    if CAN_WAIT:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def follow_parent(worker: int, count: int) -> None:

@@ -1,5 +1,6 @@
 """One worker process, as its parent sees it: an iterator of slices, and the shared memory that they come through."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,11 +115,14 @@ class Worker:
 
 @contextmanager
 def own_main() -> Iterator[None]:
-    """Lets processes that start inside run `child` first, and not the user's program again."""
+    """Lets processes that start inside run `child` first, and not the user's program again; signals wait until then."""
     main = sys.modules["__main__"]
     before = main.__spec__
     main.__spec__ = ModuleSpec(child.__name__, None)
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, child.SIGNALS) if child.CAN_WAIT else None
     try:
         yield
     finally:
         main.__spec__ = before
+        if masked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
