@@ -38,13 +38,15 @@ def rewrite_operations(graph: "Graph", nodes: "list[Node]", opset: int) -> "list
         opset: The opset of the file, which may be later than that of the graph.
     """
     # The list grows with every operation that is added.
-    for node in list(nodes):
+    nodes = list(nodes)
+    for node in nodes:
         least, keep = WHOLE.get(node.type, (opset + 1, None))
         if keep is not None and opset >= least:
             keep(graph, node)
     # tf2onnx would look for a conversion of the parts that nothing needs any more.
     graph.delete_unused_nodes(graph.outputs)
-    for node in list(graph.get_nodes()):
-        if node.type in REWRITES:
+    # In their first order, since a Fourier transform needs to know what its input has become.
+    for node in nodes:
+        if node.type in REWRITES and graph.get_node_by_name(node.name) is node:
             REWRITES[node.type](graph, node)
     return list(graph.get_nodes())
