@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 import zoo
+from export.images import INTERPOLATIONS as FILTERS
 from tests.zoo.augmented import PLAIN, batches, images, whole
 from zoo.data import Augmentation
-from zoo.data.augmentation import colours
+from zoo.data.augmentation import INTERPOLATIONS, colours
 from zoo.data.augmentation.boxes import crop_and_resize, crop_box, draw_boxes
 from zoo.data.source import Preprocessing
 
@@ -310,3 +311,7 @@ def test_masks_ignore_a_box_that_is_filled_with_noise():
     np.testing.assert_array_equal(out[..., 0][known], 10 * labels[known] + 7)
     assert 0.02 < (~known).mean() < 0.4
     assert out[..., 0][~known].std() == pytest.approx(1, abs=0.05)
+
+
+def test_crops_take_the_filters_of_the_image_reader():
+    assert (*FILTERS, "opencv") == INTERPOLATIONS

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from export.images import check_size
-
 from .._names import unknown
 from ..data.augmentation import Augmentation
 from ..tasks.task import BINARY, CROSS_ENTROPY
@@ -131,9 +129,10 @@ class Recipe:
             check(self, name, f"of the class {kind.__name__}", isinstance(getattr(self, name), kind))
 
     def _check_reading(self) -> None:
-        size = self.image_size
+        size: Any = self.image_size
         if size is not None:
-            size = check_size("image_size", (size, size) if isinstance(size, int) else size)
+            size = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+            check(self, "image_size", "(height, width) in pixels", len(size) == 2 and all(is_whole(s, 1) for s in size))
             object.__setattr__(self, "image_size", size)
         wanted = f"a whole number of at least {max(size)}" if size else "None without image_size"
         fits = self.shorter is None or (size is not None and is_whole(self.shorter, max(size)))

@@ -11,9 +11,9 @@ import sys
 from dataclasses import dataclass
 from itertools import pairwise
 
-from export.images import INTERPOLATIONS
-
 OPENCV = "opencv"
+# Pillow's filters; `export.images` has them too, which the command line does not load to list recipes.
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", OPENCV)
 PAD_MODES = ("constant", "reflect")
 FILLS = ("mean", "noise")
 COLOURS = ("brightness", "contrast", "saturation", "hue")
@@ -26,7 +26,7 @@ _MOST = {
     **dict.fromkeys(("erasing", "mix_probability", "cutmix_probability"), 1),
     **dict.fromkeys(("lighting", "mixup", "cutmix"), _FINITE),
 }
-_NAMES = {"pad_mode": PAD_MODES, "crop_interpolation": (*INTERPOLATIONS, OPENCV), "erasing_fill": FILLS}
+_NAMES = {"pad_mode": PAD_MODES, "crop_interpolation": INTERPOLATIONS, "erasing_fill": FILLS}
 _RANGES = {
     **dict.fromkeys(("crop_area", "erasing_area"), ("share of the area, above 0 and up to 1", 1)),
     **dict.fromkeys(("crop_ratio", "erasing_ratio"), ("ratio of width to height, above 0", _FINITE)),
