@@ -95,7 +95,7 @@ def test_faults_are_named_or_left_out(tmp_path):
         ValueError, match=r"2 faults: record 8 of 'all.*' without a label, record 9 .* without an image"
     ):
         zoo.load_source(tmp_path, **options)
-    with pytest.warns(UserWarning, match="3 images of .* record 10 of '.*all.array_record' "):
+    with pytest.warns(UserWarning, match="skipped, 3 in all: .* record 10 of '.*all.array_record' "):
         source = zoo.load_source(tmp_path, on_bad_image="skip", **options)
     assert len(source.train_targets) + len(source.test_targets) == 8
 

@@ -206,7 +206,7 @@ def test_faults_are_one_sentence_or_left_out_and_counted(tmp_path, name, streame
     with pytest.raises(ValueError, match=f"on_bad_image='skip'.*Received: 1 .*{message}") as caught:
         zoo.load_source(tmp_path, **options)
     assert "\n" not in str(caught.value)
-    with pytest.warns(UserWarning, match=f"1 .*skipped: .*{message}"):
+    with pytest.warns(UserWarning, match=f"skipped, 1 in all: .*{message}"):
         source = zoo.load_source(tmp_path, on_bad_image="skip", **options)
     left = {"cut short": [0, 1, 2], "duplicate": range(8), "two images": range(8)}.get(name, [0, 1, 3, 4, 5, 6, 7])
     expected = [by_hand(encode(photo(number), "JPEG"), 24) for number in left]
@@ -225,7 +225,7 @@ def test_the_first_shard_may_be_empty(tmp_path, content):
             ValueError, match=r"Received: 1 fault: 'train-000.tar' \(cut short, without an end marker\)"
         ):
             stream(tmp_path)
-        with pytest.warns(UserWarning, match="1 .*skipped: 'train-000.tar'"):
+        with pytest.warns(UserWarning, match="skipped, 1 in all: 'train-000.tar'"):
             found = stream(tmp_path, on_bad_image="skip")
     else:
         found = stream(tmp_path)
