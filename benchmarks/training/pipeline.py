@@ -8,7 +8,8 @@ pixels (photos.py), with as many workers as there are cores:
     keras-skip             `zoo.Batches` as it is by default, with worker processes
       threads              the same in threads of this process, of Keras and of grain
       opencv               with augment.crop_interpolation="opencv", which is not antialiased
-    tf.data                decode_and_crop_jpeg, which decodes only the box, and a parallel map with AUTOTUNE
+    tf.data                decode_and_crop_jpeg, which decodes only the box, and a parallel map with AUTOTUNE; two
+                           batches ahead, since with AUTOTUNE it would keep all of them after a while
       antialiased          with the interpolation of Pillow and torchvision
     PyTorch                DataLoader and torchvision (pytorch.py), in the interpreter of --torch or BENCH_TORCH
     decoding alone         Pillow in as many processes, which crop and resize, and keep nothing
@@ -92,7 +93,7 @@ def tensorflow_batches(folder, batch, antialias):
 
     data = tf.data.Dataset.from_tensor_slices((paths, labels)).shuffle(len(paths)).repeat()
     data = data.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch)
-    return data.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    return data.prefetch(2).as_numpy_iterator()
 
 
 def cut(path):
