@@ -15,6 +15,8 @@ from .rows import chunks
 from .source import Preprocessing
 
 NOTHING = Augmentation()
+# Random numbers are drawn by a generator for a whole batch of so many examples, and used at these places of it.
+Draws = tuple[np.random.Generator, int, np.ndarray]
 
 
 @dataclass(eq=False, repr=False)
@@ -65,10 +67,10 @@ class BatchMaker:
             return self.preprocessing(self.images[which]), labels
         rng = np.random.default_rng((self.seed, epoch, 1, index))
         if self.augmentation.crop_area:
-            images, labels = self._crop(labels, rng, count, indices, epoch, which)
+            images, labels = self._crop(labels, (rng, count, indices), epoch, which)
         else:
             images = self.images[which]
-        return self._augment(images, labels, rng, count, indices, epoch, which)
+        return self._augment(images, labels, (rng, count, indices), epoch, which)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -82,21 +84,13 @@ class BatchMaker:
     def order(self, epoch: int) -> np.ndarray:
         return _shuffle(self.seed, epoch, len(self.images))
 
-    def _crop(
-        self,
-        labels: np.ndarray,
-        rng: np.random.Generator,
-        count: int,
-        indices: np.ndarray,
-        epoch: int,
-        which: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(self, labels: np.ndarray, draws: Draws, epoch: int, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Makes random-resized crops of the images, and the same crops of the labels if these are masks."""
         options, (_, height, width, _) = self.augmentation, self.images.shape
-        draws = draw_boxes(rng, count, indices)
+        boxes = draw_boxes(*draws)
 
         def box(place: int, height: int, width: int) -> Box:
-            return crop_box(draws[place], height, width, options.crop_area, options.crop_ratio)
+            return crop_box(boxes[place], height, width, options.crop_area, options.crop_ratio)
 
         tall = self.height(epoch) or height
         size = tall, resized_width(height, width, tall)
@@ -106,49 +100,43 @@ class BatchMaker:
             labels = crop_and_resize(masks, np.arange(len(which)), box, size, "nearest")[..., 0]
         return images, labels
 
-    def _recolour(self, images: np.ndarray, rng: np.random.Generator, count: int, indices: np.ndarray) -> np.ndarray:
+    def _recolour(self, images: np.ndarray, draws: Draws) -> np.ndarray:
         """Changes the colours of images whose pixels go up to 255."""
         options = self.augmentation
         if options.rand_ops:
-            images = rand_augment(images, options.rand_ops, options.rand_magnitude, rng, count, indices)
+            images = rand_augment(images, options.rand_ops, options.rand_magnitude, *draws)
         if options.jitters:
-            images = jitter(images, options, rng, count, indices)
-        return add_lighting_noise(images, options.lighting, rng, count, indices) if options.lighting else images
+            images = jitter(images, options, *draws)
+        return add_lighting_noise(images, options.lighting, *draws) if options.lighting else images
 
     def _augment(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        rng: np.random.Generator,
-        count: int,
-        indices: np.ndarray,
-        epoch: int,
-        which: np.ndarray,
+        self, images: np.ndarray, labels: np.ndarray, draws: Draws, epoch: int, which: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         options, channels = self.augmentation, images.shape[-1]
         if self.task.per_pixel:
             # A mask moves as one more channel: 255 - mask, so that the zeros of padding and cutout become 255, ignored.
             images = np.concatenate([images, 255 - labels[..., None].astype("uint8")], axis=-1)
         if options.pad:
-            images = crop(images, options.pad, options.pad_mode, rng, count, indices)
+            images = crop(images, options.pad, options.pad_mode, *draws)
         if options.flip == "alternating":
             images = flip(images, _mirrored(self.seed or 0, len(self.images))[which] ^ bool(epoch % 2))
         elif options.flip:
+            rng, count, indices = draws
             images = flip(images, rng.random(count)[indices] < 0.5)
         images, masks = images[..., :channels], images[..., channels:]
         if options.recolours:
-            images = at_full_range(images, self.brightest, lambda seen: self._recolour(seen, rng, count, indices))
+            images = at_full_range(images, self.brightest, lambda seen: self._recolour(seen, draws))
         images = self.preprocessing(images)
         if self.task.per_pixel:
             images = np.concatenate([images, masks], axis=-1)
         if options.cutout:
-            images = cut_out(images, options.cutout, rng, count, indices)
+            images = cut_out(images, options.cutout, *draws)
         if options.erasing:
-            images = erase(images, options, rng, count, indices, channels)
+            images = erase(images, options, *draws, channels)
         if self.task.per_pixel:
             images, labels = images[..., :-1], 255 - images[..., -1].astype("int32")
         if options.mixes:
-            images, labels = mix(images, labels, options, rng, count, indices)
+            images, labels = mix(images, labels, options, *draws)
         height = self.height(epoch)
         return images if height in (None, images.shape[1]) else resize(images, height), labels
 
