@@ -2,13 +2,12 @@
 the centre, and their mirror images.
 """
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .rows import Rows
+from .rows import ReadWhenIndexed, Rows
 from .source import Source
 from .streaming.photos import Photos
 
@@ -17,7 +16,7 @@ COUNT = 10
 _SHORTER = 8 / 7
 
 
-class Centres:
+class Centres(ReadWhenIndexed):
     """Centre crops of images in memory or on disk, like an array (images, height, width, channels).
 
     Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
@@ -36,18 +35,8 @@ class Centres:
     def shape(self) -> tuple[int, ...]:
         return (len(self.images), *self.crop, self.images.shape[-1])
 
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
     def __getitem__(self, which: Any) -> np.ndarray:
         return _cut(self.images[which], _centre(self.images.shape[1:3], self.crop), self.crop)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
 
 
 class TenCrops(Centres):

@@ -1,6 +1,7 @@
 """Arrays of examples that may be on disk: some rows of them, and a few at a time."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,38 @@ if TYPE_CHECKING:
 _CHUNK = 2**24  # numbers that are processed at once
 
 
-class Rows:
-    """Some rows of an array on disk, which are only read when they are indexed.
+class ReadWhenIndexed(ABC):
+    """What is like an array, but is only read when it is indexed.
 
     Indexing the first axis gives an array in memory, and so does `numpy.asarray`.
     """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> np.ndarray: ...
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def split_index(index: Any) -> tuple[Any, list[Any]]:
+    """Splits an index into that of the first axis and those of the others."""
+    first, *rest = index if isinstance(index, tuple) else (index,)
+    return (slice(None), [..., *rest]) if first is ... else (first, rest)
+
+
+class Rows(ReadWhenIndexed):
+    """Some rows of an array on disk."""
 
     def __init__(self, whole: np.ndarray, indices: np.ndarray) -> None:
         self.whole, self.indices = whole, indices
@@ -26,21 +54,9 @@ class Rows:
     def shape(self) -> tuple[int, ...]:
         return (len(self.indices), *self.whole.shape[1:])
 
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
     def __getitem__(self, index: Any) -> np.ndarray:
-        first, *rest = index if isinstance(index, tuple) else (index,)
-        if first is ...:
-            first, rest = slice(None), [..., *rest]
+        first, rest = split_index(index)
         return self.whole[(self.indices[first], *rest)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
 
     def select(self, indices: np.ndarray) -> np.ndarray:
         """Selects some of these rows, which stay on disk."""

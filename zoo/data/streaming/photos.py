@@ -9,6 +9,7 @@ import numpy as np
 from export.images import BadImage, ImageReader, in_mode, open_image
 
 from ..decoding import SizesDifferError
+from ..rows import ReadWhenIndexed, split_index
 from . import opencv
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Encoded(Protocol):
     def name(self, place: int) -> str: ...
 
 
-class Photos:
+class Photos(ReadWhenIndexed):
     """Encoded images on disk that behave like a uint8 array (images, height, width, channels) of decoded ones.
 
     Indexing the first axis decodes the chosen images into memory; `numpy.asarray` decodes all of them. This needs
@@ -78,20 +79,11 @@ class Photos:
     def shape(self) -> tuple[int, int, int, int]:
         return (len(self.places), *self.image_shape)
 
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
     def __repr__(self) -> str:
         return f"Photos(shape={self.shape}, reader={self.reader})"
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        first, *rest = index if isinstance(index, tuple) else (index,)
-        if first is ...:
-            first, rest = slice(None), [..., *rest]
+        first, rest = split_index(index)
         places = self.places[first]
         if np.ndim(places) == 0:
             return self._decode(int(places))[tuple(rest)]
@@ -99,9 +91,6 @@ class Photos:
         for number, place in enumerate(places):
             images[number] = self._decode(int(place))
         return images[(slice(None), *rest)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
 
     def select(self, indices: np.ndarray) -> "Photos":
         """Some of these images, still encoded."""
