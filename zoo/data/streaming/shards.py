@@ -119,10 +119,16 @@ def _add_labelled(found: Scan, key: str, files: dict[str, tuple[Member, bytes]])
             found.faults.append(f"a label without an image for {key!r}")
     elif label is None:
         found.faults.append(f"{image.name!r} without a label")
-    elif image.size > LARGEST:
+    else:
+        _add(found, key, (label,), image)
+
+
+def _add(found: Scan, key: str, holder: tuple[str, ...], image: Member) -> None:
+    """Adds an image, unless it is too large to be one."""
+    if image.size > LARGEST:
         found.faults.append(f"{image.name!r} of {image.size:,} bytes, too large for an image")
     else:
-        found.add(key, (label,), image.offset, image.size)
+        found.add(key, holder, image.offset, image.size)
 
 
 def _label(files: dict[str, tuple[Member, bytes]]) -> str | None:
@@ -142,10 +148,7 @@ def _scan_folders(found: Scan, window: Window, end: int) -> None:
     for name, offset, size in _walk(window, "", 0, end):
         holder, _, base = name.rpartition("/")
         if size >= 0 and base.rpartition(".")[2].lower() in _IMAGES and not is_hidden(name):
-            if size > LARGEST:
-                found.faults.append(f"{name!r} of {size:,} bytes, too large for an image")
-            else:
-                found.add(name, tuple(holder.split("/")) if holder else (), offset, size)
+            _add(found, name, tuple(holder.split("/")) if holder else (), Member(name, offset, size))
 
 
 def _walk(window: Window, folder: str, start: int, end: int) -> Iterator[Member]:
