@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._names import unknown
+from ..data.arrays import ARRAY_FILES
 from ..data.named import SOURCES
 from ..networks.catalogue import MODELS
 from ..weights.loading import check_loadable
@@ -76,9 +77,10 @@ class Request:
 
     def reading(self, data: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options for reading the data, with the recipe's image size if none is given."""
-        chosen = self.recipe()
-        files = isinstance(data, (str, Path)) and str(data) not in SOURCES and Path(data).suffix != ".npz"
-        return _with_size(chosen, given) if files else dict(given)
+        named = not isinstance(data, (str, Path)) or str(data) in SOURCES
+        if named or Path(data).suffix.lower() in ARRAY_FILES:
+            return dict(given)
+        return _with_size(self.recipe(), given)
 
     def load(self, data: Any, **given: Any) -> "Source":
         """Loads the data. Images of several sizes are resized to the size that the weights, the model or the network's
