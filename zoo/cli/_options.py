@@ -109,6 +109,11 @@ def sides(text: str | None) -> tuple[int, int] | None:
     return size
 
 
+def resizing_images(image_size: str | None, resize: str) -> dict[str, Any]:
+    """The options `image_size` and `resize` of `load_source`."""
+    return {"image_size": sides(image_size), "resize": resize}
+
+
 def reading_images(shorter: int | None, stream: bool | None, on_bad_image: str | None) -> dict[str, Any]:
     """Those of the options `shorter`, `stream` and `on_bad_image` of `load_source` that are given."""
     given = {"shorter": shorter, "stream": stream, "on_bad_image": on_bad_image}
@@ -166,6 +171,18 @@ Task = Annotated[
 ]
 SplitColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column of a table whose values are train, validation or test.")
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HEIGHTxWIDTH",
+        help="Resize all images, to 48x64 for example. One number means a square. "
+        "Default: the recipe's; images of several sizes get the network's, if it has one.",
+    ),
+]
+Resize = Annotated[
+    str,
+    choice("crop", "stretch", help="How --image-size resizes: crop keeps the centre, stretch changes the proportions."),
 ]
 Shorter = Annotated[
     int | None,

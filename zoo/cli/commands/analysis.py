@@ -12,10 +12,12 @@ from .._options import (
     Arguments,
     Data,
     Figure,
+    ImageSize,
     Network,
     Networks,
     OnBadImage,
     Overwrite,
+    Resize,
     RunOrNetwork,
     Seed,
     Settings,
@@ -27,8 +29,9 @@ from .._options import (
     number,
     out,
     reading_images,
+    resizing_images,
 )
-from .training import ImageSize, Recipe, Resize, sides
+from .training import Recipe
 
 if TYPE_CHECKING:
     import keras
@@ -228,7 +231,7 @@ def augmented(
     overrides |= {name: value for name, value in (("source", data), ("seed", seed)) if value is not None}
     request = Request(recipe, None, overrides)
     name = request.recipe().source
-    given = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream, on_bad_image)}
+    given = resizing_images(image_size, resize) | reading_images(shorter, stream, on_bad_image)
     check_source(name, **request.reading(name, given))
     from ...analysis import augmented as analysis
 

@@ -14,7 +14,9 @@ from .._options import (
     Columns,
     Data,
     Epochs,
+    ImageSize,
     OnBadImage,
+    Resize,
     Seed,
     Settings,
     Shorter,
@@ -27,7 +29,7 @@ from .._options import (
     out,
     reading_images,
     reading_tables,
-    sides,
+    resizing_images,
 )
 
 Recipe = Annotated[
@@ -72,18 +74,6 @@ Precision = Annotated[
         "auto",
         help="auto measures whether half precision is faster and close enough. Default: the recipe's.",
     ),
-]
-ImageSize = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HEIGHTxWIDTH",
-        help="Resize all images, to 48x64 for example. One number means a square. "
-        "Default: the recipe's; images of several sizes get the network's, if it has one.",
-    ),
-]
-Resize = Annotated[
-    str,
-    choice("crop", "stretch", help="How --image-size resizes: crop keeps the centre, stretch changes the proportions."),
 ]
 Validation = Annotated[
     float | None,
@@ -160,7 +150,7 @@ def train(
     options = _given(checkpoint_minutes=checkpoint_minutes, checkpoint_steps=checkpoint_steps, gradients=gradients)
     options |= _given(out=out, overwrite=overwrite or None)
     of_tables = reading_tables(target, task, split_column, columns)
-    reading = {"image_size": sides(image_size), "resize": resize, **reading_images(shorter, stream, on_bad_image)}
+    reading = resizing_images(image_size, resize) | reading_images(shorter, stream, on_bad_image)
     if resume is not None:
         unusual = (resize != "crop", on_bad_image, shorter, stream is not None, of_tables)
         if any((recipe, model, data, validation, overrides, options, image_size, *unusual)):
