@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits, load_sample_image
 import zoo
 from tests.processes import keras_skip
 from tests.sweep import sweep
+from zoo.cli._options import resizing_images
 from zoo.networks.catalogue import MODELS
 from zoo.training.choice import choose_recipe
 from zoo.training.imagenet import IMAGENET
@@ -106,6 +107,11 @@ def reading(recipe, data="photos", given=None, **overrides):
     return Request(recipe, overrides={"source": data, **overrides}).reading(data, given or {})
 
 
+@pytest.mark.parametrize("resize", ["crop", "stretch"])
+def test_the_command_line_resizes_as_it_is_told(resize):
+    assert resizing_images("48x64", resize) == {"image_size": (48, 64), "resize": resize}
+
+
 def test_a_recipe_says_how_photos_are_read_unless_that_is_asked_for():
     assert reading("resnet50_imagenet") == {"image_size": (224, 224), "shorter": 256}
     # In proportion: 256 / 224 of another height, but never less than the longer side.
@@ -115,7 +121,7 @@ def test_a_recipe_says_how_photos_are_read_unless_that_is_asked_for():
     assert reading("resnet50_imagenet", given=given) == given
     assert "shorter" not in reading("resnet50_imagenet", given={"image_size": (64, 64), "resize": "stretch"})
     assert reading("resnet50_imagenet", image_size=128, shorter=128) == {"image_size": (128, 128), "shorter": 128}
-    for data in ("digits", "arrays.npz"):
+    for data in ("digits", "arrays.npz", "ARRAYS.NPZ"):
         assert reading("resnet50_imagenet", data) == {}
     assert reading("resnet20_digits") == {}
 

@@ -300,3 +300,14 @@ def test_only_headers_are_read(shards, monkeypatch):
         assert len(list(list_members(Window(wanted), 0, path.stat().st_size))) == 8
     assert sum(read) < 40_000
     assert streaming.LIMIT == 4 * 2**30
+
+
+@pytest.mark.parametrize("in_folders", [False, True])
+def test_what_is_too_large_for_an_image_is_left_out(tmp_path, monkeypatch, in_folders):
+    members = list(as_class_folders(tmp_path / "photos").items() if in_folders else labelled(6))
+    largest = max(len(content) for _, content in members)
+    over = sum(len(content) == largest for _, content in members)
+    monkeypatch.setattr("zoo.data.streaming.shards.LARGEST", largest - 1)
+    shard = write_tar(tmp_path / "all.tar", members)
+    with pytest.raises(ValueError, match=rf"{over} fault.* of {largest:,} bytes, too large for an image"):
+        stream(shard)
