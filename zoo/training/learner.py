@@ -3,7 +3,7 @@
 It is a second model over the same layers, so that the saved network has none of these.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,8 @@ class Learner(keras.Model):
 
     averages: Sequence[keras.Variable] = ()
     accumulation: Accumulation | None = None
+    # A function: a teacher among its attributes would be trained, averaged and saved with it.
+    distil: Callable[[Any, Any], Any] | None = None
 
     def keep_averages(self, settings: Optimizer, run: int) -> None:
         """Starts the averages at the current values. Call it once, before `compile`, with the steps of the run."""
@@ -61,6 +63,13 @@ class Learner(keras.Model):
                 variable.assign(value)
         return logs
 
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        if training and self.distil is not None:
+            y = self.distil(x, y)
+        return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
     def _average_state(self, state: Any) -> Any:
         """Updates the averages in the state of a step on JAX, which lists values in the order of the variables."""
         trainable, others, *rest = state
@@ -89,11 +98,11 @@ class Learner(keras.Model):
 
 
 def make_learner(
-    model: keras.Model, recipe: Recipe, steps: int, source: Source
+    model: keras.Model, recipe: Recipe, steps: int, source: Source, distil: Callable[[Any, Any], Any] | None = None
 ) -> tuple[Learner, list[keras.metrics.Metric]]:
     """Compiles the model with the recipe's optimizer and the loss of the source's task.
 
-    It also returns the metrics, which Keras hides at first.
+    `distil` turns images and labels into other targets. It also returns the metrics, which Keras hides at first.
     """
     settings, task = recipe.optimizer, task_of(source)
     check_backend(recipe.accumulate)
@@ -114,6 +123,7 @@ def make_learner(
     # Weighted, because batches that devices share are padded with examples of weight 0.
     learner.compile(optimizer, loss, weighted_metrics=list(measured), jit_compile=jit_compile(recipe.jit))
     learner.optimizer.build(learner.trainable_variables)
+    learner.distil = distil
     if recipe.accumulate > 1:
         learner.accumulation = Accumulation(learner, recipe.accumulate)
     return learner, measured

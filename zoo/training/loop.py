@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..tasks.task import measured
 from .best import KeepBest, best_row, check_validation, is_over
 from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite, UseAverages
 from .checkpoints import Checkpoints, Progress
+from .distillation import TEACHER, mix, read_teacher
 from .evaluation import evaluation_batches
 from .freezing import Freezing
 from .initialization import initialize
@@ -75,14 +77,20 @@ class Training:
             self.freezing = Freezing(self.model, recipe.freeze)
             # The optimizer has the variables that train later too, so that all checkpoints have the same ones.
             self.freezing.set(not recipe.unfreeze_after)
-            self.learner, metrics = make_learner(self.model, recipe, steps, source)
+            self.teacher = read_teacher(recipe, source, folder)
+            distil = self.teacher and partial(mix, self.teacher, recipe.teacher_weight)
+            self.learner, metrics = make_learner(self.model, recipe, steps, source, distil)
             if recipe.augment.sizes:
                 allow_sizes(self.learner, _shapes(recipe, source))
             build_metrics(self.learner, devices.feed(self._evaluation_batches(self.part)))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
     def keep_initial(self, folder: Path) -> None:
-        """Writes the network before its first step into the folder of the run, if another run could not build it."""
+        """Writes the teacher into the folder of the run, and the network before its first step, if another run could
+        not build it.
+        """
+        if self.teacher is not None:
+            self.teacher.save(folder / TEACHER)
         if not self.keeps_initial:
             return
         frozen = bool(self.freezing.before)

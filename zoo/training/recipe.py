@@ -52,6 +52,9 @@ class Recipe:
         label_smoothing: s in [0, 1): a label y of k classes becomes (1 - s) * y + s / k.
         class_weight: "balanced": the loss of an example of class c counts n / (k n_c) times, for n training examples of
             k classes, n_c of them of c. None: all count alike.
+        teacher: Knowledge distillation: a trained network whose probabilities are targets too. A network and its
+            weights, such as "resnet20/cifar10", a `.keras` file, or the folder of a run. Default: none.
+        teacher_weight: w in (0, 1]: a label y becomes (1 - w) * y + w * softmax(teacher(x)).
         keep: Which weights the run ends with: those of the "last" epoch, or of the "best" one on the validation part.
         patience: How many epochs without a better one on the validation part end the training. 0: it never ends early.
         evaluate_every: The number of epochs between evaluations; the last epoch is always evaluated.
@@ -85,6 +88,8 @@ class Recipe:
     loss_threshold: float | None = None
     label_smoothing: float = 0.0
     class_weight: str | None = None
+    teacher: str | None = None
+    teacher_weight: float = 0.5
     keep: str = "last"
     patience: int = 0
     evaluate_every: int = 1
@@ -106,6 +111,7 @@ class Recipe:
         check(self, "initialization", f"a tuple of names from {', '.join(INITIALIZATIONS)}", known)
         object.__setattr__(self, "initialization", tuple(names))
         self._check_start()
+        self._check_teacher()
         self._check_reading()
         check(self, "class_weight", "'balanced' or None", self.class_weight in (None, "balanced"))
         check(self, "keep", "'last' or 'best'", self.keep in ("last", "best"))
@@ -148,6 +154,13 @@ class Recipe:
         check(self, "unfreeze_after", "a number of epochs, or 0", is_whole(self.unfreeze_after, 0))
         frozen = self.freeze == "backbone" or not self.unfreeze_after
         check(self, "unfreeze_after", f"0 with freeze={self.freeze!r}, which stays frozen", frozen)
+
+    def _check_teacher(self) -> None:
+        named = self.teacher is None or (isinstance(self.teacher, str) and self.teacher != "")
+        check(self, "teacher", "NETWORK/WEIGHTS, a path, or None", named)
+        check(self, "teacher", f"None with loss={self.loss!r}", self.teacher is None or self.loss == CROSS_ENTROPY)
+        weight = self.teacher_weight
+        check(self, "teacher_weight", "a number in (0, 1]", is_real(weight) and 0 < weight <= 1)
 
     def changed(self, overrides: Mapping[str, Any] | None = None, **others: Any) -> "Recipe":
         """Copies the recipe with other values. A wrong name is a ValueError that lists the right ones.

@@ -63,6 +63,10 @@ class Request:
         self.name = self.network or first.name
         if first.weights is not None:
             check_loadable(first.network, first.weights)
+        if first.teacher is not None:
+            from .distillation import check_teacher
+
+            check_teacher(first.teacher)
 
     def recipe(self, source: "Source | None" = None) -> Recipe:
         """Returns the recipe. Without a source, the settings that the amount of data decides may differ."""

@@ -17,6 +17,7 @@ from ..devices.environment import environment, now, process, restore_environment
 from ..devices.selection import Devices, select, select_recorded
 from .callbacks import check_intervals
 from .checkpoints import Progress
+from .distillation import TEACHER
 from .folder import choose_folder, lock_run, remove_partial_files
 from .learner import precision
 from .loop import Training
@@ -211,7 +212,7 @@ def _open_folder(folder: Path, devices: Devices, resumed: bool = False) -> Itera
         for path in folder.glob("checkpoints/step-*.npz") if resumed else ():
             with suppress(FileNotFoundError):
                 shutil.copy(path, copies)
-        for name in (NETWORK, WEIGHTS):
+        for name in (NETWORK, WEIGHTS, TEACHER):
             with suppress(FileNotFoundError):
                 shutil.copy(folder / name, own)
         yield Path(own)

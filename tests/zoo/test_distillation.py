@@ -1,0 +1,126 @@
+"""Knowledge distillation: what a teacher adds to the targets, and that a run keeps its teacher."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo.training.distillation import TEACHER, mix, read_teacher
+from zoo.training.learner import make_learner
+
+IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
+LABELS = np.eye(10, dtype="float32")[np.arange(8)]
+SHORT = {"epochs": 2, "batch_size": 256, "arguments.depth": 8}
+
+
+def logits(model):
+    return np.asarray(keras.ops.convert_to_numpy(model(IMAGES, training=False)), "float64")
+
+
+def softmax(values):
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def network(seed):
+    keras.utils.set_random_seed(seed)
+    model = zoo.build("resnet20", (8, 8, 1), depth=8)
+    model.get_layer("head").kernel.assign(np.random.default_rng(seed).normal(size=(64, 10)) * 3)
+    return model
+
+
+def test_targets_are_labels_and_the_teachers_probabilities():
+    teacher = network(1)
+    expected = 0.3 * LABELS + 0.7 * softmax(logits(teacher))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(mix(teacher, 0.7, IMAGES, LABELS)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_a_step_has_the_cross_entropy_of_these_targets_and_leaves_the_teacher_as_it_is(weight, accumulate):
+    if accumulate > 1 and keras.backend.backend() == "torch":
+        pytest.skip("gradient accumulation is not for torch")
+    settings = {"optimizer.weight_decay": 0.0, "teacher_weight": weight, "accumulate": accumulate}
+    recipe = zoo.get_recipe("resnet20_digits").changed({**settings, "optimizer.ema": 0.5})
+    student, teacher = network(0), network(1)
+    learner, _ = make_learner(student, recipe, 10, zoo.load_source("digits"), partial(mix, teacher, weight))
+    assert not {id(v) for v in learner.variables} & {id(v) for v in teacher.variables}
+    before = [keras.ops.convert_to_numpy(v.value).copy() for v in teacher.variables]
+    targets = (1 - weight) * LABELS + weight * softmax(logits(teacher))
+    # Frozen statistics, so that the loss is known from a call.
+    for layer in student._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    expected = -(targets * np.log(softmax(logits(student)))).sum(axis=-1).mean()
+    loss, *_ = learner.train_on_batch(IMAGES, LABELS, np.ones(8, "float32"))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    for variable, value in zip(teacher.variables, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
+    plain = -(LABELS * np.log(softmax(logits(student)))).sum(axis=-1).mean()
+    np.testing.assert_allclose(learner.test_on_batch(IMAGES, LABELS)[0], plain, rtol=1e-4)
+
+
+def test_a_run_keeps_its_teacher_and_resumes_to_the_same_weights(tmp_path):
+    teacher = shutil.copytree(zoo.train("resnet20_digits", out=tmp_path / "a", **SHORT).path, tmp_path / "teacher")
+    settings = {**SHORT, "teacher": str(teacher), "teacher_weight": 0.9}
+    whole = zoo.train("resnet20_digits", out=tmp_path / "whole", **settings)
+    alone = zoo.train("resnet20_digits", out=tmp_path / "alone", **SHORT)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("resnet20_digits", out=tmp_path / "stopped", callbacks=[Stop()], **settings)
+    shutil.rmtree(teacher)
+    assert (tmp_path / "stopped" / TEACHER).is_file()
+    resumed = zoo.resume(tmp_path / "stopped")
+    found, expected, without = (zoo.load(run.path).get_weights() for run in (resumed, whole, alone))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert any((ours != theirs).any() for ours, theirs in zip(expected, without, strict=True))
+    assert "teacher" in whole.path.joinpath("report.html").read_text()
+
+
+def test_a_teacher_sees_images_as_it_did_in_its_own_training(tmp_path):
+    source = replace(zoo.load_source("digits"), preprocessing=zoo.Preprocessing(0.25, (1.0,), (2.0,)))
+    recipe = zoo.get_recipe("resnet20_digits").changed(teacher="resnet20/digits")
+    info = zoo.weights_info("resnet20", "digits")
+    pixels = source.test_inputs[:8]
+    expected = zoo.load("resnet20", "digits").predict(info.preprocessing(pixels), verbose=0)
+    found = read_teacher(recipe, source, tmp_path).predict(source.preprocessing(pixels), verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"teacher": "nowhere"}, "a network and its weights, such as 'resnet20/cifar10'.*Received: teacher='nowhere'"),
+        ({"teacher": "resnet20/imagenet"}, "Expected weights of resnet20 by name"),
+        ({"teacher": "resnet20/cifar10"}, r"for the teacher resnet20/cifar10. Received: digits, with images"),
+        ({"teacher": "resnet20/digits", "loss": "binary"}, "teacher to be None with loss='binary'"),
+        ({"teacher": ""}, "teacher to be NETWORK/WEIGHTS, a path, or None"),
+        ({"teacher_weight": 0.0}, r"teacher_weight to be a number in \(0, 1\]"),
+        ({"source": "digits_masks", "teacher": "resnet20/digits"}, "Expected a classification"),
+    ],
+)
+def test_what_cannot_teach_is_refused_before_anything_is_written(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.train("resnet20_digits", out=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_by_name_from_the_command_line(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "zoo.cli", "train", "resnet20_digits", "--epochs", "1", "--out", str(out)]
+    command += ["--set", "teacher=stochastic_resnet32/digits", "--set", "teacher_weight=0.9", "--set", "batch_size=256"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"})
+    assert done.returncode == 0, done.stderr
+    assert zoo.open_run(out).recipe.teacher == "stochastic_resnet32/digits"

@@ -1,0 +1,104 @@
+"""Knowledge distillation: a network learns from what a trained one, its teacher, says about the same images.
+
+    targets = (1 - w) y + w softmax(teacher(x))        for labels y and images x, as they are augmented
+
+With the cross-entropy this is the loss of Hinton et al. at the temperature 1. Every batch asks the teacher again, so it
+says what is left to see of a cropped or covered image, as in Beyer et al.
+
+A run keeps its teacher in its folder, so that resuming needs nothing else.
+
+Hinton et al., Distilling the Knowledge in a Neural Network, 2015, https://arxiv.org/abs/1503.02531
+Beyer et al., Knowledge distillation: A good teacher is patient and consistent, 2022, https://arxiv.org/abs/2106.05237
+"""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..data import Preprocessing, Source
+from ..networks.catalogue import MODELS
+from ..weights.archive import load_network
+from ..weights.info import load_as_described, weights_info
+from ..weights.loading import check_loadable
+from .evaluation import check_shapes
+from .recipe import Recipe
+from .runs import open_complete_run
+
+TEACHER = "teacher.keras"
+
+
+def check_teacher(teacher: str) -> None:
+    """Raises a ValueError unless there is such a teacher, without reading a file; see `Recipe`."""
+    named = _named(teacher)
+    if named is None and not Path(teacher).exists():
+        raise ValueError(
+            "Expected teacher to be a network and its weights, such as 'resnet20/cifar10', a .keras file or the folder "
+            f"of a run. Received: teacher={teacher!r}"
+        )
+    check_loadable(*(named or (Path(teacher),)))
+
+
+def read_teacher(recipe: Recipe, source: Source, folder: Path) -> keras.Model | None:
+    """Reads the teacher of a recipe, or the one that the folder of a run holds; None without one.
+
+    Raises:
+        ValueError: If its inputs or classes are not those of the source.
+    """
+    if recipe.teacher is None:
+        return None
+    if (folder / TEACHER).is_file():
+        return load_network(folder / TEACHER)
+    if source.task != "classification":
+        raise ValueError(f"Expected a classification to learn from a teacher. Received: a {source.task}")
+    model, preprocessing, class_names = _read(recipe.teacher)
+    check_shapes(model, source, f", for the teacher {recipe.teacher}")
+    if class_names and tuple(class_names) != tuple(source.class_names):
+        raise ValueError(
+            f"Expected the classes of the teacher {recipe.teacher}: {', '.join(class_names)}. "
+            f"Received: {', '.join(source.class_names)}"
+        )
+    if preprocessing is None or preprocessing == source.preprocessing:
+        return model
+    if preprocessing.reverse_channels != source.preprocessing.reverse_channels:
+        raise ValueError(
+            f"Expected the order of the channels that the teacher {recipe.teacher} takes: {preprocessing}. "
+            f"Received: {source.preprocessing}"
+        )
+    return _rescaled(model, source.preprocessing, preprocessing)
+
+
+def _rescaled(model: keras.Model, given: Preprocessing, wanted: Preprocessing) -> keras.Model:
+    """A teacher that takes images as they are `given` in place of those that it `wanted`."""
+    scale = wanted.scale / given.scale
+    (mean, std), (mean_wanted, std_wanted) = (map(np.array, (p.mean, p.std)) for p in (given, wanted))
+    factor, offset = scale * std / std_wanted, (scale * mean - mean_wanted) / std_wanted
+    x = keras.Input(model.input_shape[1:])
+    rescaling = keras.layers.Rescaling(factor.tolist(), offset.tolist(), dtype="float32", name="as_in_its_training")
+    return keras.Model(x, model(rescaling(x)), name=model.name)
+
+
+def mix(teacher: keras.Model, weight: float, images: Any, labels: Any) -> Any:
+    """The targets of a batch."""
+    told = ops.softmax(ops.cast(teacher(images, training=False), "float32"))
+    return (1 - weight) * ops.cast(labels, "float32") + weight * ops.stop_gradient(told)
+
+
+def _named(teacher: str) -> tuple[str, str] | None:
+    """Network and weights of a teacher that is given as NETWORK/WEIGHTS."""
+    network, slash, weights = teacher.partition("/")
+    return (network, weights) if slash and network in MODELS and not Path(teacher).exists() else None
+
+
+def _read(teacher: str) -> tuple[keras.Model, Preprocessing | None, tuple[str, ...]]:
+    """A teacher, with its preprocessing and class names where they are known."""
+    if (named := _named(teacher)) is not None:
+        info = weights_info(*named)
+        return load_as_described(info), info.preprocessing, info.class_names
+    if (Path(teacher) / "run.json").is_file():
+        run = open_complete_run(teacher)
+        known = Preprocessing.from_dict(run.source["preprocessing"]), tuple(run.source["class_names"])
+        return load_network(run.model_path), *known
+    return load_network(Path(teacher)), None, ()
