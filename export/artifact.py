@@ -178,7 +178,7 @@ def export(
     check_record(record, formats)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
-    check_device(device, optional=True)
+    check_device(device, optional=True, among=("cpu", "cuda"))
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
     _check_numbers(endpoint)
     endpoint = add_gates(endpoint) if gates else endpoint

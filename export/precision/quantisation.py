@@ -22,7 +22,6 @@ import numpy as np
 from ..errors import PrecisionError
 from ..model.inputs import count_examples, split_batch
 from ..runtime.processes import OPTIMISED, run_forms, run_tasks
-from ..runtime.providers import CPU
 from ..runtime.worker import ANSWER, RACE, TO_INT8
 from ..storage.arrays import Batch
 from .files import open_beside, replace_file
@@ -190,7 +189,7 @@ def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
     sized = {str(size): {name: np.resize(x, (size, *x.shape[1:])) for name, x in batch.items()} for size in _RACED}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        run_tasks(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
+        run_tasks(folder, [(RACE, {"models": [str(fp32), str(int8)], "device": "cpu"})], ["fp32 against int8"], sized)
         seconds = json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8"))
     found = []
     for size, rounds in seconds.items():

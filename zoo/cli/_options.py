@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from export.runtime.providers import DEVICES, Device
+
 from . import _completion
 from ._command import option_name
 
@@ -246,7 +248,16 @@ ExportDevice = Annotated[
     Literal["cpu", "cuda"] | None,
     choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: CUDA if it is available."),
 ]
-ServingDevice = Annotated[Literal["cpu", "cuda"], choice("cpu", "cuda", help="Where onnxruntime computes.")]
+ServingDevice = Annotated[
+    Device,
+    choice(
+        *DEVICES,
+        help="Where onnxruntime computes. The answers must agree with the recorded ones; there is no fallback.",
+    ),
+]
+VerifiedDevice = Annotated[
+    Device | None, choice(*DEVICES, help="Where to compute besides the CPU. Default: CUDA if it is available.")
+]
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
 Port = Annotated[int, number("--port", "-p", metavar="PORT", check=A_PORT, help="The port; 0 picks a free one.")]
 TokenFile = Annotated[
