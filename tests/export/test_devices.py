@@ -2,6 +2,7 @@
 
 import shutil
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -9,7 +10,7 @@ import pytest
 
 import export
 from export.runtime import sessions
-from export.runtime.providers import DEVICES
+from export.runtime.providers import DEVICES, Device
 from tests.export.models import images
 from tests.export.server import content, output, serving
 from tests.export.small_artifact import small
@@ -154,6 +155,12 @@ def test_samples_that_were_changed_prove_nothing(small_artifact, tmp_path, prete
     (copy / "samples.npz").write_bytes(b"other")
     with pytest.raises(export.VerificationError, match=r"samples\.npz"):
         export.load(copy, device="openvino")
+
+
+def test_the_command_line_offers_every_device():
+    from zoo.cli import _options
+
+    assert _options.DEVICES == tuple(DEVICES) == get_args(Device)
 
 
 def test_an_export_is_proven_on_the_cpu_and_on_cuda_only(tmp_path):

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
-
-from export.runtime.providers import DEVICES, Device
 
 from . import _completion
 from ._command import option_name
@@ -244,6 +242,9 @@ Seed = Annotated[
     int | None,
     number(check=at_least(0), help="Seed of the weights, order, augmentation and dropout. Default: the recipe's."),
 ]
+# The devices of an artifact, as in export/runtime/providers.py.
+Device = Literal["cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "coreml", "directml"]
+DEVICES = get_args(Device)
 ExportDevice = Annotated[
     Literal["cpu", "cuda"] | None,
     choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: CUDA if it is available."),

@@ -10,11 +10,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from export.runtime.providers import DEVICES, Device
-
 from .. import _completion, console
 from .._app import command
-from .._options import Overwrite, choice, number, out
+from .._options import DEVICES, Device, Overwrite, choice, number, out
 
 Subject = Annotated[
     Path,
