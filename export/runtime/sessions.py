@@ -11,7 +11,7 @@ from ..storage.arrays import Batch
 from .providers import CUDA, DEVICES, DIRECTML, OPENVINO, Device, Provider
 
 NOTHING = 4
-_WITH_WEIGHTS = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"}
+_WITH_WEIGHTS = {*("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), *("MatMulInteger", "MatMulNBits")}
 
 # On a machine without a GPU the CUDA build logs what it does not find; here that is an exception.
 onnxruntime.set_default_logger_severity(NOTHING)

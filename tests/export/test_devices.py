@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 import export
+from export.proof.here import prove_here
 from export.runtime import sessions
 from export.runtime.providers import DEVICES, Device
 from tests.export.models import images
@@ -148,6 +149,22 @@ def test_without_recorded_answers_a_device_must_agree_with_the_cpu(tmp_path, pre
     pretending.wrong = 1e-3
     with pytest.raises(export.ParityError, match="onnxruntime on openvino against onnxruntime on the CPU"):
         export.load(artifact, device="openvino")
+
+
+def test_a_quantised_network_must_choose_the_classes_of_the_cpu():
+    # The difference of int8 from Keras on random inputs may exceed 1, which every probability is within.
+    tolerance = {"atol": 1.4, "agreement": 0.0, "decision": "argmax"}
+    y = np.eye(4, dtype="float32")[np.arange(40) % 4]
+    inputs = {"random": {"x": np.arange(40, dtype="float32")}}
+
+    def wrong_for(count):
+        return lambda _: {"y": np.concatenate([y[:count][:, ::-1], y[count:]])}
+
+    recorded, on_cpu = (inputs, {"random": {"y": y}}, tolerance), lambda: wrong_for(0)
+    prove_here(wrong_for(4), recorded, "openvino", "a device", on_cpu)
+    with pytest.raises(export.ParityError, match="a device to choose the same class .* at least 90% .* Received: 88%"):
+        prove_here(wrong_for(5), recorded, "openvino", "a device", on_cpu)
+    prove_here(wrong_for(40), recorded, "cpu", "the CPU", on_cpu)
 
 
 def test_samples_that_were_changed_prove_nothing(small_artifact, tmp_path, pretending):
