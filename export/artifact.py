@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from .convert.onnx_model import write_onnx
@@ -25,18 +24,18 @@ from .description import describe
 from .errors import ExportError
 from .images import ImageReader
 from .model.endpoint import Endpoint
-from .model.inputs import TEXT, count_examples
+from .model.inputs import TEXT
 from .model.signature import Samples
 from .model.wrapping import add_gates, make_endpoint
 from .precision.fp16_search import rewrite_in_fp16
-from .precision.quantisation import check_test_data, rewrite_in_int8
-from .precision.tolerances import FP16, FP32, INT8, PRECISIONS, Precision
+from .precision.quantisation import rewrite_quantised
+from .precision.tolerances import FP16, FP32, INT8, INT8_DYNAMIC, PRECISIONS, QUANTISED, Precision
 from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
 from .proof.recording import Record, check_record
-from .proof.reference import BATCH_SIZES, Reference, check_samples, compute_reference
+from .proof.reference import BATCH_SIZES, Reference, compute_reference
+from .quantised import check_test
 from .runtime.providers import Device, check_device
-from .storage import onnx_files
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from .storage.publishing import publish
@@ -138,12 +137,15 @@ def export(
         for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
             then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
-            mostly one, and at most half of them and the sums of skip connections; or "int8", which is published only
-            if it is faster under onnxruntime on this machine's processor and costs little accuracy.
+            mostly one, and at most half of them and the sums of skip connections. The others are published only if
+            they cost little accuracy, and "int8" and "int8_dynamic" only if they are faster under onnxruntime on this
+            machine's processor. "int8_dynamic" quantises dense layers and needs no calibration, but its answers depend
+            on the batch, so requests do not run together. "int4" only makes the weights of dense layers smaller.
         calibration: For "int8": a few hundred raw inputs that the network was trained on, which measure the ranges of
             its activations; `samples` by default.
-        test: For "int8": raw inputs, and the class of each, enough to measure the allowed drop: 200 for 0.5 points.
-        max_accuracy_drop: How many percentage points of accuracy "int8" may cost.
+        test: For "int8", "int8_dynamic" and "int4": raw inputs, and the class of each, enough to measure the allowed
+            drop: 200 for 0.5 points.
+        max_accuracy_drop: How many percentage points of accuracy these may cost.
         layout: The axis of the channels of images at inputs and outputs: "nhwc", "nchw" or None, as in the model.
         image: How image files become the raw input, which is one of uint8 images. The artifact then takes images of any
             size in `Predictor.classify` and from clients of a server.
@@ -153,7 +155,7 @@ def export(
         overwrite: Whether to replace an earlier artifact, which stays as it is if the export fails.
         batch_sizes: The sizes of the compared batches.
         atol: The absolute difference that is allowed in addition to roundings. The default is 0, and 1e-5 (5e-3 in
-            "fp16") for outputs that end in a softmax or sigmoid. "int8" itself is not held to it.
+            "fp16") for outputs that end in a softmax or sigmoid. Quantised files are not held to it.
         rtol: The difference that is allowed in addition to roundings, as a share of the range of each channel. The
             default is 2e-5 (2.5e-3 in "fp16"), and 0 for outputs that end in a softmax or sigmoid. In "fp16" a value
             also replaces the four roundings to fp16.
@@ -167,7 +169,7 @@ def export(
         DeviceError: If the requested device is not there.
         ExportError: If the model cannot be converted, onnxruntime crashes, or a step takes too much time or memory.
         ParityError: If an exported form computes something else.
-        PrecisionError: If "int8" costs too much accuracy or is not faster; the message has the figures.
+        PrecisionError: If a quantised file costs too much accuracy or does not pay; the message has the figures.
         ValueError: If an argument is invalid.
 
     Example:
@@ -178,24 +180,28 @@ def export(
     check_record(record, formats)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
-    check_device(device, optional=True)
+    check_device(device, optional=True, among=("cpu", "cuda"))
     endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
     _check_numbers(endpoint)
     endpoint = add_gates(endpoint) if gates else endpoint
     _check_image(image, endpoint)
     calibration = samples if calibration is None else calibration
-    data = _check_int8_data(endpoint, calibration, test, max_accuracy_drop) if precision == INT8 else None
+    data = None
+    if precision in QUANTISED:
+        calibration = calibration if precision == INT8 else None
+        data = check_test(endpoint, precision, calibration, test, max_accuracy_drop)
     reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
     names, targets = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
-    # int8 is proven in fp32 first, and then judged by its accuracy and its time.
-    proven = FP32 if precision == INT8 else precision
+    # A quantised file is proven in fp32 first, and then judged by its accuracy and its time or size.
+    proven = FP32 if precision in QUANTISED else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
         _write_forms(endpoint, folder, formats, opset, names)
         parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device)
         allowed, batchable = reference.allowed(proven), reference.is_batchable()
         if data:
-            rewriting = rewrite_in_int8(folder / ONNX, *data, max_accuracy_drop, batchable=batchable)
+            rewriting = rewrite_quantised(folder / ONNX, precision, *data, max_accuracy_drop, batchable=batchable)
+            batchable = precision != INT8_DYNAMIC
             parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
         parity |= {"precision": {"name": precision, **rewriting}, "seed": seed}
         parity |= record_samples(folder / SAMPLES, reference, allowed, record)
@@ -275,28 +281,6 @@ def _prove_forms(
     if "onnx" in formats:
         parity = strengthen_proof(reference, parity, lambda scaled, file: write_onnx(scaled, file, opset), folder)
     return parity, record
-
-
-def _check_int8_data(
-    endpoint: Endpoint, samples: Samples | None, test: tuple[Samples, ArrayLike] | None, max_accuracy_drop: float
-) -> tuple[Batch, Batch, np.ndarray]:
-    """Returns the calibration inputs, the test inputs and the test labels, or raises an error if they do not fit."""
-    calibration = check_samples(endpoint, samples)
-    if test is None or calibration is None:
-        missing = [name for name, x in (("calibration=", calibration), ("test=", test)) if x is None]
-        raise ValueError(
-            "Expected calibration= (or samples=) and test= with labels for precision='int8'. "
-            f"Received: no {' and no '.join(missing)}"
-        )
-    shapes = endpoint.output_shapes
-    if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise ValueError(f"Expected a classifier for precision='int8'. Received: outputs of the shapes {shapes}")
-    inputs, labels = check_samples(endpoint, test[0]), np.asarray(test[1])
-    assert inputs is not None
-    if (size := 4 * endpoint.model.count_params()) > onnx_files.LARGEST:
-        raise ExportError(f"Expected at most 2 GB of weights for precision='int8'. Received: {size / 1e9:.1f} GB")
-    check_test_data(labels, count_examples(inputs), shapes[0][-1], max_accuracy_drop)
-    return calibration, inputs, labels
 
 
 def _check_labels(labels: Sequence[str] | None, endpoint: Endpoint, expected: Batch) -> list[str] | None:

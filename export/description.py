@@ -9,7 +9,7 @@ import numpy as np
 
 from .convert.onnx_model import describe_file
 from .model.endpoint import Endpoint
-from .precision.tolerances import FP16, INT8, Precision
+from .precision.tolerances import EXPORTED, Precision
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, SAVED_MODEL
 
@@ -30,7 +30,7 @@ def describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: Preci
         "activation": endpoint.activation,
         "layout": endpoint.layout,
         "precision": {
-            "exported": {FP16: "float16", INT8: "int8"}.get(precision, exported),
+            "exported": EXPORTED.get(precision, exported),
             "trained": endpoint.trained_precision or exported,
         },
         "versions": _list_versions(),

@@ -11,7 +11,7 @@ from .convert.onnx_model import check_onnx
 from .convert.operation_counts import count_operations
 from .errors import VerificationError
 from .runtime.processes import run_tasks
-from .runtime.providers import CPU, DEVICES, Device, check_device
+from .runtime.providers import Device, check_device
 from .runtime.worker import ANSWER, INPUTS, PROFILE
 from .storage.arrays import Batch, write_batches
 from .storage.manifest import MANIFEST, ONNX, read_manifest
@@ -38,7 +38,7 @@ def inspect(
         path: The artifact's folder, or the file.
         batch_size: How many examples to run at once.
         runs: How many runs to measure.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`.
         size: The size of dynamic dimensions other than the batch.
 
     Returns:
@@ -65,7 +65,7 @@ def inspect(
     fixed = {initializer.name for initializer in model.graph.initializer}
     inputs = [_describe_tensor(value) for value in model.graph.input if value.name not in fixed]
     batch = {tensor["name"]: _draw(tensor, batch_size, size) for tensor in inputs}
-    milliseconds, kernels = _profile(file, batch, runs, DEVICES[device])
+    milliseconds, kernels = _profile(file, batch, runs, device)
     return {
         "file": str(file),
         "bytes": sum(part.stat().st_size for part in parts),
@@ -120,13 +120,11 @@ def _draw(tensor: Mapping[str, Any], batch_size: int, size: int) -> np.ndarray:
     return np.zeros(shape, tensor["dtype"])
 
 
-def _profile(file: Path, batch: Batch, runs: int, provider: str = CPU) -> tuple[float, list[dict[str, Any]]]:
+def _profile(file: Path, batch: Batch, runs: int, device: Device = "cpu") -> tuple[float, list[dict[str, Any]]]:
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
         write_batches(folder / INPUTS, {"": batch})
-        run_tasks(
-            folder, [(PROFILE, {"model": str(file), "provider": provider, "runs": runs})], [f"onnxruntime on {file}"]
-        )
+        run_tasks(folder, [(PROFILE, {"model": str(file), "device": device, "runs": runs})], [f"onnxruntime on {file}"])
         answer = read_json(folder / f"{ANSWER}-0")
     kernels = _scale_times(answer["kernels"], answer["profiled"], answer["milliseconds"])
     return answer["milliseconds"], sorted(kernels, key=lambda kernel: -kernel["microseconds"])

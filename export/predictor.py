@@ -1,7 +1,7 @@
 """Predicts with an artifact. This needs only onnxruntime and NumPy, and Pillow for image files."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,22 @@ from .errors import ExportError, VerificationError
 from .images import ImageLike
 from .model.inputs import RawInput, check_inputs, count_examples, fit_types, split_batch
 from .model.reading import ImageInput
-from .runtime.providers import DEVICES, Device, check_device
+from .proof.here import prove_here
+from .proof.parity import Parity
+from .proof.recording import read_recorded
+from .runtime.providers import Device, check_device
 from .runtime.sessions import open_session, run_session, session_tensors
 from .storage.agreement import check_tensors
 from .storage.arrays import Batch
-from .storage.manifest import ONNX, gates_output, hash_file, is_batchable, read_manifest, why_not_batchable
+from .storage.manifest import (
+    ONNX,
+    check_files,
+    gates_output,
+    hash_file,
+    is_batchable,
+    read_manifest,
+    why_not_batchable,
+)
 from .storage.safety import check_onnx_file, check_regular
 
 if TYPE_CHECKING:
@@ -32,7 +43,7 @@ class Predictor:
 
     Args:
         path: The artifact's folder.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`. Only `prove` compares its answers.
         options: onnxruntime's SessionOptions; None takes the defaults.
 
     Attributes:
@@ -59,7 +70,7 @@ class Predictor:
         self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
         self._image = ImageInput.from_manifest(self.metadata)
         self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
-        self._session = open_session(file, provider=DEVICES[device], options=options)
+        self._session = open_session(file, device=device, options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
 
     def __repr__(self) -> str:
@@ -73,6 +84,24 @@ class Predictor:
     def _check_hash(self, file: Path) -> None:
         if hash_file(file) != self.metadata["files"].get(file.name):
             raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
+
+    def prove(self) -> Parity:
+        """Compares the answers of the device with those recorded at export, or with the CPU's if none are recorded.
+
+        Returns:
+            The figures of the comparison.
+
+        Raises:
+            ParityError: If the device computes something else.
+            VerificationError: If a file of the artifact was changed since the export.
+        """
+        check_files(self._folder, self.metadata)
+        recorded = read_recorded(self._folder, self.metadata)
+        return prove_here(self.run, recorded, self._device, f"onnxruntime on {self._device}", self.open_on_cpu)
+
+    def open_on_cpu(self) -> Callable[[Batch], Batch]:
+        """Opens the network on the CPU, to compare with."""
+        return Predictor(self._folder).run
 
     def __call__(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Arrays:
         """Computes the outputs of one batch of raw inputs: an array, or arrays by name if there are several outputs."""
@@ -224,9 +253,14 @@ def check_outputs(outputs: Batch, count: int) -> Batch:
 def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
     """Loads an artifact for prediction with onnxruntime.
 
+    Any device but the CPU, on which every export is proven, first computes the inputs recorded at export, and its
+    answers must agree with Keras's. A device never falls back to the CPU silently.
+
     Args:
         artifact: The folder.
-        device: "cpu" or "cuda".
+        device: "cpu"; "cuda"; "cuda-tf32", which is faster and coarser; "tensorrt", which computes in TF32 too;
+            "openvino", which computes on the CPU; "coreml", in fp16; or "directml". The error message names the
+            package that a missing device needs.
 
     Returns:
         A predictor.
@@ -234,10 +268,14 @@ def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
     Raises:
         FileNotFoundError: If there is no artifact.
         VerificationError: If its manifest or its ONNX file was changed since the export.
-        DeviceError: If the device is not there.
+        DeviceError: If the device is not there, or computes less than half of the layers.
+        ParityError: If the device computes something else.
 
     Example:
         >>> load("classifier").classify(["cat.jpg", "dog.jpg"])
         [('cat', 0.93), ('dog', 0.88)]
     """
-    return Predictor(artifact, device)
+    predictor = Predictor(artifact, device)
+    if device != "cpu":
+        predictor.prove()
+    return predictor

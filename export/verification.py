@@ -17,11 +17,12 @@ from .convert.saved_model import check_saved_model, load_saved_model, saved_mode
 from .errors import ExportError, VerificationError, error_line
 from .model.inputs import RawInput, draw_inputs, set_recorded_sizes
 from .proof.channels import count_channels, split_channels
+from .proof.here import RECORDED, allow_for
 from .proof.parity import compare
 from .proof.prove import summarise
 from .proof.recording import read_recorded
 from .proof.unrecorded import NOTHING_RECORDED
-from .runtime.processes import run_everywhere
+from .runtime.processes import FORMS, PLAIN, run_everywhere
 from .runtime.providers import Device, check_device
 from .storage.agreement import check_onnx_agrees, check_tensors
 from .storage.arrays import Batch
@@ -29,7 +30,6 @@ from .storage.manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manif
 from .storage.safety import read_json
 
 _FRESH_BATCHES = (1, 3, 16)
-_REFERENCE = "Keras, recorded at export"
 
 
 def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
 
     Args:
         artifact: The folder.
-        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if available.
+        device: The device to run on besides the CPU, as in `load`; None takes CUDA if available.
 
     Returns:
         The comparisons, in the form of parity.json, with the number of `files`, the `seed` of the new inputs, `weak`
@@ -73,13 +73,14 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
     candidates, absent = _run_forms(folder, manifest, inputs | fresh, device)
     name, first = next(iter(candidates.items()))
+    allowed = {key: allow_for(FORMS.get(key, PLAIN).device, tolerance) for key in candidates}
     records = [
-        compare(recorded, outputs, inputs, names=(_REFERENCE, candidate), **tolerance)
+        compare(recorded, outputs, inputs, names=(RECORDED, candidate), **allowed[candidate])
         for candidate, outputs in candidates.items()
         if recorded
     ]
     records += [
-        compare(first, outputs, fresh, names=(name, candidate), **tolerance)
+        compare(first, outputs, fresh, names=(name, candidate), **allowed[candidate])
         for candidate, outputs in candidates.items()
         if candidate != name
     ]
@@ -87,7 +88,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     if not recorded:
         weak = dict.fromkeys((output["name"] for output in manifest["outputs"]), NOTHING_RECORDED) | weak
     about = {"weak": weak, "not_batched": why_not_batchable(manifest)}
-    return {"files": files, "seed": seed, **about, **summarise(records, absent, _REFERENCE)}
+    return {"files": files, "seed": seed, **about, **summarise(records, absent, RECORDED)}
 
 
 def _match_scale(raw: RawInput, recorded: list[np.ndarray]) -> RawInput:

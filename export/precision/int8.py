@@ -65,7 +65,7 @@ def quantise_to_int8(
         nodes_to_exclude=kept,
         calibrate_method=CalibrationMethod.MinMax,
     )
-    _restore(source, target)
+    restore_surroundings(source, target)
     return _find_worst(
         prepared, target, calibration[0], {name: node.op_type for node in graph.node for name in node.output}
     )
@@ -84,7 +84,7 @@ def _make_reader(batches: Iterable[Batch]) -> "CalibrationDataReader":
     return Reader()
 
 
-def _restore(source: Path, target: Path) -> None:
+def restore_surroundings(source: Path, target: Path) -> None:
     """Restores the parts of a file beside its nodes that the tools have changed."""
     import onnx
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from ..runtime.worker import INPUTS
 from ..storage.arrays import read_batches
-from . import fp16, int8
+from . import fp16, int8, weights
+from .tolerances import INT4
 
 
 def convert_to_fp16(
@@ -26,3 +27,11 @@ def quantise_to_int8(
     worst = int8.quantise_to_int8(Path(source), file, read_batches(here / INPUTS).values(), activations, reduce_range)
     shutil.move(file, target)
     answer.write_text(json.dumps(worst), encoding="utf-8")
+
+
+def quantise_weights(here: Path, answer: Path, source: str, target: str, precision: str) -> None:
+    """Writes a file in int8_dynamic or int4."""
+    file = here / "quantised.onnx"
+    (weights.quantise_to_int4 if precision == INT4 else weights.quantise_dynamically)(Path(source), file)
+    shutil.move(file, target)
+    answer.write_text("[]", encoding="utf-8")

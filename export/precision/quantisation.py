@@ -1,7 +1,8 @@
-"""Rewrites ONNX files in int8, which must be accurate and faster.
+"""Rewrites ONNX files in int8 and int4, which must be accurate and either faster or, for int4, smaller.
 
     accuracy(int8) >= accuracy(fp32) - max_accuracy_drop / 100        on labelled examples
-    median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32
+    median of time(fp32) / time(int8) > 1                             in rounds, on batches of 32; for int8_dynamic of 1
+    bytes(int4) / bytes(fp32) <= 0.9
 
 Both sides run under onnxruntime with all optimisations, in a process of their own. The first rule needs at least
 100 / max_accuracy_drop examples: with fewer, one more error costs more than is allowed.
@@ -22,14 +23,15 @@ import numpy as np
 from ..errors import PrecisionError
 from ..model.inputs import count_examples, split_batch
 from ..runtime.processes import OPTIMISED, run_forms, run_tasks
-from ..runtime.providers import CPU
-from ..runtime.worker import ANSWER, RACE, TO_INT8
+from ..runtime.worker import ANSWER, QUANTISE_WEIGHTS, RACE, TO_INT8
 from ..storage.arrays import Batch
 from .files import open_beside, replace_file
+from .tolerances import INT4, INT8, INT8_DYNAMIC, Precision
 
 _BATCH, _RACED = 32, (1, 32)
 # In percentage points. Accuracy is measured this finely if it may not drop at all.
 _FINEST = 0.5
+_MOST_BYTES = 0.9
 
 
 @dataclass(frozen=True)
@@ -102,72 +104,96 @@ def check_test_data(labels: np.ndarray, count: int, classes: int | None, max_acc
         )
 
 
-def rewrite_in_int8(
-    model: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float, *, batchable: bool
+def rewrite_quantised(
+    model: Path,
+    precision: Precision,
+    calibration: Batch | None,
+    test: Batch,
+    labels: np.ndarray,
+    max_accuracy_drop: float,
+    *,
+    batchable: bool,
 ) -> dict[str, Any]:
-    """Rewrites an ONNX file in int8 if that is accurate and faster.
+    """Rewrites an ONNX file in a quantised precision if that is accurate and pays.
 
     Args:
         model: The file in fp32, whose one output has a value for each class.
-        calibration: Raw inputs, which measure the ranges of activations.
+        precision: One of `QUANTISED`.
+        calibration: For int8: raw inputs, which measure the ranges of activations.
         test: Raw inputs, which measure the accuracy.
         labels: The classes of the test inputs.
         max_accuracy_drop: In percentage points.
         batchable: Whether examples are independent, so that they can be split into batches.
 
     Returns:
-        The settings, bytes, accuracy, time and the activations with the largest errors, ready for JSON.
+        The bytes, accuracy and time, and for int8 the settings and the activations with the largest errors, ready for
+        JSON.
 
     Raises:
-        PrecisionError: If int8 costs more accuracy or is not faster, or answers depend on the batch.
+        PrecisionError: If it costs more accuracy or does not pay, or answers depend on the batch.
         ExportError: If the file cannot be quantised.
     """
     if not batchable:
         raise PrecisionError(
-            "Expected a network whose examples are independent for precision='int8'. Received: one whose answers "
-            "depend on the other examples of their batch"
+            f"Expected a network whose examples are independent for precision={precision!r}. Received: one whose "
+            "answers depend on the other examples of their batch"
         )
     with open_beside(model) as target:
-        record = _try_int8(model, target, calibration, test, labels, max_accuracy_drop)
-        return record | {"bytes": replace_file(model, target, "int8")}
+        record = _quantise(model, target, precision, calibration)
+        record |= _judge(model, target, precision, test, labels, max_accuracy_drop)
+        return record | {"bytes": replace_file(model, target, precision)}
 
 
-def _try_int8(
-    model: Path, target: Path, calibration: Batch, test: Batch, labels: np.ndarray, max_accuracy_drop: float
+def _judge(
+    model: Path, target: Path, precision: Precision, test: Batch, labels: np.ndarray, max_accuracy_drop: float
 ) -> dict[str, Any]:
-    chosen = choose_settings()
-    worst = _quantise(model, target, calibration, chosen)
-    accuracy = {name: _measure_accuracy(file, test, labels) for name, file in (("fp32", model), ("int8", target))}
-    drop = 100 * (accuracy["fp32"] - accuracy["int8"])
+    accuracy = {name: _measure_accuracy(file, test, labels) for name, file in (("fp32", model), (precision, target))}
+    drop = 100 * (accuracy["fp32"] - accuracy[precision])
     # Accuracies are multiples of one example.
     if drop > max_accuracy_drop + 1e-9:
         raise PrecisionError(
-            f"Expected int8 to cost at most {max_accuracy_drop:g} points of accuracy. Received: {drop:.2f} points, "
-            f"{accuracy['int8']:.2%} instead of {accuracy['fp32']:.2%} on {len(labels)} examples"
+            f"Expected {precision} to cost at most {max_accuracy_drop:g} points of accuracy. Received: {drop:.2f} "
+            f"points, {accuracy[precision]:.2%} instead of {accuracy['fp32']:.2%} on {len(labels)} examples"
         )
-    latency = race(model, target, test)
-    last = latency[-1]
-    if not last["speedup"] > 1:
+    before, after = (file.stat().st_size for file in (model, target))
+    if precision == INT4 and after > _MOST_BYTES * before:
         raise PrecisionError(
-            f"Expected int8 to be faster than fp32. Received: {last['int8_ms']:.3g} ms instead of "
-            f"{last['fp32_ms']:.3g} ms for a batch of {last['batch']}, {last['speedup']:.2f} times as fast"
+            f"Expected int4 to take at most {_MOST_BYTES:.0%} of the bytes of fp32. "
+            f"Received: {after} bytes instead of {before}, since only dense layers become smaller"
+        )
+    latency = race(model, target, test, precision)
+    # Requests of int8_dynamic run alone.
+    decisive = latency[0 if precision == INT8_DYNAMIC else -1]
+    if precision != INT4 and not decisive["speedup"] > 1:
+        raise PrecisionError(
+            f"Expected {precision} to be faster than fp32. Received: {decisive[f'{precision}_ms']:.3g} ms instead of "
+            f"{decisive['fp32_ms']:.3g} ms for a batch of {decisive['batch']}, {decisive['speedup']:.2f} times as fast"
         )
     return {
-        "settings": {**asdict(chosen), "weights": "int8", "per_channel": True},
-        "calibration_examples": count_examples(calibration),
         "accuracy": {**accuracy, "drop": drop, "max_drop": max_accuracy_drop, "examples": len(labels)},
         "latency": latency,
-        "worst_layers": worst,
     }
 
 
-def _quantise(model: Path, target: Path, calibration: Batch, chosen: Settings) -> list[dict[str, Any]]:
+def _quantise(model: Path, target: Path, precision: Precision, calibration: Batch | None) -> dict[str, Any]:
+    """Writes the file, and returns what is recorded of how."""
     arguments: dict[str, Any] = {"source": str(model), "target": str(target)}
-    arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
+    about: dict[str, Any] = {}
+    task, batches = QUANTISE_WEIGHTS, None
+    if precision == INT8:
+        assert calibration is not None
+        chosen = choose_settings()
+        arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
+        about["settings"] = {**asdict(chosen), "weights": "int8", "per_channel": True}
+        about["calibration_examples"] = count_examples(calibration)
+        task, batches = TO_INT8, _split(calibration)
+    else:
+        arguments["precision"] = precision
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        run_tasks(folder, [(TO_INT8, arguments)], ["quantisation"], _split(calibration))
-        return list(json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8")))
+        run_tasks(folder, [(task, arguments)], ["quantisation"], batches)
+        worst = json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8"))
+    return about | ({"worst_layers": worst} if worst else {})
 
 
 def _measure_accuracy(model: Path, test: Batch, labels: np.ndarray) -> float:
@@ -180,21 +206,27 @@ def _split(batch: Batch) -> dict[str, Batch]:
     return {str(i): part for i, part in enumerate(split_batch(batch, _BATCH))}
 
 
-def race(fp32: Path, int8: Path, batch: Batch) -> list[dict[str, Any]]:
+def race(fp32: Path, quantised: Path, batch: Batch, precision: Precision = INT8) -> list[dict[str, Any]]:
     """Times two files in rounds, in which each runs once.
 
     Returns:
-        For each batch size the median milliseconds of both files, and the speedup of int8, which is the median ratio of
-        the rounds.
+        For each batch size the median milliseconds of both files, and the speedup of the quantised one, which is the
+        median ratio of the rounds.
     """
     sized = {str(size): {name: np.resize(x, (size, *x.shape[1:])) for name, x in batch.items()} for size in _RACED}
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
-        run_tasks(folder, [(RACE, {"models": [str(fp32), str(int8)], "provider": CPU})], ["fp32 against int8"], sized)
+        run_tasks(
+            folder,
+            [(RACE, {"models": [str(fp32), str(quantised)], "device": "cpu"})],
+            [f"fp32 against {precision}"],
+            sized,
+        )
         seconds = json.loads((folder / f"{ANSWER}-0").read_text(encoding="utf-8"))
     found = []
     for size, rounds in seconds.items():
         one, other = (statistics.median(times[i] for times in rounds) * 1000 for i in (0, 1))
         speedup = statistics.median(a / b for a, b in rounds)
-        found.append({"batch": int(size), "fp32_ms": one, "int8_ms": other, "speedup": speedup, "rounds": len(rounds)})
+        times = {"fp32_ms": one, f"{precision}_ms": other}
+        found.append({"batch": int(size), **times, "speedup": speedup, "rounds": len(rounds)})
     return found

@@ -58,7 +58,7 @@ class ArtifactNetwork:
 
     Args:
         path: The artifact's folder.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`.
         threads: How many threads onnxruntime computes with; None takes its default.
 
     Raises:
@@ -68,6 +68,8 @@ class ArtifactNetwork:
     def __init__(self, path: str | Path, device: Device = "cpu", threads: int | None = None) -> None:
         self._path, self.device = path, device
         self._predictor = Predictor(path, device, _limit_threads(threads))
+        if device != "cpu":
+            self._predictor.prove()
         about = self._predictor.metadata
         gates = gates_output(about)
         outputs = [output for output in about["outputs"] if output["name"] != gates]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError
+from ..runtime.providers import takes_gpu
 from ..runtime.ray_cluster import bind_to_localhost
 from .computing import Groups, Output, load_group, run_group
 from .inputs import Input
@@ -78,7 +79,7 @@ def _make_dataset(groups: Groups, network: ArtifactNetwork) -> Any:
     import ray
     from ray.data import ActorPoolStrategy
 
-    on_gpu = network.device == "cuda"
+    on_gpu = takes_gpu(network.device)
     count = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 0))
     if count == 0:
         raise ExportError(f"Expected a cluster with {'GPUs' if on_gpu else 'CPUs'}. Received: one without")

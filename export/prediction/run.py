@@ -74,7 +74,7 @@ def predict_files(
             in a column "error".
         resume: Whether to continue OUT.part, if it exists. The finished file is the same as without the interruption.
         overwrite: Whether to replace an existing output, once the new one is complete.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`.
         ray: The Ray cluster to compute on: "auto" finds a running one, "local" starts one here, and anything else is an
             address. It gets an actor for each CPU, or with `device="cuda"` for each GPU. Inputs are read here, and the
             artifact must be at the same path on every machine.

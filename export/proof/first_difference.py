@@ -67,7 +67,7 @@ def _run_with_tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple
 
     graph = onnx.load(model, load_external_data=False).graph
     order = {name: node.op_type for node in graph.node for name in node.output}
-    tasks = [(TENSORS, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
+    tasks = [(TENSORS, {"model": str(model), "device": form.device, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
         run_tasks(Path(folder), tasks, [form.name for form in forms], {"": batch})
         return order, [read_batches(Path(folder) / f"{ANSWER}-{i}")[""] for i in range(len(forms))]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..storage.arrays import Batch, read_batches, write_batches
 from ..storage.onnx_files import data_path, save_model
+from .providers import Device
 from .sessions import open_session, run_session
 from .worker import INPUTS
 
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 _WARM_UP, _LEAST_ROUNDS, _MOST_ROUNDS, _RACE_SECONDS = 2, 5, 50, 5
 
 
-def run(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
+def run(here: Path, answer: Path, model: str, device: Device, optimise: bool) -> None:
     """Runs every batch."""
-    session = open_session(Path(model), optimise=optimise, provider=provider)
+    session = open_session(Path(model), optimise=optimise, device=device)
     batches = read_batches(here / INPUTS)
     write_batches(answer, {name: run_session(session, batch) for name, batch in batches.items()})
 
 
-def show_tensors(here: Path, answer: Path, model: str, provider: str, optimise: bool) -> None:
+def show_tensors(here: Path, answer: Path, model: str, device: Device, optimise: bool) -> None:
     """Runs the first batch and writes every named tensor of the graph, or of the optimised graph."""
     import onnx
     import onnxruntime
@@ -39,29 +40,29 @@ def show_tensors(here: Path, answer: Path, model: str, provider: str, optimise: 
             options.add_session_config_entry(
                 "session.optimized_model_external_initializers_file_name", data_path(here / "optimised.onnx").name
             )
-        open_session(source, provider=provider, options=options)
+        open_session(source, device=device, options=options)
         source = here / "optimised.onnx"
     graph = onnx.load(source)
     names = {value.name for value in graph.graph.output}
     made = [name for node in graph.graph.node for name in node.output if name and name not in names]
     graph.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in made)
     save_model(graph, here / "open.onnx")
-    session = open_session(here / "open.onnx", optimise=False, provider=provider)
+    session = open_session(here / "open.onnx", optimise=False, device=device)
     (batch,) = read_batches(here / INPUTS).values()
     write_batches(answer, {"": run_session(session, batch)})
 
 
-def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> None:
+def profile(here: Path, answer: Path, model: str, device: Device, runs: int) -> None:
     """Measures warm runs of the first batch: how long they take, and how long each kernel takes."""
     import onnxruntime
 
     (batch,) = read_batches(here / INPUTS).values()
-    session = open_session(Path(model), provider=provider)
+    session = open_session(Path(model), device=device)
     seconds = [_time_run(session, batch) for _ in range(_WARM_UP + runs)][_WARM_UP:]
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(here / "profile")
-    session = open_session(Path(model), provider=provider, options=options)
+    session = open_session(Path(model), device=device, options=options)
     for _ in range(_WARM_UP + runs):
         run_session(session, batch)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -82,9 +83,9 @@ def profile(here: Path, answer: Path, model: str, provider: str, runs: int) -> N
     answer.write_text(json.dumps(measured), encoding="utf-8")
 
 
-def race(here: Path, answer: Path, models: list[str], provider: str) -> None:
+def race(here: Path, answer: Path, models: list[str], device: Device) -> None:
     """Times several files on each batch in rounds, in which each runs once; every round starts with another file."""
-    sessions = [open_session(Path(model), provider=provider) for model in models]
+    sessions = [open_session(Path(model), device=device) for model in models]
     seconds: dict[str, list[list[float]]] = {}
     for name, batch in read_batches(here / INPUTS).items():
         for session in sessions * _WARM_UP:

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DeviceError, ExportError
 from ..limits import watch_process
 from ..storage.arrays import Batch, read_batches, write_batches
-from .providers import CPU, CUDA, Device
+from .providers import DEVICES, Device
 from .worker import ANSWER, FAILURE, INPUTS, JOB, RUN
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.worker import main; main(sys.argv[2])"
@@ -28,20 +28,20 @@ class Form:
 
     Attributes:
         name: Its name in proofs and error messages.
-        provider: onnxruntime's execution provider.
+        device: The device that computes.
         optimise: Whether onnxruntime may change the graph.
     """
 
     name: str
-    provider: str = CPU
+    device: Device = "cpu"
     optimise: bool = True
 
 
 PLAIN, OPTIMISED = Form("onnxruntime, not optimised", optimise=False), Form("onnxruntime, optimised")
-ON_CUDA = Form("onnxruntime, CUDA", provider=CUDA)
+ON = {device: Form(f"onnxruntime, {provider.title}", device) for device, provider in DEVICES.items() if device != "cpu"}
 # This form runs a file of its own, which rounds every result to fp16.
 SIMULATED = Form("onnxruntime, rounding as on a GPU")
-FORMS = {form.name: form for form in (PLAIN, OPTIMISED, ON_CUDA)}
+FORMS = {form.name: form for form in (PLAIN, OPTIMISED, *ON.values())}
 
 
 def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) -> dict[str, dict[str, Batch]]:
@@ -54,7 +54,7 @@ def run_forms(model: Path, batches: Mapping[str, Batch], forms: Sequence[Form]) 
         ExportError: If onnxruntime cannot open or run the file, or its process dies.
         DeviceError: If it would run on another provider.
     """
-    tasks = [(RUN, {"model": str(model), "provider": form.provider, "optimise": form.optimise}) for form in forms]
+    tasks = [(RUN, {"model": str(model), "device": form.device, "optimise": form.optimise}) for form in forms]
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as folder:
         run_tasks(Path(folder), tasks, [form.name for form in forms], batches)
         return {form.name: read_batches(Path(folder) / f"{ANSWER}-{i}") for i, form in enumerate(forms)}
@@ -68,7 +68,7 @@ def run_everywhere(
     Args:
         model: The file.
         batches: The inputs by name.
-        device: "cuda" needs an onnxruntime with CUDA, "cpu" leaves CUDA out, and None uses it if available.
+        device: The device to run on besides the CPU, which must be there; None takes CUDA if available.
 
     Returns:
         The outputs by form and batch, and the reason for each form that this machine does not have.
@@ -78,14 +78,15 @@ def run_everywhere(
         DeviceError: If the requested device is not there.
     """
     answers = run_forms(model, batches, (PLAIN, OPTIMISED))
-    if device == "cpu":
-        return answers, {ON_CUDA.name: "It was left out."}
-    try:
-        return answers | run_forms(model, batches, (ON_CUDA,)), {}
-    except DeviceError as error:
-        if device == "cuda":
-            raise
-        return answers, {ON_CUDA.name: str(error)}
+    absent: dict[str, str] = {}
+    if device is None:
+        try:
+            return answers | run_forms(model, batches, (ON["cuda"],)), absent
+        except DeviceError as error:
+            return answers, {ON["cuda"].name: str(error)}
+    if device != "cuda":
+        absent = {ON["cuda"].name: "It was left out."}
+    return answers | (run_forms(model, batches, (ON[device],)) if device != "cpu" else {}), absent
 
 
 def run_tasks(

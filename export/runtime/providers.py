@@ -1,14 +1,77 @@
-"""The devices that onnxruntime runs on, and its names for them."""
+"""The devices that onnxruntime runs on: its names for them, their options, and the packages that bring them.
 
+    device      computes in                         comes with
+    cpu         float32                             every onnxruntime
+    cuda        float32                             onnxruntime-gpu and the extra cuda
+    cuda-tf32   TF32: the digits of fp16            the same
+    tensorrt    TF32, which has no switch there     onnxruntime-gpu and tensorrt-cu12
+    openvino    float32, on the CPU                 onnxruntime-openvino
+    coreml      fp16                                onnxruntime on a Mac
+    directml    float32                             onnxruntime-directml on Windows
+
+A file in fp16 or int8 computes in its own precision where that is lower. An environment can hold only one package of
+onnxruntime. Operations that a device does not have run on the CPU; at least half of those with weights must not.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-Device = Literal["cpu", "cuda"]
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-DEVICES: dict[Device, str] = {"cpu": CPU, "cuda": CUDA}
+Device = Literal["cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "coreml", "directml"]
+CPU, CUDA, DIRECTML, OPENVINO = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "Dml", "OpenVINO"))
+_TENSORRT, _COREML = "TensorrtExecutionProvider", "CoreMLExecutionProvider"
+_NO_TF32 = {"use_tf32": "0"}  # TF32 is coarser than the tolerances of fp32.
+_ONE_PACKAGE = "which takes the place of every other package of onnxruntime in an environment"
 
 
-def check_device(device: str | None, optional: bool = False) -> None:
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider of onnxruntime.
+
+    Attributes:
+        name: Its name in onnxruntime.
+        title: Its name in proofs.
+        needs: What brings it, as a sentence.
+        options: Its options, as onnxruntime takes them.
+        precision: The precision in which it computes float32, whose tolerances hold.
+        others: The providers, with their options, that compute what it does not have; the CPU comes last in any case.
+    """
+
+    name: str
+    title: str
+    needs: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    precision: Literal["fp32", "fp16"] = "fp32"
+    others: tuple[tuple[str, Mapping[str, str]], ...] = ()
+
+
+_NVIDIA = "It needs onnxruntime-gpu, an NVIDIA GPU and the libraries of the extra cuda"
+DEVICES: dict[Device, Provider] = {
+    "cpu": Provider(CPU, "CPU"),
+    "cuda": Provider(CUDA, "CUDA", f"{_NVIDIA}.", _NO_TF32),
+    "cuda-tf32": Provider(CUDA, "CUDA in TF32", f"{_NVIDIA}.", {"use_tf32": "1"}, "fp16"),
+    "tensorrt": Provider(
+        _TENSORRT, "TensorRT", f"{_NVIDIA}, and tensorrt-cu12.", precision="fp16", others=((CUDA, _NO_TF32),)
+    ),
+    "openvino": Provider(
+        OPENVINO,
+        "OpenVINO",
+        f"It needs onnxruntime-openvino, {_ONE_PACKAGE}.",
+        # Where a processor has bfloat16, OpenVINO itself would use that.
+        {"device_type": "CPU", "precision": "FP32"},
+    ),
+    "coreml": Provider(_COREML, "CoreML", "It needs onnxruntime on a Mac.", {"ModelFormat": "MLProgram"}, "fp16"),
+    "directml": Provider(DIRECTML, "DirectML", f"It needs Windows and onnxruntime-directml, {_ONE_PACKAGE}."),
+}
+
+
+def check_device(device: str | None, optional: bool = False, among: Iterable[str] = DEVICES) -> None:
     """Raises a ValueError unless a device is known."""
-    known = (*DEVICES, None) if optional else tuple(DEVICES)
+    known = (*among, None) if optional else tuple(among)
     if device not in known:
         raise ValueError(f"Expected device to be one of {known}. Received: device={device!r}")
+
+
+def takes_gpu(device: Device) -> bool:
+    """Whether a device is a GPU that Ray can reserve."""
+    return CUDA in (DEVICES[device].name, *(name for name, _ in DEVICES[device].others))

@@ -61,7 +61,7 @@ def serve(
         host: The address to listen on.
         port: The port; 0 takes a free one, which the log names.
         grpc_port: The port for gRPC; 0 takes a free one, and None serves no gRPC.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`.
         max_batch_size: How many examples to run at once, and the most that a request may have. Requests run together
             only where the export has proven that examples are independent.
         max_delay: How many seconds a request may wait for others to run with, if some are about to come.
@@ -149,7 +149,7 @@ def run_on_ray(
             listens only to this machine.
         host: The address that Ray's proxy listens on.
         port: The port; 0 takes a free one, in a cluster that is started here.
-        device: "cpu" or "cuda", which takes a GPU for each replica.
+        device: The device, as in `load`; one of NVIDIA's takes a GPU for each replica.
         replicas: The number of replicas, or the fewest if it varies.
         max_replicas: The most replicas, whose number then follows the requests in flight; None keeps it fixed.
         cpus: The cores that are reserved for a replica, whose onnxruntime has as many threads.

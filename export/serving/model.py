@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExportError
 from ..model.inputs import check_inputs, count_examples
 from ..predictor import Predictor
-from ..proof.parity import compare
+from ..proof.here import prove_here
 from ..proof.recording import read_recorded
 from ..runtime.providers import Device
 from ..runtime.sessions import memory_saving_options
@@ -65,7 +65,7 @@ class Model:
     Args:
         path: The artifact's folder.
         name: The name for clients; the artifact's name by default.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`.
         limits: The limits of the server.
         metrics: The metrics that count runs.
         threads: The threads of onnxruntime; 0 takes one for each core.
@@ -99,9 +99,11 @@ class Model:
             if tensor["dtype"] not in DATATYPES:
                 raise ValueError(f"Expected types of the protocol. Received: {tensor['dtype']} in {self.name}")
         self.classifier = Classifier(self.artifact, self.name, limits.max_body, limits.queue)
-        self.samples, self._recorded, self._tolerance = read_recorded(path, self.artifact)
+        self._recorded = read_recorded(path, self.artifact)
+        self.samples = self._recorded[0]
         self.ready = False
         self._predictor, self._limits, self._batchable = predictor, limits, is_batchable(self.artifact)
+        self._device = device
         # An example of dynamic size may be large, so a run has at most the elements of a full batch of recorded ones.
         recorded = (sum(x.size for x in batch.values()) // count_examples(batch) for batch in self.samples.values())
         self._max_elements = max(_ELEMENTS, limits.max_batch_size * max(recorded))
@@ -140,15 +142,17 @@ class Model:
         }
 
     def warm_up(self) -> None:
-        """Gets ready: compares outputs with those recorded at export or, if none are recorded, only runs the model.
+        """Gets ready: compares outputs with those recorded at export.
+
+        If none are recorded, they are compared with the CPU's; on the CPU the model only runs.
 
         Raises:
-            ParityError: If they do not.
+            ParityError: If they differ.
             ExportError: If onnxruntime fails.
         """
-        if self._recorded:
-            names = ("Keras, recorded at export", f"{self.name}, served here")
-            compare(self._recorded, self._predictor.run, self.samples, names=names, **self._tolerance)
+        if self._recorded[1] or self._device != "cpu":
+            served, on_cpu = f"{self.name}, served here", self._predictor.open_on_cpu
+            prove_here(self._predictor.run, self._recorded, self._device, served, on_cpu)
         else:
             SERVER.info("%s: no answers of Keras are recorded, so only whether the model runs is tested.", self.name)
             for batch in self.samples.values():
@@ -252,7 +256,7 @@ def load_models(
 
     Args:
         artifacts: ARTIFACT or NAME=ARTIFACT, or a folder and a name.
-        device: "cpu" or "cuda".
+        device: The device, as in `load`.
         limits: The limits of the server.
         metrics: The metrics that count runs.
         threads: The threads of onnxruntime; 0 takes one for each core.

@@ -19,7 +19,7 @@ import ray
 from ray import serve
 
 from ..errors import ExportError
-from ..runtime.providers import Device, check_device
+from ..runtime.providers import Device, check_device, takes_gpu
 from ..runtime.ray_cluster import bind_to_localhost
 from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
 from .application import Service
@@ -39,7 +39,7 @@ class Replication:
         replicas: The number of replicas, or the least if it varies.
         max_replicas: The most replicas; their number follows the load between the two.
         cpus: The cores that are reserved for a replica, whose onnxruntime has as many threads.
-        device: "cpu" or "cuda", which reserves a GPU for each replica.
+        device: The device, as in `load`; one of NVIDIA's reserves a GPU for each replica.
     """
 
     replicas: int
@@ -154,7 +154,7 @@ def _make_deployment(replication: Replication, limits: Limits, batches: bool = T
     size = limits.queue + limits.max_batch_size
     options: dict[str, Any] = {
         "name": "Replica",
-        "ray_actor_options": {"num_cpus": replication.cpus, "num_gpus": int(replication.device == "cuda")},
+        "ray_actor_options": {"num_cpus": replication.cpus, "num_gpus": int(takes_gpu(replication.device))},
         "max_ongoing_requests": 2 * size,
         "max_queued_requests": limits.queue,
         "backpressure_config": {"retry_after_s": 1},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 200
 _QUANTISED = {"QuantizeLinear", "DynamicQuantizeLinear"}
-_PRECISIONS = {"fp16": "float16", "int8": "int8"}
+_PRECISIONS = {"fp16": "float16", "int8": "int8", "int8_dynamic": "int8", "int4": "int4"}
 # Name, type and shape of each tensor; a dimension that is no number is dynamic.
 Tensors = Iterable[tuple[str, str, tuple[int | str | None, ...]]]
 
@@ -92,7 +92,8 @@ def _check_precision(folder: Path, manifest: Mapping[str, Any], model: "ModelPro
 
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     quantised = any(node.op_type in _QUANTISED for node in model.graph.node)
-    if not {"float16": half, "int8": quantised}.get(declared["exported"], True):
+    packed = any(node.op_type == "MatMulNBits" for node in model.graph.node)
+    if not {"float16": half, "int8": quantised, "int4": packed}.get(declared["exported"], True):
         _refuse(folder / ONNX, "numbers in", declared["exported"], "none")
 
 

@@ -151,7 +151,9 @@ _MANIFEST = _fields(
         "target_names": _or_none(_list(_TEXT)),
         "table": _or_none(_fields({"inputs": _list(_COLUMN), "targets": _list(_TEXT, 0)})),
         "image": _or_none(_image),
-        "precision": _fields({"exported": _one_of(("float16", "float32", "float64", "int8")), "trained": _NAME}),
+        "precision": _fields(
+            {"exported": _one_of(("float16", "float32", "float64", "int8", "int4")), "trained": _NAME}
+        ),
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
         "batchable": _must(lambda value: isinstance(value, bool), "true or false"),

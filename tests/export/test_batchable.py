@@ -154,8 +154,8 @@ def test_triton_is_not_told_to_batch_and_gets_whole_shapes(mixed, tmp_path):
 
 
 def test_int8_is_not_judged_on_batches_that_were_cut(tmp_path):
-    from export.precision.quantisation import rewrite_in_int8
+    from export.precision.quantisation import rewrite_quantised
 
     x, labels = {"x": draw(0)}, np.zeros(3, "int64")
     with pytest.raises(export.PrecisionError, match="examples are independent for precision='int8'"):
-        rewrite_in_int8(tmp_path / "model.onnx", x, x, labels, 0.5, batchable=False)
+        rewrite_quantised(tmp_path / "model.onnx", "int8", x, x, labels, 0.5, batchable=False)

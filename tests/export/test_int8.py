@@ -164,7 +164,7 @@ def test_a_race_gives_each_file_its_own_times(monkeypatch):
         jobs.race(folder, folder / "answer-0", **tasks[0][1])
 
     monkeypatch.setattr(quantisation, "run_tasks", run_here)
-    monkeypatch.setattr(jobs, "open_session", lambda path, provider: path.name)
+    monkeypatch.setattr(jobs, "open_session", lambda path, device: path.name)
     monkeypatch.setattr(jobs, "_time_run", lambda session, batch: seconds[session])
     for raced in quantisation.race(Path("fp32.onnx"), Path("int8.onnx"), {"input": images(3)}):
         assert [raced[name] for name in ("fp32_ms", "int8_ms", "speedup")] == pytest.approx([3, 1, 3])

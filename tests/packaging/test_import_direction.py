@@ -24,7 +24,7 @@ FLOORS = (
     {"convert"},
     {"precision"},
     {"proof"},
-    {"description"},
+    {"description", "quantised"},
     {"artifact", "conversion", "inspection", "predictor", "verification"},
     {"prediction", "serving"},
 )

@@ -44,7 +44,7 @@ Formats = Annotated[
             lambda text: {name.strip() for name in text.split(",")} <= set(FORMATS),
             "saved_model, onnx, or saved_model,onnx",
         ),
-        help="saved_model, onnx, or both, separated by a comma. Default: both; onnx for fp16 and int8.",
+        help="saved_model, onnx, or both, separated by a comma. Default: both; onnx unless the precision is fp32.",
     ),
 ]
 Opset = Annotated[int, number(check=from_to(13, 24), help="The ONNX opset, 13 to 24.")]
@@ -56,18 +56,20 @@ ForRuntime = Annotated[
     ),
 ]
 Precision = Annotated[
-    Literal["fp32", "fp16", "int8"],
+    Literal["fp32", "fp16", "int8", "int8_dynamic", "int4"],
     choice(
         "fp32",
         "fp16",
         "int8",
+        "int8_dynamic",
+        "int4",
         option=("--precision", "-p"),
-        help="fp16 is for GPUs. int8 needs a run, and is written only if it is faster on this machine.",
+        help="fp16 is for GPUs. The others need a run, and are written only if they pay on this machine.",
     ),
 ]
 MaxAccuracyDrop = Annotated[
     float,
-    typer.Option(metavar="POINTS", help="How many percentage points of test accuracy int8 may cost."),
+    typer.Option(metavar="POINTS", help="How many percentage points of test accuracy int8 and int4 may cost."),
 ]
 Layout = Annotated[
     Literal["nhwc", "nchw"] | None, choice("nhwc", "nchw", help="The order of an image's axes. Default: the model's.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -242,11 +242,23 @@ Seed = Annotated[
     int | None,
     number(check=at_least(0), help="Seed of the weights, order, augmentation and dropout. Default: the recipe's."),
 ]
+# The devices of an artifact, as in export/runtime/providers.py.
+Device = Literal["cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "coreml", "directml"]
+DEVICES = get_args(Device)
 ExportDevice = Annotated[
     Literal["cpu", "cuda"] | None,
     choice("cpu", "cuda", help="cuda fails without a GPU, cpu ignores one. Default: CUDA if it is available."),
 ]
-ServingDevice = Annotated[Literal["cpu", "cuda"], choice("cpu", "cuda", help="Where onnxruntime computes.")]
+ServingDevice = Annotated[
+    Device,
+    choice(
+        *DEVICES,
+        help="Where onnxruntime computes. The answers must agree with the recorded ones; there is no fallback.",
+    ),
+]
+VerifiedDevice = Annotated[
+    Device | None, choice(*DEVICES, help="Where to compute besides the CPU. Default: CUDA if it is available.")
+]
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")]
 Port = Annotated[int, number("--port", "-p", metavar="PORT", check=A_PORT, help="The port; 0 picks a free one.")]
 TokenFile = Annotated[

@@ -10,10 +10,10 @@ def check_weights(network: str, weights: str, formats: list[str] | None, precisi
     from ..training.runs import open_run
     from ..weights.loading import check_loadable
 
-    if precision == "int8":
+    if precision.startswith("int"):
         raise ValueError(
-            "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
-            f"Received: {network} --weights {weights}; export.export(precision='int8') takes images of your own"
+            f"Expected the folder of a run for --precision {precision}, which is tested on its images. "
+            f"Received: {network} --weights {weights}; export.export(precision={precision!r}) takes images of your own"
         )
     if precision != "fp32" and formats not in (None, ["onnx"]):
         raise ValueError(f"Expected --format onnx for --precision {precision}. Received: --format {','.join(formats)}")

@@ -9,7 +9,7 @@ import typer
 
 from .. import _completion, console
 from .._app import command
-from .._options import Artifact, ExportDevice, ServingDevice, number
+from .._options import Artifact, ServingDevice, VerifiedDevice, number
 from .exporting import show_parity
 
 # Characters on a terminal of a text that a file holds: a SHA-256 is as long.
@@ -27,7 +27,7 @@ Runs = Annotated[int, number("--runs", "-n", help="How many runs to measure, aft
 
 
 @command()
-def verify(artifact: Artifact, device: ExportDevice = None) -> None:
+def verify(artifact: Artifact, device: VerifiedDevice = None) -> None:
     """Prove again that an artifact's files are whole and agree."""
     from export import verify as check
 

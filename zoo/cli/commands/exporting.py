@@ -125,19 +125,20 @@ def _check_model(
     run = open_run(model) if is_run else None
     if run and task_of(run.source).per_pixel and layout == "nchw":
         raise ValueError("Expected --layout nhwc for a segmentation, whose labels name the last axis. Received: nchw")
-    if run and precision == "int8" and (task_of(run.source).name != "classification" or is_unnamed(run.source["name"])):
+    quantised = precision.startswith("int")
+    if run and quantised and (task_of(run.source).name != "classification" or is_unnamed(run.source["name"])):
         raise ValueError(
-            "Expected the run of a classification, on data with a name or a path, for --precision int8, which is "
-            f"calibrated and tested on them. Received: {model}, a {task_of(run.source).name} of {run.source['name']}"
+            f"Expected the run of a classification, on data with a name or a path, for --precision {precision}, which "
+            f"is tested on them. Received: {model}, a {task_of(run.source).name} of {run.source['name']}"
         )
     if run and samples:
         raise ValueError(f"Expected --samples for a .keras file, not for a run. Received: --samples {samples}")
     if precision != "fp32" and formats not in (None, ["onnx"]):
         raise ValueError(f"Expected --format onnx for --precision {precision}. Received: --format {','.join(formats)}")
-    if precision == "int8" and not run:
+    if quantised and not run:
         raise ValueError(
-            "Expected the folder of a run for --precision int8, which is calibrated and tested on its images. "
-            f"Received: {model}; export.export(precision='int8') takes images of your own"
+            f"Expected the folder of a run for --precision {precision}, which is tested on its images. "
+            f"Received: {model}; export.export(precision={precision!r}) takes images of your own"
         )
     if run and not is_unnamed(run.source["name"]):
         check_subject(model)
@@ -205,7 +206,7 @@ def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -
     if source is None:
         return known
     known["samples"] = laid_out(source.test_inputs[task.examples(source, PARITY_SAMPLES)])
-    if precision == "int8":
+    if precision.startswith("int"):
         places = np.linspace(0, len(source.train_inputs) - 1, CALIBRATION_IMAGES).astype(int)
         known["calibration"] = laid_out(source.train_inputs[np.unique(places)])
         most = max(1, TEST_BYTES // max(1, source.test_inputs[:1].nbytes))
@@ -255,16 +256,16 @@ def _read_samples(path: Path | None) -> dict[str, Any]:
 
 def _show_precision(found: dict[str, Any]) -> None:
     """Shows what a narrower precision costs and saves."""
-    shown = {"precision": found["name"]}
+    shown = {"precision": (name := found["name"])}
     if "bytes" in found:
-        shown["size"] = " instead of ".join(f"{found['bytes'][name]:,}" for name in (found["name"], "fp32")) + " bytes"
+        shown["size"] = " instead of ".join(f"{found['bytes'][key]:,}" for key in (name, "fp32")) + " bytes"
     if "float32_layers" in found:
         shown["layers in float32"] = f"{found['float32_layers']} of {found['layers']}"
     if "accuracy" in found:
         accuracy = found["accuracy"]
-        shown["accuracy"] = f"{accuracy['int8']:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} images"
+        shown["accuracy"] = f"{accuracy[name]:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} images"
     for raced in found.get("latency", ()):
-        times = f"{raced['int8_ms']:.3g} instead of {raced['fp32_ms']:.3g} ms"
+        times = f"{raced[f'{name}_ms']:.3g} instead of {raced['fp32_ms']:.3g} ms"
         shown[f"batch of {raced['batch']}"] = f"{times}, {raced['speedup']:.2f} times as fast"
     for layer in found.get("worst_layers", ())[:1]:
         shown["worst layer"] = f"{layer['tensor']}, {layer['signal_to_noise_db']:.1f} dB"

@@ -12,7 +12,7 @@ import typer
 
 from .. import _completion, console
 from .._app import command
-from .._options import Overwrite, choice, number, out
+from .._options import DEVICES, Device, Overwrite, choice, number, out
 
 Subject = Annotated[
     Path,
@@ -51,9 +51,12 @@ OnBadInput = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an unfinished output, if there is one.")]
-Device = Annotated[
-    Literal["cpu", "cuda"] | None,
-    choice("cpu", "cuda", help="Where to compute. Default: cpu for an artifact, a GPU for a run if there is one."),
+ChosenDevice = Annotated[
+    Device | None,
+    choice(
+        *DEVICES,
+        help="Where to compute; runs take cpu and cuda. Default: cpu for an artifact, a GPU for a run if there is one.",
+    ),
 ]
 
 Ray = Annotated[
@@ -80,7 +83,7 @@ def predict(
     on_bad_input: OnBadInput = "error",
     resume: Resume = False,
     overwrite: Overwrite = False,
-    device: Device = None,
+    device: ChosenDevice = None,
     ray: Ray = None,
 ) -> None:
     """Predict classes, numbers or masks for files.
@@ -117,15 +120,19 @@ def _show_first(path: Path) -> None:
 
 
 @contextmanager
-def _open(subject: Path, weights: str | None, device: str | None, ray: str | None) -> Iterator[Any]:
+def _open(subject: Path, weights: str | None, device: Device | None, ray: str | None) -> Iterator[Any]:
     """Opens the network of a run, of weights or of an artifact, and the context in which it computes."""
     if weights is None and (subject / "artifact.json").is_file():
         from export.prediction.network import ArtifactNetwork
 
-        yield ArtifactNetwork(subject, "cuda" if device == "cuda" else "cpu")
+        yield ArtifactNetwork(subject, device or "cpu")
         return
     if ray:
         raise ValueError(f"Expected the folder of an artifact for --ray. Received: {str(subject)!r}; export it")
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(
+            f"Expected the folder of an artifact for --device {device}. Received: {str(subject)!r}; export it"
+        )
     from ...training.folder import hint_at_run
     from ...training.runs import open_complete_run
     from ...weights.loading import check_loadable

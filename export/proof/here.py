@@ -1,0 +1,76 @@
+"""Compares a network on a device of this machine with the answers recorded at its export.
+
+The tolerance is that of the export. A device that computes float32 in fp16 or TF32 may differ by the tolerance of fp16
+in addition: 5e-3 for probabilities, 2.5e-3 of each channel's range for other outputs, and 1 % of the decisions.
+
+A quantised file may be far from Keras on random inputs. On another device it must also choose the same class as on the
+CPU for nine tenths of the recorded inputs; a value next to the border of two integers is rounded differently there.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import ParityError
+from ..precision.tolerances import FP32, TOLERANCES
+from ..runtime.providers import DEVICES, Device
+from ..storage.arrays import Batch
+from .parity import Parity, compare
+
+Run = Callable[[Batch], Batch]
+RECORDED, ON_CPU = "Keras, recorded at export", "onnxruntime on the CPU"
+_ALIKE = 0.9
+
+
+def allow_for(device: Device, tolerance: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a recorded tolerance, as `compare` takes it, with what a device may add."""
+    more = TOLERANCES[DEVICES[device].precision]
+    if DEVICES[device].precision == FP32:
+        return dict(tolerance)
+    are_probabilities = tolerance["decision"] is not None
+    name, value = ("atol", more.atol) if are_probabilities else ("rtol", more.rtol)
+    agreement = min(tolerance["agreement"], more.agreement)
+    return {**tolerance, name: tolerance.get(name, 0.0) + value, "agreement": agreement}
+
+
+def prove_here(
+    run: Run,
+    recorded: tuple[Mapping[str, Batch], Mapping[str, Batch], Mapping[str, Any]],
+    device: Device,
+    name: str,
+    on_cpu: Callable[[], Run],
+) -> Parity:
+    """Compares a network on a device with the recorded answers, or with those of the CPU if none are recorded.
+
+    Args:
+        run: Computes on the device.
+        recorded: The inputs, answers and tolerance, as `read_recorded` returns them.
+        device: The device.
+        name: Its name in error messages.
+        on_cpu: Opens the network on the CPU.
+
+    Raises:
+        ParityError: If it computes something else here.
+        ExportError: If onnxruntime fails.
+    """
+    inputs, answers, tolerance = recorded
+    names = (RECORDED if answers else ON_CPU, name)
+    found = compare(answers or on_cpu(), run, inputs, names=names, **allow_for(device, tolerance))
+    is_quantised = tolerance["agreement"] == 0
+    if is_quantised and device != "cpu":
+        _check_classes(on_cpu(), run, inputs, name)
+    return found
+
+
+def _check_classes(on_cpu: Run, run: Run, inputs: Mapping[str, Batch], name: str) -> None:
+    chosen = [
+        np.concatenate([np.argmax(next(iter(compute(batch).values())), axis=-1) for batch in inputs.values()])
+        for compute in (on_cpu, run)
+    ]
+    alike = float(np.mean(chosen[0] == chosen[1]))
+    if alike < _ALIKE:
+        raise ParityError(
+            f"Expected {name} to choose the same class as {ON_CPU} for at least {_ALIKE:.0%} of the recorded inputs. "
+            f"Received: {alike:.0%}"
+        )
