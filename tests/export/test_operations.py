@@ -256,3 +256,14 @@ def test_images_are_scaled_whatever_their_size(tmp_path):
         assert received.shape == expected.shape, name
         np.testing.assert_allclose(received, expected, atol=1e-5, err_msg=name)
     assert ops.image.resize is resize
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_an_update_that_does_not_fit_moves_into_the_array(opset, tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+    starts = [[0, 1, 0], [1, 0, 2], [0, 9, 0], [0, -3, 3]]
+    functions = {str(s): lambda x, s=s: ops.slice_update(x, s, 10 * x[1:, :2, :2]) for s in starts}
+    assert_equal(functions, x, tmp_path, opset)
+    expected = x.copy()
+    expected[0:2, 3:5, 0:2] = 10 * x[1:, :2, :2]
+    np.testing.assert_array_equal(functions["[0, 9, 0]"](x), expected)
