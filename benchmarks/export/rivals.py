@@ -22,7 +22,7 @@ def draw(model):
         if "mask" in x.name and "positions" not in x.name:
             drawn[x.name] = np.tile(np.arange(shape[-1]) < 0.75 * shape[-1], (*shape[:-1], 1)).astype(x.dtype)
         elif "int" in x.dtype:
-            below = {"segment_ids": 2, "mask_positions": LENGTH}.get(x.name, VOCABULARY)
+            below = {"segment_ids": 2, "mask_positions": LENGTH, "index": 2}.get(x.name, VOCABULARY)
             drawn[x.name] = rng.integers(0, below, shape).astype(x.dtype)
         else:
             drawn[x.name] = rng.normal(size=shape).astype(x.dtype)

@@ -1,5 +1,6 @@
 """Networks that others published for Keras 3, all small and with new weights, so that none needs a download."""
 
+from .generation import GENERATION
 from .images import IMAGES
 from .k3im import K3IM
 from .keras_hub_images import HUB_IMAGES
@@ -9,6 +10,6 @@ from .plates import PLATES
 from .recommenders import RECOMMENDERS
 from .sequences import SEQUENCES
 
-NETWORKS = (*IMAGES, *K3IM, *HUB_IMAGES, *HUB_TOKENS, *SEQUENCES, *RECOMMENDERS, *PLATES)
+NETWORKS = (*IMAGES, *K3IM, *HUB_IMAGES, *HUB_TOKENS, *GENERATION, *SEQUENCES, *RECOMMENDERS, *PLATES)
 
 __all__ = ["NETWORKS", "VOCABULARY"]

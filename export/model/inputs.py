@@ -37,7 +37,7 @@ class RawInput:
         shape: Its shape; dynamic sizes are None, as that of the batch always is.
         dtype: Its type.
         preprocessing: The preprocessing of its values, if there is any.
-        bounds: The smallest and the largest integer to draw, if they are known.
+        bounds: The smallest and the largest integer to draw, if they are known, or can be assumed.
         is_index: Whether integers are looked up in a table, which gave the bounds.
         normal: The mean and standard deviation with which to draw floats, if they are known; both fit the input.
         sizes: The shapes of one or two examples that the model takes, if dimensions are dynamic.
@@ -163,18 +163,34 @@ def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[B
 
 
 def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
-    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range."""
+    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range.
+
+    The graph may assume too much of an integer to which something is added before a table is looked up.
+    """
     inputs = tuple(inputs)
-    unknown = [
-        raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide_integer(np.dtype(raw.dtype))
-    ]
-    for bounds in _BOUNDS if unknown else ():
-        found = tuple(replace(raw, bounds=bounds) if raw.name in unknown else raw for raw in inputs)
+
+    def takes(found: tuple[RawInput, ...]) -> bool:
         with suppress(Exception):  # The model's own code may raise anything.
-            for batch in draw_inputs(found, (_TRIED,), 0).values():
+            for batch in draw_inputs(found, (_TRIED,), 0, known).values():
                 run(batch)
+            return True
+        return False
+
+    wide = {raw.name for raw in inputs if _is_wide_integer(np.dtype(raw.dtype))}
+    moved = [raw.name for raw in inputs if raw.name in wide and raw.bounds is not None and not raw.is_index]
+    if moved and not takes(inputs):
+        inputs = _set_bounds(inputs, moved, None)
+    unknown = [raw.name for raw in inputs if raw.name in wide and known is None and raw.bounds is None]
+    for bounds in _BOUNDS if unknown else ():
+        if takes(found := _set_bounds(inputs, unknown, bounds)):
             return found
     return inputs
+
+
+def _set_bounds(
+    inputs: tuple[RawInput, ...], names: Sequence[str], bounds: tuple[int, int] | None
+) -> tuple[RawInput, ...]:
+    return tuple(replace(raw, bounds=bounds) if raw.name in names else raw for raw in inputs)
 
 
 def _is_wide_integer(dtype: np.dtype) -> bool:
@@ -309,8 +325,8 @@ def _integer_bounds(raw: RawInput, dtype: np.dtype, like: np.ndarray | None) -> 
     """Returns the smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds
-    if like is not None:
-        low, high = int(like.min()), int(like.max())
+    low, high = (0, 0) if like is None else (int(like.min()), int(like.max()))
+    if like is not None and (low < high or raw.bounds is None):
         # Real inputs that are all equal, such as masks of ones, do not show the other values.
         return (low, high) if low < high else (min(low, 0), max(high, 1))
     if raw.bounds is not None:
