@@ -1,5 +1,6 @@
 """Exports one published network here and with Keras's own exporter, and judges both files by the same parity."""
 
+import re
 import time
 import traceback
 from pathlib import Path
@@ -55,6 +56,15 @@ def write_with_keras(model, endpoint, path):
     model.export(path, format="onnx", verbose=False)
 
 
+def try_to_write(model, folder):
+    """Returns whether Keras's exporter writes a file for a model that ours refuses."""
+    try:
+        write_with_keras(model, None, folder / "keras.onnx")
+    except Exception as error:
+        return {"result": "not converted", "error": shorten(error)}
+    return {"result": "not judged", "error": "It writes a file, and there are no answers to compare with."}
+
+
 def adopt(path, endpoint):
     """Gives a file that Keras wrote our names of inputs and outputs, by which the proof runs it."""
     import onnx
@@ -102,7 +112,8 @@ def judge(exporter, model, endpoint, reference, path):
 
 def shorten(error):
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return " ".join(f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})".split())[-600:]
+    said = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})")
+    return " ".join(said.split())[:600]
 
 
 def export_both(network, exporters, folder):
@@ -119,8 +130,9 @@ def export_both(network, exporters, folder):
     try:
         endpoint, reference, drawn = refer(model)
     except Exception as error:
-        # Without Keras's answers there is nothing to compare with.
-        yield {name: {"result": "no answers to compare with", "error": shorten(error)} for name in exporters}
+        # Without an endpoint there is nothing to compare with.
+        refused = {"result": "not converted", "error": shorten(error)}
+        yield {name: refused if name == EXPORTERS[0] else try_to_write(model, folder) for name in exporters}
         return
     yield {"samples": drawn}
     for exporter in exporters:

@@ -165,32 +165,41 @@ def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[B
 def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
     """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range.
 
-    The graph may assume too much of an integer to which something is added before a table is looked up.
+    The graph may show too much of an integer to which something is added before a table is looked up. So its bound is
+    halved until the model takes it.
     """
     inputs = tuple(inputs)
-
-    def takes(found: tuple[RawInput, ...]) -> bool:
-        with suppress(Exception):  # The model's own code may raise anything.
-            for batch in draw_inputs(found, (_TRIED,), 0, known).values():
-                run(batch)
-            return True
-        return False
-
     wide = {raw.name for raw in inputs if _is_wide_integer(np.dtype(raw.dtype))}
     moved = [raw.name for raw in inputs if raw.name in wide and raw.bounds is not None and not raw.is_index]
-    if moved and not takes(inputs):
-        inputs = _set_bounds(inputs, moved, None)
+    while moved and not _runs(inputs, known, run, moved):
+        highest = {raw.name: raw.bounds[1] // 2 for raw in inputs if raw.name in moved and raw.bounds}
+        bounds = {name: (0, high) if any(highest.values()) else None for name, high in highest.items()}
+        inputs = tuple(replace(raw, bounds=bounds.get(raw.name, raw.bounds)) for raw in inputs)
+        moved = [name for name in moved if bounds[name]]
     unknown = [raw.name for raw in inputs if raw.name in wide and known is None and raw.bounds is None]
-    for bounds in _BOUNDS if unknown else ():
-        if takes(found := _set_bounds(inputs, unknown, bounds)):
+    for tried in _BOUNDS if unknown else ():
+        found = tuple(replace(raw, bounds=tried) if raw.name in unknown else raw for raw in inputs)
+        if _runs(found, None, run):
             return found
     return inputs
 
 
-def _set_bounds(
-    inputs: tuple[RawInput, ...], names: Sequence[str], bounds: tuple[int, int] | None
-) -> tuple[RawInput, ...]:
-    return tuple(replace(raw, bounds=bounds) if raw.name in names else raw for raw in inputs)
+def _runs(
+    inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any], highest: Sequence[str] = ()
+) -> bool:
+    """Whether a model takes drawn inputs, some of which are as high as their bounds."""
+    with suppress(Exception):  # The model's own code may raise anything.
+        for batch in draw_inputs(inputs, (_TRIED,), 0, known).values():
+            edges = {
+                raw.name: np.full_like(
+                    batch[raw.name], _integer_bounds(raw, np.dtype(raw.dtype), (known or {}).get(raw.name))[1]
+                )
+                for raw in inputs
+                if raw.name in highest
+            }
+            run({**batch, **edges})
+        return True
+    return False
 
 
 def _is_wide_integer(dtype: np.dtype) -> bool:
