@@ -30,19 +30,18 @@ from .rivals import EXPORTERS, export_both
 SHARED = ("keras", "tensorflow", "onnx", "tf2onnx", "export.proof.prove", "kimm", "kyolo", "medicai", "keras_hub")
 
 
-def send_case(name, exporters, pipe):
-    network = next(network for network in NETWORKS if network.name == name)
+def send_case(network, exporters, pipe):
     with tempfile.TemporaryDirectory() as folder:
         for found in export_both(network, exporters, Path(folder)):
             pipe.send(found)
 
 
-def run_case(name, exporters, minutes):
+def run_case(network, exporters, minutes):
     """Returns what a process of its own finds until it ends."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([x for x in SHARED if util.find_spec(x.split(".")[0])])
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=send_case, args=(name, exporters, sender))
+    process = context.Process(target=send_case, args=(network, exporters, sender))
     process.start()
     sender.close()
     found, end, stopped = {}, time.monotonic() + 60 * minutes, {}
@@ -62,10 +61,10 @@ def run_case(name, exporters, minutes):
     return found
 
 
-def measure(name, minutes):
-    found = run_case(name, EXPORTERS, minutes)
+def measure(network, minutes):
+    found = run_case(network, EXPORTERS, minutes)
     if found["built"] and EXPORTERS[1] not in found:
-        found |= run_case(name, EXPORTERS[1:], minutes)
+        found |= run_case(network, EXPORTERS[1:], minutes)
     return found
 
 
@@ -80,10 +79,11 @@ def main():
     rows = json.loads(path.read_text())["figures"] if path.exists() else {}
     chosen = [x for x in NETWORKS if fnmatch.fnmatchcase(x.name, options.pattern)]
     print(f"Not installed: {', '.join(sorted({x.package for x in chosen if not x.installed})) or 'none'}", flush=True)
-    waiting = [x.name for x in chosen if x.installed and (options.again or x.name not in rows)]
+    waiting = [x for x in chosen if x.installed and (options.again or x.name not in rows)]
     start, lost = time.monotonic(), []
-    for number, name in enumerate(waiting, 1):
-        earlier, rows[name] = rows.get(name, {}), measure(name, options.minutes)
+    for number, network in enumerate(waiting, 1):
+        name = network.name
+        earlier, rows[name] = rows.get(name, {}), measure(network, options.minutes)
         results = {exporter: rows[name].get(exporter, {}).get("result") for exporter in EXPORTERS}
         lost += [(name, x) for x in EXPORTERS[:1] if earlier.get(x, {}).get("result") == "proven" != results[x]]
         passed = (time.monotonic() - start) / 60

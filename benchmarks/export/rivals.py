@@ -123,6 +123,8 @@ def export_both(network, exporters, folder):
     keras.utils.set_random_seed(0)
     try:
         model = network.build()
+        # Keras's exporter refuses a model that has not been called.
+        model(draw(model), training=False)
     except Exception as error:
         yield {"built": False, "error": shorten(error)}
         return

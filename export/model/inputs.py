@@ -179,25 +179,22 @@ def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[
     unknown = [raw.name for raw in inputs if raw.name in wide and known is None and raw.bounds is None]
     for tried in _BOUNDS if unknown else ():
         found = tuple(replace(raw, bounds=tried) if raw.name in unknown else raw for raw in inputs)
-        if _runs(found, None, run):
+        if _runs(found, None, run, unknown):
             return found
     return inputs
 
 
-def _runs(
-    inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any], highest: Sequence[str] = ()
-) -> bool:
-    """Whether a model takes drawn inputs, some of which are as high as their bounds."""
+def _runs(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any], tried: Sequence[str]) -> bool:
+    """Whether a model takes drawn inputs, some of them also as low and as high as their bounds."""
+    known = known or {}
+    edges = {
+        raw.name: _integer_bounds(raw, np.dtype(raw.dtype), known.get(raw.name)) for raw in inputs if raw.name in tried
+    }
     with suppress(Exception):  # The model's own code may raise anything.
         for batch in draw_inputs(inputs, (_TRIED,), 0, known).values():
-            edges = {
-                raw.name: np.full_like(
-                    batch[raw.name], _integer_bounds(raw, np.dtype(raw.dtype), (known or {}).get(raw.name))[1]
-                )
-                for raw in inputs
-                if raw.name in highest
-            }
-            run({**batch, **edges})
+            run(batch)
+            for which in (0, 1):
+                run(batch | {name: np.full_like(batch[name], bounds[which]) for name, bounds in edges.items()})
         return True
     return False
 
