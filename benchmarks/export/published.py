@@ -56,7 +56,7 @@ def run_case(network, exporters, minutes):
     if process.exitcode and not stopped:
         stopped = {"result": "crashed", "error": f"exit code {process.exitcode}"}
     if stopped:
-        found.setdefault("built", False)
+        found = found or {"built": False, "error": stopped["error"]}
         found[next((name for name in exporters if name not in found), exporters[-1])] = stopped
     return found
 

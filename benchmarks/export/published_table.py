@@ -17,12 +17,13 @@ def format_published(figures):
         [name, found["parameters"], *(cell for exporter in EXPORTERS for cell in format_cells(found[exporter]))]
         for name, found in built.items()
     ]
-    heads = [f"{NAMES[x]}, {what}" if what else NAMES[x] for x in EXPORTERS for what in ("", "nodes", "s")]
+    text += "Differences are shares of the largest output; the seconds are those of writing the file.\n\n"
+    heads = [f"{NAMES[x]}{what}" for x in EXPORTERS for what in ("", ", nodes", ", s")]
     text += format_table(["network", "parameters", *heads], rows) + "\n"
-    for exporter in EXPORTERS:
-        text += format_reasons(exporter, built)
-    broken = {name: found.get("error", "") for name, found in figures.items() if not found["built"]}
-    return text + "".join(f"- {name} cannot be built here: {tidy(error)}\n" for name, error in broken.items())
+    refused = {name: found[OURS] for name, found in built.items() if found[OURS]["result"] != PROVEN}
+    text += "".join(f"- {name}: {found['result']}; {tidy(found['error'])}\n" for name, found in refused.items())
+    broken = {name: found["error"] for name, found in figures.items() if not found["built"]}
+    return text + "".join(f"- {name} cannot be built: {tidy(error)}\n" for name, error in broken.items())
 
 
 def count_proven(built, exporter):
@@ -55,14 +56,6 @@ def format_cells(found):
     weak = " (weak proof)" if found.get("weak") else ""
     result = f"{found['max_rel_diff']:.0e}{weak}" if proven else found["result"]
     return [result, found.get("nodes", ""), found.get("seconds", "")]
-
-
-def format_reasons(exporter, built):
-    reasons = {name: found[exporter] for name, found in built.items() if found[exporter]["result"] != PROVEN}
-    if not reasons:
-        return ""
-    lines = [f"- {name}: {found['result']}; {tidy(found.get('error', ''))}" for name, found in reasons.items()]
-    return "\n".join([f"Not proven, {NAMES[exporter]}:", "", *lines, "", ""])
 
 
 def tidy(error):

@@ -111,9 +111,10 @@ def judge(exporter, model, endpoint, reference, path):
 
 
 def shorten(error):
+    """Returns the message without colours and folders, and the line that raised it."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    said = re.sub(r"\x1b\[\d*m", "", f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})")
-    return " ".join(said.split())[:600]
+    said = f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+    return " ".join(re.sub(r"\x1b\[\d*m|(?<!\S)/\S+/", "", said).split())[:600]
 
 
 def export_both(network, exporters, folder):
