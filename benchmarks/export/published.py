@@ -29,8 +29,12 @@ from .rivals import EXPORTERS, export_both
 # What each process needs is imported once, by the server that forks them.
 SHARED = ("keras", "tensorflow", "onnx", "tf2onnx", "export.proof.prove", "kimm", "kyolo", "medicai", "keras_hub")
 
+EXITS = {-9: "killed, as a process that takes all memory is"}
+
 
 def send_case(network, exporters, pipe):
+    # An exporter that takes all memory ends this process, and no other.
+    Path("/proc/self/oom_score_adj").write_text("1000")
     with tempfile.TemporaryDirectory() as folder:
         for found in export_both(network, exporters, Path(folder)):
             pipe.send(found)
@@ -54,7 +58,7 @@ def run_case(network, exporters, minutes):
         pass
     process.join()
     if process.exitcode and not stopped:
-        stopped = {"result": "crashed", "error": f"exit code {process.exitcode}"}
+        stopped = {"result": "crashed", "error": EXITS.get(process.exitcode, f"exit code {process.exitcode}")}
     if stopped:
         found = found or {"built": False, "error": stopped["error"]}
         found[next((name for name in exporters if name not in found), exporters[-1])] = stopped

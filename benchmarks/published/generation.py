@@ -4,7 +4,7 @@ from .keras_hub_images import hub
 from .keras_hub_tokens import GEMMA, GROUPED, SIZE
 from .network import Network
 
-LENGTH = 32
+LENGTH = 64
 
 
 def make_step(lm, heads, size):
