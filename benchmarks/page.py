@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from . import figures as pictures
+from .export.published_table import format_published
 from .formats import format_ratio, format_table, format_time
 from .harness import RESULTS
 from .training.tables import format_growth, format_pipelines, format_share
@@ -237,6 +238,7 @@ PARTS = {
         Part("benchmarks.training.input_share", 5, "Share of a step lost to photos", format_share),
         Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
+        Part("benchmarks.export.published", 160, "Networks that others published", format_published),
         Part("benchmarks.export.whole_operations", 2, "Whole operations of newer opsets", format_whole_operations),
         Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),
         Part("benchmarks.layers.residual", 12, "Cost of `Residual`, and savings of each granularity", format_residual),

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
+from benchmarks.export import published, rivals
 from benchmarks.export.matrix.cells import measure_cells
 from benchmarks.export.matrix.page import render_page
 from benchmarks.export.matrix.results import CSV, PASSED, list_waiting, read_rows
 from benchmarks.export.matrix.settings import BATCHES
 from benchmarks.export.matrix.subjects import Subject, list_subjects
+from benchmarks.published import Network
+from tests.export.models import mlp
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -72,3 +75,25 @@ def test_the_matrix_measures_a_layer(tmp_path):
     subject.open(sources=None)
     rows = measure_cells(subject, 17, ["fp32"], tmp_path)
     assert [(row["batch"], row["result"]) for row in rows] == [(batch, PASSED) for batch in BATCHES]
+
+
+def test_a_network_that_crashes_or_hangs_is_a_row(monkeypatch):
+    monkeypatch.setattr(published, "SHARED", ())
+    crashed, raised = (published.measure(Network("x", path), 5) for path in ("os:abort", "json:loads"))
+    assert not crashed["built"] and crashed["keras-skip"]["result"] == "crashed"
+    assert not raised["built"] and "TypeError" in raised["error"]
+    assert published.run_case(Network("x", "signal:pause"), ["keras"], 0.01)["keras"]["result"] == "too slow"
+
+
+@pytest.mark.filterwarnings("ignore:In the future `np.object`")
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_file_of_the_other_exporter_is_held_to_the_answers_of_the_network(wrong, monkeypatch, tmp_path):
+    model, other = mlp(), mlp()
+    if wrong:
+        other.set_weights([w * 1.001 for w in other.get_weights()])
+    other(rivals.draw(other))
+    endpoint, reference, _ = rivals.refer(model)
+    monkeypatch.setattr(model, "export", other.export)
+    found = rivals.judge("keras", model, endpoint, reference, tmp_path / "keras.onnx")
+    assert found["result"] == ("differs" if wrong else "proven"), found
+    assert found["nodes"] > 3

@@ -1,7 +1,7 @@
 """keras-hub's networks for tokens, some of which take images or sounds too."""
 
 from .keras_hub_images import hub
-from .network import VOCABULARY
+from .network import VOCABULARY, Network
 
 WORDS = dict(vocabulary_size=VOCABULARY)
 WIDTH = dict(hidden_dim=32, intermediate_dim=64)
@@ -34,8 +34,18 @@ SIDE = dict(
     layer_types=["sliding_attention", "full_attention"],
 )
 T5GEMMA = {f"{side}_{key}": x for side in ("encoder", "decoder") for key, x in SIDE.items()}
+RWKV = WORDS | dict(num_layers=2, hidden_size=32, head_size=16, intermediate_dim=64)
 MOONSHINE = dict(encoder_num_layers=1, decoder_num_layers=1, encoder_num_heads=2, decoder_num_heads=2, filter_dim=32)
 VISION = dict(patch_size=16, image_shape=(64, 64, 3), **LAYERS)
+
+
+def of_length(backbone, length):
+    """Builds a network for texts of one length, from one whose loops need to know it."""
+    import keras
+
+    x = {name: keras.Input((length,), dtype=given.dtype, name=name) for name, given in backbone.input.items()}
+    return keras.Model(x, backbone(x))
+
 
 HUB_TOKENS = (
     *(hub(f"{name}Backbone", **SIZE) for name in ("Bert", "Roberta", "XLMRoberta", "DistilBert", "DebertaV3", "ESM2")),
@@ -57,7 +67,10 @@ HUB_TOKENS = (
     hub("QwenMoeBackbone", **EXPERTS, moe_intermediate_dim=32, shared_expert_intermediate_dim=32),
     hub("SmolLM3Backbone", **SMOL),
     hub("T5GemmaBackbone", **WORDS, **T5GEMMA, sliding_window=16),
-    hub("RWKV7Backbone", **WORDS, num_layers=2, hidden_size=32, head_size=16, intermediate_dim=64),
+    hub("RWKV7Backbone", **RWKV),
+    Network(
+        "keras-hub", f"{__name__}:of_length", dict(backbone=hub("RWKV7Backbone", **RWKV), length=32), "RWKV7, 32 tokens"
+    ),
     hub("WhisperBackbone", **SIZE, max_encoder_sequence_length=128, max_decoder_sequence_length=128),
     hub("MoonshineBackbone", **WORDS, **WIDTH, **MOONSHINE),
     hub(

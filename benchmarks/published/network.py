@@ -34,7 +34,8 @@ class Network:
     @property
     def installed(self) -> bool:
         """Whether its publisher is."""
-        return util.find_spec(self.path.split(":")[0].split(".")[0]) is not None
+        parts = [x for x in self.arguments.values() if isinstance(x, Network)]
+        return util.find_spec(self.path.split(":")[0].split(".")[0]) is not None and all(x.installed for x in parts)
 
     def build(self) -> Any:
         """Makes it, or a part of it."""

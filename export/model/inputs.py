@@ -37,7 +37,7 @@ class RawInput:
         shape: Its shape; dynamic sizes are None, as that of the batch always is.
         dtype: Its type.
         preprocessing: The preprocessing of its values, if there is any.
-        bounds: The smallest and the largest integer to draw, if they are known.
+        bounds: The smallest and the largest integer to draw, if they are known, or can be assumed.
         is_index: Whether integers are looked up in a table, which gave the bounds.
         normal: The mean and standard deviation with which to draw floats, if they are known; both fit the input.
         sizes: The shapes of one or two examples that the model takes, if dimensions are dynamic.
@@ -163,18 +163,40 @@ def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[B
 
 
 def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
-    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range."""
+    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range.
+
+    The graph may show too much of an integer to which something is added before a table is looked up. So its bound is
+    halved until the model takes it.
+    """
     inputs = tuple(inputs)
-    unknown = [
-        raw.name for raw in inputs if known is None and raw.bounds is None and _is_wide_integer(np.dtype(raw.dtype))
-    ]
-    for bounds in _BOUNDS if unknown else ():
-        found = tuple(replace(raw, bounds=bounds) if raw.name in unknown else raw for raw in inputs)
-        with suppress(Exception):  # The model's own code may raise anything.
-            for batch in draw_inputs(found, (_TRIED,), 0).values():
-                run(batch)
+    wide = {raw.name for raw in inputs if _is_wide_integer(np.dtype(raw.dtype))}
+    moved = [raw.name for raw in inputs if raw.name in wide and raw.bounds is not None and not raw.is_index]
+    while moved and not _runs(inputs, known, run, moved):
+        highest = {raw.name: raw.bounds[1] // 2 for raw in inputs if raw.name in moved and raw.bounds}
+        bounds = {name: (0, high) if any(highest.values()) else None for name, high in highest.items()}
+        inputs = tuple(replace(raw, bounds=bounds.get(raw.name, raw.bounds)) for raw in inputs)
+        moved = [name for name in moved if bounds[name]]
+    unknown = [raw.name for raw in inputs if raw.name in wide and known is None and raw.bounds is None]
+    for tried in _BOUNDS if unknown else ():
+        found = tuple(replace(raw, bounds=tried) if raw.name in unknown else raw for raw in inputs)
+        if _runs(found, None, run, unknown):
             return found
     return inputs
+
+
+def _runs(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any], tried: Sequence[str]) -> bool:
+    """Whether a model takes drawn inputs, some of them also as low and as high as their bounds."""
+    known = known or {}
+    edges = {
+        raw.name: _integer_bounds(raw, np.dtype(raw.dtype), known.get(raw.name)) for raw in inputs if raw.name in tried
+    }
+    with suppress(Exception):  # The model's own code may raise anything.
+        for batch in draw_inputs(inputs, (_TRIED,), 0, known).values():
+            run(batch)
+            for which in (0, 1):
+                run(batch | {name: np.full_like(batch[name], bounds[which]) for name, bounds in edges.items()})
+        return True
+    return False
 
 
 def _is_wide_integer(dtype: np.dtype) -> bool:
@@ -309,8 +331,8 @@ def _integer_bounds(raw: RawInput, dtype: np.dtype, like: np.ndarray | None) -> 
     """Returns the smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds
-    if like is not None:
-        low, high = int(like.min()), int(like.max())
+    low, high = (0, 0) if like is None else (int(like.min()), int(like.max()))
+    if like is not None and (low < high or raw.bounds is None):
         # Real inputs that are all equal, such as masks of ones, do not show the other values.
         return (low, high) if low < high else (min(low, 0), max(high, 1))
     if raw.bounds is not None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Operations that pass values on unchanged.
 _SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
+# Operations whose integers are not those that they take, and operations that move them.
+_OTHERS = frozenset({"Shape", "GatherV2", "LookupTableFindV2", "Size"})
+_MOVES = frozenset({"AddV2", "Cumsum", "Mul", "Neg", "Range", "Sub", "Sum"})
 # A factor and an addend.
 Affine = tuple[np.ndarray | float, np.ndarray | float]
 Step = tuple["tf.Tensor", Affine]
@@ -53,8 +56,7 @@ def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
         if not _is_open(raw, endpoint.model):
             found.append(raw)
         elif np.dtype(raw.dtype).kind in "iu":
-            bounds = _find_bounds(graph, tensors[raw.name])
-            found.append(raw if bounds is None else replace(raw, bounds=bounds, is_index=True))
+            found.append(_bound(raw, graph, tensors[raw.name]))
         else:
             found.append(replace(raw, normal=_find_normal(wrapped, tensors[raw.name], set(map(id, tensors.values())))))
     return tuple(found)
@@ -71,21 +73,25 @@ def _is_open(raw: RawInput, model: "keras.Model") -> bool:
     return dtype.kind in "iu" or any(isinstance(layer, scales) for layer in model._flatten_layers())
 
 
-def _find_bounds(graph: "FuncGraph", tensor: "tf.Tensor") -> tuple[int, int] | None:
-    """Returns the range of integers that all tables cover in which an input is looked up."""
+def _bound(raw: RawInput, graph: "FuncGraph", tensor: "tf.Tensor") -> RawInput:
+    """Returns an input with the range of integers that all tables cover in which it is looked up."""
     keys = [
         keys
         for operation, keys, _ in read_tables(graph)
-        if any(found is tensor for found in _integer_sources(operation.inputs[1]))
+        if any(found is tensor for found in _integer_sources(operation.inputs[1], _OTHERS))
     ]
     if keys:
-        return max(int(k.min()) for k in keys), min(int(k.max()) for k in keys)
-    size = _table_size(graph, tensor)
-    return None if size is None else (0, size - 1)
+        bounds = max(int(k.min()) for k in keys), min(int(k.max()) for k in keys)
+        return replace(raw, bounds=bounds, is_index=True)
+    size = _table_size(graph, tensor, _OTHERS)
+    if size is None:
+        return raw
+    # What is added to an input first moves it, so the table does not show its range as well as real inputs do.
+    return replace(raw, bounds=(0, size - 1), is_index=_table_size(graph, tensor, _OTHERS | _MOVES) is not None)
 
 
-def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
-    """Returns the number of rows of the smallest table in which an input is looked up."""
+def _table_size(graph: "tf.Graph", tensor: "tf.Tensor", end: frozenset[str]) -> int | None:
+    """Returns the number of rows of the smallest table in which an input is looked up, not through some operations."""
     import tensorflow as tf
 
     sizes = []
@@ -101,7 +107,7 @@ def _table_size(graph: "tf.Graph", tensor: "tf.Tensor") -> int | None:
             size, wanted = tf.get_static_value(operation.inputs[1]), operation.inputs[0]
         else:
             continue
-        if size is not None and any(found is tensor for found in _integer_sources(wanted)):
+        if size is not None and any(found is tensor for found in _integer_sources(wanted, end)):
             sizes.append(int(size))
     return min(sizes, default=None)
 
@@ -113,8 +119,8 @@ def _count_rows(operation: "tf.Operation") -> int | None:
     return dims[0].size if dims else None
 
 
-def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
-    """Yields a tensor and the integers that it is computed from, except those of which it takes only the shape."""
+def _integer_sources(tensor: "tf.Tensor", end: frozenset[str]) -> Iterator["tf.Tensor"]:
+    """Yields a tensor and the integers that it is computed from, but not through some operations."""
     waiting, seen = [tensor], set()
     while waiting:
         tensor = waiting.pop()
@@ -122,7 +128,7 @@ def _integer_sources(tensor: "tf.Tensor") -> Iterator["tf.Tensor"]:
             continue
         seen.add(id(tensor))
         yield tensor
-        if tensor.op.type not in ("Shape", "GatherV2", "LookupTableFindV2", "Size"):
+        if tensor.op.type not in end:
             waiting += list(tensor.op.inputs)
 
 

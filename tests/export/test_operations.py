@@ -256,3 +256,32 @@ def test_images_are_scaled_whatever_their_size(tmp_path):
         assert received.shape == expected.shape, name
         np.testing.assert_allclose(received, expected, atol=1e-5, err_msg=name)
     assert ops.image.resize is resize
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_an_update_that_does_not_fit_moves_into_the_array(opset, tmp_path):
+    x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+    starts = [[0, 1, 0], [1, 0, 2], [0, 9, 0], [0, -3, 3]]
+    functions = {str(s): lambda x, s=s: ops.slice_update(x, s, 10 * x[1:, :2, :2]) for s in starts}
+    assert_equal(functions, x, tmp_path, opset)
+    expected = x.copy()
+    expected[0:2, 3:5, 0:2] = 10 * x[1:, :2, :2]
+    np.testing.assert_array_equal(functions["[0, 9, 0]"](x), expected)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_lists_of_an_unrolled_loop(opset, tmp_path):
+    def write(x: Any, places: Any, read: int | None = None) -> Any:
+        rows = tf.TensorArray("float32", size=3, clear_after_read=False, element_shape=(2,))
+        for i, place in enumerate(places):
+            rows = rows.write(place, x[0, :2] * (i + 1))
+        return rows.stack() if read is None else rows.read(read)
+
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
+    functions = {
+        "in another order": lambda x: write(x, (2, 0, 1)),
+        "written twice": lambda x: write(x, (0, 1, 2, 0)),
+        "read": lambda x: write(x, (2, 0, 1), read=2)[None],
+    }
+    batch = {f"{name}, as a batch": lambda x, f=f: x[:, :1] + ops.sum(f(x)) for name, f in functions.items()}
+    assert_equal(batch, x, tmp_path, opset)

@@ -6,9 +6,11 @@ To add one, write a function that takes tf2onnx's graph and the node, builds its
     arithmetic.py              on each element
     einsum.py                  sums of products that are products of matrices
     fourier.py                 Fourier transforms
+    lists.py                   lists of tensors, outside of loops
     lookup.py                  look-ups of integers and text in tables
     resizing.py                resizing by methods that ONNX lacks
     selection.py               comparing and selecting
+    slicing.py                 updates of slices
     transposed_convolution.py  transposed convolutions
 
 Parts that make up a whole operation of a later opset are in `whole.py`, whose table also names that opset.
@@ -19,13 +21,13 @@ it to tf2onnx.
 
 from typing import TYPE_CHECKING
 
-from . import arithmetic, einsum, fourier, lookup, resizing, selection, transposed_convolution
+from . import arithmetic, einsum, fourier, lists, lookup, resizing, selection, slicing, transposed_convolution
 from .whole import WHOLE
 
 if TYPE_CHECKING:
     from tf2onnx.graph import Graph, Node
 
-KINDS = (arithmetic, einsum, fourier, lookup, resizing, selection, transposed_convolution)
+KINDS = (arithmetic, einsum, fourier, lists, lookup, resizing, selection, slicing, transposed_convolution)
 REWRITES = {name: rewrite for kind in KINDS for name, rewrite in kind.REWRITES.items()}
 
 
