@@ -4,6 +4,7 @@
     model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, how images are read, preprocessing, opset, versions, file hashes
     parity.json     the comparisons, with their inputs and every figure
+    model.tflite    and other files of targets such as LiteRT, if there are any
     samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras; with
                     record="none" there is no such file
 
@@ -41,6 +42,7 @@ from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from .storage.publishing import publish
 from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, find_other_input
+from .targets.proving import add_targets, check_targets
 
 if TYPE_CHECKING:
     import keras
@@ -94,6 +96,7 @@ def export(
     samples: Samples | None = None,
     record: Record = "all",
     formats: Sequence[str] | None = None,
+    targets: Sequence[str] = (),
     opset: int = DEFAULT_OPSET,
     for_runtime: str | None = None,
     precision: Precision = FP32,
@@ -134,6 +137,9 @@ def export(
             with each other, not with Keras, and a server only tests whether the model runs.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
+        targets: What else to convert to, in "fp32": "web" (a folder with a page that runs the network in a browser),
+            "openvino", "litert" (made from the SavedModel) or "ort" (onnxruntime's own format), each compared with
+            Keras as well. Without a Chromium here "web" is written, and parity.json says that it was not run.
         opset: The ONNX opset, 13 to 24.
         for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
             then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
@@ -176,6 +182,7 @@ def export(
     formats = _resolve_formats(formats, precision)
     opset = choose_opset(opset, for_runtime)
     check_record(record, formats)
+    others = check_targets(targets, formats, precision)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True)
@@ -206,6 +213,8 @@ def export(
         about |= {"task": task, "target_names": targets, "table": None if table is None else dict(table)}
         about["image"] = image.to_dict() if image else None
         manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
+        if others:
+            manifest, parity = add_targets(folder, manifest, parity, others, reference)
     return Artifact(Path(path), manifest, parity)
 
 

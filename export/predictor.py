@@ -34,6 +34,7 @@ class Predictor:
         path: The artifact's folder.
         device: "cpu" or "cuda".
         options: onnxruntime's SessionOptions; None takes the defaults.
+        target: As in `load`.
 
     Attributes:
         metadata: The contents of artifact.json.
@@ -41,11 +42,27 @@ class Predictor:
         inputs: The inputs of the graph.
     """
 
-    def __init__(self, path: str | Path, device: Device = "cpu", options: "SessionOptions | None" = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: Device = "cpu",
+        options: "SessionOptions | None" = None,
+        target: str | None = None,
+    ) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
         check_device(device)
         self._folder, self._device = folder, device
+        self.labels: list[str] | None = self.metadata["labels"]
+        self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self._image = ImageInput.from_manifest(self.metadata)
+        self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
+        self._target = None
+        if target is not None:
+            from .targets.opening import open_target
+
+            self._target = open_target(folder, self.metadata, target)
+            return
         file = folder / ONNX
         if "onnx" not in self.metadata["formats"]:
             raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
@@ -55,10 +72,6 @@ class Predictor:
         self._check_hash(file)
         for weights in check_onnx_file(file):
             self._check_hash(weights)
-        self.labels: list[str] | None = self.metadata["labels"]
-        self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
-        self._image = ImageInput.from_manifest(self.metadata)
-        self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, provider=DEVICES[device], options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
 
@@ -115,6 +128,8 @@ class Predictor:
         Raises:
             ExportError: If onnxruntime fails.
         """
+        if self._target is not None:
+            return self._target(batch)
         return run_session(self._session, batch, options)
 
     def _to_batch(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Batch:
@@ -221,12 +236,13 @@ def check_outputs(outputs: Batch, count: int) -> Batch:
     return outputs
 
 
-def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
-    """Loads an artifact for prediction with onnxruntime.
+def load(artifact: str | Path, *, device: Device = "cpu", target: str | None = None) -> Predictor:
+    """Loads an artifact for prediction with onnxruntime, or with the runtime of a target.
 
     Args:
         artifact: The folder.
         device: "cpu" or "cuda".
+        target: A target of the artifact: "openvino", "litert" or "ort", which run on the CPU.
 
     Returns:
         A predictor.
@@ -235,9 +251,13 @@ def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
         FileNotFoundError: If there is no artifact.
         VerificationError: If its manifest or its ONNX file was changed since the export.
         DeviceError: If the device is not there.
+        ExportError: If the runtime of the target is not installed.
+        ValueError: If the artifact does not have the target.
 
     Example:
         >>> load("classifier").classify(["cat.jpg", "dog.jpg"])
         [('cat', 0.93), ('dog', 0.88)]
     """
-    return Predictor(artifact, device)
+    if target is not None and device != "cpu":
+        raise ValueError(f"Expected device='cpu' for a target. Received: device={device!r}, target={target!r}")
+    return Predictor(artifact, device, target=target)
