@@ -194,7 +194,7 @@ def export(
     data = _check_int8_data(endpoint, calibration, test, max_accuracy_drop) if precision == INT8 else None
     reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
-    names, targets = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
+    names, numbers = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
     # int8 is proven in fp32 first, and then judged by its accuracy and its time.
     proven = FP32 if precision == INT8 else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
@@ -210,7 +210,7 @@ def export(
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
         about: dict[str, Any] = {"name": name or model.name, "batchable": batchable, "labels": names}
-        about |= {"task": task, "target_names": targets, "table": None if table is None else dict(table)}
+        about |= {"task": task, "target_names": numbers, "table": None if table is None else dict(table)}
         about["image"] = image.to_dict() if image else None
         manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
         if others:

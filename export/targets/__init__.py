@@ -3,7 +3,7 @@
     TARGETS[name].build(source, path)        writes the files
     TARGETS[name].run(path, batches)         runs them with the runtime of that target, apart from this process
 
-A new target is a file here with a `Target`, and its name in the table below. Its runtime is imported only where it runs.
+A new target is a file here with a `Target`, and its name in the table below. Its runtime is imported where it runs.
 """
 
 from . import litert, openvino, ort, web

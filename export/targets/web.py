@@ -1,4 +1,4 @@
-"""A folder for any web server: a page that runs the network in the browser with onnxruntime-web, and needs nothing else.
+"""A folder for any web server, whose page runs the network in the browser with onnxruntime-web.
 
 web/index.html      the page, which also checks the recorded samples
 web/model.onnx      the ONNX file of the artifact
