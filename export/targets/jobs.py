@@ -1,6 +1,5 @@
 """The tasks of the worker that convert to a target and run it."""
 
-from importlib import import_module
 from pathlib import Path
 
 from ..errors import ExportError, error_line
@@ -11,12 +10,14 @@ from . import TARGETS
 
 def convert(here: Path, answer: Path, target: str, source: str, path: str) -> None:
     """Converts a file or folder of an artifact."""
+    chosen = TARGETS[target]
+    assert chosen.convert is not None
     try:
-        import_module(f".{target}", __package__).convert(Path(source), Path(path))
+        chosen.convert(Path(source), Path(path))
     except ExportError:
         raise
     except Exception as error:  # The converters have no common base for their errors.
-        raise ExportError(f"{TARGETS[target].title} cannot hold this network: {error_line(error)}") from error
+        raise ExportError(f"{chosen.title} cannot hold this network: {error_line(error)}") from error
     answer.touch()
 
 

@@ -1,6 +1,6 @@
 """LiteRT's flatbuffer (.tflite), for phones and small devices: TensorFlow converts the SavedModel.
 
-It holds only LiteRT's own operations: others would need a runtime with TensorFlow's kernels.
+It holds only LiteRT's own operations: no package runs others, which are TensorFlow's, so they could not be proven.
 """
 
 import re
@@ -26,9 +26,8 @@ def convert(source: Path, path: Path) -> None:
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(source)).convert())
     except Exception as error:  # The converter's own errors derive from Exception.
         if found := _FOREIGN.findall(str(error)):
-            raise ExportError(
-                f"Expected a network of LiteRT's operations. Received: {'; '.join(dict.fromkeys(found))}"
-            ) from error
+            received = "; ".join(dict.fromkeys(found))
+            raise ExportError(f"Expected operations that LiteRT has. Received: {received}") from error
         raise
 
 
@@ -52,4 +51,4 @@ def _require() -> str:
     return LIBRARY.require()
 
 
-TARGET = make_target(LIBRARY, "model.tflite", open_model, _require)
+TARGET = make_target(LIBRARY, "model.tflite", convert, open_model, _require)

@@ -36,4 +36,4 @@ def open_model(path: Path) -> Compute:
     return run
 
 
-TARGET = make_target(LIBRARY, "openvino/model.xml", open_model)
+TARGET = make_target(LIBRARY, "openvino/model.xml", convert, open_model)

@@ -34,4 +34,4 @@ def _require() -> str:
     return f"onnxruntime {onnxruntime.__version__}"
 
 
-TARGET = make_target(LIBRARY, "model.ort", open_model, _require)
+TARGET = make_target(LIBRARY, "model.ort", convert, open_model, _require)

@@ -36,6 +36,7 @@ class Target:
         require: Returns the runtime with its version, or raises `Unavailable` if it cannot be made here.
         build: Writes the files: takes the artifact and the path of the main file.
         run: Runs the main file on batches. Raises `Unavailable` if it cannot run here, and ExportError if it fails.
+        convert: Writes the main file from its source, in the worker; None if `build` does it by itself.
         open: Opens the main file in this process; None if it runs only in another program.
     """
 
@@ -46,6 +47,7 @@ class Target:
     require: Callable[[], str]
     build: Callable[[Path, Path], None]
     run: Callable[[Path, Mapping[str, Batch]], dict[str, Batch]]
+    convert: Callable[[Path, Path], None] | None = None
     open: Callable[[Path], Compute] | None = None
 
     def owns(self, file: str) -> bool:
@@ -100,7 +102,11 @@ class Library:
 
 
 def make_target(
-    library: Library, file: str, open: Callable[[Path], Compute], require: Callable[[], str] | None = None
+    library: Library,
+    file: str,
+    convert: Callable[[Path, Path], None],
+    open: Callable[[Path], Compute],
+    require: Callable[[], str] | None = None,
 ) -> Target:
     """Makes the target of a library."""
     return Target(
@@ -111,5 +117,6 @@ def make_target(
         require or library.require,
         library.build,
         library.run,
+        convert,
         open,
     )
