@@ -52,10 +52,15 @@ def _build(artifact: Path, path: Path) -> None:
         shutil.copyfile(Path(onnxruntime.__file__).with_name(name), runtime / name)
     path.write_text(_assemble_page(), encoding="utf-8")
     shutil.copyfile(artifact / ONNX, folder / ONNX)
+    for name, content in _write_about(artifact, manifest).items():
+        (folder / name).write_bytes(content)
+
+
+def _write_about(artifact: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """Returns the files, by name, that tell the page of a network and of its recorded samples."""
     about, samples = _describe(artifact, manifest)
-    (folder / _ABOUT).write_text(json.dumps(about, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    if samples:
-        (folder / _SAMPLES).write_bytes(pack(samples))
+    files = {_ABOUT: json.dumps(about, ensure_ascii=False, allow_nan=False).encode()}
+    return files | ({_SAMPLES: pack(samples)} if samples else {})
 
 
 def _assemble_page() -> str:
@@ -92,8 +97,14 @@ def _run(path: Path, batches: Mapping[str, Batch]) -> dict[str, Batch]:
     )
     if not known:
         raise Unavailable("The page is not the one that this version of keras-skip writes, so no browser opened it.")
-    if hash_file(path.parent / ONNX) != hash_file(path.parents[1] / ONNX):
-        raise VerificationError(f"Expected {path.parent / ONNX} to be the ONNX file of the artifact. Received: another")
+    artifact = path.parents[1]
+    wanted = _write_about(artifact, read_manifest(artifact))
+    same = [hash_file(path.parent / ONNX) == hash_file(artifact / ONNX)]
+    same += [(path.parent / name).is_file() and (path.parent / name).read_bytes() == wanted[name] for name in wanted]
+    if not all(same):
+        raise VerificationError(
+            f"Expected {path.parent} to have the network and the samples of the artifact. Received: others"
+        )
     return compute_in_page(path.parent, batches)
 
 

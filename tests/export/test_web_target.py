@@ -239,12 +239,13 @@ def test_verify_opens_no_page_that_someone_else_wrote(copy, monkeypatch):
     assert "so no browser opened it" in absent["reason"]
 
 
-def test_verify_finds_another_network_in_the_page(copy, monkeypatch):
+@pytest.mark.parametrize("file", ["model.onnx", "about.json", "samples.bin"])
+def test_verify_finds_what_the_page_has_of_another_network(file, copy, monkeypatch):
     monkeypatch.setattr("export.targets.web.find_chromium", lambda: "chromium")
-    with (copy / "web" / "model.onnx").open("ab") as file:
-        file.write(b"\x32\x00")
+    with (copy / "web" / file).open("ab") as changed:
+        changed.write(b" ")
     sign(copy)
-    with pytest.raises(export.VerificationError, match="to be the ONNX file of the artifact"):
+    with pytest.raises(export.VerificationError, match="to have the network and the samples of the artifact"):
         export.verify(copy, device="cpu")
 
 
