@@ -4,6 +4,7 @@
     model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, how images are read, preprocessing, opset, versions, file hashes
     parity.json     the comparisons, with their inputs and every figure
+    model.tflite    and other files of targets such as LiteRT, if there are any
     samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras; with
                     record="none" there is no such file
 
@@ -40,6 +41,7 @@ from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
 from .storage.publishing import publish
 from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, find_other_input
+from .targets.proving import add_targets, check_targets
 
 if TYPE_CHECKING:
     import keras
@@ -93,6 +95,7 @@ def export(
     samples: Samples | None = None,
     record: Record = "all",
     formats: Sequence[str] | None = None,
+    targets: Sequence[str] = (),
     opset: int = DEFAULT_OPSET,
     for_runtime: str | None = None,
     precision: Precision = FP32,
@@ -133,6 +136,9 @@ def export(
             with each other, not with Keras, and a server only tests whether the model runs.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
             which a SavedModel does not have.
+        targets: What else to convert to, in "fp32": "web" (a folder with a page that runs the network in a browser),
+            "openvino", "litert" (made from the SavedModel) or "ort" (onnxruntime's own format), each compared with
+            Keras as well. Without a Chromium here "web" is written, and parity.json says that it was not run.
         opset: The ONNX opset, 13 to 24.
         for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
             then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
@@ -178,6 +184,7 @@ def export(
     formats = _resolve_formats(formats, precision)
     opset = choose_opset(opset, for_runtime)
     check_record(record, formats)
+    others = check_targets(targets, formats, precision)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True, among=("cpu", "cuda"))
@@ -192,7 +199,7 @@ def export(
         data = check_test(endpoint, precision, calibration, test, max_accuracy_drop)
     reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
     answers = next(iter(reference.expected.values()))
-    names, targets = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
+    names, numbers = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
     # A quantised file is proven in fp32 first, and then judged by its accuracy and its time or size.
     proven = FP32 if precision in QUANTISED else precision
     with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
@@ -209,9 +216,11 @@ def export(
             parity["float32_against_trained_precision"] = reference.change
         write_json(folder / PARITY, parity)
         about: dict[str, Any] = {"name": name or model.name, "batchable": batchable, "labels": names}
-        about |= {"task": task, "target_names": targets, "table": None if table is None else dict(table)}
+        about |= {"task": task, "target_names": numbers, "table": None if table is None else dict(table)}
         about["image"] = image.to_dict() if image else None
         manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
+        if others:
+            manifest, parity = add_targets(folder, manifest, parity, others, reference)
     return Artifact(Path(path), manifest, parity)
 
 

@@ -45,6 +45,7 @@ class Predictor:
         path: The artifact's folder.
         device: The device, as in `load`. Only `prove` compares its answers.
         options: onnxruntime's SessionOptions; None takes the defaults.
+        target: As in `load`.
 
     Attributes:
         metadata: The contents of artifact.json.
@@ -52,11 +53,27 @@ class Predictor:
         inputs: The inputs of the graph.
     """
 
-    def __init__(self, path: str | Path, device: Device = "cpu", options: "SessionOptions | None" = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: Device = "cpu",
+        options: "SessionOptions | None" = None,
+        target: str | None = None,
+    ) -> None:
         folder = Path(path)
         self.metadata: dict[str, Any] = read_manifest(folder)
         check_device(device)
         self._folder, self._device = folder, device
+        self.labels: list[str] | None = self.metadata["labels"]
+        self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
+        self._image = ImageInput.from_manifest(self.metadata)
+        self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
+        self._target = None
+        if target is not None:
+            from .targets.opening import open_target
+
+            self._target = open_target(folder, self.metadata, target)
+            return
         file = folder / ONNX
         if "onnx" not in self.metadata["formats"]:
             raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
@@ -66,10 +83,6 @@ class Predictor:
         self._check_hash(file)
         for weights in check_onnx_file(file):
             self._check_hash(weights)
-        self.labels: list[str] | None = self.metadata["labels"]
-        self.inputs = [RawInput.from_manifest(declared, None) for declared in self.metadata["inputs"]]
-        self._image = ImageInput.from_manifest(self.metadata)
-        self._outputs = [declared["name"] for declared in self.metadata["outputs"]]
         self._session = open_session(file, device=device, options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
 
@@ -144,6 +157,8 @@ class Predictor:
         Raises:
             ExportError: If onnxruntime fails.
         """
+        if self._target is not None:
+            return self._target(batch)
         return run_session(self._session, batch, options)
 
     def _to_batch(self, x: ArrayLike | Mapping[str, ArrayLike]) -> Batch:
@@ -250,8 +265,8 @@ def check_outputs(outputs: Batch, count: int) -> Batch:
     return outputs
 
 
-def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
-    """Loads an artifact for prediction with onnxruntime.
+def load(artifact: str | Path, *, device: Device = "cpu", target: str | None = None) -> Predictor:
+    """Loads an artifact for prediction with onnxruntime, or with the runtime of a target.
 
     Any device but the CPU, on which every export is proven, first computes the inputs recorded at export, and its
     answers must agree with Keras's. A device never falls back to the CPU silently.
@@ -261,6 +276,7 @@ def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
         device: "cpu"; "cuda"; "cuda-tf32", which is faster and coarser; "tensorrt", which computes in TF32 too;
             "openvino", which computes on the CPU; "coreml", in fp16; or "directml". The error message names the
             package that a missing device needs.
+        target: A target of the artifact: "openvino", "litert" or "ort", which run on the CPU.
 
     Returns:
         A predictor.
@@ -270,12 +286,16 @@ def load(artifact: str | Path, *, device: Device = "cpu") -> Predictor:
         VerificationError: If its manifest or its ONNX file was changed since the export.
         DeviceError: If the device is not there, or computes less than half of the layers.
         ParityError: If the device computes something else.
+        ExportError: If the runtime of the target is not installed.
+        ValueError: If the artifact does not have the target.
 
     Example:
         >>> load("classifier").classify(["cat.jpg", "dog.jpg"])
         [('cat', 0.93), ('dog', 0.88)]
     """
-    predictor = Predictor(artifact, device)
+    if target is not None and device != "cpu":
+        raise ValueError(f"Expected device='cpu' for a target. Received: device={device!r}, target={target!r}")
+    predictor = Predictor(artifact, device, target=target)
     if device != "cpu":
         predictor.prove()
     return predictor

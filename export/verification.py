@@ -28,6 +28,7 @@ from .storage.agreement import check_onnx_agrees, check_tensors
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, PARITY, SAVED_MODEL, check_files, read_manifest, why_not_batchable
 from .storage.safety import read_json
+from .targets.proving import run_targets
 
 _FRESH_BATCHES = (1, 3, 16)
 
@@ -38,6 +39,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     Every file is compared with its hash, artifact.json with the models, and onnx's checker runs. The SavedModel, if
     TensorFlow is installed, and onnxruntime in every form that this machine has must agree with the outputs recorded at
     export, and with each other on new random inputs. If nothing is recorded, they are only compared with each other.
+    So must the targets whose runtime is installed.
 
     Args:
         artifact: The folder.
@@ -118,6 +120,8 @@ def _run_forms(
         else:
             check_saved_model(folder / SAVED_MODEL)
             outputs["SavedModel"] = _run_saved_model(folder / SAVED_MODEL, manifest, batches)
+    answers, missing = run_targets(folder, manifest, batches)
+    outputs, absent = outputs | answers, absent | missing
     if not outputs:
         raise VerificationError(f"Expected an artifact that can run here. Received: {folder}, {absent}")
     return outputs, absent

@@ -100,6 +100,35 @@ def prove(
     return _join(proof, again, "larger inputs")
 
 
+def compare_with_keras(
+    reference: Reference, name: str, run: Callable[[Mapping[str, Batch]], Mapping[str, Batch]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Compares the outputs of one form with Keras, on the larger inputs too if there are any.
+
+    Args:
+        reference: Keras's answers.
+        name: The name of the form.
+        run: Computes the outputs of batches by name.
+
+    Returns:
+        The comparisons, as `summarise` joins them, and the outputs about which they say little, with the reason.
+
+    Raises:
+        ParityError: If the form differs.
+    """
+    records: list[Parity] = []
+    weak: dict[str, str] = {}
+    for part in filter(None, (reference, reference.larger)):
+        judge = _Judge(part, FP32)
+        records.append(judge.compare_outputs(name, run(part.inputs), part.inputs))
+        weak = (
+            judge.find_hidden()
+            if part is reference
+            else {k: why for k, why in weak.items() if k in judge.find_hidden()}
+        )
+    return summarise(records, {}, "Keras"), weak
+
+
 def strengthen_proof(
     reference: Reference, proof: dict[str, Any], write: Callable[[Endpoint, Path], None], folder: Path
 ) -> dict[str, Any]:
@@ -223,6 +252,18 @@ def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: s
                 for c, r in absent.items()
             ),
         ],
+    }
+
+
+def join_proofs(proof: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the comparisons of another form, as `summarise` joins them, to the contents of parity.json."""
+    agreements = [part["argmax_agreement"] for part in (proof, more) if part["argmax_agreement"] is not None]
+    return {
+        **proof,
+        "max_abs_diff": max(proof["max_abs_diff"], more["max_abs_diff"]),
+        "max_rel_diff": max(proof["max_rel_diff"], more["max_rel_diff"]),
+        "argmax_agreement": min(agreements, default=None),
+        "comparisons": [*proof["comparisons"], *more["comparisons"]],
     }
 
 

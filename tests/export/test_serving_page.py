@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import export
+from export.page import assemble
 from tests.export.server import ROOT, content, images, serving
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
-PAGE = (Path(export.__file__).parent / "serving" / "page.html").read_text(encoding="utf-8")
+PAGE = assemble((Path(export.__file__).parent / "serving" / "page.html").read_text(encoding="utf-8"))
 
 
 def test_the_page_is_served_and_may_load_nothing_from_elsewhere(server):
@@ -62,13 +63,13 @@ def test_the_page_is_told_which_output_has_the_classes_and_which_the_gates(serve
     [(None, 255), ({"scale": 1.0}, 255), ({"scale": 1 / 255}, 255), ({"scale": 1 / 16}, 16), ({"scale": 1e-4}, 255)],
 )
 def test_the_page_knows_what_is_white(preprocessing, white):
-    from export.serving.page import _find_white
+    from export.page.description import _find_white
 
     assert _find_white(preprocessing) == white
 
 
 def test_white_is_not_darker_than_an_image():
-    from export.serving.page import _find_white
+    from export.page.description import _find_white
 
     dark, bright = np.full((8, 8, 3), 120, "uint8"), np.full((8, 8, 3), 240, "uint8")
     assert _find_white({"scale": 1 / 127.5}, [dark, bright]) == 255

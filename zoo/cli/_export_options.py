@@ -9,6 +9,7 @@ from . import _completion
 from ._options import check_value, choice, from_to, number, out
 
 FORMATS = ("saved_model", "onnx")
+TARGETS = ("web", "openvino", "litert", "ort")
 
 Model = Annotated[
     Path,
@@ -45,6 +46,18 @@ Formats = Annotated[
             "saved_model, onnx, or saved_model,onnx",
         ),
         help="saved_model, onnx, or both, separated by a comma. Default: both; onnx unless the precision is fp32.",
+    ),
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="TARGETS",
+        callback=check_value(
+            lambda text: {name.strip() for name in text.split(",")} <= set(TARGETS),
+            f"some of {', '.join(TARGETS)}, separated by commas",
+        ),
+        help="What else to convert to and prove: web, openvino, litert, ort, or several, separated by commas.",
     ),
 ]
 Opset = Annotated[int, number(check=from_to(13, 24), help="The ONNX opset, 13 to 24.")]

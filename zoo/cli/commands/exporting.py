@@ -9,6 +9,7 @@ from .. import console
 from .._app import command
 from .._checks import check_new, check_subject
 from .._export_options import (
+    FORMATS,
     Folder,
     Formats,
     ForRuntime,
@@ -20,6 +21,7 @@ from .._export_options import (
     Precision,
     Record,
     Samples,
+    Targets,
     Weights,
 )
 from .._options import ExportDevice, Overwrite, Tta, Views
@@ -39,6 +41,7 @@ def export(
     out: Folder = None,
     weights: Weights = None,
     formats: Formats = None,
+    target: Targets = None,
     opset: Opset = 17,
     for_runtime: ForRuntime = None,
     precision: Precision = "fp32",
@@ -62,6 +65,7 @@ def export(
     from export.convert.versions import choose_opset
 
     choose_opset(opset, for_runtime)
+    targets = [name.strip() for name in target.split(",")] if target else []
     wanted = None if formats is None else [name.strip() for name in formats.split(",")]
     run = None
     if weights:
@@ -71,8 +75,12 @@ def export(
     chosen = _check_views(run, tta, views, gates)
     ending = "export-tta" if chosen else "export"
     beside = default_folder(str(model), weights, ending) if weights else model.with_name(f"{model.stem}-{ending}")
-    target = out or (model / ending if run else beside)
-    _check_target(target, overwrite)
+    folder = out or (model / ending if run else beside)
+    _check_target(folder, overwrite)
+    if targets:
+        from export.targets.proving import check_targets
+
+        check_targets(targets, wanted or FORMATS, precision)
     given = _read_samples(samples)
     console.import_quietly("keras", "tensorflow")
     from export import export as make_artifact
@@ -89,8 +97,9 @@ def export(
         network, known = load(model), _surroundings(run, source, layout, precision) if run else {}
     artifact = make_artifact(
         tta_model(network, chosen) if chosen else network,
-        target,
+        folder,
         formats=wanted,
+        targets=targets,
         opset=opset,
         for_runtime=for_runtime,
         precision=precision,
@@ -104,10 +113,12 @@ def export(
         **given,
     )
     show_parity(artifact.parity)
+    _show_not_run(artifact.parity, targets)
     _show_precision(artifact.parity["precision"])
     if run and source and artifact.path == run.path / "export" and not chosen:
         _update_report(run, source, network, artifact, layout, device)
     found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
+    found |= _target_files(artifact.path, targets)
     written = {name: path for name, path in found.items() if path.exists()}
     console.show_record("Exported", written | {"folder": artifact.path})
 
@@ -271,6 +282,27 @@ def _show_precision(found: dict[str, Any]) -> None:
         shown["worst layer"] = f"{layer['tensor']}, {layer['signal_to_noise_db']:.1f} dB"
     if len(shown) > 1:
         console.show_record("Precision", shown)
+
+
+def _target_files(folder: Path, targets: list[str]) -> dict[str, Path]:
+    """The main file of each target by its title."""
+    if not targets:
+        return {}
+    from export.targets import TARGETS
+
+    return {TARGETS[name].title: folder / TARGETS[name].file for name in targets}
+
+
+def _show_not_run(parity: dict[str, Any], targets: list[str]) -> None:
+    """Shows which targets were written but could not be run on this machine, and why."""
+    titles = _target_files(Path(), targets)
+    absent = {
+        pair["candidate"]: pair["reason"]
+        for pair in parity["comparisons"]
+        if pair["status"] == "not available" and pair["candidate"] in titles
+    }
+    if absent:
+        console.show_record("Written but not run here", absent)
 
 
 def show_parity(parity: dict[str, Any]) -> None:

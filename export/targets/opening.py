@@ -1,0 +1,56 @@
+"""Opens a target of an artifact in this process, for predictions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ExportError, VerificationError, error_line
+from ..model.inputs import count_examples
+from ..storage.arrays import Batch
+from ..storage.manifest import hash_file
+from ..storage.safety import check_regular
+from . import TARGETS
+from .proving import ONE, run_in_parts
+from .target import Compute
+
+
+def open_target(folder: Path, manifest: Mapping[str, Any], name: str) -> Compute:
+    """Opens a target.
+
+    Args:
+        folder: The artifact.
+        manifest: The contents of artifact.json.
+        name: The target.
+
+    Raises:
+        ValueError: If the artifact does not have it, or only another program runs it.
+        VerificationError: If one of its files was changed since the export.
+        ExportError: If its runtime is not installed or does not take the file.
+    """
+    there = [each for each in manifest.get("targets") or {} if (known := TARGETS.get(each)) and known.open]
+    if name not in there:
+        raise ValueError(f"Expected target to be one that can be loaded, {there} of {folder}. Received: {name!r}")
+    target = TARGETS[name]
+    assert target.open is not None
+    for file in filter(target.owns, manifest["files"]):
+        if not (folder / file).is_file():
+            raise VerificationError(f"Expected {folder / file} as it was exported. Received: no such file")
+        check_regular(folder / file)
+        if hash_file(folder / file) != manifest["files"][file]:
+            raise VerificationError(f"Expected {folder / file} as it was exported. Received: a changed file")
+    target.require()
+    try:
+        compute = target.open(folder / target.file)
+    except Exception as error:  # The runtimes have no common base for their errors.
+        raise ExportError(f"{target.title} cannot open {folder / target.file}: {error_line(error)}") from error
+
+    def run(batch: Batch) -> Batch:
+        try:
+            if manifest["targets"][name]["batch"] == ONE and count_examples(batch) > 1:
+                return run_in_parts(lambda parts: {part: compute(x) for part, x in parts.items()}, {"": batch})[""]
+            return compute(batch)
+        except Exception as error:
+            shapes = ", ".join(str(x.shape) for x in batch.values())
+            raise ExportError(f"{target.title} cannot run on shape {shapes}: {error_line(error)}") from error
+
+    return run
