@@ -22,6 +22,7 @@ FLOORS = (
     {"model"},
     {"runtime"},
     {"convert"},
+    {"engines"},
     {"precision"},
     {"proof"},
     {"description", "quantised"},
