@@ -4,14 +4,15 @@
     model/      the inputs and outputs of a model, and the function that is exported
     runtime/    onnxruntime in a process of its own
     convert/    from Keras to SavedModel and ONNX
+    engines/    what converts a model on each backend: here, in a process on TensorFlow, or without TensorFlow
     precision/  fp16 and int8
     proof/      the comparison with Keras
     serving/    the server, and files for other servers
     prediction/ predictions for files of any number
 
-Each folder imports only from those above it. Converting needs Keras and TensorFlow. Checking an artifact and predicting
-with it need only NumPy, onnx and onnxruntime. `__init__.pyi` lists the public names. They load on first use, so
-importing this package imports none of those libraries.
+Each folder imports only from those above it. Converting needs Keras, and TensorFlow or another engine. Checking an
+artifact and predicting with it need only NumPy, onnx and onnxruntime. `__init__.pyi` lists the public names. They load
+on first use, so importing this package imports none of those libraries.
 """
 
 import lazy_loader

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from .convert.onnx_model import write_onnx
-from .convert.saved_model import load_saved_model, write_saved_model
 from .convert.versions import DEFAULT_OPSET, choose_opset
 from .description import describe
+from .engines.choice import choose_engine, open_engine
+from .engines.engine import Engine, EngineName
 from .errors import ExportError
 from .images import ImageReader
 from .model.endpoint import Endpoint
@@ -98,6 +99,7 @@ def export(
     targets: Sequence[str] = (),
     opset: int = DEFAULT_OPSET,
     for_runtime: str | None = None,
+    engine: EngineName | None = None,
     precision: Precision = FP32,
     calibration: Samples | None = None,
     test: tuple[Samples, ArrayLike] | None = None,
@@ -134,14 +136,17 @@ def export(
         record: What samples.npz holds for later verification: "all" inputs, the smallest first; only "synthetic" ones,
             if real ones must not leave the machine; or "none". Without a record, `verify` compares the exported forms
             with each other, not with Keras, and a server only tests whether the model runs.
-        formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions,
-            which a SavedModel does not have.
+        formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions and
+            engines, which a SavedModel does not have.
         targets: What else to convert to, in "fp32": "web" (a folder with a page that runs the network in a browser),
             "openvino", "litert" (made from the SavedModel) or "ort" (onnxruntime's own format), each compared with
             Keras as well. Without a Chromium here "web" is written, and parity.json says that it was not run.
         opset: The ONNX opset, 13 to 24.
         for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
             then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
+        engine: What converts the model: "tf2onnx"; or without TensorFlow "jax2onnx" for a model on JAX, or "torch" for
+            one on PyTorch, from opset 18 on. The default is tf2onnx if TensorFlow is installed. If Keras is on JAX or
+            PyTorch, tf2onnx runs in a process of its own, which gets the config and the weights.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections. The others are published only if
             they cost little accuracy, and "int8" and "int8_dynamic" only if they are faster under onnxruntime on this
@@ -181,59 +186,65 @@ def export(
     Example:
         >>> export(model, "classifier", preprocessing=Preprocessing("uint8", scale=1 / 255), labels=["cat", "dog"])
     """
-    formats = _resolve_formats(formats, precision)
+    engine = choose_engine(engine)
+    formats = _resolve_formats(formats, precision, engine)
     opset = choose_opset(opset, for_runtime)
     check_record(record, formats)
     others = check_targets(targets, formats, precision)
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True, among=("cpu", "cuda"))
-    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
-    _check_numbers(endpoint)
-    endpoint = add_gates(endpoint) if gates else endpoint
-    _check_image(image, endpoint)
-    calibration = samples if calibration is None else calibration
-    data = None
-    if precision in QUANTISED:
-        calibration = calibration if precision == INT8 else None
-        data = check_test(endpoint, precision, calibration, test, max_accuracy_drop)
-    reference = compute_reference(endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol)
-    answers = next(iter(reference.expected.values()))
-    names, numbers = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
-    # A quantised file is proven in fp32 first, and then judged by its accuracy and its time or size.
-    proven = FP32 if precision in QUANTISED else precision
-    with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
-        _write_forms(endpoint, folder, formats, opset, names)
-        parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device)
-        allowed, batchable = reference.allowed(proven), reference.is_batchable()
-        if data:
-            rewriting = rewrite_quantised(folder / ONNX, precision, *data, max_accuracy_drop, batchable=batchable)
-            batchable = precision != INT8_DYNAMIC
-            parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
-        parity |= {"precision": {"name": precision, **rewriting}, "seed": seed}
-        parity |= record_samples(folder / SAMPLES, reference, allowed, record)
-        if reference.change is not None:
-            parity["float32_against_trained_precision"] = reference.change
-        write_json(folder / PARITY, parity)
-        about: dict[str, Any] = {"name": name or model.name, "batchable": batchable, "labels": names}
-        about |= {"task": task, "target_names": numbers, "table": None if table is None else dict(table)}
-        about["image"] = image.to_dict() if image else None
-        manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision))
-        if others:
-            manifest, parity = add_targets(folder, manifest, parity, others, reference)
+    with open_engine(engine, opset) as tool:
+        endpoint = make_endpoint(model, preprocessing, activation, layout, samples, tool)
+        _check_numbers(endpoint)
+        endpoint = add_gates(endpoint) if gates else endpoint
+        _check_image(image, endpoint)
+        calibration = samples if calibration is None else calibration
+        data = None
+        if precision in QUANTISED:
+            calibration = calibration if precision == INT8 else None
+            data = check_test(endpoint, precision, calibration, test, max_accuracy_drop)
+        reference = compute_reference(
+            endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol
+        )
+        answers = next(iter(reference.expected.values()))
+        names, numbers = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
+        # A quantised file is proven in fp32 first, and then judged by its accuracy and its time or size.
+        proven = FP32 if precision in QUANTISED else precision
+        with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
+            _write_forms(endpoint, folder, formats, opset, names, tool)
+            parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device, tool)
+            allowed, batchable = reference.allowed(proven), reference.is_batchable()
+            if data:
+                rewriting = rewrite_quantised(folder / ONNX, precision, *data, max_accuracy_drop, batchable=batchable)
+                batchable = precision != INT8_DYNAMIC
+                parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
+            parity |= {"precision": {"name": precision, **rewriting}, "seed": seed}
+            parity |= record_samples(folder / SAMPLES, reference, allowed, record)
+            if reference.change is not None:
+                parity["float32_against_trained_precision"] = reference.change
+            write_json(folder / PARITY, parity)
+            about: dict[str, Any] = {"name": name or model.name, "batchable": batchable, "labels": names}
+            about |= {"task": task, "target_names": numbers, "table": None if table is None else dict(table)}
+            about["image"] = image.to_dict() if image else None
+            manifest = write_manifest(folder, about | describe(endpoint, folder, answers, precision, tool))
+            if others:
+                manifest, parity = add_targets(folder, manifest, parity, others, reference)
     return Artifact(Path(path), manifest, parity)
 
 
-def _resolve_formats(formats: Sequence[str] | None, precision: Precision) -> tuple[str, ...]:
+def _resolve_formats(formats: Sequence[str] | None, precision: Precision, engine: EngineName) -> tuple[str, ...]:
     if precision not in PRECISIONS:
         raise ValueError(f"Expected precision to be one of {PRECISIONS}. Received: precision={precision!r}")
     if formats is None:
-        formats = tuple(FORMATS) if precision == FP32 else ("onnx",)
+        formats = tuple(FORMATS) if precision == FP32 and engine == "tf2onnx" else ("onnx",)
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(f"Expected formats to be some of {tuple(FORMATS)}. Received: formats={formats!r}")
     if precision != FP32 and formats != ("onnx",):
         raise ValueError(f'Expected formats="onnx" for precision={precision!r}. Received: formats={formats!r}')
+    if engine != "tf2onnx" and formats != ("onnx",):
+        raise ValueError(f'Expected formats="onnx" for engine={engine!r}. Received: formats={formats!r}')
     return formats
 
 
@@ -254,13 +265,13 @@ def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:
 
 
 def _write_forms(
-    endpoint: Endpoint, folder: Path, formats: Sequence[str], opset: int, labels: Sequence[str] | None
+    endpoint: Endpoint, folder: Path, formats: Sequence[str], opset: int, labels: Sequence[str] | None, engine: Engine
 ) -> None:
     folder.mkdir()
     if "saved_model" in formats:
-        write_saved_model(endpoint, folder / SAVED_MODEL)
+        engine.write_saved_model(endpoint, folder / SAVED_MODEL)
     if "onnx" in formats:
-        write_onnx(endpoint, folder / ONNX, opset, labels)
+        write_onnx(endpoint, folder / ONNX, opset, labels, engine.convert)
 
 
 def _prove_forms(
@@ -270,6 +281,7 @@ def _prove_forms(
     opset: int,
     precision: Precision,
     device: Device | None,
+    engine: Engine,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compares the forms in a folder with Keras, and rewrites the ONNX file in fp16 for that precision.
 
@@ -284,11 +296,15 @@ def _prove_forms(
 
         record, parity = rewrite_in_fp16(folder / ONNX, judge)
     else:
-        run = load_saved_model(folder / SAVED_MODEL) if "saved_model" in formats else None
+        run = engine.load_saved_model(folder / SAVED_MODEL) if "saved_model" in formats else None
         onnx = folder / ONNX if "onnx" in formats else None
         parity = prove(reference, saved_model=run, onnx=onnx, precision=precision, device=device)
     if "onnx" in formats:
-        parity = strengthen_proof(reference, parity, lambda scaled, file: write_onnx(scaled, file, opset), folder)
+
+        def write(scaled: Endpoint, file: Path) -> None:
+            write_onnx(scaled, file, opset, convert=engine.convert)
+
+        parity = strengthen_proof(reference, parity, write, folder)
     return parity, record
 
 

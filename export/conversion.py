@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .convert.onnx_model import write_onnx
-from .convert.saved_model import load_saved_model, write_saved_model
 from .convert.versions import DEFAULT_OPSET, choose_opset
+from .engines.choice import open_engine
+from .engines.engine import EngineName
 from .model.signature import Samples
 from .model.wrapping import make_endpoint
 from .preprocessing import Preprocessing
@@ -29,6 +30,7 @@ def to_onnx(
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     activation: Activation | None = None,
     layout: Layout | None = None,
+    engine: EngineName | None = None,
     samples: Samples | None = None,
     overwrite: bool = False,
     atol: float | None = None,
@@ -51,6 +53,9 @@ def to_onnx(
         activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
             "probabilities"; None adds nothing.
         layout: The axis of the channels of images: "nhwc", "nchw" or None, as in the model.
+        engine: What converts the model: "tf2onnx"; or without TensorFlow "jax2onnx" for a model on JAX, or "torch" for
+            one on PyTorch, from opset 18 on. The default is tf2onnx if TensorFlow is installed. If Keras is on JAX or
+            PyTorch, tf2onnx runs in a process of its own, which gets the config and the weights.
         samples: Real raw inputs to compare in addition to random ones. A model needs them if it has never seen an
             input, or takes only sizes or integers that the export does not find.
         overwrite: Whether to replace an existing file, and its weights with it.
@@ -71,11 +76,12 @@ def to_onnx(
         >>> onnxruntime.InferenceSession("classifier.onnx").run(["output"], {"input": images})
     """
     opset = choose_opset(opset, for_runtime)
-    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
-    reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
-    with publish_onnx(path, overwrite) as building:
-        write_onnx(endpoint, building, opset)
-        prove(reference, onnx=building)
+    with open_engine(engine, opset) as tool:
+        endpoint = make_endpoint(model, preprocessing, activation, layout, samples, tool)
+        reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
+        with publish_onnx(path, overwrite) as building:
+            write_onnx(endpoint, building, opset, convert=tool.convert)
+            prove(reference, onnx=building)
     return Path(path)
 
 
@@ -122,9 +128,10 @@ def to_saved_model(
         >>> to_saved_model(model, "classifier")
         >>> tf.saved_model.load("classifier").serve(images)["output"]
     """
-    endpoint = make_endpoint(model, preprocessing, activation, layout, samples)
-    reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
-    with publish(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
-        write_saved_model(endpoint, building)
-        prove(reference, saved_model=load_saved_model(building))
+    with open_engine("tf2onnx", DEFAULT_OPSET) as tool:
+        endpoint = make_endpoint(model, preprocessing, activation, layout, samples, tool)
+        reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
+        with publish(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
+            tool.write_saved_model(endpoint, building)
+            prove(reference, saved_model=tool.load_saved_model(building))
     return Path(path)

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from .convert.onnx_model import describe_file
+from .engines.engine import Engine
+from .model.backends import TENSORFLOW, backend
 from .model.endpoint import Endpoint
 from .precision.tolerances import EXPORTED, Precision
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, SAVED_MODEL
 
 
-def describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: Precision) -> dict[str, Any]:
+def describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: Precision, engine: Engine) -> dict[str, Any]:
     """Returns the fields of artifact.json that the files in a folder and the exported function decide."""
     floats = [y.dtype for y in expected.values() if y.dtype.kind == "f"]
     exported = max(floats, key=lambda dtype: dtype.itemsize, default=np.dtype("float32")).name
@@ -33,29 +35,24 @@ def describe(endpoint: Endpoint, folder: Path, expected: Batch, precision: Preci
             "exported": EXPORTED.get(precision, exported),
             "trained": endpoint.trained_precision or exported,
         },
-        "versions": _list_versions(),
+        "backend": backend(),
+        "engine": engine.name,
+        "versions": _list_versions(engine),
     }
     if endpoint.gates is not None:
         about["gates"] = endpoint.gates.to_dict()
     return about | (describe_file(folder / ONNX) if (folder / ONNX).is_file() else {})
 
 
-def _list_versions() -> dict[str, str]:
+def _list_versions(engine: Engine) -> dict[str, str]:
     import keras
     import onnx
     import onnxruntime
-    import tensorflow as tf
-    import tf2onnx
 
-    modules = {
-        "keras": keras,
-        "numpy": np,
-        "onnx": onnx,
-        "onnxruntime": onnxruntime,
-        "tensorflow": tf,
-        "tf2onnx": tf2onnx,
-    }
-    versions = {name: module.__version__ for name, module in modules.items()}
+    modules = {"keras": keras, "numpy": np, "onnx": onnx, "onnxruntime": onnxruntime}
+    versions = {name: module.__version__ for name, module in modules.items()} | engine.list_versions()
+    if backend() != TENSORFLOW:
+        versions[backend()] = metadata.version(backend())
     with suppress(metadata.PackageNotFoundError):
         versions["keras-skip"] = metadata.version("keras-skip")
     return versions

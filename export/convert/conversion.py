@@ -61,7 +61,7 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
     with ONE_AT_A_TIME, _collect_errors() as errors:
         with inline_calls(), guard_tracing(endpoint):
             concrete = traced.get_concrete_function()
-        _refuse_state(endpoint.model, scope)
+        refuse_state(endpoint.model, scope)
         _refuse_types(concrete.graph.as_graph_def())
         names = {f"{name}:0": name for name in inside}
         names |= {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
@@ -98,7 +98,8 @@ def _find_unknown(graph: "GraphProto", versions: dict[str, int]) -> Iterator[str
             yield f"{node.op_type} ({node.name})"
 
 
-def _refuse_state(model: "keras.Model", scope: "keras.StatelessScope") -> None:
+def refuse_state(model: "keras.Model", scope: "keras.StatelessScope") -> None:
+    """Raises an ExportError if a call within a scope has changed a weight."""
     changed = [weight.path for weight in model.weights if id(weight) in scope.state_mapping]
     if changed:
         raise ExportError(

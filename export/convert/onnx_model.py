@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,15 @@ _PRODUCER = "keras-skip"
 _VERSION = "1"
 
 
-def write_onnx(endpoint: Endpoint, path: Path, opset: int, labels: Sequence[str] | None = None) -> None:
+def write_onnx(
+    endpoint: Endpoint,
+    path: Path,
+    opset: int,
+    labels: Sequence[str] | None = None,
+    convert: "Callable[[Endpoint, int], ModelProto]" = convert_endpoint,
+) -> None:
     """Writes an endpoint to a new file, checks the file with onnx, and runs it once with onnxruntime."""
-    model = convert_endpoint(endpoint, opset)
+    model = convert(endpoint, opset)
     check_operations(count_operations(model))
     _add_metadata(model, endpoint, labels)
     save_model(model, path)

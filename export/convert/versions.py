@@ -65,7 +65,7 @@ def raise_opset(model: "ModelProto", opset: int) -> "ModelProto":
     Raises:
         ExportError: If an operation has no form in that opset.
     """
-    from onnx import helper, version_converter
+    from onnx import version_converter
 
     (main,) = (entry for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     changed = sorted({node.op_type for node in walk_graph(model.graph) if _has_changed(node, main.version, opset)})
@@ -83,8 +83,15 @@ def raise_opset(model: "ModelProto", opset: int) -> "ModelProto":
             )
     else:
         main.version = opset
-    model.ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+    model.ir_version = ir_version(opset)
     return model
+
+
+def ir_version(opset: int) -> int:
+    """Returns the IR version that belongs to an opset."""
+    from onnx import helper
+
+    return int(helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
 
 
 def _has_changed(node: "NodeProto", before: int, after: int) -> bool:

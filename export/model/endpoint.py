@@ -1,13 +1,14 @@
 """The function that is exported: raw input -> preprocessing -> model -> activation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
 from ..storage.schema import Activation, Layout
+from .backends import backend, compile_call, compute_exactly, keep_logits, to_tensor
 from .float32 import compute_in_float32
 from .inputs import TEXT, RawInput
 from .layout import move_channels, move_shape_channels
@@ -64,6 +65,7 @@ class Endpoint:
     gates: Gates | None = None
     widens: bool = False
     weight_scale: int = 1
+    _compiled: dict[tuple, Callable[..., Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, *tensors: "Tensor") -> "dict[str, Tensor]":
         """Runs on tensors in the order of the inputs, eagerly or in a trace."""
@@ -77,14 +79,13 @@ class Endpoint:
             self._prepare(raw, own, x) for raw, own, x in zip(self.inputs, self.signature.inputs, tensors, strict=True)
         ]
         float32 = compute_in_float32(self.model) if self.widens else nullcontext()
-        with float32, _scale_weights(self.model, self.weight_scale), _avoid_cudnn(self.model):
+        with float32, _scale_weights(self.model, self.weight_scale), _avoid_cudnn(self.model), keep_logits() as kept:
             given, carried = self._call_model(prepared)
         if self.activation is not None:
             logits = given
             given = [getattr(ops, self.activation)(y) for y in given]
         else:
-            # Keras's activations keep the logits for the losses.
-            logits = [getattr(y, "_keras_logits", None) for y in given]
+            logits = [kept(y) for y in given]
         if self.moves_channels:
             given = [move_channels(y, last_to_first=self.channels_first) for y in given]
         known = {name: y for name, y in zip(self.outputs, logits, strict=False) if y is not None}
@@ -162,13 +163,23 @@ class Endpoint:
 
     def compute(self, batch: Batch) -> tuple[Batch, Batch]:
         """Runs on a batch likewise, but does not turn errors of the model's own code into an ExportError."""
-        import tensorflow as tf
+        from keras import ops
 
-        # On a GPU TensorFlow may use TF32, which is coarser than the tolerances.
-        with tf.device("/CPU:0"):
-            given = self.call_with_logits(*[tf.constant(batch[raw.name]) for raw in self.inputs])
-            outputs, logits = ({name: y.numpy() for name, y in side.items()} for side in given)
+        with compute_exactly():
+            call = self._compile() if backend() == "jax" else self.call_with_logits
+            given = call(*[to_tensor(batch[raw.name]) for raw in self.inputs])
+            # JAX sorts dictionaries.
+            outputs, logits = (
+                {name: ops.convert_to_numpy(side[name]) for name in self.outputs if name in side} for side in given
+            )
             return outputs, logits
+
+    def _compile(self) -> Callable[..., Any]:
+        # Copies of an endpoint share what they compile.
+        key = (id(self.model), self.outputs, self.widens, self.weight_scale)
+        if key not in self._compiled:
+            self._compiled[key] = compile_call(self.model, self.call_with_logits)
+        return self._compiled[key]
 
 
 @contextmanager

@@ -101,10 +101,12 @@ _OTHER = object()
 
 def _widen(value: Any) -> Any:
     """Returns a value that can be copied, with half precision as float32; a mark for any other value."""
-    import tensorflow as tf
+    from keras import backend, ops
 
-    if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):
-        return tf.cast(value, "float32") if value.dtype.name in _HALF else value
+    if backend.is_keras_tensor(value):
+        return _OTHER
+    if ops.is_tensor(value):
+        return ops.cast(value, "float32") if backend.standardize_dtype(value.dtype) in _HALF else value
     if isinstance(value, (np.ndarray, np.generic)):
         return value.astype("float32") if value.dtype.name in _HALF else value
     if isinstance(value, (list, tuple)):

@@ -42,10 +42,9 @@ _STEPS = 6
 
 def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
     """Returns the inputs of an endpoint with the ranges that its graph shows."""
-    inputs = endpoint.inputs
-    if not any(_is_open(raw, endpoint.model) for raw in inputs):
-        return inputs
     import tensorflow as tf
+
+    inputs = endpoint.inputs
 
     with tf.device("/CPU:0"):
         wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
@@ -53,7 +52,7 @@ def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
     tensors = {raw.name: graph.get_tensor_by_name(f"{raw.name}:0") for raw in inputs}
     found = []
     for raw in inputs:
-        if not _is_open(raw, endpoint.model):
+        if not is_open(raw, endpoint.model):
             found.append(raw)
         elif np.dtype(raw.dtype).kind in "iu":
             found.append(_bound(raw, graph, tensors[raw.name]))
@@ -62,7 +61,7 @@ def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
     return tuple(found)
 
 
-def _is_open(raw: RawInput, model: "keras.Model") -> bool:
+def is_open(raw: RawInput, model: "keras.Model") -> bool:
     """Whether the graph may show more about an input; otherwise it is not traced, which takes seconds."""
     import keras
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import ExportError, error_line
 from ..storage.arrays import Batch
-from .dtypes import infer_dtypes
 from .inputs import TEXT
+from .tracers import Tracer
 
 if TYPE_CHECKING:
     import keras
@@ -75,19 +75,20 @@ class Signature:
         return dict(zip(self.outputs, [leaf for leaf in tree.flatten(given) if leaf is not None], strict=True))
 
 
-def read_signature(model: "keras.Model", samples: Samples | None = None) -> Signature:
+def read_signature(model: "keras.Model", samples: Samples | None, tracer: Tracer) -> Signature:
     """Reads the signature of a model.
 
     Args:
         model: A Keras model. One that has never seen an input is built on the samples.
         samples: Inputs of the model, which it needs if it does not know its inputs itself.
+        tracer: Finds the types of inputs that Keras does not remember.
 
     Raises:
         ExportError: If the inputs of the model are unknown, or its outputs have no names.
     """
     import keras
 
-    structure, by_keyword = _find_structure(model, samples)
+    structure, by_keyword = _find_structure(model, samples, tracer)
     inputs = _read_inputs(model, structure)
     given = _output_spec(model, structure, by_keyword, inputs)
     return Signature(
@@ -99,7 +100,7 @@ def read_signature(model: "keras.Model", samples: Samples | None = None) -> Sign
     )
 
 
-def _find_structure(model: "keras.Model", samples: Samples | None) -> tuple[Any, bool]:
+def _find_structure(model: "keras.Model", samples: Samples | None, tracer: Tracer) -> tuple[Any, bool]:
     """Returns the structure, whose leaves are KerasTensors, and whether its entries are separate arguments."""
     import keras
 
@@ -117,7 +118,7 @@ def _find_structure(model: "keras.Model", samples: Samples | None) -> tuple[Any,
         raise ExportError(
             f"Expected a built model, or samples to build it on. Received: {model.name}, which has never seen an input"
         )
-    return infer_dtypes(model, _read_build_config(model)), False
+    return tracer.infer_dtypes(model, _read_build_config(model)), False
 
 
 def _build_on(model: "keras.Model", samples: Samples, by_keyword: bool) -> None:

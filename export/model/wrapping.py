@@ -14,9 +14,9 @@ from .endpoint import Endpoint, Gates
 from .float32 import convert_to_float32
 from .inputs import RawInput, find_bounds, find_sizes, make_zeros
 from .layout import check_layout, is_channels_first, move_array_channels, move_shape_channels
-from .ranges import find_ranges
+from .ranges import is_open
 from .signature import Input, Samples, Signature, flatten_samples, make_distinct, read_signature
-from .tracing import guard_tracing
+from .tracers import TensorFlowTracer, Tracer
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +30,7 @@ def make_endpoint(
     activation: Activation | None = None,
     layout: Layout | None = None,
     samples: Samples | None = None,
+    tracer: Tracer | None = None,
 ) -> Endpoint:
     """Puts preprocessing and an activation around a model.
 
@@ -39,15 +40,14 @@ def make_endpoint(
         activation: Added to the output of a model that has one.
         layout: The axis of the channels of images at the edge of the graph.
         samples: Raw inputs, which build a model that has never seen an input, and give dynamic dimensions their size.
+        tracer: Reads types and ranges of inputs in the model's graph; by default TensorFlow in this process.
 
     Raises:
-        ExportError: If the inputs of the model are unknown, or it does not run on TensorFlow.
+        ExportError: If the inputs of the model are unknown.
         ValueError: If an argument is invalid, or the model takes none of the sizes that are tried.
     """
     import keras
 
-    if keras.config.backend() != "tensorflow":
-        raise ExportError(f"Expected Keras to run on the TensorFlow backend. Received: {keras.config.backend()}")
     if not isinstance(model, keras.Model):
         raise ExportError(f"Expected a keras.Model. Received: {type(model).__name__}")
     for name, value, known in (("activation", activation, ACTIVATIONS), ("layout", layout, LAYOUTS)):
@@ -55,7 +55,8 @@ def make_endpoint(
             raise ValueError(f"Expected {name} to be one of {known}. Received: {name}={value!r}")
     if not (preprocessing is None or isinstance(preprocessing, Preprocessing)):
         preprocessing = Preprocessing.from_dict(preprocessing)
-    signature = read_signature(model, _to_model_inputs(model, samples, preprocessing, layout))
+    tracer = tracer or TensorFlowTracer()
+    signature = read_signature(model, _to_model_inputs(model, samples, preprocessing, layout), tracer)
     _check_counts(model, signature, preprocessing, activation)
     check_layout(model, signature.inputs, layout)
     # A model may show more once it is built.
@@ -74,15 +75,15 @@ def make_endpoint(
         trained_precision=trained_precision,
         widens=float_model is model and trained_precision is not None,
     )
-    return _find_inputs(endpoint, flatten_samples(signature, samples))
+    return _find_inputs(endpoint, flatten_samples(signature, samples), tracer)
 
 
-def _find_inputs(endpoint: Endpoint, known: Batch | None) -> Endpoint:
+def _find_inputs(endpoint: Endpoint, known: Batch | None, tracer: Tracer) -> Endpoint:
     """Finds the sizes and ranges of inputs that the model takes, from which inputs are drawn."""
     endpoint = replace(endpoint, inputs=find_sizes(endpoint.inputs, known, endpoint.compute))
     _check_any_batch(endpoint)
-    with guard_tracing(endpoint):
-        endpoint = replace(endpoint, inputs=find_ranges(endpoint))
+    if any(is_open(raw, endpoint.model) for raw in endpoint.inputs):
+        endpoint = replace(endpoint, inputs=tracer.find_ranges(endpoint))
     return replace(endpoint, inputs=find_bounds(endpoint.inputs, known, endpoint.compute))
 
 

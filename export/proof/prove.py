@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ParityError
+from ..model.backends import TENSORFLOW, backend, name_reference
 from ..model.endpoint import Endpoint
 from ..model.inputs import count_examples
 from ..precision.tolerances import FP32, TOLERANCES, Precision
@@ -79,7 +80,7 @@ def prove(
                 raise
             assert onnx is not None and isinstance(candidate, Mapping)
             where = _locate_difference(judge, onnx, candidate, FORMS[name])
-            raise ParityError(f"{error}. {where}") from error
+            raise ParityError(f"{error}. {where}".removesuffix(". ")) from error
     for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
         if file is not None and judge.logits:
             if (record := judge.compare_logits(file, form)) is not None:
@@ -90,7 +91,7 @@ def prove(
         weak = judge.find_hidden() | weak
     own = {"atol": reference.atol, "rtol": reference.rtol}
     tolerance = asdict(TOLERANCES[precision]) | {name: value for name, value in own.items() if value is not None}
-    proof = summarise(records, absent, "Keras") | {"tolerance": tolerance, "weak": weak}
+    proof = summarise(records, absent, name_reference()) | {"tolerance": tolerance, "weak": weak}
     if reference.larger is None:
         return proof
     again = prove(
@@ -126,7 +127,7 @@ def compare_with_keras(
             if part is reference
             else {k: why for k, why in weak.items() if k in judge.find_hidden()}
         )
-    return summarise(records, {}, "Keras"), weak
+    return summarise(records, {}, name_reference()), weak
 
 
 def strengthen_proof(
@@ -189,7 +190,7 @@ class _Judge:
             unsettled=self.reference.noise().unsettled,
             decision=choose_decision(self.activation, gates.output if gates else None),
             agreement=self.agreement,
-            names=("Keras", name),
+            names=(name_reference(), name),
         )
 
     def find_hidden(self) -> dict[str, str]:
@@ -215,7 +216,7 @@ class _Judge:
             floor={key: self.allowed[key + BEFORE] for key in self.logits},
             decision={PROBABILITIES: _LOGITS[self.activation]},
             agreement=self.agreement,
-            names=("Keras", f"{form.name}{BEFORE}"),
+            names=(name_reference(), f"{form.name}{BEFORE}"),
         )
 
 
@@ -232,10 +233,10 @@ def measure_difference(reference: Reference, model: Path, device: Device | None)
     tolerance: dict[str, Any] = {"atol": _ROOM * worst + _MORE, "agreement": 0.0}
     tolerance["decision"] = choose_decision(reference.endpoint.activation, gates.output if gates else None)
     records = [
-        compare(expected, outputs, reference.inputs, names=("Keras", name), **tolerance)
+        compare(expected, outputs, reference.inputs, names=(name_reference(), name), **tolerance)
         for name, outputs in answers.items()
     ]
-    return summarise(records, absent, "Keras")
+    return summarise(records, absent, name_reference())
 
 
 def summarise(comparisons: list[Parity], absent: Mapping[str, str], reference: str) -> dict[str, Any]:
@@ -275,6 +276,9 @@ def _locate_difference(judge: _Judge, model: Path, candidate: Mapping[str, Batch
         except ParityError:
             # The form without optimisation is compared first, so it has passed if another one fails.
             if form == PLAIN:
+                if backend() != TENSORFLOW:
+                    # Only TensorFlow's tensors have names that are those of the graph.
+                    return ""
                 return find_difference_from_keras(judge.reference.endpoint, model, batch)
             return find_difference_from_plain(model, batch, form)
     return ""

@@ -113,7 +113,7 @@ def run_tasks(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=_worker_environment(),
+        env=worker_environment(),
     )
     with process, watch_process(process.pid, process.kill) as exceeded:
         try:
@@ -129,15 +129,15 @@ def run_tasks(
     if exceeded and doing is not None:
         raise ExportError(f'Stopped the process for "{doing}": it took {exceeded[0]}.')
     if process.returncode != 0 and doing is not None:
-        raise ExportError(f'The process for "{doing}" {_describe_exit(process.returncode, said)}')
+        raise ExportError(f'The process for "{doing}" {describe_exit(process.returncode, said)}')
 
 
-def _worker_environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     # The caller may turn warnings into errors; the libraries of the worker may warn.
     return {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
 
 
-def _describe_exit(code: int, said: str) -> str:
+def describe_exit(code: int, said: str) -> str:
     said = said.strip()[-_TAIL:]
     message = f", and said: {said}" if said else ""
     if code < 0:

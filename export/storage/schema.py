@@ -154,6 +154,8 @@ _MANIFEST = _fields(
         "precision": _fields(
             {"exported": _one_of(("float16", "float32", "float64", "int8", "int4")), "trained": _NAME}
         ),
+        "backend": _NAME,
+        "engine": _NAME,
         "versions": _by_name(_TEXT),
         "gates": _fields({"output": _NAME, "layers": _list(_TEXT)}),
         "batchable": _must(lambda value: isinstance(value, bool), "true or false"),

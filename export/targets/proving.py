@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError, ParityError, VerificationError, error_line
+from ..model.backends import name_reference
 from ..model.inputs import split_batch
 from ..proof.prove import compare_with_keras, join_proofs
 from ..proof.reference import Reference
@@ -76,7 +77,7 @@ def add_targets(
         try:
             targets[name]["batch"], proof, weak = _prove_target(target, path, reference, is_batchable(manifest))
         except Unavailable as missing:
-            absent = {"status": "not available", "reference": "Keras", "candidate": target.title}
+            absent = {"status": "not available", "reference": name_reference(), "candidate": target.title}
             parity["comparisons"] = [*parity["comparisons"], absent | {"reason": str(missing)}]
             continue
         parity = join_proofs(parity, proof)

@@ -79,6 +79,10 @@ def randomise(model: keras.Model, seed: int = 0) -> keras.Model:
             weight.assign(generator.uniform(0.5, 1.5, weight.shape))
         else:
             weight.assign(generator.normal("gamma" in weight.path, 0.3, weight.shape))
+    for layer in model._flatten_layers():
+        if isinstance(layer, layers.Normalization):
+            # It computes with a copy of its weights.
+            layer.finalize_state()
     return model
 
 

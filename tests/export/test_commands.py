@@ -23,7 +23,6 @@ def folder(tmp_path_factory):
     conv_net().save(path / "net.keras")
     np.save(path / "images.npy", np.moveaxis(images(5), -1, 1).astype("float32"))
     arguments = "--layout", "nchw", "--opset", 15, "--samples", "images.npy"
-    # The backend of the moment plays no part.
     done = keras_skip("export", "net.keras", *arguments, cwd=path, KERAS_BACKEND="jax")
     assert "net-export" in done.stdout
     return path
@@ -32,6 +31,9 @@ def folder(tmp_path_factory):
 def test_a_keras_file_becomes_an_artifact_that_gives_what_it_gives(folder):
     about = json.loads((folder / "net-export" / "artifact.json").read_text())
     assert (about["opset"]["ai.onnx"], about["layout"], about["preprocessing"]) == (15, "nchw", None)
+    parity = json.loads((folder / "net-export" / "parity.json").read_text())
+    assert (about["backend"], about["engine"]) == ("jax", "tf2onnx") and "jax" in about["versions"]
+    assert {pair["reference"] for pair in parity["comparisons"]} == {"Keras on jax"}
     x = images(3).astype("float32")
     received = export.load(folder / "net-export")(np.moveaxis(x, -1, 1))
     expected = conv_net()(x)

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 import export
-from export.convert import onnx_model
+from export.engines import tensorflow
 from export.proof.first_difference import find_difference_from_plain
 from export.runtime.processes import OPTIMISED
 from export.storage import onnx_files
@@ -33,7 +33,7 @@ def two_blocks() -> keras.Model:
     [("Conv", "second/"), ("MatMul", "logits/MatMul")],
 )
 def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path, monkeypatch):
-    converted = onnx_model.convert_endpoint
+    converted = tensorflow.convert_endpoint
 
     def damaged(*arguments):
         model = converted(*arguments)
@@ -44,7 +44,7 @@ def test_a_damaged_weight_is_found_where_it_first_shows(user, reported, tmp_path
         weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
         return model
 
-    monkeypatch.setattr(onnx_model, "convert_endpoint", damaged)
+    monkeypatch.setattr(tensorflow, "convert_endpoint", damaged)
     message = rf"onnxruntime, not optimised against Keras .* The first tensor that differs from Keras is \S*{reported}"
     with pytest.raises(export.ParityError, match=message) as caught:
         export.export(two_blocks(), tmp_path / "a", formats="onnx")

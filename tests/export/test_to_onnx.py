@@ -181,19 +181,13 @@ def test_what_cannot_be_a_graph_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_backend_than_tensorflow_is_refused(tmp_path):
-    code = f"""
-import os, sys; os.environ["KERAS_BACKEND"] = "jax"
-sys.path.insert(0, {str(Path(export.__file__).parents[1])!r})
-import keras, export
-try:
-    export.to_onnx(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), {str(tmp_path / "model.onnx")!r})
-except export.ExportError as error:
-    print(error)
-"""
-    pytest.importorskip("jax")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "Expected Keras to run on the TensorFlow backend. Received: jax\n"
+def test_an_engine_for_another_backend_is_refused(tmp_path):
+    for name in ("jax2onnx", "torch", "onnx"):
+        with pytest.raises(ValueError, match=rf"Expected engine .*on tensorflow. Received: engine='{name}'"):
+            export.to_onnx(mlp(), tmp_path / "model.onnx", engine=name)
+        with pytest.raises(ValueError, match=rf"Expected engine .*on tensorflow. Received: engine='{name}'"):
+            export.export(mlp(), tmp_path / "artifact", engine=name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_converting_prints_nothing_of_its_own(tmp_path):

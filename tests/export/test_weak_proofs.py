@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import export
-from export.convert import onnx_model
+from export.engines import tensorflow
 from export.proof.prove import prove
 from tests.export.mutants import Converted, after, column, of_weights
 
@@ -67,14 +67,14 @@ def test_larger_weights_are_tried_where_larger_inputs_do_not_help(monkeypatch, t
         "artifact.json", "model.onnx", "parity.json", "samples.npz",
     ]  # fmt: skip
     # A conversion that cuts what a layer passes on is not to be seen in the network's own answers.
-    convert = onnx_model.convert_endpoint
+    convert = tensorflow.convert_endpoint
 
     def convert_wrongly(endpoint: Any, opset: int) -> Any:
         model = convert(endpoint, opset)
         next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "HardSigmoid"
         return model
 
-    monkeypatch.setattr(onnx_model, "convert_endpoint", convert_wrongly)
+    monkeypatch.setattr(tensorflow, "convert_endpoint", convert_wrongly)
     with pytest.raises(export.ParityError, match="weights|differ by at most"):
         export.export(vanishing(), tmp_path / "b", formats="onnx", batch_sizes=(1, 2, 7))
 

@@ -23,6 +23,7 @@ FLOORS = (
     {"model"},
     {"runtime"},
     {"convert"},
+    {"engines"},
     {"precision"},
     {"proof"},
     {"description", "quantised", "targets"},

@@ -68,6 +68,16 @@ ForRuntime = Annotated[
         help="The oldest onnxruntime that must run the file, 1.13 to 1.26; picks the newest opset that it runs.",
     ),
 ]
+Engine = Annotated[
+    Literal["tf2onnx", "jax2onnx", "torch"] | None,
+    choice(
+        "tf2onnx",
+        "jax2onnx",
+        "torch",
+        help="What converts the network: jax2onnx with KERAS_BACKEND=jax and torch with KERAS_BACKEND=torch need no "
+        "TensorFlow. Default: tf2onnx if TensorFlow is installed.",
+    ),
+]
 Precision = Annotated[
     Literal["fp32", "fp16", "int8", "int8_dynamic", "int4"],
     choice(

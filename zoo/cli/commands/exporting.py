@@ -1,6 +1,5 @@
 """The command that turns a trained network into a proven artifact: `export`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
@@ -10,6 +9,7 @@ from .._app import command
 from .._checks import check_new, check_subject
 from .._export_options import (
     FORMATS,
+    Engine,
     Folder,
     Formats,
     ForRuntime,
@@ -44,6 +44,7 @@ def export(
     target: Targets = None,
     opset: Opset = 17,
     for_runtime: ForRuntime = None,
+    engine: Engine = None,
     precision: Precision = "fp32",
     max_accuracy_drop: MaxAccuracyDrop = 0.5,
     layout: Layout = None,
@@ -58,10 +59,9 @@ def export(
     """Export a network as SavedModel and ONNX, and prove they agree.
 
     An exported run takes raw inputs, such as pixels, and returns probabilities or the numbers of a regression. So does
-    a network with --weights. An exported .keras file takes and returns what its model does.
+    a network with --weights. An exported .keras file takes and returns what its model does. With KERAS_BACKEND the
+    network is on JAX or PyTorch, and its answers there are what the artifact has to give.
     """
-    # SavedModels are TensorFlow's, whatever the network was trained on.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     from export.convert.versions import choose_opset
 
     choose_opset(opset, for_runtime)
@@ -82,7 +82,7 @@ def export(
 
         check_targets(targets, wanted or FORMATS, precision)
     given = _read_samples(samples)
-    console.import_quietly("keras", "tensorflow")
+    console.import_quietly("keras")
     from export import export as make_artifact
 
     from ...data import load_source
@@ -102,6 +102,7 @@ def export(
         targets=targets,
         opset=opset,
         for_runtime=for_runtime,
+        engine=engine,
         precision=precision,
         max_accuracy_drop=max_accuracy_drop,
         layout=layout,

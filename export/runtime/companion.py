@@ -1,0 +1,106 @@
+"""A process that stays beside this one and answers its requests, in an environment of its own.
+
+A request is the name of a function, MODULE:FUNCTION in this package, and its arguments. Requests and answers are
+pickled: both ends run the same code for the same user, and nobody else can write into the pipes between them.
+"""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from ..errors import ExportError, error_line
+from ..limits import watch_process
+from .processes import describe_exit, worker_environment
+
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.companion import main; main()"
+_PACKAGE = __package__.rpartition(".")[0]
+
+
+class Companion:
+    """A process that answers requests until it is closed.
+
+    Args:
+        name: What to call it in error messages.
+        environment: Variables to set in it.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        self._name = name
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        command = [sys.executable, "-c", _START.format(package=__package__), json.dumps(sys.path)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env=worker_environment() | dict(environment),
+        )
+
+    def ask(self, function: str, **arguments: Any) -> Any:
+        """Calls a function over there, and returns what it returns.
+
+        Args:
+            function: MODULE:FUNCTION in this package.
+            arguments: Its arguments.
+
+        Raises:
+            ExportError: If the function raises an error, the process dies or it exceeds a limit.
+        """
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        exceeded: list[str] = []
+        try:
+            with watch_process(process.pid, process.kill) as exceeded:
+                pickle.dump((function, arguments), process.stdin)
+                process.stdin.flush()
+                done, answer = pickle.load(process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            process.wait()
+            if exceeded:
+                raise ExportError(f"Stopped {self._name}: it took {exceeded[0]}.") from error
+            raise ExportError(f"{self._name} {describe_exit(process.returncode, self._read_said())}") from error
+        except BaseException:
+            # A later answer would be taken for that to another request.
+            process.kill()
+            raise
+        if not done:
+            raise answer
+        return answer
+
+    def _read_said(self) -> str:
+        self._said.seek(0)
+        return self._said.read()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+
+def main() -> None:
+    """Answers requests until there are no more; what functions print goes to the log of errors."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    while True:
+        try:
+            function, arguments = pickle.load(requests)
+        except EOFError:
+            return
+        answer: tuple[bool, Any]
+        try:
+            module, name = function.split(":")
+            answer = True, getattr(import_module(f"{_PACKAGE}.{module}"), name)(**arguments)
+        except ExportError as error:
+            answer = False, ExportError(str(error))
+        except Exception as error:  # The caller's model may raise anything.
+            answer = False, ExportError(error_line(error))
+        pickle.dump(answer, answers)
+        answers.flush()

@@ -1,0 +1,58 @@
+"""The process beside this one: answers, errors, its death, and the end of patience."""
+
+import os
+import signal
+
+import pytest
+
+from export import ExportError
+from export.runtime.companion import Companion
+
+
+@pytest.fixture
+def companion():
+    beside = Companion("The process on Mars", {"ANSWER": "42"})
+    yield beside
+    beside.close()
+
+
+def is_running(companion):
+    return companion._process.poll() is None
+
+
+def test_it_answers_request_after_request_and_passes_errors_on(companion, tmp_path):
+    for text in ("a", "b"):
+        assert companion.ask("errors:error_line", error=ValueError(text)) == f"ValueError: {text}"
+    with pytest.raises(ExportError, match="FileNotFoundError: .*absent.json"):
+        companion.ask("storage.safety:read_json", path=tmp_path / "absent.json")
+    assert companion.ask("limits:_read_environment", name="ANSWER", default=1.0) == 42
+
+
+def test_its_death_is_a_sentence(companion):
+    companion.ask("errors:error_line", error=ValueError("a"))
+    companion._process.kill()
+    with pytest.raises(ExportError, match="The process on Mars died of SIGKILL"):
+        companion.ask("errors:error_line", error=ValueError("b"))
+
+
+def test_what_it_wrote_before_it_died_is_quoted():
+    beside = Companion("The process on Mars", {"PYTHONHOME": "/absent"})
+    with pytest.raises(ExportError, match="(?s)The process on Mars ended with exit code 1, and .*No module named"):
+        beside.ask("errors:error_line", error=ValueError("a"))
+    beside.close()
+
+
+def test_it_is_stopped_at_a_limit(companion, monkeypatch):
+    monkeypatch.setenv("KERAS_SKIP_MAX_SECONDS", "0.001")
+    with pytest.raises(ExportError, match=r"Stopped The process on Mars: it took more than 0.001 seconds"):
+        companion.ask("runtime.sessions:memory_saving_options")
+    assert not is_running(companion)
+
+
+def test_an_interruption_ends_it(companion):
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    with pytest.raises(KeyboardInterrupt):
+        companion.ask("runtime.sessions:memory_saving_options")
+    companion._process.wait(10)
+    assert companion._process.returncode == -signal.SIGKILL
