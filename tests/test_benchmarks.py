@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "benchmarks").rglob("*.py"))
 FILES = [*(ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md")), *(ROOT / "docs").rglob("*.md")]
 TEXTS = {path: path.read_text(encoding="utf-8") for path in (*FILES, *SOURCES, *(ROOT / "benchmarks").rglob("*.md"))}
-# By the name that follows `python -m`; pytorch.py runs by its path, in an interpreter that may have nothing else.
+# By the name that follows `python -m`; these run by their paths, in interpreters that may have nothing else.
 COMMANDS = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__"): path
     for path in SOURCES
-    if "def main(" in TEXTS[path] and path.name != "pytorch.py"
+    if "def main(" in TEXTS[path] and path.name not in ("pytorch.py", "runner.py")
 }
 
 

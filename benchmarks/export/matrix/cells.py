@@ -17,13 +17,13 @@ from export.proof.parity import compare
 from export.runtime.sessions import open_session, run_session
 
 from .results import PASSED, RECORDED
-from .settings import BATCHES, IMAGES, MAX_DROP
+from .settings import BATCHES, IMAGES, MAX_DROP, PRECISIONS
 
 
 def measure_cells(subject, opset, wanted, folder):
     """Yields the rows in the wanted precisions, and in float32, from which the others are made."""
-    files, reached = {name: folder / f"{name}.onnx" for name in TOLERANCES}, {}
-    for precision in (name for name in TOLERANCES if name == "fp32" or name in wanted):
+    files, reached = {name: folder / f"{name}.onnx" for name in PRECISIONS}, {}
+    for precision in (name for name in PRECISIONS if name == "fp32" or name in wanted):
         about, start = {"opset": opset, "precision": precision}, time.perf_counter()
         try:
             if wanted == ["fp16"] and precision == "fp32":

@@ -1,9 +1,7 @@
 """Formats benchmarks/results/export_matrix.md."""
 
-from export.precision.tolerances import TOLERANCES
-
 from .results import PASSED, RECORDED
-from .settings import IMAGES, ROUNDS, STEPS
+from .settings import IMAGES, PRECISIONS, ROUNDS, STEPS
 
 
 def render_page(rows, waiting):
@@ -55,8 +53,8 @@ def format_introduction(rows):
 
 def format_row(name, weights, group):
     """Formats the row of a subject: the worst of its opsets and batches."""
-    of = {p: [r for r in group if r["precision"] == p] for p in TOLERANCES}
-    differences = " | ".join(format_largest(of[p]) for p in TOLERANCES)
+    of = {p: [r for r in group if r["precision"] == p] for p in PRECISIONS}
+    differences = " | ".join(format_largest(of[p]) for p in PRECISIONS)
     reached = [min((float(r["accuracy"]) for r in of[p] if r["accuracy"]), default=None) for p in ("fp32", "int8")]
     accuracies = " | ".join("" if value is None else f"{value:.2%}" for value in reached)
     opsets = ", ".join(sorted({r["opset"] for r in group}))

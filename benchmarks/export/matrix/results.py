@@ -2,10 +2,8 @@
 
 import csv
 
-from export.precision.tolerances import TOLERANCES
-
 from ...harness import RESULTS
-from .settings import LAST_OPSET_OF_ALL, MAX_PARAMETERS_ABOVE, OPSETS
+from .settings import LAST_OPSET_OF_ALL, MAX_PARAMETERS_ABOVE, OPSETS, PRECISIONS
 
 CSV = RESULTS / "export_matrix.csv"
 FIELDS = ("subject", "kind", "weights", "depth", "parameters", "opset", "precision", "batch", "images")
@@ -39,6 +37,6 @@ def list_waiting(subjects, rows, opsets=OPSETS):
         about = subject.name, subject.weights
         small = subject.parameters <= MAX_PARAMETERS_ABOVE
         own = [opset for opset in opsets if opset <= LAST_OPSET_OF_ALL or small]
-        missing = {opset: [name for name in TOLERANCES if (*about, str(opset), name) not in done] for opset in own}
+        missing = {opset: [name for name in PRECISIONS if (*about, str(opset), name) not in done] for opset in own}
         found.append((subject, {opset: names for opset, names in missing.items() if names}))
     return [(subject, missing) for subject, missing in found if missing]

@@ -1,6 +1,7 @@
 """The settings of the matrix."""
 
 OPSETS, BATCHES = (13, 15, 17, 18), (1, 7, 32)
+PRECISIONS = ("fp32", "fp16", "int8")
 # Opsets above 18 are measured on request, for layers and networks up to this size.
 LAST_OPSET_OF_ALL, MAX_PARAMETERS_ABOVE = OPSETS[-1], 5_000_000
 IMAGES = 256
