@@ -30,7 +30,15 @@ _open: ContextVar[Companion | None] = ContextVar("companion", default=None)
 
 @contextmanager
 def keep_process() -> Iterator[Companion]:
-    """Converts the models of all exports meanwhile in one process, which takes seconds to start."""
+    """Converts the models of all exports in the block in one process on TensorFlow, which takes seconds to start.
+
+    It is for models on JAX and PyTorch. Without it, each export starts a process of its own.
+
+    Example:
+        >>> with keep_process():
+        ...     for model in models:
+        ...         export(model, model.name)
+    """
     if (companion := _open.get()) is not None:
         yield companion
         return

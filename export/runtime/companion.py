@@ -102,5 +102,9 @@ def main() -> None:
             answer = False, ExportError(str(error))
         except Exception as error:  # The caller's model may raise anything.
             answer = False, ExportError(error_line(error))
-        pickle.dump(answer, answers)
+        try:
+            written = pickle.dumps(answer)
+        except Exception as error:  # An answer may hold anything.
+            written = pickle.dumps((False, ExportError(error_line(error))))
+        answers.write(written)
         answers.flush()

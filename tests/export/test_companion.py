@@ -2,11 +2,14 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from export import ExportError
 from export.runtime.companion import Companion
+
+ENDLESS = Path("/dev/zero")
 
 
 @pytest.fixture
@@ -25,6 +28,8 @@ def test_it_answers_request_after_request_and_passes_errors_on(companion, tmp_pa
         assert companion.ask("errors:error_line", error=ValueError(text)) == f"ValueError: {text}"
     with pytest.raises(ExportError, match="FileNotFoundError: .*absent.json"):
         companion.ask("storage.safety:read_json", path=tmp_path / "absent.json")
+    with pytest.raises(ExportError, match="cannot pickle"):
+        companion.ask("runtime.sessions:memory_saving_options")
     assert companion.ask("limits:_read_environment", name="ANSWER", default=1.0) == 42
 
 
@@ -45,7 +50,7 @@ def test_what_it_wrote_before_it_died_is_quoted():
 def test_it_is_stopped_at_a_limit(companion, monkeypatch):
     monkeypatch.setenv("KERAS_SKIP_MAX_SECONDS", "0.001")
     with pytest.raises(ExportError, match=r"Stopped The process on Mars: it took more than 0.001 seconds"):
-        companion.ask("runtime.sessions:memory_saving_options")
+        companion.ask("storage.manifest:hash_file", path=ENDLESS)
     assert not is_running(companion)
 
 
@@ -53,6 +58,6 @@ def test_an_interruption_ends_it(companion):
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     signal.setitimer(signal.ITIMER_REAL, 0.01)
     with pytest.raises(KeyboardInterrupt):
-        companion.ask("runtime.sessions:memory_saving_options")
+        companion.ask("storage.manifest:hash_file", path=ENDLESS)
     companion._process.wait(10)
     assert companion._process.returncode == -signal.SIGKILL
