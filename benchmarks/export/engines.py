@@ -1,7 +1,9 @@
 """Which layers of Keras each engine converts on the backend of this process, each layer in a network of its own.
 
-`KERAS_BACKEND=jax python -m benchmarks.export.engines jax2onnx` prints a line for each layer that differs by more than
-1e-5, or is refused, and counts the others. With more arguments it takes only those kinds of layers.
+    python -m benchmarks.export.engines ENGINE [KIND ...]
+
+With `KERAS_BACKEND=jax` the engine is jax2onnx, with `KERAS_BACKEND=torch` it is torch. It prints a line for each layer that differs by more than 1e-5, or is refused, and counts the others. With arguments
+after the engine it takes only those kinds of layers.
 """
 
 import os
