@@ -16,6 +16,7 @@ from export.targets.exchange import pack, unpack
 from export.targets.target import Unavailable
 from tests.export.models import Function, mlp
 from tests.processes import keras_skip
+from zoo.cli import _export_options
 
 PACKAGES = {"openvino": "openvino", "litert": "ai_edge_litert", "ort": "onnxruntime"}
 
@@ -35,6 +36,11 @@ needs = {
     name: pytest.mark.skipif(name not in installed(), reason=f"{PACKAGES[name]} is not installed") for name in PACKAGES
 }
 each_target = pytest.mark.parametrize("target", [pytest.param(name, marks=mark) for name, mark in needs.items()])
+
+
+def test_the_command_line_has_every_target():
+    """It lists them again, since importing the package takes as long as the libraries behind it."""
+    assert set(_export_options.TARGETS) == set(TARGETS)
 
 
 @pytest.fixture(scope="module")
