@@ -36,7 +36,7 @@ from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
 from .proof.recording import Record, check_record
 from .proof.reference import BATCH_SIZES, Reference, compute_reference
-from .quantised import check_test
+from .quantisation_data import check_quantisation_data
 from .runtime.providers import Device, check_device
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
@@ -203,7 +203,7 @@ def export(
         data = None
         if precision in QUANTISED:
             calibration = calibration if precision == INT8 else None
-            data = check_test(endpoint, precision, calibration, test, max_accuracy_drop)
+            data = check_quantisation_data(endpoint, precision, calibration, test, max_accuracy_drop)
         reference = compute_reference(
             endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol
         )

@@ -12,7 +12,7 @@ from .errors import ExportError, VerificationError
 from .images import ImageLike
 from .model.inputs import RawInput, check_inputs, count_examples, fit_types, split_batch
 from .model.reading import ImageInput
-from .proof.here import prove_here
+from .proof.devices import prove_on_device
 from .proof.parity import Parity
 from .proof.recording import read_recorded
 from .runtime.providers import Device, check_device
@@ -110,7 +110,7 @@ class Predictor:
         """
         check_files(self._folder, self.metadata)
         recorded = read_recorded(self._folder, self.metadata)
-        return prove_here(self.run, recorded, self._device, f"onnxruntime on {self._device}", self.open_on_cpu)
+        return prove_on_device(self.run, recorded, self._device, f"onnxruntime on {self._device}", self.open_on_cpu)
 
     def open_on_cpu(self) -> Callable[[Batch], Batch]:
         """Opens the network on the CPU, to compare with."""

@@ -17,7 +17,7 @@ from .convert.saved_model import check_saved_model, load_saved_model, saved_mode
 from .errors import ExportError, VerificationError, error_line
 from .model.inputs import RawInput, draw_inputs, set_recorded_sizes
 from .proof.channels import count_channels, split_channels
-from .proof.here import RECORDED, allow_for
+from .proof.devices import RECORDED, widen_tolerance
 from .proof.parity import compare
 from .proof.prove import summarise
 from .proof.recording import read_recorded
@@ -75,7 +75,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
     candidates, absent = _run_forms(folder, manifest, inputs | fresh, device)
     name, first = next(iter(candidates.items()))
-    allowed = {key: allow_for(FORMS.get(key, PLAIN).device, tolerance) for key in candidates}
+    allowed = {key: widen_tolerance(FORMS.get(key, PLAIN).device, tolerance) for key in candidates}
     records = [
         compare(recorded, outputs, inputs, names=(RECORDED, candidate), **allowed[candidate])
         for candidate, outputs in candidates.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.export import published, rivals
+from benchmarks.export import exporters, published
 from benchmarks.export.matrix.cells import measure_cells
 from benchmarks.export.matrix.page import render_page
 from benchmarks.export.matrix.results import CSV, PASSED, list_waiting, read_rows
@@ -91,9 +91,9 @@ def test_the_file_of_the_other_exporter_is_held_to_the_answers_of_the_network(wr
     model, other = mlp(), mlp()
     if wrong:
         other.set_weights([w * 1.001 for w in other.get_weights()])
-    other(rivals.draw(other))
-    endpoint, reference, _ = rivals.refer(model)
+    other(exporters.draw(other))
+    endpoint, reference, _ = exporters.compute_answers(model)
     monkeypatch.setattr(model, "export", other.export)
-    found = rivals.judge("keras", model, endpoint, reference, tmp_path / "keras.onnx")
+    found = exporters.judge("keras", model, endpoint, reference, tmp_path / "keras.onnx")
     assert found["result"] == ("differs" if wrong else "proven"), found
     assert found["nodes"] > 3

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from ..formats import format_table
-from .rivals import EXPORTERS
+from .exporters import EXPORTERS
 
 OURS, THEIRS = EXPORTERS
 NAMES = {OURS: "ours", THEIRS: "Keras's exporter"}

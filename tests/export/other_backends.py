@@ -19,7 +19,7 @@ from keras import layers, ops
 
 import export
 import zoo
-from export.engines.elsewhere import keep_process
+from export.engines.tensorflow_process import keep_process
 from tests.export.models import randomise
 from tests.export.test_keras_layers import KINDS, TRAINING_ONLY, examples, network
 

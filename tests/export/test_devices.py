@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 import export
-from export.proof.here import prove_here
+from export.proof.devices import prove_on_device
 from export.runtime import sessions
 from export.runtime.providers import DEVICES, Device
 from tests.export.models import images
@@ -161,10 +161,10 @@ def test_a_quantised_network_must_choose_the_classes_of_the_cpu():
         return lambda _: {"y": np.concatenate([y[:count][:, ::-1], y[count:]])}
 
     recorded, on_cpu = (inputs, {"random": {"y": y}}, tolerance), lambda: wrong_for(0)
-    prove_here(wrong_for(4), recorded, "openvino", "a device", on_cpu)
+    prove_on_device(wrong_for(4), recorded, "openvino", "a device", on_cpu)
     with pytest.raises(export.ParityError, match="a device to choose the same class .* at least 90% .* Received: 88%"):
-        prove_here(wrong_for(5), recorded, "openvino", "a device", on_cpu)
-    prove_here(wrong_for(40), recorded, "cpu", "the CPU", on_cpu)
+        prove_on_device(wrong_for(5), recorded, "openvino", "a device", on_cpu)
+    prove_on_device(wrong_for(40), recorded, "cpu", "the CPU", on_cpu)
 
 
 def test_samples_that_were_changed_prove_nothing(small_artifact, tmp_path, pretending):

@@ -32,7 +32,7 @@ TEACHER = "teacher.keras"
 
 def check_teacher(teacher: str) -> None:
     """Raises a ValueError unless there is such a teacher, without reading a file; see `Recipe`."""
-    named = _named(teacher)
+    named = _split_name(teacher)
     if named is None and not Path(teacher).exists():
         raise ValueError(
             "Expected teacher to be a network and its weights, such as 'resnet20/cifar10', a .keras file or the folder "
@@ -67,10 +67,10 @@ def read_teacher(recipe: Recipe, source: Source, folder: Path) -> keras.Model | 
             f"Expected the order of the channels that the teacher {recipe.teacher} takes: {preprocessing}. "
             f"Received: {source.preprocessing}"
         )
-    return _rescaled(model, source.preprocessing, preprocessing)
+    return _rescale(model, source.preprocessing, preprocessing)
 
 
-def _rescaled(model: keras.Model, given: Preprocessing, wanted: Preprocessing) -> keras.Model:
+def _rescale(model: keras.Model, given: Preprocessing, wanted: Preprocessing) -> keras.Model:
     """A teacher that takes images as they are `given` in place of those that it `wanted`."""
     scale = wanted.scale / given.scale
     (mean, std), (mean_wanted, std_wanted) = (map(np.array, (p.mean, p.std)) for p in (given, wanted))
@@ -86,7 +86,7 @@ def mix(teacher: keras.Model, weight: float, images: Any, labels: Any) -> Any:
     return (1 - weight) * ops.cast(labels, "float32") + weight * ops.stop_gradient(told)
 
 
-def _named(teacher: str) -> tuple[str, str] | None:
+def _split_name(teacher: str) -> tuple[str, str] | None:
     """Network and weights of a teacher that is given as NETWORK/WEIGHTS."""
     network, slash, weights = teacher.partition("/")
     return (network, weights) if slash and network in MODELS and not Path(teacher).exists() else None
@@ -94,7 +94,7 @@ def _named(teacher: str) -> tuple[str, str] | None:
 
 def _read(teacher: str) -> tuple[keras.Model, Preprocessing | None, tuple[str, ...]]:
     """A teacher, with its preprocessing and class names where they are known."""
-    if (named := _named(teacher)) is not None:
+    if (named := _split_name(teacher)) is not None:
         info = weights_info(*named)
         return load_as_described(info), info.preprocessing, info.class_names
     if (Path(teacher) / "run.json").is_file():

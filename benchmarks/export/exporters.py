@@ -30,7 +30,7 @@ def draw(model):
     return drawn if len(drawn) > 1 else next(iter(drawn.values()))
 
 
-def refer(model):
+def compute_answers(model):
     """Returns what is exported, and Keras's answers; only a model that asks for samples gets them."""
     from export.model.wrapping import make_endpoint
     from export.proof.reference import compute_reference
@@ -65,7 +65,7 @@ def try_to_write(model, folder):
     return {"result": "not judged", "error": "It writes a file, and there are no answers to compare with."}
 
 
-def adopt(path, endpoint):
+def rename_tensors(path, endpoint):
     """Gives a file that Keras wrote our names of inputs and outputs, by which the proof runs it."""
     import onnx
 
@@ -100,7 +100,7 @@ def judge(exporter, model, endpoint, reference, path):
         counts = count_operations(onnx.load(path, load_external_data=False))
         found["nodes"] = sum(n for names in counts.values() for n in names.values())
         if exporter == "keras":
-            adopt(path, endpoint)
+            rename_tensors(path, endpoint)
         proof = prove(reference, onnx=path, device="cpu", locate=False)
     except ParityError as error:
         return found | {"result": "differs", "error": shorten(error)}
@@ -131,7 +131,7 @@ def export_both(network, exporters, folder):
         return
     yield {"built": True, "parameters": model.count_params()}
     try:
-        endpoint, reference, drawn = refer(model)
+        endpoint, reference, drawn = compute_answers(model)
     except Exception as error:
         # Without an endpoint there is nothing to compare with.
         refused = {"result": "not converted", "error": shorten(error)}
