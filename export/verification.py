@@ -39,7 +39,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     Every file is compared with its hash, artifact.json with the models, and onnx's checker runs. The SavedModel, if
     TensorFlow is installed, and onnxruntime in every form that this machine has must agree with the outputs recorded at
     export, and with each other on new random inputs. If nothing is recorded, they are only compared with each other.
-    So must the targets whose runtime is installed.
+    Targets whose runtime is installed are checked in the same way.
 
     Args:
         artifact: The folder.

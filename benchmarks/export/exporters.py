@@ -1,4 +1,4 @@
-"""Exports one published network here and with Keras's own exporter, and judges both files by the same parity."""
+"""Exports a published network with keras-skip and with Keras's exporter, and compares both files with Keras alike."""
 
 import re
 import time
@@ -16,7 +16,7 @@ EXAMPLES, LENGTH = 2, 32
 
 
 def draw(model):
-    """Draws inputs that mean something: tokens of the vocabulary, and masks whose ends are padding."""
+    """Draws realistic inputs: tokens of the vocabulary, and masks whose ends are padding."""
     rng, drawn = np.random.default_rng(0), {}
     for x in model.inputs:
         shape = (EXAMPLES, *(LENGTH if n is None else n for n in x.shape[1:]))
@@ -31,7 +31,7 @@ def draw(model):
 
 
 def compute_answers(model):
-    """Returns what is exported, and Keras's answers; only a model that asks for samples gets them."""
+    """Returns the endpoint, Keras's answers, and whether the model needed samples, which are drawn then."""
     from export.model.wrapping import make_endpoint
     from export.proof.reference import compute_reference
 
@@ -66,7 +66,7 @@ def try_to_write(model, folder):
 
 
 def rename_tensors(path, endpoint):
-    """Gives a file that Keras wrote our names of inputs and outputs, by which the proof runs it."""
+    """Renames the inputs and outputs of a file that Keras wrote, since the proof finds them by our names."""
     import onnx
 
     model = onnx.load(path)
@@ -118,7 +118,7 @@ def shorten(error):
 
 
 def export_both(network, exporters, folder):
-    """Yields what is known after each step, so that a crash loses only what follows."""
+    """Yields the results after each step, so that a crash loses only the later ones."""
     import keras
 
     keras.utils.set_random_seed(0)

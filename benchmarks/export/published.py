@@ -1,4 +1,4 @@
-"""Exports networks that others published for Keras 3, here and with Keras's own exporter.
+"""Exports networks from other packages for Keras 3, with keras-skip and with Keras's own exporter.
 
     pip install --no-deps -r benchmarks/published/requirements.txt
     python -m benchmarks.export.published [PATTERN] [--json FILE] [--minutes 10] [--again]

@@ -37,7 +37,7 @@ class RawInput:
         shape: Its shape; dynamic sizes are None, as that of the batch always is.
         dtype: Its type.
         preprocessing: The preprocessing of its values, if there is any.
-        bounds: The smallest and the largest integer to draw, if they are known, or can be assumed.
+        bounds: The smallest and the largest integer to draw, if they are known or were found by trying.
         is_index: Whether integers are looked up in a table, which gave the bounds.
         normal: The mean and standard deviation with which to draw floats, if they are known; both fit the input.
         sizes: The shapes of one or two examples that the model takes, if dimensions are dynamic.
@@ -163,10 +163,10 @@ def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[B
 
 
 def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
-    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range.
+    """Tries bounds for integers whose range neither real inputs nor the graph show, until the model takes one.
 
-    The graph may show too much of an integer to which something is added before a table is looked up. So its bound is
-    halved until the model takes it.
+    If the model adds an offset to an integer before looking it up, the size of the table is too large a bound. So it
+    is halved until the model runs.
     """
     inputs = tuple(inputs)
     wide = {raw.name for raw in inputs if _is_wide_integer(np.dtype(raw.dtype))}
@@ -185,7 +185,7 @@ def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[
 
 
 def _runs(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any], tried: Sequence[str]) -> bool:
-    """Whether a model takes drawn inputs, some of them also as low and as high as their bounds."""
+    """Whether a model runs on drawn inputs, and with the integers `tried` at their lower and upper bounds."""
     known = known or {}
     edges = {
         raw.name: _integer_bounds(raw, np.dtype(raw.dtype), known.get(raw.name)) for raw in inputs if raw.name in tried

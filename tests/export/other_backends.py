@@ -1,4 +1,4 @@
-"""Exports models that are on the backend of this process, and prints what came of each as a line of JSON.
+"""Exports models on the current backend, and prints each result as a line of JSON.
 
 `python -m tests.export.other_backends ENGINE NAME ...`; one process on TensorFlow converts all models for tf2onnx.
 """

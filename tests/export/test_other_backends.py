@@ -38,7 +38,7 @@ BACKENDS = pytest.mark.parametrize(
 
 
 def convert(backend: str, engine: str, names: tuple[str, ...], folder: Path, before: str = "") -> dict[str, dict]:
-    """What came of exporting the cases."""
+    """The result of exporting each case."""
     lines = run_code(before + SCRIPT, engine, *names, cwd=folder, KERAS_BACKEND=backend).splitlines()
     return {result.pop("name"): result for result in map(json.loads, lines)}
 

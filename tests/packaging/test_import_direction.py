@@ -26,7 +26,7 @@ FLOORS = (
     {"engines"},
     {"precision"},
     {"proof"},
-    {"description", "quantised", "targets"},
+    {"description", "quantisation_data", "targets"},
     {"artifact", "conversion", "inspection", "predictor", "verification"},
     {"prediction", "serving"},
 )

@@ -59,8 +59,8 @@ def export(
     """Export a network as SavedModel and ONNX, and prove they agree.
 
     An exported run takes raw inputs, such as pixels, and returns probabilities or the numbers of a regression. So does
-    a network with --weights. An exported .keras file takes and returns what its model does. With KERAS_BACKEND the
-    network is on JAX or PyTorch, and its answers there are what the artifact has to give.
+    a network with --weights. An exported .keras file takes and returns what its model does. With KERAS_BACKEND
+    the network runs on JAX or PyTorch, and the artifact has to give the same answers.
     """
     from export.convert.versions import choose_opset
 
@@ -286,7 +286,7 @@ def _show_precision(found: dict[str, Any]) -> None:
 
 
 def _target_files(folder: Path, targets: list[str]) -> dict[str, Path]:
-    """The main file of each target by its title."""
+    """Returns the main file of each target, by its title."""
     if not targets:
         return {}
     from export.targets import TARGETS
