@@ -77,7 +77,7 @@ def test_the_matrix_measures_a_layer(tmp_path):
     assert [(row["batch"], row["result"]) for row in rows] == [(batch, PASSED) for batch in BATCHES]
 
 
-def test_a_network_that_crashes_or_hangs_is_a_row(monkeypatch):
+def test_a_crash_or_a_timeout_becomes_a_row_of_the_table(monkeypatch):
     monkeypatch.setattr(published, "SHARED", ())
     crashed, raised = (published.measure(Network("x", path), 5) for path in ("os:abort", "json:loads"))
     assert not crashed["built"] and crashed["keras-skip"]["result"] == "crashed"

@@ -45,7 +45,6 @@ def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
     import tensorflow as tf
 
     inputs = endpoint.inputs
-
     with tf.device("/CPU:0"):
         wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
     graph = wrapped.graph

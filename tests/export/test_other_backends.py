@@ -91,7 +91,7 @@ for options in ({}, {"engine": "tf2onnx"}, {"engine": "torch"}):
 
 
 @needs("jax")
-def test_an_engine_that_is_not_there_is_named(tmp_path):
+def test_a_missing_engine_is_named(tmp_path):
     assert run_code(NO_ENGINE, cwd=tmp_path, KERAS_BACKEND="jax").splitlines() == [
         "Expected jax2onnx to be installed, to convert a model on jax. Received: none",
         "Expected tensorflow to be installed, to convert a model on jax. Received: none",
