@@ -238,7 +238,7 @@ PARTS = {
         Part("benchmarks.training.input_share", 5, "Share of a step lost to photos", format_share),
         Part("benchmarks.imports", 2, "Importing, and starting the command line", format_imports),
         Part("benchmarks.export.exports", 2.5, "Exporting", format_exports),
-        Part("benchmarks.export.published", 160, "Networks that others published", format_published),
+        Part("benchmarks.export.published", 160, "Networks from other packages", format_published),
         Part("benchmarks.export.whole_operations", 2, "Whole operations of newer opsets", format_whole_operations),
         Part("benchmarks.layers.stochastic_depth", 4, "Savings of a dropped block", format_stochastic_depth),
         Part("benchmarks.layers.residual", 12, "Cost of `Residual`, and savings of each granularity", format_residual),

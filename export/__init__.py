@@ -4,10 +4,10 @@
     model/      the inputs and outputs of a model, and the function that is exported
     runtime/    onnxruntime in a process of its own
     convert/    from Keras to SavedModel and ONNX
-    engines/    what converts a model on each backend: here, in a process on TensorFlow, or without TensorFlow
+    engines/    the converters: on TensorFlow, in a second process for other backends, or without TensorFlow
     precision/  fp16, int8 and int4
     proof/      the comparison with Keras
-    page/       what the pages of the server and of the web target share
+    page/       the parts that the pages of the server and of the web target share
     targets/    OpenVINO, LiteRT, ORT format, and a folder for the browser
     serving/    the server, and files for other servers
     prediction/ predictions for files of any number

@@ -2,7 +2,7 @@ from .artifact import Artifact as Artifact
 from .artifact import export as export
 from .conversion import to_onnx as to_onnx
 from .conversion import to_saved_model as to_saved_model
-from .engines.elsewhere import keep_process as keep_process
+from .engines.tensorflow_process import keep_process as keep_process
 from .errors import DeviceError as DeviceError
 from .errors import ExportError as ExportError
 from .errors import ParityError as ParityError

@@ -4,7 +4,7 @@
     model.onnx      the ONNX file; above 2 GB its weights are in model.onnx.data
     artifact.json   names, shapes, types, labels, how images are read, preprocessing, opset, versions, file hashes
     parity.json     the comparisons, with their inputs and every figure
-    model.tflite    and other files of targets such as LiteRT, if there are any
+    model.tflite    and other files of `targets`, if there are any
     samples.npz     inputs and Keras's answers, with which anyone can check the artifact without Keras; with
                     record="none" there is no such file
 
@@ -36,7 +36,7 @@ from .preprocessing import Preprocessing
 from .proof.prove import measure_difference, prove, record_samples, strengthen_proof
 from .proof.recording import Record, check_record
 from .proof.reference import BATCH_SIZES, Reference, compute_reference
-from .quantised import check_test
+from .quantisation_data import check_quantisation_data
 from .runtime.providers import Device, check_device
 from .storage.arrays import Batch
 from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
@@ -138,20 +138,20 @@ def export(
             with each other, not with Keras, and a server only tests whether the model runs.
         formats: "saved_model", "onnx" or both. The default is both for "fp32", and ONNX alone for other precisions and
             engines, which a SavedModel does not have.
-        targets: What else to convert to, in "fp32": "web" (a folder with a page that runs the network in a browser),
-            "openvino", "litert" (made from the SavedModel) or "ort" (onnxruntime's own format), each compared with
-            Keras as well. Without a Chromium here "web" is written, and parity.json says that it was not run.
+        targets: Other runtimes to convert to, in "fp32" only: "web" (a folder with a page that runs the network in a
+            browser), "openvino", "litert" (made from the SavedModel) and "ort" (onnxruntime's own format). Each is
+            compared with Keras as well, except "web" if there is no Chromium here, as parity.json then says.
         opset: The ONNX opset, 13 to 24.
         for_runtime: The oldest onnxruntime that must run the file, from "1.13" to "1.26". Instead of `opset`, the file
             then has the newest opset that this onnxruntime runs, and the IR version that belongs to it.
-        engine: What converts the model: "tf2onnx"; or without TensorFlow "jax2onnx" for a model on JAX, or "torch" for
-            one on PyTorch, from opset 18 on. The default is tf2onnx if TensorFlow is installed. If Keras is on JAX or
-            PyTorch, tf2onnx runs in a process of its own, which gets the config and the weights.
+        engine: The converter: "tf2onnx", or without TensorFlow "jax2onnx" for models on JAX and "torch" for models on
+            PyTorch, both from opset 18 on. The default is tf2onnx if TensorFlow is installed. For models on JAX and
+            PyTorch, tf2onnx runs in a second process, which rebuilds the model from its config and weights.
         precision: "fp32"; "fp16", for GPUs, which keeps as few of the first layers in float32 as the tolerances need:
             mostly one, and at most half of them and the sums of skip connections. The others are published only if
             they cost little accuracy, and "int8" and "int8_dynamic" only if they are faster under onnxruntime on this
-            machine's processor. "int8_dynamic" quantises dense layers and needs no calibration, but its answers depend
-            on the batch, so requests do not run together. "int4" only makes the weights of dense layers smaller.
+            machine's processor. "int8_dynamic" quantises dense layers without calibration; its answers depend on the
+            batch, so servers do not batch requests. "int4" makes only the file smaller, in its dense layers.
         calibration: For "int8": a few hundred raw inputs that the network was trained on, which measure the ranges of
             its activations; `samples` by default.
         test: For "int8", "int8_dynamic" and "int4": raw inputs, and the class of each, enough to measure the allowed
@@ -180,7 +180,8 @@ def export(
         DeviceError: If the requested device is not there.
         ExportError: If the model cannot be converted, onnxruntime crashes, or a step takes too much time or memory.
         ParityError: If an exported form computes something else.
-        PrecisionError: If a quantised file costs too much accuracy or does not pay; the message has the figures.
+        PrecisionError: If a quantised file costs too much accuracy, or is not faster (int4: smaller); the message has
+            the figures.
         ValueError: If an argument is invalid.
 
     Example:
@@ -203,7 +204,7 @@ def export(
         data = None
         if precision in QUANTISED:
             calibration = calibration if precision == INT8 else None
-            data = check_test(endpoint, precision, calibration, test, max_accuracy_drop)
+            data = check_quantisation_data(endpoint, precision, calibration, test, max_accuracy_drop)
         reference = compute_reference(
             endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol
         )

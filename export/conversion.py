@@ -53,9 +53,9 @@ def to_onnx(
         activation: "softmax" or "sigmoid", added to the output of a model that has one, which is then called
             "probabilities"; None adds nothing.
         layout: The axis of the channels of images: "nhwc", "nchw" or None, as in the model.
-        engine: What converts the model: "tf2onnx"; or without TensorFlow "jax2onnx" for a model on JAX, or "torch" for
-            one on PyTorch, from opset 18 on. The default is tf2onnx if TensorFlow is installed. If Keras is on JAX or
-            PyTorch, tf2onnx runs in a process of its own, which gets the config and the weights.
+        engine: The converter: "tf2onnx", or without TensorFlow "jax2onnx" for models on JAX and "torch" for models on
+            PyTorch, both from opset 18 on. The default is tf2onnx if TensorFlow is installed. For models on JAX and
+            PyTorch, tf2onnx runs in a second process, which rebuilds the model from its config and weights.
         samples: Real raw inputs to compare in addition to random ones. A model needs them if it has never seen an
             input, or takes only sizes or integers that the export does not find.
         overwrite: Whether to replace an existing file, and its weights with it.

@@ -12,7 +12,7 @@ from .errors import ExportError, VerificationError
 from .images import ImageLike
 from .model.inputs import RawInput, check_inputs, count_examples, fit_types, split_batch
 from .model.reading import ImageInput
-from .proof.here import prove_here
+from .proof.devices import prove_on_device
 from .proof.parity import Parity
 from .proof.recording import read_recorded
 from .runtime.providers import Device, check_device
@@ -110,7 +110,7 @@ class Predictor:
         """
         check_files(self._folder, self.metadata)
         recorded = read_recorded(self._folder, self.metadata)
-        return prove_here(self.run, recorded, self._device, f"onnxruntime on {self._device}", self.open_on_cpu)
+        return prove_on_device(self.run, recorded, self._device, f"onnxruntime on {self._device}", self.open_on_cpu)
 
     def open_on_cpu(self) -> Callable[[Batch], Batch]:
         """Opens the network on the CPU, to compare with."""
@@ -268,8 +268,8 @@ def check_outputs(outputs: Batch, count: int) -> Batch:
 def load(artifact: str | Path, *, device: Device = "cpu", target: str | None = None) -> Predictor:
     """Loads an artifact for prediction with onnxruntime, or with the runtime of a target.
 
-    Any device but the CPU, on which every export is proven, first computes the inputs recorded at export, and its
-    answers must agree with Keras's. A device never falls back to the CPU silently.
+    Every export is proven on the CPU. Any other device first runs on the inputs recorded at export, and its answers
+    must agree with Keras's. No device falls back to the CPU silently.
 
     Args:
         artifact: The folder.
@@ -284,8 +284,8 @@ def load(artifact: str | Path, *, device: Device = "cpu", target: str | None = N
     Raises:
         FileNotFoundError: If there is no artifact.
         VerificationError: If its manifest or its ONNX file was changed since the export.
-        DeviceError: If the device is not there, or computes less than half of the layers.
-        ParityError: If the device computes something else.
+        DeviceError: If the device is missing, or runs less than half of the operations with weights.
+        ParityError: If the answers of the device differ.
         ExportError: If the runtime of the target is not installed.
         ValueError: If the artifact does not have the target.
 

@@ -17,7 +17,7 @@ from .convert.saved_model import check_saved_model, load_saved_model, saved_mode
 from .errors import ExportError, VerificationError, error_line
 from .model.inputs import RawInput, draw_inputs, set_recorded_sizes
 from .proof.channels import count_channels, split_channels
-from .proof.here import RECORDED, allow_for
+from .proof.devices import RECORDED, widen_tolerance
 from .proof.parity import compare
 from .proof.prove import summarise
 from .proof.recording import read_recorded
@@ -39,7 +39,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     Every file is compared with its hash, artifact.json with the models, and onnx's checker runs. The SavedModel, if
     TensorFlow is installed, and onnxruntime in every form that this machine has must agree with the outputs recorded at
     export, and with each other on new random inputs. If nothing is recorded, they are only compared with each other.
-    So must the targets whose runtime is installed.
+    Targets whose runtime is installed are checked in the same way.
 
     Args:
         artifact: The folder.
@@ -75,7 +75,7 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
     fresh = {f"fresh {name}": batch for name, batch in drawn.items()}
     candidates, absent = _run_forms(folder, manifest, inputs | fresh, device)
     name, first = next(iter(candidates.items()))
-    allowed = {key: allow_for(FORMS.get(key, PLAIN).device, tolerance) for key in candidates}
+    allowed = {key: widen_tolerance(FORMS.get(key, PLAIN).device, tolerance) for key in candidates}
     records = [
         compare(recorded, outputs, inputs, names=(RECORDED, candidate), **allowed[candidate])
         for candidate, outputs in candidates.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import page
-from benchmarks.export import published, rivals
+from benchmarks.export import exporters, published
 from benchmarks.export.matrix.cells import measure_cells
 from benchmarks.export.matrix.page import render_page
 from benchmarks.export.matrix.results import CSV, PASSED, list_waiting, read_rows
@@ -77,7 +77,7 @@ def test_the_matrix_measures_a_layer(tmp_path):
     assert [(row["batch"], row["result"]) for row in rows] == [(batch, PASSED) for batch in BATCHES]
 
 
-def test_a_network_that_crashes_or_hangs_is_a_row(monkeypatch):
+def test_a_crash_or_a_timeout_becomes_a_row_of_the_table(monkeypatch):
     monkeypatch.setattr(published, "SHARED", ())
     crashed, raised = (published.measure(Network("x", path), 5) for path in ("os:abort", "json:loads"))
     assert not crashed["built"] and crashed["keras-skip"]["result"] == "crashed"
@@ -91,9 +91,9 @@ def test_the_file_of_the_other_exporter_is_held_to_the_answers_of_the_network(wr
     model, other = mlp(), mlp()
     if wrong:
         other.set_weights([w * 1.001 for w in other.get_weights()])
-    other(rivals.draw(other))
-    endpoint, reference, _ = rivals.refer(model)
+    other(exporters.draw(other))
+    endpoint, reference, _ = exporters.compute_answers(model)
     monkeypatch.setattr(model, "export", other.export)
-    found = rivals.judge("keras", model, endpoint, reference, tmp_path / "keras.onnx")
+    found = exporters.judge("keras", model, endpoint, reference, tmp_path / "keras.onnx")
     assert found["result"] == ("differs" if wrong else "proven"), found
     assert found["nodes"] > 3

@@ -1,9 +1,9 @@
-"""Which layers of Keras each engine converts on the backend of this process, each layer in a network of its own.
+"""Counts the layers of Keras that an engine converts on the current backend, each layer in a network of its own.
 
     python -m benchmarks.export.engines ENGINE [KIND ...]
 
-With `KERAS_BACKEND=jax` the engine is jax2onnx, with `KERAS_BACKEND=torch` it is torch. It prints a line for each layer that differs by more than 1e-5, or is refused, and counts the others. With arguments
-after the engine it takes only those kinds of layers.
+The engine is jax2onnx with `KERAS_BACKEND=jax` and torch with `KERAS_BACKEND=torch`. A line is printed for each layer
+that differs by more than 1e-5 or is refused, and the others are counted. KIND limits it to those kinds of layers.
 """
 
 import os

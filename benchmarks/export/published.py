@@ -1,4 +1,4 @@
-"""Exports networks that others published for Keras 3, here and with Keras's own exporter.
+"""Exports networks from other packages for Keras 3, with keras-skip and with Keras's own exporter.
 
     pip install --no-deps -r benchmarks/published/requirements.txt
     python -m benchmarks.export.published [PATTERN] [--json FILE] [--minutes 10] [--again]
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ..harness import RESULTS, parse_options, write_result
 from ..published import NETWORKS
-from .rivals import EXPORTERS, export_both
+from .exporters import EXPORTERS, export_both
 
 # What each process needs is imported once, by the server that forks them.
 SHARED = ("keras", "tensorflow", "onnx", "tf2onnx", "export.proof.prove", "kimm", "kyolo", "medicai", "keras_hub")

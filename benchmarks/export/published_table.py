@@ -1,12 +1,12 @@
-"""Formats the exports of published networks."""
+"""Formats the table of published networks, as keras-skip and Keras's exporter convert them."""
 
 from collections import Counter
 
 from ..formats import format_table
-from .rivals import EXPORTERS
+from .exporters import EXPORTERS
 
 OURS, THEIRS = EXPORTERS
-NAMES = {OURS: "ours", THEIRS: "Keras's exporter"}
+NAMES = {OURS: "keras-skip", THEIRS: "Keras's exporter"}
 PROVEN = "proven"
 
 
@@ -17,7 +17,9 @@ def format_published(figures):
         [name, found["parameters"], *(cell for exporter in EXPORTERS for cell in format_cells(found[exporter]))]
         for name, found in built.items()
     ]
-    text += "Differences are shares of the largest output; the seconds are those of writing the file.\n\n"
+    text += (
+        "Differences are the largest ones, as shares of the largest output. Seconds are those of writing the file.\n\n"
+    )
     heads = [f"{NAMES[x]}{what}" for x in EXPORTERS for what in ("", ", nodes", ", s")]
     text += format_table(["network", "parameters", *heads], rows) + "\n"
     refused = {name: found[OURS] for name, found in built.items() if found[OURS]["result"] != PROVEN}
@@ -35,9 +37,9 @@ def format_totals(built):
     ours, theirs = (count_proven(built, exporter) for exporter in EXPORTERS)
     only = [name for name, found in built.items() if found[THEIRS]["result"] == PROVEN != found[OURS]["result"]]
     return (
-        f"**Of {len(built)} networks that can be built, ours converts and proves {ours} ({ours / len(built):.0%}), "
-        f"Keras's exporter {theirs} ({theirs / len(built):.0%}).** "
-        f"Only Keras's exporter converts: {', '.join(only) or 'none'}.\n"
+        f"**Of the {len(built)} networks that can be built, keras-skip converts and proves {ours} "
+        f"({ours / len(built):.0%}), Keras's exporter {theirs} ({theirs / len(built):.0%}).** "
+        f"Networks that only Keras's exporter converts: {', '.join(only) or 'none'}.\n"
     )
 
 

@@ -23,7 +23,7 @@ def open_onnxruntime(file, provider="CPUExecutionProvider", **options):
 
 
 def open_openvino(file):
-    """Compiles the file with OpenVINO itself, which else would choose bfloat16 on some processors."""
+    """Compiles the file with OpenVINO, in float32 instead of the bfloat16 that it prefers on some processors."""
     import openvino
 
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

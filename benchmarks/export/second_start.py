@@ -1,11 +1,11 @@
-"""Compares the first start of a network with a second one that reads what the first one kept.
+"""Times opening a network for the first time, and again with the cache that the first start wrote.
 
     python -m benchmarks.export.second_start [--networks NAME ...] [--openvino PYTHON] [--rounds 5]
 
-onnxruntime can write the graph that it has optimised, and OpenVINO the network that it has compiled. "check" is what a
-cache needs besides: the SHA-256 of the entry, without which a damaged one would be run. Every start has a process of
-its own; seconds are those of its processor, which other load on the machine changes less. Answers must be equal to the
-bit. --openvino names an interpreter with onnxruntime-openvino; the default is this one.
+onnxruntime can save its optimised graph, and OpenVINO its compiled network. "check" is the SHA-256 of the saved file,
+without which a damaged one would be run. Every start has a process of its own. Seconds are processor time, on which
+other load has less influence. Answers must be equal to the bit.
+--openvino names an interpreter with onnxruntime-openvino; the default is this one.
 """
 
 import argparse

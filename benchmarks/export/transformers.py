@@ -3,9 +3,9 @@
     python -m benchmarks.export.transformers [--rounds 8]
 
 The network is new: ViT-Tiny, 224 x 224, 12 layers of width 192. int8 is calibrated on random images, which suffice to
-measure its time. "fused" is the result of onnxruntime's own tool for transformers. Sessions have one thread and run
-alternately; seconds are those of the processor, which other load on the machine changes less. The difference is that of
-the logits from those of fp32, as a share of their range.
+measure its time. "fused" is the result of onnxruntime's optimiser for transformers. Sessions have one thread and run
+alternately. Seconds are processor time, on which other load has less influence. The difference is that of the logits
+from those of fp32, as a share of their range.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""One step of keras-hub's language models: it takes tokens and a cache of keys and values, and gives both on."""
+"""One step of keras-hub's language models: from tokens and a cache of keys and values to logits and the new cache."""
 
 from .keras_hub_images import hub
 from .keras_hub_tokens import GEMMA, GROUPED, SIZE
@@ -8,7 +8,7 @@ LENGTH = 64
 
 
 def make_step(lm, heads, size):
-    """Builds the step of a model whose cache has so many heads of that size."""
+    """Builds the step of a model whose cache has `heads` heads of `size`."""
     import keras
 
     class Step(keras.layers.Layer):

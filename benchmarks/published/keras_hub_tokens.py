@@ -40,7 +40,7 @@ VISION = dict(patch_size=16, image_shape=(64, 64, 3), **LAYERS)
 
 
 def of_length(backbone, length):
-    """Builds a network for texts of one length, from one whose loops need to know it."""
+    """Builds a network for texts of a fixed length, which the loops of some backbones need."""
     import keras
 
     x = {name: keras.Input((length,), dtype=given.dtype, name=name) for name, given in backbone.input.items()}

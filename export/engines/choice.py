@@ -1,4 +1,4 @@
-"""Chooses the engine for the backend that the caller's model is on."""
+"""Chooses the engine that converts models of the current backend."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,18 +8,21 @@ from ..errors import ExportError
 from ..model.backends import TENSORFLOW, backend
 from .engine import Engine, EngineName
 
-# The engine of a backend that needs no TensorFlow, and what it needs.
+# For each backend, the engine that needs no TensorFlow, and the package it needs.
 _OWN: dict[str, tuple[EngineName, str]] = {"jax": ("jax2onnx", "jax2onnx"), "torch": ("torch", "onnxscript")}
-# The first opset that the others write.
+# The oldest opset that engines other than tf2onnx write.
 _OLDEST = 18
 
 
 def choose_engine(name: EngineName | None) -> EngineName:
-    """Returns the name of the engine for the backend of this process; None chooses tf2onnx if TensorFlow is installed.
+    """Returns the name of an engine, and checks that it can convert models of the current backend.
+
+    Args:
+        name: The engine. None takes tf2onnx if TensorFlow is installed, and otherwise the backend's own engine.
 
     Raises:
-        ExportError: If it is not installed.
-        ValueError: If there is no such engine, or it does not convert models on the backend.
+        ExportError: If a package that the engine needs is not installed.
+        ValueError: If there is no such engine, or it does not convert models of this backend.
     """
     on, (own, package) = backend(), _OWN.get(backend(), (None, ""))
     if name is None:
@@ -29,21 +32,25 @@ def choose_engine(name: EngineName | None) -> EngineName:
         raise ValueError(f"Expected engine to be one of {known} for a model on {on}. Received: engine={name!r}")
     for needed in ("tensorflow", "tf2onnx") if name == "tf2onnx" else (package,):
         if find_spec(needed) is None:
-            raise ExportError(f"Expected {needed} to be installed, which converts models on {on}. Received: none")
+            raise ExportError(f"Expected {needed} to be installed, to convert a model on {on}. Received: none")
     return name
 
 
 @contextmanager
 def open_engine(name: EngineName | None, opset: int) -> Iterator[Engine]:
-    """Opens an engine that writes an opset; `choose_engine` says which, and which errors it raises."""
+    """Opens the engine that `choose_engine` returns.
+
+    Raises:
+        ValueError: If it cannot write the opset; also the errors of `choose_engine`.
+    """
     name = choose_engine(name)
     if opset < _OLDEST and name != "tf2onnx":
         raise ValueError(f"Expected opset to be at least {_OLDEST} for engine={name!r}. Received: opset={opset}")
-    with _opened(name, backend()) as engine:
+    with _make_engine(name, backend()) as engine:
         yield engine
 
 
-def _opened(name: EngineName, on: str) -> AbstractContextManager[Engine]:
+def _make_engine(name: EngineName, on: str) -> AbstractContextManager[Engine]:
     if name == "jax2onnx":
         from .with_jax import WithJax
 
@@ -56,6 +63,6 @@ def _opened(name: EngineName, on: str) -> AbstractContextManager[Engine]:
         from .tensorflow import OnTensorFlow
 
         return nullcontext(OnTensorFlow())
-    from .elsewhere import Elsewhere
+    from .tensorflow_process import TensorFlowProcess
 
-    return Elsewhere()
+    return TensorFlowProcess()

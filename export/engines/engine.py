@@ -1,4 +1,4 @@
-"""The seam between an export and what converts the model."""
+"""The interface of the engines that convert models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ class Engine(Tracer, Protocol):
     name: EngineName
 
     def convert(self, endpoint: Endpoint, opset: int) -> "ModelProto":
-        """Converts an endpoint to an ONNX model, whose inputs and outputs have the names of the endpoint's.
+        """Converts an endpoint to an ONNX model with the same names of inputs and outputs.
 
         Raises:
             ExportError: If an operation cannot be converted.
@@ -34,7 +34,7 @@ class Engine(Tracer, Protocol):
         """Writes an endpoint as a SavedModel, to a new folder."""
 
     def load_saved_model(self, path: Path) -> Callable[[Batch], Batch]:
-        """Loads a SavedModel that was written here, as a function from batch to batch."""
+        """Loads a SavedModel that this engine wrote, as a function from batch to batch."""
 
     def list_versions(self) -> dict[str, str]:
-        """Returns the versions of the libraries that convert."""
+        """Returns the versions of the libraries that the engine uses, by name."""

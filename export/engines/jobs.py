@@ -1,4 +1,4 @@
-"""What the process on TensorFlow does for `elsewhere.py`; it keeps the last model and the last SavedModel."""
+"""The functions that `tensorflow_process.py` calls in the other process, which keeps the last model and SavedModel."""
 
 import pickle
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from ..model.endpoint import Endpoint
 from ..model.inputs import RawInput
 from ..storage.arrays import Batch
 from ..storage.onnx_files import save_model
+from .model_transfer import unpack_model
 from .tensorflow import OnTensorFlow
-from .travel import unpack_model
 
 if TYPE_CHECKING:
     import keras
@@ -21,7 +21,7 @@ _ENGINE = OnTensorFlow()
 
 
 def infer_dtypes(model: Path, objects: bytes, structure: Any, specs: list[tuple[tuple[int | None, ...], str]]) -> list:
-    """Returns the types to which a model casts its inputs."""
+    """Returns the types to which a model casts its inputs, in the order of the flattened structure."""
     import keras
 
     leaves = [keras.KerasTensor(shape, dtype) for shape, dtype in specs]
@@ -35,7 +35,7 @@ def find_ranges(model: Path, objects: bytes, endpoint: bytes) -> tuple[RawInput,
 
 
 def convert(model: Path, objects: bytes, endpoint: bytes, opset: int, path: Path) -> None:
-    """Converts an endpoint and writes the ONNX model, as it is, to a file."""
+    """Converts an endpoint and writes the ONNX model to a file."""
     save_model(_ENGINE.convert(_attach(model, objects, endpoint), opset), path)
 
 

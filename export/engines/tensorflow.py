@@ -1,4 +1,4 @@
-"""tf2onnx on TensorFlow, for a model of this process."""
+"""Converts a model on TensorFlow with tf2onnx, in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OnTensorFlow(TensorFlowTracer):
-    """Converts on TensorFlow in this process."""
+    """Converts with tf2onnx in this process."""
 
     name: EngineName = "tf2onnx"
 

@@ -1,4 +1,4 @@
-"""jax2onnx, for a model on JAX in an environment without TensorFlow."""
+"""Converts a model on JAX with jax2onnx, in an environment without TensorFlow."""
 
 import warnings
 from importlib import metadata
@@ -12,7 +12,7 @@ from ..convert.versions import ir_version
 from ..errors import ExportError, error_line
 from ..model.endpoint import Endpoint
 from .engine import EngineName
-from .untraced import WithoutTensorFlow
+from .without_tensorflow import WithoutTensorFlow
 
 if TYPE_CHECKING:
     import jax
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class WithJax(WithoutTensorFlow):
-    """Converts on JAX in this process."""
+    """Converts with jax2onnx in this process."""
 
     name: EngineName = "jax2onnx"
 
@@ -34,7 +34,7 @@ class WithJax(WithoutTensorFlow):
         def call(*tensors: "jax.Array") -> "tuple[jax.Array, ...]":
             with scope:
                 outputs = endpoint(*tensors).values()
-            # The converter has one name for an output that is an input.
+            # jax2onnx gives an output that is also an input only one name.
             return tuple(y * 1 if y.dtype != bool and any(y is x for x in tensors) else y for y in outputs)
 
         names = dimension_names(endpoint.inputs, endpoint.channels_first)

@@ -1,4 +1,4 @@
-"""torch.onnx, for a model on PyTorch in an environment without TensorFlow."""
+"""Converts a model on PyTorch with torch.onnx, in an environment without TensorFlow."""
 
 import logging
 import warnings
@@ -16,18 +16,18 @@ from ..convert.versions import ir_version
 from ..errors import ExportError, error_line
 from ..model.endpoint import Endpoint
 from .engine import EngineName
-from .untraced import WithoutTensorFlow
+from .without_tensorflow import WithoutTensorFlow
 
 if TYPE_CHECKING:
     import torch
     from onnx import ModelProto
 
-# The exporter takes a size of 0 or 1 for a fixed one.
+# The batch size of the example inputs: torch.export would keep a size of 0 or 1 fixed.
 _EXAMPLES = 3
 
 
 class WithTorch(WithoutTensorFlow):
-    """Converts on PyTorch in this process."""
+    """Converts with torch.onnx in this process."""
 
     name: EngineName = "torch"
 
@@ -70,7 +70,7 @@ class WithTorch(WithoutTensorFlow):
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Holds back warnings, the exporter's log and what it prints; its errors are exceptions."""
+    """Silences warnings, and what the exporter logs and prints. Its errors are exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""What differs between Keras's backends when a model is called: tensors, precision, and the logits that Keras keeps."""
+"""Calls a model alike on every backend of Keras: its tensors, exact products, compilation, and kept logits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,12 +20,12 @@ def backend() -> str:
 
 
 def name_reference() -> str:
-    """Returns the name of the caller's model in proofs and error messages."""
+    """Returns what proofs and error messages call the caller's model: "Keras", or for example "Keras on jax"."""
     return "Keras" if backend() == TENSORFLOW else f"Keras on {backend()}"
 
 
 def to_tensor(x: np.ndarray) -> Any:
-    """Converts an array to a tensor of the backend; only TensorFlow has tensors of texts."""
+    """Converts an array to a tensor of the backend. Arrays of text need TensorFlow."""
     if backend() == TENSORFLOW:
         import tensorflow as tf
 
@@ -37,7 +37,7 @@ def to_tensor(x: np.ndarray) -> Any:
 
 @contextmanager
 def compute_exactly() -> Iterator[None]:
-    """Keeps TF32 and bfloat16 out of the products of float32, since they are coarser than the tolerances."""
+    """Keeps matrix products in float32; TF32 and bfloat16 are coarser than the tolerances."""
     with ExitStack() as stack:
         if backend() == TENSORFLOW:
             import tensorflow as tf
@@ -80,9 +80,10 @@ def compile_call(model: "keras.Model", call: Callable[..., Any]) -> Callable[...
 
 @contextmanager
 def keep_logits() -> Iterator[Callable[[Any], Any]]:
-    """Remembers what softmax and sigmoid take, and yields a function that returns it for what they give.
+    """Yields a function that returns the logits of an output of softmax or sigmoid, or None for other outputs.
 
-    On TensorFlow Keras attaches it to the result, for the losses. An array of JAX has no room for it.
+    On TensorFlow, Keras attaches the logits to the output, for the losses. Arrays of JAX take no attributes, so on
+    other backends the inputs of softmax and sigmoid are remembered here.
     """
     if backend() == TENSORFLOW:
         yield lambda y: getattr(y, "_keras_logits", None)

@@ -1,15 +1,13 @@
-"""Makes inputs for comparisons: random ones in several batch sizes, and real ones split into such batches."""
+"""Describes the inputs of a graph, checks batches of them, draws random batches, and splits real ones."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Any
 
 import numpy as np
 
-from ..errors import error_line
 from ..preprocessing import Preprocessing
 from ..storage.arrays import Batch
 
@@ -17,15 +15,6 @@ Shape = tuple[int | None, ...]
 
 # NumPy's name of the type of texts, which are of any length.
 TEXT = "str"
-
-# These sizes of dynamic dimensions are tried until the model takes one.
-_FIRST_SIZES = (32, 64, 128, 256, 8)
-# These bounds are tried likewise for integers of unknown range, on this many examples.
-_BOUNDS, _TRIED = ((-9, 9), (0, 9), (0, 1)), 8
-# The second size of a dimension depends on the first one and its index, so that sizes are odd and differ.
-Growth = Callable[[int, int], int]
-_ODD: Growth = lambda size, index: size + 9 + 4 * index  # noqa: E731
-_MULTIPLE: Growth = lambda size, index: size * (2, 1, 3, 4)[index % 4]  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -37,7 +26,7 @@ class RawInput:
         shape: Its shape; dynamic sizes are None, as that of the batch always is.
         dtype: Its type.
         preprocessing: The preprocessing of its values, if there is any.
-        bounds: The smallest and the largest integer to draw, if they are known, or can be assumed.
+        bounds: The smallest and the largest integer to draw, if they are known or were found by trying.
         is_index: Whether integers are looked up in a table, which gave the bounds.
         normal: The mean and standard deviation with which to draw floats, if they are known; both fit the input.
         sizes: The shapes of one or two examples that the model takes, if dimensions are dynamic.
@@ -129,84 +118,10 @@ def make_zeros(inputs: Sequence[RawInput]) -> Batch:
     return {raw.name: np.zeros((2, *raw.example()), raw.dtype) for raw in inputs}
 
 
-def find_sizes(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
-    """Finds sizes of dynamic dimensions that a model takes: one that halves images does not take every size.
-
-    Args:
-        inputs: The inputs of the graph.
-        known: Real inputs, which give the first size.
-        run: Runs the model on a batch.
-
-    Raises:
-        ValueError: If the model takes none of the sizes that are tried.
-    """
-    inputs = tuple(inputs)
-    if not any(None in raw.shape[1:] for raw in inputs):
-        return inputs
-    failures: list[Exception] = []
-    tried = _list_first_shapes(inputs, known)
-    for first in tried:
-        try:
-            run(make_zeros(found := _set_sizes(inputs, first)))
-        except Exception as error:  # The model's own code may raise anything.
-            failures.append(error)
-            continue
-        for second in _list_second_shapes(inputs, first):
-            with suppress(Exception):
-                run(make_zeros(_set_sizes(inputs, second)))
-                return _set_sizes(inputs, first, second)
-        return found
-    shapes = "; ".join(", ".join(map(str, shape.values())) for shape in tried)
-    raise ValueError(
-        f"Expected samples= of a size that the model takes. Received: {shapes} ({error_line(failures[0])})"
-    ) from failures[0]
-
-
-def find_bounds(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any]) -> tuple[RawInput, ...]:
-    """Finds bounds that the model takes for integers if neither real inputs nor the graph show their range.
-
-    The graph may show too much of an integer to which something is added before a table is looked up. So its bound is
-    halved until the model takes it.
-    """
-    inputs = tuple(inputs)
-    wide = {raw.name for raw in inputs if _is_wide_integer(np.dtype(raw.dtype))}
-    moved = [raw.name for raw in inputs if raw.name in wide and raw.bounds is not None and not raw.is_index]
-    while moved and not _runs(inputs, known, run, moved):
-        highest = {raw.name: raw.bounds[1] // 2 for raw in inputs if raw.name in moved and raw.bounds}
-        bounds = {name: (0, high) if any(highest.values()) else None for name, high in highest.items()}
-        inputs = tuple(replace(raw, bounds=bounds.get(raw.name, raw.bounds)) for raw in inputs)
-        moved = [name for name in moved if bounds[name]]
-    unknown = [raw.name for raw in inputs if raw.name in wide and known is None and raw.bounds is None]
-    for tried in _BOUNDS if unknown else ():
-        found = tuple(replace(raw, bounds=tried) if raw.name in unknown else raw for raw in inputs)
-        if _runs(found, None, run, unknown):
-            return found
-    return inputs
-
-
-def _runs(inputs: Sequence[RawInput], known: Batch | None, run: Callable[[Batch], Any], tried: Sequence[str]) -> bool:
-    """Whether a model takes drawn inputs, some of them also as low and as high as their bounds."""
-    known = known or {}
-    edges = {
-        raw.name: _integer_bounds(raw, np.dtype(raw.dtype), known.get(raw.name)) for raw in inputs if raw.name in tried
-    }
-    with suppress(Exception):  # The model's own code may raise anything.
-        for batch in draw_inputs(inputs, (_TRIED,), 0, known).values():
-            run(batch)
-            for which in (0, 1):
-                run(batch | {name: np.full_like(batch[name], bounds[which]) for name, bounds in edges.items()})
-        return True
-    return False
-
-
-def _is_wide_integer(dtype: np.dtype) -> bool:
-    return dtype.kind in "iu" and dtype.itemsize > 1
-
-
 def set_recorded_sizes(inputs: Sequence[RawInput], batches: Iterable[Batch]) -> tuple[RawInput, ...]:
     """Gives inputs the sizes that batches of them have: the first size, and one that differs."""
     shapes = [{name: x.shape[1:] for name, x in batch.items()} for batch in batches]
-    return _set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
+    return set_sizes(inputs, shapes[0], next((other for other in shapes if other != shapes[0]), shapes[0]))
 
 
 def fit_types(batch: Batch, inputs: Sequence[RawInput]) -> Batch:
@@ -249,48 +164,8 @@ def check_inputs(batch: Batch, inputs: Sequence[RawInput]) -> None:
         raise ValueError(f"Expected the same number of examples of each input. Received: {counts}")
 
 
-def _list_first_shapes(inputs: Sequence[RawInput], known: Batch | None) -> list[dict[str, tuple[int, ...]]]:
-    """Returns the shapes of an example to try, by the name of the input."""
-    if known and all(known[raw.name].ndim == len(raw.shape) for raw in inputs):
-        return [{raw.name: known[raw.name].shape[1:] for raw in inputs}]
-    return [{raw.name: _example_shape(raw, (size,) * len(raw.shape[1:])) for raw in inputs} for size in _FIRST_SIZES]
-
-
-def _list_second_shapes(
-    inputs: Sequence[RawInput], first: Mapping[str, tuple[int, ...]]
-) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Yields larger shapes: dimensions that all differ, then that differ within an input, then that are equal."""
-    dynamic = [(raw.name, axis) for raw in inputs for axis, n in enumerate(raw.shape[1:]) if n is None]
-    apart = {dimension: index for index, dimension in enumerate(dynamic)}
-    within = {(name, axis): [d for d in dynamic if d[0] == name].index((name, axis)) for name, axis in dynamic}
-    alike = dict.fromkeys(dynamic, 0)
-    tried: list[dict[str, tuple[int, ...]]] = []
-    for growth in (_ODD, _MULTIPLE):
-        for indices in (apart, within):
-            tried.append(_grow(inputs, first, growth, indices))
-    for growth in (_ODD, _MULTIPLE):
-        tried.append(_grow(inputs, first, growth, alike))
-    yield from (shape for i, shape in enumerate(tried) if shape not in tried[:i] and shape != first)
-
-
-def _grow(
-    inputs: Sequence[RawInput],
-    first: Mapping[str, tuple[int, ...]],
-    growth: Growth,
-    indices: Mapping[tuple[str, int], int],
-) -> dict[str, tuple[int, ...]]:
-    def size(name: str, axis: int, before: int) -> int:
-        return growth(before, indices[name, axis]) if (name, axis) in indices else before
-
-    return {raw.name: tuple(size(raw.name, axis, n) for axis, n in enumerate(first[raw.name])) for raw in inputs}
-
-
-def _example_shape(raw: RawInput, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Returns the shape of an example whose dynamic dimensions have these sizes."""
-    return tuple(size if n is None else n for n, size in zip(raw.shape[1:], sizes, strict=True))
-
-
-def _set_sizes(inputs: Sequence[RawInput], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[RawInput, ...]:
+def set_sizes(inputs: Sequence[RawInput], *shapes: Mapping[str, tuple[int, ...]]) -> tuple[RawInput, ...]:
+    """Gives inputs the sizes of these examples: shapes without the batch, by name."""
     return tuple(replace(raw, sizes=tuple(shape[raw.name] for shape in shapes)) for raw in inputs)
 
 
@@ -308,7 +183,7 @@ def _draw(generator: np.random.Generator, shape: tuple[int, ...], raw: RawInput,
         if like is None:
             raise ValueError(f"Expected samples= for text inputs. Received: no samples, and text for {raw.name}")
         return generator.choice(np.unique(like), shape)
-    low, high = (0, 1) if dtype.kind == "b" else _integer_bounds(raw, dtype, like)
+    low, high = (0, 1) if dtype.kind == "b" else integer_bounds(raw, dtype, like)
     if raw.is_index:
         return _draw_indices(generator, low, high, shape).astype(dtype)
     drawn = generator.integers(low, high, shape, dtype="int64" if dtype.kind == "b" else dtype, endpoint=True)
@@ -327,7 +202,7 @@ def _draw_indices(generator: np.random.Generator, low: int, high: int, shape: tu
     return generator.permutation(np.clip(drawn, low, high)).reshape(shape)
 
 
-def _integer_bounds(raw: RawInput, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
+def integer_bounds(raw: RawInput, dtype: np.dtype, like: np.ndarray | None) -> tuple[int, int]:
     """Returns the smallest and the largest integer of an input."""
     if raw.is_index and raw.bounds is not None:
         return raw.bounds

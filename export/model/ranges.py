@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Operations that pass values on unchanged.
 _SAME = {"Identity", "Cast", "StopGradient", "EnsureShape"}
-# Operations whose integers are not those that they take, and operations that move them.
+# Operations whose results do not show the range of their inputs, and operations that shift or scale a range.
 _OTHERS = frozenset({"Shape", "GatherV2", "LookupTableFindV2", "Size"})
 _MOVES = frozenset({"AddV2", "Cumsum", "Mul", "Neg", "Range", "Sub", "Sum"})
 # A factor and an addend.
@@ -45,7 +45,6 @@ def find_ranges(endpoint: "Endpoint") -> tuple[RawInput, ...]:
     import tensorflow as tf
 
     inputs = endpoint.inputs
-
     with tf.device("/CPU:0"):
         wrapped = tf.compat.v1.wrap_function(endpoint.__call__, endpoint.tensor_specs())
     graph = wrapped.graph
@@ -73,7 +72,7 @@ def is_open(raw: RawInput, model: "keras.Model") -> bool:
 
 
 def _bound(raw: RawInput, graph: "FuncGraph", tensor: "tf.Tensor") -> RawInput:
-    """Returns an input with the range of integers that all tables cover in which it is looked up."""
+    """Returns an input with the range of integers that every table covers in which it is looked up."""
     keys = [
         keys
         for operation, keys, _ in read_tables(graph)
@@ -85,12 +84,12 @@ def _bound(raw: RawInput, graph: "FuncGraph", tensor: "tf.Tensor") -> RawInput:
     size = _table_size(graph, tensor, _OTHERS)
     if size is None:
         return raw
-    # What is added to an input first moves it, so the table does not show its range as well as real inputs do.
+    # If the model adds an offset first, the table bounds the sum, so real inputs show the range better.
     return replace(raw, bounds=(0, size - 1), is_index=_table_size(graph, tensor, _OTHERS | _MOVES) is not None)
 
 
 def _table_size(graph: "tf.Graph", tensor: "tf.Tensor", end: frozenset[str]) -> int | None:
-    """Returns the number of rows of the smallest table in which an input is looked up, not through some operations."""
+    """Returns the rows of the smallest table in which an input is looked up; paths end at the operations in `end`."""
     import tensorflow as tf
 
     sizes = []
@@ -119,7 +118,7 @@ def _count_rows(operation: "tf.Operation") -> int | None:
 
 
 def _integer_sources(tensor: "tf.Tensor", end: frozenset[str]) -> Iterator["tf.Tensor"]:
-    """Yields a tensor and the integers that it is computed from, but not through some operations."""
+    """Yields a tensor and the integers that it is computed from, up to the operations in `end`."""
     waiting, seen = [tensor], set()
     while waiting:
         tensor = waiting.pop()

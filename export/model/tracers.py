@@ -1,4 +1,4 @@
-"""What a graph says about the inputs of a model, which Keras itself does not remember: their types and ranges."""
+"""Reads the types and ranges of a model's inputs, which Keras does not remember, from the model's graph."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Tracer(Protocol):
-    """Traces a model and reads its graph."""
+    """The interface of what reads a model's inputs."""
 
     def infer_dtypes(self, model: "keras.Model", structure: Any) -> Any:
         """Returns a structure of float32 KerasTensors with the types that a model casts them to."""

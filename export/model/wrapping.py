@@ -12,7 +12,8 @@ from ..storage.arrays import Batch
 from ..storage.schema import ACTIVATIONS, LAYOUTS, PROBABILITIES, Activation, Layout
 from .endpoint import Endpoint, Gates
 from .float32 import convert_to_float32
-from .inputs import RawInput, find_bounds, find_sizes, make_zeros
+from .input_search import find_bounds, find_sizes
+from .inputs import RawInput, make_zeros
 from .layout import check_layout, is_channels_first, move_array_channels, move_shape_channels
 from .ranges import is_open
 from .signature import Input, Samples, Signature, flatten_samples, make_distinct, read_signature

@@ -1,4 +1,4 @@
-"""The parts that the pages for a browser share: their style, images and answers, and what they are told of a model."""
+"""The parts that the pages of the server and of the web target share: style, scripts, and descriptions of models."""
 
 import re
 from importlib.resources import files

@@ -1,7 +1,7 @@
 const $ = id => document.getElementById(id);
 const SHOWN = 10;
 
-// A row of a chart: what it is of, a bar for a share between 0 and 1, and the number in words.
+// A row of a chart: its label, a bar for a share between 0 and 1, and the number as text.
 function bar(label, share, text) {
   const row = document.createElement("tr"), heading = document.createElement("th"), drawn = document.createElement("i");
   heading.scope = "row";
@@ -17,7 +17,7 @@ function bar(label, share, text) {
 const nameScores = (model, scores) =>
   Array.from(scores, (score, index) => [model.labels?.[index] ?? String(index), score]).sort((a, b) => b[1] - a[1]);
 
-// What the network sees, and what it says: the scores of classes, the best first, and the gates of layers if there are any.
+// Shows the image as the network sees it, the scores of its classes, the best first, and the gates of layers, if any.
 function show(model, values, shape, scores, carried, milliseconds) {
   const { image } = model;
   draw($("input"), values, shape, image);
@@ -35,7 +35,7 @@ function show(model, values, shape, scores, carried, milliseconds) {
   $("result").hidden = false;
 }
 
-// A button for each sample of a model, with which `ask` is called.
+// Makes a button for each sample of a model, which calls `ask` with the sample.
 function offerSamples(model, ask) {
   $("samples").replaceChildren(...model.samples.map(sample => {
     const bytes = Uint8Array.from(atob(sample.data), c => c.charCodeAt(0));

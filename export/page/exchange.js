@@ -1,4 +1,4 @@
-// Arrays in a file: the length of its header in four bytes, the header in JSON, and the numbers. As export/targets/exchange.py.
+// The format of export/targets/exchange.py: the length of the header in four bytes, the header in JSON, and the numbers.
 const ARRAYS = {
   bool: Uint8Array, uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array,
   int32: Int32Array, uint64: BigUint64Array, int64: BigInt64Array, float16: Uint16Array, float32: Float32Array, float64: Float64Array,

@@ -1,4 +1,4 @@
-// Where a value of channel c at (y, x) stands, in the layout of the model.
+// The index of the value of channel c at (y, x), in the layout of the model.
 const sides = (shape, image) => image.layout === "nchw" ? [shape[1], shape[2]] : [shape[0], shape[1]];
 const place = (image, height, width, y, x, c) =>
   image.layout === "nchw" ? (c * height + y) * width + x : (y * width + x) * image.channels + c;
@@ -77,8 +77,8 @@ function fit(height, width, { size, resize, shorter }) {
   return { sides, corner: sides.map((side, i) => roundEven((side - size[i]) / 2)), size };
 }
 
-// Reads an image as the reader of the artifact does: upright, transparent pixels white. Where nobody recorded a reader,
-// the whole image is resized without keeping its proportions.
+// Reads an image as the reader of the artifact does: upright, transparent pixels white. If the artifact records no
+// reader, the whole image is stretched to the size of the input.
 async function readImage(file, image, reader) {
   const ANY_SIZE = 224;
   const how = reader ?? { size: [image.height ?? ANY_SIZE, image.width ?? ANY_SIZE], resize: "stretch", shorter: null, interpolation: "bicubic" };

@@ -114,7 +114,7 @@ def rewrite_quantised(
     *,
     batchable: bool,
 ) -> dict[str, Any]:
-    """Rewrites an ONNX file in a quantised precision if that is accurate and pays.
+    """Rewrites an ONNX file in a quantised precision, if that is accurate enough and faster, or for int4 smaller.
 
     Args:
         model: The file in fp32, whose one output has a value for each class.
@@ -130,7 +130,8 @@ def rewrite_quantised(
         JSON.
 
     Raises:
-        PrecisionError: If it costs more accuracy or does not pay, or answers depend on the batch.
+        PrecisionError: If it costs more accuracy than allowed, is not faster (int4: smaller), or answers depend on the
+            batch.
         ExportError: If the file cannot be quantised.
     """
     if not batchable:
@@ -162,7 +163,7 @@ def _judge(
             f"Received: {after} bytes instead of {before}, since only dense layers become smaller"
         )
     latency = race(model, target, test, precision)
-    # Requests of int8_dynamic run alone.
+    # A server runs requests for int8_dynamic one at a time.
     decisive = latency[0 if precision == INT8_DYNAMIC else -1]
     if precision != INT4 and not decisive["speedup"] > 1:
         raise PrecisionError(
@@ -176,7 +177,7 @@ def _judge(
 
 
 def _quantise(model: Path, target: Path, precision: Precision, calibration: Batch | None) -> dict[str, Any]:
-    """Writes the file, and returns what is recorded of how."""
+    """Writes the quantised file, and returns the settings to record."""
     arguments: dict[str, Any] = {"source": str(model), "target": str(target)}
     about: dict[str, Any] = {}
     task, batches = QUANTISE_WEIGHTS, None

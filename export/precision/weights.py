@@ -1,13 +1,13 @@
 """Quantises the weights of dense layers in an ONNX file. Only the worker imports it, for onnxruntime's tools.
 
-int8_dynamic: weights are int8 with a scale for each column. The inputs of a layer are quantised as they come, with one
-scale for the whole batch, so an answer depends on the other examples.
+int8_dynamic: weights are int8, with a scale for each column. The inputs of a layer are quantised in each run, with one
+scale for the whole batch, so an answer depends on the other examples in its batch.
 
-int4: in each column, 32 weights in a row share a scale, which maps the largest of them to -8:
+int4: in each column, every 32 consecutive weights share a scale, which maps the one of largest magnitude to -8:
 
     s = w[argmax |w|] / -8,   q = clip(round(w / s), -8, 7),   w ~ s q
 
-Layers compute in float32 with s q, so only the file becomes smaller.
+Layers compute in float32 with s q: the file becomes smaller, not faster.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ def pack_int4(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rounds a matrix (inputs, outputs) to int4.
 
     Returns:
-        Two numbers q + 8 in each byte, the first one in the lower half, of shape (outputs, blocks, 16); and the scales,
+        Bytes of shape (outputs, blocks, 16), each with two numbers q + 8, the first in its lower half; and the scales,
         of shape (outputs, blocks).
     """
     inputs, outputs = weights.shape

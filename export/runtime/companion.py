@@ -1,4 +1,4 @@
-"""A process that stays beside this one and answers its requests, in an environment of its own.
+"""A process that calls functions for this one until it is closed, with environment variables of its own.
 
 A request is the name of a function, MODULE:FUNCTION in this package, and its arguments. Requests and answers are
 pickled: both ends run the same code for the same user, and nobody else can write into the pipes between them.
@@ -26,7 +26,7 @@ class Companion:
     """A process that answers requests until it is closed.
 
     Args:
-        name: What to call it in error messages.
+        name: Its name in error messages.
         environment: Variables to set in it.
     """
 
@@ -43,7 +43,7 @@ class Companion:
         )
 
     def ask(self, function: str, **arguments: Any) -> Any:
-        """Calls a function over there, and returns what it returns.
+        """Calls a function in that process, and returns its result.
 
         Args:
             function: MODULE:FUNCTION in this package.
@@ -66,7 +66,7 @@ class Companion:
                 raise ExportError(f"Stopped {self._name}: it took {exceeded[0]}.") from error
             raise ExportError(f"{self._name} {describe_exit(process.returncode, self._read_said())}") from error
         except BaseException:
-            # A later answer would be taken for that to another request.
+            # After an interruption the next request would read the answer to this one.
             process.kill()
             raise
         if not done:
@@ -85,7 +85,7 @@ class Companion:
 
 
 def main() -> None:
-    """Answers requests until there are no more; what functions print goes to the log of errors."""
+    """Answers requests until there are no more. What the functions print goes to stderr."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)

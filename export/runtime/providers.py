@@ -1,4 +1,4 @@
-"""The devices that onnxruntime runs on: its names for them, their options, and the packages that bring them.
+"""The devices that onnxruntime runs on: their execution providers, options, and required packages.
 
     device      computes in                         comes with
     cpu         float32                             every onnxruntime
@@ -10,7 +10,7 @@
     directml    float32                             onnxruntime-directml on Windows
 
 A file in fp16 or int8 computes in its own precision where that is lower. An environment can hold only one package of
-onnxruntime. Operations that a device does not have run on the CPU; at least half of those with weights must not.
+onnxruntime. Operations that a device lacks run on the CPU. At least half of those with weights must run on the device.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,10 +31,10 @@ class Provider:
     Attributes:
         name: Its name in onnxruntime.
         title: Its name in proofs.
-        needs: What brings it, as a sentence.
+        needs: The packages and hardware it needs, as a sentence for error messages.
         options: Its options, as onnxruntime takes them.
-        precision: The precision in which it computes float32, whose tolerances hold.
-        others: The providers, with their options, that compute what it does not have; the CPU comes last in any case.
+        precision: The precision whose tolerances apply when it runs a float32 file.
+        fallbacks: Providers, with their options, for operations that it lacks; the CPU always comes last.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Provider:
     needs: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     precision: Literal["fp32", "fp16"] = "fp32"
-    others: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    fallbacks: tuple[tuple[str, Mapping[str, str]], ...] = ()
 
 
 _NVIDIA = "It needs onnxruntime-gpu, an NVIDIA GPU and the libraries of the extra cuda"
@@ -51,7 +51,7 @@ DEVICES: dict[Device, Provider] = {
     "cuda": Provider(CUDA, "CUDA", f"{_NVIDIA}.", _NO_TF32),
     "cuda-tf32": Provider(CUDA, "CUDA in TF32", f"{_NVIDIA}.", {"use_tf32": "1"}, "fp16"),
     "tensorrt": Provider(
-        _TENSORRT, "TensorRT", f"{_NVIDIA}, and tensorrt-cu12.", precision="fp16", others=((CUDA, _NO_TF32),)
+        _TENSORRT, "TensorRT", f"{_NVIDIA}, and tensorrt-cu12.", precision="fp16", fallbacks=((CUDA, _NO_TF32),)
     ),
     "openvino": Provider(
         OPENVINO,
@@ -74,4 +74,4 @@ def check_device(device: str | None, optional: bool = False, among: Iterable[str
 
 def takes_gpu(device: Device) -> bool:
     """Whether a device is a GPU that Ray can reserve."""
-    return CUDA in (DEVICES[device].name, *(name for name, _ in DEVICES[device].others))
+    return CUDA in (DEVICES[device].name, *(name for name, _ in DEVICES[device].fallbacks))

@@ -35,7 +35,7 @@ def open_session(
     if provider.name not in onnxruntime.get_available_providers():
         raise DeviceError(f"The installed onnxruntime has no {provider.name}. {provider.needs}")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "0" if device == "cpu" else "1")
-    providers = [(provider.name, _choose_options(provider, options)), *provider.others]
+    providers = [(provider.name, _choose_options(provider, options)), *provider.fallbacks]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own.

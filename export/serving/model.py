@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExportError
 from ..model.inputs import check_inputs, count_examples
 from ..predictor import Predictor
-from ..proof.here import prove_here
+from ..proof.devices import prove_on_device
 from ..proof.recording import read_recorded
 from ..runtime.providers import Device
 from ..runtime.sessions import memory_saving_options
@@ -152,7 +152,7 @@ class Model:
         """
         if self._recorded[1] or self._device != "cpu":
             served, on_cpu = f"{self.name}, served here", self._predictor.open_on_cpu
-            prove_here(self._predictor.run, self._recorded, self._device, served, on_cpu)
+            prove_on_device(self._predictor.run, self._recorded, self._device, served, on_cpu)
         else:
             SERVER.info("%s: no answers of Keras are recorded, so only whether the model runs is tested.", self.name)
             for batch in self.samples.values():

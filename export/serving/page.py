@@ -1,4 +1,4 @@
-"""The page for a browser, which is page.html, and what it is told of the models."""
+"""Makes the page for a browser from page.html, and describes the models to it."""
 
 from importlib.resources import files
 from typing import Any

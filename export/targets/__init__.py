@@ -1,9 +1,9 @@
-"""What an artifact is converted to beside SavedModel and ONNX, each with the same proof.
+"""The targets: formats of other runtimes, to which an artifact can be converted with the same proof.
 
     TARGETS[name].build(source, path)        writes the files
-    TARGETS[name].run(path, batches)         runs them with the runtime of that target, apart from this process
+    TARGETS[name].run(path, batches)         runs them in the runtime of that target, outside this process
 
-A new target is a file here with a `Target`, and its name in the table below. Its runtime is imported where it runs.
+To add a target, write a file here that defines `TARGET`, and add it to the table below. Functions import the runtime.
 """
 
 from . import litert, openvino, ort, web

@@ -1,7 +1,7 @@
-"""Opens a folder's page in a headless Chromium that reaches nothing but that folder, and has it compute answers.
+"""Runs the page of a folder in a headless Chromium, which can load nothing but that folder.
 
-The page, opened with `?prove`, gets batches at proof/inputs and sends its answers to proof/answers, or the message of
-an error to proof/failure; both are packed as `exchange.py` says.
+Opened with `?prove`, the page reads batches from proof/inputs and posts its answers to proof/answers, both in the
+format of `exchange.py`, or an error message to proof/failure.
 """
 
 import os
@@ -50,7 +50,7 @@ def find_chromium() -> str:
 
 
 class _Proof:
-    """What the page is asked, and what it answers."""
+    """The inputs that the page gets, and its answers."""
 
     def __init__(self, batches: Mapping[str, Batch]) -> None:
         self.inputs, self.received = pack(batches), threading.Event()
@@ -91,17 +91,17 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def compute_in_page(folder: Path, batches: Mapping[str, Batch]) -> dict[str, Batch]:
-    """Opens the page index.html of a folder, and returns its answers to batches.
+    """Opens a folder's index.html, and returns the answers that it computes to batches.
 
     Raises:
-        Unavailable: If no Chromium is there, or it does not start.
+        Unavailable: If there is no Chromium, or it does not start.
         ExportError: If the page fails, or takes too much time or memory.
     """
     chromium, proof = find_chromium(), _Proof(batches)
     with _serve(folder, proof) as port, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [chromium, *_SWITCHES, f"--user-data-dir={profile}"]
         if sys.platform == "linux" and os.geteuid() == 0:
-            # Chromium has no sandbox for root.
+            # Chromium refuses to start its sandbox as root.
             command.append("--no-sandbox")
         said = Path(profile) / "said"
         with said.open("wb") as log:
@@ -129,7 +129,7 @@ def compute_in_page(folder: Path, batches: Mapping[str, Batch]) -> dict[str, Bat
 
 @contextmanager
 def _serve(folder: Path, proof: _Proof) -> Iterator[int]:
-    """Serves a folder to this machine, and yields the port."""
+    """Serves a folder on localhost, and yields the port."""
     handler = partial(_Handler, proof, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(_PERIOD,), daemon=True)

@@ -1,8 +1,8 @@
-"""Batches of arrays in one file that a page in a browser reads and writes.
+"""The file format in which Python and the page in a browser exchange batches of arrays.
 
     length of the header, 4 bytes    header, JSON    numbers
 
-The header lists each array: its batch, name, type, shape and first byte after the header. All is little-endian.
+For each array the header gives its batch, name, type, shape and offset after the header. Numbers are little-endian.
 """
 
 import json
@@ -16,7 +16,7 @@ from ..storage.arrays import Batch
 
 
 def pack(batches: Mapping[str, Batch]) -> bytes:
-    """Returns batches as the contents of a file."""
+    """Returns the contents of a file with these batches."""
     header, numbers, start = [], [], 0
     for batch, arrays in batches.items():
         for name, x in arrays.items():

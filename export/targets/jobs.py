@@ -17,12 +17,12 @@ def convert(here: Path, answer: Path, target: str, source: str, path: str) -> No
     except ExportError:
         raise
     except Exception as error:  # The converters have no common base for their errors.
-        raise ExportError(f"{chosen.title} cannot hold this network: {error_line(error)}") from error
+        raise ExportError(f"Cannot convert this network to {chosen.title}: {error_line(error)}") from error
     answer.touch()
 
 
 def run(here: Path, answer: Path, target: str, path: str) -> None:
-    """Runs every batch."""
+    """Runs a target on every batch."""
     chosen = TARGETS[target]
     assert chosen.open is not None
     try:
@@ -30,6 +30,6 @@ def run(here: Path, answer: Path, target: str, path: str) -> None:
         answers = {name: compute(batch) for name, batch in read_batches(here / INPUTS).items()}
     except ExportError:
         raise
-    except Exception as error:  # Neither have the runtimes.
+    except Exception as error:  # Nor do the runtimes.
         raise ExportError(f"{chosen.title} cannot run {path}: {error_line(error)}") from error
     write_batches(answer, answers)

@@ -1,4 +1,4 @@
-"""onnxruntime-web, which runs ONNX files in browsers: the pinned version from npm, kept in the cache.
+"""onnxruntime-web, which runs ONNX files in browsers: the pinned version from npm, kept in the cache folder.
 
 KERAS_SKIP_ONNXRUNTIME_WEB may name npm's package (.tgz) or a folder with its files, for a machine without a network.
 """
@@ -17,7 +17,7 @@ from ..storage.manifest import hash_file
 from .target import Unavailable
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
-# The package's integrity as npm publishes it, and the SHA-256 of the files that are used.
+# The SHA-512 of the package, as npm publishes it, and the SHA-256 of each file that is used.
 _SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 FILES = {
     "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",
@@ -32,7 +32,7 @@ def find_runtime() -> Path:
     """Returns a folder with the files of onnxruntime-web, downloaded if necessary.
 
     Raises:
-        Unavailable: If they are neither here nor can be downloaded, or have other contents than npm's.
+        Unavailable: If they cannot be found or downloaded, or their hashes are wrong.
     """
     if given := os.environ.get(LOCAL):
         path = Path(given)
@@ -67,7 +67,7 @@ def _check_folder(folder: Path) -> Path:
 
 
 def _download() -> Path:
-    """Has npm download the package, and keeps its files."""
+    """Downloads the package with npm, and unpacks it into the cache."""
     npm = shutil.which("npm")
     if npm is None:
         raise Unavailable(
@@ -79,7 +79,7 @@ def _download() -> Path:
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
         except subprocess.TimeoutExpired:
-            raise Unavailable(f"npm has not downloaded {PACKAGE} {VERSION} in {_SECONDS} seconds.") from None
+            raise Unavailable(f"npm did not download {PACKAGE} {VERSION} within {_SECONDS} seconds.") from None
         if done.returncode != 0:
             said = " ".join(done.stderr.split())[-300:]
             raise Unavailable(f"npm cannot download {PACKAGE} {VERSION}: {said or f'exit code {done.returncode}'}")
@@ -87,7 +87,7 @@ def _download() -> Path:
 
 
 def _unpack(package: Path) -> Path:
-    """Puts the files of npm's package into the cache, after comparing it with its hash."""
+    """Checks the hash of the package, and unpacks its files into the cache."""
     try:
         with package.open("rb") as file:
             found = base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
@@ -103,7 +103,7 @@ def _unpack(package: Path) -> Path:
         for name in FILES:
             content = archive.extractfile(f"package/dist/{name}")
             assert content is not None
-            # Other exports may do the same at the same time.
+            # Another export may be unpacking the same file.
             with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}-", delete=False) as beside:
                 shutil.copyfileobj(content, beside)
             os.replace(beside.name, folder / name)

@@ -15,17 +15,20 @@ from .target import Compute
 
 
 def open_target(folder: Path, manifest: Mapping[str, Any], name: str) -> Compute:
-    """Opens a target.
+    """Opens a target of an artifact.
 
     Args:
         folder: The artifact.
         manifest: The contents of artifact.json.
         name: The target.
 
+    Returns:
+        A function from a batch to the outputs.
+
     Raises:
-        ValueError: If the artifact does not have it, or only another program runs it.
+        ValueError: If the artifact does not have the target, or the target cannot run in Python.
         VerificationError: If one of its files was changed since the export.
-        ExportError: If its runtime is not installed or does not take the file.
+        ExportError: If the runtime is not installed or cannot open the file.
     """
     there = [each for each in manifest.get("targets") or {} if (known := TARGETS.get(each)) and known.open]
     if name not in there:

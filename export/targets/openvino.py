@@ -1,6 +1,6 @@
 """OpenVINO's IR, for Intel's processors: model.xml and its weights beside it, made from the ONNX file.
 
-The frontend of the runtime reads the ONNX file, because OpenVINO's converter reports its use to Intel.
+The runtime itself reads the ONNX file: `openvino.convert_model` would send telemetry to Intel.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """onnxruntime's own format, which its reduced builds for phones and the web load: made from the ONNX file.
 
-The optimisations are done once and for all; those that suit only one processor are left out.
+The graph is optimised in the file, without the optimisations that suit only one kind of processor.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""Adds targets to an artifact, with the proof that each computes what Keras computes.
+"""Adds targets to an artifact, and proves that each gives Keras's answers.
 
-artifact.json then has "targets", with the runtime of each and whether it takes any batch or one example at a time;
-parity.json has the comparisons, and for a target that cannot run on this machine the reason.
+In artifact.json, "targets" then gives the runtime of each target, and whether it takes batches or one example at a
+time. parity.json has the comparisons, or the reason why a target cannot run on this machine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +26,11 @@ ONE = 1
 
 
 def check_targets(names: Sequence[str], formats: Sequence[str], precision: str = "fp32") -> tuple[str, ...]:
-    """Returns the names of targets, or raises an error if one is unknown or cannot be made here.
+    """Checks that targets can be made here, and returns their names without duplicates.
 
     Raises:
         ValueError: If one is unknown, or needs a format that is not exported.
-        ExportError: If what makes it is not installed.
+        ExportError: If a package that makes it is not installed.
     """
     names = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
     if not set(names) <= set(TARGETS):
@@ -64,8 +64,8 @@ def add_targets(
         The new contents of both files.
 
     Raises:
-        ExportError: If a target cannot hold or run the network.
-        ParityError: If a target computes something else.
+        ExportError: If a target cannot convert or run the network.
+        ParityError: If the answers of a target differ from Keras's.
     """
     targets: dict[str, Any] = {}
     parity = dict(parity)
@@ -119,7 +119,7 @@ def run_target(target: Target, path: Path, batches: Mapping[str, Batch], batch: 
 def run_in_parts(
     run: Callable[[Mapping[str, Batch]], Mapping[str, Batch]], batches: Mapping[str, Batch]
 ) -> dict[str, Batch]:
-    """Runs batches one example at a time, and joins the answers."""
+    """Runs every example on its own, and joins the answers of each batch."""
     parts = {name: dict(enumerate(split_batch(batch, ONE))) for name, batch in batches.items()}
     answers = run({f"{i} {name}": part for name, split in parts.items() for i, part in split.items()})
     return {name: _join([answers[f"{i} {name}"] for i in split]) for name, split in parts.items()}
@@ -132,7 +132,7 @@ def _join(parts: Sequence[Batch]) -> Batch:
 def run_targets(
     folder: Path, manifest: Mapping[str, Any], batches: Mapping[str, Batch]
 ) -> tuple[dict[str, dict[str, Batch]], dict[str, str]]:
-    """Runs every target of an artifact whose files are those of its manifest.
+    """Runs every target of an artifact. Check its files against the manifest first.
 
     Returns:
         The outputs by title and batch, and why some targets cannot run here.

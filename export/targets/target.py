@@ -1,4 +1,4 @@
-"""A target: the format of a runtime, how its files are written, and how they are run."""
+"""Defines targets: the format of a runtime, with the functions that write and run its files."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -33,11 +33,11 @@ class Target:
         title: Its name in proofs and error messages.
         file: Its main file in an artifact.
         source: The format that it is made from: "onnx" or "saved_model".
-        require: Returns the runtime with its version, or raises `Unavailable` if it cannot be made here.
-        build: Writes the files: takes the artifact and the path of the main file.
+        require: Returns the runtime and its version, or raises `Unavailable` if what makes the target is missing.
+        build: Writes the files, given the folder of the artifact and the path of the main file.
         run: Runs the main file on batches. Raises `Unavailable` if it cannot run here, and ExportError if it fails.
-        convert: Writes the main file from its source, in the worker; None if `build` does it by itself.
-        open: Opens the main file in this process; None if it runs only in another program.
+        convert: Writes the main file from its source, inside the worker; None if `build` needs no worker.
+        open: Opens the main file in this process; None if the target cannot run in Python.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Library:
-    """The functions of a target whose runtime is a Python package. They run in the worker, as crashes end a process.
+    """The functions of a target whose runtime is a Python package. They run in the worker, which a crash may end.
 
     Attributes:
         name: The target.
         title: Its name in error messages.
         source: The format that it is made from.
-        package: The module that must be there.
-        distribution: Its name in the package index.
+        package: The module to import.
+        distribution: Its name on PyPI.
     """
 
     name: str

@@ -1,8 +1,9 @@
-"""A folder for any web server, whose page runs the network in the browser with onnxruntime-web.
+"""Writes a folder for any web server, whose page runs the network in the browser with onnxruntime-web.
 
 web/index.html      the page, which also checks the recorded samples
 web/model.onnx      the ONNX file of the artifact
-web/about.json      what the page knows of the network; web/samples.bin has the recorded samples
+web/about.json      the description of the network
+web/samples.bin     the recorded samples, if there are any
 web/runtime/        onnxruntime-web and its licence
 """
 
@@ -52,12 +53,12 @@ def _build(artifact: Path, path: Path) -> None:
         shutil.copyfile(Path(onnxruntime.__file__).with_name(name), runtime / name)
     path.write_text(_assemble_page(), encoding="utf-8")
     shutil.copyfile(artifact / ONNX, folder / ONNX)
-    for name, content in _write_about(artifact, manifest).items():
+    for name, content in _pack_files(artifact, manifest).items():
         (folder / name).write_bytes(content)
 
 
-def _write_about(artifact: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    """Returns the files, by name, that tell the page of a network and of its recorded samples."""
+def _pack_files(artifact: Path, manifest: Mapping[str, Any]) -> dict[str, bytes]:
+    """Returns the contents of about.json and samples.bin, by name."""
     about, samples = _describe(artifact, manifest)
     files = {_ABOUT: json.dumps(about, ensure_ascii=False, allow_nan=False).encode()}
     return files | ({_SAMPLES: pack(samples)} if samples else {})
@@ -68,7 +69,7 @@ def _assemble_page() -> str:
 
 
 def _describe(artifact: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Batch]]:
-    """Returns what the page is told of a network, and the recorded samples with Keras's answers."""
+    """Returns the description of the network, and the recorded samples with Keras's answers."""
     inputs, expected, tolerance = read_recorded(artifact, manifest)
     about = describe_for_page(manifest, inputs if SAMPLES in manifest["files"] else {})
     about |= {name: manifest.get(name) for name in ("inputs", "outputs", "task", "target_names")}
@@ -90,7 +91,7 @@ def _describe(artifact: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, An
 
 
 def _run(path: Path, batches: Mapping[str, Batch]) -> dict[str, Batch]:
-    """Has the page compute batches. A browser opens only a page of this version, since anyone can write a page."""
+    """Runs the page on batches. It must be the page that this version writes: another could contain any script."""
     find_chromium()
     known = path.read_bytes() == _assemble_page().encode() and all(
         hash_file(path.parent / _RUNTIME / name) == digest for name, digest in npm.FILES.items()
@@ -98,7 +99,7 @@ def _run(path: Path, batches: Mapping[str, Batch]) -> dict[str, Batch]:
     if not known:
         raise Unavailable("The page is not the one that this version of keras-skip writes, so no browser opened it.")
     artifact = path.parents[1]
-    wanted = _write_about(artifact, read_manifest(artifact))
+    wanted = _pack_files(artifact, read_manifest(artifact))
     same = [hash_file(path.parent / ONNX) == hash_file(artifact / ONNX)]
     same += [(path.parent / name).is_file() and (path.parent / name).read_bytes() == wanted[name] for name in wanted]
     if not all(same):

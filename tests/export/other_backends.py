@@ -1,4 +1,4 @@
-"""Exports models that are on the backend of this process, and prints what came of each as a line of JSON.
+"""Exports models on the current backend, and prints each result as a line of JSON.
 
 `python -m tests.export.other_backends ENGINE NAME ...`; one process on TensorFlow converts all models for tf2onnx.
 """
@@ -19,7 +19,7 @@ from keras import layers, ops
 
 import export
 import zoo
-from export.engines.elsewhere import keep_process
+from export.engines.tensorflow_process import keep_process
 from tests.export.models import randomise
 from tests.export.test_keras_layers import KINDS, TRAINING_ONLY, examples, network
 

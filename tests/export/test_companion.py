@@ -33,7 +33,7 @@ def test_it_answers_request_after_request_and_passes_errors_on(companion, tmp_pa
     assert companion.ask("limits:_read_environment", name="ANSWER", default=1.0) == 42
 
 
-def test_its_death_is_a_sentence(companion):
+def test_its_death_gives_a_one_line_error(companion):
     companion.ask("errors:error_line", error=ValueError("a"))
     companion._process.kill()
     with pytest.raises(ExportError, match="The process on Mars died of SIGKILL"):

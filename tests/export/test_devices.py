@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 import export
-from export.proof.here import prove_here
+from export.proof.devices import prove_on_device
 from export.runtime import sessions
 from export.runtime.providers import DEVICES, Device
 from tests.export.models import images
@@ -72,7 +72,7 @@ def pretending(monkeypatch):
         ("directml", "onnxruntime-directml"),
     ],
 )
-def test_a_device_that_is_not_there_names_the_package_that_brings_it(device, package, small_artifact, monkeypatch):
+def test_the_error_for_a_missing_device_names_the_package_to_install(device, package, small_artifact, monkeypatch):
     monkeypatch.setattr(sessions.onnxruntime, "get_available_providers", lambda: [CPU])
     with pytest.raises(export.DeviceError, match=f"has no \\w+ExecutionProvider. It needs .*{package}"):
         export.load(small_artifact, device=device)
@@ -106,7 +106,7 @@ def test_a_device_that_leaves_the_layers_to_the_cpu_is_refused(small_artifact, p
             export.load(small_artifact, device=device)
 
 
-def test_another_provider_in_front_is_refused(small_artifact, pretending):
+def test_a_session_on_another_provider_is_refused(small_artifact, pretending):
     pretending.get_providers = lambda self: [CPU]
     with pytest.raises(export.DeviceError, match=f"not run on {OPENVINO}, but on {CPU}. It needs onnxruntime-openvino"):
         export.load(small_artifact, device="openvino")
@@ -129,7 +129,7 @@ def test_a_device_must_agree_with_the_recorded_answers_before_it_answers(device,
     export.load(small_artifact)
 
 
-def test_what_a_coarse_device_may_add_is_relative_where_outputs_are_no_probabilities(tmp_path, pretending):
+def test_coarse_devices_get_a_relative_tolerance_for_outputs_other_than_probabilities(tmp_path, pretending):
     artifact = small(tmp_path / "logits", activation=None, labels=None, formats="onnx")
     with np.load(artifact / "samples.npz") as arrays:
         answers = np.concatenate([arrays[name] for name in arrays.files if "output/" in name])
@@ -161,10 +161,10 @@ def test_a_quantised_network_must_choose_the_classes_of_the_cpu():
         return lambda _: {"y": np.concatenate([y[:count][:, ::-1], y[count:]])}
 
     recorded, on_cpu = (inputs, {"random": {"y": y}}, tolerance), lambda: wrong_for(0)
-    prove_here(wrong_for(4), recorded, "openvino", "a device", on_cpu)
+    prove_on_device(wrong_for(4), recorded, "openvino", "a device", on_cpu)
     with pytest.raises(export.ParityError, match="a device to choose the same class .* at least 90% .* Received: 88%"):
-        prove_here(wrong_for(5), recorded, "openvino", "a device", on_cpu)
-    prove_here(wrong_for(40), recorded, "cpu", "the CPU", on_cpu)
+        prove_on_device(wrong_for(5), recorded, "openvino", "a device", on_cpu)
+    prove_on_device(wrong_for(40), recorded, "cpu", "the CPU", on_cpu)
 
 
 def test_samples_that_were_changed_prove_nothing(small_artifact, tmp_path, pretending):
@@ -187,7 +187,7 @@ def test_an_export_is_proven_on_the_cpu_and_on_cuda_only(tmp_path):
 
 @pytest.mark.skipif(OPENVINO in HERE, reason="onnxruntime-openvino is installed.")
 @pytest.mark.parametrize("command", ["verify", "inspect", "serve"])
-def test_the_command_line_says_in_a_sentence_that_a_device_is_missing(command, small_artifact, tmp_path):
+def test_the_command_line_reports_a_missing_device_in_one_line(command, small_artifact, tmp_path):
     done = keras_skip(command, small_artifact, "--device", "openvino", cwd=tmp_path, expect=1)
     (line,) = done.stderr.splitlines()
     assert "onnxruntime-openvino" in line

@@ -19,7 +19,7 @@ def runtime():
         pytest.skip(str(missing))
 
 
-def test_the_package_comes_from_a_path_and_must_be_npm_s(monkeypatch, runtime, tmp_path):
+def test_a_package_from_a_path_must_have_the_hash_of_npm(monkeypatch, runtime, tmp_path):
     folder = Path(shutil.copytree(runtime, tmp_path / "dist"))
     monkeypatch.setenv(npm.LOCAL, str(folder))
     assert npm.find_runtime() == folder
@@ -38,7 +38,7 @@ def test_the_package_comes_from_a_path_and_must_be_npm_s(monkeypatch, runtime, t
     assert not (tmp_path / "cache").exists()
 
 
-def test_without_npm_the_export_ends_before_it_begins(monkeypatch, tmp_path):
+def test_a_missing_npm_is_reported_before_the_export_starts(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(npm.LOCAL, raising=False)
     monkeypatch.setattr(npm.shutil, "which", lambda name: None)

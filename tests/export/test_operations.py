@@ -259,7 +259,7 @@ def test_images_are_scaled_whatever_their_size(tmp_path):
 
 
 @pytest.mark.parametrize("opset", OPSETS)
-def test_an_update_that_does_not_fit_moves_into_the_array(opset, tmp_path):
+def test_an_update_beyond_the_end_is_shifted_into_the_array(opset, tmp_path):
     x = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
     starts = [[0, 1, 0], [1, 0, 2], [0, 9, 0], [0, -3, 3]]
     functions = {str(s): lambda x, s=s: ops.slice_update(x, s, 10 * x[1:, :2, :2]) for s in starts}

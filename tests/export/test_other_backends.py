@@ -18,10 +18,10 @@ LAYERS = (
     ("vectors", "photos", "sounds", "tokens", "resnet", "highway"),
 )
 REFUSED = {
-    "native": r"can be built again from its config on tensorflow, where it is converted. Received: .*Local.call",
-    "locked": r"can go to another process.* Received: Local \(TypeError: cannot pickle '_thread.lock' object",
+    "native": r"can be rebuilt from its config on tensorflow, which converts it. Received: .*Local.call",
+    "locked": r"another process can get.* Received: Local \(TypeError: cannot pickle '_thread.lock' object",
     "lambda": r"TensorFlow can trace.* name 'ops' is not defined",
-    "shear": r"can be built again.* Received: one that raised The `factor` argument",
+    "shear": r"can be rebuilt.* Received: one that raised The `factor` argument",
 }
 # The sums of spectrograms, and a network of 16 layers with random weights, add up more roundings.
 ALLOWED = {"highway": 5e-5, "sounds": 2e-5}
@@ -38,7 +38,7 @@ BACKENDS = pytest.mark.parametrize(
 
 
 def convert(backend: str, engine: str, names: tuple[str, ...], folder: Path, before: str = "") -> dict[str, dict]:
-    """What came of exporting the cases."""
+    """The result of exporting each case."""
     lines = run_code(before + SCRIPT, engine, *names, cwd=folder, KERAS_BACKEND=backend).splitlines()
     return {result.pop("name"): result for result in map(json.loads, lines)}
 
@@ -91,10 +91,10 @@ for options in ({}, {"engine": "tf2onnx"}, {"engine": "torch"}):
 
 
 @needs("jax")
-def test_an_engine_that_is_not_there_is_named(tmp_path):
+def test_a_missing_engine_is_named(tmp_path):
     assert run_code(NO_ENGINE, cwd=tmp_path, KERAS_BACKEND="jax").splitlines() == [
-        "Expected jax2onnx to be installed, which converts models on jax. Received: none",
-        "Expected tensorflow to be installed, which converts models on jax. Received: none",
+        "Expected jax2onnx to be installed, to convert a model on jax. Received: none",
+        "Expected tensorflow to be installed, to convert a model on jax. Received: none",
         "Expected engine to be one of ('tf2onnx', 'jax2onnx') for a model on jax. Received: engine='torch'",
     ]
     assert list(tmp_path.iterdir()) == []

@@ -131,7 +131,7 @@ def test_int8_dynamic_computes_in_integers_without_calibration(transformer, tmp_
 
 
 @needs_sympy
-def test_int8_dynamic_that_is_not_faster_alone_is_not_published(transformer, tmp_path, monkeypatch):
+def test_int8_dynamic_must_be_faster_for_a_single_example(transformer, tmp_path, monkeypatch):
     times = [{"batch": 1, "fp32_ms": 1.0, "int8_dynamic_ms": 2.0, "speedup": 0.5, "rounds": 5}, FASTER[1]]
     monkeypatch.setattr(quantisation, "race", lambda *_: times)
     with pytest.raises(export.PrecisionError, match="2 ms instead of 1 ms for a batch of 1, 0.50 times as fast"):
@@ -148,7 +148,7 @@ def test_int4_may_be_slower_but_not_less_accurate(transformer, tmp_path, monkeyp
     assert not (tmp_path / "b").exists()
 
 
-def test_what_int4_cannot_make_smaller_is_refused(tmp_path):
+def test_int4_refuses_networks_that_it_cannot_shrink(tmp_path):
     x = images(200)
     given = {"test": (x, np.arange(200) % 4), "max_accuracy_drop": 100, "device": "cpu"}
     raw = export.Preprocessing("uint8", scale=1 / 255)

@@ -146,7 +146,7 @@ def test_functions_of_rounding_alone_do_not_move_what_is_compared():
 
 
 @pytest.mark.parametrize(("real", "bounds"), [([1, 5], (1, 5)), ([4, 4], (0, 3)), (None, (0, 3))])
-def test_an_index_does_not_move_beyond_its_table(real, bounds):
+def test_shifted_indices_stay_inside_their_table(real, bounds):
     start, x = keras.Input((), dtype="int32", name="start"), keras.Input((3,), dtype="int32", name="x")
     positions = Function(lambda start: start[:, None] + ops.arange(3))(start)
     model = of([start, x], layers.Embedding(8, 2)(positions), layers.Embedding(9, 2)(x))

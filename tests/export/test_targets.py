@@ -122,7 +122,7 @@ def test_a_changed_file_is_not_loaded(copy):
     export.load(copy)
 
 
-def test_a_target_that_is_not_there_or_unknown_is_refused(converted, tmp_path):
+def test_a_missing_or_unknown_target_is_refused(converted, tmp_path):
     with pytest.raises(ValueError, match="Expected target to be one that can be loaded"):
         export.load(converted.path, target="web")
     with pytest.raises(ValueError, match=r"Expected targets to be some of .* Received: targets=\('coreml',\)"):
@@ -134,7 +134,7 @@ def test_a_target_that_is_not_there_or_unknown_is_refused(converted, tmp_path):
     assert not (tmp_path / "never").exists()
 
 
-def test_a_package_that_is_missing_is_named_before_anything_is_done(monkeypatch, tmp_path):
+def test_a_missing_package_is_named_before_the_export_starts(monkeypatch, tmp_path):
     monkeypatch.setattr("export.targets.target.find_spec", lambda name: None)
     with pytest.raises(export.ExportError, match=r"needs openvino, which is not installed: pip install openvino"):
         export.export(mlp(), tmp_path / "never", targets="openvino")

@@ -113,7 +113,7 @@ async def seen_and_said(tab, data):
 
 
 @needs_browser
-def test_the_page_answers_as_keras_alone_in_a_folder(bundled, tmp_path):
+def test_the_page_alone_in_a_folder_gives_the_answers_of_keras(bundled, tmp_path):
     folder = Path(shutil.copytree(bundled.path / "web", tmp_path / "site"))
     network, data = zoo.load("resnet20", weights="cifar10"), png("RGB", (70, 50))
 
@@ -183,7 +183,7 @@ def test_the_page_reads_images_as_pillow_does(bundled, tmp_path):
 
 
 @needs_browser
-def test_the_command_has_proven_the_page_and_verify_proves_it_again(bundled):
+def test_the_command_and_verify_both_prove_the_page(bundled):
     (pair,) = [pair for pair in bundled.parity["comparisons"] if pair["candidate"] == TITLE]
     assert (pair["status"], pair["examples"], pair["decisions"] > 0) == ("compared", 6, True)
     assert 0 < pair["max_abs_diff"] < 1e-5
@@ -249,7 +249,7 @@ def test_verify_finds_what_the_page_has_of_another_network(file, copy, monkeypat
         export.verify(copy, device="cpu")
 
 
-def test_without_a_chromium_the_page_is_written_and_said_to_be_unproven(monkeypatch, tmp_path):
+def test_without_chromium_the_page_is_written_and_reported_as_unproven(monkeypatch, tmp_path):
     monkeypatch.setattr(chromium, "NAMES", ())
     monkeypatch.delenv("CHROMIUM", raising=False)
     made = export.export(mlp(), tmp_path / "mlp", targets="web", formats="onnx", batch_sizes=(1, 2), device="cpu")
@@ -276,7 +276,7 @@ def test_a_page_that_cannot_compute_says_why(copy):
 
 
 @needs_browser
-def test_numbers_that_are_no_image_are_typed_in(tmp_path):
+def test_inputs_other_than_images_are_typed_as_json(tmp_path):
     one, two = keras.Input((3,), name="one"), keras.Input((2,), dtype="int64", name="two")
     embedded = keras.layers.Flatten()(keras.layers.Embedding(5, 4)(two))
     model = keras.Model([one, two], keras.layers.Dense(2)(keras.layers.Concatenate()([one, embedded])))

@@ -26,7 +26,7 @@ FLOORS = (
     {"engines"},
     {"precision"},
     {"proof"},
-    {"description", "quantised", "targets"},
+    {"description", "quantisation_data", "targets"},
     {"artifact", "conversion", "inspection", "predictor", "verification"},
     {"prediction", "serving"},
 )
@@ -54,6 +54,7 @@ RULES = {
 RULES_OF_FILES = dict.fromkeys(
     (
         "keras_skip/__main__.py",
+        "zoo/cli/_export_results.py",
         "zoo/cli/commands/artifacts.py",
         "zoo/cli/commands/exporting.py",
         "zoo/cli/commands/predicting.py",

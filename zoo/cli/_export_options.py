@@ -45,7 +45,8 @@ Formats = Annotated[
             lambda text: {name.strip() for name in text.split(",")} <= set(FORMATS),
             "saved_model, onnx, or saved_model,onnx",
         ),
-        help="saved_model, onnx, or both, separated by a comma. Default: both; onnx unless the precision is fp32.",
+        help="saved_model, onnx, or both, separated by a comma. Default: both, "
+        "or onnx if the precision is not fp32 or the engine is not tf2onnx.",
     ),
 ]
 Targets = Annotated[
@@ -57,7 +58,7 @@ Targets = Annotated[
             lambda text: {name.strip() for name in text.split(",")} <= set(TARGETS),
             f"some of {', '.join(TARGETS)}, separated by commas",
         ),
-        help="What else to convert to and prove: web, openvino, litert, ort, or several, separated by commas.",
+        help="Other runtimes to convert to: web, openvino, litert, ort, or several, separated by commas.",
     ),
 ]
 Opset = Annotated[int, number(check=from_to(13, 24), help="The ONNX opset, 13 to 24.")]
@@ -74,7 +75,7 @@ Engine = Annotated[
         "tf2onnx",
         "jax2onnx",
         "torch",
-        help="What converts the network: jax2onnx with KERAS_BACKEND=jax and torch with KERAS_BACKEND=torch need no "
+        help="The converter. jax2onnx (with KERAS_BACKEND=jax) and torch (with KERAS_BACKEND=torch) need no "
         "TensorFlow. Default: tf2onnx if TensorFlow is installed.",
     ),
 ]
@@ -87,12 +88,12 @@ Precision = Annotated[
         "int8_dynamic",
         "int4",
         option=("--precision", "-p"),
-        help="fp16 is for GPUs. The others need a run, and are written only if they pay on this machine.",
+        help="fp16 is for GPUs. The others need a run, and are written only if faster here (int4: smaller).",
     ),
 ]
 MaxAccuracyDrop = Annotated[
     float,
-    typer.Option(metavar="POINTS", help="How many percentage points of test accuracy int8 and int4 may cost."),
+    typer.Option(metavar="POINTS", help="How many percentage points of test accuracy quantisation may cost."),
 ]
 Layout = Annotated[
     Literal["nhwc", "nchw"] | None, choice("nhwc", "nchw", help="The order of an image's axes. Default: the model's.")

@@ -253,7 +253,7 @@ ServingDevice = Annotated[
     Device,
     choice(
         *DEVICES,
-        help="Where onnxruntime computes. The answers must agree with the recorded ones; there is no fallback.",
+        help="Where onnxruntime computes. Its answers must agree with the recorded ones first.",
     ),
 ]
 VerifiedDevice = Annotated[

@@ -1,11 +1,9 @@
-"""Knowledge distillation: a network learns from what a trained one, its teacher, says about the same images.
+"""Knowledge distillation: a network learns from the probabilities that a trained one, its teacher, gives for an image.
 
     targets = (1 - w) y + w softmax(teacher(x))        for labels y and images x, as they are augmented
 
-With the cross-entropy this is the loss of Hinton et al. at the temperature 1. Every batch asks the teacher again, so it
-says what is left to see of a cropped or covered image, as in Beyer et al.
-
-A run keeps its teacher in its folder, so that resuming needs nothing else.
+With the cross-entropy this is the loss of Hinton et al. at temperature 1. The teacher sees the same augmented images as
+the network, as in Beyer et al. A run keeps a copy of its teacher, so it can be resumed without the original.
 
 Hinton et al., Distilling the Knowledge in a Neural Network, 2015, https://arxiv.org/abs/1503.02531
 Beyer et al., Knowledge distillation: A good teacher is patient and consistent, 2022, https://arxiv.org/abs/2106.05237
@@ -31,8 +29,8 @@ TEACHER = "teacher.keras"
 
 
 def check_teacher(teacher: str) -> None:
-    """Raises a ValueError unless there is such a teacher, without reading a file; see `Recipe`."""
-    named = _named(teacher)
+    """Raises a ValueError unless a teacher, as in `Recipe`, exists. Reads no file."""
+    named = _split_name(teacher)
     if named is None and not Path(teacher).exists():
         raise ValueError(
             "Expected teacher to be a network and its weights, such as 'resnet20/cifar10', a .keras file or the folder "
@@ -42,10 +40,18 @@ def check_teacher(teacher: str) -> None:
 
 
 def read_teacher(recipe: Recipe, source: Source, folder: Path) -> keras.Model | None:
-    """Reads the teacher of a recipe, or the one that the folder of a run holds; None without one.
+    """Reads the teacher of a recipe, or the copy in the folder of a run.
+
+    Args:
+        recipe: The recipe.
+        source: The data of the run. The teacher is changed to take images as they are preprocessed here.
+        folder: The folder of the run.
+
+    Returns:
+        The teacher, or None if the recipe has none.
 
     Raises:
-        ValueError: If its inputs or classes are not those of the source.
+        ValueError: If the inputs or classes of the teacher do not fit the source.
     """
     if recipe.teacher is None:
         return None
@@ -67,34 +73,34 @@ def read_teacher(recipe: Recipe, source: Source, folder: Path) -> keras.Model | 
             f"Expected the order of the channels that the teacher {recipe.teacher} takes: {preprocessing}. "
             f"Received: {source.preprocessing}"
         )
-    return _rescaled(model, source.preprocessing, preprocessing)
+    return _rescale(model, source.preprocessing, preprocessing)
 
 
-def _rescaled(model: keras.Model, given: Preprocessing, wanted: Preprocessing) -> keras.Model:
-    """A teacher that takes images as they are `given` in place of those that it `wanted`."""
+def _rescale(model: keras.Model, given: Preprocessing, wanted: Preprocessing) -> keras.Model:
+    """Returns a teacher that takes images with the preprocessing `given`, from one that takes them as `wanted`."""
     scale = wanted.scale / given.scale
     (mean, std), (mean_wanted, std_wanted) = (map(np.array, (p.mean, p.std)) for p in (given, wanted))
     factor, offset = scale * std / std_wanted, (scale * mean - mean_wanted) / std_wanted
     x = keras.Input(model.input_shape[1:])
-    rescaling = keras.layers.Rescaling(factor.tolist(), offset.tolist(), dtype="float32", name="as_in_its_training")
+    rescaling = keras.layers.Rescaling(factor.tolist(), offset.tolist(), dtype="float32", name="rescale_for_teacher")
     return keras.Model(x, model(rescaling(x)), name=model.name)
 
 
 def mix(teacher: keras.Model, weight: float, images: Any, labels: Any) -> Any:
-    """The targets of a batch."""
+    """Returns the targets of a batch: labels and the teacher's probabilities, weighted."""
     told = ops.softmax(ops.cast(teacher(images, training=False), "float32"))
     return (1 - weight) * ops.cast(labels, "float32") + weight * ops.stop_gradient(told)
 
 
-def _named(teacher: str) -> tuple[str, str] | None:
-    """Network and weights of a teacher that is given as NETWORK/WEIGHTS."""
+def _split_name(teacher: str) -> tuple[str, str] | None:
+    """Splits NETWORK/WEIGHTS; returns None if the teacher is a path."""
     network, slash, weights = teacher.partition("/")
     return (network, weights) if slash and network in MODELS and not Path(teacher).exists() else None
 
 
 def _read(teacher: str) -> tuple[keras.Model, Preprocessing | None, tuple[str, ...]]:
-    """A teacher, with its preprocessing and class names where they are known."""
-    if (named := _named(teacher)) is not None:
+    """Reads a teacher, with its preprocessing and class names if they are known."""
+    if (named := _split_name(teacher)) is not None:
         info = weights_info(*named)
         return load_as_described(info), info.preprocessing, info.class_names
     if (Path(teacher) / "run.json").is_file():

@@ -52,8 +52,8 @@ class Recipe:
         label_smoothing: s in [0, 1): a label y of k classes becomes (1 - s) * y + s / k.
         class_weight: "balanced": the loss of an example of class c counts n / (k n_c) times, for n training examples of
             k classes, n_c of them of c. None: all count alike.
-        teacher: Knowledge distillation: a trained network whose probabilities are targets too. A network and its
-            weights, such as "resnet20/cifar10", a `.keras` file, or the folder of a run. Default: none.
+        teacher: A trained network whose probabilities are mixed into the labels (knowledge distillation): a network and
+            its weights, such as "resnet20/cifar10", a `.keras` file, or the folder of a run. Default: none.
         teacher_weight: w in (0, 1]: a label y becomes (1 - w) * y + w * softmax(teacher(x)).
         keep: Which weights the run ends with: those of the "last" epoch, or of the "best" one on the validation part.
         patience: How many epochs without a better one on the validation part end the training. 0: it never ends early.

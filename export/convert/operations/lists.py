@@ -1,9 +1,9 @@
-"""Converts lists of tensors whose places are all known, which a tf.TensorArray in an unrolled loop is.
+"""Converts lists of tensors whose indices are constants, such as a tf.TensorArray in an unrolled loop.
 
     stack(write(write(reserve(2), 0, x), 1, y)) = [x, y]
     read(write(list, i, x), i) = x
 
-The lists of loops that stay loops are left to tf2onnx.
+tf2onnx itself converts the lists of loops that stay loops.
 """
 
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def convert_read(graph: "Graph", node: "Node") -> None:
 
 
 def _find_items(node: "Node") -> tuple[dict[int, str], int]:
-    """Returns the last tensor at each place of a list, and the size of the list; nothing if a place is not known."""
+    """Returns the last tensor written at each index of a list, and its size; {} and 0 if an index is no constant."""
     items: dict[int, str] = {}
     while node.type == "TensorListSetItem" and node.inputs[1].is_const():
         items.setdefault(int(node.inputs[1].get_tensor_value()), node.input[2])

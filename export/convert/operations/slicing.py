@@ -1,9 +1,9 @@
-"""Converts the update of a slice, with which a cache of keys and values grows by a token.
+"""Converts `keras.ops.slice_update`, with which a language model writes new keys and values into its cache.
 
     update(x, y, start) = [x before start, y, x from start + size(y) on] along each axis that y does not fill,
-    where start is moved so that y lies within x
+    with start clipped to 0 <= start <= size(x) - size(y)
 
-`keras.ops.slice_update` is this operation on TensorFlow.
+On TensorFlow the operation is XlaDynamicUpdateSlice.
 """
 
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ def convert_slice_update(graph: "Graph", node: "Node") -> None:
 
 
 def _put(graph: "Graph", x: str, update: str, starts: str, ends: str, axes: list[int]) -> str:
-    """Puts the update in its place along some axes."""
+    """Puts the update in its place along some axes, one after the other."""
     if not axes:
         return update
     axis, *others = axes

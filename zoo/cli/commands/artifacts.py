@@ -9,8 +9,8 @@ import typer
 
 from .. import _completion, console
 from .._app import command
+from .._export_results import show_parity
 from .._options import Artifact, ServingDevice, VerifiedDevice, number
-from .exporting import show_parity
 
 # Characters on a terminal of a text that a file holds: a SHA-256 is as long.
 LONGEST_SHOWN = 64

@@ -24,6 +24,7 @@ from .._export_options import (
     Targets,
     Weights,
 )
+from .._export_results import show_files, show_proof
 from .._options import ExportDevice, Overwrite, Tta, Views
 from .._weights import check_weights, default_folder, load_with_surroundings
 
@@ -59,8 +60,8 @@ def export(
     """Export a network as SavedModel and ONNX, and prove they agree.
 
     An exported run takes raw inputs, such as pixels, and returns probabilities or the numbers of a regression. So does
-    a network with --weights. An exported .keras file takes and returns what its model does. With KERAS_BACKEND the
-    network is on JAX or PyTorch, and its answers there are what the artifact has to give.
+    a network with --weights. An exported .keras file takes and returns what its model does. With KERAS_BACKEND
+    the network runs on JAX or PyTorch, and the artifact has to give the same answers.
     """
     from export.convert.versions import choose_opset
 
@@ -113,15 +114,10 @@ def export(
         **known,
         **given,
     )
-    show_parity(artifact.parity)
-    _show_not_run(artifact.parity, targets)
-    _show_precision(artifact.parity["precision"])
+    show_proof(artifact.parity, targets)
     if run and source and artifact.path == run.path / "export" and not chosen:
         _update_report(run, source, network, artifact, layout, device)
-    found = {"ONNX": artifact.onnx, "SavedModel": artifact.saved_model}
-    found |= _target_files(artifact.path, targets)
-    written = {name: path for name, path in found.items() if path.exists()}
-    console.show_record("Exported", written | {"folder": artifact.path})
+    show_files(artifact, targets)
 
 
 def _check_model(
@@ -264,60 +260,3 @@ def _read_samples(path: Path | None) -> dict[str, Any]:
         return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
     except (BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"Expected an array in .npy, or several in .npz. Received: {path} ({error})") from error
-
-
-def _show_precision(found: dict[str, Any]) -> None:
-    """Shows what a narrower precision costs and saves."""
-    shown = {"precision": (name := found["name"])}
-    if "bytes" in found:
-        shown["size"] = " instead of ".join(f"{found['bytes'][key]:,}" for key in (name, "fp32")) + " bytes"
-    if "float32_layers" in found:
-        shown["layers in float32"] = f"{found['float32_layers']} of {found['layers']}"
-    if "accuracy" in found:
-        accuracy = found["accuracy"]
-        shown["accuracy"] = f"{accuracy[name]:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} images"
-    for raced in found.get("latency", ()):
-        times = f"{raced[f'{name}_ms']:.3g} instead of {raced['fp32_ms']:.3g} ms"
-        shown[f"batch of {raced['batch']}"] = f"{times}, {raced['speedup']:.2f} times as fast"
-    for layer in found.get("worst_layers", ())[:1]:
-        shown["worst layer"] = f"{layer['tensor']}, {layer['signal_to_noise_db']:.1f} dB"
-    if len(shown) > 1:
-        console.show_record("Precision", shown)
-
-
-def _target_files(folder: Path, targets: list[str]) -> dict[str, Path]:
-    """The main file of each target by its title."""
-    if not targets:
-        return {}
-    from export.targets import TARGETS
-
-    return {TARGETS[name].title: folder / TARGETS[name].file for name in targets}
-
-
-def _show_not_run(parity: dict[str, Any], targets: list[str]) -> None:
-    """Shows which targets were written but could not be run on this machine, and why."""
-    titles = _target_files(Path(), targets)
-    absent = {
-        pair["candidate"]: pair["reason"]
-        for pair in parity["comparisons"]
-        if pair["status"] == "not available" and pair["candidate"] in titles
-    }
-    if absent:
-        console.show_record("Written but not run here", absent)
-
-
-def show_parity(parity: dict[str, Any]) -> None:
-    rows = [
-        (
-            pair["candidate"],
-            pair["reference"],
-            f"{pair['max_abs_diff']:.1e}",
-            "-" if pair["argmax_agreement"] is None else f"{pair['argmax_agreement']:.2%}",
-            pair["examples"],
-        )
-        for pair in parity["comparisons"]
-        if pair["status"] == "compared"
-    ]
-    console.show_table("Parity", ("compared", "with", "max abs diff", "arg-max agreement", "examples"), rows)
-    if weak := parity.get("weak"):
-        console.show_record("Weak proof", weak)

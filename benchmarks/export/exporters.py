@@ -1,4 +1,4 @@
-"""Exports one published network here and with Keras's own exporter, and judges both files by the same parity."""
+"""Exports a published network with keras-skip and with Keras's exporter, and compares both files with Keras alike."""
 
 import re
 import time
@@ -16,7 +16,7 @@ EXAMPLES, LENGTH = 2, 32
 
 
 def draw(model):
-    """Draws inputs that mean something: tokens of the vocabulary, and masks whose ends are padding."""
+    """Draws realistic inputs: tokens of the vocabulary, and masks whose ends are padding."""
     rng, drawn = np.random.default_rng(0), {}
     for x in model.inputs:
         shape = (EXAMPLES, *(LENGTH if n is None else n for n in x.shape[1:]))
@@ -30,8 +30,8 @@ def draw(model):
     return drawn if len(drawn) > 1 else next(iter(drawn.values()))
 
 
-def refer(model):
-    """Returns what is exported, and Keras's answers; only a model that asks for samples gets them."""
+def compute_answers(model):
+    """Returns the endpoint, Keras's answers, and whether the model needed samples, which are drawn then."""
     from export.model.wrapping import make_endpoint
     from export.proof.reference import compute_reference
 
@@ -65,8 +65,8 @@ def try_to_write(model, folder):
     return {"result": "not judged", "error": "It writes a file, and there are no answers to compare with."}
 
 
-def adopt(path, endpoint):
-    """Gives a file that Keras wrote our names of inputs and outputs, by which the proof runs it."""
+def rename_tensors(path, endpoint):
+    """Renames the inputs and outputs of a file that Keras wrote, since the proof finds them by our names."""
     import onnx
 
     model = onnx.load(path)
@@ -100,7 +100,7 @@ def judge(exporter, model, endpoint, reference, path):
         counts = count_operations(onnx.load(path, load_external_data=False))
         found["nodes"] = sum(n for names in counts.values() for n in names.values())
         if exporter == "keras":
-            adopt(path, endpoint)
+            rename_tensors(path, endpoint)
         proof = prove(reference, onnx=path, device="cpu", locate=False)
     except ParityError as error:
         return found | {"result": "differs", "error": shorten(error)}
@@ -118,7 +118,7 @@ def shorten(error):
 
 
 def export_both(network, exporters, folder):
-    """Yields what is known after each step, so that a crash loses only what follows."""
+    """Yields the results after each step, so that a crash loses only the later ones."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -131,7 +131,7 @@ def export_both(network, exporters, folder):
         return
     yield {"built": True, "parameters": model.count_params()}
     try:
-        endpoint, reference, drawn = refer(model)
+        endpoint, reference, drawn = compute_answers(model)
     except Exception as error:
         # Without an endpoint there is nothing to compare with.
         refused = {"result": "not converted", "error": shorten(error)}

@@ -1,7 +1,7 @@
-"""Sends a model to a process on another backend: config, weights, and the classes and functions that they name.
+"""Sends a model to a process on another backend: its config and weights, and the classes and functions they need.
 
-A class or function of an importable module travels by its name, and the other process imports the module. One of a
-notebook, a script or a function travels as its code.
+Classes and functions of importable modules are sent by name, and the other process imports the modules. Those of
+notebooks and scripts, and those defined inside functions, are sent as code (with cloudpickle).
 """
 
 import warnings
@@ -16,29 +16,33 @@ if TYPE_CHECKING:
     import keras
 
 MODEL = "model.keras"
-# What comes before the cause of an error in Keras's messages, which repeat the whole config.
+# Keras's messages repeat the whole config before this text, and give the cause of the error after it.
 _CAUSE = "Exception encountered: "
 
 
 def pack_model(model: "keras.Model", path: Path) -> bytes:
     """Writes a model to a file.
 
+    Args:
+        model: The model.
+        path: The file, which ends in .keras.
+
     Returns:
-        The pickled classes and functions that the file names.
+        The pickled classes and functions that the file needs.
 
     Raises:
-        ExportError: If the model cannot be written, or refers to something that has to stay here.
+        ExportError: If Keras cannot save the model, or its code cannot be pickled.
     """
     import cloudpickle
 
     try:
         with warnings.catch_warnings():
-            # Keras warns of lambdas, which are for the same user here.
+            # Keras warns of lambdas in files from others; this file is read only by our own process.
             warnings.simplefilter("ignore")
             model.save(path)
     except Exception as error:  # The model's own code may raise anything.
         raise ExportError(
-            "Expected a model with a config, which goes to a process on TensorFlow with the weights. "
+            "Expected a model that Keras can save, since a process on TensorFlow has to rebuild it. "
             f"Received: {model.name}, which raised {error_line(error)}"
         ) from error
     objects = dict(_find_objects(model))
@@ -47,7 +51,7 @@ def pack_model(model: "keras.Model", path: Path) -> bytes:
             cloudpickle.dumps(thing)
         except Exception as error:  # Whatever the code refers to may refuse to be pickled.
             raise ExportError(
-                "Expected layers and functions that can go to another process, as those of importable modules can. "
+                "Expected layers and functions that another process can get, such as those of importable modules. "
                 f"Received: {name} ({error_line(error)})"
             ) from error
     return bytes(cloudpickle.dumps(objects))
@@ -57,7 +61,7 @@ def unpack_model(path: Path, objects: bytes) -> "keras.Model":
     """Reads a model that `pack_model` wrote, on the backend of this process.
 
     Raises:
-        ExportError: If the model cannot be built here.
+        ExportError: If the model cannot be rebuilt on this backend.
     """
     import cloudpickle
     import keras
@@ -67,13 +71,13 @@ def unpack_model(path: Path, objects: bytes) -> "keras.Model":
         return keras.saving.load_model(path, cloudpickle.loads(objects), compile=False, safe_mode=False)
     except Exception as error:  # The model's own code may raise anything.
         raise ExportError(
-            f"Expected a model that can be built again from its config on {keras.config.backend()}, where it is "
-            f"converted. Received: one that raised {error_line(error).rpartition(_CAUSE)[2]}"
+            f"Expected a model that can be rebuilt from its config on {keras.config.backend()}, which converts it. "
+            f"Received: one that raised {error_line(error).rpartition(_CAUSE)[2]}"
         ) from error
 
 
 def _find_objects(model: "keras.Model") -> Iterator[tuple[str, Any]]:
-    """Yields every class and function that is not Keras's own, by the name that Keras looks for."""
+    """Yields every class and function that is not Keras's own, with the name under which Keras looks it up."""
     import keras
 
     yield from keras.saving.get_custom_objects().items()

@@ -1,4 +1,4 @@
-"""What the engines without TensorFlow have in common: they ask layers about inputs, and write no SavedModel."""
+"""The common base of the engines without TensorFlow. They read input ranges from layers and write no SavedModel."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +15,12 @@ from ..storage.arrays import Batch
 if TYPE_CHECKING:
     import keras
 
-# How layers that look integers up call the number of their rows.
+# The attributes in which layers that look up integers keep the number of rows.
 _ROWS = ("input_dim", "num_tokens")
 
 
 class WithoutTensorFlow:
-    """Reads ranges from the layers; types stay float32, so a subclassed model of integers needs samples."""
+    """Finds integer ranges in the layers. It cannot find types, so a subclassed model of integers needs samples."""
 
     def infer_dtypes(self, model: "keras.Model", structure: Any) -> Any:
         return structure

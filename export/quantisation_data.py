@@ -1,4 +1,4 @@
-"""Checks the data that judge a quantised file: test inputs with their classes, and for int8 those to calibrate on."""
+"""Checks the data that a quantised export needs: labelled test inputs, and for int8 calibration inputs."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,14 +14,29 @@ from .storage import onnx_files
 from .storage.arrays import Batch
 
 
-def check_test(
+def check_quantisation_data(
     endpoint: Endpoint,
     precision: Precision,
     samples: Samples | None,
     test: tuple[Samples, ArrayLike] | None,
     max_accuracy_drop: float,
 ) -> tuple[Batch | None, Batch, np.ndarray]:
-    """Returns the calibration inputs, the test inputs and the test labels, or raises an error if they do not fit."""
+    """Checks the test data of a quantised export, and for int8 its calibration inputs.
+
+    Args:
+        endpoint: The exported function.
+        precision: One of `QUANTISED`.
+        samples: Calibration inputs; only int8 needs them.
+        test: Raw inputs, and the class of each.
+        max_accuracy_drop: In percentage points.
+
+    Returns:
+        The calibration inputs, the test inputs and the test labels.
+
+    Raises:
+        ExportError: If the weights take more than 2 GB.
+        ValueError: If data are missing or do not fit the network, or it is no classifier.
+    """
     calibration = check_samples(endpoint, samples)
     lacks_calibration = precision == INT8 and calibration is None
     if test is None or lacks_calibration:

@@ -1,7 +1,7 @@
-"""tf2onnx in a process on TensorFlow, for a model that is on another backend here.
+"""Converts a model on JAX or PyTorch with tf2onnx, in another process whose backend is TensorFlow.
 
-The process gets the model's config and weights, and builds it again. Its answers are not trusted: the files that it
-writes are compared with the model that is here.
+That process rebuilds the model from its config and weights. The files that it writes are then compared with the
+original model in this process.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from ..model.inputs import RawInput
 from ..runtime.companion import Companion
 from ..storage.arrays import Batch
 from .engine import EngineName
-from .travel import MODEL, pack_model
+from .model_transfer import MODEL, pack_model
 
 if TYPE_CHECKING:
     import keras
@@ -30,9 +30,9 @@ _open: ContextVar[Companion | None] = ContextVar("companion", default=None)
 
 @contextmanager
 def keep_process() -> Iterator[Companion]:
-    """Converts the models of all exports in the block in one process on TensorFlow, which takes seconds to start.
+    """Keeps the process on TensorFlow that converts models on JAX and PyTorch, for all exports in the block.
 
-    It is for models on JAX and PyTorch. Without it, each export starts a process of its own.
+    The process takes seconds to start. Outside such a block, each export starts a new one.
 
     Example:
         >>> with keep_process():
@@ -51,8 +51,8 @@ def keep_process() -> Iterator[Companion]:
         companion.close()
 
 
-class Elsewhere:
-    """Converts in a process on TensorFlow, which starts when it is first needed."""
+class TensorFlowProcess:
+    """Converts in a process on TensorFlow, which starts with the first request."""
 
     name: EngineName = "tf2onnx"
 
@@ -60,7 +60,7 @@ class Elsewhere:
         self._stack = ExitStack()
         self._sent: tuple[keras.Model, dict[str, Any]] | None = None
 
-    def __enter__(self) -> "Elsewhere":
+    def __enter__(self) -> "TensorFlowProcess":
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="keras-skip-")))
         return self
 
@@ -110,7 +110,7 @@ class Elsewhere:
         return self._companion.ask(f"engines.jobs:{job}", **self._send(model), **arguments)
 
     def _send(self, model: "keras.Model") -> dict[str, Any]:
-        """Returns where the other process finds a model, which is written once for all requests."""
+        """Returns the arguments by which the other process opens a model. A model is written only once."""
         if self._sent is None or self._sent[0] is not model:
             path = Path(tempfile.mkdtemp(dir=self._folder)) / MODEL
             self._sent = model, {"model": path, "objects": pack_model(model, path)}
@@ -118,7 +118,7 @@ class Elsewhere:
 
 
 def _detach(endpoint: Endpoint) -> bytes:
-    """Pickles an endpoint without its model; of the leaves of its structure only the places count."""
+    """Pickles an endpoint without its model. Numbers replace the tensors in its structure, whose order is enough."""
     signature = replace(endpoint.signature, structure=_number(endpoint.signature.structure))
     return pickle.dumps(replace(endpoint, model=None, signature=signature, _compiled={}))
 

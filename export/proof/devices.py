@@ -1,10 +1,11 @@
 """Compares a network on a device of this machine with the answers recorded at its export.
 
-The tolerance is that of the export. A device that computes float32 in fp16 or TF32 may differ by the tolerance of fp16
-in addition: 5e-3 for probabilities, 2.5e-3 of each channel's range for other outputs, and 1 % of the decisions.
+The tolerance is that of the export. Devices that compute float32 in fp16 or TF32 get the tolerance of fp16 in addition:
+5e-3 for probabilities, 2.5e-3 of each channel's range for other outputs, and 1 % of the decisions.
 
-A quantised file may be far from Keras on random inputs. On another device it must also choose the same class as on the
-CPU for nine tenths of the recorded inputs; a value next to the border of two integers is rounded differently there.
+A quantised file may be far from Keras on random inputs. So on any device but the CPU it must also choose the same class
+as on the CPU for nine tenths of the recorded inputs. It cannot be all: another device may round a value halfway between
+two integers the other way.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +24,8 @@ RECORDED, ON_CPU = "Keras, recorded at export", "onnxruntime on the CPU"
 _ALIKE = 0.9
 
 
-def allow_for(device: Device, tolerance: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a recorded tolerance, as `compare` takes it, with what a device may add."""
+def widen_tolerance(device: Device, tolerance: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what a device may differ by to a recorded tolerance. Both are keyword arguments of `compare`."""
     more = TOLERANCES[DEVICES[device].precision]
     if DEVICES[device].precision == FP32:
         return dict(tolerance)
@@ -34,7 +35,7 @@ def allow_for(device: Device, tolerance: Mapping[str, Any]) -> dict[str, Any]:
     return {**tolerance, name: tolerance.get(name, 0.0) + value, "agreement": agreement}
 
 
-def prove_here(
+def prove_on_device(
     run: Run,
     recorded: tuple[Mapping[str, Batch], Mapping[str, Batch], Mapping[str, Any]],
     device: Device,
@@ -51,12 +52,12 @@ def prove_here(
         on_cpu: Opens the network on the CPU.
 
     Raises:
-        ParityError: If it computes something else here.
+        ParityError: If the answers differ.
         ExportError: If onnxruntime fails.
     """
     inputs, answers, tolerance = recorded
     names = (RECORDED if answers else ON_CPU, name)
-    found = compare(answers or on_cpu(), run, inputs, names=names, **allow_for(device, tolerance))
+    found = compare(answers or on_cpu(), run, inputs, names=names, **widen_tolerance(device, tolerance))
     is_quantised = tolerance["agreement"] == 0
     if is_quantised and device != "cpu":
         _check_classes(on_cpu(), run, inputs, name)
