@@ -15,7 +15,7 @@ from export.targets import TARGETS
 from export.targets.exchange import pack, unpack
 from export.targets.target import Unavailable
 from tests.export.models import Function, mlp
-from tests.processes import keras_skip
+from tests.processes import keras_skip, run_code
 from zoo.cli import _export_options
 
 PACKAGES = {"openvino": "openvino", "litert": "ai_edge_litert", "ort": "onnxruntime"}
@@ -139,6 +139,21 @@ def test_a_missing_package_is_named_before_the_export_starts(monkeypatch, tmp_pa
     with pytest.raises(export.ExportError, match=r"needs openvino, which is not installed: pip install openvino"):
         export.export(mlp(), tmp_path / "never", targets="openvino")
     assert not (tmp_path / "never").exists()
+
+
+QUIET = """
+import os, sys
+from pathlib import Path
+os.register_at_fork(before=lambda: print("forked"))
+from export.targets import TARGETS
+TARGETS["openvino"].open(Path("openvino/model.xml"))
+print("openvino_telemetry" in sys.modules, "openvino" in sys.modules)
+"""
+
+
+@needs["openvino"]
+def test_openvino_does_not_report_its_import_to_intel(converted):
+    assert run_code(QUIET, cwd=converted.path).split() == ["False", "True"]
 
 
 @needs["openvino"]
