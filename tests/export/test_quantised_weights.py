@@ -94,6 +94,21 @@ def test_onnxruntime_reads_the_four_bits_as_they_are_meant(operation, tmp_path):
     np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ weights + (0 if plain else bias), atol=1e-4)
 
 
+@pytest.mark.parametrize("options", [{"transA": 1}, {"alpha": 2.0}, {"beta": 0.5}], ids=str)
+def test_products_of_another_kind_stay_as_they_are(options, tmp_path):
+    node = onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"], **options)
+    value = onnx.helper.make_tensor_value_info
+    tensors = {"w": np.ones((64, 5), "float32"), "b": np.ones(5, "float32")}
+    weights = [onnx.numpy_helper.from_array(x, name) for name, x in tensors.items()]
+    graph = onnx.helper.make_graph([node], "g", [value("x", 1, [64, 64])], [value("y", 1, [64, 5])], weights)
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "a.onnx",
+    )
+    with pytest.raises(export.ExportError, match="Expected a dense layer for precision='int4'"):
+        quantise_to_int4(tmp_path / "a.onnx", tmp_path / "b.onnx")
+
+
 def test_int4_makes_a_transformer_smaller_at_a_measured_accuracy(transformer, tmp_path):
     model, x, y = transformer
     artifact = quantised(transformer, tmp_path / "a", "int4")
