@@ -33,6 +33,22 @@ def test_it_answers_request_after_request_and_passes_errors_on(companion, tmp_pa
     assert companion.ask("limits:_read_environment", name="ANSWER", default=1.0) == 42
 
 
+class Call:
+    """Becomes, where it arrives, what a function returns there."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_what_functions_print_and_read_does_not_mix_with_requests_and_answers(companion, monkeypatch):
+    monkeypatch.setenv("KERAS_SKIP_MAX_SECONDS", "60")
+    for call, answer in ((Call(os.write, 1, b"hello"), "int: 5"), (Call(os.read, 0, 1), "bytes: b''")):
+        assert companion.ask("errors:error_line", error=call) == answer
+
+
 def test_its_death_gives_a_one_line_error(companion):
     companion.ask("errors:error_line", error=ValueError("a"))
     companion._process.kill()
