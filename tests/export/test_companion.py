@@ -1,5 +1,6 @@
 """The process beside this one: answers, errors, its death, and the end of patience."""
 
+import io
 import os
 import signal
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_what_functions_print_and_read_does_not_mix_with_requests_and_answers(co
     monkeypatch.setenv("KERAS_SKIP_MAX_SECONDS", "60")
     for call, answer in ((Call(os.write, 1, b"hello"), "int: 5"), (Call(os.read, 0, 1), "bytes: b''")):
         assert companion.ask("errors:error_line", error=call) == answer
+
+
+def test_garbage_instead_of_an_answer_ends_it(companion, monkeypatch):
+    monkeypatch.setattr("export.runtime.companion._SECONDS", 0.1)
+    monkeypatch.setattr(companion._process, "stdout", io.BytesIO(b"hello"))
+    with pytest.raises(ExportError, match="The process on Mars died of SIGKILL"):
+        companion.ask("errors:error_line", error=ValueError("a"))
 
 
 def test_its_death_gives_a_one_line_error(companion):
