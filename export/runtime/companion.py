@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ from .processes import describe_exit, worker_environment
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.companion import main; main()"
 _PACKAGE = __package__.rpartition(".")[0]
+_SECONDS = 5  # that it has to end after it closed its pipes
 
 
 class Companion:
@@ -61,6 +63,10 @@ class Companion:
                 process.stdin.flush()
                 done, answer = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS)
+            # What it wrote is no answer, but it lives.
+            process.kill()
             process.wait()
             if exceeded:
                 raise ExportError(f"Stopped {self._name}: it took {exceeded[0]}.") from error

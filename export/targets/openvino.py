@@ -1,9 +1,12 @@
 """OpenVINO's IR, for Intel's processors: model.xml and its weights beside it, made from the ONNX file.
 
-The runtime itself reads the ONNX file: `openvino.convert_model` would send telemetry to Intel.
+The runtime itself reads the ONNX file, since `openvino.convert_model` sends telemetry to Intel. So does
+`import openvino`, which therefore has to do without the package that sends it.
 """
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -15,18 +18,28 @@ LIBRARY = Library("openvino", "OpenVINO", "onnx", "openvino", "openvino")
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
 
 
+def import_without_telemetry() -> ModuleType:
+    """Imports OpenVINO as if openvino_telemetry were not installed, which forks this process to send its report."""
+    reporter = "openvino_telemetry"
+    before = {reporter: sys.modules[reporter]} if reporter in sys.modules else {}
+    sys.modules[reporter] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        del sys.modules[reporter]
+        sys.modules.update(before)
+    return openvino
+
+
 def convert(source: Path, path: Path) -> None:
     """Writes the IR of an ONNX file with its weights in float32."""
-    import openvino
-
+    openvino = import_without_telemetry()
     openvino.save_model(openvino.Core().read_model(source), path, compress_to_fp16=False)
 
 
 def open_model(path: Path) -> Compute:
     """Compiles a model for the CPU, in float32."""
-    import openvino
-
-    core = openvino.Core()
+    core = import_without_telemetry().Core()
     compiled = core.compile_model(core.read_model(path), "CPU", _EXACT)
 
     def run(batch: Batch) -> Batch:

@@ -1,5 +1,6 @@
 """The process beside this one: answers, errors, its death, and the end of patience."""
 
+import io
 import os
 import signal
 from pathlib import Path
@@ -31,6 +32,29 @@ def test_it_answers_request_after_request_and_passes_errors_on(companion, tmp_pa
     with pytest.raises(ExportError, match="cannot pickle"):
         companion.ask("runtime.sessions:memory_saving_options")
     assert companion.ask("limits:_read_environment", name="ANSWER", default=1.0) == 42
+
+
+class Call:
+    """Becomes, where it arrives, what a function returns there."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_what_functions_print_and_read_does_not_mix_with_requests_and_answers(companion, monkeypatch):
+    monkeypatch.setenv("KERAS_SKIP_MAX_SECONDS", "60")
+    for call, answer in ((Call(os.write, 1, b"hello"), "int: 5"), (Call(os.read, 0, 1), "bytes: b''")):
+        assert companion.ask("errors:error_line", error=call) == answer
+
+
+def test_garbage_instead_of_an_answer_ends_it(companion, monkeypatch):
+    monkeypatch.setattr("export.runtime.companion._SECONDS", 0.1)
+    monkeypatch.setattr(companion._process, "stdout", io.BytesIO(b"hello"))
+    with pytest.raises(ExportError, match="The process on Mars died of SIGKILL"):
+        companion.ask("errors:error_line", error=ValueError("a"))
 
 
 def test_its_death_gives_a_one_line_error(companion):

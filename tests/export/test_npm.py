@@ -38,6 +38,18 @@ def test_a_package_from_a_path_must_have_the_hash_of_npm(monkeypatch, runtime, t
     assert not (tmp_path / "cache").exists()
 
 
+def test_files_in_the_cache_that_are_not_npm_s_are_downloaded_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path))
+    monkeypatch.delenv(npm.LOCAL, raising=False)
+    monkeypatch.setattr(npm.shutil, "which", lambda name: None)
+    folder = tmp_path / npm.PACKAGE / npm.VERSION
+    folder.mkdir(parents=True)
+    for name in npm.FILES:
+        (folder / name).write_bytes(b"another program")
+    with pytest.raises(Unavailable, match="no npm, and nothing in the cache"):
+        npm.find_runtime()
+
+
 def test_a_missing_npm_is_reported_before_the_export_starts(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(npm.LOCAL, raising=False)

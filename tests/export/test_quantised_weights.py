@@ -11,7 +11,7 @@ from keras import layers
 
 import export
 from export.precision import quantisation
-from export.precision.weights import pack_int4, quantise_to_int4
+from export.precision.weights import pack_int4, quantise_dynamically, quantise_to_int4
 from tests.export.models import conv_net, images
 from tests.export.test_int8 import SLOWER, needs_sympy
 
@@ -92,6 +92,41 @@ def test_onnxruntime_reads_the_four_bits_as_they_are_meant(operation, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "b.onnx", providers=["CPUExecutionProvider"])
     assert "MatMulNBits" in count_operations(tmp_path / "b.onnx")
     np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ weights + (0 if plain else bias), atol=1e-4)
+
+
+def write_graph(path, nodes, **weights):
+    value = onnx.helper.make_tensor_value_info
+    constants = [onnx.numpy_helper.from_array(x, name) for name, x in weights.items()]
+    graph = onnx.helper.make_graph(nodes, "g", [value("x", 1, [2, 3, 64, 64])], [value("y", 1, None)], constants)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+@pytest.mark.parametrize("options", [{"transA": 1}, {"alpha": 2.0}, {"beta": 0.5}, None], ids=str)
+def test_products_of_another_kind_stay_as_they_are(options, tmp_path):
+    rest = ("MatMul", ["x", "w"]) if options is None else ("Gemm", ["x", "w", "b"])
+    weights = np.ones((3, 64, 5) if options is None else (64, 5), "float32")
+    node = onnx.helper.make_node(*rest, ["y"], **options or {})
+    write_graph(tmp_path / "a.onnx", [node], w=weights, b=np.ones(5, "float32"))
+    with pytest.raises(export.ExportError, match="Expected a dense layer for precision='int4'"):
+        quantise_to_int4(tmp_path / "a.onnx", tmp_path / "b.onnx")
+
+
+@needs_sympy
+def test_int8_dynamic_has_a_scale_for_each_column_and_leaves_convolutions_alone(tmp_path):
+    generator = np.random.default_rng(0)
+    kernel = generator.normal(size=(3, 3, 1, 1)).astype("float32")
+    weights = (generator.normal(size=(64, 3)) * [1e-3, 1, 1e3]).astype("float32")
+    nodes = [onnx.helper.make_node("Conv", ["x", "k"], ["c"]), onnx.helper.make_node("MatMul", ["c", "w"], ["y"])]
+    write_graph(tmp_path / "a.onnx", nodes, k=kernel, w=weights)
+    quantise_dynamically(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    operations = count_operations(tmp_path / "b.onnx")
+    assert ("Conv" in operations, "ConvInteger" in operations, "MatMulInteger" in operations) == (True, False, True)
+    x = generator.normal(size=(2, 3, 64, 64)).astype("float32")
+    session = onnxruntime.InferenceSession(tmp_path / "b.onnx", providers=["CPUExecutionProvider"])
+    expected = np.einsum("ncij,dc,jk->ndik", x, kernel[..., 0, 0], weights)
+    error = np.abs(session.run(None, {"x": x})[0] - expected).max(axis=(0, 1, 2))
+    assert (error > 0).all() and (error < 0.05 * np.abs(expected).max(axis=(0, 1, 2))).all()
 
 
 def test_int4_makes_a_transformer_smaller_at_a_measured_accuracy(transformer, tmp_path):

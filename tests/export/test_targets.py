@@ -15,7 +15,7 @@ from export.targets import TARGETS
 from export.targets.exchange import pack, unpack
 from export.targets.target import Unavailable
 from tests.export.models import Function, mlp
-from tests.processes import keras_skip
+from tests.processes import keras_skip, run_code
 from zoo.cli import _export_options
 
 PACKAGES = {"openvino": "openvino", "litert": "ai_edge_litert", "ort": "onnxruntime"}
@@ -141,6 +141,21 @@ def test_a_missing_package_is_named_before_the_export_starts(monkeypatch, tmp_pa
     assert not (tmp_path / "never").exists()
 
 
+QUIET = """
+import os, sys
+from pathlib import Path
+os.register_at_fork(before=lambda: print("forked"))
+from export.targets import TARGETS
+TARGETS["openvino"].open(Path("openvino/model.xml"))
+print("openvino_telemetry" in sys.modules, "openvino" in sys.modules)
+"""
+
+
+@needs["openvino"]
+def test_openvino_does_not_report_its_import_to_intel(converted):
+    assert run_code(QUIET, cwd=converted.path).split() == ["False", "True"]
+
+
 @needs["openvino"]
 def test_verify_says_which_target_cannot_run_here(converted, monkeypatch):
     monkeypatch.setattr("export.targets.target.find_spec", lambda name: name != "openvino" or None)
@@ -205,7 +220,14 @@ def test_a_target_that_fails_on_batches_is_proven_one_example_at_a_time(monkeypa
     export.verify(made.path, device="cpu")
 
 
-def test_a_target_that_computes_something_else_is_not_published(monkeypatch, tmp_path):
+def far_from_zero():
+    """Only larger inputs than the first ones move its output."""
+    x = keras.Input((6,))
+    return keras.Model(x, layers.ReLU(threshold=20.0)(x))
+
+
+@pytest.mark.parametrize("make", [mlp, far_from_zero])
+def test_a_target_that_computes_something_else_is_not_published(make, monkeypatch, tmp_path):
     from dataclasses import replace
 
     from export.targets import proving
@@ -213,11 +235,14 @@ def test_a_target_that_computes_something_else_is_not_published(monkeypatch, tmp
     whole = TARGETS["ort"]
 
     def run(path, batches):
-        return {name: {k: y * 1.01 for k, y in batch.items()} for name, batch in whole.run(path, batches).items()}
+        return {
+            name: {k: y * np.float32(1.0005) for k, y in batch.items()}
+            for name, batch in whole.run(path, batches).items()
+        }
 
     monkeypatch.setattr(proving, "TARGETS", {"ort": replace(whole, run=run)})
     with pytest.raises(export.ParityError, match="Expected ORT format against Keras"):
-        export.export(mlp(), tmp_path / "never", targets="ort", formats="onnx", device="cpu", batch_sizes=(1, 2))
+        export.export(make(), tmp_path / "never", targets="ort", formats="onnx", device="cpu", batch_sizes=(1, 2))
     assert list(tmp_path.iterdir()) == []
 
 

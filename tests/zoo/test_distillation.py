@@ -67,10 +67,16 @@ def test_a_step_has_the_cross_entropy_of_these_targets_and_leaves_the_teacher_as
     np.testing.assert_allclose(learner.test_on_batch(IMAGES, LABELS)[0], plain, rtol=1e-4)
 
 
-def test_a_run_keeps_its_teacher_and_resumes_to_the_same_weights(tmp_path):
+def test_a_run_keeps_its_teacher_and_resumes_to_the_same_weights(tmp_path, monkeypatch):
     teacher = shutil.copytree(zoo.train("resnet20_digits", out=tmp_path / "a", **SHORT).path, tmp_path / "teacher")
     settings = {**SHORT, "teacher": str(teacher), "teacher_weight": 0.9}
-    whole = zoo.train("resnet20_digits", out=tmp_path / "whole", **settings)
+    weights = set()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "zoo.training.loop.mix", lambda model, weight, *batch: weights.add(weight) or mix(model, weight, *batch)
+        )
+        whole = zoo.train("resnet20_digits", out=tmp_path / "whole", **settings)
+    assert weights == {0.9}
     alone = zoo.train("resnet20_digits", out=tmp_path / "alone", **SHORT)
 
     class Stop(keras.callbacks.Callback):
