@@ -110,8 +110,8 @@ def _find_values(model: "keras.Model") -> Iterator[Any]:
 @contextmanager
 def _name_lambdas(model: "keras.Model") -> Iterator[None]:
     """Names each lambda in the block; Keras writes one without a name as code that lacks its globals."""
-    functions = {value for value in _find_values(model) if isinstance(value, FunctionType) and not _is_keras(value)}
-    found = [function for function in functions if function.__name__ == _LAMBDA]
+    functions = [value for value in _find_values(model) if isinstance(value, FunctionType) and not _is_keras(value)]
+    found = dict.fromkeys(function for function in functions if function.__name__ == _LAMBDA)
     try:
         for number, function in enumerate(found):
             function.__name__ = f"lambda_{number}"
