@@ -6,6 +6,7 @@ notebooks and scripts, and those defined inside functions, are sent as code (wit
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 MODEL = "model.keras"
 # Keras's messages repeat the whole config before this text, and give the cause of the error after it.
 _CAUSE = "Exception encountered: "
+_LAMBDA = "<lambda>"
 
 
 def pack_model(model: "keras.Model", path: Path) -> bytes:
@@ -33,8 +35,12 @@ def pack_model(model: "keras.Model", path: Path) -> bytes:
     Raises:
         ExportError: If Keras cannot save the model, or its code cannot be pickled.
     """
-    import cloudpickle
+    with _name_lambdas(model):
+        _save(model, path)
+        return _pickle_objects(model)
 
+
+def _save(model: "keras.Model", path: Path) -> None:
     try:
         with warnings.catch_warnings():
             # Keras warns of lambdas in files from others; this file is read only by our own process.
@@ -45,6 +51,11 @@ def pack_model(model: "keras.Model", path: Path) -> bytes:
             "Expected a model that Keras can save, since a process on TensorFlow has to rebuild it. "
             f"Received: {model.name}, which raised {error_line(error)}"
         ) from error
+
+
+def _pickle_objects(model: "keras.Model") -> bytes:
+    import cloudpickle
+
     objects = dict(_find_objects(model))
     for name, thing in objects.items():
         try:
@@ -81,12 +92,33 @@ def _find_objects(model: "keras.Model") -> Iterator[tuple[str, Any]]:
     import keras
 
     yield from keras.saving.get_custom_objects().items()
+    for value in _find_values(model):
+        thing = value if isinstance(value, FunctionType) else type(value)
+        if not _is_keras(thing) and (thing is value or hasattr(thing, "get_config")):
+            yield keras.saving.get_registered_name(thing), thing
+
+
+def _find_values(model: "keras.Model") -> Iterator[Any]:
+    """Yields the layers and operations of a model, and what their attributes hold."""
     for part in (model, *model._flatten_layers(), *getattr(model, "operations", ())):
-        for value in (part, *vars(part).values()):
-            thing = value if isinstance(value, FunctionType) else type(value)
-            named = thing is not value or value.__name__ != "<lambda>"
-            if named and not _is_keras(thing) and (thing is value or hasattr(thing, "get_config")):
-                yield keras.saving.get_registered_name(thing), thing
+        yield part
+        # Keras wraps methods such as build for each layer, and the wrapper holds the layer.
+        held = vars(part).items()
+        yield from (value for name, value in held if not isinstance(getattr(type(part), name, None), FunctionType))
+
+
+@contextmanager
+def _name_lambdas(model: "keras.Model") -> Iterator[None]:
+    """Names each lambda in the block; Keras writes one without a name as code that lacks its globals."""
+    functions = [value for value in _find_values(model) if isinstance(value, FunctionType) and not _is_keras(value)]
+    found = dict.fromkeys(function for function in functions if function.__name__ == _LAMBDA)
+    try:
+        for number, function in enumerate(found):
+            function.__name__ = f"lambda_{number}"
+        yield
+    finally:
+        for function in found:
+            function.__name__ = _LAMBDA
 
 
 def _is_keras(thing: Any) -> bool:

@@ -28,7 +28,12 @@ _BLOCK = 32
 
 
 def quantise_dynamically(source: Path, target: Path) -> None:
-    """Writes an ONNX file whose dense layers compute in int8, with ranges measured in each run."""
+    """Writes an ONNX file whose dense layers compute in int8, with ranges measured in each run.
+
+    Raises:
+        ExportError: If there is no dense layer.
+    """
+    import onnx
     from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
 
     prepared = target.with_suffix(".prepared.onnx")
@@ -36,7 +41,13 @@ def quantise_dynamically(source: Path, target: Path) -> None:
     quantize_dynamic(
         str(prepared), str(target), op_types_to_quantize=_DENSE, per_channel=True, weight_type=QuantType.QInt8
     )
+    if not any(node.op_type == "MatMulInteger" for node in onnx.load(target, load_external_data=False).graph.node):
+        raise _no_dense_layer("int8_dynamic")
     restore_surroundings(source, target)
+
+
+def _no_dense_layer(precision: str) -> ExportError:
+    return ExportError(f"Expected a dense layer for precision={precision!r}. Received: a network without one")
 
 
 def pack_int4(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +82,7 @@ def quantise_to_int4(source: Path, target: Path) -> None:
     for node in model.graph.node:
         nodes += _quantise_node(node, constants, model.graph) or [node]
     if not any(node.op_type == "MatMulNBits" for node in nodes):
-        raise ExportError("Expected a dense layer for precision='int4'. Received: a network without one")
+        raise _no_dense_layer("int4")
     replace_entries(model.graph.node, nodes)
     used = {name for node in nodes for name in node.input}
     replace_entries(model.graph.initializer, [tensor for tensor in model.graph.initializer if tensor.name in used])

@@ -1,5 +1,6 @@
 """Opens and runs sessions of onnxruntime, quietly and without silent fallbacks."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from .providers import CUDA, DEVICES, DIRECTML, OPENVINO, Device, Provider
 
 NOTHING = 4
 _WITH_WEIGHTS = {*("Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"), *("MatMulInteger", "MatMulNBits")}
+
+# Where in its source onnxruntime raised an error: file, line and signature.
+_IN_SOURCE = re.compile(r"^/\S+:\d+ [^\n]*?\) (?=[A-Z])")
 
 # On a machine without a GPU the CUDA build logs what it does not find; here that is an exception.
 onnxruntime.set_default_logger_severity(NOTHING)
@@ -41,7 +45,7 @@ def open_session(
     except Exception as error:  # onnxruntime's exceptions have no common base of their own.
         # The CPU opens the file before any other provider, which then fails only for want of a library.
         failed = ExportError if device == "cpu" else DeviceError
-        message = f"onnxruntime cannot open {path} on {provider.name}: {error}".rstrip()
+        message = f"onnxruntime cannot open {path} on {provider.name}: {_IN_SOURCE.sub('', str(error))}".rstrip()
         raise failed(f"{message} {provider.needs}".rstrip()) from error
     if (first := session.get_providers()[0]) != provider.name:
         raise DeviceError(f"onnxruntime does not run on {provider.name}, but on {first}. {provider.needs}")

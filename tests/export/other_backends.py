@@ -76,11 +76,25 @@ def refused(function: Any) -> Case:
 def of_script() -> tuple[keras.Model, dict[str, np.ndarray]]:
     """Classes and functions of a script, which nothing can import."""
     x = keras.Input((4,), name="input")
-    return keras.Model(x, layers.Dense(3, activation=shifted)(Doubled(times=3.0)(x))), {"input": draw(3, 4)}
+    y = Weighted()(layers.Dense(3, activation=shifted)(Doubled(times=3.0)(x)))
+    y = layers.Dense(2, activation=lambda y: ops.sin(y) * AMPLITUDE)(y)
+    return keras.Model(x, layers.Lambda(lambda y: shifted(y) / AMPLITUDE)(y)), {"input": draw(3, 4)}
+
+
+AMPLITUDE = 2.0
 
 
 def shifted(x: Any) -> Any:
     return ops.tanh(x) + 1
+
+
+@keras.saving.register_keras_serializable("mine")
+class Weighted(layers.Layer):
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=shape[-1:], initializer=keras.initializers.RandomNormal(seed=1))
+
+    def call(self, x: Any) -> Any:
+        return x * self.scale
 
 
 class Doubled(layers.Layer):
@@ -113,7 +127,6 @@ CASES |= {case.__name__: case for case in (dynamic_time, dictionary, resnet, hig
 CASES |= {
     "native": refused(native),
     "locked": refused(lambda x: x if LOCK.locked() else -x),
-    "lambda": of_layer(lambda: layers.Lambda(lambda x: ops.sin(x)), 3),
     "shear": of_layer(lambda: layers.RandomShear(0.1), 8, 8, 3),
 }
 

@@ -78,6 +78,17 @@ def test_the_error_for_a_missing_device_names_the_package_to_install(device, pac
         export.load(small_artifact, device=device)
 
 
+def test_the_error_of_a_missing_library_does_not_quote_source_code(small_artifact):
+    if "TensorrtExecutionProvider" not in sessions.onnxruntime.get_available_providers():
+        pytest.skip("needs onnxruntime-gpu")
+    try:
+        export.load(small_artifact, device="tensorrt")
+    except export.DeviceError as error:
+        assert "tensorrt-cu12" in str(error) and "::" not in str(error) and ".cc" not in str(error)
+    else:
+        pytest.skip("TensorRT is installed")
+
+
 @pytest.mark.parametrize(
     ("device", "providers"),
     [

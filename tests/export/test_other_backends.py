@@ -20,7 +20,6 @@ LAYERS = (
 REFUSED = {
     "native": r"can be rebuilt from its config on tensorflow, which converts it. Received: .*Local.call",
     "locked": r"another process can get.* Received: Local \(TypeError: cannot pickle '_thread.lock' object",
-    "lambda": r"TensorFlow can trace.* name 'ops' is not defined",
     "shear": r"can be rebuilt.* Received: one that raised The `factor` argument",
 }
 # The sums of spectrograms, and a network of 16 layers with random weights, add up more roundings.

@@ -183,15 +183,16 @@ def test_int4_may_be_slower_but_not_less_accurate(transformer, tmp_path, monkeyp
     assert not (tmp_path / "b").exists()
 
 
-def test_int4_refuses_networks_that_it_cannot_shrink(tmp_path):
+def test_networks_without_dense_layers_or_that_int4_cannot_shrink_are_refused(tmp_path):
     x = images(200)
     given = {"test": (x, np.arange(200) % 4), "max_accuracy_drop": 100, "device": "cpu"}
     raw = export.Preprocessing("uint8", scale=1 / 255)
     no_dense = keras.Sequential(
         [keras.Input((8, 8, 3)), layers.Conv2D(128, 3), layers.Conv2D(32, 3), layers.GlobalAveragePooling2D()]
     )
-    with pytest.raises(export.ExportError, match="Expected a dense layer for precision='int4'"):
-        export.export(no_dense, tmp_path / "a", precision="int4", preprocessing=raw, **given)
+    for precision in ("int4", "int8_dynamic"):
+        with pytest.raises(export.ExportError, match=f"Expected a dense layer for precision='{precision}'"):
+            export.export(no_dense, tmp_path / "a", precision=precision, preprocessing=raw, **given)
     few = keras.Sequential([keras.Input((8, 8, 3)), *no_dense.layers, layers.Dense(4)])
     with pytest.raises(export.PrecisionError, match="at most 90% of the bytes of fp32. Received: .* only dense layers"):
         export.export(few, tmp_path / "a", precision="int4", preprocessing=raw, **given)

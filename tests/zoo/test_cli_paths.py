@@ -37,6 +37,7 @@ train plain_mlp_digits --checkpoint-minutes 0.0
 train plain_mlp_digits --checkpoint-steps 0
 train plain_mlp_digits --gradients 0
 train plain_mlp_digits --set epochs
+train resnet20_digits --set teacher=nowhere # teacher='nowhere'
 train plain_mlp_digits_
 train --resume nowhere
 train --resume lost # gone

@@ -108,7 +108,11 @@ def test_a_teacher_sees_images_as_it_did_in_its_own_training(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"teacher": "nowhere"}, "a network and its weights, such as 'resnet20/cifar10'.*Received: teacher='nowhere'"),
+        (
+            {"teacher": "nowhere"},
+            "a network and its weights, such as 'resnet20/cifar10'.*Received: teacher='nowhere', which does not exist",
+        ),
+        ({"teacher": "resnet21/digits"}, "Received: teacher='resnet21/digits'. Did you mean resnet20/digits"),
         ({"teacher": "resnet20/imagenet"}, "Expected weights of resnet20 by name"),
         ({"teacher": "resnet20/cifar10"}, r"for the teacher resnet20/cifar10. Received: digits, with images"),
         ({"teacher": "resnet20/digits", "loss": "binary"}, "teacher to be None with loss='binary'"),

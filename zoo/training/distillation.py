@@ -17,26 +17,14 @@ import numpy as np
 from keras import ops
 
 from ..data import Preprocessing, Source
-from ..networks.catalogue import MODELS
 from ..weights.archive import load_network
 from ..weights.info import load_as_described, weights_info
-from ..weights.loading import check_loadable
 from .evaluation import check_shapes
 from .recipe import Recipe
 from .runs import open_complete_run
+from .teacher import split_teacher
 
 TEACHER = "teacher.keras"
-
-
-def check_teacher(teacher: str) -> None:
-    """Raises a ValueError unless a teacher, as in `Recipe`, exists. Reads no file."""
-    named = _split_name(teacher)
-    if named is None and not Path(teacher).exists():
-        raise ValueError(
-            "Expected teacher to be a network and its weights, such as 'resnet20/cifar10', a .keras file or the folder "
-            f"of a run. Received: teacher={teacher!r}"
-        )
-    check_loadable(*(named or (Path(teacher),)))
 
 
 def read_teacher(recipe: Recipe, source: Source, folder: Path) -> keras.Model | None:
@@ -92,15 +80,9 @@ def mix(teacher: keras.Model, weight: float, images: Any, labels: Any) -> Any:
     return (1 - weight) * ops.cast(labels, "float32") + weight * ops.stop_gradient(told)
 
 
-def _split_name(teacher: str) -> tuple[str, str] | None:
-    """Splits NETWORK/WEIGHTS; returns None if the teacher is a path."""
-    network, slash, weights = teacher.partition("/")
-    return (network, weights) if slash and network in MODELS and not Path(teacher).exists() else None
-
-
 def _read(teacher: str) -> tuple[keras.Model, Preprocessing | None, tuple[str, ...]]:
     """Reads a teacher, with its preprocessing and class names if they are known."""
-    if (named := _split_name(teacher)) is not None:
+    if (named := split_teacher(teacher)) is not None:
         info = weights_info(*named)
         return load_as_described(info), info.preprocessing, info.class_names
     if (Path(teacher) / "run.json").is_file():

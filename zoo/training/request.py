@@ -19,6 +19,7 @@ from .imagenet import IMAGENET
 from .recipe import Recipe
 from .recipes import RECIPES, get_recipe, recipes_of
 from .runs import Run
+from .teacher import check_teacher
 
 if TYPE_CHECKING:
     import keras
@@ -64,8 +65,6 @@ class Request:
         if first.weights is not None:
             check_loadable(first.network, first.weights)
         if first.teacher is not None:
-            from .distillation import check_teacher
-
             check_teacher(first.teacher)
 
     def recipe(self, source: "Source | None" = None) -> Recipe:

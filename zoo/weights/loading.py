@@ -167,7 +167,8 @@ def _network_file(name_or_path: str | Path) -> Path:
     path = _resolve_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
         if isinstance(name_or_path, Path):
-            raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}")
+            absent = "" if path.exists() else ", which does not exist"
+            raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}{absent}")
         raise unknown(
             "a network that is neither a .keras file nor the folder of a run", name_or_path, MODELS, LIST_COMMAND
         )

@@ -254,7 +254,8 @@ def _read_samples(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     if path.suffix not in (".npy", ".npz") or not path.is_file():
-        raise ValueError(f"Expected samples in a file that ends in .npy or .npz. Received: --samples {path}")
+        absent = "" if path.exists() else ", which does not exist"
+        raise ValueError(f"Expected samples in a file that ends in .npy or .npz. Received: --samples {path}{absent}")
     try:
         read = np.load(path, allow_pickle=False)
         return {"samples": read if isinstance(read, np.ndarray) else dict(read)}
