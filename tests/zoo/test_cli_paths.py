@@ -110,7 +110,7 @@ export run --for-runtime 1.17 --opset 20
 export run --record some
 export run --format onxx
 export run --precision fp16 --format saved_model
-export run --precision int4
+export run --precision int5
 export run --layout chwn
 export run --device gpu
 export net.keras --precision int8 # net.keras
