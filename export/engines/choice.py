@@ -29,7 +29,9 @@ def choose_engine(name: EngineName | None) -> EngineName:
         name = own if own and find_spec("tensorflow") is None else "tf2onnx"
     known = ("tf2onnx",) if own is None else ("tf2onnx", own)
     if name not in known:
-        raise ValueError(f"Expected engine to be one of {known} for a model on {on}. Received: engine={name!r}")
+        others = {engine: other for other, (engine, _) in _OWN.items()}
+        hint = f", which needs KERAS_BACKEND={others[name]}" if name in others else ""
+        raise ValueError(f"Expected engine to be one of {known} for a model on {on}. Received: engine={name!r}{hint}")
     for needed in ("tensorflow", "tf2onnx") if name == "tf2onnx" else (package,):
         if find_spec(needed) is None:
             raise ExportError(f"Expected {needed} to be installed, to convert a model on {on}. Received: none")

@@ -164,8 +164,10 @@ _MANIFEST = _fields(
         "opset": _by_name(_COUNT),
         "ir_version": _COUNT,
         "producer": _TEXT,
-        # What the network was converted to beside these formats. Batch 1 means one example at a time.
-        "targets": _by_name(_fields({"runtime": _TEXT, "batch": _or_none(_COUNT)})),
+        # What the network was converted to beside these formats. Batch 1 means one example at a time, null any number.
+        "targets": _by_name(
+            _fields({"runtime": _TEXT, "batch": _or_none(_must(lambda batch: _is_whole(batch, 1) and batch == 1, "1"))})
+        ),
     },
 )
 

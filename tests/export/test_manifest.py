@@ -121,6 +121,7 @@ CONTRADICTIONS = {
     "gates of too many layers": lambda m: m.update(
         outputs=[*m["outputs"], TENSOR], gates={"output": "more", "layers": ["a"]}
     ),
+    "a target for batches of seven": lambda m: m.update(targets={"ort": {"runtime": "onnxruntime", "batch": 7}}),
     "no layout of images": lambda m: m.update(layout=None),
     "raw data of another type": lambda m: m["preprocessing"].update(dtype="int8"),
     "preprocessing of two inputs": lambda m: m["inputs"].append(dict(TENSOR, dtype="uint8")),

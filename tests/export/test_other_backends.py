@@ -94,6 +94,7 @@ def test_a_missing_engine_is_named(tmp_path):
     assert run_code(NO_ENGINE, cwd=tmp_path, KERAS_BACKEND="jax").splitlines() == [
         "Expected jax2onnx to be installed, to convert a model on jax. Received: none",
         "Expected tensorflow to be installed, to convert a model on jax. Received: none",
-        "Expected engine to be one of ('tf2onnx', 'jax2onnx') for a model on jax. Received: engine='torch'",
+        "Expected engine to be one of ('tf2onnx', 'jax2onnx') for a model on jax. Received: engine='torch', "
+        "which needs KERAS_BACKEND=torch",
     ]
     assert list(tmp_path.iterdir()) == []
