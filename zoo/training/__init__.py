@@ -12,7 +12,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
     freezing.py   what keeps its values
     initialization.py  initial weights that the recipe asks for in place of the network's own
     learner.py    the network with loss, optimizer and averages; schedules.py has the learning rate
-    distillation.py  targets from a teacher, a network that is trained already
+    distillation.py  targets from a teacher, a network that is trained already; teacher.py finds it
     optimizer.py  the steps of single variables: their rates and their decay
     accumulation.py  gradient accumulation: a batch in parts, one after the other, before a step
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
