@@ -121,7 +121,7 @@ def test_package_that_is_not_installed_is_one_sentence(monkeypatch, capsys):
 
 
 RIGHT = {
-    *((name, "None") for name in ("schedule.warmup_factor", "weights", "class_weight")),
+    *((name, "None") for name in ("schedule.warmup_factor", "weights", "class_weight", "teacher")),
     *((name, "None") for name in ("image_size", "shorter", "loss_threshold")),
     *((name, "()") for name in ("initialization", "augment.crop_area", "augment.sizes")),
 }
