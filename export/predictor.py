@@ -21,14 +21,14 @@ from .storage.agreement import check_tensors
 from .storage.arrays import Batch
 from .storage.manifest import (
     ONNX,
+    check_file,
     check_files,
     gates_output,
-    hash_file,
     is_batchable,
     read_manifest,
     why_not_batchable,
 )
-from .storage.safety import check_onnx_file, check_regular
+from .storage.safety import check_onnx_file
 
 if TYPE_CHECKING:
     from onnxruntime import RunOptions, SessionOptions
@@ -77,12 +77,9 @@ class Predictor:
         file = folder / ONNX
         if "onnx" not in self.metadata["formats"]:
             raise VerificationError(f"Expected an artifact with an ONNX file. Received: {folder}, exported without one")
-        if not file.is_file():
-            raise VerificationError(f"Expected {file} as it was exported. Received: no such file")
-        check_regular(file)
-        self._check_hash(file)
+        check_file(folder, self.metadata, ONNX)
         for weights in check_onnx_file(file):
-            self._check_hash(weights)
+            check_file(folder, self.metadata, weights.name)
         self._session = open_session(file, device=device, options=options)
         check_tensors(self.metadata, session_tensors(self._session), file)
 
@@ -93,10 +90,6 @@ class Predictor:
             f"Predictor({str(self._folder)!r}, device={self._device!r}, precision={precision!r}, {inputs=}, "
             f"outputs={self._outputs})"
         )
-
-    def _check_hash(self, file: Path) -> None:
-        if hash_file(file) != self.metadata["files"].get(file.name):
-            raise VerificationError(f"Expected {file} as it was exported. Received: a changed file")
 
     def prove(self) -> Parity:
         """Compares the answers of the device with those recorded at export, or with the CPU's if none are recorded.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import VerificationError
-from .safety import check_folder, read_json
+from .safety import check_folder, check_regular, read_json
 from .schema import find_faults
 
 FORMAT = 1
@@ -127,6 +127,16 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> int:
         found = "; ".join(f"{kind} {', '.join(names)}" for kind, names in problems.items() if names)
         raise VerificationError(f"Expected the files of {folder} as they were exported. Received: {found}")
     return len(listed) + 1
+
+
+def check_file(folder: Path, manifest: Mapping[str, Any], name: str) -> None:
+    """Raises a VerificationError unless one file is there, is no link, and has its hash."""
+    path = folder / name
+    if not path.is_file():
+        raise VerificationError(f"Expected {path} as it was exported. Received: no such file")
+    check_regular(path)
+    if hash_file(path) != manifest["files"].get(name):
+        raise VerificationError(f"Expected {path} as it was exported. Received: a changed file")
 
 
 def list_files(folder: Path) -> list[str]:

@@ -38,7 +38,7 @@ def find_runtime() -> Path:
         path = Path(given)
         return _check_folder(path) if path.is_dir() else _unpack(path)
     cached = _cache_folder()
-    return cached if _is_complete(cached) else _download()
+    return cached if is_complete(cached) else _download()
 
 
 def _cache_folder() -> Path:
@@ -53,12 +53,13 @@ def _cache_folder() -> Path:
     return base / PACKAGE / VERSION
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether a folder holds the files of this version, unchanged."""
     return all((folder / name).is_file() and hash_file(folder / name) == digest for name, digest in FILES.items())
 
 
 def _check_folder(folder: Path) -> Path:
-    if not _is_complete(folder):
+    if not is_complete(folder):
         raise Unavailable(
             f"Expected the files {', '.join(FILES)} of {PACKAGE} {VERSION} in {LOCAL}. Received: {folder}, where some "
             "are missing or different"

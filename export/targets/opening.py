@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ExportError, VerificationError, error_line
+from ..errors import ExportError, error_line
 from ..model.inputs import count_examples
 from ..storage.arrays import Batch
-from ..storage.manifest import hash_file
-from ..storage.safety import check_regular
+from ..storage.manifest import check_file
 from . import TARGETS
 from .proving import ONE, run_in_parts
 from .target import Compute
@@ -36,11 +35,7 @@ def open_target(folder: Path, manifest: Mapping[str, Any], name: str) -> Compute
     target = TARGETS[name]
     assert target.open is not None
     for file in filter(target.owns, manifest["files"]):
-        if not (folder / file).is_file():
-            raise VerificationError(f"Expected {folder / file} as it was exported. Received: no such file")
-        check_regular(folder / file)
-        if hash_file(folder / file) != manifest["files"][file]:
-            raise VerificationError(f"Expected {folder / file} as it was exported. Received: a changed file")
+        check_file(folder, manifest, file)
     target.require()
     try:
         compute = target.open(folder / target.file)

@@ -93,9 +93,7 @@ def _describe(artifact: Path, manifest: Mapping[str, Any]) -> tuple[dict[str, An
 def _run(path: Path, batches: Mapping[str, Batch]) -> dict[str, Batch]:
     """Runs the page on batches. It must be the page that this version writes: another could contain any script."""
     find_chromium()
-    known = path.read_bytes() == _assemble_page().encode() and all(
-        hash_file(path.parent / _RUNTIME / name) == digest for name, digest in npm.FILES.items()
-    )
+    known = path.read_bytes() == _assemble_page().encode() and npm.is_complete(path.parent / _RUNTIME)
     if not known:
         raise Unavailable("The page is not the one that this version of keras-skip writes, so no browser opened it.")
     artifact = path.parents[1]

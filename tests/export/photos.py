@@ -1,4 +1,4 @@
-"""A photograph as a camera writes it, and an artifact that reads it."""
+"""A photograph as a camera writes it, pictures of any mode and size, and an artifact that reads photos."""
 
 import io
 from pathlib import Path
@@ -19,6 +19,19 @@ def photo() -> bytes:
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6  # the top of the picture is at the right
     Image.fromarray(np.rot90(load_sample_image("china.jpg"))).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+def noisy_png(mode: str, size: tuple[int, int]) -> bytes:
+    """A PNG whose left and right halves differ, with noise; its edge is transparent where it can be."""
+    width, height = size
+    pixels = np.random.default_rng(1).integers(0, 80, (height, width, 4), "uint8")
+    pixels[:, width // 2 :, :3] += 150
+    pixels[..., 0] //= 2
+    pixels[..., 3] = 255
+    pixels[-height // 4 :, :, 3] = 100
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG")
     return file.getvalue()
 
 

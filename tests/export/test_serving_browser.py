@@ -16,6 +16,7 @@ import export
 from export.images import ImageReader
 from tests.browser import browse, needs_browser
 from tests.export.models import conv_net, mlp, randomise
+from tests.export.photos import noisy_png
 from tests.export.server import images, serving
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
@@ -99,25 +100,12 @@ def test_a_sample_is_picked_and_an_image_is_dropped(server, artifact, tmp_path):
     browse(f"http://127.0.0.1:{server.port}/", tmp_path / "profile", test)
 
 
-def photo(mode, size):
-    """A PNG whose left and right halves differ, with noise; its edge is transparent where it can be."""
-    width, height = size
-    pixels = np.random.default_rng(1).integers(0, 80, (height, width, 4), "uint8")
-    pixels[:, width // 2 :, :3] += 150
-    pixels[..., 0] //= 2
-    pixels[..., 3] = 255
-    pixels[-height // 4 :, :, 3] = 100
-    file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, "PNG")
-    return file.getvalue()
-
-
 # Wide and high, larger and smaller than the input, and of its width alone.
 @pytest.mark.parametrize(
     ("mode", "size"), [("RGB", (40, 20)), ("RGBA", (30, 50)), ("L", (100, 61)), ("RGB", (5, 6)), ("RGB", (8, 33))]
 )
 def test_an_image_is_resized_as_in_training(mode, size, server, artifact, tmp_path):
-    data = photo(mode, size)
+    data = noisy_png(mode, size)
     trained_on = ImageReader((8, 8), resize="stretch")(data)
 
     async def test(tab):
@@ -140,7 +128,7 @@ def test_a_model_of_grey_images_sees_a_coloured_one_in_grey_and_in_its_own_range
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(inputs))
     options = {"preprocessing": export.Preprocessing("uint8", scale=1 / 16), "layout": "nchw", "formats": ["onnx"]}
     export.export(randomise(keras.Model(inputs, x)), tmp_path / "grey", **options)
-    data, grey = photo("RGB", (40, 20)), io.BytesIO()
+    data, grey = noisy_png("RGB", (40, 20)), io.BytesIO()
     Image.open(io.BytesIO(data)).convert("L").save(grey, "PNG")
 
     async def test(tab):

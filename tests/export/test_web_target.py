@@ -1,7 +1,6 @@
 """The target web: a folder whose page runs a trained network in a real browser, with nothing from elsewhere."""
 
 import base64
-import io
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 import export
 import zoo
@@ -25,6 +23,7 @@ from export.targets.exchange import pack, unpack
 from export.targets.target import Unavailable
 from tests.browser import browse, needs_browser
 from tests.export.models import mlp
+from tests.export.photos import noisy_png
 
 TITLE = "onnxruntime-web in Chromium"
 LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -92,19 +91,6 @@ def delivered(folder):
         server.shutdown()
 
 
-def png(mode, size):
-    """A PNG whose halves differ, with noise; its edge is transparent where it can be."""
-    width, height = size
-    pixels = np.random.default_rng(1).integers(0, 80, (height, width, 4), "uint8")
-    pixels[:, width // 2 :, :3] += 150
-    pixels[..., 0] //= 2
-    pixels[..., 3] = 255
-    pixels[-height // 4 :, :, 3] = 100
-    file = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(file, "PNG")
-    return file.getvalue()
-
-
 async def seen_and_said(tab, data):
     """What the page makes of a dropped image: the pixels and the classes."""
     await tab.evaluate(DROP % base64.b64encode(data).decode())
@@ -116,7 +102,7 @@ async def seen_and_said(tab, data):
 @needs_browser
 def test_the_page_alone_in_a_folder_gives_the_answers_of_keras(bundled, tmp_path):
     folder = Path(shutil.copytree(bundled.path / "web", tmp_path / "site"))
-    network, data = zoo.load("resnet20", weights="cifar10"), png("RGB", (70, 50))
+    network, data = zoo.load("resnet20", weights="cifar10"), noisy_png("RGB", (70, 50))
 
     async def test(tab):
         await tab.wait_for(LOADED)
@@ -157,7 +143,7 @@ def test_the_page_reads_images_as_pillow_does(bundled, tmp_path):
     """In every way that an artifact can record, of images that are wider, higher, smaller, grey or transparent."""
     folder = Path(shutil.copytree(bundled.path / "web", tmp_path / "site"))
     about = json.loads((folder / "about.json").read_text())
-    pictures = [png("RGB", (70, 50)), png("RGBA", (31, 77)), png("L", (9, 15))]
+    pictures = [noisy_png("RGB", (70, 50)), noisy_png("RGBA", (31, 77)), noisy_png("L", (9, 15))]
 
     async def test(tab):
         for number, reader in enumerate(READERS):
