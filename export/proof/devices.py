@@ -2,18 +2,11 @@
 
 The tolerance is that of the export. Devices that compute float32 in fp16 or TF32 get the tolerance of fp16 in addition:
 5e-3 for probabilities, 2.5e-3 of each channel's range for other outputs, and 1 % of the decisions.
-
-A quantised file may be far from Keras on random inputs. So on any device but the CPU it must also choose the same class
-as on the CPU for nine tenths of the recorded inputs. It cannot be all: another device may round a value halfway between
-two integers the other way.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from ..errors import ParityError
 from ..precision.tolerances import FP32, TOLERANCES
 from ..runtime.providers import DEVICES, Device
 from ..storage.arrays import Batch
@@ -21,7 +14,6 @@ from .parity import Parity, compare
 
 Run = Callable[[Batch], Batch]
 RECORDED, ON_CPU = "Keras, recorded at export", "onnxruntime on the CPU"
-_ALIKE = 0.9
 
 
 def widen_tolerance(device: Device, tolerance: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,9 +22,12 @@ def widen_tolerance(device: Device, tolerance: Mapping[str, Any]) -> dict[str, A
     if DEVICES[device].precision == FP32:
         return dict(tolerance)
     are_probabilities = tolerance["decision"] is not None
+    rms = tolerance.get("rms")
     name, value = ("atol", more.atol) if are_probabilities else ("rtol", more.rtol)
     agreement = min(tolerance["agreement"], more.agreement)
-    return {**tolerance, name: tolerance.get(name, 0.0) + value, "agreement": agreement}
+    if rms is not None and are_probabilities:
+        rms = {output: limit + more.atol for output, limit in rms.items()}
+    return {**tolerance, "rms": rms, name: tolerance.get(name, 0.0) + value, "agreement": agreement}
 
 
 def prove_on_device(
@@ -57,21 +52,4 @@ def prove_on_device(
     """
     inputs, answers, tolerance = recorded
     names = (RECORDED if answers else ON_CPU, name)
-    found = compare(answers or on_cpu(), run, inputs, names=names, **widen_tolerance(device, tolerance))
-    is_quantised = tolerance["agreement"] == 0
-    if is_quantised and device != "cpu":
-        _check_classes(on_cpu(), run, inputs, name)
-    return found
-
-
-def _check_classes(on_cpu: Run, run: Run, inputs: Mapping[str, Batch], name: str) -> None:
-    chosen = [
-        np.concatenate([np.argmax(next(iter(compute(batch).values())), axis=-1) for batch in inputs.values()])
-        for compute in (on_cpu, run)
-    ]
-    alike = float(np.mean(chosen[0] == chosen[1]))
-    if alike < _ALIKE:
-        raise ParityError(
-            f"Expected {name} to choose the same class as {ON_CPU} for at least {_ALIKE:.0%} of the recorded inputs. "
-            f"Received: {alike:.0%}"
-        )
+    return compare(answers or on_cpu(), run, inputs, names=names, **widen_tolerance(device, tolerance))

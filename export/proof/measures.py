@@ -15,6 +15,7 @@ class Measure(NamedTuple):
 
     max_abs_diff: float
     max_rel_diff: float
+    rms_diff: float
     share: float
     decisions: int
     agreed: int
@@ -22,11 +23,12 @@ class Measure(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The rule for one output: the allowed difference in each channel, the largest value, and the decision."""
+    """The rule for one output: what is allowed in each channel and as a root mean square, its scale, its decision."""
 
     allowed: np.ndarray
     scale: float
     decision: Decision
+    rms: float
 
 
 def measure_output(
@@ -75,7 +77,13 @@ def measure_output(
     with np.errstate(divide="ignore", invalid="ignore"):
         share = float(np.max(np.where(rows > 0, rows / allowed, 0.0), initial=0.0))
     relative = worst_difference / rule.scale if rule.scale else worst_difference
-    return Measure(worst_difference, relative, share, *_count_decisions(expected, received, rule))
+    with np.errstate(invalid="ignore"):
+        rms = float(np.sqrt(np.mean(np.square(difference)))) if difference.size else 0.0
+    if rms > rule.rms:
+        raise ParityError(
+            f"Expected {where} to differ by at most {rule.rms:.3g} in the root mean square. Received: {rms:.3g}"
+        )
+    return Measure(worst_difference, relative, rms, share, *_count_decisions(expected, received, rule))
 
 
 def _measure_integers(expected: np.ndarray, received: np.ndarray, where: str, unsettled: np.ndarray | None) -> Measure:
@@ -88,7 +96,7 @@ def _measure_integers(expected: np.ndarray, received: np.ndarray, where: str, un
             f"Expected {where} to be equal. Received: {int(different.sum())} of {different.size} values differ, "
             f"at {index} {received[index]} instead of {expected[index]}"
         )
-    return Measure(0.0, 0.0, 0.0, 0, 0, int(np.sum(~settled)))
+    return Measure(0.0, 0.0, 0.0, 0.0, 0, 0, int(np.sum(~settled)))
 
 
 def _count_decisions(expected: np.ndarray, received: np.ndarray, rule: Rule) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ The range is the reference's largest minus smallest value over all inputs, in th
 on the last axis. So a small score next to a large box is held to its own scale, and a large value that all examples
 share excuses nothing. The caller's floor allows for rounding, by output and channel. Integers, booleans, types and
 shapes must be equal. An infinity equals only the same infinity, and NaN equals NaN. Answers that are all NaN prove
-nothing and are refused.
+nothing and are refused. The caller may also limit the root mean square of the differences of an output on one input.
 
 Both sides must also decide alike, always or in the share `agreement` of all cases: the same arg-max on the last axis
 ("argmax"), or the same side of one half ("threshold") or of zero ("sign"). A decision whose margin is smaller than the
@@ -43,6 +43,7 @@ class Parity:
         candidate: Name of the candidate.
         max_abs_diff: Largest absolute difference of all outputs on all inputs.
         max_rel_diff: Largest, over the outputs, of the absolute difference relative to max |reference|.
+        rms_diff: Largest root mean square of the differences on one input, by the output's name.
         share: Largest difference as a share of the allowed difference at its element, at most 1.
         argmax_agreement: Share of the decisions, without ties, that are equal; None if there are no decisions.
         decisions: How many decisions were compared.
@@ -53,12 +54,14 @@ class Parity:
         atol: Absolute tolerance.
         rtol: Tolerance relative to the range of each channel.
         agreement: The share of decisions that had to be equal.
+        rms: The allowed root mean square of the differences, by the output's name; None if it was not limited.
     """
 
     reference: str
     candidate: str
     max_abs_diff: float
     max_rel_diff: float
+    rms_diff: dict[str, float]
     share: float
     argmax_agreement: float | None
     decisions: int
@@ -69,6 +72,7 @@ class Parity:
     atol: float
     rtol: float
     agreement: float = 1.0
+    rms: dict[str, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, ready for JSON."""
@@ -86,6 +90,7 @@ def compare(
     unsettled: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     decision: Decision | Mapping[str, Decision] = "argmax",
     agreement: float = 1.0,
+    rms: Mapping[str, float] | None = None,
     names: tuple[str, str] = ("reference", "candidate"),
 ) -> Parity:
     """Runs two callables on the same inputs and compares their answers.
@@ -103,6 +108,7 @@ def compare(
         decision: "argmax", "threshold" (for sigmoids), "sign" (for logits of sigmoids) or None; or one of these for
             each output by name, with None for the others.
         agreement: The share of decisions that must be equal.
+        rms: The root mean square of the differences that is allowed of each output on one input. Default: any.
         names: The names of the two in the record and in error messages.
 
     Returns:
@@ -121,6 +127,7 @@ def compare(
     pair = f"{names[1]} against {names[0]}"
     _check_answers(expected, received, pair, names[0])
     measures: list[Measure] = []
+    rms_diff: dict[str, float] = {}
     for output in next(iter(expected.values())):
         answers = [batch[output] for batch in expected.values()]
         ranges = measure_ranges(answers)
@@ -128,17 +135,20 @@ def compare(
             allowed=atol + rtol * ranges + spread_over_channels((floor or {}).get(output, 0.0), len(ranges)),
             scale=largest_value(answers),
             decision=decision.get(output) if isinstance(decision, Mapping) else decision,
+            rms=(rms or {}).get(output, np.inf),
         )
         for name in inputs:
             where = f"{pair} on {name}" + (f", output {output}" if len(expected[name]) > 1 else "")
             ties = (unsettled or {}).get(name, {}).get(output)
             measures.append(measure_output(expected[name][output], received[name][output], where, rule, ties))
+        rms_diff[output] = max(m.rms_diff for m in measures[-len(inputs) :])
     decisions, agreed = sum(m.decisions for m in measures), sum(m.agreed for m in measures)
     _check_agreement(decisions, agreed, agreement, pair)
     return Parity(
         *names,
         max_abs_diff=max(m.max_abs_diff for m in measures),
         max_rel_diff=max(m.max_rel_diff for m in measures),
+        rms_diff=rms_diff,
         share=max(m.share for m in measures),
         argmax_agreement=agreed / decisions if decisions else None,
         decisions=decisions,
@@ -149,6 +159,7 @@ def compare(
         atol=atol,
         rtol=rtol,
         agreement=agreement,
+        rms=None if rms is None else dict(rms),
     )
 
 

@@ -25,7 +25,7 @@ _SECONDS = 5  # that it has to end after it closed its pipes
 
 
 class Companion:
-    """A process that answers requests until it is closed.
+    """A process that answers requests until it is closed. If it died, the next request starts another.
 
     Args:
         name: Its name in error messages.
@@ -34,6 +34,10 @@ class Companion:
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         self._name = name
+        self._environment = dict(environment)
+        self._start()
+
+    def _start(self) -> None:
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         command = [sys.executable, "-c", _START.format(package=__package__), json.dumps(sys.path)]
         self._process = subprocess.Popen(
@@ -41,7 +45,7 @@ class Companion:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            env=worker_environment() | dict(environment),
+            env=worker_environment() | self._environment,
         )
 
     def ask(self, function: str, **arguments: Any) -> Any:
@@ -54,6 +58,9 @@ class Companion:
         Raises:
             ExportError: If the function raises an error, the process dies or it exceeds a limit.
         """
+        if self._process.returncode is not None:
+            self.close()
+            self._start()
         process = self._process
         assert process.stdin is not None and process.stdout is not None
         exceeded: list[str] = []
@@ -74,6 +81,7 @@ class Companion:
         except BaseException:
             # After an interruption the next request would read the answer to this one.
             process.kill()
+            process.wait()
             raise
         if not done:
             raise answer
@@ -86,7 +94,8 @@ class Companion:
     def close(self) -> None:
         """Ends the process."""
         self._process.kill()
-        self._process.communicate()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
         self._said.close()
 
 

@@ -64,6 +64,15 @@ def test_its_death_gives_a_one_line_error(companion):
         companion.ask("errors:error_line", error=ValueError("b"))
 
 
+@pytest.mark.filterwarnings("error")
+def test_after_its_death_the_next_request_starts_another_with_the_same_environment(companion):
+    for _ in range(2):
+        companion._process.kill()
+        with pytest.raises(ExportError, match="died of SIGKILL"):
+            companion.ask("errors:error_line", error=ValueError("b"))
+        assert companion.ask("limits:_read_environment", name="ANSWER", default=1.0) == 42
+
+
 def test_what_it_wrote_before_it_died_is_quoted():
     beside = Companion("The process on Mars", {"PYTHONHOME": "/absent"})
     with pytest.raises(ExportError, match="(?s)The process on Mars ended with exit code 1, and .*No module named"):
@@ -85,5 +94,5 @@ def test_an_interruption_ends_it(companion):
     with pytest.raises(KeyboardInterrupt):
         companion.ask("storage.manifest:hash_file", path=ENDLESS)
     signal.signal(signal.SIGALRM, before)
-    companion._process.wait(10)
     assert companion._process.returncode == -signal.SIGKILL
+    assert companion.ask("errors:error_line", error=ValueError("a")) == "ValueError: a"

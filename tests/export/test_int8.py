@@ -1,6 +1,7 @@
 """int8: what is written, what is measured, and what is refused."""
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import export
 from export.precision import int8, quantisation
 from export.runtime import jobs
 from export.runtime.worker import INPUTS
-from export.storage.arrays import write_batches
+from export.storage.arrays import read_batches, write_batches
+from export.storage.manifest import write_manifest
 from tests.export.models import RAW, conv_net, expected, images
 from tests.export.structure import optimised
 from tests.export.test_artifact import contents
@@ -103,6 +105,22 @@ def test_int8_is_verified_against_what_was_measured(quantised):
     assert record["max_abs_diff"] < record["atol"] < 1
     checked = export.verify(quantised.path)
     assert checked["max_abs_diff"] <= record["atol"]
+    for name, measured in record["rms_diff"].items():
+        assert 0 < measured < record["rms"][name] < record["max_abs_diff"]
+
+
+def test_a_changed_int8_is_found_by_the_root_mean_square_if_every_value_may_differ_so_much(quantised, tmp_path):
+    folder = shutil.copytree(quantised.path, tmp_path / "artifact")
+    batches = read_batches(folder / "samples.npz")
+    worst = quantised.parity["comparisons"][0]["max_abs_diff"]
+    for batch in batches.values():
+        signs = np.where(np.arange(batch["output/probabilities"].shape[-1]) % 2, 1, -1)
+        batch["output/probabilities"] += (0.7 * worst * signs).astype("float32")
+    write_batches(folder / "samples.npz", batches)
+    manifest = json.loads((folder / "artifact.json").read_text())
+    write_manifest(folder, {key: value for key, value in manifest.items() if key not in ("files", "sha256", "format")})
+    with pytest.raises(export.ParityError, match="in the root mean square"):
+        export.verify(folder, device="cpu")
 
 
 @needs_sympy

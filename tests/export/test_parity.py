@@ -168,6 +168,17 @@ def test_a_share_of_the_decisions_may_be_enough():
         compare(np.copy, one_other, inputs, atol=0.015, agreement=0.95)
 
 
+def test_the_root_mean_square_of_an_output_on_one_input_may_be_limited():
+    inputs = {"few": np.zeros((1, 4)), "many": np.zeros((9, 4))}
+    wrong = {"few": {"y": np.array([[0.2, 0.0, 0.0, 0.0]]), "z": np.ones((1, 1))}}
+    wrong["many"] = {"y": np.zeros((9, 4)), "z": np.zeros((9, 1))}
+    right = {name: {key: np.zeros_like(y) for key, y in batch.items()} for name, batch in wrong.items()}
+    record = compare(right, wrong, inputs, atol=1.0, decision=None, rms={"y": 0.11})
+    assert record.rms_diff == pytest.approx({"y": 0.1, "z": 1.0}) and record.rms == {"y": 0.11}
+    with pytest.raises(ParityError, match="on few, output y to differ by at most 0.09 in the root mean square.*: 0.1$"):
+        compare(right, wrong, inputs, atol=1.0, decision=None, rms={"y": 0.09})
+
+
 def test_sigmoids_are_decided_by_one_half():
     values = np.array([[0.9, 0.1], [0.500001, 0.2]])
     record = compare(np.copy, lambda x: x - 2e-6, {"values": values}, atol=1e-5, decision="threshold")
