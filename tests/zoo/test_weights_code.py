@@ -46,6 +46,14 @@ STRANGERS = {
         {"module": "keras.layers", "class_name": "Dense", "registered_name": "harmful>Dense"},
         "which names keras.layers.Dense",
     ),
+    "a class that nobody registered": (
+        {"module": None, "class_name": "Mine", "registered_name": "Mine"},
+        "which names Mine",
+    ),
+    "a registered class without a module": (
+        {"module": None, "class_name": "Mine", "registered_name": "harmful>Mine"},
+        "which names Mine",
+    ),
     "a function": (
         {"config": {"activation": {"module": "os", "class_name": "function", "config": "abort"}}},
         "which names os.function",
