@@ -48,6 +48,14 @@ over mirrored and shifted views of each image, those that the network saw in tra
 The last two columns describe the same weights under onnxruntime: their error on all test images, and the largest
 difference of a probability from Keras's. Multiply-adds are missing if the images do not have the registry's size.
 
+## CIFAR-10: accuracy against training time
+
+![Test accuracy against minutes of training](figures/training_time.svg)
+
+Ours learned from a JPEG copy of the images, on CPU cores; [what was tried](trials.md) has the runs. The others used the
+original images: airbench an A100, and the papers (lines) GPUs, for times that they do not state. `python
+docs/make_figures.py training_time` draws the figure.
+
 ## How each was trained
 
 {commands}
