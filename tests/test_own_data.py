@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 
 import export
-from tests.export.server import output, serving
+from tests.export.server import Server, output, serving
 from tests.processes import keras_skip
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
@@ -157,10 +157,13 @@ def test_commands_alone_lead_from_files_to_a_server(name, tmp_path):
         out += "" if name == "segmentation" else ".csv"
         keras_skip("predict", subject, asked, "--out", out, cwd=tmp_path)
         assert case.score(truth, tmp_path / out) == pytest.approx(measured, abs=1e-4)
-    check_server(tmp_path / "run" / "export", tmp_path / "log")
+    with serving(tmp_path / "log", f"own={tmp_path / 'run' / 'export'}") as server:
+        check_server(server, tmp_path / "run" / "export")
+        if name == "table":
+            check_rows(server, rows_of(tmp_path / "new.csv")[:9], rows_of(tmp_path / "by-onnxruntime.csv")[:9])
 
 
-def check_server(artifact: Path, log: Path) -> None:
+def check_server(server: Server, artifact: Path) -> None:
     """Compares the answers of a server with those of the artifact in this process."""
     recorded = np.load(artifact / "samples.npz")
     about = json.loads((artifact / "artifact.json").read_text())
@@ -169,7 +172,19 @@ def check_server(artifact: Path, log: Path) -> None:
     samples = [recorded[key] for key in recorded.files if recorded[key].dtype == taken["dtype"]]
     batch = next(x for x in samples if list(x.shape[1:]) == taken["shape"][1:])
     tensor = {"name": taken["name"], "shape": list(batch.shape), "datatype": DATATYPES[taken["dtype"]]}
-    with serving(log, f"own={artifact}") as server:
-        status, answer = server.infer({"inputs": [tensor | {"data": batch.ravel().tolist()}]}, "own")
+    status, answer = server.infer({"inputs": [tensor | {"data": batch.ravel().tolist()}]}, "own")
     assert status == 200
     np.testing.assert_allclose(output(answer), predictor(batch), atol=1e-6)
+
+
+def check_rows(server: Server, rows: list[dict[str, str]], predicted: list[dict[str, str]]) -> None:
+    """Sends the rows of a file as they are, and compares the answers with what `predict` wrote."""
+    body = json.dumps({"rows": rows}).encode()
+    status, _, answer = server.request(
+        "POST", "/v2/models/own/predict?top=1", body, {"Content-Type": "application/json"}
+    )
+    assert status == 200
+    found = [row["classes"][0] for row in json.loads(answer)["rows"]]
+    assert [row["label"] for row in found] == [row["label"] for row in predicted]
+    expected = [float(row["probability"]) for row in predicted]
+    np.testing.assert_allclose([row["probability"] for row in found], expected, atol=1e-6)

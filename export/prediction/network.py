@@ -85,8 +85,8 @@ class ArtifactNetwork:
         self.reader = resolve_reader(about.get("image"), self.shape, self.dtype, self.channel_axis)
         self.columns = Columns.from_dict(about["table"]) if about.get("table") else None
         self.are_probabilities = about["activation"] is not None
-        self.task: str = about.get("task") or _infer_task(about, given)
-        self.names: Sequence[str] = _list_names(about, given, self.task, self.channel_axis)
+        self.task: str = about.get("task") or infer_task(about, given)
+        self.names: Sequence[str] = list_names(about, given, self.task, self.channel_axis)
         self._output = given["name"]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -129,7 +129,8 @@ def resolve_reader(
     return ImageReader(size, channels=shape[channel_axis], resize="stretch")
 
 
-def _infer_task(about: Mapping[str, Any], output: Mapping[str, Any]) -> str:
+def infer_task(about: Mapping[str, Any], output: Mapping[str, Any]) -> str:
+    """Returns the task of an artifact that does not record it, from the rank of its output and from its labels."""
     rank = len(output["shape"])
     if rank == 2:
         return "classification" if about["labels"] or about["activation"] else "regression"
@@ -141,7 +142,8 @@ def _infer_task(about: Mapping[str, Any], output: Mapping[str, Any]) -> str:
     )
 
 
-def _list_names(about: Mapping[str, Any], output: Mapping[str, Any], task: str, channel_axis: int) -> list[str]:
+def list_names(about: Mapping[str, Any], output: Mapping[str, Any], task: str, channel_axis: int) -> list[str]:
+    """Names the classes or the numbers of an artifact's output."""
     if named := about.get("target_names") or about["labels"]:
         return list(named)
     count = output["shape"][1:][channel_axis] or 1

@@ -1,5 +1,5 @@
-"""Answers the routes of a server as an ASGI application: the Open Inference Protocol, image files, metrics,
-and a page.
+"""Answers the routes of a server as an ASGI application: the Open Inference Protocol, image files, rows of
+tables, metrics, and a page.
 
 Every error is an HTTP status with {"error": text}. No route loads, unloads or changes anything.
 """
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .classification import read_top
+from .classification import Classifier, read_top
 from .errors import NotReady, QueueFull, RequestError
 from .model import VERSION, Limits, Model
 from .observation import Metrics, Observer
@@ -27,6 +27,7 @@ from .page import PAGE, PAGE_HEADERS, describe_model
 from .protocol.bodies import Bodies, Body, too_large
 from .protocol.datatypes import DATATYPES
 from .protocol.v2 import HEADER_LENGTH, InferRequest, parse_request, render_response
+from .rows import RowReader
 
 BUSY = "The server is busy. Try again later."
 FAILED = "The server has failed on this request."
@@ -105,6 +106,7 @@ class Service:
                 Route(f"{path}/ready", self._model_ready),
                 Route(f"{path}/infer", self._infer, methods=["POST"]),
                 Route(f"{path}/classify", self._classify, methods=["POST"]),
+                Route(f"{path}/predict", self._predict, methods=["POST"]),
             ]
         handlers: dict[Any, Any] = {
             RequestError: _answer_request_error,
@@ -157,17 +159,25 @@ class Service:
         return Response(answer, headers=headers)
 
     async def _classify(self, request: Request) -> Response:
-        model, query = self._admit(request), request.query_params
-        model.classifier.check(request.headers.get("content-type", ""))
+        model = self._admit(request)
+        return await self._answer(request, model, model.classifier)
+
+    async def _predict(self, request: Request) -> Response:
+        model = self._admit(request)
+        return await self._answer(request, model, model.rows)
+
+    async def _answer(self, request: Request, model: Model, reader: Classifier | RowReader) -> Response:
+        reader.check(request.headers.get("content-type", ""))
+        query = request.query_params
         read_top(query)
         with self._reserve(request) as body:
             content = await self.bodies.receive(request.stream(), body, self._limits.max_body)
-            batch = await model.classifier.decode(content)
-            ((name, pixels),) = batch.items()
-            self.bodies.grow(body, pixels.nbytes)
-            model.check_tensor(name, pixels.shape, DATATYPES[pixels.dtype.name])
+            batch = await reader.decode(content)
+            ((name, x),) = batch.items()
+            self.bodies.grow(body, x.nbytes)
+            model.check_tensor(name, x.shape, DATATYPES[x.dtype.name])
             outputs = await model.infer(InferRequest(None, batch, {}, binary=False))
-            answer = await offload(pixels.nbytes, model.classifier.render, batch, outputs, query)
+            answer = await offload(x.nbytes, reader.render, batch, outputs, query)
         return Response(answer, headers={"content-type": "application/json"})
 
     def _admit(self, request: Request) -> Model:

@@ -6,7 +6,7 @@ a body.
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -105,11 +105,8 @@ class Classifier:
             raise RequestError("Expected an image for which the model gives finite numbers. Received: NaN or infinity")
         (probabilities,) = outputs[self._output]
         labels = self._artifact["labels"] or [str(i) for i in range(len(probabilities))]
-        best = np.argsort(-probabilities, kind="stable")[: read_top(query)]
-        answer: dict[str, Any] = {
-            "model_name": self._name,
-            "classes": [{"label": labels[i], "probability": float(probabilities[i])} for i in best],
-        }
+        classes = name_classes(probabilities, labels, read_top(query))
+        answer: dict[str, Any] = {"model_name": self._name, "classes": classes}
         if self._gates is not None:
             names = self._artifact["gates"]["layers"]
             answer["gates"] = [
@@ -121,6 +118,14 @@ class Classifier:
             data = base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
             answer["pixels"] = {"shape": list(pixels.shape), "data": data}
         return orjson.dumps(answer)
+
+
+def name_classes(
+    values: np.ndarray, labels: Sequence[str], top: int, kind: str = "probability"
+) -> list[dict[str, Any]]:
+    """Names the classes of the largest values, the largest first; `kind` says what the values are."""
+    best = np.argsort(-values, kind="stable")[:top]
+    return [{"label": labels[i], kind: float(values[i])} for i in best]
 
 
 def read_top(query: Mapping[str, str]) -> int:

@@ -23,6 +23,7 @@ from .errors import RequestError
 from .observation import SERVER, Metrics
 from .protocol.datatypes import DATATYPES
 from .protocol.v2 import InferRequest, describe_tensors, is_finite
+from .rows import RowReader
 
 if TYPE_CHECKING:
     from onnxruntime import SessionOptions
@@ -75,6 +76,7 @@ class Model:
         artifact: The contents of artifact.json.
         samples: Recorded inputs by the name of their batch.
         classifier: Turns image files into inputs, and outputs into classes.
+        rows: Turns rows of a table into inputs, and outputs into classes or numbers.
         ready: Whether it has reproduced here the outputs recorded at export.
 
     Raises:
@@ -99,6 +101,7 @@ class Model:
             if tensor["dtype"] not in DATATYPES:
                 raise ValueError(f"Expected types of the protocol. Received: {tensor['dtype']} in {self.name}")
         self.classifier = Classifier(self.artifact, self.name, limits.max_body, limits.queue)
+        self.rows = RowReader(self.artifact, self.name)
         self._recorded = read_recorded(path, self.artifact)
         self.samples = self._recorded[0]
         self.ready = False

@@ -28,7 +28,8 @@ FLOORS = (
     {"proof"},
     {"description", "quantisation_data", "targets"},
     {"artifact", "conversion", "inspection", "predictor", "verification"},
-    {"prediction", "serving"},
+    {"prediction"},
+    {"serving"},
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 

@@ -1,0 +1,118 @@
+"""Rows of a table that clients send: the server reads them as the artifact records, or refuses them in a sentence."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import export
+from export.tables import Column, Columns
+from tests.export.models import randomise
+from tests.export.server import serving
+from tests.export.small_artifact import small
+from tests.processes import keras_skip
+
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+
+COLUMNS = Columns((Column("age"), Column("built", "date"), Column("town", "category", ("Bath", "York"))), ("rent",))
+ROWS = [
+    {"age": 41, "built": "1999-12-31", "town": "York", "note": "not a column"},
+    {"age": None, "built": None, "town": None},
+    {"age": "7.5", "built": "2020-02-29", "town": "Rome"},
+]
+ENCODED = COLUMNS.encode({name: [row[name] for row in ROWS] for name in COLUMNS.names})
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+def network(units):
+    row = keras.Input((3,), name="row")
+    known = ops.where(ops.isnan(row), ops.zeros_like(row), row * np.array([0.1, 1e-4, 1.0], "float32"))
+    return randomise(keras.Model(row, layers.Dense(units)(known)), seed=units)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    table = {"table": COLUMNS.to_dict(), "samples": ENCODED, "formats": "onnx", "device": "cpu", "batch_sizes": (1, 2)}
+    export.export(network(4), folder / "kinds", activation="softmax", labels=list("abcd"), name="kinds", **table)
+    export.export(network(2), folder / "rents", task="regression", target_names=["cold", "warm"], name="rents", **table)
+    small(folder / "arrays", name="arrays", formats="onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    artifacts = [folder / name for name in ("kinds", "rents", "arrays")]
+    with serving(folder / "log", *artifacts, "--max-batch-size", 4) as server:
+        yield server
+
+
+def predict(server, body, model="kinds", headers=JSON, query=""):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    status, received, answer = server.request("POST", f"/v2/models/{model}/predict{query}", data, headers)
+    assert received["content-type"] == "application/json"
+    return status, json.loads(answer)
+
+
+def test_rows_get_their_classes_whatever_is_missing(server, folder):
+    expected = export.load(folder / "kinds")(ENCODED)
+    assert len({tuple(np.argsort(-y)) for y in expected}) > 1
+    status, answer = predict(server, {"rows": ROWS})
+    assert (status, answer["model_name"], len(answer["rows"])) == (200, "kinds", 3)
+    for row, y in zip(answer["rows"], expected, strict=True):
+        order = np.argsort(-y)
+        assert [each["label"] for each in row["classes"]] == ["abcd"[i] for i in order]
+        np.testing.assert_allclose([each["probability"] for each in row["classes"]], y[order], atol=1e-6)
+    _, fewer = predict(server, {"rows": ROWS[:1]}, query="?top=2")
+    assert [each["label"] for each in fewer["rows"][0]["classes"]] == [
+        each["label"] for each in answer["rows"][0]["classes"][:2]
+    ]
+
+
+def test_rows_get_their_numbers_by_name_as_the_command_line_writes_them(server, folder):
+    status, answer = predict(server, {"rows": ROWS}, "rents")
+    assert status == 200
+    with (folder / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS.names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(ROWS)
+    keras_skip("predict", folder / "rents", folder / "rows.csv", "--out", "rents.csv", cwd=folder)
+    with (folder / "rents.csv").open(newline="") as file:
+        written = [{name: float(row[name]) for name in ("cold", "warm")} for row in csv.DictReader(file)]
+    for row, other in zip(answer["rows"], written, strict=True):
+        assert row["numbers"] == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "Expected the body to be JSON"),
+        (ROWS, 'Expected {"rows": [{"COLUMN": VALUE, ...}, ...]}. Received: other JSON'),
+        ({"rows": ROWS[0]}, "Received: other JSON"),
+        ({"rows": [ROWS[0], 3]}, "Expected each row to be an object. Received: int as row 2"),
+        ({"rows": [ROWS[0], {"age": 3}]}, "with null for a missing value. Received: none called built, town in row 2"),
+        ({"rows": [ROWS[0] | {"town": ["York"]}]}, "Expected one value in column 'town'. Received: a list in row 1"),
+        ({"rows": [ROWS[0], ROWS[0] | {"age": "old"}]}, "or nothing, in column 'age'. Received: 'old' in row 2"),
+        ({"rows": [ROWS[0] | {"age": True}]}, "in column 'age'. Received: True in row 1"),
+        ({"rows": [ROWS[0] | {"built": "yesterday"}]}, "a date such as 2024-01-31, or nothing, in column 'built'"),
+        ({"rows": []}, "Expected 1 to 4 examples of row"),
+        ({"rows": ROWS[:1] * 5}, "Expected 1 to 4 examples of row"),
+    ],
+)  # fmt: skip
+def test_what_are_no_rows_of_the_table_is_a_sentence(server, body, message):
+    status, answer = predict(server, body)
+    assert (status, list(answer)) == (400, ["error"])
+    assert message in answer["error"]
+    assert predict(server, {"rows": ROWS})[0] == 200
+
+
+def test_other_models_content_types_and_parameters_are_refused(server):
+    status, answer = predict(server, {"rows": ROWS}, "arrays")
+    assert status == 400 and "Received: arrays, which takes arrays at /infer" in answer["error"]
+    status, answer = predict(server, b"age\n3\n", headers={"Content-Type": "text/csv"})
+    assert status == 415 and "Expected rows as application/json. Received: text/csv" in answer["error"]
+    status, answer = predict(server, {"rows": ROWS}, query="?top=0")
+    assert status == 400 and "Received: top=0" in answer["error"]
