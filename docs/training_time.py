@@ -45,6 +45,7 @@ class Point(NamedTuple):
     accuracy: float
 
 
+SHIPPED = "shipped weights, two cores"
 AIRBENCH = "airbench on an A100, original images, views averaged"
 # Jordan 2024, arXiv 2404.00498: seconds on one A100 to a mean of 94, 95 and 96 %.
 AUTHORS = tuple(
@@ -96,9 +97,9 @@ def points() -> list[Point]:
         for row in read()
     ]
     shipped = [card for card in cards() if card.weights == "cifar10"]
-    plain = [Point(c.network, "shipped weights", c.seconds / 60, 100 * c.test_accuracy) for c in shipped]
+    plain = [Point(c.network, SHIPPED, c.seconds / 60, 100 * c.test_accuracy) for c in shipped]
     averaged = [
-        Point(c.network, "shipped weights, views averaged", c.seconds / 60, 100 * c.tta_accuracy)
+        Point(c.network, "shipped weights, two cores, views averaged", c.seconds / 60, 100 * c.tta_accuracy)
         for c in shipped
         if c.tta_accuracy is not None
     ]
@@ -109,7 +110,7 @@ def draw(found: list[Point]) -> "Figure":
     """Draws accuracy against training time; the papers' accuracies, which come without a time, are lines."""
     figure, axes = charts.make_axes(
         "CIFAR-10: ours on the JPEG copy and a CPU, others on the original images",
-        "minutes of training, on hardware as the legend says",
+        "training time in minutes",
         "test accuracy, %",
         (8.0, 5.0),
     )
@@ -119,8 +120,8 @@ def draw(found: list[Point]) -> "Figure":
     ):
         group = [point for point in found if point.kind == kind]
         axes.scatter([p.minutes for p in group], [p.accuracy for p in group], color=colour, marker=marker, label=kind)
-    # Ours take about an hour, at the right edge, and may lie on each other.
-    sides = {"shipped weights": ("right", -7, (-10, 3)), AIRBENCH: ("left", 6, (-10,))}
+    # Our points lie near the right edge and may overlap, so their labels go to the left, below and above.
+    sides = {SHIPPED: ("right", -7, (-10, 3)), AIRBENCH: ("left", 6, (-10,))}
     for kind, (side, x, heights) in sides.items():
         group = sorted((point for point in found if point.kind == kind), key=lambda point: point.accuracy)
         for point, y in zip(group, itertools.cycle(heights), strict=False):

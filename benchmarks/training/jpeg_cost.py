@@ -2,11 +2,11 @@
 
     python -m benchmarks.training.jpeg_cost --data cifar10.tar.xz [--network resnet20] [--epochs 2]
 
-The original images are not needed. Each image is shifted by half a block, so that the second compression does not fall
-on the blocks of the first, compressed, and shifted back. The network's CIFAR-10 weights are evaluated on the test
-images, then trained on the training images and evaluated again; without a second compression too, as the reference.
-The distortion is the root mean square of the change of a pixel, of 255. The first compression cost more than the second
-does, as it met images with more detail.
+The original images are not needed. Each image is shifted by half a block, compressed and shifted back, so that the
+second compression uses other blocks than the first. The network's CIFAR-10 weights are evaluated on the test images,
+fine-tuned on the training images, and evaluated again. The same is done without a second compression, for reference.
+The distortion is the root-mean-square change of a pixel value (0 to 255). The estimate is probably too low: the first
+compression met images with more detail, so it cost more than the second.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SHIFT = 4  # half a block of 8 x 8 pixels
 
 
 def compress(images, quality):
-    """Compresses images as JPEG, with blocks that lie elsewhere than those of an earlier compression."""
+    """Compresses images as JPEG, on blocks shifted from those of an earlier compression."""
     return np.stack([_compress_one(image, quality) for image in images])
 
 

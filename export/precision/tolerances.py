@@ -12,8 +12,8 @@ them. An output that ends in a softmax or sigmoid is compared twice: before it b
 "probabilities" plus the 16 roundings of float32.
 
 A quantised file (int8, int8_dynamic, int4) is not close to its network in every output, so its accuracy decides whether
-it is published, and its speed, or for int4 its size. The export measures its distance from Keras, the largest and the
-root mean square, and records both with some room as the tolerance of later verifications.
+it is published, and its speed, or for int4 its size. The export measures its largest and its
+root-mean-square difference from Keras, and records both, with some room, as the tolerances of later verifications.
 """
 
 from dataclasses import dataclass

@@ -130,7 +130,7 @@ def resolve_reader(
 
 
 def infer_task(about: Mapping[str, Any], output: Mapping[str, Any]) -> str:
-    """Returns the task of an artifact that does not record it, from the rank of its output and from its labels."""
+    """Infers the task of an artifact that records none from its output's rank, its labels and its activation."""
     rank = len(output["shape"])
     if rank == 2:
         return "classification" if about["labels"] or about["activation"] else "regression"

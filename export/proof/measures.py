@@ -81,7 +81,7 @@ def measure_output(
         rms = float(np.sqrt(np.mean(np.square(difference)))) if difference.size else 0.0
     if rms > rule.rms:
         raise ParityError(
-            f"Expected {where} to differ by at most {rule.rms:.3g} in the root mean square. Received: {rms:.3g}"
+            f"Expected the root-mean-square difference of {where} to be at most {rule.rms:.3g}. Received: {rms:.3g}"
         )
     return Measure(worst_difference, relative, rms, share, *_count_decisions(expected, received, rule))
 

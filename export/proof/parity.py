@@ -108,7 +108,7 @@ def compare(
         decision: "argmax", "threshold" (for sigmoids), "sign" (for logits of sigmoids) or None; or one of these for
             each output by name, with None for the others.
         agreement: The share of decisions that must be equal.
-        rms: The root mean square of the differences that is allowed of each output on one input. Default: any.
+        rms: The largest root-mean-square difference allowed for each output on any one input. Default: no limit.
         names: The names of the two in the record and in error messages.
 
     Returns:

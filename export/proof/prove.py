@@ -26,7 +26,7 @@ from .reference import BEFORE, Reference
 from .unrecorded import describe_unrecorded
 
 _RECORDED_BYTES = 16 * 2**20
-# For int8 a later verification allows more than the measured difference: this factor, and this addition.
+# Later verifications of a quantised file allow the measured differences times this factor, plus these additions.
 _ROOM, _MORE, _MORE_RMS = 1.5, 0.01, 0.001
 # A function that runs a batch, or its answers to each input by name.
 Candidate = Callable[[Batch], Batch] | Mapping[str, Batch]
@@ -223,8 +223,8 @@ class _Judge:
 def measure_difference(reference: Reference, model: Path, device: Device | None) -> dict[str, Any]:
     """Compares an ONNX file with Keras, and takes the measured differences with some room as the tolerance.
 
-    The largest difference of a quantised file may be as large as a probability, which limits nothing. The root mean
-    square is far smaller, and grows if another processor computes the file otherwise.
+    The largest difference of a quantised file can be close to 1, and as a limit on probabilities that excludes nothing.
+    The root mean square is far smaller, and grows if another processor computes the file differently.
     """
     answers, absent = run_everywhere(model, reference.inputs, device)
     expected, gates = reference.expected, reference.endpoint.gates

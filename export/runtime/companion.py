@@ -25,7 +25,10 @@ _SECONDS = 5  # that it has to end after it closed its pipes
 
 
 class Companion:
-    """A process that answers requests until it is closed. If it died, the next request starts another.
+    """A process that answers requests until it is closed.
+
+    If it dies, the request that notices fails, and the one after that starts a new process.
+
 
     Args:
         name: Its name in error messages.

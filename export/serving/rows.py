@@ -40,7 +40,7 @@ class RowReader:
         self._names = list_names(artifact, outputs[0], self._task, -1)
 
     def check(self, content_type: str) -> None:
-        """Raises a RequestError unless the model takes rows, and the content type is that of JSON."""
+        """Raises a RequestError unless the model takes rows, and the content type is application/json."""
         if self._columns is None:
             raise RequestError(
                 "Expected a model that records how rows of a table are read, and gives classes or numbers. "
@@ -76,17 +76,17 @@ class RowReader:
     def _check_row(self, row: Any, number: int) -> None:
         assert self._columns is not None
         if not isinstance(row, dict):
-            raise RequestError(f"Expected each row to be an object. Received: {type(row).__name__} as row {number}")
+            raise RequestError(f"Expected each row to be an object. Received: row {number} is something else")
         names = self._columns.names
         if absent := [name for name in names if name not in row]:
             raise RequestError(
                 f"Expected the columns {', '.join(names)}, with null for a missing value. "
-                f"Received: none called {', '.join(absent)} in row {number}"
+                f"Received: row {number} without {', '.join(absent)}"
             )
         for name in names:
             if not isinstance(row[name], _CELLS):
-                kind = type(row[name]).__name__
-                raise RequestError(f"Expected one value in column {name!r}. Received: a {kind} in row {number}")
+                kind = "array" if isinstance(row[name], list) else "object"
+                raise RequestError(f"Expected one value in column {name!r}. Received: an {kind} in row {number}")
 
     def render(self, batch: Batch, outputs: Batch, query: Mapping[str, str]) -> bytes:
         """Renders the body that answers a request: for each row its classes, or its numbers by name.

@@ -65,7 +65,7 @@ def test_its_death_gives_a_one_line_error(companion):
 
 
 @pytest.mark.filterwarnings("error")
-def test_after_its_death_the_next_request_starts_another_with_the_same_environment(companion):
+def test_after_a_request_that_failed_the_next_starts_a_process_with_the_same_environment(companion):
     for _ in range(2):
         companion._process.kill()
         with pytest.raises(ExportError, match="died of SIGKILL"):

@@ -1,4 +1,4 @@
-"""Rows of a table that clients send: the server reads them as the artifact records, or refuses them in a sentence."""
+"""Rows of a table that clients send: the server reads them as the artifact records, or says why not in one line."""
 
 import csv
 import json
@@ -92,9 +92,9 @@ def test_rows_get_their_numbers_by_name_as_the_command_line_writes_them(server, 
         (b"{", "Expected the body to be JSON"),
         (ROWS, 'Expected {"rows": [{"COLUMN": VALUE, ...}, ...]}. Received: other JSON'),
         ({"rows": ROWS[0]}, "Received: other JSON"),
-        ({"rows": [ROWS[0], 3]}, "Expected each row to be an object. Received: int as row 2"),
-        ({"rows": [ROWS[0], {"age": 3}]}, "with null for a missing value. Received: none called built, town in row 2"),
-        ({"rows": [ROWS[0] | {"town": ["York"]}]}, "Expected one value in column 'town'. Received: a list in row 1"),
+        ({"rows": [ROWS[0], 3]}, "Expected each row to be an object. Received: row 2 is something else"),
+        ({"rows": [ROWS[0], {"age": 3}]}, "with null for a missing value. Received: row 2 without built, town"),
+        ({"rows": [ROWS[0] | {"town": ["York"]}]}, "Expected one value in column 'town'. Received: an array in row 1"),
         ({"rows": [ROWS[0], ROWS[0] | {"age": "old"}]}, "or nothing, in column 'age'. Received: 'old' in row 2"),
         ({"rows": [ROWS[0] | {"age": True}]}, "in column 'age'. Received: True in row 1"),
         ({"rows": [ROWS[0] | {"built": "yesterday"}]}, "a date such as 2024-01-31, or nothing, in column 'built'"),
@@ -102,7 +102,7 @@ def test_rows_get_their_numbers_by_name_as_the_command_line_writes_them(server, 
         ({"rows": ROWS[:1] * 5}, "Expected 1 to 4 examples of row"),
     ],
 )  # fmt: skip
-def test_what_are_no_rows_of_the_table_is_a_sentence(server, body, message):
+def test_malformed_rows_get_a_one_line_error(server, body, message):
     status, answer = predict(server, body)
     assert (status, list(answer)) == (400, ["error"])
     assert message in answer["error"]

@@ -118,7 +118,7 @@ def test_a_teacher_sees_images_as_it_did_in_its_own_training(tmp_path):
         ({"teacher": "resnet20/digits", "loss": "binary"}, "teacher to be None with loss='binary'"),
         ({"teacher": ""}, "teacher to be NETWORK/WEIGHTS, a path, or None"),
         ({"teacher_weight": 0.0}, r"teacher_weight to be a number in \(0, 1\]"),
-        ({"teacher": None, "teacher_weight": 0.9}, "teacher_weight to be 0.5 without a teacher"),
+        ({"teacher": None, "teacher_weight": 0.9}, "teacher_weight to be left at 0.5 unless teacher is set"),
         ({"source": "digits_masks", "teacher": "resnet20/digits"}, "Expected a classification"),
     ],
 )

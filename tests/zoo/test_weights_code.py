@@ -68,7 +68,9 @@ def test_networks_of_other_classes(network, tmp_path, monkeypatch, case):
     (tmp_path / "harmful" / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.syspath_prepend(tmp_path)
     path = rewrite(network, tmp_path / "strange.keras", first_layer(serialized))
-    with pytest.raises(ValueError, match=rf"^Expected a network of classes of keras and keras_skip; .*{message}$"):
+    with pytest.raises(
+        ValueError, match=rf"^Expected a network that uses only classes of keras and keras_skip; .*{message}$"
+    ):
         zoo.load(path)
     assert not (tmp_path / "ran").exists()
 

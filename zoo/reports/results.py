@@ -52,9 +52,10 @@ difference of a probability from Keras's. Multiply-adds are missing if the image
 
 ![Test accuracy against minutes of training](figures/training_time.svg)
 
-Ours learned from a JPEG copy of the images, on CPU cores; [what was tried](trials.md) has the runs. The others used the
-original images: airbench an A100, and the papers (lines) GPUs, for times that they do not state. `python
-docs/make_figures.py training_time` draws the figure.
+Our networks were trained on a JPEG copy of the images, on two CPU cores; [the trials](trials.md) list the runs. The
+others were trained on the original images: [airbench](https://arxiv.org/abs/2404.00498) on an A100, and the networks of
+the papers on GPUs. The papers give no training times, so their accuracies are drawn as lines.
+`python docs/make_figures.py training_time` draws the figure.
 
 ## How each was trained
 

@@ -162,7 +162,12 @@ class Recipe:
         weight = self.teacher_weight
         check(self, "teacher_weight", "a number in (0, 1]", is_real(weight) and 0 < weight <= 1)
         default = type(self).teacher_weight
-        check(self, "teacher_weight", f"{default} without a teacher", self.teacher is not None or weight == default)
+        check(
+            self,
+            "teacher_weight",
+            f"left at {default} unless teacher is set",
+            self.teacher is not None or weight == default,
+        )
 
     def changed(self, overrides: Mapping[str, Any] | None = None, **others: Any) -> "Recipe":
         """Copies the recipe with other values. A wrong name is a ValueError that lists the right ones.

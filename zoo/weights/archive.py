@@ -91,11 +91,11 @@ def _refuse_foreign_classes(path: Path, held: object) -> None:
         if package and keras.saving.get_registered_object(node["registered_name"]) is not None:
             continue
         root = str(module).partition(".")[0]
-        # A class that is neither Keras's nor registered has a name and no module.
+        # For a class that is neither Keras's nor registered, Keras writes a name but no module.
         alone = node.get("module") is None and bool(node.get("registered_name")) and not package
         if alone or root not in TRUSTED | {"builtins"} or (package and package not in TRUSTED):
             raise ValueError(
-                "Expected a network of classes of keras and keras_skip; load one with your own classes by "
+                "Expected a network that uses only classes of keras and keras_skip; if it has classes of your own, use "
                 "keras.saving.load_model. "
                 f"Received: {str(path)!r}, which names {f'{module}.{name}' if node.get('module') else name}"
             )
