@@ -47,7 +47,7 @@ def test_targets_are_labels_and_the_teachers_probabilities():
 def test_a_step_has_the_cross_entropy_of_these_targets_and_leaves_the_teacher_as_it_is(weight, accumulate):
     if accumulate > 1 and keras.backend.backend() == "torch":
         pytest.skip("gradient accumulation is not for torch")
-    settings = {"optimizer.weight_decay": 0.0, "teacher_weight": weight, "accumulate": accumulate}
+    settings = {"optimizer.weight_decay": 0.0, "accumulate": accumulate}
     recipe = zoo.get_recipe("resnet20_digits").changed({**settings, "optimizer.ema": 0.5})
     student, teacher = network(0), network(1)
     learner, _ = make_learner(student, recipe, 10, zoo.load_source("digits"), partial(mix, teacher, weight))
