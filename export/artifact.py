@@ -195,6 +195,7 @@ def export(
     if task not in TASKS:
         raise ValueError(f"Expected task to be one of {TASKS}. Received: task={task!r}")
     check_device(device, optional=True, among=("cpu", "cuda"))
+    _check_different(target_names)
     with open_engine(engine, opset) as tool:
         endpoint = make_endpoint(model, preprocessing, activation, layout, samples, tool)
         _check_numbers(endpoint)
@@ -319,3 +320,8 @@ def _check_labels(labels: Sequence[str] | None, endpoint: Endpoint, expected: Ba
     if len(labels) != classes:
         raise ValueError(f"Expected a label for each of {classes} outputs. Received: {len(labels)} labels")
     return [str(label) for label in labels]
+
+
+def _check_different(target_names: Sequence[str] | None) -> None:
+    if target_names is not None and len(set(target_names)) < len(target_names):
+        raise ValueError(f"Expected target_names that differ. Received: target_names={list(target_names)}")

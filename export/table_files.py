@@ -10,13 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .tables import is_missing
-
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _DELIMITERS = ",;\t|"
 _HEAD = 20  # the lines from which the delimiter is found
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
-_NO_POINT = re.compile(r"\s*[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?\s*")
+_DECIMAL_POINT = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*")
 
 
 class Table(Mapping[str, Sequence[Any]]):
@@ -132,12 +130,10 @@ def _counts_rows(values: Sequence[str]) -> bool:
 
 
 def _with_points(column: Sequence[str]) -> Sequence[str]:
-    """A column with decimal points, if it is one of numbers with decimal commas."""
-    if not any(map(_DECIMAL_COMMA.fullmatch, column)):
+    """A column with decimal points in its numbers with decimal commas, unless it has numbers with points as well."""
+    if any(map(_DECIMAL_POINT.fullmatch, column)):
         return column
-    if not all(_NO_POINT.fullmatch(value) or is_missing(value) for value in column):
-        return column
-    return [value.replace(",", ".") for value in column]
+    return [value.replace(",", ".") if _DECIMAL_COMMA.fullmatch(value) else value for value in column]
 
 
 def _read_parquet(path: Path, most: int | None) -> Table:

@@ -21,6 +21,7 @@ MISSING = frozenset(
     ("", "?", "na", "n/a", "nan", "-nan", "null", "none", "<na>", "#na", "#n/a", "#n/a n/a")
     + ("1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")
 )
+_LONGEST = 80  # characters of a value in an error
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
@@ -83,7 +84,8 @@ class Column:
     def _wrong(self, value: Any, place: int, rows: Sequence[int] | None) -> ValueError:
         wanted = "a finite number" if self.kind == "number" else "a date such as 2024-01-31"
         row = place + 1 if rows is None else rows[place]
-        return ValueError(f"Expected {wanted}, or nothing, in column {self.name!r}. Received: {value!r} in row {row}")
+        received = repr(value) if len(repr(value)) <= _LONGEST else f"{repr(value)[:_LONGEST]}..."
+        return ValueError(f"Expected {wanted}, or nothing, in column {self.name!r}. Received: {received} in row {row}")
 
 
 @dataclass(frozen=True)

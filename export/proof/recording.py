@@ -59,12 +59,14 @@ def read_recorded(
         atol, rtol, agreement = (float(first[key]) for key in ("atol", "rtol", "agreement"))
         if not all(0 <= value < float("inf") for value in (atol, rtol, agreement)):
             raise ValueError(f"the tolerances {atol}, {rtol} and {agreement}")
-        rms = first.get("rms")
-        if rms is not None and not all(0 <= float(value) < float("inf") for value in rms.values()):
-            raise ValueError(f"the tolerance {rms}")
+        if (rms := first.get("rms")) is not None:
+            rms = {name: float(value) for name, value in rms.items()}
+            names = {output["name"] for output in manifest["outputs"]}
+            if rms.keys() != names or not all(0 <= value < float("inf") for value in rms.values()):
+                raise ValueError(f"the tolerances {rms}")
     except VerificationError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError) as error:
         raise VerificationError(f"Expected {folder / PARITY} to be a proof. Received: {error_line(error)}") from error
     tolerance: dict[str, Any] = {"atol": atol, "agreement": agreement, "rms": rms}
     tolerance["decision"] = choose_decision(manifest["activation"], gates_output(manifest))

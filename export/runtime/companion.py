@@ -29,7 +29,6 @@ class Companion:
 
     If it dies, the request that notices fails, and the one after that starts a new process.
 
-
     Args:
         name: Its name in error messages.
         environment: Variables to set in it.
@@ -38,6 +37,7 @@ class Companion:
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         self._name = name
         self._environment = dict(environment)
+        self._closed = False
         self._start()
 
     def _start(self) -> None:
@@ -61,8 +61,10 @@ class Companion:
         Raises:
             ExportError: If the function raises an error, the process dies or it exceeds a limit.
         """
+        if self._closed:
+            raise ExportError(f"Expected {self._name} to be open. Received: a request after it was closed")
         if self._process.returncode is not None:
-            self.close()
+            self._end()
             self._start()
         process = self._process
         assert process.stdin is not None and process.stdout is not None
@@ -96,9 +98,12 @@ class Companion:
 
     def close(self) -> None:
         """Ends the process."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
-        with suppress(BrokenPipeError):
-            self._process.communicate()
+        self._process.communicate()
         self._said.close()
 
 

@@ -31,6 +31,8 @@ from .rows import RowReader
 
 BUSY = "The server is busy. Try again later."
 FAILED = "The server has failed on this request."
+# A number in an answer, with its name, takes about this many times the bytes that it has in an array.
+_JSON_SHARE = 16
 _RETRY = {"retry-after": "1"}
 # All bodies may together hold this many of the largest.
 _LARGEST_BODIES = 16
@@ -176,8 +178,9 @@ class Service:
             ((name, x),) = batch.items()
             self.bodies.grow(body, x.nbytes)
             model.check_tensor(name, x.shape, DATATYPES[x.dtype.name])
-            outputs = await model.infer(InferRequest(None, batch, {}, binary=False))
-            answer = await offload(x.nbytes, reader.render, batch, outputs, query)
+            outputs = await model.infer_rows(batch)
+            size = x.nbytes + _JSON_SHARE * sum(y.nbytes for y in outputs.values())
+            answer = await offload(size, reader.render, batch, outputs, query)
         return Response(answer, headers={"content-type": "application/json"})
 
     def _admit(self, request: Request) -> Model:

@@ -49,9 +49,10 @@ class Classifier:
     def check(self, content_type: str) -> None:
         """Raises a RequestError unless the model classifies images, and the content type may be that of one."""
         if not self.offered:
+            takes = "rows at /predict" if self._artifact.get("table") else "arrays at /infer"
             raise RequestError(
                 "Expected a model that records how images are read and gives probabilities of classes. "
-                f"Received: {self._name}, which takes arrays at /infer"
+                f"Received: {self._name}, which takes {takes}"
             )
         if not content_type.lower().startswith(_TYPES):
             raise RequestError(
@@ -124,7 +125,8 @@ def name_classes(
     values: np.ndarray, labels: Sequence[str], top: int, kind: str = "probability"
 ) -> list[dict[str, Any]]:
     """Names the classes of the largest values, the largest first; `kind` says what the values are."""
-    best = np.argsort(-values, kind="stable")[:top]
+    # Unsigned numbers and booleans have no negatives.
+    best = np.argsort(-values.astype("float64"), kind="stable")[:top]
     return [{"label": labels[i], kind: float(values[i])} for i in best]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import ExportError
 from ..model.inputs import check_inputs, count_examples
 from ..predictor import Predictor
@@ -142,6 +144,7 @@ class Model:
             "platform": "onnxruntime_onnx",
             "inputs": describe_tensors(self.artifact["inputs"]),
             "outputs": describe_tensors(self.artifact["outputs"]),
+            **({"parameters": {"columns": self.rows.columns}} if self.rows.columns else {}),
         }
 
     def warm_up(self) -> None:
@@ -213,6 +216,13 @@ class Model:
             raise RequestError(
                 f"Expected input that {self.name} can compute. Received: {_describe_inputs(request)}"
             ) from error
+
+    async def infer_rows(self, batch: Batch) -> Batch:
+        """Computes the outputs of checked rows, which must not depend on each other: one by one if the model's do."""
+        count = count_examples(batch)
+        parts = [batch] if self._batchable else [{k: x[i : i + 1] for k, x in batch.items()} for i in range(count)]
+        outputs = [await self.infer(InferRequest(None, part, {}, binary=False)) for part in parts]
+        return {name: np.concatenate([y[name] for y in outputs]) for name in outputs[0]}
 
     async def _check_health(self) -> None:
         try:

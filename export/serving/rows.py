@@ -25,16 +25,21 @@ class RowReader:
     Args:
         artifact: The contents of artifact.json.
         name: The name of the model for clients.
+
+    Attributes:
+        columns: The name, the kind and the values of each column, ready for JSON; None if the model takes no rows.
     """
 
     def __init__(self, artifact: Mapping[str, Any], name: str) -> None:
         self._name, table = name, artifact.get("table")
         self._columns = Columns.from_dict(table) if table else None
-        self._input = artifact["inputs"][0]["name"]
+        self.columns: list[dict[str, Any]] | None = None
         outputs = [output for output in artifact["outputs"] if output["name"] != gates_output(artifact)]
-        if self._columns is None or len(outputs) != 1 or len(outputs[0]["shape"]) != 2:
+        if self._columns is None or not _takes_rows(artifact["inputs"], outputs, len(self._columns.inputs)):
             self._columns = None
             return
+        self._input = artifact["inputs"][0]["name"]
+        self.columns = self._columns.to_dict()["inputs"]
         self._output, self._value = outputs[0]["name"], "score" if artifact["activation"] is None else "probability"
         self._task = artifact.get("task") or infer_task(artifact, outputs[0])
         self._names = list_names(artifact, outputs[0], self._task, -1)
@@ -110,3 +115,12 @@ class RowReader:
         if self._task == "regression":
             return {"numbers": {name: float(value) for name, value in zip(self._names, y, strict=True)}}
         return {"classes": name_classes(y, self._names, top, self._value)}
+
+
+def _takes_rows(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], columns: int) -> bool:
+    """Whether a network takes rows of so many columns, and gives a known number of values for each."""
+    if len(inputs) != 1 or len(outputs) != 1:
+        return False
+    taken, given = inputs[0], outputs[0]["shape"]
+    fits = taken["dtype"] == "float32" and len(taken["shape"]) == 2 and taken["shape"][1] in (columns, None)
+    return fits and len(given) == 2 and given[1] is not None

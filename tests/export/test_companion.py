@@ -50,6 +50,13 @@ def test_what_functions_print_and_read_does_not_mix_with_requests_and_answers(co
         assert companion.ask("errors:error_line", error=call) == answer
 
 
+def test_what_is_closed_answers_no_more(companion):
+    companion.close()
+    with pytest.raises(ExportError, match="The process on Mars to be open. Received: a request after it was closed"):
+        companion.ask("errors:error_line", error=ValueError("a"))
+    assert not is_running(companion)
+
+
 def test_garbage_instead_of_an_answer_ends_it(companion, monkeypatch):
     monkeypatch.setattr("export.runtime.companion._SECONDS", 0.1)
     monkeypatch.setattr(companion._process, "stdout", io.BytesIO(b"hello"))

@@ -191,6 +191,7 @@ def test_a_coarse_device_may_move_one_decision_in_a_hundred_and_keeps_what_else_
     assert widen_tolerance("coreml", {**exact, "rms": {"y": 0.1}})["rms"] == {"y": 0.1 + 5e-3}
     numbers = {**exact, "decision": None}
     assert widen_tolerance("cuda-tf32", numbers) == {**numbers, "rtol": 2.5e-3, "agreement": 0.99}
+    assert widen_tolerance("cuda-tf32", {**numbers, "rms": {"y": 0.1}})["rms"] == {"y": 0.1}
 
 
 def test_without_recorded_answers_a_device_must_agree_with_the_cpu(tmp_path, pretending):

@@ -105,8 +105,11 @@ def test_int8_is_verified_against_what_was_measured(quantised):
     assert record["max_abs_diff"] < record["atol"] < 1
     checked = export.verify(quantised.path)
     assert checked["max_abs_diff"] <= record["atol"]
-    for name, measured in record["rms_diff"].items():
-        assert 0 < measured < record["rms"][name] < record["max_abs_diff"]
+    compared = [pair for pair in quantised.parity["comparisons"] if pair["status"] == "compared"]
+    for name, limit in record["rms"].items():
+        assert 0 < limit < record["max_abs_diff"]
+        assert limit == pytest.approx(1.5 * max(pair["rms_diff"][name] for pair in compared) + 0.001)
+    assert record["atol"] == pytest.approx(1.5 * max(pair["max_abs_diff"] for pair in compared) + 0.01)
 
 
 def test_the_root_mean_square_reveals_a_changed_int8_that_the_largest_difference_allows(quantised, tmp_path):

@@ -169,12 +169,12 @@ def test_a_share_of_the_decisions_may_be_enough():
 
 
 def test_the_root_mean_square_of_an_output_on_one_input_may_be_limited():
-    inputs = {"few": np.zeros((1, 4)), "many": np.zeros((9, 4))}
-    wrong = {"few": {"y": np.array([[0.2, 0.0, 0.0, 0.0]]), "z": np.ones((1, 1))}}
-    wrong["many"] = {"y": np.zeros((9, 4)), "z": np.zeros((9, 1))}
+    inputs = {"many": np.zeros((9, 4)), "few": np.zeros((1, 4))}
+    wrong = {"many": {"x": np.ones((9, 1)), "y": np.zeros((9, 4)), "z": np.zeros((9, 2))}}
+    wrong["few"] = {"x": np.zeros((1, 1)), "y": np.array([[0.2, 0.0, 0.0, 0.0]]), "z": np.zeros((0, 2))}
     right = {name: {key: np.zeros_like(y) for key, y in batch.items()} for name, batch in wrong.items()}
     record = compare(right, wrong, inputs, atol=1.0, decision=None, rms={"y": 0.11})
-    assert record.rms_diff == pytest.approx({"y": 0.1, "z": 1.0}) and record.rms == {"y": 0.11}
+    assert record.rms_diff == pytest.approx({"x": 1.0, "y": 0.1, "z": 0.0}) and record.rms == {"y": 0.11}
     with pytest.raises(ParityError, match="difference of .* on few, output y to be at most 0.09. Received: 0.1$"):
         compare(right, wrong, inputs, atol=1.0, decision=None, rms={"y": 0.09})
 

@@ -23,6 +23,14 @@ RECORDS = {
     "a tolerance of text": lambda p: p["comparisons"][0].update(atol="much"),
     "a tolerance without end": lambda p: p["comparisons"][0].update(atol=float("inf")),
     "a tolerance that is no number": lambda p: p["comparisons"][0].update(rtol=float("nan")),
+    "no root mean squares": lambda p: p["comparisons"][0].update(rms=[0.1]),
+    "a root mean square of another output": lambda p: p["comparisons"][0].update(rms={"other": 0.1}),
+    **{
+        f"a root mean square of {value}"[:40]: lambda p, value=value: p["comparisons"][0].update(
+            rms={"probabilities": value}
+        )
+        for value in (-0.1, float("nan"), float("inf"), None, "much", 10**400)
+    },
 }
 
 

@@ -21,7 +21,7 @@ COLUMNS = Columns((Column("age"), Column("built", "date"), Column("town", "categ
 ROWS = [
     {"age": 41, "built": "1999-12-31", "town": "York", "note": "not a column"},
     {"age": None, "built": None, "town": None},
-    {"age": "7.5", "built": "2020-02-29", "town": "Rome"},
+    {"age": 7.5, "built": "2020-02-29", "town": "Rome"},
 ]
 ENCODED = COLUMNS.encode({name: [row[name] for row in ROWS] for name in COLUMNS.names})
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -40,12 +40,24 @@ def folder(tmp_path_factory):
     export.export(network(4), folder / "kinds", activation="softmax", labels=list("abcd"), name="kinds", **table)
     export.export(network(2), folder / "rents", task="regression", target_names=["cold", "warm"], name="rents", **table)
     small(folder / "arrays", name="arrays", formats="onnx")
+    export.export(network(3), folder / "scores", task="classification", name="scores", **table)
+    row, other = keras.Input((3,), name="row"), keras.Input((3,), name="other")
+    table["samples"] = ENCODED[:1]  # without missing values
+    y = layers.Dense(3)(row)
+    export.export(randomise(keras.Model(row, y)), folder / "fragile", name="fragile", **table)
+    whole = keras.Model(row, ops.cast(ops.abs(y) * 100, "uint8"))
+    export.export(whole, folder / "whole", labels=list("abc"), name="whole", **table)
+    mixed = keras.Model(row, y - ops.mean(y, axis=0, keepdims=True))
+    export.export(mixed, folder / "mixed", activation="softmax", name="mixed", **table)
+    table["samples"] = {"row": ENCODED[:1], "other": ENCODED[:1]}
+    export.export(keras.Model([row, other], row + other), folder / "two", name="two", **table)
+    return folder
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(folder):
-    artifacts = [folder / name for name in ("kinds", "rents", "arrays")]
+    artifacts = sorted(path.parent for path in folder.glob("*/artifact.json"))
     with serving(folder / "log", *artifacts, "--max-batch-size", 4) as server:
         yield server
 
@@ -96,6 +108,8 @@ def test_rows_get_their_numbers_by_name_as_the_command_line_writes_them(server, 
         ({"rows": [ROWS[0], {"age": 3}]}, "with null for a missing value. Received: row 2 without built, town"),
         ({"rows": [ROWS[0] | {"town": ["York"]}]}, "Expected one value in column 'town'. Received: an array in row 1"),
         ({"rows": [ROWS[0], ROWS[0] | {"age": "old"}]}, "or nothing, in column 'age'. Received: 'old' in row 2"),
+        ({"rows": [ROWS[0] | {"town": {"a": 1}}]}, "in column 'town'. Received: an object in row 1"),
+        ({"rows": [ROWS[0] | {"age": "x" * 1000}]}, f"'age'. Received: '{'x' * 79}... in row 1"),
         ({"rows": [ROWS[0] | {"age": True}]}, "in column 'age'. Received: True in row 1"),
         ({"rows": [ROWS[0] | {"built": "yesterday"}]}, "a date such as 2024-01-31, or nothing, in column 'built'"),
         ({"rows": []}, "Expected 1 to 4 examples of row"),
@@ -116,3 +130,45 @@ def test_other_models_content_types_and_parameters_are_refused(server):
     assert status == 415 and "Expected rows as application/json. Received: text/csv" in answer["error"]
     status, answer = predict(server, {"rows": ROWS}, query="?top=0")
     assert status == 400 and "Received: top=0" in answer["error"]
+    assert predict(server, b"{", query="?top=0")[1] == answer
+    status, answer = predict(server, {"rows": ROWS}, headers={"Content-Type": "x" * 1000})
+    assert status == 415 and len(answer["error"]) < 200
+    assert predict(server, {"rows": ROWS}, headers={"Content-Type": "Application/JSON"})[0] == 200
+    assert "arrays at /infer" in predict(server, {"rows": ROWS}, "two")[1]["error"]
+    _, _, answer = server.request("POST", "/v2/models/kinds/classify", b"", {"Content-Type": "image/png"})
+    assert "Received: kinds, which takes rows at /predict" in json.loads(answer)["error"]
+
+
+def test_a_missing_value_that_the_model_cannot_take_is_refused(server):
+    assert predict(server, {"rows": ROWS[:1]}, "fragile")[0] == 200
+    status, answer = predict(server, {"rows": ROWS}, "fragile")
+    assert status == 400 and "the model gives finite numbers. Received: NaN" in answer["error"]
+
+
+def test_scores_and_whole_numbers_are_named_from_the_largest(server, folder):
+    _, answer = predict(server, {"rows": ROWS[:1]}, "scores")
+    (y,) = export.load(folder / "scores")(ENCODED[:1])
+    expected = [{"label": str(i), "score": float(y[i])} for i in np.argsort(-y)]
+    assert answer["rows"] == [{"classes": expected}]
+    _, answer = predict(server, {"rows": ROWS[:1]}, "whole")
+    scores = [each["score"] for each in answer["rows"][0]["classes"]]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+
+
+def test_rows_do_not_change_the_answers_of_others(server):
+    _, answer = predict(server, {"rows": [ROWS[0], ROWS[2]]}, "mixed")
+    for row in answer["rows"]:
+        # Alone in its batch a row differs from the mean by nothing.
+        assert [each["probability"] for each in row["classes"]] == pytest.approx([1 / 3] * 3)
+
+
+def test_the_metadata_says_which_columns_there_are(server):
+    _, _, body = server.request("GET", "/v2/models/kinds")
+    assert json.loads(body)["parameters"] == {"columns": COLUMNS.to_dict()["inputs"]}
+    _, _, body = server.request("GET", "/v2/models/arrays")
+    assert "parameters" not in json.loads(body)
+
+
+def test_names_of_numbers_differ(tmp_path):
+    with pytest.raises(ValueError, match="Expected target_names that differ. Received: target_names=\\['a', 'a'\\]"):
+        export.export(None, tmp_path / "a", task="regression", target_names=["a", "a"])

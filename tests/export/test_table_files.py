@@ -89,12 +89,13 @@ def test_spellings_of_missing_values(tmp_path, text):
     assert text == " " or read["a"].isna().tolist() == [True, False]
 
 
-def test_a_column_of_decimal_commas_is_known_by_all_its_values():
+def test_decimal_commas_become_points_unless_the_column_has_points_too():
     table = read_table(b"a;b;c;d\n1,5;1,5;1,2,3;2\n;x;1,5;\n-,25e3;1,5;1,5;-7\n")
     assert [number(value) for value in table["a"]][::2] == [1.5, -250.0]
-    assert table["b"] == ("1,5", "x", "1,5")
+    assert table["b"] == ["1.5", "x", "1.5"]
     assert table["c"][0] == "1,2,3"
-    assert table["d"] == ("2", "", "-7")
+    assert read_table(b"a;b\n1,5;2\n1.234;3\n")["a"] == ("1,5", "1.234")
+    assert table["d"] == ["2", "", "-7"]
     # Beside commas, a comma in quotes is text.
     assert read_table(b'a,b\n"1,5",2\n')["a"] == ("1,5",)
 

@@ -119,6 +119,7 @@ def test_a_teacher_sees_images_as_it_did_in_its_own_training(tmp_path):
         ({"teacher": ""}, "teacher to be NETWORK/WEIGHTS, a path, or None"),
         ({"teacher_weight": 0.0}, r"teacher_weight to be a number in \(0, 1\]"),
         ({"teacher": None, "teacher_weight": 0.9}, "teacher_weight to be left at 0.5 unless teacher is set"),
+        ({"teacher": None, "teacher_weight": 0.3}, "teacher_weight to be left at 0.5 unless teacher is set"),
         ({"source": "digits_masks", "teacher": "resnet20/digits"}, "Expected a classification"),
     ],
 )

@@ -26,6 +26,9 @@ def show_files(artifact: "Artifact", targets: list[str]) -> None:
 
 def show_parity(parity: dict[str, Any]) -> None:
     """Shows the comparisons, and the outputs whose proof is weak."""
+    compared = [pair for pair in parity["comparisons"] if pair["status"] == "compared"]
+    # Only quantised files are held to it.
+    limited = any(pair.get("rms") for pair in compared)
     rows = [
         (
             pair["candidate"],
@@ -33,13 +36,21 @@ def show_parity(parity: dict[str, Any]) -> None:
             f"{pair['max_abs_diff']:.1e}",
             "-" if pair["argmax_agreement"] is None else f"{pair['argmax_agreement']:.2%}",
             pair["examples"],
+            *([_describe_rms(pair)] if limited else []),
         )
-        for pair in parity["comparisons"]
-        if pair["status"] == "compared"
+        for pair in compared
     ]
-    console.show_table("Parity", ("compared", "with", "max abs diff", "arg-max agreement", "examples"), rows)
+    titles = ("compared", "with", "max abs diff", "arg-max agreement", "examples")
+    console.show_table("Parity", (*titles, "root mean square") if limited else titles, rows)
     if weak := parity.get("weak"):
         console.show_record("Weak proof", weak)
+
+
+def _describe_rms(pair: dict[str, Any]) -> str:
+    """The root-mean-square difference of the output that comes nearest to its limit."""
+    limits = pair["rms"]
+    nearest = max(limits, key=lambda name: pair["rms_diff"][name] / limits[name])
+    return f"{pair['rms_diff'][nearest]:.1e} (at most {limits[nearest]:.1e})"
 
 
 def _show_precision(found: dict[str, Any]) -> None:
