@@ -63,6 +63,7 @@ the papers on GPUs. The papers give no training times, so their accuracies are d
 
 ## Before you compare
 
+- Digits has 359 test images, so one image is 0.28 points; MNIST and CIFAR-10 have 10,000. Each row is one run.
 {limits}
 """
 # The papers name their data as "on CIFAR-10"; the weights are called "cifar10".
