@@ -48,7 +48,8 @@ def show_parity(parity: dict[str, Any]) -> None:
 
 def _describe_rms(pair: dict[str, Any]) -> str:
     """The root-mean-square difference of the output that comes nearest to its limit."""
-    limits = pair["rms"]
+    if not (limits := pair.get("rms")):
+        return "-"
     nearest = max(limits, key=lambda name: pair["rms_diff"][name] / limits[name])
     return f"{pair['rms_diff'][nearest]:.1e} (at most {limits[nearest]:.1e})"
 
