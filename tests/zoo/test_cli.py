@@ -50,7 +50,7 @@ def test_train_shows_nothing_but_devices_and_progress_on_standard_error(trained)
     assert devices.startswith("Training on the CPU: ")
     assert devices.endswith("Keras on tensorflow")
     assert [line.partition(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    assert all("examples/s" in line for line in lines)
+    assert all("examples/s, test accuracy " in line for line in lines)
 
 
 def test_int8_is_calibrated_and_judged_on_the_images_of_the_run(trained):

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,29 +14,34 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ..devices.selection import Devices
 from ..tasks import Task
 from ..tasks.task import Figure
+from ..training.recipe import Recipe
 from .console import LINE_SECONDS
 
 
 @contextmanager
 def progress_bar(
-    epochs: int, examples: int, batch_size: int, devices: Devices, task: Task
+    recipe: Recipe, examples: Mapping[str, int], devices: Devices, task: Task
 ) -> Iterator[list[keras.callbacks.Callback]]:
     """Keras callbacks that show the devices, then epoch, examples per second, the figure that ranks runs, time left.
 
+    `examples` are the numbers of examples by their part: the figure is of "validation" if there is one, else of "test".
     On a terminal it is a bar; else a line for each epoch, and for each minute of a long one. Of several processes, only
     that of rank 0 shows something.
     """
+    figure = f"{'validation' if 'validation' in examples else 'test'} {task.figures[0].title}"
     columns = (
-        TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
+        TextColumn(f"epoch {{task.fields[epoch]}}/{recipe.epochs}"),
         BarColumn(),
-        TextColumn(f"{{task.fields[rate]:.0f}} examples/s, {task.figures[0].title} {{task.fields[reached]}},"),
+        TextColumn(f"{{task.fields[rate]:.0f}} examples/s, {figure} {{task.fields[reached]}},"),
         TimeElapsedColumn(),
         TextColumn("+"),
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True))
     try:
-        yield [Bar(progress, epochs, examples, batch_size, devices, task.figures[0])] if devices.hosts.writes else []
+        yield (
+            [Bar(progress, recipe, examples["train"], devices, task.figures[0], figure)] if devices.hosts.writes else []
+        )
     finally:
         if progress.live.is_started:
             progress.stop()
@@ -49,12 +54,12 @@ class Bar(keras.callbacks.Callback):
     begun = False
 
     def __init__(
-        self, progress: Progress, epochs: int, examples: int, batch_size: int, devices: Devices, figure: Figure
+        self, progress: Progress, recipe: Recipe, examples: int, devices: Devices, figure: Figure, title: str
     ) -> None:
         super().__init__()
-        self.progress, self.devices, self.figure = progress, devices, figure
-        self.epochs, self.examples, self.batch_size = epochs, examples, batch_size
-        self.task = progress.add_task("", total=epochs * examples, epoch=1, rate=0.0, reached="-")
+        self.progress, self.devices, self.figure, self.title = progress, devices, figure, title
+        self.epochs, self.examples, self.batch_size = recipe.epochs, examples, recipe.batch_size
+        self.task = progress.add_task("", total=recipe.epochs * examples, epoch=1, rate=0.0, reached="-")
 
     def on_train_begin(self, logs: Any = None) -> None:
         # What is left of an epoch takes a `fit` of its own, and begins once more.
@@ -94,7 +99,7 @@ class Bar(keras.callbacks.Callback):
             self.printed = now
             left = timedelta(seconds=round((self.epochs * self.examples - completed) / rate))
             share = "" if ended else f" ({completed / self.examples - self.epoch:.0%})"
-            reached = f"{self.figure.title} {self.reached}" if ended else "training"
+            reached = f"{self.title} {self.reached}" if ended else "training"
             line = f"epoch {self.epoch + 1}/{self.epochs}{share}: {rate:.0f} examples/s, {reached}, {left} left"
             print(line, file=sys.stderr, flush=True)
 

@@ -190,6 +190,11 @@ class Source:
         return ("train", "test") if self.validation_inputs is None else ("train", "validation", "test")
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The number of examples of each part."""
+        return {part: len(getattr(self, f"{part}_targets")) for part in self.parts}
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         return self.train_inputs.shape[1:]
 
@@ -263,7 +268,7 @@ class Source:
             "name": self.name,
             **{name: value for name, value in self.origin.items() if name != "content"},
             "fingerprint": self.fingerprint,
-            "examples": {part: len(getattr(self, f"{part}_targets")) for part in self.parts},
+            "examples": self.counts,
             "dtype": self.train_inputs.dtype.name,
             "task": self.task,
             "class_names": list(self.class_names),

@@ -63,8 +63,7 @@ def compare(
 
         def bar(name: str, one: Any, source: Any) -> Any:
             print(name, file=sys.stderr, flush=True)
-            examples = len(source.train_targets)
-            return shown.enter_context(progress_bar(one.epochs, examples, one.batch_size, select(), task_of(source)))
+            return shown.enter_context(progress_bar(one, source.counts, select(), task_of(source)))
 
         runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, callbacks=bar, **overrides)
     figure = comparison.ranking(runs).title

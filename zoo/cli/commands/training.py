@@ -212,7 +212,7 @@ def _train(
     chosen = request.recipe(source)
     if request.chooses and selected.hosts.writes:
         print(request.explain(source), file=sys.stderr)
-    shown = progress_bar(chosen.epochs, len(source.train_targets), chosen.batch_size, selected, task_of(source))
+    shown = progress_bar(chosen, source.counts, selected, task_of(source))
     with console.interruptible(), shown as callbacks:
         run = run_training(recipe, source, **options, model=model, callbacks=callbacks, devices=selected, **overrides)
     if selected.hosts.writes:
@@ -238,8 +238,7 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
 
     with console.quietly():
         selected = select_recorded(opened.record.get("devices"), device, devices)
-    examples, recipe = opened.source["examples"]["train"], opened.recipe
-    shown = progress_bar(recipe.epochs, examples, recipe.batch_size, selected, task_of(opened.source))
+    shown = progress_bar(opened.recipe, opened.source["examples"], selected, task_of(opened.source))
     with console.interruptible(), shown as callbacks:
         run = resume(folder, callbacks=callbacks, devices=selected)
     if selected.hosts.writes:
