@@ -84,7 +84,8 @@ class Column:
     def _wrong(self, value: Any, place: int, rows: Sequence[int] | None) -> ValueError:
         wanted = "a finite number" if self.kind == "number" else "a date such as 2024-01-31"
         row = place + 1 if rows is None else rows[place]
-        received = repr(value) if len(repr(value)) <= _LONGEST else f"{repr(value)[:_LONGEST]}..."
+        text = repr(value)
+        received = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
         return ValueError(f"Expected {wanted}, or nothing, in column {self.name!r}. Received: {received} in row {row}")
 
 

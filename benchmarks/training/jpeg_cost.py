@@ -69,14 +69,13 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             recipe = f"{options.network}_cifar10_fast"
             run = zoo.train(recipe, again, Path(folder) / "run", epochs=options.epochs, **settings)
-        figures["as it is" if quality is None else f"quality {quality}"] = found = {
+        name = "as it is" if quality is None else f"quality {quality}"
+        figures[name] = found = {
             "distortion": distortion(source.test_inputs, again.test_inputs),
             "before": before,
             "after": run.results["test_accuracy"],
         }
-        print(
-            f"{quality or 'as it is'}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()), flush=True
-        )
+        print(f"{name}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()), flush=True)
     if options.json:
         write_result(options.json, {"network": options.network, "epochs": options.epochs}, figures)
 

@@ -137,11 +137,13 @@ def compare(
             decision=decision.get(output) if isinstance(decision, Mapping) else decision,
             rms=(rms or {}).get(output, np.inf),
         )
+        of_output = []
         for name in inputs:
             where = f"{pair} on {name}" + (f", output {output}" if len(expected[name]) > 1 else "")
             ties = (unsettled or {}).get(name, {}).get(output)
-            measures.append(measure_output(expected[name][output], received[name][output], where, rule, ties))
-        rms_diff[output] = max(m.rms_diff for m in measures[-len(inputs) :])
+            of_output.append(measure_output(expected[name][output], received[name][output], where, rule, ties))
+        measures += of_output
+        rms_diff[output] = max(m.rms_diff for m in of_output)
     decisions, agreed = sum(m.decisions for m in measures), sum(m.agreed for m in measures)
     _check_agreement(decisions, agreed, agreement, pair)
     return Parity(

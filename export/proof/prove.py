@@ -228,20 +228,12 @@ def measure_difference(reference: Reference, model: Path, device: Device | None)
     """
     answers, absent = run_everywhere(model, reference.inputs, device)
     expected, gates = reference.expected, reference.endpoint.gates
-    decision = choose_decision(reference.endpoint.activation, gates.output if gates else None)
+    rule = {"decision": choose_decision(reference.endpoint.activation, gates.output if gates else None)}
 
     def compare_all(**tolerance: Any) -> list[Parity]:
+        given = rule | {"agreement": 0.0} | tolerance
         return [
-            compare(
-                expected,
-                y,
-                reference.inputs,
-                agreement=0.0,
-                decision=decision,
-                names=(name_reference(), n),
-                **tolerance,
-            )
-            for n, y in answers.items()
+            compare(expected, y, reference.inputs, names=(name_reference(), n), **given) for n, y in answers.items()
         ]
 
     measured = compare_all(atol=np.inf)

@@ -57,13 +57,13 @@ def read_recorded(
         # Artifacts that are older than precisions agree in every decision.
         first = {"agreement": 1.0, **parity["comparisons"][0]}
         atol, rtol, agreement = (float(first[key]) for key in ("atol", "rtol", "agreement"))
-        if not all(0 <= value < float("inf") for value in (atol, rtol, agreement)):
-            raise ValueError(f"the tolerances {atol}, {rtol} and {agreement}")
         if (rms := first.get("rms")) is not None:
             rms = {name: float(value) for name, value in rms.items()}
-            names = {output["name"] for output in manifest["outputs"]}
-            if rms.keys() != names or not all(0 <= value < float("inf") for value in rms.values()):
+            if rms.keys() != {output["name"] for output in manifest["outputs"]}:
                 raise ValueError(f"the tolerances {rms}")
+        tolerances = (atol, rtol, agreement, *(rms or {}).values())
+        if not all(0 <= value < float("inf") for value in tolerances):
+            raise ValueError(f"the tolerances {', '.join(map(str, tolerances))}")
     except VerificationError:
         raise
     except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError) as error:

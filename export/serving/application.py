@@ -169,6 +169,8 @@ class Service:
         return await self._answer(request, model, model.rows)
 
     async def _answer(self, request: Request, model: Model, reader: Classifier | RowReader) -> Response:
+        if not reader.offered:
+            raise RequestError(f"Expected {reader.wanted}. Received: {model.name}, which takes {model.takes}")
         reader.check(request.headers.get("content-type", ""))
         query = request.query_params
         read_top(query)

@@ -35,8 +35,11 @@ class Classifier:
         queue: How many images may wait to be decoded.
 
     Attributes:
+        wanted: What a model must have for it, in error messages.
         offered: Whether the artifact records how images are read, and gives probabilities of classes.
     """
+
+    wanted = "a model that records how images are read and gives probabilities of classes"
 
     def __init__(self, artifact: Mapping[str, Any], name: str, largest: int, queue: int) -> None:
         self._artifact, self._name, self._largest, self._queue = artifact, name, largest, queue
@@ -47,13 +50,7 @@ class Classifier:
         self.offered = self._input is not None and gives_classes
 
     def check(self, content_type: str) -> None:
-        """Raises a RequestError unless the model classifies images, and the content type may be that of one."""
-        if not self.offered:
-            takes = "rows at /predict" if self._artifact.get("table") else "arrays at /infer"
-            raise RequestError(
-                "Expected a model that records how images are read and gives probabilities of classes. "
-                f"Received: {self._name}, which takes {takes}"
-            )
+        """Raises a RequestError unless the content type may be that of an image."""
         if not content_type.lower().startswith(_TYPES):
             raise RequestError(
                 "Expected the bytes of an image file with its content type, such as image/jpeg. "

@@ -136,6 +136,13 @@ class Model:
         return self._batcher.full
 
     @property
+    def takes(self) -> str:
+        """What clients send to which route, in error messages."""
+        if self.classifier.offered:
+            return "image files at /classify"
+        return "rows at /predict" if self.rows.offered else "arrays at /infer"
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The metadata of the model, as the protocol defines it."""
         return {
@@ -144,7 +151,7 @@ class Model:
             "platform": "onnxruntime_onnx",
             "inputs": describe_tensors(self.artifact["inputs"]),
             "outputs": describe_tensors(self.artifact["outputs"]),
-            **({"parameters": {"columns": self.rows.columns}} if self.rows.columns else {}),
+            **({"parameters": {"columns": self.rows.columns}} if self.rows.offered else {}),
         }
 
     def warm_up(self) -> None:

@@ -27,30 +27,33 @@ class RowReader:
         name: The name of the model for clients.
 
     Attributes:
-        columns: The name, the kind and the values of each column, ready for JSON; None if the model takes no rows.
+        wanted: What a model must have for it, in error messages.
+        offered: Whether the artifact records how rows are read, and gives classes or numbers.
     """
 
+    wanted = "a model that records how rows of a table are read, and gives classes or numbers"
+
     def __init__(self, artifact: Mapping[str, Any], name: str) -> None:
-        self._name, table = name, artifact.get("table")
-        self._columns = Columns.from_dict(table) if table else None
-        self.columns: list[dict[str, Any]] | None = None
+        self._name = name
+        table: Mapping[str, Any] = artifact.get("table") or {}
         outputs = [output for output in artifact["outputs"] if output["name"] != gates_output(artifact)]
-        if self._columns is None or not _takes_rows(artifact["inputs"], outputs, len(self._columns.inputs)):
-            self._columns = None
+        self.offered = bool(table) and _takes_rows(artifact["inputs"], outputs, len(table["inputs"]))
+        if not self.offered:
             return
+        self._columns = Columns.from_dict(table)
         self._input = artifact["inputs"][0]["name"]
-        self.columns = self._columns.to_dict()["inputs"]
         self._output, self._value = outputs[0]["name"], "score" if artifact["activation"] is None else "probability"
         self._task = artifact.get("task") or infer_task(artifact, outputs[0])
         self._names = list_names(artifact, outputs[0], self._task, -1)
 
+    @property
+    def columns(self) -> list[dict[str, Any]]:
+        """The name, the kind and the values of each column, ready for JSON."""
+        columns: list[dict[str, Any]] = self._columns.to_dict()["inputs"]
+        return columns
+
     def check(self, content_type: str) -> None:
-        """Raises a RequestError unless the model takes rows, and the content type is application/json."""
-        if self._columns is None:
-            raise RequestError(
-                "Expected a model that records how rows of a table are read, and gives classes or numbers. "
-                f"Received: {self._name}, which takes arrays at /infer"
-            )
+        """Raises a RequestError unless the content type is application/json."""
         if content_type.partition(";")[0].strip().lower() != "application/json":
             raise RequestError(
                 f"Expected rows as application/json. Received: {content_type[:80] or 'no content type'}", 415
@@ -65,7 +68,6 @@ class RowReader:
         return await offload(len(content), self._read, content)
 
     def _read(self, content: bytes) -> Batch:
-        assert self._columns is not None
         body = parse_json(content)
         rows = body.get("rows") if isinstance(body, dict) else None
         if not isinstance(rows, list):
@@ -79,7 +81,6 @@ class RowReader:
             raise RequestError(str(error)) from None
 
     def _check_row(self, row: Any, number: int) -> None:
-        assert self._columns is not None
         if not isinstance(row, dict):
             raise RequestError(f"Expected each row to be an object. Received: row {number} is something else")
         names = self._columns.names

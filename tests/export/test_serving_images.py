@@ -201,3 +201,8 @@ def test_the_page_shows_what_keras_says_of_a_photo_and_what_the_network_saw(serv
 
 def test_the_photo_of_these_tests_is_not_square_and_turned(photo):
     assert Image.open(io.BytesIO(photo)).size == (427, 640) and upright(photo).size == (640, 427)
+
+
+def test_rows_sent_to_a_model_of_images_are_told_where_it_takes_what(server):
+    status, answer = classify(server, b"{}", "/v2/models/photos/predict", {"Content-Type": "application/json"})
+    assert status == 400 and "Received: photos, which takes image files at /classify" in answer["error"]

@@ -137,6 +137,8 @@ def test_other_models_content_types_and_parameters_are_refused(server):
     assert "arrays at /infer" in predict(server, {"rows": ROWS}, "two")[1]["error"]
     _, _, answer = server.request("POST", "/v2/models/kinds/classify", b"", {"Content-Type": "image/png"})
     assert "Received: kinds, which takes rows at /predict" in json.loads(answer)["error"]
+    _, _, answer = server.request("POST", "/v2/models/two/classify", b"", {"Content-Type": "image/png"})
+    assert "Received: two, which takes arrays at /infer" in json.loads(answer)["error"]
 
 
 def test_a_missing_value_that_the_model_cannot_take_is_refused(server):
