@@ -194,6 +194,7 @@ def test_the_first_mask_is_passed_on(cls):
     assert getattr(cls()([plain, plain]), "_keras_mask", None) is None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
 def test_the_output_has_each_size_that_one_tensor_knows(cls):
     x, y = keras.Input((None, 6)), keras.Input((5, 6))
@@ -216,6 +217,7 @@ def test_layers_of_lists_compute_exactly_the_same_from_files_and_as_clones(make,
         assert copy.layers[-1].sources == model.layers[-1].sources
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
 def test_inputs_other_than_a_list_of_one_shape_are_errors(cls):
     x, *others = values(3)

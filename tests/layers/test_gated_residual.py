@@ -149,6 +149,7 @@ def test_it_learns_what_only_the_context_tells():
     assert model.evaluate(inputs, target, verbose=0) < 0.2  # without the context it would be 1
 
 
+@pytest.mark.once
 def test_a_context_that_does_not_fit_is_refused():
     for received in ((2, 5, 3), (2, 5, 5, 3), (2, 7, 5, None), (2, None), ((2, 3),)):
         with pytest.raises(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.layers.table import CASES, KINDS, REPRESENTATIVES, USUAL, Case, sweep_layers
+from tests.layers.table import CASES, LEARNING, REPRESENTATIVES, USUAL_REPRESENTATIVES, Case, draws, sweep_layers
 from tests.processes import run_code
 
 BACKEND = keras.backend.backend()
@@ -24,27 +24,18 @@ def learned(case: Case, **how) -> list[np.ndarray]:
     return [np.array(history.history["loss"]), *(np.array(ops.convert_to_numpy(v)) for v in model.variables)]
 
 
-def draws(case: Case) -> bool:
-    layer = case.make()
-    layer.build(case.shape())
-    return any("seed" in variable.path for variable in layer.variables)
-
-
 @pytest.mark.skipif(BACKEND == "torch", reason="torch runs one step at a time, and nothing but eagerly")
-@sweep_layers(CASES, KINDS)
+@sweep_layers(CASES, LEARNING)
 def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
-    ways = [{"run_eagerly": True}, {"steps_per_execution": STEPS, "jit_compile": BACKEND == "jax"}]
+    eager = learned(case, run_eagerly=True)
     # On a CPU, XLA draws other numbers than TensorFlow.
-    if BACKEND == "tensorflow" and not draws(case):
-        ways.append({"jit_compile": True})
-    eager, *others = (learned(case, **way) for way in ways)
+    compiled = learned(case, steps_per_execution=STEPS, jit_compile=BACKEND == "jax" or not draws(case))
     assert np.isfinite(eager[0]).all()
-    for other in others:
-        for value, expected in zip(other, eager, strict=True):
-            np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+    for value, expected in zip(compiled, eager, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
-@sweep_layers(CASES, USUAL)
+@sweep_layers(CASES, USUAL_REPRESENTATIVES)
 def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
     steps = [case.data(seed=place) for place in range(2)]
     outputs, states = [], []
@@ -99,8 +90,8 @@ for case in getattr(table, sys.argv[1]):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="MirroredStrategy is TensorFlow's")
-@pytest.mark.parametrize("cases", ["KINDS", pytest.param("REPRESENTATIVES", marks=pytest.mark.complete)])
+@pytest.mark.parametrize("cases", ["LEARNING", pytest.param("REPRESENTATIVES", marks=pytest.mark.complete)])
 def test_two_devices_learn_what_one_learns(cases, tmp_path):
     # In a process of its own: devices are divided before anything runs on them.
     told = run_code(ON_TWO_DEVICES, cases, cwd=tmp_path)
-    assert told.count("same ") == len({"KINDS": KINDS, "REPRESENTATIVES": REPRESENTATIVES}[cases])
+    assert told.count("same ") == len({"LEARNING": LEARNING, "REPRESENTATIVES": REPRESENTATIVES}[cases])

@@ -152,6 +152,7 @@ def test_sequences_keep_their_mask():
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.once
 def test_a_file_written_without_the_option_means_false():
     config = ks.DenseBlock(2, 3).get_config()
     del config["recompute"]

@@ -66,8 +66,9 @@ def test_the_placement_of_the_norm(norm, rank):
     assert tuple(place for place in PLACES if hasattr(r, place)) == USED[norm]
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("normalization", ["layer", "rms", "batch", "group"])
+@pytest.mark.parametrize(
+    ("normalization", "training"), [("layer", True), ("rms", False), ("batch", True), ("batch", False), ("group", True)]
+)
 @pytest.mark.parametrize("norm", ["peri", "keel"])
 def test_normalizations_by_name_in_training_and_at_inference(norm, normalization, training):
     x = data(2)
@@ -291,8 +292,7 @@ class TestTheFirstKernels:
         layer.build((None, 5, 6))
         assert self.kernels(make("deepnorm", layer)) == {("f", "kernel"): 1.0}
 
-    @pytest.mark.parametrize("is_built", [False, True])
-    @pytest.mark.parametrize("nested", [False, True])
+    @pytest.mark.parametrize(("is_built", "nested"), [(False, False), (False, True), (True, False), (True, True)])
     def test_are_as_small_in_a_copy_made_from_the_configuration(self, is_built, nested):
         layer = keras.layers.Dense(6, kernel_initializer="ones", use_bias=False, name="f")
         residual = make("deepnorm", keras.Sequential([layer]) if nested else layer)
