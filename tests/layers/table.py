@@ -271,13 +271,6 @@ def _choose(names: set[str]) -> list[Case]:
     return [case for case in CASES if case.name in names | set(first.values())]
 
 
-def _choose_options() -> list[Case]:
-    """A row for each set of options: of those that differ in rank alone, in turn one of rank 0, 1, 2 or 3."""
-    families = [case.name.removesuffix("-0d") for case in CASES if case.name.endswith("-0d")]
-    others = {f"{name}-{rank}d" for turn, name in enumerate(families) for rank in SHAPES if rank != turn % len(SHAPES)}
-    return [case for case in CASES if case.name not in others]
-
-
 # One row for each public class and kind of shortcut: what costs a compilation is tested on these.
 REPRESENTATIVES = _choose(
     {
@@ -364,9 +357,7 @@ LEARNING = [
     if case.name
     in (
         "normalization-2d",
-        "bottleneck-2d",
         "residual-groups",
-        "preactivation-recompute",
         "dense-recompute-random",
         "stochastic-sample",
         "stochastic-depth",
@@ -378,11 +369,15 @@ LEARNING = [
     )
 ]
 
-# What `make test` takes of all rows, and of the representatives: the kinds, where JAX compiles each operation for each
-# shape.
-USUAL, USUAL_REPRESENTATIVES = (
-    (_choose_options(), REPRESENTATIVES) if keras.backend.backend() == "tensorflow" else (KINDS, KINDS)
-)
+# What `make test` takes of them: the kinds, where JAX compiles each operation for each shape.
+USUAL = REPRESENTATIVES if keras.backend.backend() == "tensorflow" else KINDS
+
+
+def choose_options() -> list[Case]:
+    """A row for each set of options: of those that differ in rank alone, in turn one of rank 0, 1, 2 or 3."""
+    families = [case.name.removesuffix("-0d") for case in CASES if case.name.endswith("-0d")]
+    others = {f"{name}-{rank}d" for turn, name in enumerate(families) for rank in SHAPES if rank != turn % len(SHAPES)}
+    return [case for case in CASES if case.name not in others]
 
 
 def sweep_layers(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:

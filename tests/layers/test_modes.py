@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.layers.table import CASES, LEARNING, REPRESENTATIVES, USUAL_REPRESENTATIVES, Case, draws, sweep_layers
+from tests.layers.table import CASES, LEARNING, REPRESENTATIVES, USUAL, Case, draws, sweep_layers
 from tests.processes import run_code
 
 BACKEND = keras.backend.backend()
@@ -35,7 +35,7 @@ def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
-@sweep_layers(CASES, USUAL_REPRESENTATIVES)
+@sweep_layers(CASES, USUAL)
 def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
     steps = [case.data(seed=place) for place in range(2)]
     outputs, states = [], []

@@ -142,10 +142,10 @@ NOT_QUANTISED = (
 QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.public not in NOT_QUANTISED)]
 
 
-USUAL = list({case.public: case for case in QUANTISED if BACKEND == "tensorflow" or case in KINDS}.values())
+FIRST = list({case.public: case for case in QUANTISED if BACKEND == "tensorflow" or case in KINDS}.values())
 
 
-@sweep_layers(QUANTISED, USUAL)
+@sweep_layers(QUANTISED, FIRST)
 def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     x = case.data()
     model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])
