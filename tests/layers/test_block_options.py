@@ -43,7 +43,12 @@ def blur(x, strides):
     return y[(slice(None), *(slice(None, None, step) for step in strides))]
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+RANKS = pytest.mark.parametrize(
+    "rank", [pytest.param(1, marks=pytest.mark.once), 2, pytest.param(3, marks=pytest.mark.once)]
+)
+
+
+@RANKS
 def test_groups_divide_the_channels_of_the_convolutions_but_not_of_the_projection(rank):
     x = data(rank)
     b = built(ks.ResidualBlock(6, strides=2, groups=2), x)
@@ -87,7 +92,12 @@ def test_a_bottleneck_is_as_wide_as_it_says_and_its_middle_is_grouped():
 
 @pytest.mark.parametrize(
     ("shape", "kind"),
-    [((2, 7, 4), "projection"), ((2, 6, 4), "pad"), ((2, 7, 6, 4), "pad"), ((2, 5, 3, 4, 4), "projection")],
+    [
+        ((2, 7, 4), "projection"),
+        pytest.param((2, 6, 4), "pad", marks=pytest.mark.once),
+        ((2, 7, 6, 4), "pad"),
+        pytest.param((2, 5, 3, 4, 4), "projection", marks=pytest.mark.once),
+    ],
 )
 def test_pool_averages_in_the_shortcut_and_strides_in_the_branch(shape, kind):
     x = RNG.normal(size=shape)
@@ -116,7 +126,7 @@ def test_blur_is_a_binomial_filter_with_reflected_edges(shape, strides):
     check(ks.BlurPool(strides), x, blur(x, strides))
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+@RANKS
 def test_blur_follows_the_activation_after_the_strided_convolution(rank):
     x, strides = data(rank), (2,) * rank
     b = built(ks.ResidualBlock(5, strides=2, downsample="blur"), x)

@@ -243,7 +243,7 @@ def unused_states(layer: keras.layers.Layer) -> set[str]:
     return {each.seed_generator.state.path for each in dropouts if each.seed is None and each.noise_shape is None}
 
 
-@usual
+@kinds_first
 def test_random_seed_repeats_weights_and_training_draws(case: Case):
     runs = []
     for _ in range(2):

@@ -311,6 +311,7 @@ def test_gradients_match_differences_of_the_equation(carry):
         np.testing.assert_allclose((found[i] * direction).sum(), expected, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.once
 def test_it_learns_handwritten_digits_row_by_row():
     from sklearn.datasets import load_digits
 

@@ -147,6 +147,7 @@ def test_a_shortcut_follows_the_channels_and_the_strides_of_the_layer(shortcut, 
     assert r.compute_output_shape(x.shape) == skip.shape
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("strides", [7, 9, 12, 60])
 def test_a_shortcut_follows_long_strides(strides):
     x = np.arange(130, dtype="float32").reshape(1, 130, 1)
@@ -155,6 +156,7 @@ def test_a_shortcut_follows_long_strides(strides):
     np.testing.assert_array_equal(ops.convert_to_numpy(r(x)), x[:, ::strides] + update)
 
 
+@pytest.mark.once
 def test_strides_leave_out_steps_of_the_mask():
     r = ks.Residual(keras.layers.MaxPooling1D(2, padding="same"), data_format="channels_last")
     mask = np.arange(5) < np.array([[4], [3]])

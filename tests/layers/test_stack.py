@@ -215,6 +215,7 @@ def test_each_call_has_the_same_weights_and_a_subclassed_model_finds_them(skip, 
     np.testing.assert_array_equal(numpy(keras.saving.load_model(tmp_path / "model.keras")(x)), y)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("skip", sweep(KINDS, lambda skip: skip in ("hyper", "depth_average", "depth_attention")))
 def test_stacks_train_on_handwritten_digits_and_their_files_compute_the_same(skip, tmp_path):
     digits = pytest.importorskip("sklearn.datasets").load_digits()
@@ -235,6 +236,7 @@ def test_stacks_train_on_handwritten_digits_and_their_files_compute_the_same(ski
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("skip", KINDS)
 def test_a_mask_reaches_the_layers_and_the_output(skip):
     x = keras.Input((None, 8))
