@@ -1,6 +1,7 @@
 """Sweeps over many equal cases: `make test` takes those that differ in kind, `make test-all` takes every one."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -20,3 +21,16 @@ def first_of_each_kind(cases: Iterable[Any], kind: Callable[[Any], Any], key: Ca
     for case in sorted(cases, key=key, reverse=True):
         found[kind(case)] = case
     return set(found.values())
+
+
+def cover(cases: Iterable[Sequence[Hashable]]) -> list[bool]:
+    """Which cases suffice for each of the values that they have; of several, those whose values occur least so far."""
+    cases = list(cases)
+    taken, uses = [False] * len(cases), Counter[Hashable]()
+    new = [set(case) for case in cases]
+    while any(new):
+        place = max(range(len(cases)), key=lambda place: (len(new[place]), -sum(uses[value] for value in cases[place])))
+        taken[place] = True
+        uses.update(cases[place])
+        new = [values - uses.keys() for values in new]
+    return taken

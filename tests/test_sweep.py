@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sweep import first_of_each_kind, sweep
+from tests.sweep import cover, first_of_each_kind, sweep
 
 
 def test_cases_that_are_not_in_short_are_left_to_the_complete_tests():
@@ -18,3 +18,11 @@ def test_a_sweep_without_a_case_in_short_is_refused():
 
 def test_the_first_of_each_kind_has_the_smallest_key():
     assert first_of_each_kind(["bb", "a", "b", "aa"], kind=lambda case: case[0], key=len) == {"a", "b"}
+
+
+def test_a_product_is_covered_when_each_value_occurs_and_no_value_occurs_more_than_it_must():
+    product = [(rank, place) for rank in range(4) for place in ("last", "first")]
+    covered = [case for case, is_needed in zip(product, cover(product), strict=True) if is_needed]
+    assert [rank for rank, _ in covered] == [0, 1, 2, 3]
+    assert sorted(place for _, place in covered) == ["first", "first", "last", "last"]
+    assert cover([("a",), ("b",), ("c",)]) == [True] * 3

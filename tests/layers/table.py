@@ -349,14 +349,47 @@ KINDS = _choose(
     }
 )
 
-# What `make test` takes of all rows, and of the representatives. JAX compiles each operation for each shape, which is
-# slow, so the kinds have to do there.
-USUAL, USUAL_REPRESENTATIVES = (CASES, REPRESENTATIVES) if keras.backend.backend() == "tensorflow" else (KINDS, KINDS)
+# Of these, one for each way of learning that may be another when it is traced, compiled or on several devices: fused
+# statistics, random states, branches that are dropped or run again, rows, scans, gradients of our own.
+LEARNING = [
+    case
+    for case in KINDS
+    if case.name
+    in (
+        "normalization-2d",
+        "residual-groups",
+        "dense-recompute-random",
+        "stochastic-sample",
+        "stochastic-depth",
+        "recurrent-highway",
+        "depth-attention-2d",
+        "skip-attention",
+        "hyper-connection-1d",
+        "hyper-connection-free",
+    )
+]
+
+# What `make test` takes of them: the kinds, where JAX compiles each operation for each shape.
+USUAL = REPRESENTATIVES if keras.backend.backend() == "tensorflow" else KINDS
+
+
+def choose_options() -> list[Case]:
+    """A row for each set of options: of those that differ in rank alone, in turn one of rank 0, 1, 2 or 3."""
+    families = [case.name.removesuffix("-0d") for case in CASES if case.name.endswith("-0d")]
+    others = {f"{name}-{rank}d" for turn, name in enumerate(families) for rank in SHAPES if rank != turn % len(SHAPES)}
+    return [case for case in CASES if case.name not in others]
 
 
 def sweep_layers(cases: list[Case], usual: list[Case]) -> pytest.MarkDecorator:
     """Parametrises a test by `cases`, of which `make test` runs those in `usual`."""
     return pytest.mark.parametrize("case", sweep(cases, lambda case: case in usual), ids=[case.name for case in cases])
+
+
+def draws(case: Case) -> bool:
+    """Whether the layer has random states."""
+    layer = case.make()
+    layer.build(case.shape())
+    return any("seed" in variable.path for variable in layer.variables)
 
 
 def ids(case: Case) -> str:

@@ -43,7 +43,12 @@ def blur(x, strides):
     return y[(slice(None), *(slice(None, None, step) for step in strides))]
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+RANKS = pytest.mark.parametrize(
+    "rank", [pytest.param(1, marks=pytest.mark.once), 2, pytest.param(3, marks=pytest.mark.once)]
+)
+
+
+@RANKS
 def test_groups_divide_the_channels_of_the_convolutions_but_not_of_the_projection(rank):
     x = data(rank)
     b = built(ks.ResidualBlock(6, strides=2, groups=2), x)
@@ -87,7 +92,12 @@ def test_a_bottleneck_is_as_wide_as_it_says_and_its_middle_is_grouped():
 
 @pytest.mark.parametrize(
     ("shape", "kind"),
-    [((2, 7, 4), "projection"), ((2, 6, 4), "pad"), ((2, 7, 6, 4), "pad"), ((2, 5, 3, 4, 4), "projection")],
+    [
+        ((2, 7, 4), "projection"),
+        pytest.param((2, 6, 4), "pad", marks=pytest.mark.once),
+        ((2, 7, 6, 4), "pad"),
+        pytest.param((2, 5, 3, 4, 4), "projection", marks=pytest.mark.once),
+    ],
 )
 def test_pool_averages_in_the_shortcut_and_strides_in_the_branch(shape, kind):
     x = RNG.normal(size=shape)
@@ -116,7 +126,7 @@ def test_blur_is_a_binomial_filter_with_reflected_edges(shape, strides):
     check(ks.BlurPool(strides), x, blur(x, strides))
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+@RANKS
 def test_blur_follows_the_activation_after_the_strided_convolution(rank):
     x, strides = data(rank), (2,) * rank
     b = built(ks.ResidualBlock(5, strides=2, downsample="blur"), x)
@@ -140,6 +150,7 @@ def test_blur_in_a_bottleneck_is_where_its_stride_would_be(position):
     check(b, x, relu(skip + norm(conv(u, b.conv3), b.norm3)))
 
 
+@pytest.mark.once
 def test_blocks_without_strides_do_not_down_sample():
     for kind in ("pool", "blur"):
         block = ks.ResidualBlock(8, downsample=kind)
@@ -184,6 +195,7 @@ def test_every_use_of_a_learned_activation_learns_for_itself():
     check(b, x, t * prelu(conv(x, b.conv1), b.activation1) + (1 - t) * x)
 
 
+@pytest.mark.once
 def test_a_learned_activation_needs_no_registration_and_comes_back_from_the_config():
     class Slope(keras.layers.PReLU):
         pass
@@ -202,6 +214,7 @@ def test_a_learned_activation_needs_no_registration_and_comes_back_from_the_conf
     assert [w.path for w in again.weights] == [w.path for w in dense.weights]
 
 
+@pytest.mark.once
 def test_activation_functions_are_not_sub_layers():
     block = ks.ResidualBlock(4, activation="silu")
     block.build((None, 4))
@@ -209,20 +222,20 @@ def test_activation_functions_are_not_sub_layers():
     assert block.activation is keras.activations.silu and block.get_config()["activation"] == "silu"
 
 
+@pytest.mark.parametrize("probability", [1.0 - 1e-6, 1e-6])
 @pytest.mark.parametrize("recompute", [False, True])
-def test_the_activation_after_the_sum_learns_whether_or_not_the_branch_is_dropped(recompute):
+def test_the_activation_after_the_sum_learns_whether_or_not_the_branch_is_dropped(recompute, probability):
     x = RNG.normal(size=(8, 4)).astype("float32")
-    for probability in (1.0 - 1e-6, 1e-6):
-        block = ks.ResidualBlock(
-            4, activation=keras.layers.PReLU(), survival_prob=probability, recompute=recompute, scale="inference"
-        )
-        model = keras.Sequential([keras.Input((4,)), block])
-        model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=keras.backend.backend() == "jax")
-        assert [layer.name for layer in block._branch.layers].count("activation1") == 1
-        model.train_on_batch(x, np.ones((8, 4)))
-        alphas = [ops.convert_to_numpy(layer.alpha) for layer in (block.activation_after_sum, block.activation1)]
-        moved = [bool(np.any(alpha != 0)) for alpha in alphas]
-        assert moved == [True, probability > 0.5]
+    block = ks.ResidualBlock(
+        4, activation=keras.layers.PReLU(), survival_prob=probability, recompute=recompute, scale="inference"
+    )
+    model = keras.Sequential([keras.Input((4,)), block])
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=keras.backend.backend() == "jax")
+    assert [layer.name for layer in block._branch.layers].count("activation1") == 1
+    model.train_on_batch(x, np.ones((8, 4)))
+    alphas = [ops.convert_to_numpy(layer.alpha) for layer in (block.activation_after_sum, block.activation1)]
+    moved = [bool(np.any(alpha != 0)) for alpha in alphas]
+    assert moved == [True, probability > 0.5]
 
 
 def test_a_projection_has_a_bias_of_its_own():

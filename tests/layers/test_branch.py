@@ -33,33 +33,36 @@ def test_a_layer_at_the_end_of_all_branches_runs_before_the_merge(make):
     )
 
 
+FACTORS = [
+    ({"branch_scale": 0.25}, 0.25),
+    ({"branch_scale": "1/sqrt(L)", "depth": 4}, 0.5),
+    ({"branch_scale": "1/L", "depth": 8}, 0.125),
+    ({"branch_scale": ks.LayerScale(0.75)}, 0.75),
+    ({"branch_scale": "layerscale"}, 1e-5),
+    ({"branch_scale": "rezero"}, 0.0),
+    ({"branch_scale": 0.5, "attention": ks.SqueezeExcite(kernel_initializer="zeros")}, 0.25),  # sigmoid(0) / 2
+]
+
+
 @pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())
-@pytest.mark.parametrize(
-    ("options", "factor"),
-    [
-        ({"branch_scale": 0.25}, 0.25),
-        ({"branch_scale": "1/sqrt(L)", "depth": 4}, 0.5),
-        ({"branch_scale": "1/L", "depth": 8}, 0.125),
-        ({"branch_scale": ks.LayerScale(0.75)}, 0.75),
-        ({"branch_scale": "layerscale"}, 1e-5),
-        ({"branch_scale": "rezero"}, 0.0),
-        ({"branch_scale": 0.5, "attention": ks.SqueezeExcite(kernel_initializer="zeros")}, 0.25),  # sigmoid(0) / 2
-    ],
-    ids=str,
-)
-def test_the_update_of_every_block_is_multiplied_by_its_factor(make, options, factor):
+def test_the_update_of_every_block_is_multiplied_by_its_factor(make):
     plain = {"normalization": None, "bias_initializer": "ones", "use_bias": True, "activation": "linear"}
-    outputs = []
-    for given in ({"branch_scale": 0}, {}, options):
+
+    def output(options):
         keras.utils.set_random_seed(0)
-        block = make(**plain | given)
-        outputs.append(ops.convert_to_numpy(block(X)))
-    # The second layer of a dense block reads what the first one gives.
-    skip, whole, scaled = (y[..., :7] if "dense" in block.name else y for y in outputs)
+        block = make(**plain | options)
+        y = ops.convert_to_numpy(block(X))
+        # The second layer of a dense block reads what the first one gives.
+        return y[..., :7] if "dense" in block.name else y
+
+    skip, whole = output({"branch_scale": 0}), output({})
     assert np.abs(whole - skip).max() > 0.1
-    np.testing.assert_allclose(scaled, skip + factor * (whole - skip), rtol=1e-4, atol=1e-5)
+    for options, factor in FACTORS:
+        expected = skip + factor * (whole - skip)
+        np.testing.assert_allclose(output(options), expected, rtol=1e-4, atol=1e-5, err_msg=str(options))
 
 
+@pytest.mark.once
 def test_a_branch_has_the_layers_that_were_added_in_their_order_and_not_those_of_the_skip():
     block = ks.PreActivationBlock(6, dropout=0.5)
     block.build((None, 8, 8, 3))
@@ -70,6 +73,7 @@ def test_a_branch_has_the_layers_that_were_added_in_their_order_and_not_those_of
     assert gated._branch.layers == [gated.conv1, gated.norm1]
 
 
+@pytest.mark.once
 def test_dropouts_of_one_block_draw_from_seeds_of_their_own():
     block = ks.DenseBlock(2, 3, dropout=0.5, seed=4)
     block.build((None, 8, 8, 4))

@@ -54,6 +54,7 @@ def test_a_stack_of_averages_is_a_denseformer(dilation, period):
         np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.once
 def test_an_average_starts_as_the_last_state_and_says_what_it_reads():
     states = values(6)
     for options, sources, weights in (
@@ -170,6 +171,7 @@ def test_weights_may_have_the_dtype_of_the_values(cls, dtype):
     np.testing.assert_allclose(numpy(ops.cast(y, "float32")), expected, rtol=0.03, atol=0.03)
 
 
+@pytest.mark.once
 def test_only_averages_with_weights_are_recorded():
     states = values(4)
     layers = [ks.DepthAverage(), ks.DepthAverage(period=2)]
@@ -194,6 +196,7 @@ def test_the_first_mask_is_passed_on(cls):
     assert getattr(cls()([plain, plain]), "_keras_mask", None) is None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
 def test_the_output_has_each_size_that_one_tensor_knows(cls):
     x, y = keras.Input((None, 6)), keras.Input((5, 6))
@@ -216,6 +219,7 @@ def test_layers_of_lists_compute_exactly_the_same_from_files_and_as_clones(make,
         assert copy.layers[-1].sources == model.layers[-1].sources
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("cls", [ks.DepthAverage, ks.DepthAttention])
 def test_inputs_other_than_a_list_of_one_shape_are_errors(cls):
     x, *others = values(3)

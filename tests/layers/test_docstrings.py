@@ -42,6 +42,7 @@ OF_THEIR_OWN = (
 )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ks.__all__)
 def test_docstring_has_its_parts_and_its_example_runs(name):
     item = getattr(ks, name)

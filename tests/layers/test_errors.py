@@ -6,6 +6,8 @@ import pytest
 
 import keras_skip as ks
 
+pytestmark = pytest.mark.once
+
 X = np.ones((2, 3, 8), "float32")
 
 AT_CONSTRUCTION = {

@@ -14,8 +14,8 @@ from keras import ops
 import keras_skip as ks
 from tests.golden import golden_weight, read_reference
 
-# The equations are tested on every backend. Networks of fifty blocks take their time where each operation is compiled.
-once = pytest.mark.complete if keras.backend.backend() != "tensorflow" else lambda test: test
+# The equations are tested on every backend.
+pytestmark = pytest.mark.once
 
 
 def applications_v1(inputs):
@@ -93,7 +93,6 @@ def copy_application(source, target, names):
     assert copied == len(source.weights) == len(target.weights)
 
 
-@once
 @pytest.mark.parametrize("version", [1, 2])
 def test_keras_applications_resnet50(version):
     cls = keras.applications.ResNet50 if version == 1 else keras.applications.ResNet50V2
@@ -168,7 +167,6 @@ NETWORKS = {
 }
 
 
-@once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_torchvision_and_timm(name):
     x, y, shapes = read_reference(name)

@@ -83,6 +83,7 @@ def test_a_padded_sequence_gives_what_it_gives_alone(make):
         np.testing.assert_allclose(y[row : row + 1, : alone.shape[1]], alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", [name for name in BLOCKS if "highway" not in name])
 def test_statistics_leave_the_padding_out(name):
     block = BLOCKS[name]()
@@ -115,6 +116,7 @@ def test_transition_pools_real_steps_and_halves_the_mask():
     assert not ops.convert_to_numpy(with_skip(x, mask=mask)[1])[~mask].any()
 
 
+@pytest.mark.once
 @every_block
 def test_mask_reaches_the_layers_behind(make):
     tokens = keras.Input((None,), dtype="int32")

@@ -54,6 +54,7 @@ def gradients(layer, x, weights):
     return [numpy(g) for g in torch.autograd.grad(total, [x, *[v.value for v in layer.trainable_variables]])]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("options", "x"),
     [
@@ -155,6 +156,7 @@ def test_a_normalization_layer_finds_the_channels_where_they_are(make, norm):
         np.testing.assert_allclose(np.moveaxis(received, 1, -1), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.once
 def test_an_axis_that_is_given_is_kept():
     block = ks.ResidualBlock(
         8, data_format="channels_first", normalization=keras.layers.LayerNormalization(axis=[2, 3])
@@ -163,6 +165,7 @@ def test_an_axis_that_is_given_is_kept():
     assert block.norm1.gamma.shape == (7, 5)
 
 
+@pytest.mark.once
 def test_a_saved_model_holds_it(tmp_path):
     inputs = keras.Input((6, 5, 3))
     model = keras.Model(inputs, BatchNormalization(momentum=0.9)(inputs))

@@ -40,6 +40,7 @@ PLACES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("place", PLACES)
 def test_a_layer_without_a_build_is_built_and_comes_back_from_a_file(place, tmp_path):
     x = keras.Input((3, 8))

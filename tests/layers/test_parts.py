@@ -156,6 +156,7 @@ def test_efficient_channel_attention(rank, data_format, axis, kernel_size):
     check(layer, np.moveaxis(x, -1, axis), np.moveaxis(x * gate.reshape(2, *[1] * rank, 7), -1, axis))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("channels", "kernel_size"), [(1, 3), (8, 3), (64, 3), (127, 3), (128, 5), (512, 5), (1024, 5), (2048, 7)]
 )
@@ -241,12 +242,14 @@ AT_BUILD = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("received", AT_CONSTRUCTION)
 def test_bad_argument_is_refused_at_construction(received):
     with pytest.raises(ValueError, match=f"(?s)Expected .*Received: .*{received}"):
         AT_CONSTRUCTION[received]()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("received", AT_BUILD)
 def test_bad_shape_is_refused_at_build(received):
     make, shape = AT_BUILD[received]
@@ -254,6 +257,7 @@ def test_bad_shape_is_refused_at_build(received):
         make().build(shape)
 
 
+@pytest.mark.once
 def test_other_channels_than_built_for_are_refused():
     for layer in (ks.LayerScale(), ks.LayerScale(axis=1), ks.SqueezeExcite(), ks.EfficientChannelAttention()):
         layer.build((None, 4))

@@ -108,6 +108,7 @@ def edges(model):
     }
 
 
+@pytest.mark.once
 def test_the_edges_of_small_weights_and_blocks_that_nothing_reads_are_gone():
     model = plain()
     x = model.layers[0].name
@@ -134,6 +135,7 @@ def test_the_edges_of_small_weights_and_blocks_that_nothing_reads_are_gone():
     assert averages(again)["body_4_average"].alpha.shape == (2,)
 
 
+@pytest.mark.once
 def test_threshold_zero_changes_nothing():
     model = with_weights(crossed)
     model.layers[-1].trainable = False
@@ -157,6 +159,7 @@ def test_a_pruned_model_trains_and_what_is_frozen_stays_frozen():
     assert moved == {"body_1_average", "body_2_average", "body_3_average"}
 
 
+@pytest.mark.once
 def test_attention_over_depth_stays_as_it_is():
     x = keras.Input((5, 8))
     y = ks.stack([L.Dense(8) for _ in range(2)], "depth_attention", name="attention")(body(2)(x))
@@ -171,6 +174,7 @@ class Subclassed(keras.Model):
         return x
 
 
+@pytest.mark.once
 def test_errors_say_what_is_missing():
     model = with_weights(plain)
     for threshold in (-0.1, float("nan"), "small", None):

@@ -25,12 +25,12 @@ class Implicit(keras.layers.Layer):
 
 
 BLOCKS = {
-    "dense": lambda **options: ks.DenseBlock(3, 2, **options),
-    "dense-plain": lambda **options: ks.DenseBlock(3, 2, bottleneck=False, **options),
-    "dense-dropout": lambda **options: ks.DenseBlock(3, 2, dropout=0.4, seed=1, **options),
-    "dense-unseeded": lambda **options: ks.DenseBlock(3, 2, dropout=0.4, **options),
-    "dense-dropped": lambda **options: ks.DenseBlock(4, 2, survival_prob=0.5, seed=1, **options),
-    "dense-regularized": lambda **options: ks.DenseBlock(3, 2, kernel_regularizer="l2", **options),
+    "dense": lambda **options: ks.DenseBlock(2, 2, **options),
+    "dense-plain": lambda **options: ks.DenseBlock(2, 2, bottleneck=False, **options),
+    "dense-dropout": lambda **options: ks.DenseBlock(2, 2, bottleneck=False, dropout=0.4, seed=1, **options),
+    "dense-unseeded": lambda **options: ks.DenseBlock(2, 2, dropout=0.4, **options),
+    "dense-dropped": lambda **options: ks.DenseBlock(2, 2, survival_prob=0.5, seed=1, **options),
+    "dense-regularized": lambda **options: ks.DenseBlock(2, 2, kernel_regularizer="l2", **options),
     "residual": lambda **options: ks.ResidualBlock(8, strides=2, **options),
     "residual-dropped": lambda **options: ks.ResidualBlock(4, survival_prob=0.5, dropout=0.4, seed=1, **options),
     "residual-layer": lambda **options: ks.ResidualBlock(4, shortcut=keras.layers.Conv2D(4, 1), **options),
@@ -40,7 +40,7 @@ BLOCKS = {
     "highway": lambda **options: ks.HighwayBlock(normalization="batch", **options),
 }
 # Each of these has its kind in another.
-EQUAL = ("dense", "dense-plain", "residual", "residual-layer")
+EQUAL = ("dense", "dense-plain", "dense-unseeded", "dense-regularized", "residual", "residual-layer")
 
 
 def numpy(x):
@@ -152,6 +152,7 @@ def test_sequences_keep_their_mask():
     np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.once
 def test_a_file_written_without_the_option_means_false():
     config = ks.DenseBlock(2, 3).get_config()
     del config["recompute"]

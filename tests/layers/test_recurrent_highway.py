@@ -87,6 +87,7 @@ def test_the_coupled_form_agrees_with_the_authors_formula():
         check(layer(X, initial_state=[STATE])[:, step], state)
 
 
+@pytest.mark.once
 @BOTH
 def test_it_starts_close_to_the_identity(carry):
     cell = ks.RecurrentHighwayCell(UNITS, 2, carry, bias_initializer="ones")
@@ -97,6 +98,7 @@ def test_it_starts_close_to_the_identity(carry):
     assert cell.count_params() == (3 if carry == "learned" else 2) * (C * UNITS + 2 * (UNITS**2 + UNITS))
 
 
+@pytest.mark.once
 def test_each_gate_starts_with_its_own_bias():
     for cls in (ks.RecurrentHighway, ks.RecurrentHighwayCell):
         layer = cls(UNITS, 1, transform_bias=-3.0, carry_bias=0.5)
@@ -105,6 +107,7 @@ def test_each_gate_starts_with_its_own_bias():
         np.testing.assert_array_equal(numpy(bias), np.repeat([0.0, -3.0, 0.5], UNITS))
 
 
+@pytest.mark.once
 def test_each_depth_draws_its_own_kernel_even_from_one_seed():
     cell = ks.RecurrentHighwayCell(UNITS, 3, recurrent_initializer=keras.initializers.GlorotUniform(seed=1))
     cell.build((None, C))
@@ -308,6 +311,7 @@ def test_gradients_match_differences_of_the_equation(carry):
         np.testing.assert_allclose((found[i] * direction).sum(), expected, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.once
 def test_it_learns_handwritten_digits_row_by_row():
     from sklearn.datasets import load_digits
 
@@ -349,6 +353,7 @@ def test_the_layer_and_the_cell_alone_survive_saving(make, tmp_path):
     np.testing.assert_array_equal(numpy(again(X, training=True)), numpy(model(X, training=True)))
 
 
+@pytest.mark.once
 def test_a_frozen_cell_stays_frozen():
     layer = ks.RecurrentHighway(UNITS)
     layer.build(X.shape)

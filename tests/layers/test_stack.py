@@ -149,6 +149,7 @@ def test_each_kind_computes_its_equation():
         check(stack, attend(values, queries[-1], **options)[0])
 
 
+@pytest.mark.once
 def test_names_are_stable_and_come_from_the_name_of_the_stack():
     def names(skip, name="body"):
         return [layer.name for layer in ks.stack(dense()[:2], skip, name=name).layers]
@@ -160,6 +161,7 @@ def test_names_are_stable_and_come_from_the_name_of_the_stack():
     assert [names("residual", None)[0] for _ in range(2)] == ["stack_1", "stack2_1"]
 
 
+@pytest.mark.once
 def test_options_reach_the_connections_and_a_list_has_one_for_each():
     stack = ks.stack(
         dense(),
@@ -188,6 +190,7 @@ def test_options_reach_the_connections_and_a_list_has_one_for_each():
     assert {layer.data_format for layer in (expand, *connections, reduce)} == {"channels_first"}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("skip", ["residual", "depth_average", "depth_attention"])
 def test_each_call_has_the_same_weights_and_a_subclassed_model_finds_them(skip, tmp_path):
     @keras.saving.register_keras_serializable("test_stack", f"Model{skip}")
@@ -212,6 +215,7 @@ def test_each_call_has_the_same_weights_and_a_subclassed_model_finds_them(skip, 
     np.testing.assert_array_equal(numpy(keras.saving.load_model(tmp_path / "model.keras")(x)), y)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("skip", sweep(KINDS, lambda skip: skip in ("hyper", "depth_average", "depth_attention")))
 def test_stacks_train_on_handwritten_digits_and_their_files_compute_the_same(skip, tmp_path):
     digits = pytest.importorskip("sklearn.datasets").load_digits()
@@ -232,6 +236,7 @@ def test_stacks_train_on_handwritten_digits_and_their_files_compute_the_same(ski
     )
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("skip", KINDS)
 def test_a_mask_reaches_the_layers_and_the_output(skip):
     x = keras.Input((None, 8))
@@ -265,6 +270,7 @@ def test_arguments_of_the_call_reach_the_layers_that_take_them(skip):
     np.testing.assert_allclose(one[:, :3], other[:, :3], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.once
 def test_errors_say_what_a_stack_takes():
     for blocks in ([], L.Dense(8)):
         with pytest.raises(ValueError, match="Expected blocks to be a list of layers.* Received: blocks="):
@@ -283,6 +289,7 @@ def test_errors_say_what_a_stack_takes():
         ks.stack(dense())(data(2, 5, 8), attention_mask=data(2, 5, 5) > 0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("skip", [None, "residual", "depth_average", "depth_attention"])
 def test_a_block_that_changes_the_shape_is_an_error_that_names_it(skip):
     wider = [L.Dense(8), [L.Dense(8), L.Dense(9)], L.Dense(9)]

@@ -14,6 +14,7 @@ def numpy(x):
     return np.array(ops.convert_to_numpy(x))  # a copy: torch would give a view, which moves with the variable
 
 
+@pytest.mark.once
 def test_linear_survival_is_the_papers():
     assert ks.linear_survival(0.5, 54)[-1] == 0.5
     np.testing.assert_allclose(ks.linear_survival(0.5, 54), [1 - i / 54 * 0.5 for i in range(1, 55)])

@@ -102,8 +102,7 @@ def dense(layer):
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
-@pytest.mark.parametrize("dynamic", [True, False])
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
+@pytest.mark.parametrize(("constraint", "dynamic"), [*itertools.product(CONSTRAINTS, (True, False))])
 def test_it_computes_the_equation(constraint, dynamic, rank):
     x = data(rank)
     layer = randomise(make(constraint, dynamic=dynamic, iterations=60), x, 0.5)

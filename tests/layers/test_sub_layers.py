@@ -9,10 +9,11 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
-from tests.layers.table import CASES, USUAL, Case, sweep_layers
+from tests.layers.table import CASES, KINDS, REPRESENTATIVES, Case, sweep_layers
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
-JIT = keras.backend.backend() == "jax"
+BACKEND = keras.backend.backend()
+JIT = BACKEND == "jax"
 
 
 def leaves(layer):
@@ -32,7 +33,8 @@ def reloaded(model, folder):
     return keras.saving.load_model(folder / "model.keras")
 
 
-@sweep_layers(CASES, USUAL)
+@pytest.mark.once
+@sweep_layers(CASES, REPRESENTATIVES)
 def test_frozen_sub_layers_stay_frozen(case: Case):
     layer = case.make(name="block")
     config = layer.get_config()
@@ -48,6 +50,7 @@ def test_frozen_sub_layers_stay_frozen(case: Case):
     assert (config != layer.get_config()) is bool(leaves(layer))
 
 
+@pytest.mark.once
 def test_files_clones_and_wrappers_keep_frozen_normalisations_which_do_not_move(tmp_path):
     inputs = keras.Input((None, 4))
     blocks = [ks.ResidualBlock(4), ks.DenseBlock(2, 3)]
@@ -65,6 +68,7 @@ def test_files_clones_and_wrappers_keep_frozen_normalisations_which_do_not_move(
             np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.once
 def test_a_part_of_a_frozen_block_that_learns_still_does(tmp_path):
     block = ks.ResidualBlock(4, trainable=False)
     model = keras.Sequential([keras.Input((4,)), block])
@@ -73,6 +77,7 @@ def test_a_part_of_a_frozen_block_that_learns_still_does(tmp_path):
     assert again.conv2.trainable and not again.conv1.trainable and not again.trainable
 
 
+@pytest.mark.once
 def test_a_block_that_is_thawed_has_no_changes_to_tell():
     block = ks.DenseBlock(2, 3, trainable=False)
     block.build(X.shape)
@@ -80,6 +85,7 @@ def test_a_block_that_is_thawed_has_no_changes_to_tell():
     assert "sub_layers" not in block.get_config()
 
 
+@pytest.mark.once
 def test_other_settings_survive_as_well(tmp_path):
     block = ks.WideBlock(4, dropout=0.5)
     model = keras.Sequential([keras.Input((4,)), block])
@@ -91,6 +97,7 @@ def test_other_settings_survive_as_well(tmp_path):
     assert again.norm2.momentum == 0.99 and set(again.get_config()["sub_layers"]) == {"dropout_layer", "norm1", "conv1"}
 
 
+@pytest.mark.once
 def test_a_normalisation_that_is_not_registered_keeps_its_settings():
     class Scaling(keras.layers.Layer):
         factor = 1.0
@@ -135,7 +142,10 @@ NOT_QUANTISED = (
 QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.public not in NOT_QUANTISED)]
 
 
-@sweep_layers(QUANTISED, USUAL)
+FIRST = list({case.public: case for case in QUANTISED if BACKEND == "tensorflow" or case in KINDS}.values())
+
+
+@sweep_layers(QUANTISED, FIRST)
 def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     x = case.data()
     model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])
@@ -146,6 +156,7 @@ def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     np.testing.assert_allclose(ops.convert_to_numpy(reloaded(model, tmp_path)(x)), expected, atol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["int4", "float8"])
 def test_the_other_modes_that_keras_has_for_dense_layers_too(mode, tmp_path):
     model = keras.Sequential([keras.Input((4,)), ks.DenseBlock(2, 4, survival_prob=0.5), ks.HighwayBlock()])
@@ -155,6 +166,7 @@ def test_the_other_modes_that_keras_has_for_dense_layers_too(mode, tmp_path):
     np.testing.assert_allclose(ops.convert_to_numpy(again(X)), ops.convert_to_numpy(model(X)), atol=1e-6)
 
 
+@pytest.mark.once
 def test_a_block_itself_says_that_keras_quantises_its_layers():
     block = ks.ResidualBlock(4)
     block.build((None, 4))
@@ -174,7 +186,7 @@ def float8_scales(**options):
     ]
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras trains float8 on TensorFlow and JAX")
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras trains float8 on TensorFlow and JAX")
 def test_float8_learns_its_scales_recomputed_and_keeps_them_where_its_branch_is_dropped():
     losses, scales = float8_scales()
     again, same = float8_scales(recompute=True)
@@ -184,6 +196,7 @@ def test_float8_learns_its_scales_recomputed_and_keeps_them_where_its_branch_is_
     assert np.isfinite(losses).all() and len(set(losses)) > 2 and min(scales) > 0
 
 
+@pytest.mark.once
 def test_a_dense_block_loads_what_was_saved_with_a_random_state_that_nothing_drew_from(tmp_path):
     old, new = ks.DenseBlock(2, 3, survival_prob=0.5), ks.DenseBlock(2, 3, survival_prob=0.5)
     old.seed_generator = keras.random.SeedGenerator(1)
@@ -193,6 +206,7 @@ def test_a_dense_block_loads_what_was_saved_with_a_random_state_that_nothing_dre
     np.testing.assert_array_equal(ops.convert_to_numpy(models[1](X)), ops.convert_to_numpy(models[0](X)))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "make",
     [
@@ -217,6 +231,7 @@ def test_what_is_frozen_inside_a_skip_stays_frozen(make, tmp_path):
             assert len(copy.trainable_variables) == left
 
 
+@pytest.mark.once
 def test_dense_layers_inside_a_skip_keep_their_lora_and_their_quantisation(tmp_path):
     model = keras.Sequential([keras.Input((4,)), ks.Residual(keras.layers.Dense(4), "pre", gate="review")])
     skip = model.layers[-1]

@@ -8,6 +8,8 @@ from keras import ops
 import keras_skip as ks
 from tests.layers.forms import Closed, around, dense
 
+pytestmark = pytest.mark.once
+
 
 def test_layers_that_share_only_a_weight_are_an_error_that_names_them():
     x = keras.Input((4,))

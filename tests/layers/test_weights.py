@@ -7,6 +7,8 @@ from keras import ops
 
 import keras_skip as ks
 
+pytestmark = pytest.mark.once
+
 CONVOLVED = {
     "residual": lambda **kw: ks.ResidualBlock(6, **kw),
     "bottleneck": lambda **kw: ks.BottleneckBlock(8, **kw),
@@ -55,8 +57,7 @@ def test_initializer_reaches_every_kernel(make):
         np.testing.assert_array_equal(ops.convert_to_numpy(kernel), 0.25)
 
 
-@every
-@pytest.mark.parametrize("seed", [None, 1])
+@pytest.mark.parametrize(("make", "seed"), [(CONVOLVED["residual"], None), *((make, 1) for make in CONVOLVED.values())])
 def test_no_two_kernels_start_equal(make, seed):
     layer = make(kernel_initializer=keras.initializers.HeNormal(seed=seed))
     layer.build((2, 8, 8, 6))

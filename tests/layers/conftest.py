@@ -1,0 +1,39 @@
+"""What of the layers' tests `make test` leaves to `make test-all`: products of parameters, repetitions on JAX.
+
+Of a test with several parameters it takes as many cases as have each value of each parameter. Values whose combinations
+differ in kind belong into one list of tuples, all of which it takes.
+JAX compiles each operation for each shape. So tests of what no backend computes, such as errors, names and
+configurations, have the marker "once", and run on TensorFlow alone.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+import keras
+import pytest
+
+from tests.sweep import cover
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = defaultdict(list)
+    for item in items:
+        if HERE in item.path.parents:
+            if keras.backend.backend() != "tensorflow" and item.get_closest_marker("once"):
+                item.add_marker(pytest.mark.complete)
+            elif hasattr(item, "callspec") and not item.get_closest_marker("complete"):
+                tests[item.nodeid.partition("[")[0]].append(item)
+    for cases in tests.values():
+        for item, is_needed in zip(cases, cover(map(_values, cases)), strict=True):
+            if not is_needed:
+                item.add_marker(pytest.mark.complete)
+
+
+def _values(item: pytest.Item) -> list[tuple]:
+    """The values that each decorator gives the test; they need not be hashable."""
+    names = [marker.args[0] for marker in item.iter_markers("parametrize")]
+    names = [each.split(",") if isinstance(each, str) else each for each in names]
+    return [tuple((name, id(item.callspec.params[name.strip()])) for name in each) for each in names]
