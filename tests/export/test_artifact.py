@@ -15,6 +15,8 @@ from export.storage import onnx_files
 from tests.export.models import Function, conv_net, images, mlp, subclassed, with_function
 from zoo.training.learner import precision
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 FILES = {"artifact.json", "parity.json", "samples.npz", "model.onnx", "saved_model"}
 
 

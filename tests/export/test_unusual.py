@@ -14,6 +14,8 @@ from export.model import float32
 from tests.export.models import Function, conv_net, randomise
 from zoo.training.learner import precision
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 CPU = "CPUExecutionProvider"
 
 
