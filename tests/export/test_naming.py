@@ -70,6 +70,7 @@ def test_the_producer_is_this_package(written):
 SCRIPT = """
 import hashlib, sys
 import keras
+import numpy as np
 from keras import layers
 import export
 keras.utils.set_random_seed(0)
@@ -77,8 +78,9 @@ inputs = keras.Input((None, 6))
 x = layers.MultiHeadAttention(2, 3)(inputs, inputs)
 x = layers.GRU(4, reset_after=False)(layers.Masking()(layers.Conv1D(6, 3, padding="same")(x)))
 model = keras.Model(inputs, layers.Dense(2)(x))
+samples = np.random.default_rng(0).normal(size=(2, 4, 6)).astype("float32")
 for path in sys.argv[1:]:
-    print(hashlib.sha256(export.to_onnx(model, path).read_bytes()).hexdigest())
+    print(hashlib.sha256(export.to_onnx(model, path, samples=samples).read_bytes()).hexdigest())
 """
 
 
