@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.storage import onnx_files, onnx_publishing
 from export.storage.onnx_publishing import publish_onnx
 
+
 @pytest.fixture(autouse=True)
 def small_messages(monkeypatch):
     monkeypatch.setattr(onnx_files, "LARGEST", 5_000)
