@@ -57,7 +57,8 @@ def convert_endpoint(endpoint: Endpoint, opset: int) -> "ModelProto":
         with scope:
             return dict(zip(outside, endpoint(*tensors).values(), strict=True))
 
-    traced = tf.function(call, input_signature=specs)
+    # Keras calls layers without AutoGraph, and the SavedModel is traced without it too.
+    traced = tf.function(call, input_signature=specs, autograph=False)
     with ONE_AT_A_TIME, _collect_errors() as errors:
         with inline_calls(), guard_tracing(endpoint):
             concrete = traced.get_concrete_function()

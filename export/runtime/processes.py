@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DeviceError, ExportError
 from ..limits import watch_process
 from ..storage.arrays import Batch, read_batches, write_batches
-from .providers import DEVICES, Device
+from .providers import DEVICES, Device, has_nvidia_driver
 from .worker import ANSWER, FAILURE, INPUTS, JOB, RUN
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {package}.worker import main; main(sys.argv[2])"
@@ -80,6 +80,8 @@ def run_everywhere(
     answers = run_forms(model, batches, (PLAIN, OPTIMISED))
     absent: dict[str, str] = {}
     if device is None:
+        if not has_nvidia_driver():
+            return answers, {ON["cuda"].name: f"There is no driver of NVIDIA here. {DEVICES['cuda'].needs}"}
         try:
             return answers | run_forms(model, batches, (ON["cuda"],)), absent
         except DeviceError as error:

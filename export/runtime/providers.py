@@ -13,8 +13,11 @@ A file in fp16 or int8 computes in its own precision where that is lower. An env
 onnxruntime. Operations that a device lacks run on the CPU. At least half of those with weights must run on the device.
 """
 
+import ctypes
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 Device = Literal["cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "coreml", "directml"]
@@ -75,3 +78,13 @@ def check_device(device: str | None, optional: bool = False, among: Iterable[str
 def takes_gpu(device: Device) -> bool:
     """Whether a device is a GPU that Ray can reserve."""
     return CUDA in (DEVICES[device].name, *(name for name, _ in DEVICES[device].fallbacks))
+
+
+@cache
+def has_nvidia_driver() -> bool:
+    """Whether the library is here that comes with the driver of NVIDIA's GPUs, and without which CUDA cannot start."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

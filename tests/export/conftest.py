@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -61,16 +62,22 @@ def here(small_artifact: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verifies without a process of its own."""
-    from export import verification
-    from export.runtime.processes import PLAIN
-    from export.runtime.sessions import open_session, run_session
+    """Runs onnxruntime here, where processes of their own make most of an export's time: for tests that need no crash.
 
-    def run(file, batches, device):
-        session = open_session(file)
-        return {PLAIN.name: {name: run_session(session, batch) for name, batch in batches.items()}}, {}
+    What the processes are for is tested in test_faults and test_limits.
+    """
+    from export.runtime import processes
+    from export.runtime.worker import ANSWER, INPUTS
+    from export.storage.arrays import write_batches
 
-    monkeypatch.setattr(verification, "run_everywhere", run)
+    def run(folder, tasks, names, batches=None):
+        if batches is not None:
+            write_batches(folder / INPUTS, batches)
+        for number, (task, arguments) in enumerate(tasks):
+            module, function = task.split(":")
+            getattr(import_module(f"export.{module}"), function)(folder, folder / f"{ANSWER}-{number}", **arguments)
+
+    monkeypatch.setattr(processes, "run_tasks", run)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 import export
 from export.engines import tensorflow
 from export.proof.first_difference import find_difference_from_plain
-from export.runtime.processes import OPTIMISED
+from export.runtime import processes
+from export.runtime.processes import ON, OPTIMISED
 from export.storage import onnx_files
 from tests.export.models import conv_net, randomise
 
@@ -87,3 +88,14 @@ def test_a_crash_after_the_last_answer_changes_nothing(artifact, tmp_path, monke
     (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os._exit, 3)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     assert export.verify(artifact)["max_abs_diff"] <= 1e-5
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_a_process_tries_cuda_only_where_there_is_a_driver_of_nvidia(driver, tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(processes, "has_nvidia_driver", lambda: driver)
+    monkeypatch.setattr(processes, "run_forms", lambda model, batches, forms: tried.extend(forms) or {})
+    _, absent = processes.run_everywhere(tmp_path / "model.onnx", {})
+    assert (ON["cuda"] in tried) == driver
+    assert list(absent) == ([] if driver else ["onnxruntime, CUDA"])
+    assert all(reason.startswith("There is no driver of NVIDIA here.") for reason in absent.values())

@@ -15,6 +15,8 @@ from export.storage.manifest import read_manifest
 from keras_skip import HighwayBlock
 from tests.export.models import conv_net, highway_net, images, randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def carried(model, x):
     """The mean carry gates by the layers' own `gates`, which is another way than the exported one."""

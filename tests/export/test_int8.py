@@ -19,6 +19,8 @@ from tests.export.models import RAW, conv_net, expected, images
 from tests.export.structure import optimised
 from tests.export.test_artifact import contents
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 FASTER = [{"batch": 32, "fp32_ms": 3.0, "int8_ms": 1.5, "speedup": 2.0, "rounds": 5}]
 SLOWER = [{"batch": 32, "fp32_ms": 1.5, "int8_ms": 3.0, "speedup": 0.5, "rounds": 5}]
 needs_sympy = pytest.mark.skipif(find_spec("sympy") is None, reason="onnxruntime.quantization imports sympy")

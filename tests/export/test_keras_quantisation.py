@@ -18,6 +18,8 @@ import export
 from tests.export.models import randomise
 from zoo.training.learner import precision
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 Make = Callable[[], keras.Model]
 
 

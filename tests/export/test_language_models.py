@@ -9,6 +9,8 @@ from keras import layers, ops
 import export
 from tests.export.models import randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 WORDS, WIDTH, LENGTH = 12, 8, 16
 
 

@@ -15,6 +15,8 @@ import export
 from export.convert import translation
 from tests.export.models import randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 ROOT = Path(__file__).parents[2]
 # Peak memory above what the process had before. What getrusage counts begins with the peak of the process that made it.
 STATUS = Path("/proc/self/status")

@@ -7,10 +7,12 @@ import pytest
 from keras import layers
 
 import export
-from tests.export.test_operations import OPSETS, answers
+from tests.export.test_operations import USUAL_OPSETS, answers
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
-@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("opset", USUAL_OPSETS)
 def test_integers_are_looked_up(opset, tmp_path):
     x = np.array([[7, -3], [2**40, 0], [5, 6], [1 - 2**40, 2**40 + 1]])
     vocabulary = [2**40, -3, 7, 1 - 2**40]
@@ -40,7 +42,7 @@ def of_text() -> keras.Model:
     return keras.Model([city, size], {**found, "vectors": vectors * size})
 
 
-@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("opset", USUAL_OPSETS)
 def test_words_are_looked_up(opset, tmp_path):
     model = of_text()
     batch = {

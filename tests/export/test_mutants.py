@@ -18,6 +18,8 @@ from export.proof.prove import prove
 from tests.export.models import randomise
 from tests.export.mutants import Change, Converted, after, column, of_weights
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 SCALES = (1e-8, 1e-4, 1.0, 1e4, 1e8)
 
 

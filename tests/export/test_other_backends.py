@@ -13,7 +13,7 @@ SCRIPT = "import runpy; runpy.run_module('tests.export.other_backends', run_name
 QUICK = ("dictionary", "dynamic_time", "of_script")
 # Networks, and those of test_keras_layers, with an output for each layer.
 LAYERS = (
-    ("sequences",),
+    ("sequences", "recurrent"),
     ("images", "volumes", "films"),
     ("vectors", "photos", "sounds", "tokens", "resnet", "highway"),
 )

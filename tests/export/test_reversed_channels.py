@@ -13,6 +13,8 @@ from export.precision import quantisation
 from tests.export.models import conv_net, images
 from tests.export.test_int8 import FASTER, needs_sympy, pictures
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 CAFFE = {"mean": (103.939, 116.779, 123.68), "reverse_channels": True}
 
 

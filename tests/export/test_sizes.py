@@ -11,6 +11,8 @@ from keras import layers
 import export
 from tests.export.models import Function, conv_net, randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def u_net() -> keras.Model:
     """Halves images twice and doubles them again: sizes have to be multiples of four."""

@@ -11,6 +11,8 @@ import export
 import zoo
 from tests.export.models import randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.mark.parametrize(
     ("network", "arguments"),

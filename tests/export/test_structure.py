@@ -14,20 +14,22 @@ from export.convert.operation_counts import check_operations, count_operations
 from tests.export.models import conv_net, randomise
 from tests.export.structure import left_over, optimised
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 layers = keras.layers
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("resnet20", {"depth": 8}),
-        ("stochastic_resnet110", {"depth": 8}),
-        ("preact_resnet164", {"depth": 11}),
-        ("wrn_16_4", {"depth": 10}),
-        ("densenet_bc_100_12", {"depth": 10}),
+        ("resnet20", {"depth": 8, "input_shape": (12, 16, 3)}),
+        ("stochastic_resnet110", {"depth": 8, "input_shape": (12, 16, 3)}),
+        ("preact_resnet164", {"depth": 11, "input_shape": (12, 16, 3)}),
+        ("wrn_16_4", {"depth": 10, "input_shape": (12, 16, 3)}),
+        ("densenet_bc_100_12", {"depth": 10, "input_shape": (12, 16, 3)}),
         ("highway_mnist_16", {}),
         ("residual_mlp", {}),
-        ("resnet18", {"input_shape": (64, 64, 3), "classes": 5}),
+        ("resnet18", {"input_shape": (33, 40, 3), "classes": 5}),
     ],
 )
 def test_a_network_of_each_family_keeps_one_transpose_and_nothing_else(name, arguments, tmp_path):

@@ -6,12 +6,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnxruntime
+import pytest
 from keras import layers as L
 
 import export
 import keras_skip as ks
 from tests.export.models import randomise
 from tests.export.structure import optimised
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def network() -> keras.Model:

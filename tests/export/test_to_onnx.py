@@ -22,6 +22,8 @@ from tests.export.models import (
 )
 from zoo.training.learner import precision
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -11,6 +11,8 @@ import export
 import zoo
 from tests.export.models import conv_net, images, randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.mark.parametrize(("views", "size"), [("mirror", 8), ("shift", 8), ("mirror+shift", None)])
 def test_the_graph_agrees_with_keras_and_holds_the_network_once(views, size, tmp_path):

@@ -14,6 +14,8 @@ from export.model import float32
 from tests.export.models import Function, conv_net, randomise
 from zoo.training.learner import precision
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 CPU = "CPUExecutionProvider"
 
 
@@ -69,7 +71,7 @@ class Partial(keras.Model):
 
 def test_an_output_that_is_none_is_left_out(tmp_path):
     model, x = Partial(), normal(3, 4)
-    received = exported(model, tmp_path, samples=x)(x)
+    received = exported(model, tmp_path, samples=x, formats="onnx")(x)
     assert sorted(received) == ["more_1", "scores"]
     np.testing.assert_allclose(received["scores"], model(x)["scores"], atol=1e-5)
     np.testing.assert_allclose(received["more_1"], 2 * x, atol=1e-5)
@@ -114,7 +116,7 @@ def test_models_of_batches_of_one_size_are_refused(kind, sentence, tmp_path):
 def test_a_model_that_was_made_for_batches_of_one_size_but_takes_any_is_exported(tmp_path):
     x = keras.Input(batch_shape=(8, 4))
     model = keras.Model(x, layers.Dense(3)(x))
-    np.testing.assert_allclose(exported(model, tmp_path)(normal(3, 4)), model(normal(3, 4)), atol=1e-5)
+    np.testing.assert_allclose(exported(model, tmp_path, formats="onnx")(normal(3, 4)), model(normal(3, 4)), atol=1e-5)
 
 
 class Reads(keras.Model):
@@ -202,7 +204,8 @@ def test_a_subclass_is_built_on_its_own_layout(built, tmp_path):
     if built:
         model(np.moveaxis(images, 1, -1))
     raw = export.Preprocessing("float32", scale=0.5, mean=(0.1, 0.2, 0.3), channel_axis=1)
-    received = exported(model, tmp_path, layout="nchw", samples=images, preprocessing=raw)(images)
+    options = {"samples": images, "preprocessing": raw, "formats": "onnx"}
+    received = exported(model, tmp_path, layout="nchw", **options)(images)
     assert tuple(model.convolution.kernel.shape) == (3, 3, 3, 5)
     prepared = np.moveaxis(images, 1, -1) * 0.5 - np.float32([0.1, 0.2, 0.3])
     np.testing.assert_allclose(received, model(prepared), atol=1e-4)

@@ -14,6 +14,8 @@ import export
 from export.storage.manifest import write_manifest
 from tests.export.models import conv_net, randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 FILES = [
     "artifact.json",
     "model.onnx",

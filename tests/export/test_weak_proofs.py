@@ -12,6 +12,8 @@ from export.engines import tensorflow
 from export.proof.prove import prove
 from tests.export.mutants import Converted, after, column, of_weights
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.mark.parametrize("kind", ["zero", "shut", "lost in rounding"])
 def test_outputs_that_no_input_moves_are_called_weak(kind, tmp_path):

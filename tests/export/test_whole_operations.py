@@ -13,6 +13,8 @@ from keras import layers, ops
 import export
 from tests.export.models import Function, randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def converted(model: keras.Model, path: Any, opset: int) -> tuple[onnxruntime.InferenceSession, list[str]]:
     file = export.to_onnx(model, path / "model.onnx", opset=opset, overwrite=True)
