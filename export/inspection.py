@@ -44,7 +44,8 @@ def inspect(
     Returns:
         `inputs` and `outputs` (name, dtype, shape), `operations` (name, domain, count in the file), `kernels` (the
         optimised operations, and the time between them: name, count, microseconds in one run, share),
-        `milliseconds` of one run, `bytes`, `opset`, `ir_version` and `metadata`.
+        `milliseconds` of one run, `bytes`, `opset`, `ir_version`, `metadata`, and the `columns` (name, kind, values) of
+        a table whose rows an artifact takes.
 
     Raises:
         FileNotFoundError: If there is neither.
@@ -59,7 +60,7 @@ def inspect(
     for name, value in (("batch_size", batch_size), ("runs", runs), ("size", size)):
         if value < 1:
             raise ValueError(f"Expected {name} to be at least 1. Received: {name}={value}")
-    file = _find_file(Path(path))
+    file, columns = _find(Path(path))
     parts = [file, *check_onnx_file(file)]
     model = check_onnx(file)
     fixed = {initializer.name for initializer in model.graph.initializer}
@@ -82,21 +83,23 @@ def inspect(
         "opset": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         "ir_version": model.ir_version,
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
+        "columns": columns,
     }
 
 
-def _find_file(path: Path) -> Path:
+def _find(path: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """Returns the ONNX file, and the columns of the table whose rows it takes."""
     if not path.exists():
         raise FileNotFoundError(f"Expected an artifact or an ONNX file. Received: {path}")
     if not path.is_dir():
-        return path
+        return path, []
     manifest = read_manifest(path)
     if ONNX not in manifest["files"] or not (path / ONNX).exists():
         raise VerificationError(
             f"Expected an artifact with an ONNX file. Received: {path}, whose {MANIFEST} lists none"
         )
     check_regular(path / ONNX)
-    return path / ONNX
+    return path / ONNX, (manifest.get("table") or {"inputs": []})["inputs"]
 
 
 def _describe_tensor(value: "ValueInfoProto") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 
 @cache
-def _convolves_channels_first() -> bool:
+def convolves_channels_first() -> bool:
     layer = keras.layers.Conv2D(1, 1, data_format="channels_first")
     try:
         layer(np.zeros((1, 1, 2, 2), "float32"))
@@ -21,5 +21,5 @@ def _convolves_channels_first() -> bool:
 
 def skip_without_channels_first() -> None:
     """Skips the test where it could not compute anything."""
-    if not _convolves_channels_first():
+    if not convolves_channels_first():
         pytest.skip("TensorFlow has no oneDNN on this processor, and without it no convolution with the channels first")

@@ -8,7 +8,6 @@ from typing import Literal
 from ..runtime.worker import INPUTS
 from ..storage.arrays import read_batches
 from . import fp16, int8, weights
-from .tolerances import INT4
 
 
 def convert_to_fp16(
@@ -29,9 +28,17 @@ def quantise_to_int8(
     answer.write_text(json.dumps(worst), encoding="utf-8")
 
 
-def quantise_weights(here: Path, answer: Path, source: str, target: str, precision: str) -> None:
-    """Writes a file in int8_dynamic or int4."""
+def quantise_to_int8_dynamic(here: Path, answer: Path, source: str, target: str, reduce_range: bool) -> None:
+    """Writes a file in int8 whose ranges are measured in each run."""
     file = here / "quantised.onnx"
-    (weights.quantise_to_int4 if precision == INT4 else weights.quantise_dynamically)(Path(source), file)
+    weights.quantise_dynamically(Path(source), file, reduce_range)
+    shutil.move(file, target)
+    answer.write_text("[]", encoding="utf-8")
+
+
+def quantise_to_int4(here: Path, answer: Path, source: str, target: str) -> None:
+    """Writes a file with weights in int4."""
+    file = here / "quantised.onnx"
+    weights.quantise_to_int4(Path(source), file)
     shutil.move(file, target)
     answer.write_text("[]", encoding="utf-8")

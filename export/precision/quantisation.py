@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import PrecisionError
 from ..model.inputs import count_examples, split_batch
 from ..runtime.processes import OPTIMISED, run_forms, run_tasks
-from ..runtime.worker import ANSWER, QUANTISE_WEIGHTS, RACE, TO_INT8
+from ..runtime.worker import ANSWER, RACE, TO_INT4, TO_INT8, TO_INT8_DYNAMIC
 from ..storage.arrays import Batch
 from .files import open_beside, replace_file
 from .tolerances import INT4, INT8, INT8_DYNAMIC, Precision
@@ -180,16 +180,20 @@ def _quantise(model: Path, target: Path, precision: Precision, calibration: Batc
     """Writes the quantised file, and returns the settings to record."""
     arguments: dict[str, Any] = {"source": str(model), "target": str(target)}
     about: dict[str, Any] = {}
-    task, batches = QUANTISE_WEIGHTS, None
+    task, batches = TO_INT4, None
+    if precision != INT4:
+        chosen = choose_settings()
+        arguments["reduce_range"] = chosen.reduce_range
+        about["settings"] = {**asdict(chosen), "weights": "int8", "per_channel": True}
+    if precision == INT8_DYNAMIC:
+        task = TO_INT8_DYNAMIC
+        # onnxruntime quantises the inputs of a layer in no other type.
+        about["settings"]["activations"] = "uint8"
     if precision == INT8:
         assert calibration is not None
-        chosen = choose_settings()
-        arguments |= {"activations": chosen.activations, "reduce_range": chosen.reduce_range}
-        about["settings"] = {**asdict(chosen), "weights": "int8", "per_channel": True}
+        arguments["activations"] = chosen.activations
         about["calibration_examples"] = count_examples(calibration)
         task, batches = TO_INT8, _split(calibration)
-    else:
-        arguments["precision"] = precision
     with tempfile.TemporaryDirectory(prefix="keras-skip-") as name:
         folder = Path(name)
         run_tasks(folder, [(task, arguments)], ["quantisation"], batches)

@@ -27,8 +27,13 @@ _DENSE = ["MatMul", "Gemm"]
 _BLOCK = 32
 
 
-def quantise_dynamically(source: Path, target: Path) -> None:
+def quantise_dynamically(source: Path, target: Path, reduce_range: bool) -> None:
     """Writes an ONNX file whose dense layers compute in int8, with ranges measured in each run.
+
+    Args:
+        source: The file in fp32.
+        target: The file to write.
+        reduce_range: Whether weights use seven bits.
 
     Raises:
         ExportError: If there is no dense layer.
@@ -39,7 +44,12 @@ def quantise_dynamically(source: Path, target: Path) -> None:
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     quantize_dynamic(
-        str(prepared), str(target), op_types_to_quantize=_DENSE, per_channel=True, weight_type=QuantType.QInt8
+        str(prepared),
+        str(target),
+        op_types_to_quantize=_DENSE,
+        per_channel=True,
+        reduce_range=reduce_range,
+        weight_type=QuantType.QInt8,
     )
     if not any(node.op_type == "MatMulInteger" for node in onnx.load(target, load_external_data=False).graph.node):
         raise _no_dense_layer("int8_dynamic")

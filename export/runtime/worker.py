@@ -16,8 +16,9 @@ from ..errors import ExportError
 ANSWER, JOB, INPUTS, FAILURE = "answer", "job.json", "inputs", "failure.json"
 # Each task is a module in this package and a function in it.
 RUN, TENSORS, PROFILE, RACE = (f"runtime.jobs:{name}" for name in ("run", "show_tensors", "profile", "race"))
-TO_FP16, TO_INT8, QUANTISE_WEIGHTS = (
-    f"precision.jobs:{name}" for name in ("convert_to_fp16", "quantise_to_int8", "quantise_weights")
+TO_FP16, TO_INT8, TO_INT8_DYNAMIC, TO_INT4 = (
+    f"precision.jobs:{name}"
+    for name in ("convert_to_fp16", "quantise_to_int8", "quantise_to_int8_dynamic", "quantise_to_int4")
 )
 _PACKAGE = __package__.rpartition(".")[0]
 

@@ -11,6 +11,7 @@ from keras import layers
 
 import export
 from export.precision import quantisation
+from export.precision.quantisation import choose_settings
 from export.precision.weights import pack_int4, quantise_dynamically, quantise_to_int4
 from tests.export.models import conv_net, images
 from tests.export.test_int8 import SLOWER, needs_sympy
@@ -121,7 +122,7 @@ def test_int8_dynamic_has_a_scale_for_each_column_and_leaves_convolutions_alone(
     weights = (generator.normal(size=(64, 3)) * [1e-3, 1, 1e3]).astype("float32")
     nodes = [onnx.helper.make_node("Conv", ["x", "k"], ["c"]), onnx.helper.make_node("MatMul", ["c", "w"], ["y"])]
     write_graph(tmp_path / "a.onnx", nodes, k=kernel, w=weights)
-    quantise_dynamically(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    quantise_dynamically(tmp_path / "a.onnx", tmp_path / "b.onnx", choose_settings().reduce_range)
     operations = count_operations(tmp_path / "b.onnx")
     assert ("Conv" in operations, "ConvInteger" in operations, "MatMulInteger" in operations) == (True, False, True)
     x = generator.normal(size=(2, 3, 64, 64)).astype("float32")
@@ -129,6 +130,17 @@ def test_int8_dynamic_has_a_scale_for_each_column_and_leaves_convolutions_alone(
     expected = np.einsum("ncij,dc,jk->ndik", x, kernel[..., 0, 0], weights)
     error = np.abs(session.run(None, {"x": x})[0] - expected).max(axis=(0, 1, 2))
     assert (error > 0).all() and (error < 0.05 * np.abs(expected).max(axis=(0, 1, 2))).all()
+
+
+@needs_sympy
+@pytest.mark.parametrize(("reduce_range", "largest"), [(True, 64), (False, 127)])
+def test_int8_dynamic_gives_weights_the_bits_that_the_processor_adds_without_overflow(reduce_range, largest, tmp_path):
+    weights = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+    write_graph(tmp_path / "a.onnx", [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], w=weights)
+    quantise_dynamically(tmp_path / "a.onnx", tmp_path / "b.onnx", reduce_range)
+    tensors = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "b.onnx").graph.initializer]
+    (quantised,) = (tensor for tensor in tensors if tensor.dtype == np.int8 and tensor.ndim == 2)
+    assert np.abs(quantised.astype(int)).max() == largest
 
 
 def test_int4_makes_a_transformer_smaller_at_a_measured_accuracy(transformer, tmp_path):
@@ -161,6 +173,7 @@ def test_int8_dynamic_computes_in_integers_without_calibration(transformer, tmp_
     assert "MatMulInteger" in operations and "DynamicQuantizeLinear" in operations
     found = json.loads((artifact.path / "parity.json").read_text())["precision"]
     assert found["accuracy"]["int8_dynamic"] > 0.8 and "calibration_examples" not in found
+    assert found["settings"]["reduce_range"] is choose_settings().reduce_range
     # The range of a batch decides how each example is rounded.
     assert artifact.metadata["batchable"] is False
     assert artifact.metadata["precision"]["exported"] == "int8"

@@ -55,6 +55,13 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_inspection_lists_the_columns(folder):
+    assert export.inspect(folder / "rents", runs=1)["columns"] == COLUMNS.to_dict()["inputs"]
+    shown = " ".join(keras_skip("inspect", "rents", "--runs", 1, cwd=folder).stdout.split())
+    assert "Columns of a row" in shown and "town" in shown and "Bath, York" in shown
+    assert "Columns of a row" not in keras_skip("inspect", "arrays", "--runs", 1, cwd=folder).stdout
+
+
 @pytest.fixture(scope="module")
 def server(folder):
     artifacts = sorted(path.parent for path in folder.glob("*/artifact.json"))

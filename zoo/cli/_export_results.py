@@ -63,7 +63,7 @@ def _show_precision(found: dict[str, Any]) -> None:
         shown["layers in float32"] = f"{found['float32_layers']} of {found['layers']}"
     if "accuracy" in found:
         accuracy = found["accuracy"]
-        shown["accuracy"] = f"{accuracy[name]:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} images"
+        shown["accuracy"] = f"{accuracy[name]:.2%} instead of {accuracy['fp32']:.2%}, {accuracy['examples']} examples"
     for raced in found.get("latency", ()):
         times = f"{raced[f'{name}_ms']:.3g} instead of {raced['fp32_ms']:.3g} ms"
         shown[f"batch of {raced['batch']}"] = f"{times}, {raced['speedup']:.2f} times as fast"

@@ -55,6 +55,10 @@ def inspect_(
     for title in ("inputs", "outputs"):
         tensors = [(t["name"], t["dtype"], ", ".join(str(n or "?") for n in t["shape"])) for t in found[title]]
         console.show_table(title.capitalize(), ("name", "type", "shape"), tensors)
+    shorten = _shorten if sys.stdout.isatty() else str
+    if found["columns"]:
+        columns = [(c["name"], c["kind"], shorten(", ".join(c["values"]))) for c in found["columns"]]
+        console.show_table("Columns of a row", ("column", "kind", "values"), columns)
     in_file = {o["name"]: o["count"] for o in found["operations"]}
     measured = {k["name"]: k for k in found["kernels"]}
     none = {"count": 0, "microseconds": 0.0, "share": 0.0}
@@ -72,7 +76,7 @@ def inspect_(
             "size": f"{found['bytes']:,} bytes",
             "opset": f"{versions}; IR version {found['ir_version']}",
             "one run": f"{found['milliseconds']:.3f} ms on {shapes}, {device}",
-            **{key: _shorten(value) if sys.stdout.isatty() else value for key, value in found["metadata"].items()},
+            **{key: shorten(value) for key, value in found["metadata"].items()},
         },
     )
 
