@@ -139,7 +139,12 @@ CASES = {
         "r2",
         score_numbers,
     ),
-    "segmentation": Case(write_masks, ("unet_digits_masks", "--data", "shapes"), "mean_iou", score_masks),
+    "segmentation": Case(
+        write_masks,
+        ("unet_digits_masks", "--data", "shapes", "--set", "arguments.backbone_arguments={'depth': 8}"),
+        "mean_iou",
+        score_masks,
+    ),
     "table": Case(
         write_table, ("tabular_resnet", "--data", "bottles", "--target", "cultivar"), "accuracy", score_table
     ),

@@ -14,6 +14,9 @@ from tests.export.models import conv_net, images, mlp
 ROOT = str(Path(export.__file__).parents[1])
 
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
+
 def test_it_computes_what_keras_does(artifact):
     raw = export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     expected = np.asarray(ops.softmax(conv_net()(raw.apply(images(9)))))

@@ -12,6 +12,8 @@ import export
 from export.storage.manifest import read_manifest
 from tests.export.models import conv_net, mlp, randomise
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def two_towers() -> keras.Model:
     image = keras.Input((None, None, 3), name="image")
