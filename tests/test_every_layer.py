@@ -5,6 +5,7 @@ import os
 import keras
 import numpy as np
 import onnxruntime
+import pytest
 
 import export
 import keras_skip as ks
@@ -52,39 +53,39 @@ def every_layer():
     return keras.Model(inputs, ks.HighwayBlock(carry="coupled")(x), name="every_layer")
 
 
+@pytest.fixture(scope="module")
 def trained():
     """Two steps of training, so that no statistic or gate is where it started."""
     model = every_layer()
     rng = np.random.default_rng(0)
-    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse", jit_compile=False)
+    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse", run_eagerly=True)
     for _ in range(2):
         model.train_on_batch(rng.normal(size=(8, 32, 32, 3)), rng.normal(size=(8, *model.output_shape[1:])))
+    model.compile(jit_compile=False)
     return model
 
 
-def test_every_public_layer_is_in_the_network():
-    named = {type(layer).__name__ for layer in every_layer()._flatten_layers()}
+def test_every_public_layer_is_in_the_network(trained):
+    named = {type(layer).__name__ for layer in trained._flatten_layers()}
     assert named >= {name for name in ks.__all__ if isinstance(getattr(ks, name), type)}
 
 
-def test_saved_and_loaded_in_a_new_process_it_computes_exactly_the_same(tmp_path):
-    model = trained()
+def test_saved_and_loaded_in_a_new_process_it_computes_exactly_the_same(trained, tmp_path):
     x = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype("float32")
-    model.save(tmp_path / "model.keras")
+    trained.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", x)
     files = [tmp_path / name for name in ("model.keras", "x.npy", "y.npy")]
     # Without oneDNN, sums depend on the number of threads among which TensorFlow divides them.
     threads = {name: value for name, value in os.environ.items() if name.startswith("TF_NUM_")}
     run_code(IN_A_NEW_PROCESS, *files, cwd=tmp_path, **threads)
-    assert np.abs(np.load(tmp_path / "y.npy") - model.predict(x, verbose=0)).max() == 0.0
+    assert np.abs(np.load(tmp_path / "y.npy") - trained.predict(x, verbose=0)).max() == 0.0
 
 
-def test_as_onnx_it_computes_the_same(tmp_path):
-    model = trained()
-    path = export.to_onnx(model, tmp_path / "model.onnx")
+def test_as_onnx_it_computes_the_same(trained, tmp_path):
+    path = export.to_onnx(trained, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (1, 5):
         x = np.random.default_rng(batch).normal(size=(batch, 32, 32, 3)).astype("float32")
-        expected = model.predict(x, verbose=0)
+        expected = trained.predict(x, verbose=0)
         (received,) = session.run(None, {session.get_inputs()[0].name: x})
         assert np.abs(received - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -1,11 +1,12 @@
 """What the README and the pages in docs/ show works.
 
-Each Python block runs alone in a folder with nothing but photo.jpg, and then again. Where blocks need those before
-them, the page says so in the words of `CONTINUED`, and runs from top to bottom, twice. So do the README's shell blocks;
-elsewhere a line for the shell that begins with `keras-skip` is read by the command line itself, as far as its options
-and arguments go.
+Each Python block runs alone in a folder with nothing but photo.jpg; where blocks need those before them, the page says
+so in the words of `CONTINUED`, and runs from top to bottom. So do the README's shell blocks, twice; elsewhere a line
+for the shell that begins with `keras-skip` is read by the command line itself, as far as its options and arguments go.
 """
 
+import ast
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -54,10 +55,15 @@ def commands(text):
 UsageError = typer.BadParameter.__base__
 
 
+@functools.cache
+def command_line():
+    return typer.main.get_command(zoo.cli.app)
+
+
 def parse(line, complete=True):
     """Has the command line read it, without running it; what is not complete may lack arguments."""
     _, *words = shlex.split(line.partition(" > ")[0], comments=True)
-    app = typer.main.get_command(zoo.cli.app)
+    app = command_line()
     with app.make_context("keras-skip", list(words)) as context:
         name, command, rest = app.resolve_command(context, words)
         try:
@@ -104,9 +110,24 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_python_runs_alone(program, folder):
-    # The README's a second time, over what the first has left.
-    for _ in range(2 if program.startswith("README.md") else 1):
+    exec(PROGRAMS[program], {"__name__": "__main__"})
+
+
+@pytest.mark.complete
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name.startswith("README.md")])
+def test_the_readmes_python_runs_again_over_what_it_has_left(program, folder):
+    for _ in range(2):
         exec(PROGRAMS[program], {"__name__": "__main__"})
+
+
+def test_what_the_readmes_python_writes_may_be_there_already():
+    calls = {
+        node.func.attr: {keyword.arg for keyword in node.keywords}
+        for block, _ in blocks(PAGES["README.md"].read_text("utf-8"), "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert all("overwrite" in calls[function] for function in ("train", "export"))
 
 
 @pytest.mark.parametrize("block", [block for block, _ in blocks(PAGES["README.md"].read_text("utf-8"), "sh")])

@@ -14,6 +14,8 @@ from tests.export.models import Function, randomise
 from tests.export.server import serving
 from tests.export.test_deployment import parsed
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def draw(seed, count=3):
     return np.random.default_rng(seed).normal(size=(count, 4)).astype("float32")

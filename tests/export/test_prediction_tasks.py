@@ -15,6 +15,8 @@ from export.tables import Column, Columns
 from tests.export.models import images, mlp, randomise
 from tests.export.predictions import encode, outputs_of, rows_of, write_folder
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def test_numbers_have_the_names_of_the_outputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

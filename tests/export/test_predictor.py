@@ -14,6 +14,9 @@ from tests.export.models import conv_net, images, mlp
 ROOT = str(Path(export.__file__).parents[1])
 
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
+
 def test_it_computes_what_keras_does(artifact):
     raw = export.Preprocessing("uint8", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     expected = np.asarray(ops.softmax(conv_net()(raw.apply(images(9)))))
@@ -38,13 +41,13 @@ def test_it_names_the_most_probable_class(artifact):
 
 
 def test_without_labels_classes_are_numbered(tmp_path):
-    predictor = export.load(export.export(mlp(), tmp_path / "a", activation="softmax").path)
+    predictor = export.load(export.export(mlp(), tmp_path / "a", activation="softmax", formats="onnx").path)
     assert predictor.labels is None
     assert predictor.classify(np.ones((1, 6), "float32"))[0][0] in {"0", "1", "2"}
 
 
 def test_without_softmax_there_are_no_classes_to_name(tmp_path):
-    predictor = export.load(export.export(mlp(), tmp_path / "a", activation=None).path)
+    predictor = export.load(export.export(mlp(), tmp_path / "a", activation=None, formats="onnx").path)
     with pytest.raises(ValueError, match="one softmax per input. Received: activation=None"):
         predictor.classify(np.ones((1, 6), "float32"))
 
@@ -75,7 +78,7 @@ def test_integers_and_floats_of_another_width_are_taken(artifact, tmp_path):
     for wide in (images(2).tolist(), images(2).astype("int64"), images(2).astype("uint16")):
         np.testing.assert_array_equal(predictor(wide), predictor(images(2)))
     rows = np.random.default_rng(0).normal(size=(5, 6))
-    rows_too = export.load(export.export(mlp(), tmp_path / "rows", samples=rows).path)
+    rows_too = export.load(export.export(mlp(), tmp_path / "rows", samples=rows, formats="onnx").path)
     np.testing.assert_array_equal(rows_too(rows), rows_too(rows.astype("float32")))
     np.testing.assert_array_equal(rows_too(rows.tolist()), rows_too(rows.astype("float32")))
     with pytest.raises(ValueError, match="dtype float32. Received: dtype float64"):
@@ -86,7 +89,7 @@ def test_tokens_may_be_wide_integers(tmp_path):
     tokens = keras.Input((4,), dtype="int32")
     model = keras.Model(tokens, keras.layers.Dense(2)(keras.layers.Embedding(7, 3)(tokens)))
     samples = np.arange(8).reshape(2, 4) % 7
-    predictor = export.load(export.export(model, tmp_path / "tokens", samples=samples).path)
+    predictor = export.load(export.export(model, tmp_path / "tokens", samples=samples, formats="onnx").path)
     np.testing.assert_allclose(predictor(samples), model(samples), atol=1e-6)
 
 

@@ -10,6 +10,8 @@ from export.model.inputs import draw_inputs
 from export.model.wrapping import make_endpoint
 from tests.export.models import Function
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def drawn(model, samples=None):
     """All random values of each input."""

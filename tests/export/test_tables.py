@@ -1,5 +1,7 @@
 """Networks for tables give ONNX files that treat missing numbers and unknown categories as Keras does."""
 
+import itertools
+
 import keras
 import numpy as np
 import onnxruntime
@@ -7,12 +9,18 @@ import pytest
 
 import export
 import zoo
+from tests.sweep import sweep
 from zoo.networks.tables.adaptation import adapt
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+# All prepare rows in the same way: each scaling once, with another network.
+CASES = itertools.product(zoo.list_models(task="tables"), ("standard", "quantile"))
+SHORT = ("tabular_resnet", "standard"), ("tabular_highway", "quantile")
 
-@pytest.mark.parametrize("scaling", ["standard", "quantile"])
-@pytest.mark.parametrize("name", zoo.list_models(task="tables"))
-def test_missing_numbers_and_unknown_categories_under_onnxruntime(name, scaling, tmp_path):
+
+@pytest.mark.parametrize("case", sweep(CASES, SHORT.__contains__), ids="-".join)
+def test_missing_numbers_and_unknown_categories_under_onnxruntime(case, tmp_path):
+    name, scaling = case
     options = {"depth": 2, "width": 8, "classes": 3}
     model = zoo.build(name, input_shape=(5,), categories=(3, 12), scaling=scaling, **options)
     rng = np.random.default_rng(0)

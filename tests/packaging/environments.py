@@ -27,7 +27,9 @@ def create_environment(folder: Path, wheel: Path) -> Environment:
     paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
     environment = Environment(Path(paths["scripts"]), Path(paths["purelib"]))
     python = environment.scripts / "python"
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    # Python compiles what it imports.
+    options = ["--no-deps", "--no-index", "--no-compile"]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", *options, wheel]
     result = run(*command, cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     return environment

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.environments import Environment, add_packages, create_environment, run
+from tests.processes import QUICK_JAX
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "install.md").read_text(encoding="utf-8")
@@ -107,7 +108,7 @@ def test_layers_run_on_one_backend_alone(backend, packages, install, tmp_path):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     environment = install(packages)
-    done = run(environment.scripts / "python", "-c", TRAIN, cwd=tmp_path, KERAS_BACKEND=backend)
+    done = run(environment.scripts / "python", "-c", TRAIN, cwd=tmp_path, KERAS_BACKEND=backend, **QUICK_JAX)
     assert done.stdout == f"[]\n{backend}\n", done.stderr
 
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.processes import run_code
+
 ROOT = Path(__file__).parents[2]
 
 # What comes beside the layers themselves, once Keras is there.
@@ -42,15 +44,15 @@ BLOCK = "import sys; sys.modules.update(dict.fromkeys(('keras', 'tensorflow', 'k
 IMPORT_EXPORT = BLOCK + "import export; print(*[name for name in export.__all__ if hasattr(export, name)])"
 
 
-def python(code: str, *arguments: str) -> str:
-    command = [sys.executable, "-c", code, *arguments]
+def python(code: str) -> str:
+    command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def test_keras_skip_brings_nothing_but_itself_once_keras_is_imported():
-    assert python(BROUGHT).split() == ["keras_skip"]
+    assert run_code(BROUGHT, cwd=ROOT).split() == ["keras_skip"]
 
 
 def test_networks_are_listed_and_described_without_the_heavy_packages():
@@ -75,4 +77,4 @@ def test_what_the_documentation_names_is_there_after_importing_the_package():
     found = {name for page in pages for name in mentioned.findall(page.read_text(encoding="utf-8"))}
     names = {name for name in found if not name.endswith((".md", ".py"))}
     assert {"zoo.charts", "zoo.devices.select", "zoo.speed.measure", "export.Predictor"} <= names
-    assert python(RESOLVE, *sorted(names), "zoo.nothing").split() == ["zoo.nothing"]
+    assert run_code(RESOLVE, *sorted(names), "zoo.nothing", cwd=ROOT).split() == ["zoo.nothing"]
