@@ -39,7 +39,7 @@ class Stop(keras.callbacks.Callback):
 source = zoo.load_source("digits")
 some = {"train_inputs": source.train_inputs[:277], "train_targets": source.train_targets[:277]}
 source = dataclasses.replace(source, **some)
-settings = {"epochs": 3, "optimizer.ema": 0.9, "arguments.depth": 4}
+settings = {"epochs": 2, "optimizer.ema": 0.9, "arguments.depth": 3}
 stops = {"checkpoint_steps": 2, "callbacks": [Stop()]}
 zoo.train("highway_mlp_digits", source, "one", devices=select("cpu", 1), **settings)
 try:
