@@ -1,11 +1,15 @@
 """A small source, a short run on it, and whole files of weights, which many tests read and none changes."""
 
+import subprocess
+import sys
+import warnings
 from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
 
 import zoo
+from tests.zoo.small_inputs import few_blocks
 from tests.zoo.small_runs import OPTIONS
 
 
@@ -59,3 +63,32 @@ def own_cache(tmp_path, monkeypatch):
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs write no report.html, whose figures take longer to draw than a small network to train."""
     monkeypatch.setattr("zoo.training.loop.write_report", lambda run, source, model: None)
+
+
+@pytest.fixture(name="few_blocks")
+def _few_blocks():
+    """Networks that come in large depths only have one or two blocks in each stage."""
+    with few_blocks():
+        yield
+
+
+@pytest.fixture
+def keras_skip_here(monkeypatch, capfd):
+    """As `tests.processes.keras_skip`, but in this process, which has imported everything already."""
+
+    def run(*arguments, cwd, expect=0, **environment):
+        from zoo.cli import main
+
+        capfd.readouterr()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.chdir(cwd)
+            patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the command changes
+            patch.setattr(sys, "argv", ["keras-skip", *map(str, arguments)])
+            for name, value in {"COLUMNS": "160", **environment}.items():
+                patch.setenv(name, value)
+            main()
+        done = subprocess.CompletedProcess(arguments, ended.value.code or 0, *capfd.readouterr())
+        assert done.returncode == expect, done.stderr
+        return done
+
+    return run

@@ -36,7 +36,7 @@ class SetEpoch(keras.callbacks.Callback):
 keras.utils.set_random_seed(0)
 training = batches("train", BATCH, seed=0, augmentation=Augmentation(pad=1))
 with devices.scope():
-    model = zoo.build(NETWORK, input_shape=(8, 8, 1), classes=10, depth=4)
+    model = zoo.build(NETWORK, input_shape=(8, 8, 1), classes=10, depth=3)
     model.compile(
         keras.optimizers.SGD(0.02, momentum=0.9),
         keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -1,8 +1,14 @@
-"""Small inputs and labels for any network of the zoo."""
+"""Small inputs and labels for any network of the zoo, and the smallest networks of their forms."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from zoo.networks.catalogue import MODELS
+from zoo.networks.imagenet import applications, densenet, resnet
+from zoo.networks.segmentation import fc_densenet
 
 # By task: sizes that still show something, of odd sides where the networks take them.
 SIDES = {
@@ -11,6 +17,61 @@ SIDES = {
     "sequences": (40,),
 }
 SCAN = (30, 34, 37)
+# Arguments with which a network has as few and as narrow layers as its form allows.
+SHALLOW = {
+    "plain_mlp": {"depth": 3},
+    "residual_mlp": {"depth": 4},
+    "highway_mlp": {"depth": 3},
+    "dense_mlp": {"depth": 3},
+    "resnet20": {"depth": 8},
+    "plain20": {"depth": 8},
+    "stochastic_resnet32": {"depth": 8},
+    "preact_resnet20": {"depth": 8},
+    "preact_resnet164": {"depth": 11},
+    "wrn_16_2": {"depth": 10, "width": 1},
+    "densenet_40_12": {"depth": 7},
+    "densenet_bc_100_12": {"depth": 10},
+    "highway_mnist_16": {"depth": 4},
+    "highway_mnist_16_carry": {"depth": 4},
+    "airbench94": {"widths": (8, 9, 10)},
+    "airbench96": {"widths": (8, 9, 10)},
+    "airbench_residual_64_192_256": {"widths": (8, 9, 10)},
+    "resnet9": {"width": 4},
+    "stack_encoder": {"depth": 1},
+    "stack_convnet": {"depth": 1},
+    "stack_mlp": {"depth": 1},
+    "resnet18": {"depth": 10},
+    "seresnet18": {"depth": 10},
+    "resnet18d": {"depth": 10},
+    "densenet161": {"depth": 121, "growth_rate": 8},
+    "convnext_tiny": {"depths": (1, 1, 1, 1), "widths": (8, 9, 10, 11)},
+    "r3d_18": {"depth": 10, "input_shape": (4, 16, 16, 3)},
+    "r2plus1d_18": {"depth": 10, "input_shape": (4, 16, 16, 3)},
+    "resnet3d_10": {"stem_strides": 2},
+    "tcn": {"filters": (4, 5), "kernel_size": 3},
+    "wavenet": {"filters": 4, "skip_filters": 8, "depth": 3},
+    "resnet1d_18": {"depth": 10},
+    "recurrent_highway": {"units": 8, "depth": 2},
+    "recurrent_highway_text": {"units": 8, "depth": 2},
+    "tabular_resnet": {"depth": 1},
+    "tabular_highway": {"depth": 1},
+    "tabular_densenet": {"depth": 1},
+    "unet": {"backbone": "resnet20", "backbone_arguments": {"depth": 8}},
+    "unet3d": {"filters": (4, 5, 6)},
+    "fc_densenet_56": {"growth_rate": 4},
+}
+
+
+@contextmanager
+def few_blocks() -> Iterator[None]:
+    """Inside, networks that come in large depths only have one or two blocks in each stage, so that they build soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.BOTTLENECK, 50, (2, 2, 2, 2))
+        for depth in (50, 101):
+            patch.setitem(applications.COUNTS, depth, (2, 2, 2, 2))
+        patch.setitem(densenet.LAYERS, 121, (1, 2, 1, 1))
+        patch.setitem(fc_densenet.LAYERS, 56, (1,) * 11)
+        yield
 
 
 def small_shape(name):

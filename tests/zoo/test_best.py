@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_report")
 # The rate is far too high at the end, so the last epochs are worse.
 WORSE = {
     "recipe": "plain_mlp_digits",
+    "arguments.depth": 4,
     "epochs": 6,
     "batch_size": 64,
     "validation": 0.3,
@@ -224,8 +225,9 @@ def test_rare_classes_are_found_more_often_with_class_weights(tmp_path):
     rare = np.flatnonzero(digits.train_targets != 0)[::10]
     kept = np.sort(np.concatenate([np.flatnonzero(digits.train_targets == 0), rare]))
     few = replace(digits, train_inputs=digits.train_inputs[kept], train_targets=digits.train_targets[kept])
+    settings = {"epochs": 8, "arguments.depth": 4}
     runs = [
-        zoo.train("plain_mlp_digits", few, tmp_path / str(wanted), epochs=8, class_weight=wanted)
+        zoo.train("plain_mlp_digits", few, tmp_path / str(wanted), class_weight=wanted, **settings)
         for wanted in (None, "balanced")
     ]
     recalls = []

@@ -64,8 +64,8 @@ def weights(run):
 
 DROPOUT = {
     "recipe": "resnet20_digits",
-    "network": "wrn_16_2",
-    "arguments": {"depth": 10, "width": 1, "dropout": 0.3},
+    "network": "highway_mnist_16",
+    "arguments": {"depth": 4, "width": 4, "dropout": 0.3},
     "epochs": 1,
     "batch_size": 64,
 }

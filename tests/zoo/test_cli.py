@@ -1,4 +1,4 @@
-"""The command line, in processes of its own: those that show progress begin from nothing, the others are forked."""
+"""The command line: those that show progress in processes of their own, which begin from nothing, the others here."""
 
 import csv
 import json
@@ -20,9 +20,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder in which resnet20 was trained for two epochs, and what the command line said."""
+    """A folder in which a small resnet was trained for two epochs, and what the command line said."""
     folder = tmp_path_factory.mktemp("cli")
-    done = keras_skip("train", "resnet20_digits", "-o", "run", "-e", 2, "-b", 128, cwd=folder, fresh=True)
+    short = "-e", 2, "-b", 128, "--set", "arguments.depth=8"
+    done = keras_skip("train", "resnet20_digits", "-o", "run", *short, cwd=folder, fresh=True)
     return folder, done
 
 
@@ -53,48 +54,48 @@ def test_train_shows_nothing_but_devices_and_progress_on_standard_error(trained)
     assert all("examples/s, test accuracy " in line for line in lines)
 
 
-def test_int8_is_calibrated_and_judged_on_the_images_of_the_run(trained):
+def test_int8_is_calibrated_and_judged_on_the_images_of_the_run(trained, keras_skip_here):
     pytest.importorskip("sympy", reason="onnxruntime.quantization imports it")
     folder, _ = trained
     arguments = ["export", "run", "--out", "int8", "--precision", "int8", "--max-accuracy-drop"]
-    refused = keras_skip(*arguments, -100, cwd=folder, expect=1)
+    refused = keras_skip_here(*arguments, -100, cwd=folder, expect=1)
     assert "Expected int8 to cost at most -100 points of accuracy. Received: " in refused.stderr
     assert "on 359 examples" in refused.stderr and not (folder / "int8").exists()
 
 
-def test_evaluate_measures_what_training_measured(trained):
+def test_evaluate_measures_what_training_measured(trained, keras_skip_here):
     folder, _ = trained
     record = json.loads((folder / "run" / "run.json").read_text())
-    done = keras_skip("evaluate", "run", cwd=folder)
+    done = keras_skip_here("evaluate", "run", cwd=folder)
     assert f"{record['results']['test_accuracy']:.2%}" in done.stdout
     assert done.stderr == ""
 
 
-def test_an_average_over_views_is_shown_beside_the_plain_figures_and_exported(trained):
+def test_an_average_over_views_is_shown_beside_the_plain_figures_and_exported(trained, keras_skip_here):
     folder, _ = trained
     figures = zoo.evaluate(folder / "run", tta=True)
-    done = keras_skip("evaluate", "run", "--tta", cwd=folder)
+    done = keras_skip_here("evaluate", "run", "--tta", cwd=folder)
     assert f"test accuracy                {figures['accuracy']:.2%}\n" in done.stdout
     assert f"accuracy over views (shift)  {figures['tta_accuracy']:.2%}\n" in done.stdout
-    assert "accuracy over views (mirror)" in keras_skip("evaluate", "run", "--views", "mirror", cwd=folder).stdout
+    assert "accuracy over views (mirror)" in keras_skip_here("evaluate", "run", "--views", "mirror", cwd=folder).stdout
     report = (folder / "run" / "report.html").read_bytes()
-    assert "run/export-tta/model.onnx" in keras_skip("export", "run", "--tta", cwd=folder).stdout
+    assert "run/export-tta/model.onnx" in keras_skip_here("export", "run", "--tta", cwd=folder).stdout
     assert (folder / "run" / "report.html").read_bytes() == report, "which tells of the plain network"
     predictor, digits = export.load(folder / "run" / "export-tta"), zoo.load_source("digits")
     accuracy = np.mean(predictor.predict(digits.test_inputs).argmax(-1) == digits.test_targets)
     assert accuracy == pytest.approx(figures["tta_accuracy"], abs=0.003)  # an image may stand between two classes
 
 
-def test_runs_are_listed_and_a_complete_one_is_not_trained_again(trained):
+def test_runs_are_listed_and_a_complete_one_is_not_trained_again(trained, keras_skip_here):
     folder, done = trained
-    listed = keras_skip("runs", ".", cwd=folder).stdout
+    listed = keras_skip_here("runs", ".", cwd=folder).stdout
     assert all(word in listed for word in ("run", "complete", "resnet20", "digits", "2/2", "accuracy"))
-    (row,) = csv.DictReader(keras_skip("runs", ".", "--format", "csv", cwd=folder).stdout.splitlines())
+    (row,) = csv.DictReader(keras_skip_here("runs", ".", "--format", "csv", cwd=folder).stdout.splitlines())
     results = json.loads((folder / "run" / "run.json").read_text())["results"]
     assert (row["run"], row["epochs"], row["validation_accuracy"]) == ("run", "2/2", "")
     assert float(row["test_accuracy"]) == results["test_accuracy"]
     before = (folder / "run" / "run.json").read_bytes()
-    again = keras_skip("train", "--resume", "run", cwd=folder)
+    again = keras_skip_here("train", "--resume", "run", cwd=folder)
     assert again.stdout == done.stdout.replace("Trained", "Already complete")
     assert (folder / "run" / "run.json").read_bytes() == before
 
@@ -145,26 +146,26 @@ def test_exported_graph_takes_raw_pixels_and_is_as_accurate_as_the_run(exported)
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
 
 
-def test_verify_passes_and_notices_a_changed_file(exported):
+def test_verify_passes_and_notices_a_changed_file(exported, keras_skip_here):
     folder, _ = exported
     artifact = folder / "run" / "export"
-    done = keras_skip("verify", artifact, cwd=folder)
+    done = keras_skip_here("verify", artifact, cwd=folder)
     assert "Verified" in done.stdout
     assert done.stderr == ""
     whole = (artifact / "model.onnx").read_bytes()
     (artifact / "model.onnx").write_bytes(whole[:-1])
     try:
-        failed = keras_skip("verify", artifact, cwd=folder, expect=1)
+        failed = keras_skip_here("verify", artifact, cwd=folder, expect=1)
     finally:
         (artifact / "model.onnx").write_bytes(whole)
     assert failed.stderr.startswith("Error: ")
     assert "model.onnx" in failed.stderr
 
 
-def test_existing_run_and_artifact_are_refused(exported):
+def test_existing_run_and_artifact_are_refused(exported, keras_skip_here):
     folder, _ = exported
     for command in (("train", "resnet20_digits", "--out", "run"), ("export", "run")):
-        failed = keras_skip(*command, cwd=folder, expect=1)
+        failed = keras_skip_here(*command, cwd=folder, expect=1)
         assert failed.stderr.startswith("Error: ")
         assert len(failed.stderr.splitlines()) == 1 and "--overwrite" in failed.stderr
     assert json.loads((folder / "run" / "run.json").read_text())["status"] == "complete"
@@ -198,8 +199,8 @@ def test_existing_run_and_artifact_are_refused(exported):
         (("evaluate", "resnet20", "--weights", "digits", "--views", "six"), "--views to be one of mirror, shift"),
     ],
 )
-def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path):
-    failed = keras_skip(*command, cwd=tmp_path, expect=1)
+def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path, keras_skip_here):
+    failed = keras_skip_here(*command, cwd=tmp_path, expect=1)
     assert failed.stdout == ""
     (line,) = failed.stderr.splitlines()
     assert line.startswith("Error: Expected ")
@@ -207,28 +208,28 @@ def test_mistakes_are_one_sentence_and_exit_code_1(command, said, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gradients_are_drawn_and_overwrite_nothing(tmp_path):
+def test_gradients_are_drawn_and_overwrite_nothing(tmp_path, keras_skip_here):
     command = ("gradients", "plain_mlp", "highway_mlp", "--set", "depth=6", "--out", "flow.svg")
-    done = keras_skip(*command, cwd=tmp_path)
+    done = keras_skip_here(*command, cwd=tmp_path)
     assert "highway_mlp" in done.stdout and done.stderr == ""
     with (tmp_path / "flow.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * 6
     before = (tmp_path / "flow.svg").read_bytes()
     assert before.startswith(b"<?xml")
-    failed = keras_skip(*command, cwd=tmp_path, expect=1)
+    failed = keras_skip_here(*command, cwd=tmp_path, expect=1)
     assert "or replace it with --overwrite" in failed.stderr
     assert (tmp_path / "flow.svg").read_bytes() == before
 
 
-def test_list_and_describe(tmp_path):
-    listed = keras_skip("list", "*20", cwd=tmp_path)
+def test_list_and_describe(tmp_path, keras_skip_here):
+    listed = keras_skip_here("list", "*20", cwd=tmp_path)
     assert "resnet20_digits" in listed.stdout
     assert "plain_mlp" not in listed.stdout
-    described = keras_skip("describe", "resnet20", cwd=tmp_path)
+    described = keras_skip_here("describe", "resnet20", cwd=tmp_path)
     assert "269,722" in described.stdout
     assert "1512.03385" in described.stdout
     assert described.stderr == ""
-    assert "keras-skip train resnet20_digits" in keras_skip("describe", "resnet20_digits", cwd=tmp_path).stdout
+    assert "keras-skip train resnet20_digits" in keras_skip_here("describe", "resnet20_digits", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("command", [["--version"], ["list"], ["train", "--help"], ["describe", "resnet20_digits"]])

@@ -66,12 +66,12 @@ def test_a_run_predicts_what_its_network_computes(run, source, folder):
         np.testing.assert_allclose(found, p[best[:2]], atol=1e-5)
 
 
-def test_the_artifact_of_a_run_predicts_the_same(run, source, folder):
+def test_the_artifact_of_a_run_predicts_the_same(run, source, folder, keras_skip_here):
     preprocessing = export.Preprocessing("uint8", **run.source["preprocessing"])
     made = {"activation": "softmax", "labels": source.class_names, "formats": "onnx", "batch_sizes": (1, 2)}
     export.export(zoo.load(run.path), "artifact", preprocessing=preprocessing, device="cpu", **made)
     for subject, out in ((run.path, "run.csv"), ("artifact", "artifact.csv")):
-        keras_skip("predict", subject, "digits", "--out", out, cwd=folder)
+        keras_skip_here("predict", subject, "digits", "--out", out, cwd=folder)
     rows, others = rows_of("run.csv"), rows_of("artifact.csv")
     assert [(row["file"], row["label"]) for row in rows] == [(row["file"], row["label"]) for row in others]
     pairs = np.array(
@@ -80,35 +80,35 @@ def test_the_artifact_of_a_run_predicts_the_same(run, source, folder):
     np.testing.assert_allclose(*pairs.T, atol=1e-5)
 
 
-def test_bad_inputs_are_told_at_the_end(run, folder):
+def test_bad_inputs_are_told_at_the_end(run, folder, keras_skip_here):
     for number in range(50, 62):
         Path(f"digits/{number}.png").write_bytes(b"no image")
-    done = keras_skip("predict", run.path, "digits", "--out", "a.csv", cwd=folder, expect=1)
+    done = keras_skip_here("predict", run.path, "digits", "--out", "a.csv", cwd=folder, expect=1)
     assert "or --on-bad-input skip" in done.stderr and "'digits/50.png'" in done.stderr
     command = ("predict", run.path, "digits", "--out", "a.csv", "--on-bad-input", "skip")
-    done = keras_skip(*command, cwd=folder, expect=1)
+    done = keras_skip_here(*command, cwd=folder, expect=1)
     assert "Continue with --resume, or begin again with --overwrite" in done.stderr
-    assert "other settings" in keras_skip(*command, "--resume", cwd=folder, expect=1).stderr
-    done = keras_skip(*command, "--overwrite", cwd=folder)
+    assert "other settings" in keras_skip_here(*command, "--resume", cwd=folder, expect=1).stderr
+    done = keras_skip_here(*command, "--overwrite", cwd=folder)
     assert "bad inputs  12\n" in done.stdout and "digits/50.png (not an image" in done.stdout
     assert "and 2 more" in done.stdout and "digits/61.png" not in done.stdout
     assert [row["error"] != "" for row in rows_of("a.csv")] == [False] * 50 + [True] * 12
     assert {path.name for path in folder.glob("a.csv*")} == {"a.csv"}
 
 
-def test_a_run_whose_data_are_gone_still_predicts(run, folder, tmp_path):
+def test_a_run_whose_data_are_gone_still_predicts(run, folder, tmp_path, keras_skip_here):
     moved = tmp_path / "moved"
     moved.mkdir()
     (moved / "model.keras").write_bytes(run.model_path.read_bytes())
     record = json.loads((run.path / "run.json").read_text())
     record["source"]["name"] = str(tmp_path / "gone")
     (moved / "run.json").write_text(json.dumps(record))
-    keras_skip("predict", "moved", "digits/*3.png", "--out", "a.jsonl", cwd=folder)
+    keras_skip_here("predict", "moved", "digits/*3.png", "--out", "a.jsonl", cwd=folder)
     files = [json.loads(line)["file"] for line in Path("a.jsonl").read_text().splitlines()]
     assert files == [f"digits/{number}3.png" for number in range(5)]
 
 
-def test_a_run_on_a_table_predicts_its_target(no_report, tmp_path, monkeypatch):
+def test_a_run_on_a_table_predicts_its_target(no_report, tmp_path, monkeypatch, keras_skip_here):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(60, 2)).astype("float32")
@@ -116,7 +116,7 @@ def test_a_run_on_a_table_predicts_its_target(no_report, tmp_path, monkeypatch):
     Path("homes.csv").write_text("\n".join(["age,size,rent", *lines]))
     source = zoo.load_source("homes.csv", target="rent")
     table_run = zoo.train("tabular_resnet_diabetes", source, "run", epochs=1)
-    keras_skip("predict", "run", "homes.csv", "--out", "rents.csv", cwd=tmp_path)
+    keras_skip_here("predict", "run", "homes.csv", "--out", "rents.csv", cwd=tmp_path)
     rows = rows_of("rents.csv")
     assert [row["file"] for row in rows] == [f"homes.csv:{line}" for line in range(2, 62)]
     expected = np.asarray(keras.models.load_model(table_run.model_path)(numbers))[:, 0]

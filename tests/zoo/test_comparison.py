@@ -11,14 +11,17 @@ from zoo.analysis import charts
 from zoo.training import comparison
 from zoo.training.comparison import Candidate, rows, summary
 
-NETWORKS = ["plain_mlp", "highway_mlp:depth=4,carry=coupled"]
+NETWORKS = ["plain_mlp:depth=3", "highway_mlp:depth=4,carry=coupled"]
+BUDGET = {"seeds": 2, "epochs": 2, "batch_size": 64}
 pytestmark = pytest.mark.usefixtures("no_report")
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory):
+def compared(small_source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
-    return folder, zoo.compare(NETWORKS, folder, seeds=2, epochs=2, batch_size=256)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.training.loop.write_report", lambda *ignored: None)
+        return folder, zoo.compare(NETWORKS, folder, small_source, **BUDGET)
 
 
 def test_every_network_is_trained_alike_with_every_seed(compared):
@@ -29,9 +32,9 @@ def test_every_network_is_trained_alike_with_every_seed(compared):
         assert {run.status for run in of_it} == {"complete"}
         assert {run.recipe.network for run in of_it} == {network.partition(":")[0]}
         budgets = {(run.recipe.epochs, run.recipe.batch_size, run.recipe.optimizer) for run in of_it}
-        assert budgets == {(2, 256, zoo.get_recipe("plain_mlp_digits").optimizer)}
+        assert budgets == {(2, 64, zoo.get_recipe("plain_mlp_digits").optimizer)}
     plain, highway = runs.values()
-    assert plain[0].recipe.arguments == {}
+    assert plain[0].recipe.arguments == {"depth": 3}
     assert highway[0].recipe.arguments == {"depth": 4, "carry": "coupled"}
     assert (folder / "highway_mlp-depth=4-carry=coupled-1" / "model.keras").is_file()
     assert not np.array_equal(*(zoo.load(run.path).get_weights()[0] for run in plain))
@@ -70,15 +73,15 @@ def test_summary_says_mean_and_spread(compared):
         assert spread == f"{min(accuracies):.2%} to {max(accuracies):.2%}"
 
 
-def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared):
+def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared, small_source):
     folder, runs = compared
     before = {run.path: (run.path / "run.json").read_bytes() for of_it in runs.values() for run in of_it}
-    again = zoo.compare(NETWORKS, folder, seeds=2, epochs=2, batch_size=256)
+    again = zoo.compare(NETWORKS, folder, small_source, **BUDGET)
     assert {run.path: (run.path / "run.json").read_bytes() for of_it in again.values() for run in of_it} == before
     with pytest.raises(
-        ValueError, match="of this comparison in .*plain_mlp-0.* Received: a run that differs in epochs"
+        ValueError, match="of this comparison in .*plain_mlp-depth=3-0.* Received: a run that differs in epochs"
     ):
-        zoo.compare(NETWORKS, folder, seeds=2, epochs=3, batch_size=256)
+        zoo.compare(NETWORKS, folder, small_source, **BUDGET | {"epochs": 3})
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,8 @@ class Stop(keras.callbacks.Callback):
 
 
 def test_run_on_arrays_is_resumed_with_the_same_ones_and_exported_without(tmp_path, no_report):
-    options = {"recipe": "plain_mlp_digits", "data": (X, Y), "epochs": 2, "batch_size": 64, "checkpoint_steps": 1}
+    options = {"recipe": "plain_mlp_digits", "data": (X, Y), "epochs": 2, "batch_size": 64}
+    options |= {"checkpoint_steps": 1, "arguments.depth": 3}
     whole = zoo.train(**options, out=tmp_path / "whole")
     assert whole.recipe.source == "arrays"
     with pytest.raises(RuntimeError):

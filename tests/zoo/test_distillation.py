@@ -1,9 +1,6 @@
 """Knowledge distillation: what a teacher adds to the targets, and that a run keeps its teacher."""
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -12,12 +9,13 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.processes import keras_skip
 from zoo.training.distillation import TEACHER, mix, read_teacher
 from zoo.training.learner import make_learner
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
 LABELS = np.eye(10, dtype="float32")[np.arange(8)]
-SHORT = {"epochs": 2, "batch_size": 256, "arguments.depth": 8}
+SHORT = {"recipe": "resnet20_digits", "epochs": 2, "batch_size": 64, "arguments.depth": 8}
 
 
 def logits(model):
@@ -67,27 +65,30 @@ def test_a_step_has_the_cross_entropy_of_these_targets_and_leaves_the_teacher_as
     np.testing.assert_allclose(learner.test_on_batch(IMAGES, LABELS)[0], plain, rtol=1e-4)
 
 
-def test_a_run_keeps_its_teacher_and_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    teacher = shutil.copytree(zoo.train("resnet20_digits", out=tmp_path / "a", **SHORT).path, tmp_path / "teacher")
-    settings = {**SHORT, "teacher": str(teacher), "teacher_weight": 0.9}
+def test_a_run_keeps_its_teacher_and_resumes_to_the_same_weights(small_source, tmp_path, monkeypatch):
+    plain = {**SHORT, "data": small_source}
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.training.loop.write_report", lambda *ignored: None)
+        alone = zoo.train(out=tmp_path / "alone", **plain)
+    teacher = shutil.copytree(alone.path, tmp_path / "teacher")
+    settings = {**plain, "teacher": str(teacher), "teacher_weight": 0.9}
     weights = set()
     with monkeypatch.context() as patch:
         patch.setattr(
             "zoo.training.loop.mix", lambda model, weight, *batch: weights.add(weight) or mix(model, weight, *batch)
         )
-        whole = zoo.train("resnet20_digits", out=tmp_path / "whole", **settings)
+        whole = zoo.train(out=tmp_path / "whole", **settings)
     assert weights == {0.9}
-    alone = zoo.train("resnet20_digits", out=tmp_path / "alone", **SHORT)
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        zoo.train("resnet20_digits", out=tmp_path / "stopped", callbacks=[Stop()], **settings)
+        zoo.train(out=tmp_path / "stopped", callbacks=[Stop()], **settings)
     shutil.rmtree(teacher)
     assert (tmp_path / "stopped" / TEACHER).is_file()
-    resumed = zoo.resume(tmp_path / "stopped")
+    resumed = zoo.resume(tmp_path / "stopped", small_source)
     found, expected, without = (zoo.load(run.path).get_weights() for run in (resumed, whole, alone))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -130,9 +131,7 @@ def test_what_cannot_teach_is_refused_before_anything_is_written(tmp_path, setti
 
 
 def test_a_teacher_by_name_from_the_command_line(tmp_path):
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "zoo.cli", "train", "resnet20_digits", "--epochs", "1", "--out", str(out)]
-    command += ["--set", "teacher=stochastic_resnet32/digits", "--set", "teacher_weight=0.9", "--set", "batch_size=256"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"})
-    assert done.returncode == 0, done.stderr
-    assert zoo.open_run(out).recipe.teacher == "stochastic_resnet32/digits"
+    options = "--epochs", 1, "--set", "teacher=stochastic_resnet32/digits", "--set", "teacher_weight=0.9"
+    shallow = "--set", "batch_size=256", "--set", "arguments.depth=8"
+    keras_skip("train", "resnet20_digits", *options, *shallow, "--out", "run", cwd=tmp_path)
+    assert zoo.open_run(tmp_path / "run").recipe.teacher == "stochastic_resnet32/digits"

@@ -65,7 +65,7 @@ def test_classes_other_than_the_run_has_learnt_are_refused(run, small_source):
 def test_numbered_classes_have_no_names_to_compare(small_source, tmp_path):
     animals = ("aardvark", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay")
     named = replace(small_source, name="animals", class_names=animals, origin={})
-    run = zoo.train("plain_mlp_digits", named, tmp_path / "run", epochs=1)
+    run = zoo.train("plain_mlp_digits", named, tmp_path / "run", epochs=1, **{"arguments.depth": 3})
     assert zoo.evaluate(run, small_source)["examples"] == 50
 
 

@@ -10,7 +10,8 @@ from tests.sweep import sweep
 CIFAR, MNIST, IMAGENET = (16, 16, 3), (28, 28, 1), (64, 64, 3)
 STAGES_OF_TWO = ["stage1_block1", "stage2_block1"]
 STEM = "stem_activation"
-# Each builder at a small depth: arguments, input, the layers whose outputs are the maps, their channels.
+# Each builder at a small depth, or with few blocks: arguments, input, the layers whose outputs are the maps, their
+# channels.
 PYRAMIDS = {
     "resnet20": ({"depth": 14}, CIFAR, ["stage1_block2", "stage2_block2", "stage3_block2"], [16, 32, 64]),
     "plain20": (
@@ -32,7 +33,7 @@ PYRAMIDS = {
     "resnet50": (
         {},
         IMAGENET,
-        [STEM, "stage1_block3", "stage2_block4", "stage3_block6", "stage4_block3"],
+        [STEM, *(f"stage{stage}_block2" for stage in (1, 2, 3, 4))],
         [64, 256, 512, 1024, 2048],
     ),
     # A deep stem, and a convolution that takes the place of its pooling.
@@ -45,21 +46,21 @@ PYRAMIDS = {
     "resnet50_keras": (
         {},
         IMAGENET,
-        [STEM, "stage1_block3", "stage2_block4", "stage3_block6", "stage4_block3"],
+        [STEM, *(f"stage{stage}_block2" for stage in (1, 2, 3, 4))],
         [64, 256, 512, 1024, 2048],
     ),
     # The last block of a stage halves the size, so a map is what that block sees.
     "resnet50_v2": (
         {},
         IMAGENET,
-        ["stem_conv", "stage1_block2", "stage2_block3", "stage3_block5", "last_activation"],
+        ["stem_conv", *(f"stage{stage}_block1" for stage in (1, 2, 3)), "last_activation"],
         [64, 256, 512, 1024, 2048],
     ),
     "densenet121": (
         {},
         IMAGENET,
         [STEM, "block1", "block2", "block3", "last_activation"],
-        [64, 256, 512, 1024, 1024],
+        [64, 96, 112, 88, 76],
     ),
 }
 
@@ -77,6 +78,7 @@ IN_SHORT = ("resnet20", "plain20", "preact_resnet110", "wrn_16_2", "densenet_bc_
 IN_SHORT += ("highway_mnist_16", "resnet18", "resnetrs50", "resnet50_v2", "densenet121")
 
 
+@pytest.mark.usefixtures("few_blocks")
 @pytest.mark.parametrize("name", sweep(PYRAMIDS, IN_SHORT.__contains__))
 def test_maps_are_the_inner_tensors_of_the_whole_network(name):
     arguments, shape, layers, channels = PYRAMIDS[name]
@@ -102,6 +104,7 @@ def test_maps_are_the_inner_tensors_of_the_whole_network(name):
         np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (received, expected)))
 
 
+@pytest.mark.usefixtures("few_blocks")
 @pytest.mark.parametrize("name", ["resnet20", "densenet_40_12", "highway11", "resnet18", "resnet50_v2", "densenet121"])
 def test_maps_of_any_size_grey_or_colour(name):
     features = zoo.build(name, (None, None, 1), features_only=True)
@@ -111,6 +114,7 @@ def test_maps_of_any_size_grey_or_colour(name):
     assert [x.shape[1:3] for x in maps.values()] == [(64 // stride, 96 // stride) for stride in strides]
 
 
+@pytest.mark.usefixtures("few_blocks")
 @pytest.mark.parametrize("name", ["wrn_16_2", "highway_mnist_16", "resnet18", "densenet121"])
 def test_channels_may_come_first(name):
     last = zoo.build(name, features_only=True)

@@ -9,6 +9,7 @@ import pytest
 
 import zoo
 from tests.processes import run_code
+from tests.sweep import sweep
 from zoo.devices.selection import select
 from zoo.training import comparison
 from zoo.training.loop import Training
@@ -96,7 +97,8 @@ assert len(run.trainable_variables) == 8
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+# test_finetuning.py resumes a run with other settings on JAX.
+@pytest.mark.parametrize("backend", sweep(["tensorflow", "jax"], "tensorflow".__eq__))
 def test_all_settings_together_resume_to_the_same_bit(backend, tmp_path):
     loss = float(run_code(RESUME, cwd=tmp_path, KERAS_BACKEND=backend))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -111,7 +113,7 @@ def test_all_settings_together_resume_to_the_same_bit(backend, tmp_path):
 
 
 def test_slow_weights_are_what_is_measured_and_saved(small_source, tmp_path, no_report):
-    settings = {"epochs": 2, "batch_size": 64}
+    settings = {"epochs": 2, "batch_size": 64, "arguments.depth": 3}
     plain = zoo.train("plain_mlp_digits", small_source, tmp_path / "plain", **settings)
     # The last of eight steps is the only one that reaches the slow weights.
     run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", **settings, **{"optimizer.lookahead": 8})
@@ -123,13 +125,17 @@ def test_slow_weights_are_what_is_measured_and_saved(small_source, tmp_path, no_
     assert zoo.evaluate(run, small_source)["loss"] == pytest.approx(run.results["test_loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("every", "evaluated"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
-def test_evaluation_every_so_many_epochs_and_after_the_last(every, evaluated, small_source, tmp_path, no_report):
-    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=5, evaluate_every=every)
+EVALUATED = {1: [1, 2, 3, 4, 5], 2: [2, 4, 5], 9: [5]}
+
+
+@pytest.mark.parametrize("every", sweep(EVALUATED, (1).__ne__))
+def test_evaluation_every_so_many_epochs_and_after_the_last(every, small_source, tmp_path, no_report):
+    settings = {"epochs": 5, "evaluate_every": every, "arguments.depth": 3}
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", **settings)
     with (run.path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
-    assert [int(row["epoch"]) for row in rows if row["test_accuracy"]] == evaluated
+    assert [int(row["epoch"]) for row in rows if row["test_accuracy"]] == EVALUATED[every]
     assert float(rows[-1]["test_loss"]) == run.results["test_loss"]
 
 
@@ -162,7 +168,7 @@ def test_network_that_needs_its_size_is_refused(small_source, tmp_path):
 
 def test_a_record_that_lacks_a_newer_setting_has_its_default(small_source, tmp_path, no_report):
     """Records from before a setting existed have its default."""
-    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "runs" / "one-0", epochs=1)
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "runs" / "one-0", epochs=1, **{"arguments.depth": 3})
     record = run.record | {"recipe": {k: v for k, v in run.record["recipe"].items() if k != "evaluate_every"}}
     assert replace(run, record=record).recipe == run.recipe
     comparison._check_folder(run.path, run.recipe, small_source)

@@ -20,6 +20,7 @@ from sklearn.datasets import load_sample_image
 
 import zoo
 from tests.processes import QUICK_JAX, ROOT
+from tests.sweep import sweep
 from zoo.data import Augmentation
 from zoo.data.streaming.files import Files
 
@@ -193,15 +194,19 @@ def alone(network, photos, tmp_path_factory):
     return runs
 
 
-def test_two_hosts_and_one_go_on_with_each_others_run(alone, network, photos, tmp_path):
-    """Two hosts of two devices are killed in the first epoch; one resumes their run and is killed; two end it."""
+# Two hosts of two devices are killed in the first epoch; one resumes it and ends, or is killed for two to end it.
+STAGES = {"2 1": ((2, 0, 3), (1,)), "2 1 2": ((2, 0, 3), (1, 1, 3), (2,))}
+
+
+@pytest.mark.parametrize("counts", sweep(STAGES, "2 1".__eq__))
+def test_two_hosts_and_one_go_on_with_each_others_run(counts, alone, network, photos, tmp_path):
     runs = Runs(tmp_path, photos, network, devices=2)
-    for count, *moment in ((2, 0, 3), (1, 1, 3), (2,)):
+    for count, *moment in STAGES[counts]:
         runs.train(count, *moment)
         record = runs.record()
         assert (record["devices"]["processes"], record["devices"]["count"]) == (count, 2 * count)
     assert record["status"] == "complete"
-    assert [(one["epoch"], one["batch"]) for one in record["resumed"]] == [(0, 2), (1, 2)]
+    assert [(one["epoch"], one["batch"]) for one in record["resumed"]] == [(0, 2), (1, 2)][: len(STAGES[counts]) - 1]
 
     expected = alone.read["0 of 1"]
     assert len(expected) == 8

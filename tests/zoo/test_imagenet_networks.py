@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.sweep import sweep
+from tests.zoo.small_inputs import few_blocks
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count
 from zoo.networks.imagenet.applications import applications_resnet, applications_resnet_v2
@@ -16,6 +17,12 @@ from zoo.training.learner import precision
 
 SHAPE = (64, 64, 3)
 BUILDERS = [imagenet_resnet, applications_resnet, applications_resnet_v2, imagenet_densenet]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_blocks():
+    with few_blocks():
+        yield
 
 
 @functools.cache

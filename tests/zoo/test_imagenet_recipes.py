@@ -18,8 +18,14 @@ from zoo.training.request import Request
 from zoo.training.schedules import Rate
 
 NAMES = [name for name in zoo.list_recipes() if zoo.get_recipe(name).source == IMAGENET]
-# What has to be smaller on images of 64 pixels in batches of 10.
-SMALLER = {"resnet50_a3_imagenet": ("--set", "accumulate=2", "--set", "augment.sizes=((0.0, 48),)")}
+# What has to be smaller on images of 64 pixels in batches of 10, and networks with a block in each stage.
+SMALLER = {
+    "resnet18_imagenet": ("--set", "arguments.depth=10"),
+    "resnet50_a3_imagenet": (
+        *("--set", "accumulate=2", "--set", "augment.sizes=((0.0, 48),)"),
+        *("--set", "arguments.depth=14"),
+    ),
+}
 
 
 def test_every_network_of_the_list_has_a_recipe():

@@ -37,6 +37,7 @@ RECOMPUTING = {
 }
 
 
+@pytest.mark.usefixtures("few_blocks")
 @pytest.mark.parametrize("build", RECOMPUTING)
 def test_recompute_reaches_every_block_with_a_skip(build):
     model = build((32, 32, 3), recompute=True, **RECOMPUTING[build])

@@ -1,10 +1,13 @@
 """AdamW and LAMB against their equations in NumPy, and the binary cross-entropy against its own."""
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
 
 import zoo
+from tests.sweep import sweep
 from zoo.tasks import task_of
 from zoo.training.optimizer import Lamb, make_optimizer
 from zoo.training.recipe import Optimizer
@@ -121,10 +124,17 @@ def test_decay_of_adamw_is_decoupled_already():
         Optimizer(kind="adamw", decoupled=True)
 
 
-@pytest.mark.parametrize("kind", ["adamw", "lamb"])
-@pytest.mark.parametrize("others", [{"optimizer.ema": 0.9}, {"optimizer.lookahead": 5}])
-def test_networks_learn_with_averages_and_freezing(kind, others, small_source, tmp_path, no_report):
+AVERAGES = {"ema": {"optimizer.ema": 0.9}, "lookahead": {"optimizer.lookahead": 5}}
+
+
+IN_SHORT = [("adamw", "ema"), ("lamb", "lookahead")]
+
+
+@pytest.mark.parametrize("pair", sweep(product(["adamw", "lamb"], AVERAGES), IN_SHORT.__contains__), ids=" ".join)
+def test_networks_learn_with_averages_and_freezing(pair, small_source, tmp_path, no_report):
+    kind, others = pair[0], AVERAGES[pair[1]]
     settings = {"optimizer.kind": kind, "optimizer.lr": 0.01, "freeze": "backbone", "unfreeze_after": 1, "epochs": 6}
+    settings["arguments.depth"] = 4
     run = zoo.train("residual_mlp_digits", small_source, tmp_path / "run", **settings, **others)
     assert run.results["test_accuracy"] > 0.6
 
@@ -145,7 +155,8 @@ def test_binary_loss_is_its_equation(threshold, smoothing):
 
 
 def test_figures_of_a_run_with_the_binary_loss_are_those_of_the_softmax_it_exports(small_source, tmp_path, no_report):
-    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", loss="binary", loss_threshold=0.0, epochs=4)
+    settings = {"loss": "binary", "loss_threshold": 0.0, "arguments.depth": 3}
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=4, **settings)
     model = zoo.load(run.path)
     odds = np.exp(model.predict(small_source.preprocessing(small_source.test_inputs), verbose=0).astype("float64"))
     given = odds / odds.sum(axis=1, keepdims=True)

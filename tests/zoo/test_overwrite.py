@@ -11,6 +11,9 @@ import zoo
 from zoo.training.folder import choose_folder
 from zoo.training.runs import commit_run
 
+pytestmark = pytest.mark.usefixtures("no_report")
+SHALLOW = {"arguments.depth": 3}
+
 
 def test_existing_folder_is_refused_and_left_alone(run, small_source):
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
@@ -21,7 +24,7 @@ def test_existing_folder_is_refused_and_left_alone(run, small_source):
 
 def test_overwrite_replaces_a_run(small_source, tmp_path):
     for epochs in (2, 1):
-        run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=epochs, overwrite=True)
+        run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=epochs, overwrite=True, **SHALLOW)
         (run.path / "mine.txt").touch()
         assert run == zoo.open_run(tmp_path / "run") and run.status == "complete"
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
@@ -37,13 +40,13 @@ class FullDisk(keras.callbacks.Callback):
         raise OSError(28, "No space left on device")
 
 
-def test_a_run_stays_until_the_one_that_replaces_it_is_complete(small_source, tmp_path):
+def test_a_run_stays_until_the_one_that_replaces_it_is_complete(run, small_source, tmp_path):
     folder, beside = tmp_path / "run", tmp_path / "run.new"
-    zoo.train("plain_mlp_digits", small_source, folder, epochs=1)
+    shutil.copytree(run.path, folder)
     before = content(folder)
     for wrong in ({"optimizer.lr": 1e30}, {"callbacks": [FullDisk()]}):
         with pytest.raises(zoo.TrainingError):
-            zoo.train("plain_mlp_digits", small_source, folder, overwrite=True, epochs=2, **wrong)
+            zoo.train("plain_mlp_digits", small_source, folder, overwrite=True, epochs=2, **SHALLOW, **wrong)
         assert content(folder) == before
         assert zoo.open_run(beside).status == "failed"
     run = zoo.resume(beside, small_source)
@@ -52,9 +55,9 @@ def test_a_run_stays_until_the_one_that_replaces_it_is_complete(small_source, tm
 
 
 @pytest.mark.parametrize("moved", ["neither", "old", "both"])
-def test_a_move_that_was_cut_off_is_finished(small_source, tmp_path, moved):
+def test_a_move_that_was_cut_off_is_finished(run, tmp_path, moved):
     folder, beside = tmp_path / "run", tmp_path / "run.new"
-    zoo.train("plain_mlp_digits", small_source, folder, epochs=1)
+    shutil.copytree(run.path, folder)
     shutil.copytree(folder, beside)
     record = json.loads((beside / "run.json").read_text()) | {"replaces": "run"}
     (beside / "run.json").write_text(json.dumps(record))
@@ -89,8 +92,8 @@ def test_only_the_process_that_writes_moves_a_run(run, tmp_path, monkeypatch):
     assert commit_run(copy) == zoo.open_run(tmp_path / "run") and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_what_is_beside_a_run_and_is_not_to_replace_it_stays(small_source, tmp_path):
-    zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=1)
+def test_what_is_beside_a_run_and_is_not_to_replace_it_stays(run, small_source, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "run.new")
     before = content(tmp_path)
     with pytest.raises(FileExistsError, match="run.new. is in the way"):

@@ -36,6 +36,7 @@ def folder(tmp_path_factory):
             for number in numbers:
                 (folder / "data" / part / name / f"{number}.jpg").write_bytes(photo(name, number))
     options = "--data", "data", "--image-size", "12x16", "--epochs", 2, "--batch-size", 4, "--out", "run"
+    options += "--set", "arguments.depth=3"
     keras_skip("train", "plain_mlp_digits", *options, cwd=folder, KERAS_SKIP_CACHE=str(folder / "cache"))
     keras_skip("export", "run", "--format", "onnx", cwd=folder, KERAS_SKIP_CACHE=str(folder / "cache"))
     return folder

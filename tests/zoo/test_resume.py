@@ -28,7 +28,7 @@ def train(out, **settings):
 
 
 # For tests in which nothing is random but the order of the images.
-QUICK = {"network": "plain_mlp"}
+QUICK = {"network": "plain_mlp", "arguments.depth": 3}
 
 
 def history(run):
@@ -52,6 +52,12 @@ def last_checkpoint(run):
 def whole(tmp_path_factory):
     """The run that nothing happens to: three epochs of twelve steps, a checkpoint every five."""
     return train(tmp_path_factory.mktemp("runs") / "whole")
+
+
+@pytest.fixture(scope="module")
+def whole_quick(tmp_path_factory):
+    """The same of a network that trains sooner."""
+    return train(tmp_path_factory.mktemp("runs") / "quick", **QUICK)
 
 
 def test_run_that_was_killed_again_and_again_ends_as_if_nothing_had_happened(whole, tmp_path):
@@ -95,9 +101,9 @@ def test_dropout_and_the_scale_of_float16_go_on_where_they_were(tmp_path):
     assert_same(zoo.resume(tmp_path / "run"), whole)
 
 
-def test_damaged_checkpoint_is_left_out_for_the_one_before(whole, tmp_path):
+def test_damaged_checkpoint_is_left_out_for_the_one_before(whole_quick, tmp_path):
     with pytest.raises(RuntimeError, match="the power failed"):
-        train(tmp_path / "run", callbacks=[Raise(1, 1, RuntimeError("the power failed"))])
+        train(tmp_path / "run", **QUICK, callbacks=[Raise(1, 1, RuntimeError("the power failed"))])
     run = zoo.open_run(tmp_path / "run")
     assert (run.status, run.record["reason"]) == ("failed", "the power failed")
     damaged = bytearray(last_checkpoint(run).read_bytes())
@@ -108,7 +114,7 @@ def test_damaged_checkpoint_is_left_out_for_the_one_before(whole, tmp_path):
         run = zoo.resume(run)
     said = " ".join(str(warning.message) for warning in caught)
     assert re.search(r"step-000000012\.npz cannot be used and is skipped.* is damaged", said)
-    assert_same(run, whole)
+    assert_same(run, whole_quick)
 
 
 def test_checkpoints_of_which_none_is_whole_are_an_error(tmp_path):
@@ -122,13 +128,13 @@ def test_checkpoints_of_which_none_is_whole_are_an_error(tmp_path):
         zoo.resume(tmp_path / "run")
 
 
-def test_run_without_a_checkpoint_begins_again(tmp_path, whole):
+def test_run_without_a_checkpoint_begins_again(tmp_path, whole_quick):
     with pytest.raises(RuntimeError):
-        train(tmp_path / "run", callbacks=[Raise(0, 2, RuntimeError())])
-    assert_same(zoo.resume(tmp_path / "run"), whole)
+        train(tmp_path / "run", **QUICK, callbacks=[Raise(0, 2, RuntimeError())])
+    assert_same(zoo.resume(tmp_path / "run"), whole_quick)
 
 
-def test_second_process_on_a_run_is_refused(whole, tmp_path):
+def test_second_process_on_a_run_is_refused(tmp_path):
     with pytest.raises(RuntimeError):
         train(tmp_path / "run", **QUICK, callbacks=[Raise(0, 2, RuntimeError())])
     with lock_run(tmp_path / "run"):
@@ -184,7 +190,7 @@ def test_of_the_environment_a_record_changes_our_variables_alone(monkeypatch):
 
 def test_data_given_again_is_split_and_preprocessed_as_it_was(tmp_path):
     mine = replace(zoo.load_source("digits"), name="mine")
-    options = {"recipe": "plain_mlp_digits", "data": mine, "epochs": 2, "validation": 0.2}
+    options = {"recipe": "plain_mlp_digits", "data": mine, "epochs": 2, "validation": 0.2, "arguments.depth": 3}
     whole = zoo.train(**options, out=tmp_path / "whole")
     with pytest.raises(RuntimeError):
         zoo.train(**options, out=tmp_path / "run", callbacks=[Raise(1, 2, RuntimeError())])
@@ -207,7 +213,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert last_checkpoint(run).name == "step-000000005.npz"
 
 
-def test_signal_stops_after_the_step_and_the_command_line_goes_on(tmp_path, whole):
+def test_signal_stops_after_the_step_and_the_command_line_goes_on(tmp_path):
     arguments = ["train", "resnet20_digits", "--out", "run", "--checkpoint-minutes", "60"]
     arguments += [f"--set={name}={value}" for name, value in victim.SETTINGS.items() if name not in ARGUMENTS]
     running = start_command(*arguments, "--epochs", 500, cwd=tmp_path)

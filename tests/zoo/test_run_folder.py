@@ -131,7 +131,7 @@ def test_target_that_cannot_be_written_to_and_full_disk_are_refused_before_train
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_resume(tmp_path):
+def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_resume(tmp_path, no_report):
     """A limit of the process on the size of files, set in the second epoch, is for a write what a full disk is."""
     resource = pytest.importorskip("resource", reason="limits on the size of files are Unix's")
 
@@ -140,16 +140,17 @@ def test_disk_that_fills_up_leaves_the_last_checkpoint_and_says_how_to_resume(tm
             if epoch == 1:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
 
+    settings = {"epochs": 2, "arguments.depth": 4}
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(zoo.TrainingError, match="File too large.* resume with: keras-skip train --resume .*run"):
-            zoo.train("plain_mlp_digits", out=tmp_path / "run", epochs=3, callbacks=[Fill()])
+            zoo.train("plain_mlp_digits", out=tmp_path / "run", callbacks=[Fill()], **settings)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     run = zoo.open_run(tmp_path / "run")
     assert run.status == "failed"
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step-000000023.npz"]
-    whole = zoo.train("plain_mlp_digits", out=tmp_path / "whole", epochs=3)
+    whole = zoo.train("plain_mlp_digits", out=tmp_path / "whole", **settings)
     assert zoo.resume(run).results["test_loss"] == whole.results["test_loss"]
 
 

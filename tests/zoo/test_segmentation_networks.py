@@ -66,6 +66,7 @@ def test_weights_of_a_backbone_fit_as_the_docstring_says(tmp_path):
     assert all(np.array_equal(values(v), theirs[v.path]) for v in model.weights if v.path in theirs)
 
 
+@pytest.mark.usefixtures("few_blocks")
 @pytest.mark.parametrize(
     ("backbone", "normalised"),
     [
@@ -82,6 +83,7 @@ def test_skips_are_normalised_where_the_maps_are_not(backbone, normalised):
     assert names == set(normalised)
 
 
+@pytest.mark.usefixtures("few_blocks")
 def test_densenet_gives_normalised_maps_on_demand():
     raw = zoo.build("densenet121", (64, 64, 3), features_only=True)
     normalised = zoo.build("densenet121", (64, 64, 3), features_only=True, normalized_maps=True)
@@ -171,6 +173,7 @@ def test_channels_may_come_first(build, skip):
     np.testing.assert_allclose(values(received), values(expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("few_blocks")
 def test_fc_densenet_takes_channels_first():
     skip_without_channels_first()
     last = zoo.build("fc_densenet_56", (32, 64, 3))

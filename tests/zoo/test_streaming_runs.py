@@ -55,7 +55,7 @@ def few_at_once(monkeypatch):
     monkeypatch.setattr(initialization, "_PIXELS", 100 * 12 * 12 * 3)
 
 
-OPTIONS = {"epochs": 1, "batch_size": 64, "jit": False}
+OPTIONS = {"epochs": 1, "batch_size": 64, "jit": False, "arguments.depth": 8}
 
 
 @pytest.mark.usefixtures("few_at_once")
@@ -105,6 +105,7 @@ def test_a_damaged_image_is_left_out_of_a_picture(tmp_path):
 
 def test_the_command_line_says_what_it_chose(pets, tmp_path):
     options = "--image-size", "12", "--shorter", "14", "--epochs", "1", "--batch-size", "64"
+    options += "--set", "arguments.depth=3"
     out = {}
     for name, option in (("streamed", ["--stream"]), ("cached", [])):
         done = keras_skip(

@@ -55,7 +55,7 @@ def test_fit_sees_each_batch_of_each_epoch_once(run, small_source, tmp_path, mon
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mlps_learn_the_digits(kind, tmp_path):
-    run = zoo.train(f"{kind}_mlp_digits", out=tmp_path / "run", epochs=6)
+    run = zoo.train(f"{kind}_mlp_digits", out=tmp_path / "run", epochs=6, **{"arguments.depth": 4})
     assert run.results["test_accuracy"] > 0.8
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import zoo
 from tests.processes import keras_skip, run_code, start_command
+from tests.sweep import sweep
 from zoo.devices.hosts import Hosts
 from zoo.training.train import _open_folder
 
@@ -39,7 +40,7 @@ class Stop(keras.callbacks.Callback):
 source = zoo.load_source("digits")
 some = {"train_inputs": source.train_inputs[:277], "train_targets": source.train_targets[:277]}
 source = dataclasses.replace(source, **some)
-settings = {"epochs": 3, "optimizer.ema": 0.9, "arguments.depth": 4}
+settings = {"epochs": 2, "optimizer.ema": 0.9, "arguments.depth": 3}
 stops = {"checkpoint_steps": 2, "callbacks": [Stop()]}
 zoo.train("highway_mlp_digits", source, "one", devices=select("cpu", 1), **settings)
 try:
@@ -51,7 +52,8 @@ print(max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True)))
 """
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+# test_accumulation.py does the same on JAX, with batches in parts.
+@pytest.mark.parametrize("backend", sweep(["tensorflow", "jax"], "tensorflow".__eq__))
 def test_two_devices_train_and_go_on_to_the_network_of_one(backend, tmp_path):
     told = run_code(TRAIN, cwd=tmp_path, KERAS_BACKEND=backend, JAX_NUM_CPU_DEVICES="2")
     assert float(told) < TOLERANCE

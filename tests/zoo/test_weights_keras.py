@@ -4,8 +4,11 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.applications import densenet, resnet
 
 import zoo
+from tests.sweep import sweep
+from zoo.networks.imagenet.densenet import LAYERS
 from zoo.weights.readers import read
 
 SHAPE = (64, 64, 3)
@@ -45,6 +48,17 @@ def write_published(model, path, renamed):
                 group[weight] = keras.ops.convert_to_numpy(variable)
 
 
+@pytest.fixture
+def few_blocks_in_both(few_blocks, monkeypatch):
+    """As few blocks in the networks of Keras as `few_blocks` leaves in ours."""
+    first, second, dense = resnet.stack_residual_blocks_v1, resnet.stack_residual_blocks_v2, densenet.dense_block
+    layers = dict(zip(("conv2", "conv3", "conv4", "conv5"), LAYERS[121], strict=True))
+    monkeypatch.setattr(resnet, first.__name__, lambda x, filters, blocks, **others: first(x, filters, 2, **others))
+    monkeypatch.setattr(resnet, second.__name__, lambda x, filters, blocks, **others: second(x, filters, 2, **others))
+    monkeypatch.setattr(densenet, dense.__name__, lambda x, blocks, name: dense(x, layers[name], name=name))
+
+
+@pytest.mark.parametrize("blocks", sweep(["few", "all"], "few".__eq__))
 @pytest.mark.parametrize(
     ("original", "name", "suffix"),
     [
@@ -54,7 +68,9 @@ def write_published(model, path, renamed):
         ("DenseNet121", "densenet121", ".h5"),
     ],
 )
-def test_logits_are_those_of_keras_applications(original, name, suffix, tmp_path):
+def test_logits_are_those_of_keras_applications(original, name, suffix, blocks, tmp_path, request):
+    if blocks == "few":
+        request.getfixturevalue("few_blocks_in_both")
     source = getattr(keras.applications, original)(weights=None, input_shape=SHAPE, classifier_activation=None)
     randomise(source)
     path = tmp_path / f"original{suffix}"

@@ -1,20 +1,26 @@
 """Weights of torchvision and timm: every variable in its place, and files that do not fit."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
 import zoo
 from tests.golden import read_reference, state, write
+from tests.sweep import sweep
+from zoo.networks.imagenet import _torch_names, densenet
+from zoo.networks.volumes import densenet3d
 from zoo.weights.readers import read
 
 SHAPE = (64, 64, 3)
 STAGES = {
-    "densenet121": (6, 12, 24, 16),
+    "densenet121": (1, 2, 1, 1),  # with `few_blocks`
     "resnet18": (2, 2, 2, 2),
     "resnet34": (3, 4, 6, 3),
+    "resnet50": (2, 2, 2, 2),  # with `few_blocks`
     "resnet101": (3, 4, 23, 3),
-    "wide_resnet50_2": (3, 4, 6, 3),
+    "wide_resnet50_2": (2, 2, 2, 2),  # with `few_blocks`
     "densenet169": (6, 12, 32, 32),
 }
 
@@ -102,6 +108,7 @@ def older(name):
     return name
 
 
+@pytest.mark.usefixtures("few_blocks")
 def test_names_of_older_files_are_those_of_today(tmp_path):
     arrays = state(densenet_shapes(STAGES["densenet121"]))
     old = {older(name): array for name, array in arrays.items()}
@@ -161,17 +168,21 @@ ATTRIBUTES = {"weight": ("kernel", "gamma"), "bias": ("bias", "beta")}
 ATTRIBUTES |= {"running_mean": ("moving_mean",), "running_var": ("moving_variance",)}
 
 
-@pytest.mark.parametrize(
-    ("name", "shapes"),
-    [
-        ("resnet34", resnet_shapes(STAGES["resnet34"], 2, 64)),
-        pytest.param("resnet101", resnet_shapes(STAGES["resnet101"], 3, 64), marks=pytest.mark.complete),
-        pytest.param("wide_resnet50_2", resnet_shapes(STAGES["wide_resnet50_2"], 3, 128), marks=pytest.mark.complete),
-        ("densenet169", densenet_shapes(STAGES["densenet169"])),
-    ],
-)
-def test_every_variable_has_its_array(name, shapes, tmp_path):
-    arrays = state(shapes)
+FORMS = {
+    "resnet18": partial(resnet_shapes, convolutions=2, width=64),
+    "resnet34": partial(resnet_shapes, convolutions=2, width=64),
+    "resnet50": partial(resnet_shapes, convolutions=3, width=64),
+    "resnet101": partial(resnet_shapes, convolutions=3, width=64),
+    "wide_resnet50_2": partial(resnet_shapes, convolutions=3, width=128),
+    "densenet121": densenet_shapes,
+    "densenet169": densenet_shapes,
+}
+
+
+@pytest.mark.usefixtures("few_blocks")
+@pytest.mark.parametrize("name", sweep(FORMS, ("resnet18", "resnet50", "densenet121").__contains__))
+def test_every_variable_has_its_array(name, tmp_path):
+    arrays = state(FORMS[name](STAGES[name]))
     path = write(arrays, tmp_path / "weights.safetensors")
     model = zoo.load(name, weights=path, input_shape=SHAPE)
     path.unlink()
@@ -279,3 +290,15 @@ def test_prefixes_of_wrapped_modules_are_no_part_of_the_names(prefix, tmp_path):
     assert read(write(wrapped, tmp_path / "weights.safetensors")).keys() == held.keys()
     others = wrapped | {"decoder.bias": np.zeros(2, "float32")}
     assert read(write(others, tmp_path / "weights.safetensors")).keys() == others.keys()
+
+
+@pytest.mark.parametrize(
+    ("naming", "ours", "theirs"),
+    [
+        (_torch_names.TORCH_NAMING, "stage3_block12/conv2/kernel", "layer3.11.conv2.weight"),
+        (densenet.TORCH_NAMING, "block3/layer24/conv1/kernel", "features.denseblock3.denselayer24.conv1.weight"),
+        (densenet3d.MONAI_NAMING, "block3/layer24/norm1/beta", "features.denseblock3.denselayer24.layers.norm1.bias"),
+    ],
+)
+def test_numbers_may_have_two_digits(naming, ours, theirs):
+    assert naming.theirs(ours) == theirs

@@ -276,7 +276,7 @@ def test_a_run_on_streamed_photos_is_the_same_with_and_without_workers(folder, t
         monkeypatch.setenv("KERAS_SKIP_WORKERS", count)
         monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
         source = zoo.load_source(folder / "photos", image_size=(8, 8), stream=True)
-        options = {"epochs": 2, "batch_size": 40, "augment.pad": 1, "augment.flip": True}
+        options = {"epochs": 2, "batch_size": 40, "augment.pad": 1, "augment.flip": True, "arguments.depth": 3}
         trained = zoo.train("plain_mlp_digits", source, tmp_path / count, **options)
         weights.append(zoo.load(trained.path).get_weights())
         records.append({name: value for name, value in trained.results.items() if "second" not in name})
@@ -288,6 +288,7 @@ def test_a_run_on_streamed_photos_is_the_same_with_and_without_workers(folder, t
 
 def test_ctrl_c_saves_a_run_on_streamed_photos_and_ends_its_workers(folder, tmp_path):
     options = ["--stream", "--image-size", "8", "--epochs", "2000", "--batch-size", "40", "--checkpoint-minutes", "60"]
+    options += ["--set", "arguments.depth=3"]
     running = subprocess.Popen(
         [sys.executable, "-m", "zoo.cli", "train", "plain_mlp_digits", "--data", folder / "photos", *options],
         cwd=tmp_path,
