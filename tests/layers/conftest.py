@@ -1,9 +1,9 @@
-"""What of the layers' tests `make test` leaves to `make test-all`: products of parameters, repetitions on JAX.
+"""Which tests of the layers `make test` leaves to `make test-all`: most combinations of parameters, repetitions on JAX.
 
-Of a test with several parameters it takes as many cases as have each value of each parameter. Values whose combinations
-differ in kind belong into one list of tuples, all of which it takes.
-JAX compiles each operation for each shape. So tests of what no backend computes, such as errors, names and
-configurations, have the marker "once", and run on TensorFlow alone.
+Of a test with several parameters, `make test` takes the cases that suffice for each value of each parameter. It takes
+all of one list of tuples: that is where values belong whose combinations differ in kind.
+JAX compiles each operation for each shape. So tests with the marker "once" run on TensorFlow alone: those of what no
+backend computes, such as errors, names and configurations, and long or equal cases of what others test on JAX.
 """
 
 from collections import defaultdict

@@ -65,6 +65,7 @@ def test_what_stands_in_the_padding_changes_nothing(make, training):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.once
 @every_block
 def test_a_padded_sequence_gives_what_it_gives_alone(make):
     block = make()

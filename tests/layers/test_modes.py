@@ -10,6 +10,9 @@ from tests.processes import run_code
 
 BACKEND = keras.backend.backend()
 STEPS = 4
+# On JAX, an eager step compiles each of its hundreds of operations.
+ON_JAX = ("hyper-connection-free", "recurrent-highway", "skip-attention", "stochastic-depth")
+IN_SHORT = LEARNING if BACKEND == "tensorflow" else [case for case in LEARNING if case.name in ON_JAX]
 
 
 def learned(case: Case, **how) -> list[np.ndarray]:
@@ -25,7 +28,7 @@ def learned(case: Case, **how) -> list[np.ndarray]:
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch runs one step at a time, and nothing but eagerly")
-@sweep_layers(CASES, LEARNING)
+@sweep_layers(CASES, IN_SHORT)
 def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
     eager = learned(case, run_eagerly=True)
     # On a CPU, XLA draws other numbers than TensorFlow.
@@ -35,7 +38,7 @@ def test_eager_traced_and_compiled_steps_learn_the_same(case: Case):
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
-@sweep_layers(CASES, USUAL)
+@sweep_layers(CASES, USUAL if BACKEND == "tensorflow" else LEARNING)
 def test_time_distributed_it_is_the_layer_at_each_step(case: Case):
     steps = [case.data(seed=place) for place in range(2)]
     outputs, states = [], []
