@@ -176,9 +176,8 @@ def tokens() -> Branches:
     found = named("CategoryEncoding", 7) | named("CategoryEncoding", 7, output_mode="count")
     embedding, tied = layers.Embedding(7, 4, mask_zero=True), layers.ReversibleEmbedding(7, 4)
     attention = layers.MultiHeadAttention(2, 3)
-    for name in ("LSTM", "GRU", "SimpleRNN"):
-        found[f"masked {name}"] = lambda x, name=name: getattr(layers, name)(5)(embedding(x))
     return found | {
+        "masked GRU": lambda x: layers.GRU(5)(embedding(x)),
         "Embedding": embedding,
         "ReversibleEmbedding": lambda x: tied(tied(x), reverse=True),
         "masked MultiHeadAttention": lambda x: attention(embedding(x), embedding(x)),
@@ -227,7 +226,7 @@ WAYS = [*((kind, 17) for kind in KINDS), (vectors, 13), (vectors, 18)]
 def test_every_layer_computes_in_onnx_what_it_computes_in_keras(way, tmp_path):
     kind, opset = way
     model, x = network(kind), examples(kind)
-    path = export.to_onnx(model, tmp_path / "model.onnx", opset=opset, samples=x)
+    path = export.to_onnx(model, tmp_path / "model.onnx", opset=opset, samples=x if kind is tokens else None)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     received = dict(zip(names, session.run(None, {"input": x}), strict=True))
@@ -246,7 +245,7 @@ def classes() -> set[str]:
 
 
 def test_no_layer_of_keras_is_left_out():
-    seen = {type(layer).__name__ for kind in KINDS for layer in network(kind)._flatten_layers()}
+    seen = {type(layer).__name__ for kind in KINDS.keys() - {recurrent} for layer in network(kind)._flatten_layers()}
     assert classes() - seen - {*REFUSED, *FOREIGN, *ABSTRACT, *OTHERS} == set()
 
 

@@ -240,9 +240,7 @@ def test_whole_stacks_compute_the_same_under_onnxruntime(tmp_path: Path):
     x = keras.Input((None, 6), name="x")
     batches = [[np.random.default_rng(0).normal(size=shape).astype("float32")] for shape in ((2, 9, 6), (3, 5, 6))]
     compare({name: (stack(name), x) for name in STACKS}, batches, tmp_path / "stacks.onnx", 1e-5, samples=batches[0][0])
-    model = keras.Model(x, stack("average")(x))
-    whole, pruned = (
-        onnx.load(export.to_onnx(each, tmp_path / "average.onnx", overwrite=True)).graph
-        for each in (randomise(model), ks.prune_skips(model, 0.3))
-    )
-    assert len(pruned.node) < len(whole.node)
+    model = randomise(keras.Model(x, stack("average")(x)))
+    pruned = export.to_onnx(ks.prune_skips(model, 0.3), tmp_path / "pruned.onnx", samples=batches[0][0])
+    whole = leading_to(onnx.load(tmp_path / "stacks.onnx").graph, f"y{list(STACKS).index('average')}")
+    assert len(onnx.load(pruned).graph.node) < len(whole)

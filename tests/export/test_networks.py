@@ -50,7 +50,7 @@ SIMILAR = {"airbench96", "mc3_18", "recurrent_highway", "resnext50_32x4d", "fc_d
 def test_a_network_computes_the_same_under_onnxruntime(name, tmp_path):
     model = randomise(zoo.build(name, **{"input_shape": small_shape(name), "classes": 7, **NETWORKS[name]}))
     inputs = make_inputs(model, batch=3)
-    path = export.to_onnx(model, tmp_path / "model.onnx", samples=inputs)
+    path = export.to_onnx(model, tmp_path / "model.onnx", samples=inputs if inputs.dtype.kind == "i" else None)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (inputs, inputs[:1]):
         expected = keras.ops.convert_to_numpy(model(batch, training=False))
