@@ -45,7 +45,6 @@ SHALLOW = {
     "resnet18d": {"depth": 10},
     "densenet161": {"depth": 121, "growth_rate": 8},
     "convnext_tiny": {"depths": (1, 1, 1, 1), "widths": (8, 9, 10, 11)},
-    "r3d_18": {"depth": 10, "input_shape": (4, 16, 16, 3)},
     "r2plus1d_18": {"depth": 10, "input_shape": (4, 16, 16, 3)},
     "resnet3d_10": {"stem_strides": 2},
     "tcn": {"filters": (4, 5), "kernel_size": 3},

@@ -225,9 +225,8 @@ def test_rare_classes_are_found_more_often_with_class_weights(tmp_path):
     rare = np.flatnonzero(digits.train_targets != 0)[::10]
     kept = np.sort(np.concatenate([np.flatnonzero(digits.train_targets == 0), rare]))
     few = replace(digits, train_inputs=digits.train_inputs[kept], train_targets=digits.train_targets[kept])
-    settings = {"epochs": 8, "arguments.depth": 4}
     runs = [
-        zoo.train("plain_mlp_digits", few, tmp_path / str(wanted), class_weight=wanted, **settings)
+        zoo.train("plain_mlp_digits", few, tmp_path / str(wanted), epochs=8, class_weight=wanted)
         for wanted in (None, "balanced")
     ]
     recalls = []
