@@ -16,8 +16,6 @@ from export.precision.weights import pack_int4, quantise_dynamically, quantise_t
 from tests.export.models import conv_net, images
 from tests.export.test_int8 import SLOWER, needs_sympy
 
-pytestmark = pytest.mark.usefixtures("in_this_process")
-
 FASTER = [{"batch": b, "fp32_ms": 3.0, "int8_dynamic_ms": 1.5, "speedup": 2.0, "rounds": 5} for b in (1, 32)]
 
 
