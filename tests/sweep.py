@@ -1,18 +1,19 @@
 """Sweeps over many equal cases: `make test` takes those that differ in kind, `make test-all` takes every one."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import Any
 
 import pytest
 
 
-def sweep(cases: Iterable[Any], in_short: Callable[[Any], bool]) -> list[Any]:
+def sweep(cases: Iterable[Any], in_short: Callable[[Any], bool] | Collection[Any]) -> list[Any]:
     """Parameters of a test; the cases that are not `in_short`, which some must be, have the marker "complete"."""
     cases = list(cases)
-    if not any(map(in_short, cases)):
+    is_in_short = in_short if callable(in_short) else in_short.__contains__
+    if not any(map(is_in_short, cases)):
         raise ValueError(f"Expected at least one case that make test takes. Received: {cases}")
-    return [case if in_short(case) else pytest.param(case, marks=pytest.mark.complete) for case in cases]
+    return [case if is_in_short(case) else pytest.param(case, marks=pytest.mark.complete) for case in cases]
 
 
 def first_of_each_kind(cases: Iterable[Any], kind: Callable[[Any], Any], key: Callable[[Any], Any]) -> set[Any]:
@@ -24,7 +25,7 @@ def first_of_each_kind(cases: Iterable[Any], kind: Callable[[Any], Any], key: Ca
 
 
 def cover(cases: Iterable[Sequence[Hashable]]) -> list[bool]:
-    """Which cases suffice for each of the values that they have; of several, those whose values occur least so far."""
+    """Marks a few cases in which every value occurs: first those with the most new values, or else with the rarest."""
     cases = list(cases)
     taken, uses = [False] * len(cases), Counter[Hashable]()
     new = [set(case) for case in cases]

@@ -1,6 +1,6 @@
 """From files to a served network by commands alone, for each task: train, evaluate, export, verify, predict and serve.
 
-Each command of one task is a process of its own, which knows only what is in files; those of the others run here.
+The commands of the table task run in processes of their own, which share only files; those of the others run here.
 Digits become data of each task. What `predict` writes is scored by scikit-learn, and has to give the figure of the run.
 """
 
@@ -153,7 +153,7 @@ EPOCHS = {"segmentation": 2}
 
 
 def run_here(*words: object, cwd: Path) -> Any:
-    """Runs a command in this process, and returns its `stdout`."""
+    """Runs a command in this process, and returns its result."""
     with contextlib.chdir(cwd):
         done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -121,13 +121,15 @@ def test_the_readmes_python_runs_again_over_what_it_has_left(program, folder):
 
 
 def test_what_the_readmes_python_writes_may_be_there_already():
-    calls = {
-        node.func.attr: {keyword.arg for keyword in node.keywords}
+    calls = [
+        node
         for block, _ in blocks(PAGES["README.md"].read_text("utf-8"), "python")
         for node in ast.walk(ast.parse(block))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    }
-    assert all("overwrite" in calls[function] for function in ("train", "export"))
+    ]
+    writing = [node for node in calls if node.func.attr in ("train", "export")]
+    assert {node.func.attr for node in writing} == {"train", "export"}
+    assert all("overwrite" in {keyword.arg for keyword in node.keywords} for node in writing)
 
 
 @pytest.mark.parametrize("block", [block for block, _ in blocks(PAGES["README.md"].read_text("utf-8"), "sh")])

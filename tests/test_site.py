@@ -58,8 +58,8 @@ class Loaded(HTMLParser):
             self.silent.append(given.get("src"))
 
 
-def is_built():
-    """Whether `make docs` has built the site from the pages and docstrings of now; it writes the stamp at its end."""
+def is_up_to_date():
+    """Whether `make docs` built the site after the last change of a page or docstring; it writes the stamp last."""
     stamp = ROOT / "build" / ".site"
     sources = [DOCS, *(ROOT / package for package in ("keras_skip", "zoo", "export"))]
     files = (path for source in sources for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc")
@@ -68,7 +68,7 @@ def is_built():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    if is_built():
+    if is_up_to_date():
         return ROOT / "build" / "site"
     if find_spec("mkdocs") is None:
         pytest.skip("the extra docs is not installed")

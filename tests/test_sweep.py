@@ -7,6 +7,7 @@ from tests.sweep import cover, first_of_each_kind, sweep
 
 def test_cases_that_are_not_in_short_are_left_to_the_complete_tests():
     first, second = sweep(["a", "b"], lambda case: case == "a")
+    assert sweep(["a", "b"], {"a"}) == [first, second]
     assert first == "a"
     assert second.values == ("b",) and [mark.name for mark in second.marks] == ["complete"]
 

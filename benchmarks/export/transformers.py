@@ -50,7 +50,7 @@ def write_files(folder, images):
     (given,) = onnx.load(files["fp32"]).graph.input
     chosen = choose_settings()
     quantise_to_int8(files["fp32"], files["int8"], [{given.name: images}], chosen.activations, chosen.reduce_range)
-    quantise_dynamically(files["fp32"], files["int8_dynamic"])
+    quantise_dynamically(files["fp32"], files["int8_dynamic"], chosen.reduce_range)
     quantise_to_int4(files["fp32"], files["int4"])
     tool = optimizer.optimize_model(str(files["fp32"]), "vit", num_heads=HEADS, hidden_size=WIDTH, opt_level=0)
     tool.save_model_to_file(str(files["fused"]))

@@ -126,8 +126,8 @@ def rewrite_quantised(
         batchable: Whether examples are independent, so that they can be split into batches.
 
     Returns:
-        The bytes, accuracy and time, and for int8 the settings and the activations with the largest errors, ready for
-        JSON.
+        The bytes, accuracy and time, for int8 and int8_dynamic also the settings, and for int8 the activations with the
+        largest errors, ready for JSON.
 
     Raises:
         PrecisionError: If it costs more accuracy than allowed, is not faster (int4: smaller), or answers depend on the

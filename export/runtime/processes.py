@@ -81,7 +81,7 @@ def run_everywhere(
     absent: dict[str, str] = {}
     if device is None:
         if not has_nvidia_driver():
-            return answers, {ON["cuda"].name: f"There is no driver of NVIDIA here. {DEVICES['cuda'].needs}"}
+            return answers, {ON["cuda"].name: f"CUDA does not run without NVIDIA's driver. {DEVICES['cuda'].needs}"}
         try:
             return answers | run_forms(model, batches, (ON["cuda"],)), absent
         except DeviceError as error:

@@ -82,7 +82,7 @@ def takes_gpu(device: Device) -> bool:
 
 @cache
 def has_nvidia_driver() -> bool:
-    """Whether the library is here that comes with the driver of NVIDIA's GPUs, and without which CUDA cannot start."""
+    """Whether NVIDIA's driver is installed, without which CUDA cannot start."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

@@ -62,9 +62,10 @@ def here(small_artifact: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs onnxruntime here, where processes of their own make most of an export's time: for tests that need no crash.
+    """`run_forms` and `run_everywhere` run onnxruntime here: to start a process takes most of an export's time.
 
-    What the processes are for is tested in test_faults and test_limits.
+    Conversions to fp16 and int8, races, targets and fixtures of modules still start processes. What these are for is
+    tested in test_faults and test_limits.
     """
     from export.runtime import processes
     from export.runtime.worker import ANSWER, INPUTS

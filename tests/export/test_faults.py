@@ -98,4 +98,4 @@ def test_a_process_tries_cuda_only_where_there_is_a_driver_of_nvidia(driver, tmp
     _, absent = processes.run_everywhere(tmp_path / "model.onnx", {})
     assert (ON["cuda"] in tried) == driver
     assert list(absent) == ([] if driver else ["onnxruntime, CUDA"])
-    assert all(reason.startswith("There is no driver of NVIDIA here.") for reason in absent.values())
+    assert all(reason.startswith("CUDA does not run without NVIDIA's driver.") for reason in absent.values())

@@ -119,7 +119,7 @@ def sequences() -> Branches:
 
 
 def recurrent() -> Branches:
-    """Every kind of recurrent layer in every way, of which `sequences` has each kind and each way."""
+    """LSTM, GRU and SimpleRNN with each option; `sequences` has each layer and each option once."""
     found: Branches = {}
     for name in ("LSTM", "GRU", "SimpleRNN"):
         found |= named(name, 5) | named(name, 5, activation="relu") | named(name, 5, unroll=True)

@@ -85,7 +85,7 @@ for path in sys.argv[1:]:
 
 
 def test_the_same_model_has_the_same_bytes_in_every_conversion_and_process(tmp_path):
-    """In two processes that order their sets differently: the first is forked, with the order of that."""
+    """In two processes that order their sets differently: a forked one, which keeps its hash seed, and a new one."""
     forked = run_code(SCRIPT, tmp_path / "a.onnx", tmp_path / "b.onnx", cwd=tmp_path).split()
     environment = {**os.environ, "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "c.onnx")]

@@ -42,7 +42,7 @@ NETWORKS = {
     "unet3d": {"input_shape": (8, 12, 4, 1), "filters": (4, 6, 8), "skip": "attention"},
     "fc_densenet_56": {"growth_rate": 4},
 }
-# Made of what others here or in test_layers_onnx are made of: those of mc3_18, for example, are in r2plus1d_18.
+# Their layers are all in other networks here or in test_layers_onnx: r2plus1d_18, for example, has those of mc3_18.
 SIMILAR = {"airbench96", "mc3_18", "recurrent_highway", "resnext50_32x4d", "fc_densenet_56"}
 
 

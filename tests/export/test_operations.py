@@ -204,7 +204,7 @@ def transposed(d: int) -> dict[str, keras.Layer]:
             options = {"padding": padding, "output_padding": room} | about
             found[f"{kernel}, {strides}, {padding}, {room}"] = make(3, kernel, strides, **options)
         if convolves_channels_first():
-            # With oneDNN alone, TensorFlow dilates them as well.
+            # Like the channels first, TensorFlow computes dilated ones with oneDNN alone.
             found[f"3, dilated, {padding}"] = make(3, 3, padding=padding, dilation_rate=2, **about)
     # oneDNN cannot compute it.
     del found["2, 3, same, 2"]

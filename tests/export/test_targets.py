@@ -47,7 +47,7 @@ def test_the_command_line_has_every_target():
 
 @pytest.fixture(scope="module")
 def network():
-    """The first blocks of a trained network, the last of which strides: it takes pixels and gives probabilities."""
+    """The start of a trained resnet20, up to its first strided block; `converted` adds the scaling and a softmax."""
     trained = zoo.load("resnet20", weights="cifar10")
     x = layers.GlobalAveragePooling2D()(trained.get_layer("stage2_block1").output)
     return keras.Model(trained.input, x, name="start_of_resnet20")

@@ -1,9 +1,10 @@
-"""Which tests of the layers `make test` leaves to `make test-all`: most combinations of parameters, repetitions on JAX.
+"""What of the layers' tests `make test` leaves to `make test-all`.
 
-Of a test with several parameters, `make test` takes the cases that suffice for each value of each parameter. It takes
-all of one list of tuples: that is where values belong whose combinations differ in kind.
-JAX compiles each operation for each shape. So tests with the marker "once" run on TensorFlow alone: those of what no
-backend computes, such as errors, names and configurations, and long or equal cases of what others test on JAX.
+A test with several `parametrize` decorators runs in few combinations, in which each value of each decorator occurs. One
+decorator with a list of tuples runs completely: it is for values whose combinations matter.
+
+Tests with the marker "once" run on TensorFlow alone, since JAX compiles each operation for each shape: those of what no
+backend computes, such as errors, names and configurations, and long or equal cases of what others test on all backends.
 """
 
 from collections import defaultdict

@@ -349,13 +349,11 @@ KINDS = _choose(
     }
 )
 
-# Of these, one for each way of learning that may be another when it is traced, compiled or on several devices: fused
-# statistics, random states, branches that are dropped or run again, rows, scans, gradients of our own.
-LEARNING = [
-    case
-    for case in KINDS
-    if case.name
-    in (
+# Layers that could learn something else when they are traced, compiled or on several devices: fused statistics, random
+# states, branches that are dropped or run again, rows, scans, gradients of our own.
+SENSITIVE_TO_TRACING = [
+    {case.name: case for case in KINDS}[name]
+    for name in (
         "normalization-2d",
         "residual-groups",
         "dense-recompute-random",
@@ -369,12 +367,12 @@ LEARNING = [
     )
 ]
 
-# What `make test` takes of them: the kinds, where JAX compiles each operation for each shape.
+# The rows for `make test`: fewer on other backends than TensorFlow, since JAX compiles each operation for each shape.
 USUAL = REPRESENTATIVES if keras.backend.backend() == "tensorflow" else KINDS
 
 
-def choose_options() -> list[Case]:
-    """A row for each set of options: of those that differ in rank alone, in turn one of rank 0, 1, 2 or 3."""
+def one_row_for_each_set_of_options() -> list[Case]:
+    """Where rows differ in rank alone, the rank takes turns."""
     families = [case.name.removesuffix("-0d") for case in CASES if case.name.endswith("-0d")]
     others = {f"{name}-{rank}d" for turn, name in enumerate(families) for rank in SHAPES if rank != turn % len(SHAPES)}
     return [case for case in CASES if case.name not in others]

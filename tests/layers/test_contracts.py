@@ -18,19 +18,19 @@ from tests.channels import skip_without_channels_first
 from tests.layers.table import (
     CASES,
     KINDS,
-    LEARNING,
     REPRESENTATIVES,
+    SENSITIVE_TO_TRACING,
     USUAL,
     WITHOUT_ROWS,
     Case,
-    choose_options,
     draws,
+    one_row_for_each_set_of_options,
     public_classes,
     sweep_layers,
 )
 
 BACKEND = keras.backend.backend()
-OPTIONS = choose_options()
+OPTIONS = one_row_for_each_set_of_options()
 representative = sweep_layers(REPRESENTATIVES, USUAL)
 kinds_first = sweep_layers(CASES, KINDS)
 usual = sweep_layers(CASES, USUAL)
@@ -63,8 +63,8 @@ def test_kerass_own_layer_test(case: Case):
         expected_output_shape=case.make().compute_output_shape(case.shape()),
         expected_num_losses=0,
         supports_masking=case.make().supports_masking,
-        # A step under XLA, as test_modes.py takes where nothing is drawn. On JAX, that of the gradients is compiled.
-        run_training_check=BACKEND == "tensorflow" and (case not in LEARNING or draws(case)),
+        # A step under XLA, as test_modes.py takes where nothing is drawn. On JAX, the test of gradients compiles one.
+        run_training_check=BACKEND == "tensorflow" and (case not in SENSITIVE_TO_TRACING or draws(case)),
         run_mixed_precision_check=BACKEND == "tensorflow",  # which is tested below, on all
     )
 

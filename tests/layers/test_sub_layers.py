@@ -142,10 +142,10 @@ NOT_QUANTISED = (
 QUANTISED = [c for c in CASES if c.cls is ks.StochasticDepth or (c.rank == 0 and c.public not in NOT_QUANTISED)]
 
 
-FIRST = list({case.public: case for case in QUANTISED if BACKEND == "tensorflow" or case in KINDS}.values())
+ONE_OF_EACH_CLASS = list({c.public: c for c in QUANTISED if BACKEND == "tensorflow" or c in KINDS}.values())
 
 
-@sweep_layers(QUANTISED, FIRST)
+@sweep_layers(QUANTISED, ONE_OF_EACH_CLASS)
 def test_a_quantised_model_is_saved_and_loaded(case: Case, tmp_path):
     x = case.data()
     model = keras.Sequential([keras.Input(x.shape[1:]), case.make()])

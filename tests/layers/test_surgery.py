@@ -23,9 +23,9 @@ EDITS = {
 
 # JAX compiles each operation of each model.
 IN_SHORT = FORMS if keras.backend.backend() == "tensorflow" else ("nested", "masked")
-# Of the edits, "batch" takes a branch out of its graph, whatever its form is; the others insert a layer.
-OTHERS = itertools.cycle(edit for edit in EDITS if edit != "batch")
-USUAL = [(form, edit) for form in IN_SHORT for edit in ("batch", next(OTHERS))]
+# "batch" takes a branch out of its graph, so every form has it. The others insert a layer, and take turns.
+INSERTING = itertools.cycle(edit for edit in EDITS if edit != "batch")
+USUAL = [(form, edit) for form in IN_SHORT for edit in ("batch", next(INSERTING))]
 
 
 @pytest.mark.parametrize("pair", sweep(itertools.product(FORMS, EDITS), lambda pair: pair in USUAL), ids="-".join)

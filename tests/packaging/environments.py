@@ -27,7 +27,7 @@ def create_environment(folder: Path, wheel: Path) -> Environment:
     paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
     environment = Environment(Path(paths["scripts"]), Path(paths["purelib"]))
     python = environment.scripts / "python"
-    # Python compiles what it imports.
+    # Python compiles what it imports anyway.
     options = ["--no-deps", "--no-index", "--no-compile"]
     command = [sys.executable, "-m", "pip", "--python", python, "install", *options, wheel]
     result = run(*command, cwd=folder)

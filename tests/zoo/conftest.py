@@ -67,7 +67,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="few_blocks")
 def _few_blocks():
-    """Networks that come in large depths only have one or two blocks in each stage."""
+    """Networks that have no small depth get one or two blocks in each stage."""
     with few_blocks():
         yield
 

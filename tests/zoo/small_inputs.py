@@ -17,7 +17,7 @@ SIDES = {
     "sequences": (40,),
 }
 SCAN = (30, 34, 37)
-# Arguments with which a network has as few and as narrow layers as its form allows.
+# Arguments that make a network cheap to build and to train a step.
 SHALLOW = {
     "plain_mlp": {"depth": 3},
     "residual_mlp": {"depth": 4},
@@ -63,7 +63,7 @@ SHALLOW = {
 
 @contextmanager
 def few_blocks() -> Iterator[None]:
-    """Inside, networks that come in large depths only have one or two blocks in each stage, so that they build soon."""
+    """Inside, networks that have no small depth get one or two blocks in each stage, so that they build quickly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.BOTTLENECK, 50, (2, 2, 2, 2))
         for depth in (50, 101):

@@ -1,4 +1,4 @@
-"""The command line: those that show progress in processes of their own, which begin from nothing, the others here."""
+"""The command line: commands that show progress run in new processes, the others in this one."""
 
 import csv
 import json

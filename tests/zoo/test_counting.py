@@ -21,7 +21,7 @@ IN_SHORT = {name for name in SMALLEST if MODELS[name].arguments.get("depth", 0) 
 DEEP = [name for name, entry in MODELS.items() if entry.arguments.get("depth", 0) > 300]
 
 
-@pytest.mark.parametrize("name", sweep(MODELS, IN_SHORT.__contains__))
+@pytest.mark.parametrize("name", sweep(MODELS, IN_SHORT))
 def test_every_network_has_the_parameters_of_the_catalogue(name):
     model = zoo.build(name)
     assert model.name == name

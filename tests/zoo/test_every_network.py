@@ -1,6 +1,6 @@
 """Every network of the zoo trains a step, predicts and survives saving.
 
-`make test` takes each form, with few layers, `make test-all` every one as it is.
+`make test` takes a shallow one of nearly each form, `make test-all` every one as it is.
 """
 
 import keras
@@ -12,7 +12,7 @@ from tests.sweep import first_of_each_kind
 from tests.zoo.small_inputs import SHALLOW, few_blocks, make_inputs, make_labels, small_shape
 from zoo.networks.catalogue import MODELS
 
-# Of the blocks that were dropped.
+# Blocks that were dropped have none.
 pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
 SMALLEST = first_of_each_kind(
     MODELS,
@@ -29,14 +29,14 @@ def predict(model, inputs):
 
 
 @pytest.mark.parametrize("name", IN_SHORT)
-def test_shallow_network_of_each_form(name, tmp_path):
+def test_a_shallow_network_of_each_form_learns_a_step_predicts_and_survives_saving(name, tmp_path):
     with few_blocks():
         learn_a_step_predict_and_survive_saving(name, tmp_path, **SHALLOW.get(name, {}))
 
 
 @pytest.mark.complete
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network(name, tmp_path):
+def test_every_network_learns_a_step_predicts_and_survives_saving(name, tmp_path):
     learn_a_step_predict_and_survive_saving(name, tmp_path)
 
 

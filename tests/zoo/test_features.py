@@ -79,7 +79,7 @@ IN_SHORT += ("highway_mnist_16", "resnet18", "resnetrs50", "resnet50_v2", "dense
 
 
 @pytest.mark.usefixtures("few_blocks")
-@pytest.mark.parametrize("name", sweep(PYRAMIDS, IN_SHORT.__contains__))
+@pytest.mark.parametrize("name", sweep(PYRAMIDS, IN_SHORT))
 def test_maps_are_the_inner_tensors_of_the_whole_network(name):
     arguments, shape, layers, channels = PYRAMIDS[name]
     whole = zoo.build(name, shape, **arguments)

@@ -194,11 +194,12 @@ def alone(network, photos, tmp_path_factory):
     return runs
 
 
-# Two hosts of two devices are killed in the first epoch; one resumes it and ends, or is killed for two to end it.
-STAGES = {"2 1": ((2, 0, 3), (1,)), "2 1 2": ((2, 0, 3), (1, 1, 3), (2,))}
+# The numbers of hosts, each with the epoch and the batch in which they are killed; the last go on to the end.
+STAGES = {"two, then one": ((2, 0, 3), (1,)), "two, one, two": ((2, 0, 3), (1, 1, 3), (2,))}
+RESUMED = {"two, then one": [(0, 2)], "two, one, two": [(0, 2), (1, 2)]}
 
 
-@pytest.mark.parametrize("counts", sweep(STAGES, "2 1".__eq__))
+@pytest.mark.parametrize("counts", sweep(STAGES, {"two, then one"}))
 def test_two_hosts_and_one_go_on_with_each_others_run(counts, alone, network, photos, tmp_path):
     runs = Runs(tmp_path, photos, network, devices=2)
     for count, *moment in STAGES[counts]:
@@ -206,7 +207,7 @@ def test_two_hosts_and_one_go_on_with_each_others_run(counts, alone, network, ph
         record = runs.record()
         assert (record["devices"]["processes"], record["devices"]["count"]) == (count, 2 * count)
     assert record["status"] == "complete"
-    assert [(one["epoch"], one["batch"]) for one in record["resumed"]] == [(0, 2), (1, 2)][: len(STAGES[counts]) - 1]
+    assert [(one["epoch"], one["batch"]) for one in record["resumed"]] == RESUMED[counts]
 
     expected = alone.read["0 of 1"]
     assert len(expected) == 8

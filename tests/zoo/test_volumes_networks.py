@@ -42,7 +42,7 @@ def test_parameters_are_the_published_ones():
     assert {name: MODELS[name].parameters for name in zoo.list_models(task="volumes")} == PUBLISHED
 
 
-@pytest.mark.parametrize("convolution", sweep(DEEPER, "mixed".__eq__))
+@pytest.mark.parametrize("convolution", sweep(DEEPER, {"mixed"}))
 def test_34_layers_have_torchvisions_parameters(convolution):
     model = video_resnet(CLIP, convolution=convolution, depth=34)
     assert count(model.trainable_variables) == DEEPER[convolution]

@@ -53,12 +53,16 @@ def few_blocks_in_both(few_blocks, monkeypatch):
     """As few blocks in the networks of Keras as `few_blocks` leaves in ours."""
     first, second, dense = resnet.stack_residual_blocks_v1, resnet.stack_residual_blocks_v2, densenet.dense_block
     layers = dict(zip(("conv2", "conv3", "conv4", "conv5"), LAYERS[121], strict=True))
-    monkeypatch.setattr(resnet, first.__name__, lambda x, filters, blocks, **others: first(x, filters, 2, **others))
-    monkeypatch.setattr(resnet, second.__name__, lambda x, filters, blocks, **others: second(x, filters, 2, **others))
-    monkeypatch.setattr(densenet, dense.__name__, lambda x, blocks, name: dense(x, layers[name], name=name))
+    monkeypatch.setattr(
+        resnet, "stack_residual_blocks_v1", lambda x, filters, blocks, **others: first(x, filters, 2, **others)
+    )
+    monkeypatch.setattr(
+        resnet, "stack_residual_blocks_v2", lambda x, filters, blocks, **others: second(x, filters, 2, **others)
+    )
+    monkeypatch.setattr(densenet, "dense_block", lambda x, blocks, name: dense(x, layers[name], name=name))
 
 
-@pytest.mark.parametrize("blocks", sweep(["few", "all"], "few".__eq__))
+@pytest.mark.parametrize("blocks", sweep(["few", "all"], {"few"}))
 @pytest.mark.parametrize(
     ("original", "name", "suffix"),
     [
