@@ -174,7 +174,8 @@ def test_commands_alone_lead_from_files_to_a_server(name, tmp_path, monkeypatch)
     command("verify", "run/export")
     for subject, out in (("run", "by-keras"), ("run/export", "by-onnxruntime")):
         out += "" if name == "segmentation" else ".csv"
-        command("predict", subject, asked, "--out", out)
+        # A process that has trained nothing; for numbers and classes of images, this one does.
+        (keras_skip if name == "segmentation" else command)("predict", subject, asked, "--out", out, cwd=tmp_path)
         assert case.score(truth, tmp_path / out) == pytest.approx(measured, abs=1e-4)
     with serving(tmp_path / "log", f"own={tmp_path / 'run' / 'export'}") as server:
         check_server(server, tmp_path / "run" / "export")

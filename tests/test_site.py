@@ -59,11 +59,12 @@ class Loaded(HTMLParser):
 
 
 def is_up_to_date():
-    """Whether `make docs` built the site after the last change of a page or docstring; it writes the stamp last."""
+    """Whether no page or docstring has changed since `make docs` began to build the site."""
     stamp = ROOT / "build" / ".site"
-    sources = [DOCS, *(ROOT / package for package in ("keras_skip", "zoo", "export"))]
-    files = (path for source in sources for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return stamp.exists() and stamp.stat().st_mtime > max(path.stat().st_mtime for path in files)
+    modules = (path for package in ("keras_skip", "zoo", "export") for path in (ROOT / package).rglob("*.py"))
+    # A folder changes when a page is renamed or deleted.
+    sources = [DOCS, *DOCS.rglob("*"), *modules]
+    return stamp.exists() and stamp.stat().st_mtime > max(path.stat().st_mtime for path in sources)
 
 
 @pytest.fixture(scope="module")

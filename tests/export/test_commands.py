@@ -48,7 +48,7 @@ def test_a_run_that_was_trained_on_jax_in_bfloat16_becomes_the_same_network_in_f
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["Training", "epoch", "epoch"]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["environment"]["backend"] == "jax" and record["recipe"]["precision"] == "mixed_bfloat16"
-    keras_skip("export", "run", cwd=tmp_path)
+    keras_skip("export", "run", cwd=tmp_path, KERAS_BACKEND="jax")
     digits, predictor = zoo.load_source("digits"), export.load(tmp_path / "run" / "export")
     assert predictor.metadata["precision"]["exported"] == "float32"
     accuracy = (predictor.predict(digits.test_inputs).argmax(-1) == digits.test_targets).mean()

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.usefixtures("in_this_process")
 CPU = ["CPUExecutionProvider"]
 
 
+def name_in_onnx(case: str) -> str:
+    return case.replace("-", "_").replace(" ", "_")
+
+
 def compare(
     made: dict[str, tuple[keras.layers.Layer, keras.KerasTensor]],
     batches: list[list[np.ndarray]],
@@ -39,7 +43,7 @@ def compare(
         options: Arguments of `to_onnx`.
     """
     inputs = {symbolic.name: symbolic for _, symbolic in made.values()}
-    outputs = {name: layer(symbolic) for name, (layer, symbolic) in made.items()}
+    outputs = {name_in_onnx(case): layer(symbolic) for case, (layer, symbolic) in made.items()}
     model = randomise(keras.Model(inputs, outputs))
     session = onnxruntime.InferenceSession(export.to_onnx(model, path, **options), providers=CPU)
     moves = options.get("layout") == "nchw"
@@ -104,7 +108,7 @@ def test_every_layer_computes_the_same_under_onnxruntime(cases: list[Case], tmp_
     compare(made, batches, tmp_path / "layers.onnx", layout=layout)
     graph = optimised(tmp_path / "layers.onnx")
     for case in cases:
-        operations = operations_before(graph, case.name)
+        operations = operations_before(graph, name_in_onnx(case.name))
         if case.cls is ks.DropPath:
             assert operations == ["Identity"]  # from the graph's input to its output, which have names of their own
             continue

@@ -34,7 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _values(item: pytest.Item) -> list[tuple]:
-    """The values that each decorator gives the test; they need not be hashable."""
-    names = [marker.args[0] for marker in item.iter_markers("parametrize")]
-    names = [each.split(",") if isinstance(each, str) else each for each in names]
-    return [tuple((name, id(item.callspec.params[name.strip()])) for name in each) for each in names]
+    """The values that each decorator or fixture gives the test; they need not be hashable."""
+    params = item.callspec.params
+    given = [marker.args[0] for marker in item.iter_markers("parametrize")]
+    groups = [[name.strip() for name in each.split(",")] if isinstance(each, str) else list(each) for each in given]
+    groups += [[name] for name in params if not any(name in group for group in groups)]
+    return [tuple((name, id(params[name])) for name in group) for group in groups]

@@ -112,14 +112,11 @@ def test_output_shape_is_the_computed_one(case: Case):
         assert tuple(layer(x, training=training).shape) == tuple(expected)
 
 
-# The padding and the pooling of the last three are the package's own.
-@sweep_layers(
-    CASES,
-    [
-        *USUAL,
-        *(case for case in CASES if case.name in ("residual-symmetric", "residual-pool-pad", "preactivation-blur")),
-    ],
-)
+# The padding, the pooling and the shapes of these are the package's own.
+OWN_SHAPES = "residual-symmetric residual-pool-pad preactivation-blur blur-volume bottleneck-resnext residual-causal"
+
+
+@sweep_layers(CASES, [*USUAL, *(case for case in CASES if case.name in OWN_SHAPES.split())])
 def test_channels_first_computes_the_same_as_channels_last(case: Case):
     if not case.takes_data_format or case.name == "residual-layer":
         assert case.public in (

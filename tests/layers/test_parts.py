@@ -92,11 +92,8 @@ def test_drop_path_takes_a_vector_of_samples():
     assert set(np.unique(y)) == {0.0, 2.0}
 
 
-@RANKS
-@pytest.mark.parametrize("axis", [1, 2, -1, -2])
+@pytest.mark.parametrize(("rank", "axis"), [(0, 1), (0, -1), (1, 2), (1, -2), (2, 1), (2, -1), (3, 2), (3, -2)])
 def test_layer_scale_multiplies_the_channels(rank, axis):
-    if rank == 0 and abs(axis) == 2:
-        return
     x = data(rank)
     layer = built(ks.LayerScale(axis=axis), x)
     gamma = numpy(layer.gamma)

@@ -28,8 +28,13 @@ DATA = Path(os.environ.get("KERAS_SKIP_DATA", Path(__file__).parents[3] / "share
 # Where the data of a card are, if not in the package.
 FILES = {"cifar10": "cifar10.tar.xz", "mnist": "mnist.npz"}
 NAMES = [(card.network, card.weights) for card in cards()]
-# One set of weights for each data set, and for each network of dense layers.
-MEASURED = {("resnet20", "cifar10"), ("highway_mnist_16", "mnist"), ("stochastic_resnet32", "digits")}
+# One set of weights for each data set and for each builder that no other test compares with known outputs.
+MEASURED = {
+    ("resnet20", "cifar10"),
+    ("highway_mnist_16", "mnist"),
+    ("wrn_16_2", "cifar10"),
+    ("stochastic_resnet32", "digits"),
+}
 MEASURED |= {(f"{kind}_mlp", "digits") for kind in ("plain", "residual", "highway", "dense")}
 
 

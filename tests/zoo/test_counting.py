@@ -10,6 +10,7 @@ from keras_skip import ExpandStreams, HyperConnection, RecurrentHighway, ReduceS
 from tests.sweep import first_of_each_kind, sweep
 from zoo.networks.catalogue import MODELS
 from zoo.networks.counting import count, multiply_adds
+from zoo.networks.imagenet import densenet
 
 # Of each form the network with the fewest parameters, unless it is very deep; `make test-all` builds all of them.
 SMALLEST = first_of_each_kind(
@@ -29,6 +30,23 @@ def test_every_network_has_the_parameters_of_the_catalogue(name):
     cost = entry.multiply_adds if name in DEEP else multiply_adds(model)
     counted = count(model.trainable_variables), count(model.non_trainable_variables), cost
     assert counted == (entry.parameters, entry.non_trainable, entry.multiply_adds)
+
+
+@pytest.mark.parametrize("depth", [121, 161, 169, 201])
+def test_the_layers_of_a_densenet_add_up_to_its_parameters(depth, monkeypatch):
+    entry = MODELS[f"densenet{depth}"]
+    monkeypatch.setattr(densenet, "dense_network", lambda image, counts, *others: (counts, others[6]))
+    counts, k = entry.family.builder(**entry.arguments)
+    channels = 2 * k
+    parameters = 7 * 7 * 3 * channels + 2 * channels
+    for place, layers in enumerate(counts):
+        for _ in range(layers):
+            parameters += 2 * channels + channels * 4 * k + 2 * 4 * k + 9 * 4 * k * k
+            channels += k
+        if place < 3:
+            parameters += 2 * channels + channels * (channels // 2)
+            channels //= 2
+    assert parameters + 2 * channels + (channels + 1) * 1000 == entry.parameters
 
 
 @pytest.mark.complete

@@ -195,11 +195,11 @@ def alone(network, photos, tmp_path_factory):
 
 
 # The numbers of hosts, each with the epoch and the batch in which they are killed; the last go on to the end.
-STAGES = {"two, then one": ((2, 0, 3), (1,)), "two, one, two": ((2, 0, 3), (1, 1, 3), (2,))}
-RESUMED = {"two, then one": [(0, 2)], "two, one, two": [(0, 2), (1, 2)]}
+STAGES = {"one, then two": ((1, 0, 3), (2,)), "two, one, two": ((2, 0, 3), (1, 1, 3), (2,))}
+RESUMED = {"one, then two": [(0, 2)], "two, one, two": [(0, 2), (1, 2)]}
 
 
-@pytest.mark.parametrize("counts", sweep(STAGES, {"two, then one"}))
+@pytest.mark.parametrize("counts", sweep(STAGES, {"one, then two"}))
 def test_two_hosts_and_one_go_on_with_each_others_run(counts, alone, network, photos, tmp_path):
     runs = Runs(tmp_path, photos, network, devices=2)
     for count, *moment in STAGES[counts]:

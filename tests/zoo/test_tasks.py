@@ -92,7 +92,7 @@ def test_networks_learn(runs):
     assert runs["segmentation"].results["test_mean_iou"] > 0.8
 
 
-@pytest.mark.parametrize("task", sweep(TASKS, {"regression"}))
+@pytest.mark.parametrize("task", sweep(TASKS, {"segmentation"}))
 def test_run_that_was_killed_ends_as_if_nothing_had_happened(runs, task, tmp_path):
     folder = tmp_path / "run"
     done = start_script(Path(task_runs.__file__), folder, task, cwd=tmp_path, **os.environ).wait()
