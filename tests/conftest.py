@@ -1,7 +1,9 @@
 """What must be settled before any test imports Keras: quiet start-up, threads and memory, the seed."""
 
 import os
+import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -27,3 +29,25 @@ def _seed() -> None:
     keras = sys.modules.get("keras")
     if keras is not None:
         keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def keras_skip_here(monkeypatch, capfd):
+    """As `tests.processes.keras_skip`, but in this process, which has imported everything already."""
+
+    def run(*arguments, cwd, expect=0, **environment):
+        from zoo.cli import main
+
+        capfd.readouterr()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.chdir(cwd)
+            patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the command changes
+            patch.setattr(sys, "argv", ["keras-skip", *map(str, arguments)])
+            for name, value in {"COLUMNS": "160", **environment}.items():
+                patch.setenv(name, value)
+            main()
+        done = subprocess.CompletedProcess(arguments, ended.value.code or 0, *capfd.readouterr())
+        assert done.returncode == expect, done.stderr
+        return done
+
+    return run

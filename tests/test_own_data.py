@@ -1,10 +1,10 @@
 """From files to a served network by commands alone, for each task: train, evaluate, export, verify, predict and serve.
 
-The commands of the table task run in processes of their own, which share only files; those of the others run here.
+The commands for the table, and the predictions of masks, run in processes of their own, which share only files; the
+others run here.
 Digits become data of each task. What `predict` writes is scored by scikit-learn, and has to give the figure of the run.
 """
 
-import contextlib
 import csv
 import json
 from collections.abc import Callable
@@ -18,12 +18,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 from sklearn.metrics import accuracy_score, jaccard_score, r2_score
-from typer.testing import CliRunner
 
 import export
 from tests.export.server import Server, output, serving
 from tests.processes import keras_skip
-from zoo.cli import app
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
@@ -152,18 +150,11 @@ CASES = {
 EPOCHS = {"segmentation": 2}
 
 
-def run_here(*words: object, cwd: Path) -> Any:
-    """Runs a command in this process, and returns its result."""
-    with contextlib.chdir(cwd):
-        done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_commands_alone_lead_from_files_to_a_server(name, tmp_path, monkeypatch):
+def test_commands_alone_lead_from_files_to_a_server(name, tmp_path, monkeypatch, keras_skip_here):
     monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
-    case, command = CASES[name], partial(keras_skip if name == "table" else run_here, cwd=tmp_path)
+    case, command = CASES[name], partial(keras_skip if name == "table" else keras_skip_here, cwd=tmp_path)
+    predict = partial(command if name != "segmentation" else keras_skip, "predict", cwd=tmp_path)
     asked, truth = case.write(tmp_path)
     command("train", *case.train, "--epochs", EPOCHS.get(name, 8), "--out", "run")
     results = json.loads((tmp_path / "run" / "run.json").read_text())["results"]
@@ -174,8 +165,7 @@ def test_commands_alone_lead_from_files_to_a_server(name, tmp_path, monkeypatch)
     command("verify", "run/export")
     for subject, out in (("run", "by-keras"), ("run/export", "by-onnxruntime")):
         out += "" if name == "segmentation" else ".csv"
-        # A process that has trained nothing; for numbers and classes of images, this one does.
-        (keras_skip if name == "segmentation" else command)("predict", subject, asked, "--out", out, cwd=tmp_path)
+        predict(subject, asked, "--out", out)
         assert case.score(truth, tmp_path / out) == pytest.approx(measured, abs=1e-4)
     with serving(tmp_path / "log", f"own={tmp_path / 'run' / 'export'}") as server:
         check_server(server, tmp_path / "run" / "export")

@@ -8,8 +8,10 @@ module, because onnxruntime and its tools log and change sys.path.
 """
 
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ..errors import ExportError
 
@@ -29,9 +31,13 @@ def main(folder: str) -> None:
     job = json.loads((here / JOB).read_text(encoding="utf-8"))
     try:
         for number, task in enumerate(job["tasks"]):
-            module, function = task["do"].split(":")
-            perform = getattr(import_module(f"{_PACKAGE}.{module}"), function)
-            perform(here, here / f"{ANSWER}-{number}", **task["arguments"])
+            perform(here, number, task["do"], task["arguments"])
     except ExportError as error:
         failure = {"error": type(error).__name__, "message": str(error)}
         (here / FAILURE).write_text(json.dumps(failure), encoding="utf-8")
+
+
+def perform(here: Path, number: int, do: str, arguments: Mapping[str, Any]) -> None:
+    """Does one task, and writes its answer under its number."""
+    module, function = do.split(":")
+    getattr(import_module(f"{_PACKAGE}.{module}"), function)(here, here / f"{ANSWER}-{number}", **arguments)

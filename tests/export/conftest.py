@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -68,15 +67,14 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     tested in test_faults and test_limits.
     """
     from export.runtime import processes
-    from export.runtime.worker import ANSWER, INPUTS
+    from export.runtime.worker import INPUTS, perform
     from export.storage.arrays import write_batches
 
     def run(folder, tasks, names, batches=None):
         if batches is not None:
             write_batches(folder / INPUTS, batches)
-        for number, (task, arguments) in enumerate(tasks):
-            module, function = task.split(":")
-            getattr(import_module(f"export.{module}"), function)(folder, folder / f"{ANSWER}-{number}", **arguments)
+        for number, task in enumerate(tasks):
+            perform(folder, number, *task)
 
     monkeypatch.setattr(processes, "run_tasks", run)
 

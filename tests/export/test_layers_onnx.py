@@ -26,7 +26,7 @@ def name_in_onnx(case: str) -> str:
     return case.replace("-", "_").replace(" ", "_")
 
 
-def compare(
+def assert_same(
     made: dict[str, tuple[keras.layers.Layer, keras.KerasTensor]],
     batches: list[list[np.ndarray]],
     path: Path,
@@ -105,7 +105,7 @@ def test_every_layer_computes_the_same_under_onnxruntime(cases: list[Case], tmp_
     made = {case.name: (case.make(), x) for case, x in zip(cases, inputs, strict=True)}
     batches = [[case.data(2) for case in cases], [case.data(5, seed=1) for case in cases]]
     layout = "nchw" if is_image(cases[0]) else None
-    compare(made, batches, tmp_path / "layers.onnx", layout=layout)
+    assert_same(made, batches, tmp_path / "layers.onnx", layout=layout)
     graph = optimised(tmp_path / "layers.onnx")
     for case in cases:
         operations = operations_before(graph, name_in_onnx(case.name))
@@ -134,7 +134,7 @@ def test_channels_first_computes_the_same_under_onnxruntime(rank: int, tmp_path:
     cases = [case for case in WITH_CHANNELS if case.rank == rank]
     first = "channels_first"
     made = on_one_input(cases, cases[0].shape(data_format=first)[1:], data_format=first)
-    compare(made, [[cases[0].data(2, first)], [cases[0].data(5, first, seed=1)]], tmp_path / "layers.onnx")
+    assert_same(made, [[cases[0].data(2, first)], [cases[0].data(5, first, seed=1)]], tmp_path / "layers.onnx")
 
 
 KINDS_OF_INPUT = sorted({(case.rank, case.streams or 0) for case in KINDS if case.rank})
@@ -146,12 +146,12 @@ def test_dynamic_sizes_compute_the_same_under_onnxruntime(rank: int, streams: in
     made = on_one_input(cases, (*[None] * rank, *cases[0].shape()[1 + rank :]))
     small, large = cases[0].data(2), cases[0].data(3, seed=1)
     large = np.concatenate([large, large[:, ::-1]], axis=1)
-    compare(made, [[small], [large]], tmp_path / "layers.onnx", samples=small)
+    assert_same(made, [[small], [large]], tmp_path / "layers.onnx", samples=small)
 
 
 def test_normalizations_by_name_compute_the_same_under_onnxruntime(tmp_path: Path):
     cases = [Case(n, ks.HighwayBlock, {"normalization": n, "norm_epsilon": 0.1}, rank=1) for n in ("layer", "rms")]
-    compare(on_one_input(cases, cases[0].shape()[1:]), [[cases[0].data()]], tmp_path / "layers.onnx")
+    assert_same(on_one_input(cases, cases[0].shape()[1:]), [[cases[0].data()]], tmp_path / "layers.onnx")
 
 
 def test_recurrent_layers_compute_the_same_for_any_batch_length_and_mask(tmp_path: Path):
@@ -243,7 +243,9 @@ def test_whole_stacks_compute_the_same_under_onnxruntime(tmp_path: Path):
 
     x = keras.Input((None, 6), name="x")
     batches = [[np.random.default_rng(0).normal(size=shape).astype("float32")] for shape in ((2, 9, 6), (3, 5, 6))]
-    compare({name: (stack(name), x) for name in STACKS}, batches, tmp_path / "stacks.onnx", 1e-5, samples=batches[0][0])
+    assert_same(
+        {name: (stack(name), x) for name in STACKS}, batches, tmp_path / "stacks.onnx", 1e-5, samples=batches[0][0]
+    )
     model = randomise(keras.Model(x, stack("average")(x)))
     pruned = export.to_onnx(ks.prune_skips(model, 0.3), tmp_path / "pruned.onnx", samples=batches[0][0])
     whole = operations_before(onnx.load(tmp_path / "stacks.onnx").graph, "average")

@@ -1,8 +1,5 @@
 """A small source, a short run on it, and whole files of weights, which many tests read and none changes."""
 
-import subprocess
-import sys
-import warnings
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -70,25 +67,3 @@ def _few_blocks():
     """Networks that have no small depth get one or two blocks in each stage."""
     with few_blocks():
         yield
-
-
-@pytest.fixture
-def keras_skip_here(monkeypatch, capfd):
-    """As `tests.processes.keras_skip`, but in this process, which has imported everything already."""
-
-    def run(*arguments, cwd, expect=0, **environment):
-        from zoo.cli import main
-
-        capfd.readouterr()
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-            patch.chdir(cwd)
-            patch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which the command changes
-            patch.setattr(sys, "argv", ["keras-skip", *map(str, arguments)])
-            for name, value in {"COLUMNS": "160", **environment}.items():
-                patch.setenv(name, value)
-            main()
-        done = subprocess.CompletedProcess(arguments, ended.value.code or 0, *capfd.readouterr())
-        assert done.returncode == expect, done.stderr
-        return done
-
-    return run
