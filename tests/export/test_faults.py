@@ -10,7 +10,7 @@ import pytest
 import export
 from export.engines import tensorflow
 from export.proof.first_difference import find_difference_from_plain
-from export.runtime import processes
+from export.runtime import processes, providers
 from export.runtime.processes import ON, OPTIMISED
 from export.storage import onnx_files
 from tests.export.models import conv_net, randomise
@@ -99,3 +99,14 @@ def test_a_process_tries_cuda_only_where_there_is_a_driver_of_nvidia(driver, tmp
     assert (ON["cuda"] in tried) == driver
     assert list(absent) == ([] if driver else ["onnxruntime, CUDA"])
     assert all(reason.startswith("CUDA does not run without NVIDIA's driver.") for reason in absent.values())
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_the_driver_of_nvidia_is_there_if_its_library_loads(driver, monkeypatch):
+    def load(name):
+        assert name in ("libcuda.so.1", "nvcuda.dll")
+        if not driver:
+            raise OSError(name)
+
+    monkeypatch.setattr(providers.ctypes, "CDLL", load)
+    assert providers.has_nvidia_driver.__wrapped__() == driver
