@@ -93,6 +93,13 @@ def test_patience_ends_the_training(best, small_source, tmp_path):
     assert same(zoo.load(run.path).get_weights(), weights[len(shown) - 2])
 
 
+def test_patience_compares_evaluations(small_source, tmp_path):
+    settings = WORSE | {"epochs": 12, "evaluate_every": 3, "optimizer.lr": 1e-12, "keep": "best", "patience": 2}
+    run = zoo.train(**settings, data=small_source, out=tmp_path / "run")
+    assert ["validation_accuracy" in row for row in rows_of(run)] == [False, False, True, False, False, True]
+    assert (run.status, run.results["best_epoch"]) == ("complete", 3)
+
+
 SCRIPT = '''"""Trains, and kills itself in an epoch; or resumes."""
 
 import os

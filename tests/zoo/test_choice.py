@@ -58,6 +58,18 @@ def test_colour_images_are_mirrored_and_other_inputs_are_left_as_they_are():
     assert augmented(None) == zoo.data.Augmentation()
 
 
+def test_a_recipe_for_colour_photos_leaves_out_what_does_not_suit_other_data():
+    def chosen(network, image):
+        return choose_recipe(network, {"data": "x", "examples": 10_000, "image": image})
+
+    written = zoo.get_recipe("airbench94_cifar10")
+    assert chosen("airbench94", IMAGE) == written
+    grey = chosen("airbench94", [28, 28, 1])
+    assert grey == written.changed({"initialization": ("dirac",), "augment.flip": False})
+    assert chosen("plain_mlp", [28, 28, 1]).augment == zoo.data.Augmentation(pad=2)
+    assert chosen("plain_mlp", None) == zoo.get_recipe("plain_mlp_mnist_fast").changed(augment=zoo.data.Augmentation())
+
+
 def weights(run):
     return zoo.load(run.path).get_weights()
 

@@ -8,7 +8,7 @@ import pytest
 
 import zoo
 from zoo.analysis import charts
-from zoo.training import comparison
+from zoo.training import comparison, measured_precision
 from zoo.training.comparison import Candidate, rows, summary
 
 NETWORKS = ["plain_mlp:depth=3", "highway_mlp:depth=4,carry=coupled"]
@@ -84,6 +84,18 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared,
         zoo.compare(NETWORKS, folder, small_source, **BUDGET | {"epochs": 3})
 
 
+def test_data_in_memory_and_a_measured_precision_are_compared_again(small_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(measured_precision, "SPEEDUP", 0.0)
+    data = {"x_train": small_source.train_inputs, "y_train": small_source.train_targets}
+    data |= {"x_test": small_source.test_inputs, "y_test": small_source.test_targets}
+    budget = BUDGET | {"seeds": 1, "recipe": "plain_mlp_digits", "precision": "auto"}
+    first, again = (zoo.compare(NETWORKS[:1], tmp_path / "runs", data, **budget)[NETWORKS[0]][0] for _ in range(2))
+    assert first.recipe.precision == "mixed_bfloat16"
+    assert again.record == first.record
+    with pytest.raises(ValueError, match="a run that differs in precision"):
+        zoo.compare(NETWORKS[:1], tmp_path / "runs", data, **budget | {"precision": "float32"})
+
+
 @pytest.mark.parametrize(
     ("networks", "options", "said"),
     [
@@ -94,6 +106,12 @@ def test_what_is_there_is_not_trained_again_and_another_run_is_refused(compared,
         (["plain_mlp"], {"seeds": 0}, "seeds=0"),
         (["resnet34"], {}, "Expected a recipe, because resnet34 has none of its own"),
         (["plain_mlp"], {"epoch": 2}, "Did you mean epochs"),
+        (["plain_mlp"], {"seed": 7}, "Expected settings other than network and seed.* Received: seed=7"),
+        (
+            ["unet:backbone=resnet20"],
+            {"recipe": "resnet20_digits"},
+            "Expected a network for classification.*Received: unet",
+        ),
         (["plain_mlp", "highway_mlp:widht=3"], {}, "Did you mean width"),
         (["plain_mlp", "residual_mlp:depth=9"], {}, "Expected an even depth"),
         (["plain_mlp", "plain_mlp:weight_decay=x"], {}, "Received: weight_decay='x'"),

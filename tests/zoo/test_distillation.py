@@ -15,6 +15,7 @@ from zoo.training.learner import make_learner
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
 LABELS = np.eye(10, dtype="float32")[np.arange(8)]
+SMALL = zoo.get_recipe("resnet20_digits").changed({"arguments.depth": 8})
 SHORT = {"recipe": "resnet20_digits", "epochs": 2, "batch_size": 64, "arguments.depth": 8}
 
 
@@ -104,6 +105,33 @@ def test_a_teacher_sees_images_as_it_did_in_its_own_training(tmp_path):
     expected = zoo.load("resnet20", "digits").predict(info.preprocessing(pixels), verbose=0)
     found = read_teacher(recipe, source, tmp_path).predict(source.preprocessing(pixels), verbose=0)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["logits", "softmax", "scaled"])
+def test_a_file_teaches_its_probabilities_with_a_softmax_or_scaling_of_its_own(kind, tmp_path):
+    taught, source = network(1), zoo.load_source("digits")
+    first = [keras.Input((8, 8, 1)), *([keras.layers.Rescaling(1 / 16)] if kind == "scaled" else [])]
+    last = [keras.layers.Softmax()] if kind == "softmax" else []
+    keras.Sequential([*first, taught, *last]).save(tmp_path / "teacher.keras")
+    teacher = read_teacher(SMALL.changed(teacher=str(tmp_path / "teacher.keras")), source, tmp_path / "run")
+    pixels = source.test_inputs[:8]
+    given, scaled = source.preprocessing(pixels), pixels.astype("float32") / 16
+    expected = softmax(taught.predict(scaled if kind == "scaled" else given, verbose=0).astype("float64"))
+    found = mix(teacher, 1.0, given, LABELS)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-5)
+
+
+def test_a_teacher_sees_images_of_the_sizes_of_the_epochs(small_source, tmp_path, no_report):
+    network(1).save(tmp_path / "teacher.keras")
+    settings = SHORT | {"data": small_source, "augment.sizes": ((0.0, 4), (0.5, 8))}
+    run = zoo.train(out=tmp_path / "run", teacher=str(tmp_path / "teacher.keras"), **settings)
+    assert run.status == "complete"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(
+        tmp_path / "teacher.keras"
+    )
+    with pytest.raises(ValueError, match="takes images of any size, for augment.sizes. Received: sequential"):
+        zoo.train(out=tmp_path / "not", teacher=str(tmp_path / "teacher.keras"), **settings)
+    assert not (tmp_path / "not").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from tests.processes import run_code
 from tests.sweep import sweep
 from zoo.devices.selection import select
 from zoo.training import comparison
+from zoo.training.learner import allow_sizes
 from zoo.training.loop import Training
 
 # Two stops: between two steps of lookahead in the smaller size, and in the larger one.
@@ -148,6 +150,28 @@ def test_epochs_without_an_evaluation_are_in_report_and_comparison(small_source,
     with (tmp_path / "runs" / "comparison.csv").open() as file:
         assert [bool(row["test_accuracy"]) for row in csv.DictReader(file)] == [False, True, True]
     assert (tmp_path / "runs" / "comparison.svg").is_file()
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_run_that_ends_in_an_epoch_without_an_evaluation_is_complete(last, small_source, tmp_path):
+    class End(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch + 1 == last
+
+    settings = {"epochs": 5, "evaluate_every": 2, "arguments.depth": 3}
+    run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", callbacks=[End()], **settings)
+    assert (run.status, run.epochs_done) == ("complete", last)
+    page = (run.path / "report.html").read_text()
+    assert ("<th scope='col'>test_accuracy</th>" in page) == (last > 1)
+
+
+def test_models_inside_a_model_take_other_sizes_too():
+    image = keras.Input((8, 8, 1))
+    body = keras.Model(image, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image)))
+    head = keras.Sequential([keras.Input((4,)), keras.layers.Dense(10)])
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.Sequential([keras.Input((8, 8, 1)), body]), head])
+    allow_sizes(model, [(5, 5, 1)])
+    assert model(np.zeros((2, 6, 6, 1))).shape == (2, 10)
 
 
 def test_network_that_needs_its_size_is_refused(small_source, tmp_path):

@@ -201,6 +201,17 @@ def test_a_run_resumes_to_the_same_bit_across_the_unfreezing_without_its_weights
     assert said.splitlines()[-1] == "[(1, 2), (2, 0), (2, 2)]"
 
 
+def test_a_run_that_was_stopped_before_it_kept_its_start_begins_again(mine, tuned, tmp_path, monkeypatch):
+    settings = tuned | {"data": mine, "epochs": 1}
+    whole = zoo.train(**settings, out=tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Training, "keep_initial", lambda *ignored: (_ for _ in ()).throw(KeyboardInterrupt()))
+        zoo.train(**settings, out=tmp_path / "run")
+    run = zoo.resume(tmp_path / "run", mine)
+    pairs = zip(*(zoo.load(one.path).get_weights() for one in (whole, run)), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
 def test_a_run_without_a_checkpoint_begins_again_from_its_weights(mine, tuned, tmp_path):
     class Fail(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -228,6 +239,13 @@ def test_settings_that_are_wrong_are_refused_before_the_data_are_read(settings, 
     monkeypatch.setattr("zoo.data.load_source", lambda *ignored, **options: pytest.fail("read"))
     with pytest.raises(ValueError, match=message):
         zoo.train("resnet20", "digits", tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_that_would_never_train_is_refused(small_source, tmp_path):
+    settings = {"epochs": 2, "freeze": "backbone", "unfreeze_after": 2, "arguments.depth": 8}
+    with pytest.raises(ValueError, match="below the run's 2 epochs. Received: unfreeze_after=2"):
+        zoo.train("resnet20", small_source, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
 
 

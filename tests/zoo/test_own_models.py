@@ -9,6 +9,7 @@ import pytest
 
 import zoo
 from tests.processes import keras_skip
+from zoo.training.loop import Training
 from zoo.training.start import decay_kernels
 
 SETTINGS = {"epochs": 2, "batch_size": 64}
@@ -148,6 +149,32 @@ def test_a_model_that_cannot_be_written_down_is_trained_itself(small_source, tmp
     assert (run.path / "model.weights.h5").is_file() and (run.path / "report.html").is_file()
 
 
+def test_a_run_that_was_stopped_before_it_kept_its_model_needs_it_again(small_source, tmp_path, no_report, monkeypatch):
+    model = sequential(keras.layers.Dense(10))
+    model.save(tmp_path / "mine.keras")
+    given = {"recipe": None, "data": small_source, **SETTINGS}
+    whole = zoo.train(model=tmp_path / "mine.keras", **given, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "keep_initial", lambda *ignored: (_ for _ in ()).throw(KeyboardInterrupt()))
+        for name, own in (("file", tmp_path / "mine.keras"), ("object", model)):
+            with pytest.raises(KeyboardInterrupt):
+                zoo.train(model=own, **given, out=tmp_path / name)
+    with pytest.raises(ValueError, match="Expected model=mine, which the run at .* began with and could not keep"):
+        zoo.resume(tmp_path / "object", small_source)
+    for run in (
+        zoo.resume(tmp_path / "object", small_source, model=model),
+        zoo.resume(tmp_path / "file", small_source),
+    ):
+        found, expected = (weights(zoo.load(path)) for path in (run.path, whole.path))
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_gradients_need_a_model_that_can_be_copied(small_source, tmp_path):
+    with pytest.raises(ValueError, match="Expected gradients=None for a model that Keras cannot copy, unwritable"):
+        zoo.train(None, small_source, tmp_path / "run", model=Unwritable(lambda x: x), gradients=2, **SETTINGS)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_file_is_trained_and_exported_by_the_command_line(tmp_path):
     sequential(keras.layers.Dense(10, "softmax")).save(tmp_path / "mine.keras")
     done = keras_skip("train", "--model", "mine.keras", "--data", "digits", "--epochs", 1, cwd=tmp_path)
@@ -191,6 +218,7 @@ def test_what_does_not_go_together_is_refused_before_the_data_are_read(arguments
     [
         (lambda: sequential(keras.layers.Dense(7)), "in 7 classes"),
         (lambda: keras.Sequential([keras.Input((9, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]), "9, 8, 1"),
+        (lambda: keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Dense(10)]), r"of shape \(None, 8, 8, 10\)"),
     ],
 )
 def test_a_model_that_does_not_fit_the_data_is_refused(model, message, small_source, tmp_path):

@@ -36,7 +36,9 @@ def best_row(rows: Sequence[Row], figure: Figure) -> Row | None:
 def is_over(rows: Sequence[Row], patience: int, figure: Figure) -> bool:
     """Whether there has been no better epoch for longer than the patience."""
     best = best_row(rows, figure)
-    return bool(patience) and best is not None and rows[-1]["epoch"] - best["epoch"] >= patience
+    if not patience or best is None or f"{PART}_{figure.name}" not in rows[-1]:  # not evaluated
+        return False
+    return rows[-1]["epoch"] - best["epoch"] >= patience
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -3,7 +3,8 @@
 1. With weights, a recipe for fine-tuning, below; for a user's own model, one for few data with a lower rate.
 2. For data that the network has a recipe for, such as digits or cifar10, the first such recipe.
 3. For 100,000 training images or more, of at least 64 pixels, the network's first recipe for ImageNet, if it has one.
-4. For 10,000 training examples or more, the network's first recipe for CIFAR-10 or MNIST, if it has one.
+4. For 10,000 training examples or more, the network's first recipe for CIFAR-10 or MNIST, if it has one. Images that
+   are not in colour are neither mirrored nor whitened, and what is not an image is not augmented.
 5. Otherwise a recipe for few data, below.
 
 Those for fine-tuning and for few data depend on the number of training examples, and on whether they are images:
@@ -81,14 +82,26 @@ def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = Non
     if examples >= PHOTOS and (facts["image"] or [0])[0] >= TALL and (photos := recipe_of_photos(network)):
         written.append(photos)
     large = [recipe for recipe in known if recipe.source in ("cifar10", "mnist") and examples >= MANY]
-    if written or large:
-        return (written or large)[0]
+    if written:
+        return written[0]
+    if large:
+        return _suit(large[0], facts["image"])
     return _fit(FEW, f"{network}_few", network, facts, 1500, 10, 100)
 
 
 def recipe_of_photos(network: str) -> Recipe | None:
     """The first recipe of a network that sets a size for photos; None if none does."""
     return next((recipe for recipe in recipes_of(network) if recipe.image_size), None)
+
+
+def _suit(recipe: Recipe, image: list[int] | None) -> Recipe:
+    """Leaves out of a recipe for images what does not suit others, such as grey digits, or a table."""
+    if image is None:
+        return replace(recipe, augment=Augmentation())
+    if image[-1] == 3:
+        return recipe
+    start = tuple(name for name in recipe.initialization if name != "whitening")
+    return replace(recipe, initialization=start, augment=replace(recipe.augment, flip=False))
 
 
 def is_network(name: object) -> bool:

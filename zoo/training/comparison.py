@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._files import replace_file
-from ..data import Source
+from ..data import Source, load_source
 from ..data.sources import check_source
 from ..networks.registry import entry_of
 from ..tasks import task_of
@@ -28,6 +28,8 @@ from .runs import Run, open_run
 
 if TYPE_CHECKING:
     import keras
+
+    from ..data import Data
 
 # Between settings, not within a tuple.
 _SETTINGS = re.compile(r",(?=\s*\w+=)")
@@ -64,7 +66,7 @@ class Candidate:
 def compare(
     networks: Sequence[str],
     out: str | Path,
-    data: str | Source | None = None,
+    data: "Source | Data | None" = None,
     *,
     recipe: str | Recipe | None = None,
     seeds: int = 3,
@@ -98,6 +100,8 @@ def compare(
     """
     from .loop import build_network
 
+    if data is not None and not isinstance(data, (str, Path, Source)):
+        data = load_source(data)
     candidates, chosen = plan(networks, out, data, recipe, seeds, overrides)
     named = chosen.source if data is None else data
     source = data if isinstance(data, Source) else _request(chosen, data).load(named)
@@ -139,6 +143,10 @@ def plan(
         raise ValueError(f"Expected seeds to be a whole number of at least 1. Received: seeds={seeds!r}")
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
+    if own := [f"{name}={overrides[name]!r}" for name in ("network", "seed") if name in overrides]:
+        raise ValueError(
+            f"Expected settings other than network and seed, which differ here. Received: {', '.join(own)}"
+        )
     chosen = (_default_recipe(candidates[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
     if not isinstance(data, Source):
         named = chosen.source if data is None else data
@@ -230,6 +238,8 @@ def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
         return
     there = open_run(path)
     ours, theirs = recipe.as_dict(), there.recipe.as_dict()
+    # A measured precision takes the place of "auto".
+    theirs["precision"] = there.record.get("precision", {}).get("asked", theirs["precision"])
     different = [name for name in ours if ours[name] != theirs[name]]
     if different or there.source["fingerprint"] != source.fingerprint:
         raise ValueError(

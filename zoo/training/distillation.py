@@ -22,6 +22,7 @@ from ..weights.info import load_as_described, weights_info
 from .evaluation import check_shapes
 from .recipe import Recipe
 from .runs import open_complete_run
+from .start import read_model
 from .teacher import split_teacher
 
 TEACHER = "teacher.keras"
@@ -47,8 +48,7 @@ def read_teacher(recipe: Recipe, source: Source, folder: Path) -> keras.Model | 
         return load_network(folder / TEACHER)
     if source.task != "classification":
         raise ValueError(f"Expected a classification to learn from a teacher. Received: a {source.task}")
-    model, preprocessing, class_names = _read(recipe.teacher)
-    check_shapes(model, source, f", for the teacher {recipe.teacher}")
+    model, preprocessing, class_names = _read(recipe.teacher, source)
     if class_names and tuple(class_names) != tuple(source.class_names):
         raise ValueError(
             f"Expected the classes of the teacher {recipe.teacher}: {', '.join(class_names)}. "
@@ -80,13 +80,18 @@ def mix(teacher: keras.Model, weight: float, images: Any, labels: Any) -> Any:
     return (1 - weight) * ops.cast(labels, "float32") + weight * ops.stop_gradient(told)
 
 
-def _read(teacher: str) -> tuple[keras.Model, Preprocessing | None, tuple[str, ...]]:
-    """Reads a teacher, with its preprocessing and class names if they are known."""
+def _read(teacher: str, source: Source) -> tuple[keras.Model, Preprocessing | None, tuple[str, ...]]:
+    """Reads a teacher as a network from inputs to logits, with its preprocessing and class names if they are known."""
+    note = f", for the teacher {teacher}"
     if (named := split_teacher(teacher)) is not None:
         info = weights_info(*named)
-        return load_as_described(info), info.preprocessing, info.class_names
-    if (Path(teacher) / "run.json").is_file():
+        model, preprocessing, class_names = load_as_described(info), info.preprocessing, info.class_names
+    elif (Path(teacher) / "run.json").is_file():
         run = open_complete_run(teacher)
-        known = Preprocessing.from_dict(run.source["preprocessing"]), tuple(run.source["class_names"])
-        return load_network(run.model_path), *known
-    return load_network(Path(teacher)), None, ()
+        model, class_names = load_network(run.model_path), tuple(run.source["class_names"])
+        preprocessing = Preprocessing.from_dict(run.source["preprocessing"])
+    else:
+        start = read_model(teacher, source, note)
+        return start.network, start.source.preprocessing, ()
+    check_shapes(model, source, note)
+    return model, preprocessing, class_names

@@ -197,6 +197,17 @@ def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
             f"Expected {what} of shape {given} in {model.output_shape[-1]} {outputs}{note}. "
             f"Received: {source.name}, with {what} of shape {shape} in {source.outputs} {outputs}"
         )
+    check_task(model, source)
+
+
+def check_task(model: keras.Model, source: Source) -> None:
+    """Raises a ValueError unless a model has outputs for each pixel, or for a whole input, as the task has them."""
+    axes = len(source.input_shape) if task_of(source).per_pixel else 1
+    if len(model.output_shape) != 1 + axes:
+        raise ValueError(
+            f"Expected a network for {source.task}, with outputs of {1 + axes} axes. "
+            f"Received: {model.name}, with outputs of shape {model.output_shape}"
+        )
 
 
 def measure(

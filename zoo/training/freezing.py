@@ -9,12 +9,23 @@ from typing import Any
 
 import keras
 
+from .recipe import Recipe
+
 NORMALIZATIONS = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
     keras.layers.GroupNormalization,
     keras.layers.RMSNormalization,
 )
+
+
+def check_unfreezing(recipe: Recipe) -> None:
+    """Raises a ValueError if a frozen backbone would never train, since the run ends before."""
+    if recipe.unfreeze_after >= recipe.epochs:
+        raise ValueError(
+            f"Expected unfreeze_after to be below the run's {recipe.epochs} epochs. "
+            f"Received: unfreeze_after={recipe.unfreeze_after}"
+        )
 
 
 class Freezing:

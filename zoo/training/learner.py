@@ -129,7 +129,7 @@ def make_learner(
     return learner, measured
 
 
-def allow_sizes(learner: Learner, shapes: Sequence[tuple[int, ...]]) -> None:
+def allow_sizes(learner: keras.Model, shapes: Sequence[tuple[int, ...]]) -> None:
     """Lets a network take images of other shapes than its own.
 
     Its layers are called one after the other, so only those that depend on a size refuse another one.
@@ -137,7 +137,8 @@ def allow_sizes(learner: Learner, shapes: Sequence[tuple[int, ...]]) -> None:
     Raises:
         ValueError: If one does.
     """
-    learner.input_spec = keras.layers.InputSpec(ndim=len(shapes[0]) + 1)
+    for network in (layer for layer in learner._flatten_layers() if isinstance(layer, keras.Model)):
+        network.input_spec = None
     for shape in shapes:
         try:
             learner(ops.zeros((1, *shape)), training=False)

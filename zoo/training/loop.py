@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from .._files import replace_file
 from ..analysis.gradients import GradientFlow, probe_batches
 from ..data import Batches, Source
 from ..data.augmentation.transforms import resized_width
@@ -24,7 +25,7 @@ from .callbacks import Checkpoint, Events, History, SetEpoch, StopWhenNotFinite,
 from .checkpoints import Checkpoints, Progress
 from .distillation import TEACHER, mix, read_teacher
 from .evaluation import evaluation_batches
-from .freezing import Freezing
+from .freezing import Freezing, check_unfreezing
 from .initialization import initialize
 from .interruption import Stop, TrainingError, catch_stop_signals
 from .learner import Learner, allow_sizes, build_metrics, make_learner
@@ -51,6 +52,7 @@ class Training:
         self.part = "test" if source.validation_inputs is None else "validation"
         self.task = task_of(source)
         check_validation(recipe, self.part)
+        check_unfreezing(recipe)
         self.keeps_initial = initial is not None or recipe.weights is not None
         self.batches = batches_of(
             source,
@@ -81,7 +83,8 @@ class Training:
             distil = self.teacher and partial(mix, self.teacher, recipe.teacher_weight)
             self.learner, metrics = make_learner(self.model, recipe, steps, source, distil)
             if recipe.augment.sizes:
-                allow_sizes(self.learner, _shapes(recipe, source))
+                for network in filter(None, (self.learner, self.teacher)):
+                    allow_sizes(network, _shapes(recipe, source))
             build_metrics(self.learner, devices.feed(self._evaluation_batches(self.part)))
         self.checkpoints = Checkpoints(folder / "checkpoints", self.learner, metrics)
 
@@ -90,7 +93,8 @@ class Training:
         not build it.
         """
         if self.teacher is not None:
-            self.teacher.save(folder / TEACHER)
+            with replace_file(folder / TEACHER) as beside:
+                self.teacher.save(beside)
         if not self.keeps_initial:
             return
         frozen = bool(self.freezing.before)

@@ -204,8 +204,8 @@ def start_run(folder: Path, record: dict[str, Any], keep_initial: Callable[[Path
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     run = update(Run(folder, {}), **record)
     clear(folder)
-    keep_initial(folder)
     (folder / "checkpoints").mkdir()
+    keep_initial(folder)
     return run
 
 

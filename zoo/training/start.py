@@ -20,7 +20,7 @@ from ..networks.registry import build, check_arguments
 from ..tasks import task_of
 from ..weights.archive import load_network
 from ..weights.loading import load
-from .evaluation import check_shapes, network_shape
+from .evaluation import check_shapes, check_task, network_shape
 from .fitting import arguments_for, fit_to_data
 from .logits import remove_softmax
 from .recipe import Recipe
@@ -53,22 +53,30 @@ def build_network(recipe: Recipe, source: Source) -> keras.Model:
     arguments = {"weight_decay": weight_decay, **arguments_for(recipe.network, source), **recipe.arguments}
     shape, outputs = network_shape(source), source.outputs
     if recipe.weights is None:
-        return fit_to_data(build(recipe.network, shape, outputs, **arguments), source)
+        model = build(recipe.network, shape, outputs, **arguments)
+        check_task(model, source)
+        return fit_to_data(model, source)
     model = load(recipe.network, recipe.weights, input_shape=shape, classes=outputs, **arguments)
+    check_task(model, source)
     return task_of(source).finish(model, source)
 
 
-def read_model(model: keras.Model | str | Path, source: Source) -> Start:
+def read_model(model: keras.Model | str | Path, source: Source, note: str = "") -> Start:
     """Prepares a user's own model: copies it, and makes it map the inputs of a source to logits.
 
     A model that Keras cannot save is not copied, but trained itself.
+
+    Args:
+        model: The model, or its .keras file.
+        source: The data.
+        note: What the model is for, in errors.
 
     Raises:
         ValueError: If the file is broken or names code, or if the model does not fit the data.
     """
     file = None if isinstance(model, keras.Model) else str(model)
     network = _with_input(model if isinstance(model, keras.Model) else load_network(Path(model)), source)
-    check_shapes(network, source)
+    check_shapes(network, source, note)
     copy = network if file else _copy(network)
     network = network if copy is None else copy
     scales = any(isinstance(layer, SCALING) for layer in network._flatten_layers())
@@ -100,10 +108,10 @@ def _copy(model: keras.Model) -> keras.Model | None:
 
 def _write_and_read(model: keras.Model, path: Path) -> keras.Model | None:
     try:
-        model.save(path)
-        return load_network(path)
+        with replace_file(path) as beside:
+            model.save(beside)
+            return load_network(beside)
     except (NotImplementedError, TypeError, ValueError):
-        path.unlink(missing_ok=True)
         return None
 
 
@@ -132,7 +140,8 @@ def _with_input(model: keras.Model, source: Source) -> keras.Model:
 def keep_initial(network: keras.Model, folder: Path) -> None:
     """Writes the first network of a run into its folder, or its weights alone if it could not be read again."""
     if _write_and_read(network, folder / NETWORK) is None:
-        network.save_weights(folder / WEIGHTS)
+        with replace_file(folder / WEIGHTS) as beside:
+            network.save_weights(beside)
 
 
 def set_seeds(network: keras.Model, seed: int) -> None:
@@ -160,7 +169,9 @@ def save_network(network: keras.Model, path: Path) -> None:
 
 
 def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras.Model | None:
-    """Reads the first network of a run that is resumed; None for one that started from new weights.
+    """Reads the first network of a run that is resumed; None for one whose recipe builds it.
+
+    A run that was stopped before it had kept its first network starts again from where that came from.
 
     Raises:
         ValueError: If the run needs the user's own model, and `model` is None.
@@ -170,11 +181,13 @@ def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras
         return load_network(folder / NETWORK)
     if described is None:
         return None
-    if model is None:
+    given = described["file"] if model is None else model
+    if given is None:
         raise ValueError(
-            f"Expected model={described['name']}, which the run at {str(folder)!r} began with, since Keras could not "
-            "save its classes. Received: model=None"
+            f"Expected model={described['name']}, which the run at {str(folder)!r} began with and could not keep. "
+            "Received: model=None"
         )
-    network = read_model(model, source).network  # of a source that is preprocessed as it was
-    network.load_weights(folder / WEIGHTS)
+    network = read_model(given, source).network  # of a source that is preprocessed as it was
+    if (folder / WEIGHTS).is_file():
+        network.load_weights(folder / WEIGHTS)
     return network

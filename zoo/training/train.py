@@ -105,6 +105,11 @@ def train(
     if validation:
         source = source.with_validation(validation, seed=request.recipe().seed)
     chosen, source, initial, described = request.resolve(source, devices)
+    if gradients and not described.get("model", {}).get("kept", True):
+        raise ValueError(
+            f"Expected gradients=None for a model that Keras cannot copy, {chosen.network}. "
+            f"Received: gradients={gradients}"
+        )
     record = {
         "recipe": chosen.as_dict(),
         "overrides": {name: to_plain(value) for name, value in request.overrides.items()},

@@ -7,7 +7,7 @@ from ...tasks import Task
 
 def curves(rows: list[dict[str, float]], task: Task) -> str:
     """Draws a small chart of each, side by side."""
-    part = "validation" if "validation_loss" in rows[-1] else "test"
+    part = "validation" if any("validation_loss" in row for row in rows) else "test"
     panels = [
         (
             f"{figure.title}, %" if figure.percent else figure.title,
@@ -22,16 +22,18 @@ def curves(rows: list[dict[str, float]], task: Task) -> str:
     with charts.use_page_theme():
         for title, lines, factor in panels:
             figure, target = make_axes(title, "epoch", "", size=(4.2, 2.8))
+            last = []
             for colour, (label, column) in zip(charts.COLOURS, lines.items(), strict=False):
-                epochs, values = zip(
-                    *((row["epoch"], factor * row[column]) for row in rows if column in row), strict=True
-                )
+                points = [(row["epoch"], factor * row[column]) for row in rows if column in row]
+                if not points:  # a run may end before its first evaluation
+                    continue
+                epochs, values = zip(*points, strict=True)
                 target.plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) == 1 else None)
+                last.append(f"{label or title} {values[-1]:.4g}")
             mark_integers(target.xaxis)
             if len(lines) > 1:
                 target.legend(frameon=False)
-            last = ", ".join(f"{label or title} {factor * rows[-1][column]:.4g}" for label, column in lines.items())
-            drawn.append(charts.svg(figure, f"{title} by epoch; at the end: {last}"))
+            drawn.append(charts.svg(figure, f"{title} by epoch; at the end: {', '.join(last)}"))
     return arrange_charts(drawn)
 
 

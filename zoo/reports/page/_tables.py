@@ -17,11 +17,12 @@ def record(values: Mapping[str, Any]) -> str:
 
 
 def grid(rows: list[dict[str, Any]]) -> str:
-    """Writes a row for each dictionary, under the keys of the last one."""
+    """Writes a row for each dictionary, under the keys of the longest one: epochs without an evaluation have fewer."""
     if not rows:
         return NONE
-    heading = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in rows[-1])
-    cells = ("".join(f"<td>{_cell(row.get(name, ''))}</td>" for name in rows[-1]) for row in rows)
+    names = max(rows, key=len)
+    heading = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in names)
+    cells = ("".join(f"<td>{_cell(row.get(name, ''))}</td>" for name in names) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in cells)
     return f"<div class='scroll'><table><thead><tr>{heading}</tr></thead><tbody>{body}</tbody></table></div>"
 
