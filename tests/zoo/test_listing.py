@@ -67,7 +67,7 @@ def test_networks_stand_by_family():
 
 
 @pytest.mark.parametrize(
-    ("pattern", "names"), [("*mlp_digits", 5), ("plain_mlp", 2), ("resnet20_d*", 1), ("airbench", 4)]
+    ("pattern", "names"), [("*mlp_digits", 5), ("plain_mlp", 2), ("resnet20_d*", 1), ("airbench", 5)]
 )
 def test_recipes_are_chosen_by_their_names_or_their_networks(pattern, names):
     *_, lines = CliRunner().invoke(app, ["recipes", pattern]).output.partition("-\n")

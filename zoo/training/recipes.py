@@ -49,6 +49,13 @@ _FAST_MNIST = replace(
 )
 _MLP_MNIST = replace(_FAST_MNIST, epochs=10, optimizer=Optimizer(lr=0.02, weight_decay=5e-4, clip_norm=1.0))
 
+_OF_PAPERS = {recipe.name: recipe for recipe in _paper_recipes()}
+# airbench's, with the author's changes for longer runs: larger shifts, and cutout.
+_AIRBENCH = "airbench_residual_64_192_256"
+_PROGRESSIVE = Augmentation(
+    pad=4, pad_mode="reflect", flip="alternating", cutout=8, sizes=((0.0, 20), (0.4, 24), (0.7, 32))
+)
+
 _RESNET20_DIGITS = Recipe(
     name="resnet20_digits",
     network="resnet20",
@@ -125,12 +132,19 @@ RECIPES: dict[str, Recipe] = {
         *(_rename(_MLP_MNIST, f"{mlp}_mnist_fast", network=mlp) for mlp in _MLPS),
         _rename(_FAST, "resnet20_cifar10_fast", network="resnet20"),
         _rename(_FAST, "wrn_16_2_cifar10_fast", network="wrn_16_2", epochs=15),
+        _rename(
+            _OF_PAPERS[f"{_AIRBENCH}_cifar10"],
+            f"{_AIRBENCH}_cifar10_fast",
+            epochs=24,
+            evaluate_every=24,
+            augment=_PROGRESSIVE,
+        ),
         *(
             _rename(_FAST_MNIST, f"highway_mnist_{width}{carry}_mnist_fast", network=f"highway_mnist_{width}{carry}")
             for width in (16, 32)
             for carry in ("", "_carry")
         ),
-        *_paper_recipes(),
+        *_OF_PAPERS.values(),
         *imagenet_recipes(),
     )
 }
