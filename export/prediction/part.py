@@ -54,7 +54,7 @@ class Part:
 
     @property
     def path(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.part")
+        return name_part(self.out)
 
     @property
     def table(self) -> Path:
@@ -62,7 +62,7 @@ class Part:
 
     @property
     def record(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.part.jsonl")
+        return _name_record(self.path)
 
     def start(self, resume: bool) -> None:
         """Opens the file after its last complete row, or a new one.
@@ -183,12 +183,27 @@ class Part:
                     mask.unlink()
 
 
+def name_part(out: Path) -> Path:
+    """Names an output while it is unfinished."""
+    return out.with_name(f"{out.name}.part")
+
+
+def _name_record(part: Path) -> Path:
+    return part.with_name(f"{part.name}.jsonl")
+
+
+def _is_empty(part: Path) -> bool:
+    """Whether nothing is in an output, as before its record is there."""
+    return not any(path.stat().st_size for path in (part.iterdir() if part.is_dir() else [part]))
+
+
 def check_out(out: Path, resume: bool, overwrite: bool) -> None:
     """Raises an error unless an output may be written.
 
     Raises:
         ValueError: If its suffix is not that of a format; the name of a folder has none.
-        FileExistsError: If it exists and may not be replaced, or is unfinished and should not be resumed.
+        FileExistsError: If it exists and may not be replaced, or is unfinished and should not be resumed, or
+            if something else has the name of the unfinished output.
     """
     if out.suffix:
         find_format(out)
@@ -196,7 +211,11 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
         raise FileExistsError(f"{str(out)!r} exists. Choose another path, or overwrite=True.")
     if out.is_dir():
         _check_masks(out)
-    part = out.with_name(f"{out.name}.part")
+    part = name_part(out)
+    if part.exists() and not (_name_record(part).exists() or _is_empty(part)):
+        raise FileExistsError(
+            f"{str(part)!r} is in the way: the prediction is first written there. Move it away, or choose another path."
+        )
     if part.exists() and not (resume or overwrite):
         raise FileExistsError(
             f"{str(part)!r} exists, from a prediction that did not finish. Continue with resume=True, or begin "
