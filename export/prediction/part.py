@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from ..storage.publishing import take_name
 from .answers import FILE, MASK
 from .formats import find_format
+from .inputs import name_part
 
 TABLE = "predictions.csv"
 # The names of masks; `make_answer` makes them.
@@ -181,11 +182,6 @@ class Part:
             for mask in self.path.glob("*.png"):
                 if _MASK.fullmatch(mask.name):
                     mask.unlink()
-
-
-def name_part(out: Path) -> Path:
-    """Names an output while it is unfinished."""
-    return out.with_name(f"{out.name}.part")
 
 
 def _name_record(part: Path) -> Path:

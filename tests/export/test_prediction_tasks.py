@@ -53,9 +53,13 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, expected)
     assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
     assert rows[1]["rent"] == rows[3]["rent"] == ""
+    write_folder("homes", {"homes.csv": "\n".join(lines).encode()})
+    for _ in range(2):
+        options = {"on_bad_input": "skip", "overwrite": True}
+        assert export.predict_files(artifact, "homes", "homes/predictions.csv", **options).rows == 3
     Path("predictions.csv").write_text("\n".join(lines))
     for out in ({"out": "./homes.csv"}, {}):
-        with pytest.raises(ValueError, match="Expected out to be another file than the inputs"):
+        with pytest.raises(ValueError, match="Expected out to be another path than the inputs"):
             export.predict_files(artifact, ["predictions.csv", "homes.csv"], **out, overwrite=True)
     assert Path("homes.csv").read_text() == Path("predictions.csv").read_text() == "\n".join(lines)
 
@@ -119,6 +123,23 @@ def test_masks_are_files_of_class_indices(tmp_path, monkeypatch):
         export.predict_files(artifact, "photos", "out.csv")
     export.predict_files(artifact, "photos/0.png", overwrite=True)
     assert sorted(path.name for path in Path("predictions").iterdir()) == ["00000000-0.png", "predictions.csv"]
+
+
+@pytest.mark.parametrize("inputs", ["photos", "photos/**/*.png", "link"])
+def test_masks_among_the_inputs_are_not_read(inputs, segmenter):
+    Path("link").symlink_to("photos")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export.predict_files(segmenter, inputs, "photos/masks", batch_size=1, progress=stop)
+    for flag in ("resume", "overwrite"):
+        assert export.predict_files(segmenter, inputs, "photos/masks", batch_size=1, **{flag: True}).rows == 3
+        assert len(list(Path("photos/masks").iterdir())) == 4
+    for own in ("photos/masks", "photos/masks/00000000-0.png"):
+        with pytest.raises(ValueError, match="out to be another path than the inputs. Received: out='photos/masks'"):
+            export.predict_files(segmenter, ["photos", own], "photos/masks", overwrite=True)
 
 
 TABLE_OF_MASKS = b"file,mask\n0.png,00000000-0.png\n"
