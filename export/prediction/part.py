@@ -207,6 +207,8 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
         raise FileExistsError(f"{str(out)!r} exists. Choose another path, or overwrite=True.")
     if out.is_dir():
         _check_masks(out)
+    elif out.exists() and not out.suffix:
+        raise FileExistsError(f"Expected a folder of masks to overwrite. Received: {str(out)!r}, a file")
     part = name_part(out)
     if part.exists() and not (_name_record(part).exists() or _is_empty(part)):
         raise FileExistsError(

@@ -162,6 +162,14 @@ def test_a_folder_with_anything_but_masks_is_not_replaced(case, segmenter, tmp_p
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_file_is_not_replaced_by_masks(segmenter):
+    Path("masks").write_text("mine")
+    done = []
+    with pytest.raises(FileExistsError, match="Expected a folder of masks to overwrite. Received: 'masks', a file"):
+        export.predict_files(segmenter, "photos", "masks", overwrite=True, progress=lambda *_: done.append(1))
+    assert not done and Path("masks").read_text() == "mine"
+
+
 def test_a_link_to_masks_is_not_replaced(segmenter):
     export.predict_files(segmenter, "photos", "masks")
     Path("link").symlink_to("masks")
