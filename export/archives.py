@@ -6,7 +6,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -74,17 +74,21 @@ def file_state(path: Path) -> list[list]:
     return found
 
 
-def walk(top: Path) -> Iterator[tuple[str, Path]]:
+def walk(top: Path, without: Iterable[Path] = ()) -> Iterator[tuple[str, Path]]:
     """Yields everything below a folder in the order of its relative names; follows links.
+
+    Args:
+        top: The folder.
+        without: Folders to leave out, as real paths.
 
     Raises:
         OSError: If a folder cannot be listed.
     """
-    seen = set()
+    seen = set(map(str, without))
     for folder, folders, files in os.walk(top, onerror=_raise, followlinks=True):
         folders.sort()
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back
+        if real in seen:  # left out, or a link that leads back
             folders.clear()
             continue
         seen.add(real)

@@ -126,6 +126,7 @@ class Residual(WrappingLayer):
         filters: Any = update_shape[channel_axis(self.data_format, len(update_shape))]
         self._shortcut = Shortcut(self, shape, filters, self._find_strides(shape, context_shape, update_shape))
         self._shortcut.build(update_shape)
+        self._mask_stride = self._find_mask_stride(shape, context_shape, update_shape)
         self.gate_layer = None
         if self.gate is not None:
             gate = make_layer(self, self.gate, GATES, "gate_layer")
@@ -141,6 +142,13 @@ class Residual(WrappingLayer):
         if isinstance(self.shortcut, keras.layers.Layer):
             return (1,) * len(axes)
         return probe_strides(shape, update_shape, axes, lambda probe: self._update_shape(probe, context_shape))
+
+    def _find_mask_stride(self, shape: Shape, context_shape: Shape | None, update_shape: Shape) -> int | None:
+        """The stride of the output's mask; None if the output has none."""
+        if isinstance(self.shortcut, keras.layers.Layer):
+            return self._find_stride(shape, context_shape, update_shape, self.layers)
+        stride = max(self._shortcut.strides, default=1)
+        return stride if stride == 1 or len(shape) == 3 else None
 
     def call(
         self,
@@ -173,10 +181,13 @@ class Residual(WrappingLayer):
         else:
             y = update(x, zeros=lambda: ops.zeros_like(skip))
             y = self.gate_layer(skip, y, list(earlier)) if earlier else self.gate_layer(skip, y)
-        return self._after(y, training, mask)
+        return self._after(y, training, self._output_mask(mask))
+
+    def _output_mask(self, mask: Tensor | None) -> Tensor | None:
+        return stride_mask(mask, self._mask_stride)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        return stride_mask(mask, self._shortcut.strides) if self.built and mask is not None else mask
+        return self._output_mask(mask) if self.built else mask
 
     def compute_output_shape(
         self,

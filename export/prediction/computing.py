@@ -31,19 +31,19 @@ class Groups:
     """Inputs in groups of equal size, except the last.
 
     Attributes:
-        paths: What `read_inputs` takes.
-        network: The network.
+        paths, network, out: What `read_inputs` takes.
         size: The number of inputs in a group.
         start: How many inputs to skip at the beginning, a multiple of the size.
     """
 
     paths: Sequence[str]
     network: Network
+    out: Path
     size: int
     start: int = 0
 
     def __iter__(self) -> Iterator[Sequence[Input]]:
-        inputs = read_inputs(self.paths, self.network)
+        inputs = read_inputs(self.paths, self.network, self.out)
         # The first input of the group counts the bytes of those that were skipped.
         read = sum(given.read for given in islice(inputs, self.start))
         while group := list(islice(inputs, self.size)):

@@ -57,20 +57,29 @@ class Survey:
     fingerprint: str
 
 
-def resolve_paths(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+def name_part(out: Path) -> Path:
+    """Names an output while it is unfinished."""
+    return out.with_name(f"{out.name}.part")
+
+
+def resolve_paths(inputs: str | Path | Sequence[str | Path], out: Path) -> list[str]:
     """Lists the paths that are given or match a pattern, such as "photos/*.jpg" or "photos/**/*.jpg".
 
+    A pattern does not match the output.
+
     Raises:
-        ValueError: If nothing is given, or nothing matches a pattern.
+        ValueError: If nothing is given, the output is given, or nothing matches a pattern.
         FileNotFoundError: If a path does not exist.
     """
     found: list[str] = []
     for each in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         given = os.fspath(each)
         if os.path.exists(given):
+            if _is_output(given, out):
+                raise ValueError(f"Expected out to be another path than the inputs. Received: out={str(out)!r}")
             found.append(given)
         elif glob.has_magic(given):
-            matches = sorted(glob.glob(given, recursive=True))
+            matches = sorted(path for path in glob.glob(given, recursive=True) if not _is_output(path, out))
             if not matches:
                 raise ValueError(f"Expected a pattern that files match. Received: {given!r}, which no file matches")
             found += matches
@@ -83,8 +92,21 @@ def resolve_paths(inputs: str | Path | Sequence[str | Path]) -> list[str]:
     return found
 
 
-def survey(paths: Sequence[str], network: Network) -> Survey:
-    """Looks at all files that will be read.
+def _is_output(path: str | Path, out: Path) -> bool:
+    """Whether a path is that of the output, finished or not, or of something inside it."""
+    real = Path(os.path.realpath(path))
+    return any(
+        real.is_relative_to(own) or (real.exists() and own.exists() and real.samefile(own)) for own in _find_output(out)
+    )
+
+
+def _find_output(out: Path) -> list[Path]:
+    """The real paths of the output and the unfinished output."""
+    return [Path(os.path.realpath(own)) for own in (out, name_part(out))]
+
+
+def survey(paths: Sequence[str], network: Network, out: Path) -> Survey:
+    """Looks at all files that will be read, which the output is none of.
 
     Raises:
         ValueError: If the network does not take such files, or a folder has none that it takes.
@@ -93,7 +115,7 @@ def survey(paths: Sequence[str], network: Network) -> Survey:
     for path in paths:
         _check_kind(path, network)
         here = files
-        for name, file in _list_files(path, network):
+        for name, file in _list_files(path, network, out):
             bytes_, time = _look_at(file)
             digest.update(f"{name}\0{bytes_}\0{time}\0".encode())
             files, size = files + 1, size + bytes_
@@ -103,14 +125,14 @@ def survey(paths: Sequence[str], network: Network) -> Survey:
     return Survey(files, size, digest.hexdigest())
 
 
-def read_inputs(paths: Sequence[str], network: Network) -> Iterator[Input]:
-    """Yields the inputs in the order of the paths; those of a folder in the order of their names.
+def read_inputs(paths: Sequence[str], network: Network, out: Path) -> Iterator[Input]:
+    """Yields the inputs in the order of the paths; those of a folder in the order of their names, without the output.
 
     Raises:
         ValueError: If an archive is damaged; see `export.archives.read_entries`.
     """
     for path in paths:
-        for name, file in _list_files(path, network):
+        for name, file in _list_files(path, network, out):
             if _ends_in(name, ARRAY_SUFFIXES):
                 yield from _read_arrays(name, file, network)
             elif network.columns and _ends_in(name, TABLE_SUFFIXES):
@@ -123,14 +145,17 @@ def read_inputs(paths: Sequence[str], network: Network) -> Iterator[Input]:
                 yield Input(name, None if too_large else file, too_large, size)
 
 
-def _list_files(path: str, network: Network) -> Iterator[tuple[str, Path]]:
-    """Yields a file, or the files of a folder that the network takes, each with its name in the output."""
+def _list_files(path: str, network: Network, out: Path) -> Iterator[tuple[str, Path]]:
+    """Yields a file, or the files of a folder that the network takes, each with its name in the output.
+
+    The folder may hold the output, which is not read.
+    """
     if not os.path.isdir(path):
         yield _to_utf8(path), Path(path)
         return
     wanted = _wanted(network)
-    for name, file in walk(Path(path)):
-        if _ends_in(name, wanted) and not file.is_dir():
+    for name, file in walk(Path(path), without=_find_output(out)):
+        if _ends_in(name, wanted) and not file.is_dir() and not (file.name == out.name and _is_output(file, out)):
             yield _to_utf8(os.path.join(path, name)), file
 
 

@@ -4,8 +4,10 @@ The record gets a line after each write. So whenever the process is killed, the 
 length up to which the rows of the file are complete; resuming cuts off the rest.
 """
 
+import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +15,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..storage.publishing import take_name
+from .answers import FILE, MASK
 from .formats import find_format
+from .inputs import name_part
 
 TABLE = "predictions.csv"
+# The names of masks; `make_answer` makes them.
+_MASK = re.compile(r"\d{8,}-[\w-]*\.png", re.ASCII)
+# Files that systems add to a folder that is looked at.
+_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
 # How many bad inputs are named in the end.
 _NAMED = 10
 # The words for what differs from the record.
@@ -47,7 +55,7 @@ class Part:
 
     @property
     def path(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.part")
+        return name_part(self.out)
 
     @property
     def table(self) -> Path:
@@ -55,7 +63,7 @@ class Part:
 
     @property
     def record(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.part.jsonl")
+        return _name_record(self.path)
 
     def start(self, resume: bool) -> None:
         """Opens the file after its last complete row, or a new one.
@@ -95,7 +103,7 @@ class Part:
         """Ends the file, converts it if necessary, and renames the result to the output.
 
         Raises:
-            FileExistsError: If the output has appeared meanwhile and may not be replaced.
+            FileExistsError: If the output has appeared or changed meanwhile and may not be replaced.
         """
         assert self.file is not None
         self._write(footer)
@@ -106,25 +114,26 @@ class Part:
             new = self.path.with_name(f"{self.path.name}.new")
             convert(self.path, new)
         if overwrite and self.out.is_dir():
+            _check_masks(self.out)
             shutil.rmtree(self.out)
         if overwrite and self.out.is_file():
             os.replace(new, self.out)
         elif not take_name(new, self.out):
             raise FileExistsError(f"{self.out} exists. Choose another path, or overwrite=True.")
-        self.record.unlink()
         if convert:
             self.path.unlink()
+        self.record.unlink()
 
     def close(self) -> None:
         """Closes the file, and removes it if it has no rows."""
         assert self.file is not None
         self.file.close()
         if self.rows == 0:
-            self.record.unlink(missing_ok=True)
             self._remove_masks()
             self.table.unlink(missing_ok=True)
             if self.makes_masks:
                 self.path.rmdir()
+            self.record.unlink(missing_ok=True)
 
     def _write(self, text: str) -> int:
         assert self.file is not None
@@ -171,7 +180,17 @@ class Part:
     def _remove_masks(self) -> None:
         if self.makes_masks:
             for mask in self.path.glob("*.png"):
-                mask.unlink()
+                if _MASK.fullmatch(mask.name):
+                    mask.unlink()
+
+
+def _name_record(part: Path) -> Path:
+    return part.with_name(f"{part.name}.jsonl")
+
+
+def _is_empty(part: Path) -> bool:
+    """Whether nothing is in an output, as before its record is there."""
+    return not any(path.stat().st_size for path in (part.iterdir() if part.is_dir() else [part]))
 
 
 def check_out(out: Path, resume: bool, overwrite: bool) -> None:
@@ -179,20 +198,54 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
 
     Raises:
         ValueError: If its suffix is not that of a format; the name of a folder has none.
-        FileExistsError: If it exists and may not be replaced, or is unfinished and should not be resumed.
+        FileExistsError: If it exists and may not be replaced, or is unfinished and should not be resumed, or
+            if something else has the name of the unfinished output.
     """
     if out.suffix:
         find_format(out)
     if out.exists() and not overwrite:
         raise FileExistsError(f"{str(out)!r} exists. Choose another path, or overwrite=True.")
-    if out.exists() and out.is_dir() and (out.suffix or not (out / TABLE).is_file()):
-        raise FileExistsError(f"Expected an earlier prediction to overwrite. Received: {str(out)!r}, a folder")
-    part = out.with_name(f"{out.name}.part")
+    if out.is_dir():
+        _check_masks(out)
+    elif out.exists() and not out.suffix:
+        raise FileExistsError(f"Expected a folder of masks to overwrite. Received: {str(out)!r}, a file")
+    part = name_part(out)
+    if part.exists() and not (_name_record(part).exists() or _is_empty(part)):
+        raise FileExistsError(
+            f"{str(part)!r} is in the way: the prediction is first written there. Move it away, or choose another path."
+        )
     if part.exists() and not (resume or overwrite):
         raise FileExistsError(
             f"{str(part)!r} exists, from a prediction that did not finish. Continue with resume=True, or begin "
             "again with overwrite=True."
         )
+
+
+def _check_masks(out: Path) -> None:
+    """Raises a FileExistsError unless a folder holds a table of masks, these masks, and nothing else."""
+    masks = _read_masks(out / TABLE)
+    others = {path.name for path in out.iterdir()} - {TABLE, *_SYSTEM, *(masks or ())}
+    if out.suffix:
+        reason = "a folder"
+    elif out.is_symlink():
+        reason = "a link to a folder"
+    elif masks is None:
+        reason = f"a folder without a {TABLE} of masks"
+    elif others:
+        reason = f"a folder that also holds {min(others)!r}"
+    else:
+        return
+    raise FileExistsError(f"Expected an earlier prediction to overwrite. Received: {str(out)!r}, {reason}")
+
+
+def _read_masks(table: Path) -> set[str] | None:
+    """The names in a table of masks; None if there is no such table."""
+    try:
+        with table.open(newline="", encoding="utf-8", errors="replace") as file:
+            titles, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return None
+    return {name for row in rows for name in row[1:2]} if titles[:2] == [FILE, MASK] else None
 
 
 def _lock(file: BinaryIO, path: Path) -> None:

@@ -66,7 +66,7 @@ def predict_files(
         inputs: Paths of images, of folders, which are searched for images, of archives (.tar, .tar.gz, .zip and
             others), of arrays (.npy, .npz), or patterns such as "photos/**/*.jpg".
         out: A file in .csv, .jsonl, .json or .parquet, or a folder for masks. The default is "predictions.csv", or
-            "predictions" for masks.
+            "predictions" for masks. It may be inside a folder of inputs, and is not read.
         top: How many classes a row names, the most probable first.
         batch_size: How many inputs to compute at once. The default is 32, or 1 if the answer to an input depends on the
             others in its batch.
@@ -98,13 +98,13 @@ def predict_files(
     job = _plan(opened, out, top, batch_size, on_bad_input)
     compute = compute_on_ray(opened, ray) if ray else compute_here(opened)
     check_out(job.out, resume, overwrite)
-    paths = resolve_paths(inputs)
-    found = survey(paths, opened)
+    paths = resolve_paths(inputs, job.out)
+    found = survey(paths, opened, job.out)
     identity = {"network": opened.key, "inputs": found.fingerprint, "settings": {**job.settings, "ray": bool(ray)}}
     part = Part(Path(os.path.abspath(job.out)), job.makes_masks, identity)
     part.start(resume)
     try:
-        groups = Groups(paths, opened, job.batch_size, part.rows)
+        groups = Groups(paths, opened, job.out, job.batch_size, part.rows)
         _write_rows(job, part, compute(groups), partial(_report, progress, found.size))
         part.finish(job.format.footer, job.convert, overwrite)
     finally:
@@ -126,11 +126,9 @@ def check_prediction(
         raise ValueError(f"Expected batch_size to be at least 1. Received: batch_size={batch_size}")
     if on_bad_input not in ON_BAD_INPUT:
         raise ValueError(f"Expected on_bad_input to be one of {ON_BAD_INPUT}. Received: on_bad_input={on_bad_input!r}")
-    for path in resolve_paths(inputs):
-        if os.path.isfile(path) and os.path.exists(out or _OUT) and os.path.samefile(path, out or _OUT):
-            raise ValueError(f"Expected out to be another file than the inputs. Received: out={str(out or _OUT)!r}")
     if out is not None:
         check_out(Path(out), resume, overwrite)
+    resolve_paths(inputs, Path(out or _OUT))
 
 
 @dataclass(frozen=True)

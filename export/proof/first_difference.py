@@ -15,6 +15,7 @@ from ..model.endpoint import Endpoint
 from ..runtime.processes import PLAIN, Form, run_tasks
 from ..runtime.worker import ANSWER, TENSORS
 from ..storage.arrays import Batch, read_batches
+from .layouts import find_layout
 
 # As a share of the largest value of a tensor: far above rounding, and far below a fault.
 _RELATIVE = 1e-3
@@ -54,11 +55,8 @@ def _describe_first(order: Mapping[str, str], expected: Batch, received: Batch, 
 
 def _measure_difference(expected: np.ndarray, received: np.ndarray) -> float | None:
     """Returns the largest difference in the layout that fits best; None if no layout fits."""
-    layouts = [expected]
-    if expected.ndim > 2:
-        layouts += [np.moveaxis(expected, -1, 1), np.moveaxis(expected, 1, -1)]
-    fitting = [layout for layout in layouts if layout.shape == received.shape]
-    return min((float(np.max(np.abs(layout - received), initial=0)) for layout in fitting), default=None)
+    nearest = find_layout(received, expected)
+    return None if nearest is None else float(np.max(np.abs(expected - nearest), initial=0))
 
 
 def _run_with_tensors(model: Path, batch: Batch, forms: Sequence[Form]) -> tuple[dict[str, str], list[Batch]]:

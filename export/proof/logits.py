@@ -12,6 +12,7 @@ import numpy as np
 from ..runtime.processes import Form, run_forms
 from ..storage.arrays import Batch
 from ..storage.onnx_files import data_path
+from .layouts import find_layout
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -44,10 +45,8 @@ def run_to_logits(
 
 def match_layout(received: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Converts logits to the layout and the type of the reference; in fp16 the last cast comes after them."""
-    layouts = [received]
-    if received.ndim > 2:
-        layouts += [np.moveaxis(received, 1, -1), np.moveaxis(received, -1, 1)]
-    return next((y for y in layouts if y.shape == expected.shape), received).astype(expected.dtype)
+    nearest = find_layout(received, expected)
+    return (received if nearest is None else nearest).astype(expected.dtype)
 
 
 @contextmanager

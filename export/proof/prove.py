@@ -83,10 +83,10 @@ def prove(
             raise ParityError(f"{error}. {where}".removesuffix(". ")) from error
     for file, form in ((onnx, OPTIMISED), (simulated, SIMULATED)):
         if file is not None and judge.logits:
-            if (record := judge.compare_logits(file, form)) is not None:
-                records.append(record)
-            else:
-                weak = dict.fromkeys(judge.logits, "The graph does not show the input of its activation.") | weak
+            record = judge.compare_logits(file, form)
+            records += [record] if record is not None else []
+            hidden = [name for name in judge.logits if record is None or name not in record.rms_diff]
+            weak = dict.fromkeys(hidden, "The graph does not show the input of its activation.") | weak
     if onnx is None:
         weak = judge.find_hidden() | weak
     own = {"atol": reference.atol, "rtol": reference.rtol}

@@ -31,8 +31,18 @@ def make_layer(owner: keras.layers.Layer, value: Any, classes: Mapping[str, type
     """The sub-layer `name` of an owner: a copy of the template, or an instance of the class that `value` names."""
     options = owner._sub_layer(name)
     if isinstance(value, Template):
-        return value.copy(**options)
+        return value.copy(**_place_channels(value.config["config"], owner.data_format), **options)
     return classes[value](data_format=owner.data_format, **options)
+
+
+def _place_channels(config: Mapping[str, Any], data_format: str) -> dict[str, Any]:
+    """The changes by which a layer, unless it says otherwise, finds the channels where its owner has them."""
+    changes: dict[str, Any] = {}
+    if config.get("data_format") == keras.config.image_data_format():
+        changes["data_format"] = data_format
+    if config.get("axis") == -1 and data_format == "channels_first":
+        changes["axis"] = 1
+    return changes
 
 
 def template_or_name(value: Any, argument: str, names: Sequence[str | None]) -> Any:

@@ -167,5 +167,8 @@ def sequence_mask(x: Tensor, mask: Tensor | None, data_format: str) -> Tensor | 
     return mask
 
 
-def stride_mask(mask: Tensor | None, strides: Size) -> Tensor | None:
-    return mask if mask is None else mask[:, :: as_tuple(strides, 1)[0]]
+def stride_mask(mask: Tensor | None, strides: Size | None) -> Tensor | None:
+    """The mask of a sequence's steps that strides keep; none if it is not known which these are."""
+    if mask is None or strides is None:
+        return None
+    return mask if strides == 1 else mask[:, :: as_tuple(strides, 1)[0]]

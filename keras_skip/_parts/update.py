@@ -105,4 +105,4 @@ def end_branch(owner: keras.layers.Layer, branch: Chain) -> None:
         options = {"axis": axis, **LEARNED_SCALES[owner.branch_scale], **owner._sub_layer("layer_scale")}
         branch.add("layer_scale", LayerScale(**options))
     elif isinstance(owner.branch_scale, Template):
-        branch.add("layer_scale", owner.branch_scale.copy(**owner._sub_layer("layer_scale")))
+        branch.add("layer_scale", make_layer(owner, owner.branch_scale, {}, "layer_scale"))

@@ -16,12 +16,13 @@ from keras import ops
 
 from .._base.arguments import one_of
 from .._base.config import ConfiguredLayer, freeze
-from .._base.shapes import Shape, Tensor, output_shape
-from .._base.wrapped import call_layer, check_taken, input_shapes, is_described, layer_or_layers, spread
+from .._base.shapes import Shape, Tensor, output_shape, spatial_axes
+from .._base.wrapped import call_layer, check_taken, input_shapes, is_described, layer_or_layers, spread, takes
 from .block import BLOCK_ARGUMENTS, SkipLayer
-from .chain import Chain
+from .chain import Chain, stride_mask
 from .placement import PLACEMENTS, Placement, scale_kernels
 from .recompute import recompute
+from .shortcut import probe_strides
 from .survival import drop
 from .update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, prepare_update
 
@@ -75,8 +76,13 @@ class WrappingLayer(SkipLayer):
         self._before, update_shape = Chain(self, shape), shape
         if self._placement.before:
             self._before.norm("pre_norm")
-        for layer in self.layers:
+        mask_strides: list[int | None] = []
+        for index, layer in enumerate(self.layers):
+            is_masked = takes(layer, "mask") or takes(layer, "query_mask")
+            before = self.layers[:index] if is_masked else []
+            mask_strides.append(self._find_stride(shape, context_shape, update_shape, before) if before else 1)
             update_shape = self._build_layer(layer, update_shape, context_shape)
+        self._mask_strides = tuple(mask_strides)  # from the input's mask to that of each layer
         self._end = Chain(self, update_shape)
         if self._placement.update:
             self._end.norm("update_norm")
@@ -93,10 +99,28 @@ class WrappingLayer(SkipLayer):
             scale_kernels(layer, self._placement.initial_gain(self.depth))
         return output_shape(layer, *shapes)
 
-    def _update_shape(self, shape: Shape, context_shape: Shape | None) -> Shape:
-        for layer in self.layers:
+    def _update_shape(
+        self, shape: Shape, context_shape: Shape | None, layers: Sequence[keras.layers.Layer] | None = None
+    ) -> Shape:
+        for layer in self.layers if layers is None else layers:
             shape = output_shape(layer, *input_shapes(layer, shape, context_shape))
         return shape
+
+    def _find_stride(
+        self, shape: Shape, context_shape: Shape | None, given: Shape, layers: Sequence[keras.layers.Layer]
+    ) -> int | None:
+        """The stride of the first layers along a sequence, for its mask; None if they change its length otherwise."""
+        if len(shape) != 3:
+            return 1
+        axes = spatial_axes(self.data_format, 3)
+        try:
+            return probe_strides(shape, given, axes, lambda probe: self._update_shape(probe, context_shape, layers))[0]
+        except (
+            ValueError,
+            TypeError,
+            RuntimeError,
+        ):  # which of them a layer for one length raises hangs on the backend
+            return None
 
     def _run(
         self,
@@ -158,18 +182,13 @@ class WrappingLayer(SkipLayer):
         def branch(*tensors: Tensor) -> Tensor:
             x, *weights = tensors[: len(given)]
             context, mask, context_mask, attention_mask = tensors[len(given) :]
-            offered = {
-                "training": training,
-                "mask": mask,
-                "query_mask": mask,
-                "value_mask": mask if context is None else context_mask,
-                "attention_mask": attention_mask,
-                "use_causal_mask": use_causal_mask,
-            }
+            offered = {"training": training, "attention_mask": attention_mask, "use_causal_mask": use_causal_mask}
             u = self._before(x, training, mask)
-            for layer in self.layers:
-                u = call_layer(layer, u, context, offered)
-            u = self._end(ops.cast(u, self.compute_dtype), training, mask)
+            for layer, stride in zip(self.layers, self._mask_strides, strict=True):
+                here = stride_mask(mask, stride)
+                masks = {"mask": here, "query_mask": here, "value_mask": here if context is None else context_mask}
+                u = call_layer(layer, u, context, offered | masks)
+            u = self._end(ops.cast(u, self.compute_dtype), training, self._output_mask(mask))
             return self._write(u, *weights) if weights else u
 
         return drop(
@@ -182,6 +201,10 @@ class WrappingLayer(SkipLayer):
             zeros=zeros,
             gain=fixed_gain(self),
         )
+
+    def _output_mask(self, mask: Tensor | None) -> Tensor | None:
+        """The mask of the output, given that of the input."""
+        return mask
 
     def _write(self, update: Tensor, weight: Tensor) -> Tensor:
         """The update, combined with its weight, as it is added to the skip."""

@@ -213,8 +213,9 @@ def stack(
             `{name}_1_attention`, `{name}_expand` and so on. Default: "stack", and "stack2", ... for further stacks.
         **options: Options of the kind: streams, constraint, dynamic and iterations of `HyperConnection`, dilation and
             period of `DepthAverage`, block_size and reduction of `DepthAttention`. All kinds also take `dtype` and the
-            keyword options of `Residual` except gate, shortcut and seed. A list gives each block its own value, as in
-            `survival_prob=linear_survival(0.8, 12)` for 12 blocks. depth is the number of blocks by default.
+            keyword options of `Residual` except activation, gate, shortcut and seed. A list gives each block its own
+            value, as in `survival_prob=linear_survival(0.8, 12)` for 12 blocks.
+            depth is the number of blocks by default.
 
     Returns:
         A function of x, which is a symbolic tensor of a functional model, or an eager one. It also takes the arguments

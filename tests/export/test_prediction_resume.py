@@ -148,6 +148,18 @@ def test_an_output_that_was_begun_is_neither_lost_nor_resumed_unasked(begun, fol
     assert not list(folder.glob("out.csv.*"))
 
 
+@pytest.mark.parametrize("flag", ["resume", "overwrite"])
+def test_what_no_prediction_began_is_neither_resumed_nor_replaced(flag, segmenter, classifier, folder):
+    """Browsers, for instance, call unfinished downloads NAME.part."""
+    Path("out.csv.part").write_text("mine")
+    Path("masks.part").mkdir()
+    Path("masks.part/00000000-sea.png").write_text("mine")
+    for artifact, out in ((classifier, "out.csv"), (segmenter, "masks")):
+        with pytest.raises(FileExistsError, match=f"'{out}.part' is in the way.* Move it away"):
+            export.predict_files(artifact, "x.npy", out, **{flag: True})
+    assert Path("out.csv.part").read_text() == Path("masks.part/00000000-sea.png").read_text() == "mine"
+
+
 OTHERS = {
     "inputs": ({"inputs": "x.npy"}, "other inputs"),
     "order": ({"inputs": ["x.npy", "photos"]}, "other inputs"),

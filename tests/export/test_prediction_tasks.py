@@ -10,6 +10,7 @@ from keras import layers
 from PIL import Image
 
 import export
+from export.images import ImageReader
 from export.prediction.answers import find_classes, make_answer
 from export.tables import Column, Columns
 from tests.export.models import images, mlp, randomise
@@ -52,11 +53,25 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, expected)
     assert "'old' in row 3" in rows[1]["error"] and "none called size" in rows[3]["error"]
     assert rows[1]["rent"] == rows[3]["rent"] == ""
+    write_folder("homes", {"homes.csv": "\n".join(lines).encode()})
+    for _ in range(2):
+        options = {"on_bad_input": "skip", "overwrite": True}
+        assert export.predict_files(artifact, "homes", "homes/predictions.csv", **options).rows == 3
     Path("predictions.csv").write_text("\n".join(lines))
     for out in ({"out": "./homes.csv"}, {}):
-        with pytest.raises(ValueError, match="Expected out to be another file than the inputs"):
+        with pytest.raises(ValueError, match="Expected out to be another path than the inputs"):
             export.predict_files(artifact, ["predictions.csv", "homes.csv"], **out, overwrite=True)
     assert Path("homes.csv").read_text() == Path("predictions.csv").read_text() == "\n".join(lines)
+
+
+@pytest.fixture
+def segmenter(tmp_path, monkeypatch):
+    """A network that gives a mask for each of three photos."""
+    monkeypatch.chdir(tmp_path)
+    write_folder("photos", {f"{index}.png": encode(images(1)[0]) for index in range(3)})
+    about = {"key": "k", "task": "segmentation", "names": ["sky", "sea"], "input_name": "x", "shape": (8, 8, 3)}
+    about |= {"reader": ImageReader((8, 8)), "columns": None, "channel_axis": -1, "batchable": True, "dtype": "uint8"}
+    return SimpleNamespace(**about, run=lambda batch: batch[..., :2])
 
 
 @pytest.mark.parametrize("batchable", [False, True])
@@ -108,3 +123,69 @@ def test_masks_are_files_of_class_indices(tmp_path, monkeypatch):
         export.predict_files(artifact, "photos", "out.csv")
     export.predict_files(artifact, "photos/0.png", overwrite=True)
     assert sorted(path.name for path in Path("predictions").iterdir()) == ["00000000-0.png", "predictions.csv"]
+
+
+@pytest.mark.parametrize("inputs", ["photos", "photos/**/*.png", "link"])
+def test_masks_among_the_inputs_are_not_read(inputs, segmenter):
+    Path("link").symlink_to("photos")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export.predict_files(segmenter, inputs, "photos/masks", batch_size=1, progress=stop)
+    for flag in ("resume", "overwrite"):
+        assert export.predict_files(segmenter, inputs, "photos/masks", batch_size=1, **{flag: True}).rows == 3
+        assert len(list(Path("photos/masks").iterdir())) == 4
+    for own in ("photos/masks", "photos/masks/00000000-0.png"):
+        with pytest.raises(ValueError, match="out to be another path than the inputs. Received: out='photos/masks'"):
+            export.predict_files(segmenter, ["photos", own], "photos/masks", overwrite=True)
+
+
+TABLE_OF_MASKS = b"file,mask\n0.png,00000000-0.png\n"
+OTHERS = {
+    "another table": ({"predictions.csv": b"file,label\n0.png,sea\n"}, "a folder without a predictions.csv of masks"),
+    "no table": ({"00000000-0.png": b""}, "a folder without a predictions.csv of masks"),
+    "a document": ({"predictions.csv": TABLE_OF_MASKS, "thesis.docx": b"mine"}, "that also holds 'thesis.docx'"),
+    "a folder": ({"predictions.csv": TABLE_OF_MASKS, "chapters/1.docx": b"mine"}, "that also holds 'chapters'"),
+    "a photo": ({"predictions.csv": TABLE_OF_MASKS, "20240101-sea.png": b""}, "that also holds '20240101-sea.png'"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_folder_with_anything_but_masks_is_not_replaced(case, segmenter, tmp_path):
+    contents, message = OTHERS[case]
+    write_folder("work", contents)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FileExistsError, match=f"an earlier prediction to overwrite. Received: 'work', .*{message}"):
+        export.predict_files(segmenter, "photos", "work", overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_is_not_replaced_by_masks(segmenter):
+    Path("masks").write_text("mine")
+    done = []
+    with pytest.raises(FileExistsError, match="Expected a folder of masks to overwrite. Received: 'masks', a file"):
+        export.predict_files(segmenter, "photos", "masks", overwrite=True, progress=lambda *_: done.append(1))
+    assert not done and Path("masks").read_text() == "mine"
+
+
+def test_a_link_to_masks_is_not_replaced(segmenter):
+    export.predict_files(segmenter, "photos", "masks")
+    Path("link").symlink_to("masks")
+    with pytest.raises(FileExistsError, match="Received: 'link', a link to a folder"):
+        export.predict_files(segmenter, "photos", "link", overwrite=True)
+
+
+def test_a_file_that_joins_the_masks_meanwhile_is_kept(segmenter):
+    write_folder("masks", {"predictions.csv": TABLE_OF_MASKS, "Thumbs.db": b""})
+
+    def add(*_):
+        Path("masks/thesis.docx").write_text("mine")
+
+    with pytest.raises(FileExistsError, match="'thesis.docx'"):
+        export.predict_files(segmenter, "photos", "masks", overwrite=True, progress=add)
+    assert Path("masks/thesis.docx").read_text() == "mine"
+    Path("masks/thesis.docx").unlink()
+    assert export.predict_files(segmenter, "photos", "masks", overwrite=True, resume=True).rows == 3
+    assert len(list(Path("masks").iterdir())) == 4

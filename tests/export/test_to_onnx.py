@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
+from export.proof.logits import match_layout
 from tests.export.models import (
     bfloat16_inside,
     conv_net,
@@ -54,6 +55,21 @@ def test_dynamic_sizes_stay_dynamic(tmp_path):
     for height, width in ((8, 8), (17, 12)):
         x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype("float32")
         assert relative_difference(model, path, x) <= 1e-5
+
+
+def test_there_may_be_as_many_classes_as_rows_and_columns(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    outputs = layers.Softmax()(layers.Conv2D(4, 3, padding="same")(layers.Conv2D(2, 3, padding="same")(inputs)))
+    assert export.to_onnx(randomise(keras.Model(inputs, outputs)), tmp_path / "model.onnx").is_file()
+
+
+def test_logits_are_compared_in_the_nearest_layout():
+    expected = np.random.default_rng(0).normal(size=(2, 4, 4, 4)).astype("float32")
+    expected[0, 1, 2, 3] = np.nan
+    for given in (expected, np.moveaxis(expected, -1, 1), np.moveaxis(expected, 1, -1)):
+        np.testing.assert_array_equal(match_layout(given.astype("float64"), expected), expected)
+    assert np.isnan(match_layout(np.full_like(expected, np.nan), expected)).all()
+    assert match_layout(expected[:, :2], expected).shape == (2, 2, 4, 4)
 
 
 def test_samples_by_name_are_preprocessed_too(tmp_path):

@@ -92,3 +92,11 @@ def test_a_saturated_sigmoid_passes(tmp_path):
     assert list(proof["weak"]) == list(network.reference.endpoint.outputs)
     # Behind it nothing is to be seen, before it everything.
     network.refuses(of_weights((4, 3), column(1, lambda w: 1.01 * w)))
+
+
+def test_an_output_is_weak_if_only_the_logits_of_others_are_compared(tmp_path):
+    x = keras.Input((3,))
+    outputs = [layers.Dense(3, "softmax")(x), layers.Activation("sigmoid")(x)]
+    network = Converted(tmp_path, keras.Model(x, outputs))
+    weak = prove(network.reference, onnx=network.file, device="cpu")["weak"]
+    assert weak == {network.reference.endpoint.outputs[1]: "The graph does not show the input of its activation."}

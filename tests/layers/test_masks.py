@@ -34,6 +34,8 @@ BLOCKS = {
     ),
     "stochastic": lambda: ks.StochasticDepthBlock(4, survival_prob=0.999999),
 }
+# Keras's convolutions warn that they do not pass on a mask.
+UNMASKED = pytest.mark.filterwarnings("ignore:Layer .* does not support masking")
 every_block = pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS.keys())
 
 
@@ -165,6 +167,54 @@ def test_a_mask_that_comes_with_the_call_reaches_every_norm_around_a_layer(norm)
     for noise, zeros in zip(*variances, strict=True):
         np.testing.assert_allclose(noise, zeros, rtol=1e-5)
         assert np.abs(zeros).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"norm": "post", "normalization": "batch"},
+        {"norm": "peri", "normalization": "batch"},
+        {"attention": "se"},
+        {"shortcut": keras.layers.Conv1D(4, 1, strides=2)},
+    ],
+)
+@UNMASKED
+def test_a_strided_layer_in_a_skip_strides_the_mask(options):
+    strided = keras.layers.Conv1D(4, 1, strides=2, data_format="channels_last")
+    around = ks.Residual(strided, data_format="channels_last", **options)
+    outputs = []
+    for fill in (0.0, 5.0):
+        x, mask = padded_batch(fill)
+        y = ops.convert_to_numpy(around(x, mask=mask, training=True))
+        kept = ops.convert_to_numpy(around.compute_mask(x, ops.convert_to_tensor(mask)))
+        np.testing.assert_array_equal(kept, mask[:, ::2])
+        outputs.append(y[kept])
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+
+
+@UNMASKED
+def test_every_layer_in_a_skip_gets_the_mask_of_its_own_steps():
+    class Masked(keras.layers.Layer):
+        supports_masking = True
+
+        def call(self, x, mask=None):
+            masks.append(mask)
+            return x
+
+    x, mask = padded_batch(0.0)
+    for padding, expected in (("same", mask[:, ::2]), ("valid", None)):
+        masks = []
+        shortcut = keras.layers.Conv1D(4, 3, strides=2, padding=padding)
+        layers = [Masked(), keras.layers.Conv1D(4, 3, strides=2, padding=padding), Masked()]
+        around = ks.Residual(layers, shortcut=shortcut)
+        around.build(x.shape)
+        masks.clear()
+        around(x, mask=mask)
+        np.testing.assert_array_equal(ops.convert_to_numpy(masks[0]), mask)
+        kept = around.compute_mask(x, ops.convert_to_tensor(mask))
+        for found in (masks[1], kept):
+            assert (found is None) is (expected is None)
+            assert expected is None or np.array_equal(ops.convert_to_numpy(found), expected)
 
 
 def test_the_skip_of_a_transition_is_zero_in_masked_steps():

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_skip as ks
+from tests.channels import skip_without_channels_first
 from tests.layers.test_equations import built, check, data, relu, sigmoid
 from tests.layers.test_masks import padded_batch
 
@@ -187,6 +188,42 @@ def test_attention_averages_inputs_whose_sum_exceeds_half_precision(cls, policy,
     layer, exact = built(cls(dtype=policy), x), built(cls(), x)
     received = numpy(ops.cast(layer(x, **mask), "float32"))
     np.testing.assert_allclose(received, numpy(exact(x, **mask)), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "cls"),
+    [
+        ("branch_scale", "layerscale", ks.LayerScale),
+        ("attention", "se", ks.SqueezeExcite),
+        ("attention", "eca", ks.EfficientChannelAttention),
+        ("gate", "highway", ks.HighwayGate),
+    ],
+)
+def test_a_layer_as_argument_finds_the_channels_as_its_name_does(option, name, cls):
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype("float32")
+    named, given = (
+        ks.Residual(keras.layers.Activation("tanh"), data_format="channels_first", **{option: value})
+        for value in (name, cls())
+    )
+    for residual in (named, given):
+        residual.build(x.shape)
+    assert [w.shape for w in given.weights] == [w.shape for w in named.weights]
+    if option == "gate":
+        skip_without_channels_first()
+    weights = [np.random.default_rng(1).normal(size=w.shape) for w in named.weights]
+    named.set_weights(weights)
+    given.set_weights(weights)
+    np.testing.assert_array_equal(ops.convert_to_numpy(given(x)), ops.convert_to_numpy(named(x)))
+
+
+def test_a_layer_as_argument_keeps_the_axis_that_it_names():
+    scale, gate = ks.LayerScale(axis=2), ks.HighwayGate(data_format="channels_first")
+    first = ks.Residual(keras.layers.Activation("tanh"), branch_scale=scale, data_format="channels_first")
+    last = ks.Residual(keras.layers.Activation("tanh"), gate=gate, data_format="channels_last")
+    for residual in (first, last):
+        residual.build((None, 6, 5, 4))
+    assert first.layer_scale.axis == 2 and first.layer_scale.gamma.shape == (5,)
+    assert last.gate_layer.data_format == "channels_first"
 
 
 @pytest.mark.parametrize(
