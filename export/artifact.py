@@ -39,7 +39,7 @@ from .proof.reference import BATCH_SIZES, Reference, compute_reference
 from .quantisation_data import check_quantisation_data
 from .runtime.providers import Device, check_device
 from .storage.arrays import Batch
-from .storage.manifest import MANIFEST, ONNX, PARITY, SAMPLES, SAVED_MODEL, write_json, write_manifest
+from .storage.manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, is_artifact, write_json, write_manifest
 from .storage.publishing import publish
 from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, find_other_input
 from .targets.proving import add_targets, check_targets
@@ -213,7 +213,7 @@ def export(
         names, numbers = (_check_labels(given, endpoint, answers) for given in (labels, target_names))
         # A quantised file is proven in fp32 first, and then judged by its accuracy and its time or size.
         proven = FP32 if precision in QUANTISED else precision
-        with publish(path, overwrite, lambda target: (target / MANIFEST).is_file()) as folder:
+        with publish(path, overwrite, is_artifact) as folder:
             _write_forms(endpoint, folder, formats, opset, names, tool)
             parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device, tool)
             allowed, batchable = reference.allowed(proven), reference.is_batchable()

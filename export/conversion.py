@@ -14,7 +14,7 @@ from .preprocessing import Preprocessing
 from .proof.prove import prove
 from .proof.reference import compute_reference
 from .storage.onnx_publishing import publish_onnx
-from .storage.publishing import publish
+from .storage.publishing import holds_only, publish
 from .storage.schema import Activation, Layout
 
 if TYPE_CHECKING:
@@ -131,7 +131,12 @@ def to_saved_model(
     with open_engine("tf2onnx", DEFAULT_OPSET) as tool:
         endpoint = make_endpoint(model, preprocessing, activation, layout, samples, tool)
         reference = compute_reference(endpoint, model, samples, atol=atol, rtol=rtol)
-        with publish(path, overwrite, lambda target: (target / "saved_model.pb").is_file()) as building:
+        with publish(path, overwrite, _is_saved_model) as building:
             tool.write_saved_model(endpoint, building)
             prove(reference, saved_model=tool.load_saved_model(building))
     return Path(path)
+
+
+def _is_saved_model(folder: Path) -> bool:
+    parts = ("fingerprint.pb", "variables/*", "assets/*")
+    return (folder / "saved_model.pb").is_file() and holds_only(folder, "saved_model.pb", *parts)

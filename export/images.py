@@ -279,7 +279,7 @@ def _check_pixels(pixels: np.ndarray) -> np.ndarray:
 def _to_eight_bits(image: "Image") -> "Image":
     """Converts the image to mode L or RGB."""
     pillow = _pillow()
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         wide = np.asarray(image).astype("uint32")
         return pillow.fromarray(((wide * 255 + 32767) // 65535).astype("uint8"))
     if image.mode in ("I", "F"):

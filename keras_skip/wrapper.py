@@ -147,7 +147,8 @@ class Residual(WrappingLayer):
         """The stride of the output's mask; None if the output has none."""
         if isinstance(self.shortcut, keras.layers.Layer):
             return self._find_stride(shape, context_shape, update_shape, self.layers)
-        stride = max(self._shortcut.strides, default=1)
+        strides: Any = self._shortcut.strides
+        stride: int = max(strides, default=1)
         return stride if stride == 1 or len(shape) == 3 else None
 
     def call(

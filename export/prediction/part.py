@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..storage.publishing import take_name
+from ..storage.publishing import SYSTEM_FILES, take_name
 from .answers import FILE, MASK
 from .formats import find_format
 from .inputs import name_part
@@ -22,8 +22,6 @@ from .inputs import name_part
 TABLE = "predictions.csv"
 # The names of masks; `make_answer` makes them.
 _MASK = re.compile(r"\d{8,}-[\w-]*\.png", re.ASCII)
-# Files that systems add to a folder that is looked at.
-_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
 # How many bad inputs are named in the end.
 _NAMED = 10
 # The words for what differs from the record.
@@ -224,7 +222,7 @@ def check_out(out: Path, resume: bool, overwrite: bool) -> None:
 def _check_masks(out: Path) -> None:
     """Raises a FileExistsError unless a folder holds a table of masks, these masks, and nothing else."""
     masks = _read_masks(out / TABLE)
-    others = {path.name for path in out.iterdir()} - {TABLE, *_SYSTEM, *(masks or ())}
+    others = {path.name for path in out.iterdir()} - {TABLE, *SYSTEM_FILES, *(masks or ())}
     if out.suffix:
         reason = "a folder"
     elif out.is_symlink():

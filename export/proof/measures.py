@@ -62,8 +62,8 @@ def measure_output(
         )
     with np.errstate(invalid="ignore"):
         difference = np.where((wide == narrow) | unknown, 0.0, np.abs(wide - narrow))
-    rows = split_channels(difference, len(allowed))
-    beyond = np.where(rows > allowed, rows - allowed, 0.0)
+        rows = split_channels(difference, len(allowed))
+        beyond = np.where(rows > allowed, rows - allowed, 0.0)
     if beyond.any():
         # The error names the element that exceeds its allowed difference by the largest factor.
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from ..errors import VerificationError
 from ..storage.manifest import ONNX, check_files, gates_output, is_batchable, read_manifest, write_json
-from ..storage.publishing import publish
+from ..storage.publishing import holds_only, publish
 from ..storage.safety import check_onnx_file, read_json
 from .protocol.datatypes import DATATYPES
 
@@ -79,7 +79,7 @@ def deploy(
         return path
     config = render_triton_config(name, manifest, max_batch_size, max_delay, queue)
     path = Path(out) / name
-    with publish(path, overwrite, lambda target: (target / _CONFIG).is_file()) as entry:
+    with publish(path, overwrite, _is_entry) as entry:
         _write_triton_entry(entry, folder, config, manifest["labels"])
     return path
 
@@ -187,6 +187,10 @@ def make_inference_service(name: str, storage_uri: str) -> dict[str, Any]:
         "metadata": {"name": service},
         "spec": {"predictor": {"model": model}},
     }
+
+
+def _is_entry(folder: Path) -> bool:
+    return (folder / _CONFIG).is_file() and holds_only(folder, _CONFIG, _LABELS, f"{_VERSION}/*")
 
 
 def _is_service(path: Path) -> bool:

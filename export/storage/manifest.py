@@ -1,5 +1,6 @@
 """Reads and writes `artifact.json`, which describes an artifact and holds the hash of every file and of itself."""
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import VerificationError
+from .publishing import holds_only
 from .safety import check_folder, check_regular, read_json
 from .schema import find_faults
 
@@ -79,6 +81,15 @@ def _validate(manifest: Any, path: Path) -> dict[str, Any]:
 def _check_fields(manifest: Any, path: Path) -> None:
     if found := list(find_faults(manifest)):
         raise VerificationError(f"Expected {path} to be an artifact's manifest. Received: {'; '.join(found[:_SHOWN])}")
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder holds an artifact and nothing else; files of the artifact may be changed or missing."""
+    try:
+        files = read_json(folder / MANIFEST)["files"]
+        return holds_only(folder, MANIFEST, *map(glob.escape, files))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return False
 
 
 def gates_output(manifest: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ If the process is killed between them, the next export to that path finds the ea
 
 import ctypes
 import errno
+import fnmatch
 import glob
 import hashlib
 import itertools
@@ -18,12 +19,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _NEW, _PREVIOUS = "new", "previous"
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 _RENAME_SWAP, _RENAME_EXCL = 2, 4
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
+# Files that systems add to a folder that is looked at.
+SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 # A longer name of a target is hashed in the name of the folder where it is built.
 _LONGEST = 100
 
@@ -35,7 +38,8 @@ def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], boo
     Args:
         path: The target, a file or a folder; the target of a link is the path that it points to.
         overwrite: Whether to replace an existing target.
-        replaceable: Says whether an existing target is of the kind that is written; nothing else is ever deleted.
+        replaceable: Says whether an existing target is of the kind that is written and holds nothing else; nothing else
+            is ever deleted.
 
     Yields:
         A path that does not exist yet, on the target's file system and with its name.
@@ -58,6 +62,15 @@ def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], boo
             _check_target(target, overwrite, replaceable)
             if _replace(new, target, next(backups)):
                 break
+
+
+def holds_only(folder: Path, *patterns: str) -> bool:
+    """Whether all files below a folder, but those that systems add, match a pattern, such as "variables/*"."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return all(
+        PurePosixPath(name).name in SYSTEM_FILES or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        for name in names
+    )
 
 
 def _process_prefix(target: Path) -> str:
@@ -103,7 +116,10 @@ def _check_target(target: Path, overwrite: bool, replaceable: Callable[[Path], b
     if not overwrite:
         raise FileExistsError(f"{target} exists. Choose another path, or overwrite=True.")
     if not replaceable(target) and os.path.lexists(target):
-        raise FileExistsError(f"Expected an earlier export to overwrite. Received: {target}, which is something else")
+        raise FileExistsError(
+            f"Expected an earlier export, and no other files, to overwrite. Received: {target}, which is or holds "
+            "something else"
+        )
 
 
 def _flush_to_disk(new: Path) -> None:

@@ -115,11 +115,8 @@ class WrappingLayer(SkipLayer):
         axes = spatial_axes(self.data_format, 3)
         try:
             return probe_strides(shape, given, axes, lambda probe: self._update_shape(probe, context_shape, layers))[0]
-        except (
-            ValueError,
-            TypeError,
-            RuntimeError,
-        ):  # which of them a layer for one length raises hangs on the backend
+        except (ValueError, TypeError, RuntimeError):
+            # A layer for sequences of one length raises one of them, depending on the backend.
             return None
 
     def _run(

@@ -167,6 +167,11 @@ def test_an_existing_artifact_is_kept_unless_it_may_be_overwritten(spoiled):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         export.export(mlp(), spoiled)
     assert contents(spoiled) == before
+    (spoiled / "letter.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="something else"):
+        export.export(mlp(), spoiled, overwrite=True)
+    (spoiled / "letter.txt").unlink()
+    assert contents(spoiled) == before
     made = export.export(mlp(), spoiled, overwrite=True)
     assert export.verify(spoiled)["files"] == len(made.metadata["files"]) + 1
     assert made.metadata["inputs"][0]["shape"] == [None, 6]

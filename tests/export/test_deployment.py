@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -83,6 +84,12 @@ def test_a_deployment_is_replaced_only_if_that_was_asked_for(repository, artifac
     with pytest.raises(FileExistsError):
         export.deploy(artifact, repository, target="triton")
     export.deploy(artifact, repository, target="triton", overwrite=True, max_delay=0.005, queue=7)
+    other = repository / "classifier" / "2" / "model.onnx"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(FileExistsError, match="something else"):
+        export.deploy(artifact, repository, target="triton", overwrite=True)
+    shutil.rmtree(other.parent)
     (tmp_path / "classifier").mkdir()
     with pytest.raises(FileExistsError, match="something else"):
         export.deploy(artifact, tmp_path, target="triton", overwrite=True)

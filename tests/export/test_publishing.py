@@ -13,7 +13,7 @@ import pytest
 
 import export
 from export.storage import publishing
-from export.storage.publishing import publish
+from export.storage.publishing import holds_only, publish
 
 ROOT = Path(export.__file__).parents[1]
 
@@ -179,12 +179,22 @@ def test_several_that_overwrite_leave_one_of_them_whole(kind, tmp_path):
 def test_what_comes_to_be_in_the_meantime_stays(kind, tmp_path):
     target = tmp_path / "target"
     with (
-        pytest.raises(FileExistsError, match="which is something else"),
+        pytest.raises(FileExistsError, match="is or holds something else"),
         publish(target, True, lambda target: False) as path,
     ):
         build(path, kind, 0)
         target.mkdir()
     assert list(target.iterdir()) == []
+
+
+def test_a_folder_holds_only_what_its_patterns_name(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("x.pb", "a/b/y", "a/.DS_Store"):
+        (tmp_path / name).touch()
+    assert holds_only(tmp_path, "x.pb", "a/*")
+    assert not holds_only(tmp_path, "x.pb", "b/*")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "nowhere")
+    assert holds_only(tmp_path, "x.pb", "a/*") and not holds_only(tmp_path, "x.pb", "a/b/*")
 
 
 @pytest.mark.usefixtures("steps")

@@ -4,12 +4,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from keras import layers
 
 import export
 from export.engines import tensorflow
-from export.proof.prove import prove
+from export.proof.prove import measure_difference, prove
 from tests.export.mutants import Converted, after, column, of_weights
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -100,3 +101,16 @@ def test_an_output_is_weak_if_only_the_logits_of_others_are_compared(tmp_path):
     network = Converted(tmp_path, keras.Model(x, outputs))
     weak = prove(network.reference, onnx=network.file, device="cpu")["weak"]
     assert weak == {network.reference.endpoint.outputs[1]: "The graph does not show the input of its activation."}
+
+
+def test_infinity_is_no_difference_that_a_quantised_file_may_have(tmp_path):
+    x = keras.Input((4,))
+    network = Converted(tmp_path, keras.Model(x, layers.Dense(3)(x)))
+    file = onnx.load(network.file)
+    for value in file.graph.initializer:
+        array = onnx.numpy_helper.to_array(value).copy()
+        array[array.ndim * (0,)] = np.inf
+        value.CopyFrom(onnx.numpy_helper.from_array(array, value.name))
+    onnx.save(file, network.file)
+    with pytest.raises(export.ParityError, match="quantised, to give finite numbers as Keras does. Received: infinity"):
+        measure_difference(network.reference, network.file, "cpu")

@@ -121,6 +121,7 @@ CONVERTED = {
     "one bit": (encode(Image.fromarray(GREY > 99)), np.uint8(GREY > 99)[..., None] * 255),
     "16 bits": (encode(GREY.astype("uint16") * 257), GREY[..., None]),
     "16 bits, tiff": (encode(GREY.astype("uint16") * 257, "TIFF"), GREY[..., None]),
+    "16 bits, pgm": (encode(GREY.astype("uint16") * 257, "PPM"), GREY[..., None]),
     "opaque": (encode(with_alpha(pixels(0), 255)), pixels(0)),
     "transparent": (encode(with_alpha(pixels(0), 0)), np.full(SHAPE, 255)),
     "grey and transparent": (
