@@ -29,7 +29,7 @@ from .runs import Run, open_run
 if TYPE_CHECKING:
     import keras
 
-    from ..data import Data
+    from ..data.datasets import Data
 
 # Between settings, not within a tuple.
 _SETTINGS = re.compile(r",(?=\s*\w+=)")
@@ -100,8 +100,8 @@ def compare(
     """
     from .loop import build_network
 
-    if data is not None and not isinstance(data, (str, Path, Source)):
-        data = load_source(data)
+    if data is not None and not isinstance(data, (str, Source)):
+        data = str(data) if isinstance(data, Path) else load_source(data)
     candidates, chosen = plan(networks, out, data, recipe, seeds, overrides)
     named = chosen.source if data is None else data
     source = data if isinstance(data, Source) else _request(chosen, data).load(named)
