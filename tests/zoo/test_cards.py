@@ -33,6 +33,7 @@ MEASURED = {
     ("resnet20", "cifar10"),
     ("highway_mnist_16", "mnist"),
     ("wrn_16_2", "cifar10"),
+    ("airbench_residual_64_192_256", "cifar10"),
     ("stochastic_resnet32", "digits"),
 }
 MEASURED |= {(f"{kind}_mlp", "digits") for kind in ("plain", "residual", "highway", "dense")}

@@ -138,6 +138,8 @@ RECIPES: dict[str, Recipe] = {
             epochs=24,
             evaluate_every=24,
             augment=_PROGRESSIVE,
+            cost=f"99 min on {_SHARED}, without AVX-512",
+            result="test accuracy 90.1 %, or 91.1 % with views averaged, on a JPEG copy of the images",
         ),
         *(
             _rename(_FAST_MNIST, f"highway_mnist_{width}{carry}_mnist_fast", network=f"highway_mnist_{width}{carry}")
