@@ -16,6 +16,7 @@ from zoo.training.learner import make_learner
 IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
 LABELS = np.eye(10, dtype="float32")[np.arange(8)]
 SMALL = zoo.get_recipe("resnet20_digits").changed({"arguments.depth": 8})
+MASKS = {"source": "digits_masks", "network": "unet", "arguments": {"backbone": "resnet20"}}
 SHORT = {"recipe": "resnet20_digits", "epochs": 2, "batch_size": 64, "arguments.depth": 8}
 
 
@@ -149,7 +150,7 @@ def test_a_teacher_sees_images_of_the_sizes_of_the_epochs(small_source, tmp_path
         ({"teacher_weight": 0.0}, r"teacher_weight to be a number in \(0, 1\]"),
         ({"teacher": None, "teacher_weight": 0.9}, "teacher_weight to be left at 0.5 unless teacher is set"),
         ({"teacher": None, "teacher_weight": 0.3}, "teacher_weight to be left at 0.5 unless teacher is set"),
-        ({"source": "digits_masks", "teacher": "resnet20/digits"}, "Expected a classification"),
+        ({**MASKS, "teacher": "resnet20/digits"}, "Expected a classification"),
     ],
 )
 def test_what_cannot_teach_is_refused_before_anything_is_written(tmp_path, settings, message):
