@@ -121,7 +121,7 @@ def draw(found: list[Point]) -> "Figure":
         group = [point for point in found if point.kind == kind]
         axes.scatter([p.minutes for p in group], [p.accuracy for p in group], color=colour, marker=marker, label=kind)
     # Our points lie near the right edge and may overlap, so their labels go to the left, below and above.
-    sides = {SHIPPED: ("right", -7, (-10, 3)), AIRBENCH: ("left", 6, (-10,))}
+    sides = {SHIPPED: ("right", -7, (-10, 3, 6)), AIRBENCH: ("left", 6, (-10,))}
     for kind, (side, x, heights) in sides.items():
         group = sorted((point for point in found if point.kind == kind), key=lambda point: point.accuracy)
         for point, y in zip(group, itertools.cycle(heights), strict=False):
