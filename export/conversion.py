@@ -14,7 +14,7 @@ from .preprocessing import Preprocessing
 from .proof.prove import prove
 from .proof.reference import compute_reference
 from .storage.onnx_publishing import publish_onnx
-from .storage.publishing import holds_only, publish
+from .storage.publishing import publish
 from .storage.schema import Activation, Layout
 
 if TYPE_CHECKING:
@@ -138,5 +138,6 @@ def to_saved_model(
 
 
 def _is_saved_model(folder: Path) -> bool:
-    parts = ("fingerprint.pb", "variables/*", "assets/*")
-    return (folder / "saved_model.pb").is_file() and holds_only(folder, "saved_model.pb", *parts)
+    from .convert.saved_model import find_unknown
+
+    return (folder / "saved_model.pb").is_file() and not find_unknown(folder)

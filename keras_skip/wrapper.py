@@ -146,6 +146,9 @@ class Residual(WrappingLayer):
     def _find_mask_stride(self, shape: Shape, context_shape: Shape | None, update_shape: Shape) -> int | None:
         """The stride of the output's mask; None if the output has none."""
         if isinstance(self.shortcut, keras.layers.Layer):
+            if len(shape) != 3:
+                axes = spatial_axes(self.data_format, len(shape))
+                return 1 if all(update_shape[axis] == shape[axis] for axis in axes) else None
             return self._find_stride(shape, context_shape, update_shape, self.layers)
         strides: Any = self._shortcut.strides
         stride: int = max(strides, default=1)

@@ -46,11 +46,15 @@ def check_saved_model(path: Path) -> None:
     A SavedModel is a program whose operations may read and write files, and some run when it is loaded. So it may hold
     only known files and known operations, whether they are called or not.
     """
-    unknown = [name for name in list_files(path) if not _FILES.fullmatch(name)]
-    if unknown:
+    if unknown := find_unknown(path):
         raise VerificationError(f"Expected the files of a SavedModel. Received: {path}, with {', '.join(unknown)}")
     if found := _find_foreign(_read_program(path)):
         raise VerificationError(f"Expected a SavedModel that only computes. Received: {path}, whose {found}")
+
+
+def find_unknown(path: Path) -> list[str]:
+    """The files in a folder that a SavedModel does not have."""
+    return [name for name in list_files(path) if not _FILES.fullmatch(name)]
 
 
 def _read_program(path: Path) -> "MetaGraphDef":

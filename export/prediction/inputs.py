@@ -8,8 +8,10 @@ names in one folder or .zip, and the rows of one table, are in memory.
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -72,14 +74,15 @@ def resolve_paths(inputs: str | Path | Sequence[str | Path], out: Path) -> list[
         FileNotFoundError: If a path does not exist.
     """
     found: list[str] = []
+    is_output = _recognise_output(out)
     for each in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         given = os.fspath(each)
         if os.path.exists(given):
-            if _is_output(given, out):
-                raise ValueError(f"Expected out to be another path than the inputs. Received: out={str(out)!r}")
+            if is_output(given):
+                raise ValueError(f"Expected out to be a path that is not among the inputs. Received: out={str(out)!r}")
             found.append(given)
         elif glob.has_magic(given):
-            matches = sorted(path for path in glob.glob(given, recursive=True) if not _is_output(path, out))
+            matches = sorted(path for path in glob.glob(given, recursive=True) if not is_output(path))
             if not matches:
                 raise ValueError(f"Expected a pattern that files match. Received: {given!r}, which no file matches")
             found += matches
@@ -92,12 +95,31 @@ def resolve_paths(inputs: str | Path | Sequence[str | Path], out: Path) -> list[
     return found
 
 
-def _is_output(path: str | Path, out: Path) -> bool:
-    """Whether a path is that of the output, finished or not, or of something inside it."""
-    real = Path(os.path.realpath(path))
-    return any(
-        real.is_relative_to(own) or (real.exists() and own.exists() and real.samefile(own)) for own in _find_output(out)
-    )
+def _recognise_output(out: Path) -> Callable[[str | Path], bool]:
+    """Returns a function that says whether a path is that of the output, finished or not, or of something inside it.
+
+    There may be a hundred thousand paths in one folder.
+    """
+    outputs = _find_output(out)
+    existing = {_identify(own) for own in outputs if own.exists()}
+
+    @cache
+    def is_inside(folder: str) -> bool:
+        real = Path(os.path.realpath(folder))
+        return any(real.is_relative_to(own) for own in outputs)
+
+    def is_output(path: str | Path) -> bool:
+        return is_inside(os.path.dirname(path)) or (bool(existing) and _identify(path) in existing)
+
+    return is_output
+
+
+def _identify(path: str | Path) -> tuple[int, int] | None:
+    """What two names of one file have in common; None for a link that leads nowhere."""
+    with suppress(OSError):
+        state = os.stat(path)
+        return state.st_dev, state.st_ino
+    return None
 
 
 def _find_output(out: Path) -> list[Path]:
@@ -106,7 +128,7 @@ def _find_output(out: Path) -> list[Path]:
 
 
 def survey(paths: Sequence[str], network: Network, out: Path) -> Survey:
-    """Looks at all files that will be read, which the output is none of.
+    """Looks at all files that will be read; the output is not among them.
 
     Raises:
         ValueError: If the network does not take such files, or a folder has none that it takes.
@@ -153,9 +175,9 @@ def _list_files(path: str, network: Network, out: Path) -> Iterator[tuple[str, P
     if not os.path.isdir(path):
         yield _to_utf8(path), Path(path)
         return
-    wanted = _wanted(network)
+    wanted, is_output = _wanted(network), _recognise_output(out)
     for name, file in walk(Path(path), without=_find_output(out)):
-        if _ends_in(name, wanted) and not file.is_dir() and not (file.name == out.name and _is_output(file, out)):
+        if _ends_in(name, wanted) and not file.is_dir() and not (file.name == out.name and is_output(file)):
             yield _to_utf8(os.path.join(path, name)), file
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -130,8 +131,10 @@ class Part:
             self._remove_masks()
             self.table.unlink(missing_ok=True)
             if self.makes_masks:
-                self.path.rmdir()
-            self.record.unlink(missing_ok=True)
+                with suppress(OSError):  # something else may be in it
+                    self.path.rmdir()
+            if not self.path.exists():
+                self.record.unlink(missing_ok=True)
 
     def _write(self, text: str) -> int:
         assert self.file is not None
@@ -187,7 +190,7 @@ def _name_record(part: Path) -> Path:
 
 
 def _is_empty(part: Path) -> bool:
-    """Whether nothing is in an output, as before its record is there."""
+    """Whether an unfinished output is still empty, as it is before its record is written."""
     return not any(path.stat().st_size for path in (part.iterdir() if part.is_dir() else [part]))
 
 

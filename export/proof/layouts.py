@@ -12,11 +12,13 @@ def find_layout(y: np.ndarray, expected: np.ndarray) -> np.ndarray | None:
     if y.ndim > 2:
         layouts += [np.moveaxis(y, 1, -1), np.moveaxis(y, -1, 1)]
     fitting = [layout for layout in layouts if layout.shape == expected.shape]
-    return min(fitting, key=lambda layout: _measure_distance(layout, expected), default=None)
+    if len(fitting) < 2:
+        return next(iter(fitting), None)
+    return min(fitting, key=lambda layout: _measure_distance(layout, expected))
 
 
 def _measure_distance(one: np.ndarray, other: np.ndarray) -> float:
     """The largest difference between numbers; NaN has no part in the choice of a layout."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(one - other)
     return float(np.max(difference, initial=0, where=~np.isnan(difference)))

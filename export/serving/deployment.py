@@ -190,7 +190,7 @@ def make_inference_service(name: str, storage_uri: str) -> dict[str, Any]:
 
 
 def _is_entry(folder: Path) -> bool:
-    return (folder / _CONFIG).is_file() and holds_only(folder, _CONFIG, _LABELS, f"{_VERSION}/*")
+    return (folder / _CONFIG).is_file() and holds_only(folder, _CONFIG, _LABELS, f"{_VERSION}/{ONNX}*")
 
 
 def _is_service(path: Path) -> bool:

@@ -25,7 +25,7 @@ _NEW, _PREVIOUS = "new", "previous"
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 _RENAME_SWAP, _RENAME_EXCL = 2, 4
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR}
-# Files that systems add to a folder that is looked at.
+# Files that file managers add to the folders that they show.
 SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 # A longer name of a target is hashed in the name of the folder where it is built.
 _LONGEST = 100
@@ -65,8 +65,9 @@ def publish(path: str | Path, overwrite: bool, replaceable: Callable[[Path], boo
 
 
 def holds_only(folder: Path, *patterns: str) -> bool:
-    """Whether all files below a folder, but those that systems add, match a pattern, such as "variables/*"."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    """Whether every file below a folder, except those that file managers add, matches a pattern."""
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in files)
     return all(
         PurePosixPath(name).name in SYSTEM_FILES or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         for name in names
@@ -117,8 +118,8 @@ def _check_target(target: Path, overwrite: bool, replaceable: Callable[[Path], b
         raise FileExistsError(f"{target} exists. Choose another path, or overwrite=True.")
     if not replaceable(target) and os.path.lexists(target):
         raise FileExistsError(
-            f"Expected an earlier export, and no other files, to overwrite. Received: {target}, which is or holds "
-            "something else"
+            f"Expected nothing but an earlier export to overwrite. Received: {target}, which is or contains something "
+            "else"
         )
 
 

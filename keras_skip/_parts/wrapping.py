@@ -27,6 +27,10 @@ from .survival import drop
 from .update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, prepare_update
 
 
+class _NotProbedError(Exception):
+    """A layer does not take the length with which its stride is found."""
+
+
 class WrappingLayer(SkipLayer):
     """The base of layers around other layers. A subclass has `build`, `_merge`, and a `call` that ends in `_run`."""
 
@@ -78,7 +82,7 @@ class WrappingLayer(SkipLayer):
             self._before.norm("pre_norm")
         mask_strides: list[int | None] = []
         for index, layer in enumerate(self.layers):
-            is_masked = takes(layer, "mask") or takes(layer, "query_mask")
+            is_masked = any(takes(layer, name) for name in ("mask", "query_mask", "value_mask"))
             before = self.layers[:index] if is_masked else []
             mask_strides.append(self._find_stride(shape, context_shape, update_shape, before) if before else 1)
             update_shape = self._build_layer(layer, update_shape, context_shape)
@@ -112,11 +116,19 @@ class WrappingLayer(SkipLayer):
         """The stride of the first layers along a sequence, for its mask; None if they change its length otherwise."""
         if len(shape) != 3:
             return 1
-        axes = spatial_axes(self.data_format, 3)
+
+        def update(probe: Shape) -> Shape:
+            try:
+                return self._update_shape(probe, context_shape, layers)
+            except Exception as error:  # of a layer of any kind
+                raise _NotProbedError from error
+
         try:
-            return probe_strides(shape, given, axes, lambda probe: self._update_shape(probe, context_shape, layers))[0]
-        except (ValueError, TypeError, RuntimeError):
-            # A layer for sequences of one length raises one of them, depending on the backend.
+            return probe_strides(shape, given, spatial_axes(self.data_format, 3), update)[0]
+        except _NotProbedError:
+            # Such as a table of positions, which is shorter than the probe and keeps the length.
+            return 1
+        except ValueError:
             return None
 
     def _run(

@@ -59,7 +59,7 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
         assert export.predict_files(artifact, "homes", "homes/predictions.csv", **options).rows == 3
     Path("predictions.csv").write_text("\n".join(lines))
     for out in ({"out": "./homes.csv"}, {}):
-        with pytest.raises(ValueError, match="Expected out to be another path than the inputs"):
+        with pytest.raises(ValueError, match="Expected out to be a path that is not among the inputs"):
             export.predict_files(artifact, ["predictions.csv", "homes.csv"], **out, overwrite=True)
     assert Path("homes.csv").read_text() == Path("predictions.csv").read_text() == "\n".join(lines)
 
@@ -138,7 +138,7 @@ def test_masks_among_the_inputs_are_not_read(inputs, segmenter):
         assert export.predict_files(segmenter, inputs, "photos/masks", batch_size=1, **{flag: True}).rows == 3
         assert len(list(Path("photos/masks").iterdir())) == 4
     for own in ("photos/masks", "photos/masks/00000000-0.png"):
-        with pytest.raises(ValueError, match="out to be another path than the inputs. Received: out='photos/masks'"):
+        with pytest.raises(ValueError, match="not among the inputs. Received: out='photos/masks'"):
             export.predict_files(segmenter, ["photos", own], "photos/masks", overwrite=True)
 
 

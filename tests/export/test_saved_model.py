@@ -42,8 +42,8 @@ def test_only_a_saved_model_is_overwritten(tmp_path):
     with pytest.raises(FileExistsError, match="something else"):
         export.to_saved_model(mlp(), tmp_path / "home", overwrite=True)
     assert (tmp_path / "home" / "letter.txt").read_text() == "precious"
-    (path / "letter.txt").write_text("precious")
+    (path / "variables" / "letter.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="something else"):
         export.to_saved_model(mlp(), path, overwrite=True)
-    assert (path / "letter.txt").read_text() == "precious"
+    assert (path / "variables" / "letter.txt").read_text() == "precious"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "saved"]

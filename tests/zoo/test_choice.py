@@ -59,15 +59,20 @@ def test_colour_images_are_mirrored_and_other_inputs_are_left_as_they_are():
 
 
 def test_a_recipe_for_colour_photos_leaves_out_what_does_not_suit_other_data():
-    def chosen(network, image):
-        return choose_recipe(network, {"data": "x", "examples": 10_000, "image": image})
+    def chosen(network, image, axes=4):
+        return choose_recipe(network, {"data": "x", "examples": 10_000, "image": image, "axes": axes})
 
     written = zoo.get_recipe("airbench94_cifar10")
     assert chosen("airbench94", IMAGE) == written
     grey = chosen("airbench94", [28, 28, 1])
     assert grey == written.changed({"initialization": ("dirac",), "augment.flip": False})
     assert chosen("plain_mlp", [28, 28, 1]).augment == zoo.data.Augmentation(pad=2)
-    assert chosen("plain_mlp", None) == zoo.get_recipe("plain_mlp_mnist_fast").changed(augment=zoo.data.Augmentation())
+    plain = zoo.get_recipe("plain_mlp_mnist_fast")
+    assert chosen("plain_mlp", None) == plain, "images of floats"
+    assert chosen("plain_mlp", None, axes=2) == plain.changed(augment=zoo.data.Augmentation())
+    growing = "airbench_residual_64_192_256"
+    assert chosen(growing, [64, 64, 3]).name == f"{growing}_cifar10", "sizes are for images of 32 pixels"
+    assert choose_recipe(growing, {"data": "cifar10", "examples": 50_000, "image": IMAGE}).augment.sizes
 
 
 def weights(run):

@@ -262,7 +262,7 @@ def test_the_command_line_names_the_recipe_and_repeats_the_run(tmp_path):
     assert "resnet20_finetune, chosen for 1,151 examples" in done.stdout
     run = zoo.open_run(tmp_path / "runs" / "resnet20")
     assert (run.recipe.freeze, run.recipe.keep, run.recipe.weights) == ("backbone", "best", "digits")
-    assert run.record["chosen_by"] == {"data": "digits", "examples": 1151, "image": [8, 8, 1]}
+    assert run.record["chosen_by"] == {"data": "digits", "examples": 1151, "image": [8, 8, 1], "axes": 4}
     from zoo.training.command import command
 
     line = "keras-skip train resnet20 --epochs 1 --weights digits --freeze backbone --keep best --data digits"

@@ -159,7 +159,7 @@ def test_a_run_that_was_stopped_before_it_kept_its_model_needs_it_again(small_so
         for name, own in (("file", tmp_path / "mine.keras"), ("object", model)):
             with pytest.raises(KeyboardInterrupt):
                 zoo.train(model=own, **given, out=tmp_path / name)
-    with pytest.raises(ValueError, match="Expected model=mine, which the run at .* began with and could not keep"):
+    with pytest.raises(ValueError, match="Expected model=mine, which the run at .* began with and did not keep"):
         zoo.resume(tmp_path / "object", small_source)
     for run in (
         zoo.resume(tmp_path / "object", small_source, model=model),

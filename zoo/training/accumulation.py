@@ -3,9 +3,9 @@
     g = (g_1 + ... + g_k) / k          of k parts of the same size; then one step of the optimizer
 
 The result is that of the whole batch up to rounding, except for layers that look at several examples: a batch
-normalisation uses the statistics of each part, and its moving averages move k times. Another exception are masks with
-ignored pixels, since the loss of a part is the mean over the pixels that count in it. Part j has the examples j, j + k,
-j + 2k, ..., so that each of several devices has a share of every part.
+normalisation uses the statistics of each part, and its moving averages move k times. Masks with ignored pixels
+are another exception, since the loss of a part is the mean over the pixels that count in it. Part j has the examples
+j, j + k, j + 2k, ..., so that each of several devices has a share of every part.
 
 The parts are called in a `keras.StatelessScope`, since neither a loop of TensorFlow under `tf.distribute` nor one of
 JAX may assign variables.

@@ -50,7 +50,7 @@ def facts_of(source: "Source") -> dict[str, Any]:
     inputs = source.train_inputs
     images = inputs.dtype == "uint8" and inputs.ndim == 4
     shape = list(source.input_shape) if images else None
-    return {"data": source.name, "examples": len(source.train_targets), "image": shape}
+    return {"data": source.name, "examples": len(source.train_targets), "image": shape, "axes": inputs.ndim}
 
 
 def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = None, own: bool = False) -> Recipe:
@@ -81,11 +81,13 @@ def choose_recipe(network: str, facts: dict[str, Any], weights: str | None = Non
     written = [recipe for recipe in known if recipe.source == facts["data"]]
     if examples >= PHOTOS and (facts["image"] or [0])[0] >= TALL and (photos := recipe_of_photos(network)):
         written.append(photos)
-    large = [recipe for recipe in known if recipe.source in ("cifar10", "mnist") and examples >= MANY]
+    # Growing images are of sizes for these data alone.
+    general = [recipe for recipe in known if not recipe.augment.sizes]
+    large = [recipe for recipe in general if recipe.source in ("cifar10", "mnist") and examples >= MANY]
     if written:
         return written[0]
     if large:
-        return _suit(large[0], facts["image"])
+        return _suit(large[0], facts)
     return _fit(FEW, f"{network}_few", network, facts, 1500, 10, 100)
 
 
@@ -94,11 +96,12 @@ def recipe_of_photos(network: str) -> Recipe | None:
     return next((recipe for recipe in recipes_of(network) if recipe.image_size), None)
 
 
-def _suit(recipe: Recipe, image: list[int] | None) -> Recipe:
-    """Leaves out of a recipe for images what does not suit others, such as grey digits, or a table."""
-    if image is None:
+def _suit(recipe: Recipe, facts: dict[str, Any]) -> Recipe:
+    """Removes from a recipe for colour images what does not suit other data."""
+    if facts.get("axes", 4) != 4:
         return replace(recipe, augment=Augmentation())
-    if image[-1] == 3:
+    image = facts["image"]
+    if image is None or image[-1] == 3:
         return recipe
     start = tuple(name for name in recipe.initialization if name != "whitening")
     return replace(recipe, initialization=start, augment=replace(recipe.augment, flip=False))

@@ -145,7 +145,7 @@ def plan(
         raise ValueError(f"Expected a folder for the runs. Received: {str(out)!r}")
     if own := [f"{name}={overrides[name]!r}" for name in ("network", "seed") if name in overrides]:
         raise ValueError(
-            f"Expected settings other than network and seed, which differ here. Received: {', '.join(own)}"
+            f"Expected settings other than network and seed, which compare sets here. Received: {', '.join(own)}"
         )
     chosen = (_default_recipe(candidates[0].network, data) if recipe is None else get_recipe(recipe)).changed(overrides)
     if not isinstance(data, Source):

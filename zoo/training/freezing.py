@@ -20,7 +20,7 @@ NORMALIZATIONS = (
 
 
 def check_unfreezing(recipe: Recipe) -> None:
-    """Raises a ValueError if a frozen backbone would never train, since the run ends before."""
+    """Raises a ValueError if a frozen backbone would never train, because the run ends first."""
     if recipe.unfreeze_after >= recipe.epochs:
         raise ValueError(
             f"Expected unfreeze_after to be below the run's {recipe.epochs} epochs. "

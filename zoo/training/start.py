@@ -171,7 +171,7 @@ def save_network(network: keras.Model, path: Path) -> None:
 def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras.Model | None:
     """Reads the first network of a run that is resumed; None for one whose recipe builds it.
 
-    A run that was stopped before it had kept its first network starts again from where that came from.
+    A run that was stopped before it kept its first network reads or builds that network again.
 
     Raises:
         ValueError: If the run needs the user's own model, and `model` is None.
@@ -184,7 +184,7 @@ def read_initial(run: "Run", source: Source, model: keras.Model | None) -> keras
     given = described["file"] if model is None else model
     if given is None:
         raise ValueError(
-            f"Expected model={described['name']}, which the run at {str(folder)!r} began with and could not keep. "
+            f"Expected model={described['name']}, which the run at {str(folder)!r} began with and did not keep. "
             "Received: model=None"
         )
     network = read_model(given, source).network  # of a source that is preprocessed as it was
