@@ -84,7 +84,7 @@ def test_weights_reach_what_their_card_says(name, source):
 def test_unknown_weights_are_answered_with_those_of_the_network():
     with pytest.raises(ValueError, match=r"package: resnet20, cifar10; resnet20, digits\. Received: resnet20, none$"):
         zoo.card("resnet20", "none")
-    with pytest.raises(ValueError, match="package: airbench.*; dense_mlp, digits; .*; wrn_16_2, cifar10. Received: none, digits$"):
+    with pytest.raises(ValueError, match="package: airbench.*; wrn_16_2, cifar10. Received: none, digits$"):
         zoo.card("none", "digits")
 
 
