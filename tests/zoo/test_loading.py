@@ -228,6 +228,7 @@ def test_weights_without_such_a_name_say_what_there_is():
         zoo.load("densenet121", weights="image")
     with pytest.raises(
         ValueError,
-        match=r"of resnet32 by name \(there is none\).*; it exists for airbench_.*, resnet20, wrn_16_2$",
+        match=r"of resnet32 by name \(there is none\).* weights='cifar10'; "
+        "it exists for airbench_residual_64_192_256, resnet20, wrn_16_2$",
     ):
         zoo.load("resnet32", weights="cifar10")

@@ -53,12 +53,12 @@ def build_network(recipe: Recipe, source: Source) -> keras.Model:
     arguments = {"weight_decay": weight_decay, **arguments_for(recipe.network, source), **recipe.arguments}
     shape, outputs = network_shape(source), source.outputs
     if recipe.weights is None:
-        model = build(recipe.network, shape, outputs, **arguments)
-        check_task(model, source)
-        return fit_to_data(model, source)
-    model = load(recipe.network, recipe.weights, input_shape=shape, classes=outputs, **arguments)
+        model, finish = build(recipe.network, shape, outputs, **arguments), fit_to_data
+    else:
+        model = load(recipe.network, recipe.weights, input_shape=shape, classes=outputs, **arguments)
+        finish = task_of(source).finish
     check_task(model, source)
-    return task_of(source).finish(model, source)
+    return finish(model, source)
 
 
 def read_model(model: keras.Model | str | Path, source: Source, note: str = "") -> Start:
