@@ -224,3 +224,31 @@ def test_the_skip_of_a_transition_is_zero_in_masked_steps():
     mask = np.array([[True, True, True, False]])
     _, skip = block(np.ones((1, 4, 6), "float32"), mask=mask)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(skip)[0].any(axis=-1), mask[0])
+
+
+class Short(keras.layers.Layer):
+    """A layer for sequences of at most 32 steps."""
+
+    def call(self, x):
+        if x.shape[1] is not None and x.shape[1] > 32:
+            raise ValueError(x.shape)
+        return x
+
+    def compute_output_shape(self, shape):
+        if shape[1] is not None and shape[1] > 32:
+            raise ValueError(shape)
+        return shape
+
+
+def test_a_layer_for_short_sequences_keeps_the_mask():
+    layer = ks.Residual(Short(), shortcut=keras.layers.Identity())
+    layer.build((None, None, 4))
+    mask = np.array([[True, True, False]])
+    np.testing.assert_array_equal(layer.compute_mask(None, mask), mask)
+
+
+def test_images_that_a_layer_as_shortcut_makes_smaller_have_no_mask():
+    conv = {"strides": 2, "padding": "same"}
+    layer = ks.Residual(keras.layers.Conv2D(4, 3, **conv), shortcut=keras.layers.Conv2D(4, 1, **conv))
+    layer.build((None, 8, 8, 4))
+    assert layer.compute_mask(None, np.ones((2, 8), bool)) is None
