@@ -25,10 +25,32 @@ def test_existing_folder_is_refused_and_left_alone(run, small_source):
 def test_overwrite_replaces_a_run(small_source, tmp_path):
     for epochs in (2, 1):
         run = zoo.train("plain_mlp_digits", small_source, tmp_path / "run", epochs=epochs, overwrite=True, **SHALLOW)
-        (run.path / "mine.txt").touch()
         assert run == zoo.open_run(tmp_path / "run") and run.status == "complete"
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_overwrite_keeps_what_is_not_the_runs(run, small_source, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    (folder / "gates").mkdir()
+    for name in ("notes.txt", "gates/gates.svg", "speed.json"):
+        (folder / name).write_text("old")
+    shutil.copytree(folder / "gates", folder / "export")
+
+    class Notes(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            (tmp_path / "run.new" / "notes.txt").write_text("new")
+
+    with pytest.raises(zoo.TrainingError):
+        zoo.train("plain_mlp_digits", small_source, folder, overwrite=True, epochs=1, callbacks=[Notes(), FullDisk()])
+    (tmp_path / "run.new" / "more.txt").write_text("new")
+    new = zoo.train("plain_mlp_digits", small_source, folder, overwrite=True, epochs=1, callbacks=[Notes()], **SHALLOW)
+    names = {path.name for path in folder.iterdir()} - {path.name for path in run.path.iterdir()}
+    assert names == {"notes.txt", "notes.txt.old", "more.txt", "gates"}
+    assert [(folder / name).read_text() for name in sorted(names - {"gates"})] == ["new", "new", "old"]
+    assert (folder / "gates" / "gates.svg").read_text() == "old"
+    assert new == zoo.open_run(folder) and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def content(folder):

@@ -12,8 +12,9 @@
 
 The status is "running", "complete", "failed" or "interrupted". A run that says "running" was killed if no process holds
 the lock. With `overwrite` the new run is trained in RUN.new, where it can be resumed, and replaces the old one once it
-is complete. Its record names the run that it `replaces`, so that a later call can finish a move that was cut off. Each
-file is written under another name and renamed, so that none is ever incomplete.
+is complete. Its record names the run that it `replaces`, so that a later call can finish a move that was cut off. What
+else lies in the old folder moves to the new one. Each file is written under another name and renamed, so that none is
+ever incomplete.
 """
 
 import difflib
@@ -29,6 +30,12 @@ from .._files import TEMPORARY
 from .interruption import TrainingError
 
 LOCK = ".lock"
+REPLACED = ".replaced"
+# What a run consists of, with its exports and its measured speed.
+_OWN = {
+    *(LOCK, REPLACED, "run.json", "history.csv", "tensorboard", "checkpoints", "model.keras", "report.html"),
+    *("initial.keras", "initial.weights.h5", "teacher.keras", "gradients.csv", "speed.json", "export", "export-tta"),
+}
 
 
 def hint_at_run(folder: Path) -> str:
@@ -154,12 +161,25 @@ def _holder(folder: Path) -> str:
 
 
 def clear(folder: Path) -> None:
-    """Removes everything but run.json from a locked folder."""
+    """Removes a run, except for its run.json, from a locked folder."""
     for path in _contents(folder):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != "run.json":
-            path.unlink()
+        if path.name in _OWN - {"run.json"}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove_replaced(folder: Path) -> None:
+    """Removes the run that a complete one has replaced, and moves what else lay in its folder to the new one.
+
+    What has the name of something in the new folder gets the ending ".old".
+    """
+    replaced = folder / REPLACED
+    for path in _contents(replaced) if replaced.is_dir() else ():
+        if path.name not in _OWN:
+            target = folder / path.name
+            while os.path.lexists(target):
+                target = target.with_name(f"{target.name}.old")
+            os.rename(path, target)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -13,10 +13,8 @@ from typing import Any
 from .._files import replace_file
 from ..devices.hosts import is_first_process
 from ..tasks import task_of
-from .folder import clear, is_locked, is_run_record, read_record, refuse_existing
+from .folder import REPLACED, clear, is_locked, is_run_record, read_record, refuse_existing, remove_replaced
 from .recipe import Recipe
-
-_REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ def commit_run(run: Run) -> Run:
         if folder.exists():
             refuse_existing(folder, overwrite=True)
             # If this move is cut off, the next call finds the old run inside the new one and removes it.
-            os.rename(folder, run.path / _REPLACED)
+            os.rename(folder, run.path / REPLACED)
         os.rename(run.path, folder)
-    shutil.rmtree(folder / _REPLACED, ignore_errors=True)
+    remove_replaced(folder)
     return update(Run(folder, {name: value for name, value in run.record.items() if name != "replaces"}))
