@@ -41,7 +41,8 @@ from .runtime.providers import Device, check_device
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, is_artifact, write_json, write_manifest
 from .storage.publishing import publish
-from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, find_other_input
+from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, check_task, find_other_input
+from .tables import Columns
 from .targets.proving import add_targets, check_targets
 
 if TYPE_CHECKING:
@@ -199,8 +200,11 @@ def export(
     with open_engine(engine, opset) as tool:
         endpoint = make_endpoint(model, preprocessing, activation, layout, samples, tool)
         _check_numbers(endpoint)
+        if len(endpoint.outputs) == 1:
+            check_task(task, *endpoint.outputs, *endpoint.output_shapes)
         endpoint = add_gates(endpoint) if gates else endpoint
         _check_image(image, endpoint)
+        _check_table(table, endpoint)
         calibration = samples if calibration is None else calibration
         data = None
         if precision in QUANTISED:
@@ -264,6 +268,19 @@ def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:
     if image is not None and (wanted := find_other_input(image, inputs, endpoint.layout)):
         received = ", ".join(f"{raw.dtype} of shape {raw.shape}" for raw in endpoint.inputs)
         raise ValueError(f"Expected a network with {wanted} for {image!r}. Received: {received}")
+
+
+def _check_table(table: Mapping[str, Any] | None, endpoint: Endpoint) -> None:
+    if table is None:
+        return
+    count = len(Columns.from_dict(table).inputs)
+    taken = [(raw.dtype, raw.shape) for raw in endpoint.inputs]
+    if taken not in ([("float32", (None, count))], [("float32", (None, None))]):
+        received = ", ".join(f"{dtype} of shape {shape}" for dtype, shape in taken)
+        raise ValueError(
+            f"Expected a network with a single input of float32 and shape (None, {count}), for a table of {count} "
+            f"columns. Received: {received}"
+        )
 
 
 def _write_forms(

@@ -94,11 +94,15 @@ def verify(artifact: str | Path, *, device: Device | None = None) -> dict[str, A
 
 
 def _match_scale(raw: RawInput, recorded: list[np.ndarray]) -> RawInput:
-    """Returns an input whose floats are drawn as large as the recorded ones, on which tolerances were measured."""
+    """Returns an input whose floats are drawn as large as the recorded ones, on which tolerances were measured.
+
+    NaN and infinity, such as missing values of a table, do not count.
+    """
     if raw.preprocessing is not None or np.dtype(raw.dtype).kind != "f":
         return raw
     rows = np.concatenate([split_channels(x, count_channels(recorded)) for x in recorded]).astype("float64")
-    return replace(raw, normal=(rows.mean(axis=0), rows.std(axis=0)))
+    finite = np.ma.masked_invalid(rows)
+    return replace(raw, normal=(np.ma.filled(finite.mean(axis=0), 0), np.ma.filled(finite.std(axis=0), 1)))
 
 
 def _run_forms(

@@ -273,7 +273,15 @@ def flatten_samples(signature: Signature, samples: Samples | None) -> Batch | No
         return {name: np.asarray(samples[name]) for name in names}
     from keras import tree
 
-    leaves = [np.asarray(samples)] if len(names) == 1 and not isinstance(samples, Mapping) else tree.flatten(samples)
+    if isinstance(samples, Mapping):
+        # By the keys of the model's own structure, or by the names of its layers, before they are made valid.
+        own = tree.flatten_with_path(signature.structure)
+        given = dict(tree.flatten_with_path(samples))
+        for keys in ([path for path, _ in own], [(_layer_name(leaf),) for _, leaf in own]):
+            if set(keys) == set(given):
+                return {name: np.asarray(given[key]) for name, key in zip(names, keys, strict=True)}
+        raise ValueError(f"Expected samples of {', '.join(names)}. Received: {', '.join(map(str, samples))}")
+    leaves = [np.asarray(samples)] if len(names) == 1 else tree.flatten(samples)
     if len(leaves) != len(names):
         raise ValueError(f"Expected samples of {', '.join(names)}. Received: {len(leaves)} arrays")
     return dict(zip(names, map(np.asarray, leaves), strict=True))

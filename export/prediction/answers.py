@@ -60,8 +60,11 @@ def make_answer(network: Network, top: int, masks: Path | None) -> Callable[[Inp
         return [_shorten(value) for value in output.ravel()]
 
     def classes(given: Input, row: int, output: np.ndarray) -> list[Cell]:
-        best = np.argsort(-output, kind="stable")[:top]
-        return [cell for index in best for cell in (names[index], _shorten(output[index]))]
+        # Unsigned numbers and booleans have no negatives. A class whose score is NaN has no name.
+        scores = output.astype("float64")
+        best = np.argsort(-scores, kind="stable")[:top]
+        labels = (None if np.isnan(scores[index]) else names[index] for index in best)
+        return [cell for label, index in zip(labels, best, strict=True) for cell in (label, _shorten(output[index]))]
 
     def mask(given: Input, row: int, output: np.ndarray) -> list[Cell]:
         assert masks is not None

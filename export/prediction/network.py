@@ -11,6 +11,7 @@ from ..images import ImageReader
 from ..predictor import Predictor, check_outputs
 from ..runtime.providers import Device
 from ..storage.manifest import gates_output, is_batchable
+from ..storage.schema import check_task
 from ..tables import Columns
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class ArtifactNetwork:
         self.reader = resolve_reader(about.get("image"), self.shape, self.dtype, self.channel_axis)
         self.columns = Columns.from_dict(about["table"]) if about.get("table") else None
         self.are_probabilities = about["activation"] is not None
+        check_task(about.get("task"), given["name"], given["shape"])
         self.task: str = about.get("task") or infer_task(about, given)
         self.names: Sequence[str] = list_names(about, given, self.task, self.channel_axis)
         self._output = given["name"]

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 
 from ..runtime.providers import Device
 from ..storage.manifest import check_files, read_manifest
-from .startup import listen, missing_extra, read_token
+from .startup import check_port, listen, missing_extra, read_token
 
 if TYPE_CHECKING:
     from .application import Service
     from .grpc_server import GrpcServer
-    from .model import Limits
+    from .limits import Limits
     from .observation import Metrics
 
 
@@ -87,11 +87,14 @@ def serve(
     try:
         from .application import Service
         from .http_server import Server, make_config
-        from .model import Limits, load_models, warm_up
+        from .limits import Limits
+        from .model import load_models, warm_up
         from .observation import SERVER, Metrics, announce, start_logging
     except ModuleNotFoundError as error:
         raise missing_extra("serve", error) from error
     limits, metrics = Limits(max_batch_size, max_delay, queue, max_body, timeout), Metrics()
+    check_port("port", port)
+    check_port("grpc_port", 0 if grpc_port is None else grpc_port)
     token = read_token(token_file)
     models = load_models(artifacts, device, limits, metrics)
     service = Service(models, limits, metrics, token)
@@ -171,7 +174,8 @@ def run_on_ray(
         >>> run_on_ray("runs/resnet20/export", replicas=2, max_replicas=8)
     """
     try:
-        from .model import Limits, split_name
+        from .limits import Limits
+        from .model import split_name
         from .ray_serve import Replication, run
     except ModuleNotFoundError as error:
         raise missing_extra("ray", error) from error

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .classification import Classifier, read_top
 from .errors import NotReady, QueueFull, RequestError
-from .model import VERSION, Limits, Model
+from .limits import Limits
+from .model import VERSION, Model
 from .observation import Metrics, Observer
 from .offloading import offload
 from .page import PAGE, PAGE_HEADERS, describe_model

@@ -11,6 +11,7 @@ from ..errors import VerificationError
 from ..storage.manifest import ONNX, check_files, gates_output, is_batchable, read_manifest, write_json
 from ..storage.publishing import holds_only, publish
 from ..storage.safety import check_onnx_file, read_json
+from .limits import check_limit
 from .protocol.datatypes import DATATYPES
 
 Target = Literal["triton", "kserve"]
@@ -94,11 +95,8 @@ def _check_options(target: Target, storage_uri: str | None, max_batch_size: int,
         )
     if target != "kserve" and storage_uri is not None:
         raise ValueError(f"Expected storage_uri only for kserve. Received: {target=}, {storage_uri=}")
-    if max_batch_size < 1 or max_delay < 0 or queue < 1:
-        raise ValueError(
-            "Expected a max_batch_size and a queue of at least 1, and a max_delay of at least 0. "
-            f"Received: {max_batch_size=}, {queue=}, {max_delay=}"
-        )
+    for name, value in (("max_batch_size", max_batch_size), ("max_delay", max_delay), ("queue", queue)):
+        check_limit(name, value)
 
 
 def _write_triton_entry(entry: Path, artifact: Path, config: str, labels: Sequence[str] | None) -> None:

@@ -24,7 +24,8 @@ from tritonclient.grpc import service_pb2 as messages
 
 from .application import BUSY, FAILED, Service, describe_server
 from .errors import NotReady, QueueFull, RequestError
-from .model import VERSION, Limits
+from .limits import Limits
+from .model import VERSION
 from .observation import ACCESS, SERVER, Metrics, format_address
 from .offloading import offload
 from .protocol.datatypes import DATATYPES
@@ -214,7 +215,9 @@ class GrpcServer:
         return messages.ModelReadyResponse(ready=model.ready and not self._service.draining)
 
     async def _model_metadata(self, request: Any) -> Any:
-        return messages.ModelMetadataResponse(**self._service.model(request.name, request.version or VERSION).metadata)
+        metadata = self._service.model(request.name, request.version or VERSION).metadata
+        # The message has no place for the columns of a table.
+        return messages.ModelMetadataResponse(**{key: metadata[key] for key in metadata if key != "parameters"})
 
     async def _infer(self, request: Any) -> Any:
         model = self._service.model(request.model_name, request.model_version or VERSION)

@@ -4,7 +4,6 @@ import asyncio
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from ..storage.manifest import check_files, is_batchable, why_not_batchable
 from .batching import Batcher
 from .classification import Classifier
 from .errors import RequestError
+from .limits import Limits
 from .observation import SERVER, Metrics
 from .protocol.datatypes import DATATYPES
 from .protocol.v2 import InferRequest, describe_tensors, is_finite
@@ -34,32 +34,6 @@ VERSION = "1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A run may always have this many input elements, which are about seven images of 224 x 224.
 _ELEMENTS = 2**20
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of a server.
-
-    Attributes:
-        max_batch_size: How many examples one run, and so one request, may have.
-        max_delay: How many seconds a request may wait for others to run with.
-        queue: How many requests of a model may wait.
-        max_body: How many bytes a request may have.
-        timeout: How many seconds a request may take to arrive.
-    """
-
-    max_batch_size: int = 32
-    max_delay: float = 0.002
-    queue: int = 256
-    max_body: int = 16 * 2**20
-    timeout: int = 30
-
-    def __post_init__(self) -> None:
-        least = {"max_batch_size": 1, "max_delay": 0, "queue": 1, "max_body": 1, "timeout": 1}
-        for name, least_value in least.items():
-            value = getattr(self, name)
-            if not value >= least_value:
-                raise ValueError(f"Expected {name} to be at least {least_value}. Received: {name}={value}")
 
 
 class Model:

@@ -23,7 +23,8 @@ from ..runtime.providers import Device, check_device, takes_gpu
 from ..runtime.ray_cluster import bind_to_localhost
 from ..storage.manifest import is_batchable, read_manifest, why_not_batchable
 from .application import Service
-from .model import Limits, load_models
+from .limits import Limits
+from .model import load_models
 from .observation import SERVER, Metrics, announce, start_logging
 
 _APPLICATION = "keras-skip"

@@ -36,6 +36,12 @@ def read_token(path: str | Path | None) -> str | None:
     return token
 
 
+def check_port(name: str, port: int) -> None:
+    """Raises a ValueError if an argument is not the number of a port; 0 takes a free one."""
+    if not 0 <= port < 2**16:
+        raise ValueError(f"Expected a port from 0 to {2**16 - 1}. Received: {name}={port}")
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Opens a socket that listens; port 0 takes a free one.
 
@@ -43,8 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: If the address is taken or is not this machine's.
         ValueError: If there is no such port.
     """
-    if not 0 <= port < 2**16:
-        raise ValueError(f"Expected a port from 0 to {2**16 - 1}. Received: port={port}")
+    check_port("port", port)
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

@@ -216,6 +216,15 @@ def find_other_input(reader: ImageReader, inputs: Sequence[Mapping[str, Any]], l
     return f"a single input of uint8 and shape ({shown})"
 
 
+def check_task(task: str | None, name: str, shape: Sequence[int | None]) -> None:
+    """Raises a ValueError unless an output has the axes that a task needs."""
+    wanted = {None: len(shape), "segmentation": 4}.get(task, 2)
+    if len(shape) != wanted:
+        raise ValueError(
+            f"Expected an output with {wanted} axes for the task {task!r}. Received: {name} of shape {tuple(shape)}"
+        )
+
+
 def _ends_with(tensor: Mapping[str, Any], size: int) -> bool:
     return bool(tensor["shape"]) and tensor["shape"][-1] in (None, size)
 

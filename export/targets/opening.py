@@ -1,5 +1,6 @@
 """Opens a target of an artifact in this process, for predictions."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,14 @@ def open_target(folder: Path, manifest: Mapping[str, Any], name: str) -> Compute
         compute = target.open(folder / target.file)
     except Exception as error:  # The runtimes have no common base for their errors.
         raise ExportError(f"{target.title} cannot open {folder / target.file}: {error_line(error)}") from error
+    lock = threading.Lock()
 
     def run(batch: Batch) -> Batch:
+        # The runtimes keep their answers in the model until these are read.
+        with lock:
+            return run_alone(batch)
+
+    def run_alone(batch: Batch) -> Batch:
         try:
             if manifest["targets"][name]["batch"] == ONE and count_examples(batch) > 1:
                 return run_in_parts(lambda parts: {part: compute(x) for part, x in parts.items()}, {"": batch})[""]

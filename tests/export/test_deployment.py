@@ -170,7 +170,11 @@ def test_a_name_that_kubernetes_does_not_take_is_refused(name):
         ({"target": "ray"}, "target='ray'"),
         ({"target": "kserve"}, "Expected storage_uri, where .* Received: target='kserve', storage_uri=None"),
         ({"target": "triton", "storage_uri": "s3://x"}, "Expected storage_uri only for kserve"),
-        ({"target": "triton", "max_batch_size": 0}, "max_batch_size=0"),
+        ({"target": "triton", "max_batch_size": 0}, "Expected max_batch_size to be a whole number, at least 1.*=0"),
+        ({"target": "triton", "max_batch_size": 2.5}, "max_batch_size=2.5"),
+        ({"target": "triton", "queue": 1.5}, "queue=1.5"),
+        ({"target": "triton", "max_delay": float("inf")}, "Expected max_delay to be a finite number.*=inf"),
+        ({"target": "triton", "max_delay": float("nan")}, "max_delay=nan"),
         ({"target": "triton", "name": "../x"}, r"name='\.\./x'"),
     ],
 )

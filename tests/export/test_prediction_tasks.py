@@ -12,6 +12,7 @@ from PIL import Image
 import export
 from export.images import ImageReader
 from export.prediction.answers import find_classes, make_answer
+from export.storage.schema import check_task
 from export.tables import Column, Columns
 from tests.export.models import images, mlp, randomise
 from tests.export.predictions import encode, outputs_of, rows_of, write_folder
@@ -93,6 +94,33 @@ def test_of_equally_probable_classes_the_first_comes_first():
     network = SimpleNamespace(names=("a", "b", "c"), task="classification", channel_axis=-1)
     answer = make_answer(network, 3, None)
     assert answer(None, 0, np.float32([0.25, 0.5, 0.25])) == ["b", 0.5, "a", 0.25, "c", 0.25]
+
+
+@pytest.mark.parametrize(
+    ("scores", "answer"),
+    [
+        (np.uint8([9, 0, 200]), ["c", 200, "a", 9]),
+        (np.int8([9, -128, 3]), ["a", 9, "c", 3]),
+        (np.array([False, True, False]), ["b", 1, "a", 0]),
+        (np.float32([np.nan, 0.5, np.nan]), ["b", 0.5, None, None]),
+        (np.float32([0.5, np.inf, 0.25]), ["b", None, "a", 0.5]),
+    ],
+)
+def test_classes_of_scores_of_any_type(scores, answer):
+    network = SimpleNamespace(names=("a", "b", "c"), task="classification", channel_axis=-1)
+    assert make_answer(network, 2, None)(None, 0, scores) == answer
+
+
+@pytest.mark.parametrize(("shape", "task"), [((4, 1), "regression"), ((), "regression"), ((4,), "segmentation")])
+def test_outputs_with_other_axes_than_the_task_needs_are_refused(shape, task, tmp_path):
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Reshape(shape)(layers.Dense(4 if shape else 1)(x)))
+    said = f"Expected an output with .* axes for the task '{task}'. Received: output of shape"
+    with pytest.raises(ValueError, match=said):
+        export.export(model, tmp_path / "new", task=task, formats="onnx")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=said):
+        check_task(task, "output", (None, *shape))
 
 
 @pytest.mark.parametrize("axis", [0, -1])

@@ -162,7 +162,8 @@ def test_without_a_record_a_form_that_computes_something_else_is_found(unrecorde
 
 def test_without_a_record_a_server_is_ready_once_it_runs(unrecorded):
     pytest.importorskip("prometheus_client")
-    from export.serving.model import Limits, Model
+    from export.serving.limits import Limits
+    from export.serving.model import Model
     from export.serving.observation import Metrics
 
     model = Model(unrecorded.path, None, "cpu", Limits(), Metrics())

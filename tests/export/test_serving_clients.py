@@ -205,7 +205,8 @@ def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monk
     import export
     from export.serving import model
     from export.serving.errors import RequestError
-    from export.serving.model import Limits, Model
+    from export.serving.limits import Limits
+    from export.serving.model import Model
     from export.serving.observation import Metrics
     from export.serving.protocol.v2 import InferRequest
     from tests.export.models import conv_net
@@ -251,7 +252,8 @@ def test_a_run_has_no_more_elements_than_one_of_recorded_examples(tmp_path, monk
 
 
 def test_models_are_at_least_one_and_have_different_names(artifact):
-    from export.serving.model import Limits, load_models
+    from export.serving.limits import Limits
+    from export.serving.model import load_models
     from export.serving.observation import Metrics
 
     with pytest.raises(ValueError, match="at least one artifact. Received: none"):

@@ -5,10 +5,12 @@ import queue
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
 import export
+from export.tables import Column, Columns
 from tests.export.server import PATIENCE, holding, images, serving
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
@@ -66,6 +68,21 @@ def test_health_and_metadata_are_those_of_http(client, both):
     for kind in ("inputs", "outputs"):
         (declared,) = about[kind]
         assert declared == {**of_http[kind][0], "shape": [str(n) for n in of_http[kind][0]["shape"]]}
+
+
+def test_metadata_of_a_model_that_takes_rows_of_a_table(tmp_path):
+    columns = Columns((Column("age"), Column("size"), Column("floors")), ("rent",))
+    x = keras.Input((3,), name="row")
+    about = {"task": "regression", "target_names": columns.targets, "table": columns.to_dict(), "name": "rents"}
+    made = export.export(
+        keras.Model(x, keras.layers.Dense(1)(x)), tmp_path / "a", formats="onnx", device="cpu", **about
+    )
+    with serving(tmp_path / "log", made.path, "--grpc-port", 0) as running:
+        with triton.InferenceServerClient(grpc_address(running)) as client:
+            (declared,) = client.get_model_metadata("rents", as_json=True)["inputs"]
+        assert (declared["name"], declared["shape"]) == ("row", ["-1", "3"])
+        assert running.get("/v2/models/rents")[1]["parameters"]["columns"][1]["name"] == "size"
+        assert running.terminate() == 0
 
 
 def test_the_answer_is_the_predictors(client, artifact):

@@ -193,6 +193,22 @@ def test_mistakes_are_one_sentence_and_no_server(arguments, said, artifact, tmp_
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ({"grpc_port": 70000}, "Expected a port from 0 to 65535. Received: grpc_port=70000"),
+        ({"grpc_port": -5}, "grpc_port=-5"),
+        ({"port": 2**16}, "port=65536"),
+        ({"max_batch_size": 1.5}, "Expected max_batch_size to be a whole number, at least 1. Received: .*=1.5"),
+        ({"max_delay": float("inf")}, "Expected max_delay to be a finite number, at least 0. Received: .*=inf"),
+        ({"queue": True}, "queue=True"),
+    ],
+)
+def test_limits_and_ports_that_there_are_not_are_refused_at_once(limit, said, artifact):
+    with pytest.raises(ValueError, match=said):
+        export.serve(artifact, **limit)
+
+
 def test_a_port_that_is_taken_is_one_sentence(server, artifact):
     with pytest.raises(OSError, match=f"The server cannot listen on 127.0.0.1:{server.port}"):
         export.serve(artifact, port=server.port)

@@ -197,7 +197,7 @@ def test_sigterm_drains_the_replicas(on_ray, artifact):
 
 @needs_ray
 def test_the_number_of_replicas_follows_the_load_where_it_may():
-    from export.serving.model import Limits
+    from export.serving.limits import Limits
     from export.serving.ray_serve import Replication, _make_deployment
 
     fixed = _make_deployment(Replication(3, 3, 1, "cpu"), Limits())

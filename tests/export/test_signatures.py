@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import export
+from export.model.signature import flatten_samples, read_signature
 from export.storage.manifest import read_manifest
 from tests.export.models import conv_net, mlp, randomise
 
@@ -75,6 +76,18 @@ def test_several_inputs_and_outputs_go_by_the_models_names(tmp_path):
     served = tf.saved_model.load(str(made.saved_model)).signatures["serving_default"](**x)
     np.testing.assert_allclose(served["age"], expected[1], atol=1e-5)
     assert export.verify(made.path)["max_abs_diff"] <= 1e-4
+
+
+def test_samples_go_by_names_and_never_by_their_order(tmp_path):
+    one, two = keras.Input((3,), name="wide"), keras.Input((3,), name="1deep")
+    signature = read_signature(keras.Model([one, two], one - two), None, None)
+    assert [i.name for i in signature.inputs] == ["wide", "x1deep"]
+    x = {"wide": np.zeros((1, 3)), "1deep": np.ones((1, 3))}
+    for given in (x, {"x1deep": x["1deep"], "wide": x["wide"]}, list(x.values())):
+        found = flatten_samples(signature, given)
+        assert [(name, array.max()) for name, array in found.items()] == [("wide", 0), ("x1deep", 1)]
+    with pytest.raises(ValueError, match="Expected samples of wide, x1deep. Received: wide_x, deep"):
+        flatten_samples(signature, {"wide_x": x["wide"], "deep": x["1deep"]})
 
 
 def test_nested_structures_are_flattened_by_their_keys(tmp_path):

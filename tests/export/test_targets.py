@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -78,6 +79,17 @@ def test_a_trained_network_gives_the_answers_of_keras(target, network, converted
     received = export.load(converted.path, target=target)(x)
     np.testing.assert_allclose(received, expected, atol=1e-5)
     assert np.ptp(expected) > 0.1
+
+
+@each_target
+def test_each_of_several_threads_gets_its_own_answers(target, converted):
+    load = export.load(converted.path, target=target)
+    given = [np.random.default_rng(seed).integers(0, 256, (2, 32, 32, 3), dtype="uint8") for seed in range(4)]
+    expected = [load(x) for x in given]
+    with ThreadPoolExecutor(len(given)) as pool:
+        received = list(pool.map(load, given * 40))
+    for answer, right in zip(received, expected * 40, strict=True):
+        np.testing.assert_allclose(answer, right, atol=1e-6)
 
 
 @each_target

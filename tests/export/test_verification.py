@@ -11,8 +11,10 @@ import pytest
 from keras import layers
 
 import export
+from export import verification
+from export.model.inputs import RawInput
 from export.storage.manifest import write_manifest
-from tests.export.models import conv_net, randomise
+from tests.export.models import Function, conv_net, randomise
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -179,3 +181,28 @@ def test_fresh_inputs_are_as_large_as_recorded_ones(tmp_path):
     made = export.export(randomise(keras.Model(x, layers.Dense(3)(scaled))), tmp_path / "a", formats="onnx")
     plain = export.verify(made.path, device="cpu")["comparisons"]
     assert {"random,", "fresh"} == {name.split()[0] for pair in plain for name in pair.get("inputs", [])}
+
+
+def test_missing_values_among_recorded_samples_do_not_make_fresh_inputs_missing(tmp_path, monkeypatch):
+    x = keras.Input((4,))
+    known = Function(lambda x: keras.ops.where(keras.ops.isnan(x), 0.0, x))(x)
+    samples = np.random.default_rng(0).normal(50, 2, (8, 4)).astype("float32")
+    samples[2, 1], samples[3, 2], samples[:, 3] = np.nan, np.inf, np.nan
+    made = export.export(keras.Model(x, layers.Dense(2)(known)), tmp_path / "a", formats="onnx", samples=samples)
+    drawn = {}
+    run = verification.run_everywhere
+
+    def note(path, batches, *others):
+        drawn.update(batches)
+        return run(path, batches, *others)
+
+    monkeypatch.setattr(verification, "run_everywhere", note)
+    assert export.verify(made.path, device="cpu")["comparisons"]
+    fresh = np.concatenate([batch["input"] for name, batch in drawn.items() if name.startswith("fresh")])
+    assert np.isfinite(fresh).all() and (fresh.std(axis=0) > 0).all()
+    assert abs(fresh).max() < 300
+    nothing, row = (
+        verification._match_scale(RawInput("x", (None, 4), "float32"), [x]) for x in (samples[:, 3:], samples)
+    )
+    assert nothing.normal == (0, 1)
+    np.testing.assert_allclose(row.normal, [[*np.ma.masked_invalid(samples).mean(axis=0)[:3], 0], [2, 2, 2, 1]], atol=1)

@@ -286,6 +286,10 @@ def test_inputs_other_than_images_are_typed_as_json(tmp_path):
         low, high = (float(part.split()[-1]) for part in said.split(", "))
         np.testing.assert_allclose([[low, high]], expected, rtol=1e-3)
         assert "low" in said and "high" in said
+        missing = json.dumps({**given, "one": [[None, -1, 2]]})
+        await tab.evaluate(f"document.getElementById('given').value = {json.dumps(missing)}")
+        await tab.evaluate("document.getElementById('compute').click()")
+        await tab.wait_for("document.getElementById('answers').textContent.includes('low NaN')")
         await tab.evaluate("document.getElementById('given').value = '{}'")
         await tab.evaluate("document.getElementById('compute').click()")
         await tab.wait_for(f"{TEXT % 'error'} !== ''")
