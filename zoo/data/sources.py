@@ -144,8 +144,8 @@ def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> di
 
 
 def _is_other(name: Any, like: Mapping[str, Any]) -> bool:
-    """Whether data are files, and others than those of a record."""
-    return isinstance(name, (str, os.PathLike)) and str(find_path(name)) != like["name"]
+    """Whether data have a name or a path, and are others than those of a record."""
+    return isinstance(name, (str, os.PathLike)) and str(find_path(name) or name) != like["name"]
 
 
 def check_source(
