@@ -42,3 +42,19 @@ def test_data_sets_of_tensorflow_without_a_test_split_are_split_alike_again(tfds
     again = zoo.load_source(source.as_dict())
     np.testing.assert_array_equal(again.test_inputs, source.test_inputs)
     assert counts(zoo.load_source("tfds:other", like=source.as_dict())) == (50, 50)
+
+
+def test_the_data_of_a_record_are_known_by_any_path_that_leads_to_them(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    rows = "".join(f"{row % 7},{row * 1.5}\n" for row in range(100))
+    for name in ("t.csv", "other.csv"):
+        (tmp_path / name).write_text("x,y\n" + rows)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    record = zoo.load_source("../../t.csv", target="y").as_dict()
+    monkeypatch.chdir(tmp_path)
+    for name in ("t.csv", "a/../t.csv", "link.csv"):
+        assert counts(zoo.load_source(name, like=record)) == (80, 20)
+    assert counts(zoo.load_source("other.csv", like=record)) == (100, 100)
+    card = {"name": "t.csv", "class_names": []}  # the name of a data set is no path
+    assert counts(zoo.load_source("t.csv", target="y", like={**record, **card})) == (100, 100)

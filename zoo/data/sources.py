@@ -145,7 +145,12 @@ def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> di
 
 def _is_other(name: Any, like: Mapping[str, Any]) -> bool:
     """Whether data have a name or a path, and are others than those of a record."""
-    return isinstance(name, (str, os.PathLike)) and str(find_path(name) or name) != like["name"]
+    if not isinstance(name, (str, os.PathLike)):
+        return False
+    path, known = find_path(name), like["name"]
+    if path is None or not os.path.isabs(known):
+        return str(path or name) != known
+    return os.path.realpath(path) != os.path.realpath(known)
 
 
 def check_source(
