@@ -230,7 +230,7 @@ def _read(
             return replace(from_tables(str(path), tables, options, like), origin={"content": content(path)})
         return from_image_tables(path, tables, options, folder, progress, like)
     if has_masks(path):
-        return from_masks(path, options, folder, progress)
+        return from_masks(path, options, folder, progress, like)
     return from_photos(path, options, folder, progress) or from_files(path, options, folder, progress)
 
 
