@@ -20,6 +20,7 @@ from .datasets import Data, from_memory, is_unnamed
 from .finding import find_path
 from .image_files import from_files
 from .image_tables import from_image_tables
+from .like import is_other, tables_like
 from .masks import from_masks, has_masks
 from .named import SOURCES
 from .options import Options, Progress
@@ -121,11 +122,11 @@ def load_source(
     if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
-    given = _given_like(name, given, like or {})
+    given = tables_like(name, given, like or {})
     if image_size is None and like and (read := like.get("options", {})).get("image_size"):
         image_size, resize = tuple(read["image_size"]), read.get("resize", "stretch")
         shorter = read.get("shorter") if shorter is None else shorter
-    whole = like is not None and _is_other(name, like)
+    whole = like is not None and is_other(name, like)
     given |= {"shorter": shorter, "stream": stream, "whole": whole}
     options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
@@ -133,24 +134,6 @@ def load_source(
         raise ValueError(f"Expected the task of {source.name!r} to be {source.task}. Received: task={options.task!r}")
     options = replace(options, stream=isinstance(source.train_inputs, Photos), whole=False)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
-
-
-def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """The options for tables, with those of a record where none are given."""
-    known = dict(like.get("options", {}))
-    if like and _is_other(name, like):
-        known.pop("split_column", None)
-    return {option: known.get(option) if value is None else value for option, value in given.items()}
-
-
-def _is_other(name: Any, like: Mapping[str, Any]) -> bool:
-    """Whether data have a name or a path, and are others than those of a record."""
-    if not isinstance(name, (str, os.PathLike)):
-        return False
-    path, known = find_path(name), like["name"]
-    if path is None or not os.path.isabs(known):
-        return str(path or name) != known
-    return os.path.realpath(path) != os.path.realpath(known)
 
 
 def check_source(
@@ -173,7 +156,7 @@ def check_source(
     path = find_path(name["name"] if isinstance(name, Mapping) else name)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
     if not isinstance(name, Mapping):
-        given = _given_like(name, given, like or {})
+        given = tables_like(name, given, like or {})
     options = Options(image_size, resize, on_bad_image=on_bad_image, **given, shorter=shorter, stream=stream)
     if isinstance(name, Mapping):
         return

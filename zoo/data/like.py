@@ -1,0 +1,25 @@
+"""What the record of a source says about reading its data again, or others like them."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .finding import find_path
+
+
+def is_other(name: Any, like: Mapping[str, Any]) -> bool:
+    """Whether data have a name or a path, and are others than those of a record."""
+    if not isinstance(name, (str, os.PathLike)):
+        return False
+    path, known = find_path(name), like["name"]
+    if path is None or not os.path.isabs(known):
+        return str(path or name) != known
+    return os.path.realpath(path) != os.path.realpath(known)
+
+
+def tables_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The options for tables, with those of a record where none are given."""
+    known = dict(like.get("options", {}))
+    if like and is_other(name, like):
+        known.pop("split_column", None)
+    return {option: known.get(option) if value is None else value for option, value in given.items()}
