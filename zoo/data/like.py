@@ -17,6 +17,20 @@ def is_other(name: Any, like: Mapping[str, Any]) -> bool:
     return os.path.realpath(path) != os.path.realpath(known)
 
 
+def channels_like(like: Mapping[str, Any], whole: bool, stream: bool | None) -> int | None:
+    """The channels of a record's images, where files of their own would decide; None if theirs are the same.
+
+    Args:
+        like: The record.
+        whole: Whether the data are others.
+        stream: Whether they are streamed. Streamed photos are in colour, others only if one of them is.
+    """
+    known = like.get("options", {})
+    if not whole and bool(stream) == bool(known.get("stream")):
+        return known.get("channels")
+    return (like.get("image") or {}).get("channels")
+
+
 def tables_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
     """The options for tables, with those of a record where none are given."""
     known = dict(like.get("options", {}))

@@ -20,7 +20,7 @@ from .datasets import Data, from_memory, is_unnamed
 from .finding import find_path
 from .image_files import from_files
 from .image_tables import from_image_tables
-from .like import is_other, tables_like
+from .like import channels_like, is_other, tables_like
 from .masks import from_masks, has_masks
 from .named import SOURCES
 from .options import Options, Progress
@@ -97,9 +97,9 @@ def load_source(
             of 224. Default: as little as possible is cropped. Arrays that have `image_size` already stay as they are.
         stream: True leaves images in a folder or in shards encoded, False decodes all of them into the cache. Default:
             True if they would take more than 4 GB decoded.
-        like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
-            read with its target, columns and classes. Other files than those of the record are all for testing, unless
-            they say which examples are.
+        like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and are grey or in
+            colour as its are; a table is read with its target, columns and classes, and masks with its classes. Other
+            files than those of the record are all for testing, unless they say which examples are.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the cache folder
             of the platform.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
@@ -128,6 +128,7 @@ def load_source(
         shorter = read.get("shorter") if shorter is None else shorter
     whole = like is not None and is_other(name, like)
     given |= {"shorter": shorter, "stream": stream, "whole": whole}
+    given |= {"channels": channels_like(like or {}, whole, stream)}
     options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
     if options.task not in (None, source.task):
@@ -223,6 +224,7 @@ def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, p
     options = record.get("options", {})
     # Records from before there was a choice say nothing of it.
     options = {"resize": "stretch", "stream": False, **options} if options else {}
+    options.pop("channels", None)  # `like` has them
     source = load_source(record["name"], **options, like=record, cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
@@ -244,7 +246,8 @@ def _refuse_unnamed(name: str) -> None:
 
 
 def _resize(source: Source, options: Options) -> Source:
-    if options.image_size in (None, source.input_shape[:2]):
+    is_sized = options.image_size in (None, source.input_shape[:2])
+    if is_sized and (not _has_images(source) or options.channels in (None, source.input_shape[-1])):
         return source
     if not _has_images(source):
         raise ValueError(
