@@ -166,7 +166,7 @@ def check_source(
     if not files and like is None:
         _refuse_options_of_tables(name, options)
     for file in files.values():
-        check_columns(read_table(file, most=1), options)
+        check_columns(read_table(file, most=1), options, like)
 
 
 def _refuse_options_of_tables(name: object, options: Options) -> None:
@@ -209,7 +209,7 @@ def _read(
     if (read_arrays := ARRAY_FILES.get(path.suffix.lower())) is not None:
         return read_arrays(path, options)
     if is_of_tables:
-        tables = read_tables(path, options)
+        tables = read_tables(path, options, like)
         if file_column(next(iter(tables.values()))) is None:
             return replace(from_tables(str(path), tables, options, like), origin={"content": content(path)})
         return from_image_tables(path, tables, options, folder, progress, like)
