@@ -60,6 +60,10 @@ def test_the_data_of_a_record_are_known_by_any_path_that_leads_to_them(tmp_path,
     for name in ("t.csv", "a/../t.csv", "link.csv"):
         assert counts(zoo.load_source(name, like=record)) == (80, 20)
     assert counts(zoo.load_source("other.csv", like=record)) == (100, 100)
+    chosen = zoo.load_source("t.csv", target="y", split_seed=3, test_fraction=0.3)
+    same = zoo.load_source("t.csv", like=chosen.as_dict())
+    np.testing.assert_array_equal(same.test_targets, chosen.test_targets)
+    assert counts(zoo.load_source("t.csv", like=chosen.as_dict(), test_fraction=0.5)) == (50, 50)
     named = {"name": "t.csv"}  # as in a card, where it is no path
     assert counts(zoo.load_source("t.csv", target="y", like={**record, **named})) == (100, 100)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .finding import find_path
+from .options import Options
 
 
 def is_other(name: Any, like: Mapping[str, Any]) -> bool:
@@ -15,6 +16,15 @@ def is_other(name: Any, like: Mapping[str, Any]) -> bool:
     if path is None or not os.path.isabs(known):
         return str(path or name) != known
     return os.path.realpath(path) != os.path.realpath(known)
+
+
+def split_like(like: Mapping[str, Any], split: tuple[int, float]) -> tuple[int, float]:
+    """The seed and the fraction that chose a record's test examples, unless a split other than the default is given."""
+    known = like.get("options", {})
+    default = Options.split_seed, Options.test_fraction
+    if split != default:
+        return split
+    return known.get("split_seed", default[0]), known.get("test_fraction", default[1])
 
 
 def channels_like(like: Mapping[str, Any], whole: bool, stream: bool | None) -> int | None:

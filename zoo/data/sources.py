@@ -20,7 +20,7 @@ from .datasets import Data, from_memory, is_unnamed
 from .finding import find_path
 from .image_files import from_files
 from .image_tables import from_image_tables
-from .like import channels_like, is_other, tables_like
+from .like import channels_like, is_other, split_like, tables_like
 from .masks import from_masks, has_masks
 from .named import SOURCES
 from .options import Options, Progress
@@ -99,7 +99,8 @@ def load_source(
             True if they would take more than 4 GB decoded.
         like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and are grey or in
             colour as its are; a table is read with its target, columns and classes, and masks with its classes. Other
-            files than those of the record are all for testing, unless they say which examples are.
+            files than those of the record are all for testing, unless they say which examples are; its own are split
+            as it says.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the cache folder
             of the platform.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
@@ -127,6 +128,8 @@ def load_source(
         image_size, resize = tuple(read["image_size"]), read.get("resize", "stretch")
         shorter = read.get("shorter") if shorter is None else shorter
     whole = like is not None and is_other(name, like)
+    if like is not None and not whole:
+        split_seed, test_fraction = split_like(like, (split_seed, test_fraction))
     given |= {"shorter": shorter, "stream": stream, "whole": whole}
     given |= {"channels": channels_like(like or {}, whole, stream)}
     options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
