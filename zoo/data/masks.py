@@ -5,7 +5,7 @@
 
 A mask has the size of its image, and each of its pixels has the index of a class as its value, grey or from a palette.
 255 marks pixels that do not count, but if the masks contain only 0 and 255, then 255 is the second class. classes.txt
-names the classes, one per line. Other data than those of a record are read by the record's classes and its meaning of 255.
+names the classes, one per line. Masks that are read like those of a record have its classes, and its meaning of 255.
 """
 
 import io
