@@ -105,6 +105,15 @@ def test_other_images_are_read_like_those_of_a_record(tmp_path):
         zoo.load_source(tmp_path / "other.csv", cache=False, like=record)
 
 
+def test_kinds_are_refused_beside_images(tmp_path):
+    path = write(tmp_path, frame(age=AGES))
+    with pytest.raises(ValueError, match="columns only for a table without image files, .* columns={'age': 'number'}"):
+        zoo.load_source(path, cache=False, target="label", columns={"age": "number"})
+    record = zoo.load_source(path, cache=False, target="label").as_dict()
+    record["options"]["columns"] = {"age": "number"}  # of an earlier run
+    assert zoo.load_source(record, cache=False).fingerprint == record["fingerprint"]
+
+
 def test_images_of_other_sizes_are_resized(tmp_path):
     path = write(tmp_path, frame())
     (tmp_path / "photos" / "7.png").write_bytes(encode(pixels(7, (9, 5, 3))))

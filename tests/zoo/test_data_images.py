@@ -1,7 +1,9 @@
 """Image files as pixels: how each kind is converted, resized or refused."""
 
 import dataclasses
+import os
 import struct
+import sys
 import warnings
 import zlib
 
@@ -245,3 +247,15 @@ def test_grey_and_colour_together_are_colour(tmp_path):
             assert found == sorted(map(bytes, expected * 2))
     grey = {f"{kind}/{n}.png": encode(GREY) for n in range(4) for kind in ("cat", "dog")}
     assert load(as_zip(tmp_path, grey)).input_shape == (6, 5, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("stream", [False, True])
+def test_names_of_files_need_not_be_utf8(tmp_path, monkeypatch, stream):
+    monkeypatch.setenv("KERAS_SKIP_CACHE", str(tmp_path / "cache"))
+    folder = as_folder(tmp_path, data_set())
+    expected = zoo.load_source(folder, stream=stream).train_inputs[:]
+    (folder / "cat" / "0.png").rename(folder / "cat" / os.fsdecode(b"0\xe9.png"))
+    source = zoo.load_source(folder, stream=stream)
+    np.testing.assert_array_equal(source.train_inputs[:], expected)
+    assert zoo.load_source(source.as_dict()).fingerprint == source.fingerprint

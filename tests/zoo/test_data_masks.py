@@ -255,3 +255,29 @@ def test_classes_may_be_called_masks(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load(tmp_path, files).class_names == ("masks", "no_masks")
+
+
+def valued(*values):
+    return pairs(mask_file=lambda seed: png(mask(seed, values)))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_other_masks_are_read_by_the_classes_of_a_record(tmp_path, cached):
+    where = tmp_path / "cache" if cached else False
+
+    def found(files, like):
+        source = load(tmp_path / "other", files, where, like=like)
+        return source.class_names, np.unique(source.test_targets).tolist()
+
+    ignored = load(tmp_path / "ignored", valued(0, 1, 255), where).as_dict()
+    second = load(tmp_path / "second", valued(0, 255) | {"classes.txt": b"sky\ncloud"}, where).as_dict()
+    for like in (ignored, second):
+        assert zoo.load_source(like, cache=where).as_dict() == like
+    assert found(valued(0, 255), ignored) == (("0", "1"), [0, 255])
+    assert found(valued(0, 255), second) == (("sky", "cloud"), [0, 1])
+    assert found(valued(255), second) == (("sky", "cloud"), [1])
+    earlier = {name: value for name, value in ignored.items() if name != "second_is_255"}
+    assert found(valued(0, 255), earlier) == (("0", "1"), [0, 1])
+    with pytest.raises(ValueError, match="its mask: the value 2, but the record names 2 classes, from 0"):
+        found(valued(0, 1, 2), ignored)
+    assert found(valued(0, 1) | {"classes.txt": b"cloud\nsky"}, second)[0] == ("cloud", "sky")

@@ -235,6 +235,15 @@ WRONG = {
         "target": "price",
         "columns": {"doors": "text"},
     },
+    "kinds of inputs alone; task='classification' .* Received: columns={'doors': 'category'}": {
+        "target": "doors",
+        "columns": {"brand": "category", "doors": "category"},
+    },
+    "the split column has no kind. Received: columns={'brand': 'category'}": {
+        "target": "price",
+        "split_column": "brand",
+        "columns": {"brand": "category"},
+    },
     "a finite number, or nothing, in column 'brand'. Received: '.*' in row": {
         "target": "price",
         "columns": {"brand": "number"},

@@ -162,7 +162,8 @@ def test_export_predicts_what_the_network_does(runs, task, monkeypatch):
     run, source = runs[task], source_of(task)
     # The made data have no name to load them by.
     monkeypatch.setattr("zoo.data.sources._read", lambda *ignored: source)
-    monkeypatch.setattr("zoo.data.sources.find_path", lambda name: None)
+    for module in ("sources", "like"):
+        monkeypatch.setattr(f"zoo.data.{module}.find_path", lambda name: None)
     monkeypatch.setattr("zoo.cli.commands.exporting._measure_speed", lambda *ignored: None)
     done = CliRunner().invoke(app, ["export", str(run.path), "--overwrite"], catch_exceptions=False)
     assert done.exit_code == 0, done.output

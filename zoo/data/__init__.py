@@ -1,6 +1,7 @@
 """Sources of inputs and targets, and the batches that a network sees.
 
-    sources.py          `load_source`; options.py has its options, finding.py finds the path that a name means
+    sources.py          `load_source`; options.py has its options, finding.py finds the path that a name means,
+                        like.py reads data as a record says
       named.py          the sources with a name; embedded.py makes those that need no download
       arrays.py         a source from arrays, such as an .npz
       datasets.py       a source from data in memory: arrays, and data sets of Keras, TensorFlow and torch

@@ -75,7 +75,8 @@ class DecodedImages:
 
 def hash_of(hashes: Iterable[str]) -> str:
     """A hash of hashes, in any order, in 32 hexadecimal digits."""
-    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()[:32]
+    text = "\n".join(sorted(hashes))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def warn_of_skipped(path: Path, skipped: list[str], stacklevel: int = 5) -> None:

@@ -42,6 +42,11 @@ def from_image_tables(
     Raises:
         ValueError: If an image, a column or a value is wrong.
     """
+    if options.columns and not like:
+        raise ValueError(
+            f"Expected columns only for a table without image files, which are the only inputs of {str(path)!r}. "
+            f"Received: columns={dict(options.columns)}"
+        )
     targets, encoded, parts = split_tables(str(path), tables, options, like)
     entries = list(_entries(path, tables))
 

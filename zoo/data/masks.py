@@ -5,11 +5,11 @@
 
 A mask has the size of its image, and each of its pixels has the index of a class as its value, grey or from a palette.
 255 marks pixels that do not count, but if the masks contain only 0 and 255, then 255 is the second class. classes.txt
-names the classes, one per line.
+names the classes, one per line. Masks that are read like those of a record have its classes, and its meaning of 255.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from export.archives import Entry, file_state, read_entries
 from export.images import FORMATS, SUFFIXES, BadImage, ImageReader
 
+from ..tasks import task_of
 from ..tasks.segmentation import IGNORE
 from . import cache
 from .decoding import Decoded, DecodedImages, decode, hash_of, to_pixels, warn_of_skipped
@@ -55,7 +56,13 @@ def has_masks(path: Path) -> bool:
     )
 
 
-def from_masks(path: Path, options: Options, cache_in: Path | None, progress: Progress | None) -> Source:
+def from_masks(
+    path: Path,
+    options: Options,
+    cache_in: Path | None,
+    progress: Progress | None,
+    like: Mapping[str, Any] | None = None,
+) -> Source:
     """Makes a source of the images and masks in a folder.
 
     Args:
@@ -63,16 +70,21 @@ def from_masks(path: Path, options: Options, cache_in: Path | None, progress: Pr
         options: How to read it.
         cache_in: The folder of the cache; None keeps images and masks in memory.
         progress: Called with how many files are read and how many there are.
+        like: The record of a source, whose classes other masks have too. Default: they are inferred.
 
     Raises:
         ValueError: If an image or a mask is missing or damaged, unless it may be skipped; or if values have no class.
     """
-    names = _class_names(path)
+    known = like if like and options.whole and task_of(like).name == "segmentation" else {}
+    named = _class_names(path)
+    names = named or list(known.get("class_names", ()))
+    named_by = CLASS_NAMES if named or not known else "the record"
+    second_is_255 = known.get("second_is_255")
 
     def read(stacks: list[cache.ImageStack]) -> cache.Contents:
-        return _read(path, names, options, stacks, progress)
+        return _read(path, _reader(names, options, named_by), names, second_is_255, options, stacks, progress)
 
-    facts = {"state": file_state(path), "options": options.as_dict(), "masks": True}
+    facts = {"state": file_state(path), "options": options.as_dict(), "masks": [names, second_is_255]}
     found = cache.through(cache_in, path, facts, ("images", "masks"), read)
     warn_of_skipped(path, found.about["skipped"])
     arrays: dict[str, Any] = {}
@@ -84,7 +96,12 @@ def from_masks(path: Path, options: Options, cache_in: Path | None, progress: Pr
         task="segmentation",
         class_names=tuple(found.about["class_names"]),
         preprocessing=Preprocessing.from_dict(found.about["preprocessing"]),
-        origin={"content": found.about["content"], "skipped": len(found.about["skipped"])},
+        origin={
+            "content": found.about["content"],
+            "skipped": len(found.about["skipped"]),
+            "second_is_255": found.about["second_is_255"],
+            **({"whole": True} if options.whole else {}),
+        },
         **arrays,
     )
 
@@ -102,13 +119,19 @@ def _class_names(path: Path) -> list[str]:
 
 
 def _read(
-    path: Path, names: list[str], options: Options, stacks: list[cache.ImageStack], progress: Progress | None
+    path: Path,
+    reader: Callable[[_Pair], tuple[Decoded, Decoded] | str],
+    names: list[str],
+    second_is_255: bool | None,
+    options: Options,
+    stacks: list[cache.ImageStack],
+    progress: Progress | None,
 ) -> cache.Contents:
     images, masks = (DecodedImages(path, stack, options) for stack in stacks)
     values: dict[int, str] = {}
     keys = []
     pairs = _find_pairs(path)
-    for pair, decoded in decode(pairs, _reader(names, options), progress, lambda pair: pair.entry):
+    for pair, decoded in decode(pairs, reader, progress, lambda pair: pair.entry):
         if isinstance(decoded, str):
             images.bad.append(f"{pair.entry.name} ({decoded})")
             continue
@@ -122,11 +145,16 @@ def _read(
     if not pairs:
         raise ValueError(f"Expected images in the folders images and masks of {str(path)!r}. Received: none")
     images.refuse_bad()
-    two = set(values) == {0, IGNORE}
-    names = names or _numbered(path, {1 if two and value == IGNORE else value: file for value, file in values.items()})
+    if second_is_255 is None:
+        second_is_255 = set(values) == {0, IGNORE}
+    second_is_255 = second_is_255 and set(values) <= {0, IGNORE}
+    names = names or _numbered(
+        path, {1 if second_is_255 and value == IGNORE else value: file for value, file in values.items()}
+    )
+    second_is_255 = second_is_255 and len(names) == 2
     pixels = stacks[0].finish()
     targets = stacks[1].finish()
-    if two and len(names) == 2:
+    if second_is_255:
         _replace(stacks[1], targets)
     parts = _parts(path, keys, options)
     about = {
@@ -134,6 +162,7 @@ def _read(
         "content": hash_of([*images.hashes, *masks.hashes, "\n".join(names)]),
         "preprocessing": Preprocessing.fitted(select_rows(pixels, parts["train"]), scale=1 / 255).as_dict(),
         "skipped": images.bad,
+        "second_is_255": second_is_255,
     }
     return cache.Contents(
         {"images": pixels, "masks": targets}, {part: (rows, rows) for part, rows in parts.items()}, about
@@ -160,7 +189,7 @@ def _find_pairs(path: Path) -> list[_Pair]:
     return [_Pair(key, found["images"].get(key), found["masks"].get(key)) for key in keys]
 
 
-def _reader(names: list[str], options: Options) -> Callable[[_Pair], tuple[Decoded, Decoded] | str]:
+def _reader(names: list[str], options: Options, named_by: str) -> Callable[[_Pair], tuple[Decoded, Decoded] | str]:
     """Makes the function that reads a pair, or says why it cannot."""
     nearest = options.mask_reader
 
@@ -168,7 +197,7 @@ def _reader(names: list[str], options: Options) -> Callable[[_Pair], tuple[Decod
         if pair.image is None or pair.mask is None:
             return "no mask of this name" if pair.mask is None else "no image of this name"
         image = to_pixels(pair.image, ImageReader(channels=None))
-        mask = to_pixels(pair.mask, lambda data: read_mask(data, names))
+        mask = to_pixels(pair.mask, lambda data: read_mask(data, names, named_by))
         pixels, indices = image[0], mask[0]
         if isinstance(pixels, str):
             return pixels
@@ -182,12 +211,13 @@ def _reader(names: list[str], options: Options) -> Callable[[_Pair], tuple[Decod
     return read
 
 
-def read_mask(data: bytes, names: list[str] | tuple[str, ...] = ()) -> np.ndarray:
+def read_mask(data: bytes, names: list[str] | tuple[str, ...] = (), named_by: str = CLASS_NAMES) -> np.ndarray:
     """Reads the class indices of a mask, uint8 (height, width).
 
     Args:
         data: The contents of the file.
         names: The classes, if they are known.
+        named_by: Where they are from, for errors.
 
     Raises:
         BadImage: If it is damaged, or not a mask of these classes.
@@ -210,7 +240,7 @@ def read_mask(data: bytes, names: list[str] | tuple[str, ...] = ()) -> np.ndarra
         raise BadImage(f"values from {values.min()} to {values.max()}, beyond 0 to {IGNORE}")
     known = values[values != IGNORE]
     if names and known.size and known.max() >= len(names):
-        raise BadImage(f"the value {known.max()}, but {CLASS_NAMES} names {len(names)} classes, from 0")
+        raise BadImage(f"the value {known.max()}, but {named_by} names {len(names)} classes, from 0")
     return values.astype("uint8")
 
 

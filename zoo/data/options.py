@@ -36,6 +36,7 @@ class Options:
         columns: The kinds of columns by name: "number", "date", "category", or "ignore". Only of tables.
         shorter: The shorter side of an image before its centre crop.
         stream: Whether images stay encoded. None: if they would be too large decoded.
+        channels: Of all images, 1 or 3. None: grey if all are. Only from a record.
         whole: Whether all examples are for testing, and for training too, if the files do not say their parts.
     """
 
@@ -50,6 +51,7 @@ class Options:
     columns: Mapping[str, str] | None = None
     shorter: int | None = None
     stream: bool | None = None
+    channels: int | None = None
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -102,8 +104,8 @@ class Options:
 
     @property
     def reader(self) -> ImageReader:
-        """Reads image files, each grey or in colour as it is."""
-        return ImageReader(self.image_size, channels=None, resize=self.resize, shorter=self.shorter)
+        """Reads image files, each grey or in colour as it is unless `channels` says which."""
+        return ImageReader(self.image_size, channels=self.channels, resize=self.resize, shorter=self.shorter)
 
     @property
     def mask_reader(self) -> ImageReader:
@@ -115,5 +117,5 @@ class Options:
         size = None if self.image_size is None else list(self.image_size)
         common = {name: getattr(self, name) for name in ("resize", "split_seed", "test_fraction", "on_bad_image")}
         task = {} if self.task is None else {"task": self.task}
-        given = {name: value for name in ("shorter", "stream", "whole") if (value := getattr(self, name))}
+        given = {name: value for name in ("shorter", "stream", "channels", "whole") if (value := getattr(self, name))}
         return {"image_size": size, **common, **task, **self.of_tables, **given}

@@ -20,6 +20,7 @@ from .datasets import Data, from_memory, is_unnamed
 from .finding import find_path
 from .image_files import from_files
 from .image_tables import from_image_tables
+from .like import channels_like, is_other, split_like, tables_like
 from .masks import from_masks, has_masks
 from .named import SOURCES
 from .options import Options, Progress
@@ -96,9 +97,10 @@ def load_source(
             of 224. Default: as little as possible is cropped. Arrays that have `image_size` already stay as they are.
         stream: True leaves images in a folder or in shards encoded, False decodes all of them into the cache. Default:
             True if they would take more than 4 GB decoded.
-        like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and a table is
-            read with its target, columns and classes. Other files than those of the record are all for testing, unless
-            they say which examples are.
+        like: A record from `Source.as_dict`. Images are resized to its size if `image_size` is None, and are grey or in
+            colour as its are; a table is read with its target, columns and classes, and masks with its classes. Other
+            files than those of the record are all for testing, unless they say which examples are; its own are split
+            as it says.
         cache: The folder of the cache; False keeps the images in memory. Default: KERAS_SKIP_CACHE, or the cache folder
             of the platform.
         progress: Called with how much is read and how much there is: files, or bytes of a tar.
@@ -121,31 +123,21 @@ def load_source(
     if isinstance(name, Mapping) and "x_train" not in name:
         return _load_recorded(name, cache=cache, progress=progress)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
-    given = _given_like(name, given, like or {})
+    given = tables_like(name, given, like or {})
     if image_size is None and like and (read := like.get("options", {})).get("image_size"):
         image_size, resize = tuple(read["image_size"]), read.get("resize", "stretch")
         shorter = read.get("shorter") if shorter is None else shorter
-    whole = like is not None and _is_other(name, like)
+    whole = like is not None and is_other(name, like)
+    if like is not None and not whole:
+        split_seed, test_fraction = split_like(like, (split_seed, test_fraction))
     given |= {"shorter": shorter, "stream": stream, "whole": whole}
+    given |= {"channels": channels_like(like or {}, whole, stream)}
     options = Options(image_size, resize, split_seed, test_fraction, on_bad_image, **given)
     source = _record_reader(_resize(_read(name, options, cache, progress, like), options), options)
     if options.task not in (None, source.task):
         raise ValueError(f"Expected the task of {source.name!r} to be {source.task}. Received: task={options.task!r}")
     options = replace(options, stream=isinstance(source.train_inputs, Photos), whole=False)
     return replace(source, origin={**source.origin, "options": options.as_dict()})
-
-
-def _given_like(name: Any, given: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """The options for tables, with those of a record where none are given."""
-    known = dict(like.get("options", {}))
-    if like and _is_other(name, like):
-        known.pop("split_column", None)
-    return {option: known.get(option) if value is None else value for option, value in given.items()}
-
-
-def _is_other(name: Any, like: Mapping[str, Any]) -> bool:
-    """Whether data are files, and others than those of a record."""
-    return isinstance(name, (str, os.PathLike)) and str(find_path(name)) != like["name"]
 
 
 def check_source(
@@ -168,7 +160,7 @@ def check_source(
     path = find_path(name["name"] if isinstance(name, Mapping) else name)
     given: dict[str, Any] = {"target": target, "task": task, "split_column": split_column, "columns": columns}
     if not isinstance(name, Mapping):
-        given = _given_like(name, given, like or {})
+        given = tables_like(name, given, like or {})
     options = Options(image_size, resize, on_bad_image=on_bad_image, **given, shorter=shorter, stream=stream)
     if isinstance(name, Mapping):
         return
@@ -177,7 +169,7 @@ def check_source(
     if not files and like is None:
         _refuse_options_of_tables(name, options)
     for file in files.values():
-        check_columns(read_table(file, most=1), options)
+        check_columns(read_table(file, most=1), options, like)
 
 
 def _refuse_options_of_tables(name: object, options: Options) -> None:
@@ -220,12 +212,12 @@ def _read(
     if (read_arrays := ARRAY_FILES.get(path.suffix.lower())) is not None:
         return read_arrays(path, options)
     if is_of_tables:
-        tables = read_tables(path, options)
+        tables = read_tables(path, options, like)
         if file_column(next(iter(tables.values()))) is None:
             return replace(from_tables(str(path), tables, options, like), origin={"content": content(path)})
         return from_image_tables(path, tables, options, folder, progress, like)
     if has_masks(path):
-        return from_masks(path, options, folder, progress)
+        return from_masks(path, options, folder, progress, like)
     return from_photos(path, options, folder, progress) or from_files(path, options, folder, progress)
 
 
@@ -235,6 +227,7 @@ def _load_recorded(record: Mapping[str, Any], cache: str | Path | bool | None, p
     options = record.get("options", {})
     # Records from before there was a choice say nothing of it.
     options = {"resize": "stretch", "stream": False, **options} if options else {}
+    options.pop("channels", None)  # `like` has them
     source = load_source(record["name"], **options, like=record, cache=cache, progress=progress)
     if "validation" in record:
         source = source.with_validation(**record["validation"])
@@ -256,7 +249,8 @@ def _refuse_unnamed(name: str) -> None:
 
 
 def _resize(source: Source, options: Options) -> Source:
-    if options.image_size in (None, source.input_shape[:2]):
+    is_sized = options.image_size in (None, source.input_shape[:2])
+    if is_sized and (not _has_images(source) or options.channels in (None, source.input_shape[-1])):
         return source
     if not _has_images(source):
         raise ValueError(

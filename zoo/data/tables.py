@@ -49,8 +49,8 @@ def table_files(path: Path) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: item[0] != "train"))
 
 
-def read_tables(path: Path, options: Options) -> dict[str, Table]:
-    """Reads the tables of `table_files`.
+def read_tables(path: Path, options: Options, like: Mapping[str, Any] | None = None) -> dict[str, Table]:
+    """Reads the tables of `table_files`; with a record, as it says.
 
     Raises:
         ValueError: If one is damaged or empty, or the split column is missing or not needed.
@@ -59,7 +59,7 @@ def read_tables(path: Path, options: Options) -> dict[str, Table]:
     for table in tables.values():
         if not table.rows:
             raise ValueError(f"Expected rows below the names of the columns in {table.where}. Received: none")
-        check_columns(table, options)
+        check_columns(table, options, like)
     if options.split_column is not None and len(tables) > 1:
         raise ValueError(
             "Expected split_column to be None, because the files say the parts. "
@@ -68,9 +68,9 @@ def read_tables(path: Path, options: Options) -> dict[str, Table]:
     return tables
 
 
-def check_columns(table: Table, options: Options) -> None:
-    """Raises a ValueError if a table does not have a column that an option names."""
-    find_targets(options, table)
+def check_columns(table: Table, options: Options, like: Mapping[str, Any] | None = None) -> None:
+    """Raises a ValueError if a table does not have a column that an option names, or a kind would be ignored."""
+    targets = find_targets(options, table)
     named = {
         "split_column": [options.split_column] if options.split_column else [],
         "a name in columns": options.columns,
@@ -79,6 +79,12 @@ def check_columns(table: Table, options: Options) -> None:
         for name in names or ():
             if name not in table:
                 raise unknown(option, name, table)
+    kinds = {} if like else options.columns or {}  # records of earlier runs may have such kinds
+    if ignored := {name: kind for name, kind in kinds.items() if name in (*targets, options.split_column)}:
+        raise ValueError(
+            "Expected columns to give kinds of inputs alone; task='classification' or task='regression' says how a "
+            f"target is read, and the split column has no kind. Received: columns={ignored}"
+        )
 
 
 def from_tables(name: str, tables: dict[str, Table], options: Options, like: Mapping[str, Any] | None = None) -> Source:

@@ -44,7 +44,8 @@ class Segmentation(Task):
                     f"Expected {part}_targets from 0 to {source.classes - 1}, one for each class name, or {IGNORE} for "
                     f"pixels to ignore. Received: {part}_targets with {known[-1]}"
                 )
-            if part == "train" and len(known) < 2:
+            # Data that are measured whole teach nothing, so a single class will do.
+            if part == "train" and len(known) < 2 and not source.origin.get("whole"):
                 raise ValueError(
                     f"Expected train_targets of two classes or more. Received: {source.name!r} with only "
                     f"{', '.join(source.class_names[label] for label in known) or 'pixels to ignore'}"

@@ -144,7 +144,8 @@ def like(card: Card) -> dict[str, Any]:
     image = card.image or {}
     size = {"image_size": list(card.input_shape[:2]), "resize": image.get("resize", "stretch")}
     size |= {"shorter": image.get("shorter")}
-    return {"name": card.data["name"], "class_names": list(card.class_names), "options": size}
+    about = {"name": card.data["name"], "class_names": list(card.class_names), "options": size}
+    return about | {"image": card.reader and card.reader.to_dict()}
 
 
 def check_named(data: str | Source) -> str | Source:

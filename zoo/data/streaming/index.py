@@ -59,7 +59,8 @@ class Indexer:
             self.state: Any = [[str(shard), *file_state(shard)[0][1:]] for shard in self.shards]
         else:
             self._listing, self.state = list_folder(path)
-        facts = {"index": self.state, "options": replace(options, stream=None).as_dict()}
+        channels = None if options.channels == 3 else options.channels  # photos are in colour anyway
+        facts = {"index": self.state, "options": replace(options, stream=None, channels=channels).as_dict()}
         self._target = None if cache_in is None else cache.target_of(cache_in, path, facts)
 
     @property

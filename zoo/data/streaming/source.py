@@ -41,7 +41,7 @@ def from_photos(path: Path, options: Options, cache_in: Path | None, progress: P
     index = indexer.find()
     if index is None and not len(indexer.listing) and not indexer.listing.faults and not options.stream:
         return None
-    reader = replace(options.reader, channels=3)
+    reader = replace(options.reader, channels=options.channels or 3)
     bytes_decoded = _bytes_decoded(indexer.listing, reader) if index is None else index.about["bytes_decoded"]
     if options.stream or (options.stream is None and bytes_decoded > LIMIT):
         index = index or indexer.make(lambda made: _describe(made, reader, bytes_decoded))
