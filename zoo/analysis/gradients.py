@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_skip.surgery.graph import as_functional
+
 from .._files import write_csv
 from ..data import Batches, Preprocessing, Source
 from ..data.batches import batches_of
@@ -66,7 +68,8 @@ class GradientProbe:
         loss: keras.losses.Loss | None = None,
     ) -> None:
         # Only the layers: a trained network may also hold moving averages of its weights.
-        self.model, self.name = keras.Model(model.input, model.output), name or model.name
+        whole = as_functional(model)
+        self.model, self.name = keras.Model(whole.input, whole.output), name or model.name
         copy = keras.models.clone_model(self.model)
         self._copy = _Measured(copy.input, copy.output, name="measured")
         self._copy.measured_loss = loss

@@ -189,6 +189,8 @@ def _shorten(names: tuple[str, ...], most: int = 10) -> str:
 
 def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
     """Raises a ValueError unless a model takes the inputs of a source, and has an output for each class or target."""
+    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError(f"Expected a built model with one input. Received: model={model!r}")
     shape, given = network_shape(source), model.input_shape[1:]
     fits = len(given) == len(shape) and all(ours in (None, theirs) for ours, theirs in zip(given, shape, strict=True))
     if not fits or model.output_shape[-1] != source.outputs:
