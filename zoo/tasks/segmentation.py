@@ -73,7 +73,7 @@ class Segmentation(Task):
         refuse_losses(self, label_smoothing, kind)
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE)
 
-    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+    def metrics(self, source: "Source", model: "keras.Model | None" = None) -> "list[keras.metrics.Metric]":
         from .segmentation_metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
 
         return [

@@ -47,8 +47,8 @@ def evaluate(
 
     Returns:
         "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
-        regression the squared error in units of the variance of the training targets, "r2", "mae" and "rmse", means
-        over the targets; for a segmentation the cross-entropy, "mean_iou" and "accuracy", of the pixels. With `tta`
+        regression the squared error in units of the variance of the training targets (those of the run, or of `data`
+        for a model of your own), "r2", "mae" and "rmse", means over the targets; for a segmentation the cross-entropy, "mean_iou" and "accuracy", of the pixels. With `tta`
         also "tta_loss" and so on, and "tta_views", the name of the views.
 
     Raises:
@@ -255,7 +255,7 @@ def make_evaluator(
 def _make_evaluator(model: keras.Model, source: Source, batches: Batches) -> Callable[[], dict[str, float]]:
     task = task_of(source)
     compiled = keras.Model(model.inputs, model.outputs)
-    compiled.compile(loss=task.loss(source), metrics=task.metrics(source), jit_compile=jit_compile())
+    compiled.compile(loss=task.loss(source), metrics=task.metrics(source, model), jit_compile=jit_compile())
     build_metrics(compiled, batches)
 
     def evaluate_again() -> dict[str, float]:
