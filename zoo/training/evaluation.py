@@ -48,8 +48,9 @@ def evaluate(
     Returns:
         "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
         regression the squared error in units of the variance of the training targets (those of the run, or of `data`
-        for a model of your own), "r2", "mae" and "rmse", means over the targets; for a segmentation the cross-entropy, "mean_iou" and "accuracy", of the pixels. With `tta`
-        also "tta_loss" and so on, and "tta_views", the name of the views.
+        for a model of your own), "r2", "mae" and "rmse", means over the targets; for a segmentation the cross-entropy,
+        "mean_iou" and "accuracy", of the pixels. With `tta` also "tta_loss" and so on, and "tta_views", the name of the
+        views.
 
     Raises:
         ValueError: If there is no such run, source or weights, if inputs or targets do not fit the network, if there
