@@ -16,6 +16,7 @@ from keras import ops
 from keras_skip.surgery.graph import as_functional
 
 from .._files import write_csv
+from .._names import shorten
 from ..data import Batches, Preprocessing, Source
 from ..data.batches import batches_of
 from ..networks.catalogue import MODELS
@@ -175,7 +176,7 @@ def compare(
         ValueError: If there is no such network or run, or if the images do not fit a network.
     """
     norms: list[Norm] = []
-    for name in networks:
+    for name, shown in shorten(networks).items():
         keras.utils.set_random_seed(seed)
         preprocessing = source.preprocessing
         if name in MODELS:
@@ -186,8 +187,7 @@ def compare(
             model = load(name)
         check_shapes(model, source, f" for {name}")
         images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
-        shown, loss = name if name in MODELS else Path(name).name, task_of(source).loss(source)
-        norms += GradientProbe(model, shown, loss=loss).measure(images, labels)
+        norms += GradientProbe(model, shown, loss=task_of(source).loss(source)).measure(images, labels)
     return norms
 
 
