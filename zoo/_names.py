@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 # Shows all networks.
 LIST_COMMAND = "`keras-skip list`"
@@ -29,6 +30,18 @@ def unknown(kind: str, name: object, known: Iterable[str], listed_by: str = "", 
         one_of = f"{len(names)} names"
         hint = hint or f"{listed_by} shows them."
     return ValueError(f"Expected {kind} to be one of {one_of}. Received: {name!r}.{' ' if hint else ''}{hint}")
+
+
+def shorten(names: Iterable[str]) -> dict[str, str]:
+    """The last part of each name or path, with as many parts before it as tell it from the others."""
+    parts = {name: Path(name).parts for name in names}
+
+    found: dict[str, str] = {}
+    for count in range(1, max(map(len, parts.values()), default=0) + 1):
+        shown = {name: Path(*path[-count:]).as_posix() for name, path in parts.items()}
+        taken = list(shown.values())
+        found = {name: found.get(name, end) for name, end in shown.items() if name in found or taken.count(end) == 1}
+    return {name: found.get(name, name) for name in parts}
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:

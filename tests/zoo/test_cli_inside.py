@@ -2,11 +2,13 @@
 
 import csv
 
+import keras
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import zoo
+from zoo._names import shorten
 from zoo.analysis.augmented import augmented
 from zoo.cli import app
 
@@ -48,6 +50,31 @@ def test_survival(tmp_path):
     probabilities = [float(row["probability"]) for row in table(tmp_path / "survival.csv")]
     assert probabilities == pytest.approx([1 - place / 6 * 0.5 for place in range(1, 7)])
     assert "4.25 of 6 blocks run on average" in (tmp_path / "survival.svg").read_text()
+
+
+def test_networks_of_one_name_stay_apart(tmp_path):
+    files = [tmp_path / folder / "model.keras" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(file)
+    assert "b/model.keras" in run("gradients", *files, "--batch-size", 16, "--out", tmp_path / "flow.svg")
+    rows = table(tmp_path / "flow.csv")
+    assert [(row["network"], row["place"]) for row in rows] == [("a/model.keras", "1"), ("b/model.keras", "1")]
+    for file in files:
+        zoo.build("stochastic_resnet110", (8, 8, 1), depth=8).save(file)
+    run("survival", *files, "--out", tmp_path / "survival.svg")
+    rows = table(tmp_path / "survival.csv")
+    assert [row["network"] for row in rows] == 3 * ["a/model.keras"] + 3 * ["b/model.keras"]
+
+
+def test_names_are_shortened_as_far_as_they_differ():
+    assert shorten(["plain_mlp", "runs/plain_mlp", "/x/a/m", "/y/a/m", "/x/n"]) == {
+        "plain_mlp": "plain_mlp",
+        "runs/plain_mlp": "runs/plain_mlp",
+        "/x/a/m": "x/a/m",
+        "/y/a/m": "y/a/m",
+        "/x/n": "n",
+    }
 
 
 def test_skips_of_dense_blocks(tmp_path):

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 import zoo
+from tests.zoo.task_runs import diabetes
 from zoo.analysis import gradients
+from zoo.tasks import task_of
+from zoo.tasks.segmentation_metrics import MeanIoU
 
 
 def test_saved_network_is_the_trained_one_and_free_of_its_optimizer(run):
@@ -32,6 +35,26 @@ def test_training_accuracy_is_that_of_the_trained_network_on_the_images_as_they_
     with (run.path / "history.csv").open() as file:
         *_, last = csv.DictReader(file)
     assert float(last["accuracy"]) < measured - 0.05, "on augmented images, while the weights still changed"
+
+
+def test_loss_of_a_regression_on_other_data_keeps_the_units_of_training():
+    source = diabetes()
+    model = zoo.build("tabular_resnet", source.input_shape, source.outputs, depth=1, width=8)
+    model = task_of(source).finish(model, source)
+    other = replace(source, train_targets=10 * source.train_targets)
+    error = model.predict(source.preprocessing(source.test_inputs), verbose=0) - source.test_targets
+    expected = np.mean((error / source.train_targets.std(axis=0)) ** 2)
+    for data in (source, other):
+        assert zoo.evaluate(model, data)["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_mean_iou_counts_more_pixels_in_a_batch_than_float32_can():
+    right, wrong = 2**24 + 1000, 1000
+    truth = np.zeros((1, right + wrong), "uint8")
+    truth[0, :wrong] = 1
+    metric = MeanIoU(2)
+    metric.update_state(truth, np.broadcast_to(np.array([1, 0], "uint8"), (*truth.shape, 2)))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(metric.total_cm), [[right, 0], [wrong, 0]])
 
 
 def test_evaluate_refuses_data_that_do_not_fit(run):

@@ -9,6 +9,7 @@ import pytest
 
 import zoo
 from tests.processes import keras_skip
+from zoo.analysis.gradients import compare
 from zoo.training.loop import Training
 from zoo.training.start import decay_kernels
 
@@ -86,6 +87,22 @@ def test_logits_stay_as_they_are(small_source, tmp_path, no_report):
     }
     images = small_source.preprocessing(small_source.test_inputs)
     np.testing.assert_allclose(zoo.load(run.path)(images), model(images), atol=1e-5)
+
+
+def test_a_sequential_of_logits_gets_a_report_and_figures(small_source, tmp_path):
+    run = zoo.train(None, small_source, tmp_path / "run", model=sequential(keras.layers.Dense(10)), **SETTINGS)
+    assert run.status == "complete" and (run.path / "report.html").is_file()
+    model = zoo.load(run.path)
+    assert isinstance(model, keras.Sequential)
+    assert zoo.multiply_adds(model) == 64 * 16 + 16 * 10
+    norms = compare([str(run.model_path)], small_source)
+    assert len(norms) == 2 and all(norm.norm > 0 for norm in norms)
+    assert zoo.draw(run.model_path, tmp_path / "drawn.svg")
+
+
+def test_a_sequential_that_is_not_built_is_refused(small_source):
+    with pytest.raises(ValueError, match="Expected a built model with one input. Received: model=<Sequential"):
+        zoo.evaluate(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)]), small_source)
 
 
 def test_a_model_that_scales_its_inputs_gets_pixels(small_source, tmp_path, no_report):

@@ -13,7 +13,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_skip.surgery.graph import as_functional
+
 from .._files import write_csv
+from .._names import shorten
 from ..data import Batches, Preprocessing, Source
 from ..data.batches import batches_of
 from ..networks.catalogue import MODELS
@@ -66,7 +69,8 @@ class GradientProbe:
         loss: keras.losses.Loss | None = None,
     ) -> None:
         # Only the layers: a trained network may also hold moving averages of its weights.
-        self.model, self.name = keras.Model(model.input, model.output), name or model.name
+        whole = as_functional(model)
+        self.model, self.name = keras.Model(whole.input, whole.output), name or model.name
         copy = keras.models.clone_model(self.model)
         self._copy = _Measured(copy.input, copy.output, name="measured")
         self._copy.measured_loss = loss
@@ -172,7 +176,7 @@ def compare(
         ValueError: If there is no such network or run, or if the images do not fit a network.
     """
     norms: list[Norm] = []
-    for name in networks:
+    for name, shown in shorten(networks).items():
         keras.utils.set_random_seed(seed)
         preprocessing = source.preprocessing
         if name in MODELS:
@@ -183,8 +187,7 @@ def compare(
             model = load(name)
         check_shapes(model, source, f" for {name}")
         images, labels = probe_batches(source, preprocessing, batch_size=batch_size).batch(0, 0)
-        shown, loss = name if name in MODELS else Path(name).name, task_of(source).loss(source)
-        norms += GradientProbe(model, shown, loss=loss).measure(images, labels)
+        norms += GradientProbe(model, shown, loss=task_of(source).loss(source)).measure(images, labels)
     return norms
 
 

@@ -94,7 +94,7 @@ def multiply_adds_by_layer(model: keras.Model, input_shape: Sequence[int] | None
                     "Expected a model whose matrices belong to convolutions, dense, embedding and recurrent layers. "
                     f"Received: {layer.name} of {type(layer).__name__}"
                 )
-        _Inference(model).compute_output_spec(keras.KerasTensor((1, *shape), model.input.dtype))
+        _Inference(model).compute_output_spec(keras.KerasTensor((1, *shape), model.inputs[0].dtype))
     return totals
 
 

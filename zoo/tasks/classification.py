@@ -67,7 +67,7 @@ class Classification(Task):
             return BinaryCrossEntropy(label_smoothing, threshold)
         return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
 
-    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+    def metrics(self, source: "Source", model: "keras.Model | None" = None) -> "list[keras.metrics.Metric]":
         import keras
 
         return [

@@ -93,12 +93,12 @@ class Regression(Task):
         refuse_losses(self, label_smoothing, kind)
         return ScaledSquaredError(moments(source)[1])
 
-    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+    def metrics(self, source: "Source", model: "keras.Model | None" = None) -> "list[keras.metrics.Metric]":
         import keras
 
         from .regression_metrics import R2, RootMeanSquaredError, SquaredError
 
-        scale = moments(source)
+        scale = _scale_of(model, len(source.target_names)) or moments(source)
         mae = keras.metrics.MeanAbsoluteError(name="mae")
         return [R2(*scale), mae, RootMeanSquaredError(*scale), SquaredError(*scale)]
 
@@ -112,6 +112,16 @@ def moments(source: "Source") -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each target over the training examples."""
     targets = np.asarray(source.train_targets, "float64")
     return targets.mean(axis=0).tolist(), targets.std(axis=0).tolist()
+
+
+def _scale_of(model: "keras.Model | None", targets: int) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of each target when a network was made; None if it does not hold them."""
+    import keras
+
+    for layer in model._flatten_layers() if model is not None else ():
+        if layer.name == PREDICTION and isinstance(layer, keras.layers.Rescaling):
+            return tuple(np.broadcast_to(value, targets).tolist() for value in (layer.offset, layer.scale))
+    return None
 
 
 TASK = Regression()

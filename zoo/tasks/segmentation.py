@@ -74,14 +74,10 @@ class Segmentation(Task):
         refuse_losses(self, label_smoothing, kind)
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE)
 
-    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
+    def metrics(self, source: "Source", model: "keras.Model | None" = None) -> "list[keras.metrics.Metric]":
         from .segmentation_metrics import MeanIoU, PixelAccuracy, PixelCrossEntropy
 
-        return [
-            MeanIoU(source.classes, sparse_y_pred=False, name="mean_iou", dtype="float32"),
-            PixelAccuracy(),
-            PixelCrossEntropy(),
-        ]
+        return [MeanIoU(source.classes), PixelAccuracy(), PixelCrossEntropy()]
 
     def predictor(self, model: "keras.Model") -> "keras.Model":
         import keras

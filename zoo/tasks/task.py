@@ -87,8 +87,11 @@ class Task(Protocol):
             ValueError: If the task has no labels to smooth, or only one loss.
         """
 
-    def metrics(self, source: "Source") -> "list[keras.metrics.Metric]":
-        """Makes the metrics, with the names of the figures, and last that of the loss."""
+    def metrics(self, source: "Source", model: "keras.Model | None" = None) -> "list[keras.metrics.Metric]":
+        """Makes the metrics, with the names of the figures, and last that of the loss.
+
+        A trained model may have learnt from other data than the source's. Its units are those of its own data.
+        """
 
     def predictor(self, model: "keras.Model") -> "keras.Model":
         """The network as a report needs it, such as from inputs to the class of each pixel."""

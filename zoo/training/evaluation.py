@@ -47,9 +47,10 @@ def evaluate(
 
     Returns:
         "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
-        regression the squared error in units of the variance of the training targets, "r2", "mae" and "rmse", means
-        over the targets; for a segmentation the cross-entropy, "mean_iou" and "accuracy", of the pixels. With `tta`
-        also "tta_loss" and so on, and "tta_views", the name of the views.
+        regression the squared error in units of the variance of the training targets (those of the run, or of `data`
+        for a model of your own), "r2", "mae" and "rmse", means over the targets; for a segmentation the cross-entropy,
+        "mean_iou" and "accuracy", of the pixels. With `tta` also "tta_loss" and so on, and "tta_views", the name of the
+        views.
 
     Raises:
         ValueError: If there is no such run, source or weights, if inputs or targets do not fit the network, if there
@@ -190,6 +191,8 @@ def _shorten(names: tuple[str, ...], most: int = 10) -> str:
 
 def check_shapes(model: keras.Model, source: Source, note: str = "") -> None:
     """Raises a ValueError unless a model takes the inputs of a source, and has an output for each class or target."""
+    if len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError(f"Expected a built model with one input. Received: model={model!r}")
     shape, given = network_shape(source), model.input_shape[1:]
     fits = len(given) == len(shape) and all(ours in (None, theirs) for ours, theirs in zip(given, shape, strict=True))
     if not fits or model.output_shape[-1] != source.outputs:
@@ -254,7 +257,7 @@ def make_evaluator(
 def _make_evaluator(model: keras.Model, source: Source, batches: Batches) -> Callable[[], dict[str, float]]:
     task = task_of(source)
     compiled = keras.Model(model.inputs, model.outputs)
-    compiled.compile(loss=task.loss(source), metrics=task.metrics(source), jit_compile=jit_compile())
+    compiled.compile(loss=task.loss(source), metrics=task.metrics(source, model), jit_compile=jit_compile())
     build_metrics(compiled, batches)
 
     def evaluate_again() -> dict[str, float]:

@@ -117,7 +117,7 @@ def make_learner(
     if settings.ema or settings.lookahead:
         learner.keep_averages(settings, steps)
     loss = task.loss(source, recipe.label_smoothing, recipe.loss, recipe.loss_threshold)
-    measured = task.metrics(source)
+    measured = task.metrics(source, model)
     if recipe.class_weight:
         loss = Weighted(loss, balanced(source))
     # Weighted, because batches that devices share are padded with examples of weight 0.

@@ -157,10 +157,16 @@ def survival(
     for name in networks:
         check_loadable(name)
     console.import_quietly("keras")
+    from ..._names import shorten
     from ...analysis import charts
     from ...analysis.survival import Survival, survival_profile
 
-    found = [block for name in networks for block in survival_profile(_load(name, settings))]
+    given = shorten(networks)
+    profiles = {shown: survival_profile(_load(name, settings)) for name, shown in given.items()}
+    own = {blocks[0].network for blocks in profiles.values()}
+    if len(own) < len(profiles):
+        profiles = {shown: [block._replace(network=shown) for block in blocks] for shown, blocks in profiles.items()}
+    found = [block for blocks in profiles.values() for block in blocks]
     written = write_figure(out, charts.survival(found), found, Survival)
     console.show_record("Written", written)
 

@@ -100,7 +100,8 @@ def gradients(
     written = write_figure(out, charts.gradient_flow(norms), norms, Norm)
     rows = []
     for name in dict.fromkeys(norm.network for norm in norms):
-        first, *_, last = [norm.norm for norm in norms if norm.network == name]
+        found = [norm.norm for norm in norms if norm.network == name]
+        first, last = found[0], found[-1]
         rows.append((name, f"{first:.2e}", f"{last:.2e}", f"{first / last:.1e}"))
     console.show_table("Gradients", ("network", "at the first layer", "at the last", "ratio"), rows)
     console.show_record("Written", written)
