@@ -164,3 +164,6 @@ def _take(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:
         other.assign(ops.copy(one.value))
         if one.trainable != other.trainable:
             other.trainable = one.trainable
+    for other in copy._flatten_layers():
+        if isinstance(other, keras.layers.Normalization):
+            other.finalize_state()  # it computes with constants, which it makes from its variables
