@@ -5,6 +5,7 @@ them in the nodes of its operations, which this file alone reads.
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import keras
@@ -12,6 +13,7 @@ from keras import ops
 
 from .._base.shapes import Tensor
 
+LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup, keras.layers.TextVectorization)
 Values = MutableMapping[int, Tensor]  # the new tensors, by the identity of the old ones
 
 
@@ -164,6 +166,20 @@ def _take(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:
         other.assign(ops.copy(one.value))
         if one.trainable != other.trainable:
             other.trainable = one.trainable
-    for other in copy._flatten_layers():
+    for one, other in zip(ours._flatten_layers(), copy._flatten_layers(), strict=True):
+        if hasattr(one, "save_assets"):
+            _take_assets(one, other)
         if isinstance(other, keras.layers.Normalization):
             other.finalize_state()  # it computes with constants, which it makes from its variables
+
+
+def _take_assets(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:
+    """Gives a copy what its original keeps in files, such as a vocabulary, and the arrays that belong to it."""
+    if isinstance(ours, LOOKUPS) and not ours.get_vocabulary(include_special_tokens=False):
+        return  # not adapted yet; Keras cannot load an empty vocabulary
+    arrays: dict[str, Any] = {}
+    ours.save_own_variables(arrays)
+    copy.load_own_variables(arrays)
+    with TemporaryDirectory() as folder:
+        ours.save_assets(folder)
+        copy.load_assets(folder)

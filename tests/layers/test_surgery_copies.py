@@ -42,3 +42,37 @@ def test_boundaries_of_bins_are_kept():
     embedded = L.Embedding(3, 4)(bins(x))
     model = keras.Model(x, L.Add()([embedded, dense(embedded)]))
     assert_equal(outputs(ks.add_layer_scale(model), inputs(model)), outputs(model, inputs(model)))
+
+
+WORDS = np.array([["a", "b", "a"], ["b", "c", "d"]])
+LOOKUPS = {
+    "words": (lambda: L.StringLookup(), WORDS),
+    "numbers": (lambda: L.IntegerLookup(), np.array([[7, 8, 9], [7, 7, 5]])),
+    "texts": (lambda: L.TextVectorization(output_sequence_length=3), np.array([["a b"], ["c a a"]])),
+    "frequencies": (lambda: L.StringLookup(output_mode="tf_idf"), WORDS),
+    "frequencies of texts": (lambda: L.TextVectorization(output_mode="tf_idf"), np.array(["a b", "c a a"])),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", LOOKUPS)
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_vocabularies_are_kept(kind, is_inside):
+    make, data = LOOKUPS[kind]
+    x = keras.Input(data.shape[1:], dtype="int64" if kind == "numbers" else "string")
+    lookup = adapted(make(), data)
+    found = (keras.Sequential([x, lookup]) if is_inside else lookup)(x)
+    start = dense(found) if "frequencies" in kind else L.Embedding(9, 4)(found)
+    model = keras.Model(x, L.Add()([start, dense(start)]))
+    given = keras.ops.convert_to_tensor(data)
+    assert_equal(outputs(ks.add_layer_scale(model), given), outputs(model, given))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("make", [L.StringLookup, L.TextVectorization])
+def test_a_layer_that_has_no_vocabulary_yet_can_be_given_one_afterwards(make):
+    x = keras.Input((1,), dtype="string")
+    embedded = L.Embedding(9, 4)(make(name="lookup")(x))
+    operated = ks.add_layer_scale(keras.Model(x, L.Add()([embedded, dense(embedded)])))
+    operated.get_layer("lookup").adapt(["a", "b"])
+    assert operated.get_layer("lookup").vocabulary_size() > 2
