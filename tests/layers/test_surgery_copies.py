@@ -76,3 +76,53 @@ def test_a_layer_that_has_no_vocabulary_yet_can_be_given_one_afterwards(make):
     operated = ks.add_layer_scale(keras.Model(x, L.Add()([embedded, dense(embedded)])))
     operated.get_layer("lookup").adapt(["a", "b"])
     assert operated.get_layer("lookup").vocabulary_size() > 2
+
+
+class Twice(L.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def square(x):
+    return x * x
+
+
+class Halves(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, 0.5, dtype)
+
+
+def inner(layer):
+    x = keras.Input((4,))
+    return keras.Model(x, layer(x))
+
+
+CUSTOM = {
+    "a class": lambda: keras.Sequential([Twice(), L.Dense(4)]),
+    "a class in a layer": lambda: ks.Residual(Twice()),
+    "a class further in": lambda: inner(keras.Sequential([ks.Residual(Twice())])),
+    "a layer as activation": lambda: ks.ResidualBlock(4, activation=Twice()),
+    "a lambda": lambda: inner(L.Lambda(lambda x: 2 * x)),
+    "a lambda in a layer": lambda: ks.Residual(L.Lambda(lambda x: 2 * x)),
+    "an activation": lambda: L.Dense(4, activation=square),
+    "an initializer": lambda: inner(L.Dense(4, kernel_initializer=Halves())),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", CUSTOM)
+def test_what_nobody_registered_with_keras_is_copied(kind):
+    x = keras.Input((4,))
+    model = keras.Model(x, L.Add()([x, CUSTOM[kind]()(x)]))
+    assert_equal(outputs(ks.add_layer_scale(model), inputs(model)), outputs(model, inputs(model)))
+
+
+@pytest.mark.once
+def test_classes_of_one_name_are_told_apart_or_refused():
+    other = type("Twice", (L.Layer,), {"call": lambda self, x: 3 * x})
+    x = keras.Input((4,))
+    model = keras.Model(x, L.Add()([x, other()(Twice()(dense(x)))]))
+    assert_equal(outputs(ks.add_layer_scale(model), inputs(model)), outputs(model, inputs(model)))
+    both = keras.Sequential([Twice(), other(), L.Dense(4)], name="both")
+    with pytest.raises(ValueError, match="Expected classes .*package.* Received: both, in which 2 are called Twice"):
+        ks.add_layer_scale(keras.Model(x, L.Add()([x, both(x)])))
