@@ -69,6 +69,16 @@ def test_the_gate_of_the_attention_starts_at_one_and_lies_between_zero_and_two()
     assert np.abs(numpy(layer.reduce.kernel)).min() > 0
 
 
+@pytest.mark.parametrize("edit", ["scale", "attention"])
+def test_masked_steps_keep_their_outputs_too(edit):
+    tokens = keras.Input((5,), dtype="int32")
+    x = L.Embedding(9, 4, mask_zero=True)(tokens)
+    model = keras.Model(tokens, L.Add()([x, L.Dense(4, bias_initializer="ones")(x)]))
+    given = inputs(model)
+    assert (given == 0).any()
+    assert_equal(outputs(EDITS[edit](model), given), outputs(model, given))
+
+
 @pytest.mark.once
 def test_layers_that_are_added_compute_in_the_type_of_their_branch():
     model, _ = half()
