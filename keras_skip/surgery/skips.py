@@ -232,7 +232,7 @@ def drops_branch(call: Call) -> bool:
 
 
 def _is_position(operation: Any) -> bool:
-    return re.search("position", type(operation).__name__, re.IGNORECASE) is not None
+    return re.search("(?<!com)position", type(operation).__name__, re.IGNORECASE) is not None
 
 
 def _same_size(shape: Sequence[int | None], other: Sequence[int | None]) -> bool:
