@@ -34,7 +34,7 @@ def list_skips(model: keras.Model) -> list[str]:
 
     Args:
         model: A functional or Sequential model. Functional models inside it are searched too, and their sums are called
-            "model/sum".
+            "model/sum". One that is called at several places is listed once, under the first.
 
     Returns:
         The names of the sums, from the input to the output; an empty list if there are none.

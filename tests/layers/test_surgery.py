@@ -139,6 +139,22 @@ def test_one_layer_can_make_several_sums():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(("is_inside_first", "name"), [(False, "inner/sum"), (True, "around/inner/sum")])
+def test_a_model_that_is_called_at_two_levels_is_one(is_inside_first, name):
+    block, _ = identity()
+    inner = keras.Model(block.input, block.output, name="inner")
+    a, x = keras.Input((4,)), keras.Input((4,))
+    around = keras.Model(a, inner(a), name="around")
+    first, second = (around, inner) if is_inside_first else (inner, around)
+    model = keras.Model(x, L.Add(name="outer")([x, second(first(x))]))
+    assert ks.list_skips(model) == [name, "outer"]
+    given = inputs(model)
+    np.testing.assert_array_equal(outputs(ks.without_branch(model, name), given)[0], 2 * given)
+    drops = [layer for layer in ks.add_stochastic_depth(model, 0.5)._flatten_layers() if hasattr(layer, "rate")]
+    assert sorted(drop.rate for drop in drops) == [0.25, 0.5]
+
+
+@pytest.mark.once
 def test_functions_and_lambda_layers_are_copied():
     x = keras.Input((4, 6))
     branch = ops.transpose(L.Lambda(lambda x: 2 * x)(x)[:, :4], (0, 1, 2))
