@@ -6,6 +6,7 @@ Every function returns a new model with copies of the layers. The given model do
 """
 
 import difflib
+from itertools import count
 from typing import Any, Literal
 
 import keras
@@ -103,9 +104,12 @@ def add_stochastic_depth(
     names = list(dict.fromkeys(skip.name for _, skip in graph.all_skips()))
     probabilities = dict(zip(names, linear_survival(survival_prob, len(names)), strict=True))
 
+    places = {name: place for place, name in enumerate(names)}
+    further = count(len(names))  # for other branches of a sum, and other calls of its layer
+
     def options(skip: Skip, name: str, x: Tensor) -> dict[str, Any]:
-        own = None if seed is None else seed + names.index(skip.name)
-        return {"seed": own, "name": name, "dtype": _policy(x)}
+        place = places.pop(skip.name) if skip.name in places else next(further)
+        return {"seed": None if seed is None else seed + place, "name": name, "dtype": _policy(x)}
 
     def insert(skip: Skip, name: str, x: Tensor) -> Tensor:
         return DropPath(1.0 - probabilities[skip.name], **options(skip, name, x))(x)

@@ -66,6 +66,20 @@ def test_draws_follow_the_seed_and_differ_between_the_skips():
     assert len({one.get_layer(f"{name}_drop").seed for name in names}) == 3
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_draws_differ_between_the_branches_of_a_sum_and_the_calls_of_its_layer(granularity):
+    y = x = keras.Input((4,))
+    add = L.Add(name="sum")
+    for _ in range(3):
+        y = add([y, dense(y), dense(y)])
+    y = L.Add(name="last")([y, dense(y)])
+    operated = ks.add_stochastic_depth(keras.Model(x, y), 0.5, granularity, seed=3)
+    seeds = {layer.name: layer.seed for layer in operated.layers if hasattr(layer, "seed") and "drop" in layer.name}
+    assert sorted(seeds.values()) == [*range(3, 10)]
+    assert (seeds["sum_drop"], seeds["last_drop"]) == (3, 4)  # as if each sum had one branch
+
+
 class DropPath(L.Layer):
     """As libraries have it: a class of this name."""
 
