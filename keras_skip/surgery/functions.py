@@ -66,7 +66,8 @@ def add_stochastic_depth(
         y = skip(c) + drop(branch(c)),   p_l = 1 - l / L (1 - p_L)   for the skip l of L
 
     Inference gives the same outputs, bit for bit. Layers that already drop a whole branch, as in EfficientNet and
-    ConvNeXt, are replaced, so that no branch is dropped twice; any other dropout stays.
+    ConvNeXt, are replaced, so that no branch is dropped twice; any other dropout stays. A `StochasticDepth` with
+    scale="inference" leaves a layer behind that multiplies by its p.
 
     Args:
         model: As in `list_skips`. It does not change.

@@ -127,6 +127,28 @@ def test_a_layer_that_is_dropped_at_the_end_of_a_branch_stays_and_is_dropped_ane
     assert found == [pytest.approx(0.9)] and len(operated.weights) == len(model.weights)
 
 
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_factor_of_inference_stays_when_its_drop_is_replaced(granularity, is_alone):
+    x = keras.Input((4,))
+    start = x if is_alone else dense(x)
+    model = keras.Model(x, L.Add(name="sum")([x, ks.StochasticDepth(L.Dense(4), 0.6, scale="inference")(start)]))
+    operated = ks.add_stochastic_depth(model, 0.5, granularity, seed=1)
+    given = inputs(model, 32)
+    expected = outputs(model, given)
+    assert_equal(outputs(operated, given), expected)
+    found = [layer.survival_prob for layer in operated._flatten_layers() if hasattr(layer, "survival_prob")]
+    assert found == [0.5]
+    again = ks.add_stochastic_depth(operated, 0.9, granularity)
+    assert_equal(outputs(again, given), expected)
+    updates = [numpy(operated(given, training=True)) - given for _ in range(8)]
+    kept = 2 * (expected[0] - given)
+    for update in updates:
+        survives = np.abs(update).max(axis=1, keepdims=True) > 0
+        np.testing.assert_allclose(update, np.where(survives, kept, 0.0), atol=1e-5)
+    assert any(update.any() for update in updates)
+
+
 @pytest.mark.once
 @pytest.mark.parametrize("noise_shape", [None, (1, 4)])
 def test_other_dropout_stays(noise_shape):
