@@ -72,7 +72,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         n = tf.cast(tf.size(inputs), "float32") / channels[0]
         variance = unbiased * tf.maximum(n - 1, 1) / n
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            before = ops.cast(average, "float32")  # of the policies float16 and bfloat16, averages are half too
+            before = ops.cast(average, "float32")  # averages are half with the policies float16 and bfloat16
             average.assign(before * self.momentum + value * (1 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 

@@ -175,8 +175,7 @@ def test_attention_averages_the_real_steps_alone_and_scales_all(cls):
     y = numpy(layer(noise, mask=mask))
     for row, steps in enumerate(mask.sum(axis=1)):
         np.testing.assert_allclose(y[row, :steps], numpy(layer(x[row : row + 1, :steps]))[0], rtol=1e-5, atol=1e-6)
-        gate = y[row, :1] / noise[row, :1]
-        np.testing.assert_allclose(y[row, steps:], gate * noise[row, steps:], rtol=1e-4)
+        np.testing.assert_allclose(y[row, steps:], y[row, :1] / noise[row, :1] * noise[row, steps:], rtol=1e-4)
     assert np.isfinite(numpy(layer(x, mask=np.zeros_like(mask)))).all()
 
 
