@@ -21,14 +21,14 @@ from ._parts.chain import Chain
 class ChannelAttention(Block):
     """A gate on the channels; subclasses compute it from the means of the channels in `_gate`."""
 
-    def _run(self, x: Tensor, training: bool | None, mask: Tensor | None) -> Tensor:
-        gate = self._gate(self._mean(x, mask))
+    def call(self, x: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        gate = self._gate(self._mean(*self._mask_input(x, mask)))
         for axis in spatial_axes(self.data_format, len(x.shape)):
             gate = ops.expand_dims(gate, axis)
         return x * gate
 
     def _mean(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """The mean over all positions; in a masked sequence, whose masked steps are zero, over the real steps."""
+        """The mean over all positions; in a masked sequence, whose masked steps are zero here, over the real steps."""
         if mask is None:
             spatial = tuple(spatial_axes(self.data_format, len(x.shape)))
             return ops.mean(x, axis=spatial) if spatial else x
@@ -59,7 +59,7 @@ class SqueezeExcite(ChannelAttention):
         {options}
 
     Call arguments and errors: as in `ResidualBlock`. The output has the input's shape. In a masked sequence, the mean
-    is over the real steps only.
+    is over the real steps only, and the gate scales all steps.
 
     Example:
 

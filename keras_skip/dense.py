@@ -12,7 +12,7 @@ from typing import Any, Unpack
 import keras
 from keras import ops
 
-from ._base.arguments import number, own_initializer, positive_int
+from ._base.arguments import boolean, number, own_initializer, positive_int
 from ._base.config import PACKAGE
 from ._base.shapes import Shape, Tensor, channel_axis, spatial_axes, stride_shape
 from ._parts.block import BLOCK_ARGUMENTS, Block, BlockOptions
@@ -117,7 +117,7 @@ class DenseBlock(Block):
         super().__init__(**options)
         self.num_layers = positive_int(num_layers, "num_layers")
         self.growth_rate = positive_int(growth_rate, "growth_rate")
-        self.bottleneck = bool(bottleneck)
+        self.bottleneck = boolean(bottleneck, "bottleneck")
         self.bottleneck_ratio = positive_int(bottleneck_ratio, "bottleneck_ratio")
         self._check_biases(2 if self.bottleneck else 1)
         fixed_gain(self)
@@ -195,7 +195,7 @@ class TransitionBlock(Block):
     def __init__(self, compression: float = 0.5, *, return_skip: bool = False, **options: Unpack[BlockOptions]) -> None:
         super().__init__(**options)
         self.compression = number(compression, "compression", 0.0, 1.0, "(]")
-        self.return_skip = bool(return_skip)
+        self.return_skip = boolean(return_skip, "return_skip")
         self._check_biases(1)
 
     def build(self, input_shape: Sequence[int | None]) -> None:

@@ -72,7 +72,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         n = tf.cast(tf.size(inputs), "float32") / channels[0]
         variance = unbiased * tf.maximum(n - 1, 1) / n
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            average.assign(average * self.momentum + value * (1 - self.momentum))
+            before = ops.cast(average, "float32")  # averages are half with the policies float16 and bfloat16
+            average.assign(before * self.momentum + value * (1 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
     def _is_fused(self, inputs: Tensor, mask: Tensor | None) -> bool:

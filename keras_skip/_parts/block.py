@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, TypedDict
 
 import keras
 
-from .._base.arguments import Argument, annotate, number, one_of, optional_int
+from .._base.arguments import Argument, annotate, boolean, number, one_of, optional_int
 from .._base.config import ConfiguredLayer
 from .._base.shapes import Shape, Tensor, channel_axis
 from .._base.template import Template, template_or_name
@@ -43,7 +43,9 @@ class BlockOptions(TypedDict, total=False):
 
 
 def _biases(value: bool | Sequence[bool], argument: str) -> bool | tuple[bool, ...]:
-    return tuple(bool(b) for b in value) if isinstance(value, (tuple, list)) else bool(value)
+    if isinstance(value, (tuple, list)):
+        return tuple(boolean(entry, argument) for entry in value)
+    return boolean(value, argument)
 
 
 def activation_function(value: Any, argument: str) -> Callable[[Tensor], Tensor]:
@@ -74,7 +76,7 @@ BLOCK_ARGUMENTS = annotate(
         "norm_momentum": Argument(0.99, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
         "norm_epsilon": Argument(1e-3, lambda value, argument: number(value, argument, 0.0)),
         "dropout": Argument(0.0, lambda value, argument: number(value, argument, 0.0, 1.0, "[)")),
-        "spatial_dropout": Argument(False, lambda value, argument: bool(value)),
+        "spatial_dropout": Argument(False, boolean),
         "kernel_initializer": Argument("he_normal", lambda value, argument: keras.initializers.get(value)),
         "bias_initializer": Argument("zeros", lambda value, argument: keras.initializers.get(value)),
         "kernel_regularizer": Argument(None, lambda value, argument: keras.regularizers.get(value)),

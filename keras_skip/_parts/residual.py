@@ -6,7 +6,7 @@ y = activation(shortcut(x) + drop(branch(x)))
 from collections.abc import Sequence
 from typing import ClassVar, Unpack
 
-from .._base.arguments import Size, layer_or_name, one_of, positive_int, positive_ints
+from .._base.arguments import Size, boolean, layer_or_name, one_of, positive_int, positive_ints
 from .._base.shapes import Shape, Tensor, as_tuple, stride_shape
 from .block import BLOCK_ARGUMENTS, Block
 from .branch import BRANCH_ARGUMENTS, BRANCH_OPTIONS_DOC, Branch, BranchOptions
@@ -63,7 +63,7 @@ class ShortcutBlock(Block):
         self.strides = positive_ints(strides, "strides")
         self.shortcut = layer_or_name(shortcut, "shortcut", SHORTCUTS)
         self.downsample = one_of(downsample, "downsample", ("stride", *POOLS))
-        self.zero_init_gamma = bool(zero_init_gamma)
+        self.zero_init_gamma = boolean(zero_init_gamma, "zero_init_gamma")
         if self.downsample != "stride" and self.padding == "causal":
             raise ValueError(
                 "Expected downsample='stride' for padding='causal', since pool and blur read later steps. "

@@ -113,12 +113,18 @@ class Shortcut:
 
 def probe_strides(shape: Shape, given: Shape, axes: Sequence[int], update: Callable[[Shape], Shape]) -> tuple[int, ...]:
     """The strides by which `update`, which gives `given` for `shape`, makes the sizes along the axes smaller."""
-    strides: tuple[int, ...] = (1,) * len(axes)
+    strides: tuple[int, ...] = ()
     if len(given) == len(shape) and all(shape[axis] is not None and given[axis] == shape[axis] for axis in axes):
-        return strides
+        return (1,) * len(axes)
     for size in (PROBE, PROBE**2):
         probe = tuple(size if axis in axes else known for axis, known in enumerate(shape))
-        found = _find_strides(probe, update(probe), axes)
+        try:
+            probed = update(probe)
+        except Exception:  # of a layer of any kind, such as a table of positions that is shorter than the probe
+            if strides:
+                break
+            probe, probed = shape, given
+        found = _find_strides(probe, probed, axes)
         if found is None:
             raise ValueError(
                 "Expected a layer that keeps the input's sizes or divides them by strides, or a layer as shortcut. "
@@ -134,11 +140,14 @@ def _find_strides(shape: Shape, update_shape: Shape, axes: Sequence[int]) -> tup
     """The strides by which an update is smaller than the input, or None if there are none."""
     if len(update_shape) != len(shape):
         return None
-    strides = []
-    for axis in axes:
-        size: Any = shape[axis]
-        stride = -(-size // (update_shape[axis] or 1))
-        if -(-size // stride) != update_shape[axis]:
-            return None
-        strides.append(stride)
-    return tuple(strides)
+    strides = [_find_stride(shape[axis], update_shape[axis]) for axis in axes]
+    known = [stride for stride in strides if stride is not None]
+    return tuple(known) if len(known) == len(strides) else None
+
+
+def _find_stride(size: int | None, given: int | None) -> int | None:
+    """The stride that makes one size of another. A size that both leave open counts as kept."""
+    if size is None or given is None:
+        return 1 if size is given else None
+    stride = -(-size // (given or 1))
+    return stride if -(-size // stride) == given else None

@@ -27,10 +27,6 @@ from .survival import drop
 from .update import UPDATE_ARGUMENTS, UPDATE_OPTIONS_DOC, end_branch, fixed_gain, prepare_update
 
 
-class _NotProbedError(Exception):
-    """A layer does not take the length with which its stride is found."""
-
-
 class WrappingLayer(SkipLayer):
     """The base of layers around other layers. A subclass has `build`, `_merge`, and a `call` that ends in `_run`."""
 
@@ -116,18 +112,9 @@ class WrappingLayer(SkipLayer):
         """The stride of the first layers along a sequence, for its mask; None if they change its length otherwise."""
         if len(shape) != 3:
             return 1
-
-        def update(probe: Shape) -> Shape:
-            try:
-                return self._update_shape(probe, context_shape, layers)
-            except Exception as error:  # of a layer of any kind
-                raise _NotProbedError from error
-
+        axes = spatial_axes(self.data_format, 3)
         try:
-            return probe_strides(shape, given, spatial_axes(self.data_format, 3), update)[0]
-        except _NotProbedError:
-            # Such as a table of positions, which is shorter than the probe and keeps the length.
-            return 1
+            return probe_strides(shape, given, axes, lambda probe: self._update_shape(probe, context_shape, layers))[0]
         except ValueError:
             return None
 

@@ -6,6 +6,7 @@ Every function returns a new model with copies of the layers. The given model do
 """
 
 import difflib
+from itertools import count
 from typing import Any, Literal
 
 import keras
@@ -34,7 +35,7 @@ def list_skips(model: keras.Model) -> list[str]:
 
     Args:
         model: A functional or Sequential model. Functional models inside it are searched too, and their sums are called
-            "model/sum".
+            "model/sum". One that is called at several places is listed once, under the first.
 
     Returns:
         The names of the sums, from the input to the output; an empty list if there are none.
@@ -65,7 +66,8 @@ def add_stochastic_depth(
         y = skip(c) + drop(branch(c)),   p_l = 1 - l / L (1 - p_L)   for the skip l of L
 
     Inference gives the same outputs, bit for bit. Layers that already drop a whole branch, as in EfficientNet and
-    ConvNeXt, are replaced, so that no branch is dropped twice; any other dropout stays.
+    ConvNeXt, are replaced, so that no branch is dropped twice; any other dropout stays. A `StochasticDepth` with
+    scale="inference" leaves a layer behind that multiplies by its p.
 
     Args:
         model: As in `list_skips`. It does not change.
@@ -103,9 +105,12 @@ def add_stochastic_depth(
     names = list(dict.fromkeys(skip.name for _, skip in graph.all_skips()))
     probabilities = dict(zip(names, linear_survival(survival_prob, len(names)), strict=True))
 
+    places = {name: place for place, name in enumerate(names)}
+    further = count(len(names))  # for other branches of a sum, and other calls of its layer
+
     def options(skip: Skip, name: str, x: Tensor) -> dict[str, Any]:
-        own = None if seed is None else seed + names.index(skip.name)
-        return {"seed": own, "name": name, "dtype": _policy(x)}
+        place = places.pop(skip.name) if skip.name in places else next(further)
+        return {"seed": None if seed is None else seed + place, "name": name, "dtype": _policy(x)}
 
     def insert(skip: Skip, name: str, x: Tensor) -> Tensor:
         return DropPath(1.0 - probabilities[skip.name], **options(skip, name, x))(x)

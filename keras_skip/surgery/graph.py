@@ -4,14 +4,18 @@ A graph is the model's calls in the order in which they run, each with the tenso
 them in the nodes of its operations, which this file alone reads.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+from keras.src.saving.serialization_lib import SafeModeScope
 
 from .._base.shapes import Tensor
 
+LOOKUPS = (keras.layers.StringLookup, keras.layers.IntegerLookup, keras.layers.TextVectorization)
 Values = MutableMapping[int, Tensor]  # the new tensors, by the identity of the old ones
 
 
@@ -101,11 +105,32 @@ def copy_model(model: keras.Model, run: Callable[[Values], None]) -> keras.Model
 
 def copy_operation(operation: Any) -> Any:
     """An operation with the same configuration, which has not been called yet."""
-    config = operation.get_config()
-    if isinstance(operation, keras.layers.Lambda):
-        # The function comes from this process, so no code from a file can run.
-        return type(operation).from_config(config, safe_mode=False)
-    return type(operation).from_config(config)
+    # The configuration comes from this process, so no code from a file can run.
+    with keras.saving.custom_object_scope(_find_custom_objects(operation)), SafeModeScope(False):
+        return type(operation).from_config(operation.get_config())
+
+
+def _find_custom_objects(operation: Any) -> dict[str, Any]:
+    """The classes and functions in an operation that are not Keras's, by their names in its configuration.
+
+    Functions that share a name are left out: Keras refuses them only if the configuration mentions one.
+    """
+    found: dict[str, set[Any]] = {}
+    for layer in operation._flatten_layers() if isinstance(operation, keras.layers.Layer) else ():
+        held = [value for name, value in vars(layer).items() if not hasattr(keras.layers.Layer, name)]
+        for value in (layer, *held):
+            custom = value if inspect.isfunction(value) else type(value)
+            is_named = inspect.isfunction(value) or hasattr(value, "get_config")
+            if is_named and not custom.__module__.startswith("keras."):
+                found.setdefault(keras.saving.get_registered_name(custom), set()).add(custom)
+    for name, same in found.items():
+        if len(same) > 1 and any(map(inspect.isclass, same)):
+            raise ValueError(
+                "Expected classes that are registered under different names, as by "
+                f"@keras.saving.register_keras_serializable(package=...). Received: {operation.name}, in which "
+                f"{len(same)} are called {name}"
+            )
+    return {name: same.pop() for name, same in found.items() if len(same) == 1}
 
 
 class Copies:
@@ -164,3 +189,20 @@ def _take(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:
         other.assign(ops.copy(one.value))
         if one.trainable != other.trainable:
             other.trainable = one.trainable
+    for one, other in zip(ours._flatten_layers(), copy._flatten_layers(), strict=True):
+        if hasattr(one, "save_assets"):
+            _take_assets(one, other)
+        if isinstance(other, keras.layers.Normalization):
+            other.finalize_state()  # it computes with constants, which it makes from its variables
+
+
+def _take_assets(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:
+    """Gives a copy what its original keeps in files, such as a vocabulary, and the arrays that belong to it."""
+    if isinstance(ours, LOOKUPS) and not ours.get_vocabulary(include_special_tokens=False):
+        return  # not adapted yet; Keras cannot load an empty vocabulary
+    arrays: dict[str, Any] = {}
+    ours.save_own_variables(arrays)
+    copy.load_own_variables(arrays)
+    with TemporaryDirectory() as folder:
+        ours.save_assets(folder)
+        copy.load_assets(folder)

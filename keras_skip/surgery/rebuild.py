@@ -91,8 +91,17 @@ class _Builder:
             inside = graph.inner[id(call.operation)]
             return self.copies.get_model(call.operation, lambda: self.build(inside))(*args, **kwargs)
         if self.edit.redrop and place in graph.wrapped:
-            return apply(self.copies.get(call.operation.layer), args[0])
+            return self._without_drop(graph, call, args[0])
         return self.copies.get(call.operation)(*args, **kwargs)
+
+    def _without_drop(self, graph: Graph, call: Call, x: Tensor) -> Tensor:
+        """What a `StochasticDepth` computes at inference."""
+        ours = call.operation
+        y = apply(self.copies.get(ours.layer), x)
+        if not _is_scaled(call):
+            return y
+        name = self._name(graph, f"{ours.name}_scale")
+        return keras.layers.Rescaling(ours.survival_prob, name=name, dtype=ours.dtype_policy)(y)
 
     def _merge(self, graph: Graph, place: int, values: Values) -> Tensor:
         call, skip = graph.calls[place], graph.skips[place]
@@ -135,8 +144,10 @@ class _Builder:
         places = [place for place in branch.calls if place != branch.drop]
         end = branch_end(graph, skip, branch)
         only = graph.calls[places[0]]
-        if len(places) == 1 and _takes_nothing_else(only, skip.origin) and id(only.operation) not in graph.inner:
-            return self.copies.get(only.operation.layer if places[0] in graph.wrapped else only.operation)
+        is_wrapped = places[0] in graph.wrapped
+        is_layer = _takes_nothing_else(only, skip.origin) and id(only.operation) not in graph.inner
+        if len(places) == 1 and is_layer and not (is_wrapped and _is_scaled(only)):
+            return self.copies.get(only.operation.layer if is_wrapped else only.operation)
         x = keras.Input(batch_shape=skip.origin.shape, dtype=skip.origin.dtype)
         values: Values = {id(skip.origin): x}
         self._run(graph, places, values)
@@ -147,6 +158,11 @@ def branch_end(graph: Graph, skip: Skip, branch: Branch) -> Tensor:
     """The output of a branch before the layer that drops it."""
     term = graph.calls[skip.call].inputs[branch.place]
     return term if branch.drop is None else graph.calls[branch.drop].inputs[0]
+
+
+def _is_scaled(call: Call) -> bool:
+    """Whether a `StochasticDepth` multiplies its output by its probability at inference."""
+    return call.operation.scale == "inference" and call.operation.survival_prob < 1.0
 
 
 def _takes_nothing_else(call: Call, x: Tensor) -> bool:

@@ -43,8 +43,9 @@ class Skip(NamedTuple):
 class Graph:
     """The calls of a functional model, its skips by their call, and the graphs of inner models that have skips."""
 
-    def __init__(self, model: keras.Model, prefix: str = "") -> None:
+    def __init__(self, model: keras.Model, prefix: str = "", known: "dict[int, Graph] | None" = None) -> None:
         self.given, self.prefix = model, prefix
+        self._known: dict[int, Graph] = {} if known is None else known  # one model can be called at several levels
         self.model = as_functional(model)
         self.calls = list_calls(self.model)
         self._index: dict[int, int] = {}
@@ -76,10 +77,11 @@ class Graph:
     def _look(self, place: int, call: Call) -> None:
         operation = call.operation
         if is_functional(operation):
-            if id(operation) not in self.inner:
-                inside = Graph(operation, f"{self.prefix}{operation.name}/")
-                if inside.skips or inside.inner:
-                    self.inner[id(operation)] = inside
+            if id(operation) not in self._known:
+                self._known[id(operation)] = Graph(operation, f"{self.prefix}{operation.name}/", self._known)
+            inside = self._known[id(operation)]
+            if inside.skips or inside.inner:
+                self.inner[id(operation)] = inside
         elif is_sum(call):
             skip = self._identity(place, call) or self._projection(place, call)
             if skip is not None:
@@ -88,14 +90,17 @@ class Graph:
                 ends = (branch.calls[-1] for branch in skip.branches if branch.drop is None)
                 self.wrapped |= {end for end in ends if isinstance(self.calls[end].operation, StochasticDepth)}
 
-    def all_skips(self) -> Iterator[tuple["Graph", Skip]]:
-        """Yields the skips, those of models inside included, in the order in which they run."""
-        seen = set()
+    def all_skips(self, seen: set[int] | None = None) -> Iterator[tuple["Graph", Skip]]:
+        """Yields the skips, those of models inside included, in the order in which they run.
+
+        A model that is called several times counts once; `seen` are those that were met before.
+        """
+        seen = set() if seen is None else seen
         for place, call in enumerate(self.calls):
             inside = self.inner.get(id(call.operation))
             if inside is not None and id(inside) not in seen:
                 seen.add(id(inside))
-                yield from inside.all_skips()
+                yield from inside.all_skips(seen)
             if place in self.skips:
                 yield self, self.skips[place]
 
@@ -232,7 +237,7 @@ def drops_branch(call: Call) -> bool:
 
 
 def _is_position(operation: Any) -> bool:
-    return re.search("position", type(operation).__name__, re.IGNORECASE) is not None
+    return re.search("(?<!com)position", type(operation).__name__, re.IGNORECASE) is not None
 
 
 def _same_size(shape: Sequence[int | None], other: Sequence[int | None]) -> bool:

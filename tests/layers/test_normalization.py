@@ -121,6 +121,17 @@ def test_it_keeps_statistics_in_float32_where_the_rest_is_half(dtype):
         np.testing.assert_allclose(numpy(ours.moving_variance), numpy(keras_own.moving_variance), rtol=2e-2)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_it_trains_where_everything_is_half(dtype):
+    ours, keras_own = (cls(dtype=dtype, momentum=0.5) for cls in (BatchNormalization, keras.layers.BatchNormalization))
+    for layer in (ours, keras_own):
+        layer(IMAGES, training=True)
+    assert keras.backend.standardize_dtype(ours.moving_mean.dtype) == dtype
+    for mine, own in zip(ours.non_trainable_variables, keras_own.non_trainable_variables, strict=True):
+        np.testing.assert_allclose(*[numpy(ops.cast(v.value, "float32")) for v in (mine, own)], rtol=2e-2)
+    assert keras.backend.standardize_dtype(ks.ResidualBlock(4, dtype=dtype)(IMAGES, training=True).dtype) == dtype
+
+
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="the fused operation is TensorFlow's")
 def test_it_is_one_operation_on_tensorflow_and_keras_is_not():
     assert "FusedBatchNormV3" in operations(BatchNormalization(), (None, 6, 5, 3))

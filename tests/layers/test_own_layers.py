@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_skip as ks
+from tests.layers.test_masks import Short
 
 X = np.random.default_rng(0).normal(size=(4, 3, 8)).astype("float32")
 
@@ -60,3 +61,26 @@ def test_a_layer_that_states_no_shape_can_be_dropped_in_training():
     model = keras.Model(x, x + ks.StochasticDepth(Inner(), 0.5)(x))
     model.compile("sgd", "mse")
     assert np.isfinite(model.fit(X, X, epochs=2, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ks.Residual(Short()),
+        lambda: ks.Residual([keras.layers.Conv1D(8, 3, padding="causal"), Short()], norm="pre"),
+        lambda: ks.HyperConnection(Short()),
+        lambda: ks.StochasticDepth(Short(), 0.5),
+    ],
+)
+def test_a_layer_for_short_sequences_takes_sequences_of_any_length_that_it_can(make):
+    layer, x = make(), X
+    if isinstance(layer, ks.HyperConnection):
+        x = np.repeat(X[:, :, None], 4, axis=2)
+    assert layer(keras.Input((None, *x.shape[2:]))).shape == (None, None, *x.shape[2:])
+    for training in (False, True, True, True):
+        assert layer(x, training=training).shape == x.shape
+
+
+def test_the_strides_of_a_layer_for_short_sequences_follow_from_known_lengths():
+    layers = [Short(), keras.layers.Conv1D(8, 3, strides=2, padding="same")]
+    assert ks.Residual(layers)(np.ones((2, 9, 8), "float32")).shape == (2, 5, 8)

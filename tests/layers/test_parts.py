@@ -168,14 +168,14 @@ ATTENTIONS = pytest.mark.parametrize("cls", [ks.SqueezeExcite, ks.EfficientChann
 
 
 @ATTENTIONS
-def test_attention_averages_the_real_steps_alone(cls):
+def test_attention_averages_the_real_steps_alone_and_scales_all(cls):
     layer = cls()
     (x, mask), (noise, _) = padded_batch(0.0), padded_batch(1e3)
     built(layer, x)
     y = numpy(layer(noise, mask=mask))
     for row, steps in enumerate(mask.sum(axis=1)):
         np.testing.assert_allclose(y[row, :steps], numpy(layer(x[row : row + 1, :steps]))[0], rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(y[row, steps:], 0.0)
+        np.testing.assert_allclose(y[row, steps:], y[row, :1] / noise[row, :1] * noise[row, steps:], rtol=1e-4)
     assert np.isfinite(numpy(layer(x, mask=np.zeros_like(mask)))).all()
 
 

@@ -69,6 +69,16 @@ def test_the_gate_of_the_attention_starts_at_one_and_lies_between_zero_and_two()
     assert np.abs(numpy(layer.reduce.kernel)).min() > 0
 
 
+@pytest.mark.parametrize("edit", ["scale", "attention"])
+def test_masked_steps_keep_their_outputs_too(edit):
+    tokens = keras.Input((5,), dtype="int32")
+    x = L.Embedding(9, 4, mask_zero=True)(tokens)
+    model = keras.Model(tokens, L.Add()([x, L.Dense(4, bias_initializer="ones")(x)]))
+    given = inputs(model)
+    assert (given == 0).any()
+    assert_equal(outputs(EDITS[edit](model), given), outputs(model, given))
+
+
 @pytest.mark.once
 def test_layers_that_are_added_compute_in_the_type_of_their_branch():
     model, _ = half()
@@ -126,6 +136,22 @@ def test_one_layer_can_make_several_sums():
     np.testing.assert_array_equal(outputs(ks.without_branch(model, "sum"), given)[0], given)
     chain = keras.Sequential([model.get_layer("one"), model.get_layer("two")])
     np.testing.assert_allclose(outputs(ks.without_skip(model, "sum"), given)[0], numpy(chain(given)), rtol=1e-5)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("is_inside_first", "name"), [(False, "inner/sum"), (True, "around/inner/sum")])
+def test_a_model_that_is_called_at_two_levels_is_one(is_inside_first, name):
+    block, _ = identity()
+    inner = keras.Model(block.input, block.output, name="inner")
+    a, x = keras.Input((4,)), keras.Input((4,))
+    around = keras.Model(a, inner(a), name="around")
+    first, second = (around, inner) if is_inside_first else (inner, around)
+    model = keras.Model(x, L.Add(name="outer")([x, second(first(x))]))
+    assert ks.list_skips(model) == [name, "outer"]
+    given = inputs(model)
+    np.testing.assert_array_equal(outputs(ks.without_branch(model, name), given)[0], 2 * given)
+    drops = [layer for layer in ks.add_stochastic_depth(model, 0.5)._flatten_layers() if hasattr(layer, "rate")]
+    assert sorted(drop.rate for drop in drops) == [0.25, 0.5]
 
 
 @pytest.mark.once

@@ -66,6 +66,20 @@ def test_draws_follow_the_seed_and_differ_between_the_skips():
     assert len({one.get_layer(f"{name}_drop").seed for name in names}) == 3
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_draws_differ_between_the_branches_of_a_sum_and_the_calls_of_its_layer(granularity):
+    y = x = keras.Input((4,))
+    add = L.Add(name="sum")
+    for _ in range(3):
+        y = add([y, dense(y), dense(y)])
+    y = L.Add(name="last")([y, dense(y)])
+    operated = ks.add_stochastic_depth(keras.Model(x, y), 0.5, granularity, seed=3)
+    seeds = {layer.name: layer.seed for layer in operated.layers if hasattr(layer, "seed") and "drop" in layer.name}
+    assert sorted(seeds.values()) == [*range(3, 10)]
+    assert (seeds["sum_drop"], seeds["last_drop"]) == (3, 4)  # as if each sum had one branch
+
+
 class DropPath(L.Layer):
     """As libraries have it: a class of this name."""
 
@@ -111,6 +125,28 @@ def test_a_layer_that_is_dropped_at_the_end_of_a_branch_stays_and_is_dropped_ane
     assert_equal(outputs(operated, inputs(model)), outputs(model, inputs(model)))
     found = [layer.survival_prob for layer in operated._flatten_layers() if hasattr(layer, "survival_prob")]
     assert found == [pytest.approx(0.9)] and len(operated.weights) == len(model.weights)
+
+
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_factor_of_inference_stays_when_its_drop_is_replaced(granularity, is_alone):
+    x = keras.Input((4,))
+    start = x if is_alone else dense(x)
+    model = keras.Model(x, L.Add(name="sum")([x, ks.StochasticDepth(L.Dense(4), 0.6, scale="inference")(start)]))
+    operated = ks.add_stochastic_depth(model, 0.5, granularity, seed=1)
+    given = inputs(model, 32)
+    expected = outputs(model, given)
+    assert_equal(outputs(operated, given), expected)
+    found = [layer.survival_prob for layer in operated._flatten_layers() if hasattr(layer, "survival_prob")]
+    assert found == [0.5]
+    again = ks.add_stochastic_depth(operated, 0.9, granularity)
+    assert_equal(outputs(again, given), expected)
+    updates = [numpy(operated(given, training=True)) - given for _ in range(8)]
+    kept = 2 * (expected[0] - given)
+    for update in updates:
+        survives = np.abs(update).max(axis=1, keepdims=True) > 0
+        np.testing.assert_allclose(update, np.where(survives, kept, 0.0), atol=1e-5)
+    assert any(update.any() for update in updates)
 
 
 @pytest.mark.once

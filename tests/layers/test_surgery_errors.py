@@ -32,6 +32,16 @@ class PositionEmbedding(L.Layer):
         return ops.zeros_like(x) + ops.reshape(ops.arange(x.shape[1], dtype=x.dtype), (1, -1, 1))
 
 
+class SeriesDecomposition(L.Layer):
+    def call(self, x):
+        return x - ops.mean(x, axis=1, keepdims=True)
+
+
+def test_a_decomposition_is_no_position():
+    x = keras.Input((4, 4))
+    assert ks.list_skips(keras.Model(x, L.Add(name="sum")([x, SeriesDecomposition()(x)]))) == ["sum"]
+
+
 def others():
     x, y, tokens = keras.Input((4, 4)), keras.Input((4, 4)), keras.Input((4,), dtype="int32")
     embedded = L.Embedding(5, 4)(tokens)

@@ -61,6 +61,17 @@ def test_probe_sees_the_present_weights():
     assert all(b.norm < a.norm for a, b in zip(first, second, strict=True))
 
 
+def test_probe_keeps_the_statistics_by_which_a_model_scales_its_inputs():
+    x = keras.Input((8, 8, 1))
+    scaling = keras.layers.Normalization()
+    model = keras.Model(x, keras.layers.Dense(10)(keras.layers.Flatten()(scaling(x))))
+    scaling.adapt(5 + 3 * IMAGES)
+    (scaled,) = zoo.GradientProbe(model).measure(5 + 3 * IMAGES, LABELS)
+    without = keras.Model(model.layers[2].input, model.output)
+    (expected,) = zoo.GradientProbe(without).measure(scaling(5 + 3 * IMAGES), LABELS)
+    assert scaled.norm == pytest.approx(expected.norm, rel=1e-4)
+
+
 @pytest.mark.parametrize("once", [False, True])
 def test_dropped_blocks_have_no_gradient(once):
     model = zoo.build("stochastic_resnet32", (8, 8, 1), depth=8, survival_prob=0.001)
