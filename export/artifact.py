@@ -271,15 +271,15 @@ def _check_image(image: ImageReader | None, endpoint: Endpoint) -> None:
 
 
 def _check_table(table: Mapping[str, Any] | None, endpoint: Endpoint) -> None:
+    """Raises a ValueError unless rows of a table fit the only input. With several inputs a network takes no rows."""
     if table is None:
         return
     count = len(Columns.from_dict(table).inputs)
-    taken = [(raw.dtype, raw.shape) for raw in endpoint.inputs]
-    if taken not in ([("float32", (None, count))], [("float32", (None, None))]):
-        received = ", ".join(f"{dtype} of shape {shape}" for dtype, shape in taken)
+    taken, *others = endpoint.inputs
+    if not others and (taken.dtype != "float32" or taken.shape not in ((None, count), (None, None))):
         raise ValueError(
-            f"Expected a network with a single input of float32 and shape (None, {count}), for a table of {count} "
-            f"columns. Received: {received}"
+            f"Expected an input of float32 and shape (None, {count}), for a table of {count} columns. "
+            f"Received: {taken.dtype} of shape {taken.shape}"
         )
 
 

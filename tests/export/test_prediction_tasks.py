@@ -75,6 +75,19 @@ def segmenter(tmp_path, monkeypatch):
     return SimpleNamespace(**about, run=lambda batch: batch[..., :2])
 
 
+def test_a_table_that_does_not_fit_the_network_is_refused(tmp_path):
+    three = [{"name": name, "kind": "number", "values": []} for name in "abc"]
+    empty = {"name": "c", "kind": "category", "values": []}
+    for inputs, said in (
+        (three[:2], r"shape \(None, 2\), for a table of 2 columns. Received: float32 of shape \(None, 3\)"),
+        ([*three[:2], empty], "with values if it is a category. Received: 'c'"),
+    ):
+        x = keras.Input((3,))
+        with pytest.raises(ValueError, match=said):
+            export.export(keras.Model(x, layers.Dense(2)(x)), tmp_path / "a", table={"inputs": inputs, "targets": []})
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("batchable", [False, True])
 def test_inputs_are_computed_one_by_one_where_answers_depend_on_the_batch(batchable, tmp_path):
     sizes = []
