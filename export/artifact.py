@@ -41,7 +41,7 @@ from .runtime.providers import Device, check_device
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, is_artifact, write_json, write_manifest
 from .storage.publishing import publish
-from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, check_task, find_other_input
+from .storage.schema import FORMATS, TASKS, Activation, Layout, Task, check_task, find_other_input, takes_rows
 from .tables import Columns
 from .targets.proving import add_targets, check_targets
 
@@ -276,7 +276,7 @@ def _check_table(table: Mapping[str, Any] | None, endpoint: Endpoint) -> None:
         return
     count = len(Columns.from_dict(table).inputs)
     taken, *others = endpoint.inputs
-    if not others and (taken.dtype != "float32" or taken.shape not in ((None, count), (None, None))):
+    if not others and not takes_rows([{"shape": taken.shape, "dtype": taken.dtype}], count):
         raise ValueError(
             f"Expected an input of float32 and shape (None, {count}), for a table of {count} columns. "
             f"Received: {taken.dtype} of shape {taken.shape}"

@@ -225,7 +225,7 @@ class Predictor:
         predicted = self.predict(self._to_raw(x), batch_size)
         probabilities = predicted[declared[0]["name"]] if isinstance(predicted, dict) else predicted
         labels = self.labels or [str(i) for i in range(probabilities.shape[-1])]
-        order = np.argsort(-probabilities, axis=-1, kind="stable")[:, : top or 1]
+        order = rank_classes(probabilities, top or 1)
         named = [[(labels[i], float(p[i])) for i in best] for best, p in zip(order, probabilities, strict=True)]
         return named if top else [best for (best,) in named]
 
@@ -244,6 +244,12 @@ class Predictor:
 def _has_shape(x: np.ndarray, shape: Sequence[int | None]) -> bool:
     """Whether an array is a batch of examples of a shape, in which None is any size."""
     return x.ndim == len(shape) and all(n in (None, size) for n, size in zip(shape, x.shape, strict=True))
+
+
+def rank_classes(scores: np.ndarray, top: int) -> np.ndarray:
+    """The indices of the largest scores along the last axis, the largest first; of equal ones the first, NaN last."""
+    # Unsigned numbers and booleans have no negatives.
+    return np.argsort(-scores.astype("float64"), axis=-1, kind="stable")[..., :top]
 
 
 def check_outputs(outputs: Batch, count: int) -> Batch:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ..predictor import rank_classes
 from .inputs import Input
 from .network import Network
 
@@ -60,10 +61,8 @@ def make_answer(network: Network, top: int, masks: Path | None) -> Callable[[Inp
         return [_shorten(value) for value in output.ravel()]
 
     def classes(given: Input, row: int, output: np.ndarray) -> list[Cell]:
-        # Unsigned numbers and booleans have no negatives. A class whose score is NaN has no name.
-        scores = output.astype("float64")
-        best = np.argsort(-scores, kind="stable")[:top]
-        labels = (None if np.isnan(scores[index]) else names[index] for index in best)
+        best = rank_classes(output, top)
+        labels = (None if np.isnan(output[index]) else names[index] for index in best)  # NaN names no class
         return [cell for label, index in zip(labels, best, strict=True) for cell in (label, _shorten(output[index]))]
 
     def mask(given: Input, row: int, output: np.ndarray) -> list[Cell]:

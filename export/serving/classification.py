@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from ..model.reading import ImageInput
+from ..predictor import rank_classes
 from ..storage.arrays import Batch
 from ..storage.manifest import gates_output
 from .errors import QueueFull, RequestError
@@ -122,9 +123,7 @@ def name_classes(
     values: np.ndarray, labels: Sequence[str], top: int, kind: str = "probability"
 ) -> list[dict[str, Any]]:
     """Names the classes of the largest values, the largest first; `kind` says what the values are."""
-    # Unsigned numbers and booleans have no negatives.
-    best = np.argsort(-values.astype("float64"), kind="stable")[:top]
-    return [{"label": labels[i], kind: float(values[i])} for i in best]
+    return [{"label": labels[i], kind: float(values[i])} for i in rank_classes(values, top)]
 
 
 def read_top(query: Mapping[str, str]) -> int:

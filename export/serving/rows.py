@@ -9,6 +9,7 @@ import orjson
 from ..prediction.network import infer_task, list_names
 from ..storage.arrays import Batch
 from ..storage.manifest import gates_output
+from ..storage.schema import takes_rows
 from ..tables import Columns
 from .classification import name_classes, read_top
 from .errors import RequestError
@@ -120,8 +121,7 @@ class RowReader:
 
 def _takes_rows(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], columns: int) -> bool:
     """Whether a network takes rows of so many columns, and gives a known number of values for each."""
-    if len(inputs) != 1 or len(outputs) != 1:
+    if len(outputs) != 1 or not takes_rows(inputs, columns):
         return False
-    taken, given = inputs[0], outputs[0]["shape"]
-    fits = taken["dtype"] == "float32" and len(taken["shape"]) == 2 and taken["shape"][1] in (columns, None)
-    return fits and len(given) == 2 and given[1] is not None
+    given = outputs[0]["shape"]
+    return len(given) == 2 and given[1] is not None

@@ -216,6 +216,13 @@ def find_other_input(reader: ImageReader, inputs: Sequence[Mapping[str, Any]], l
     return f"a single input of uint8 and shape ({shown})"
 
 
+def takes_rows(inputs: Sequence[Mapping[str, Any]], columns: int) -> bool:
+    """Whether inputs are a single one, for rows of a table of so many columns."""
+    (taken, *others) = inputs
+    fits = len(taken["shape"]) == 2 and taken["shape"][1] in (columns, None)
+    return fits and not others and taken["dtype"] == "float32"
+
+
 def check_task(task: str | None, name: str, shape: Sequence[int | None]) -> None:
     """Raises a ValueError unless an output has the axes that a task needs."""
     wanted = {None: len(shape), "segmentation": 4}.get(task, 2)

@@ -192,8 +192,14 @@ def _take(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:
     for one, other in zip(ours._flatten_layers(), copy._flatten_layers(), strict=True):
         if hasattr(one, "save_assets"):
             _take_assets(one, other)
-        if isinstance(other, keras.layers.Normalization):
-            other.finalize_state()  # it computes with constants, which it makes from its variables
+    finalize_statistics(copy)
+
+
+def finalize_statistics(layer: keras.layers.Layer) -> None:
+    """Makes each `Normalization` compute with its variables, from which it makes constants."""
+    for inner in layer._flatten_layers():
+        if isinstance(inner, keras.layers.Normalization):
+            inner.finalize_state()
 
 
 def _take_assets(ours: keras.layers.Layer, copy: keras.layers.Layer) -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_skip.surgery.graph import as_functional
+from keras_skip.surgery.graph import as_functional, finalize_statistics
 
 from .._files import write_csv
 from .._names import shorten
@@ -91,9 +91,7 @@ class GradientProbe:
         """
         for ours, theirs in zip(self._copy.variables, self.model.variables, strict=True):
             ours.assign(ops.convert_to_numpy(theirs))
-        for layer in self._copy._flatten_layers():
-            if isinstance(layer, keras.layers.Normalization):
-                layer.finalize_state()  # it computes with constants, which it makes from its variables
+        finalize_statistics(self._copy)
         self._copy.train_on_batch(images, labels)
         squares: dict[str, float] = {}
         for variable, norm in zip(self._copy.trainable_variables, self._norms.norms, strict=True):
