@@ -59,7 +59,8 @@ class Bar(keras.callbacks.Callback):
         super().__init__()
         self.progress, self.devices, self.figure, self.title = progress, devices, figure, title
         self.epochs, self.examples, self.batch_size = recipe.epochs, examples, recipe.batch_size
-        self.task = progress.add_task("", total=recipe.epochs * examples, epoch=1, rate=0.0, reached="-")
+        self.costs = _costs(recipe)
+        self.task = progress.add_task("", total=sum(self.costs), epoch=1, rate=0.0, reached="-")
 
     def on_train_begin(self, logs: Any = None) -> None:
         # What is left of an epoch takes a `fit` of its own, and begins once more.
@@ -74,7 +75,9 @@ class Bar(keras.callbacks.Callback):
         self.started = self.printed = time.perf_counter()
         if self.progress.console.is_terminal and not self.progress.live.is_started:
             self.progress.start()
-            self.progress.reset(self.task, completed=self._completed(0), reached=self.reached)
+            if not self.progress.tasks[0].completed:
+                # What a resumed run did before counts neither for the elapsed time nor for the speed.
+                self.progress.reset(self.task, completed=self._completed(0))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._show((batch + 1) * self.batch_size)
@@ -92,19 +95,29 @@ class Bar(keras.callbacks.Callback):
     def _show(self, done: int, ended: bool = False) -> None:
         now = time.perf_counter()
         done = min(done, self.examples - self.skipped)
-        rate, completed = done / (now - self.started), self._completed(done)
+        elapsed, completed = now - self.started, self._completed(done)
+        rate = done / elapsed
         if self.progress.console.is_terminal:
             self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, rate=rate, reached=self.reached)
         elif ended or now - self.printed >= LINE_SECONDS:
             self.printed = now
-            left = timedelta(seconds=round((self.epochs * self.examples - completed) / rate))
-            share = "" if ended else f" ({completed / self.examples - self.epoch:.0%})"
+            speed = (completed - self._completed(0)) / elapsed
+            left = timedelta(seconds=round((sum(self.costs) - completed) / speed))
+            share = "" if ended else f" ({(self.skipped + done) / self.examples:.0%})"
             reached = f"{self.title} {self.reached}" if ended else "training"
             line = f"epoch {self.epoch + 1}/{self.epochs}{share}: {rate:.0f} examples/s, {reached}, {left} left"
             print(line, file=sys.stderr, flush=True)
 
-    def _completed(self, done: int) -> int:
-        return self.epoch * self.examples + self.skipped + done
+    def _completed(self, done: int) -> float:
+        share = (self.skipped + done) / self.examples
+        return sum(self.costs[: self.epoch]) + self.costs[self.epoch] * share
+
+
+def _costs(recipe: Recipe) -> list[float]:
+    """How long each epoch takes beside one of the largest images: they may grow, and each pixel takes as long."""
+    heights = [recipe.augment.height(epoch / recipe.epochs) for epoch in range(recipe.epochs)]
+    tallest = max(filter(None, heights), default=1)
+    return [((height or tallest) / tallest) ** 2 for height in heights]
 
 
 def _show_devices(devices: Devices) -> None:

@@ -1,0 +1,83 @@
+"""The progress of a training run: what it says about the time left."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+import zoo
+from zoo.cli import progress
+from zoo.data.augmentation import Augmentation
+from zoo.devices.selection import select
+from zoo.tasks import TASKS
+
+GROWING = Augmentation(sizes=((0.0, 16), (0.5, 32)))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands until a test moves it; its only entry is the time in seconds."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def bar(clock):
+    """Makes the bar of four epochs of 100 examples in batches of 10."""
+
+    def make(augment):
+        recipe = replace(zoo.get_recipe("resnet20_digits"), epochs=4, batch_size=10, augment=augment)
+        with progress.progress_bar(recipe, {"train": 100, "test": 10}, select(), TASKS["classification"]) as callbacks:
+            (made,) = callbacks
+        made.set_params({"steps": 10})
+        return made
+
+    return make
+
+
+def lines(capsys):
+    return [line.split(", ")[-1] for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("augment", "epoch", "seconds", "left"),
+    [
+        (Augmentation(), 0, 10, "0:00:30"),
+        (Augmentation(sizes=((0.0, 16),)), 1, 10, "0:00:20"),
+        # An epoch of 16 pixels takes a quarter of one of 32: 10 + 40 + 40 seconds are left, then 40.
+        (GROWING, 0, 10, "0:01:30"),
+        (GROWING, 2, 40, "0:00:40"),
+    ],
+)
+def test_time_left_counts_growing_images(bar, clock, capsys, augment, epoch, seconds, left):
+    shown = bar(augment)
+    shown.on_epoch_begin(epoch)
+    clock[0] += seconds
+    shown.on_epoch_end(epoch, {})
+    assert lines(capsys) == [f"{left} left"]
+
+
+def test_time_left_within_an_epoch_that_resumed(bar, clock, capsys):
+    shown = bar(GROWING)
+    shown.set_params({"steps": 6})
+    shown.on_epoch_begin(1)
+    clock[0] += 60
+    shown.on_train_batch_end(2)
+    printed = capsys.readouterr().err
+    assert "epoch 2/4 (70%): 0 examples/s" in printed
+    # 30 examples of 16 pixels took 60 seconds; as many are left of this epoch, and 200 of four times the pixels.
+    assert printed.endswith(" 0:27:40 left\n")
+
+
+def test_the_bar_of_a_terminal_fills_with_the_pixels(bar, clock):
+    shown = bar(GROWING)
+    shown.progress.live.console = Console(file=io.StringIO(), force_terminal=True)
+    shown.on_epoch_begin(2)
+    clock[0] += 1
+    shown.on_train_batch_end(4)
+    shown.on_train_end()
+    (task,) = shown.progress.tasks
+    assert task.total == 2.5
+    assert task.completed == 1.0
