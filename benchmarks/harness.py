@@ -73,7 +73,7 @@ def format_spread(found):
 
 def resident_memory(name="VmRSS"):
     """Returns VmRSS (now) or VmHWM (the highest so far) of this process in MiB; only on Linux."""
-    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+    return int(re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) / 1024
 
 
 def parse_options(parser, case=None):
@@ -158,7 +158,9 @@ def measure_growth(make, batches, steps):
     def note(number, logs):
         ends.append((time.perf_counter(), resident_memory("VmHWM" if number else "VmRSS")))
         if number == 0:
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins again: tracing has its own peak
+            Path("/proc/self/clear_refs").write_text(
+                "5", encoding="utf-8"
+            )  # VmHWM begins again: tracing has its own peak
 
     start = time.perf_counter()
     model.fit(data, shuffle=False, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)])
@@ -176,4 +178,4 @@ def write_result(path, arguments, figures):
 
     machine = {"when": now(), "processor": processor(), **environment(), "versions": versions()}
     result = {"arguments": arguments, "machine": machine, "figures": figures}
-    Path(path).write_text(json.dumps(result, indent=1) + "\n")
+    Path(path).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -204,7 +204,7 @@ def read(path: Path, kind: type[NamedTuple]) -> list[Any]:
     """Reads the rows of a table that `write_csv` wrote, if it is there."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return [
             kind(*(convert(row[name]) for name, convert in kind.__annotations__.items()))
             for row in csv.DictReader(file)

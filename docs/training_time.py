@@ -73,7 +73,7 @@ def row(run: Run) -> dict[str, Any]:
 
 def read() -> list[dict[str, str]]:
     """The rows of docs/trials.csv."""
-    with TRIALS.open(newline="") as file:
+    with TRIALS.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -86,7 +86,7 @@ def add(runs: list[Run]) -> None:
     writer.writeheader()
     writer.writerows(rows.values())
     with replace_file(TRIALS) as beside:
-        beside.write_text(text.getvalue())
+        beside.write_text(text.getvalue(), encoding="utf-8")
 
 
 def points() -> list[Point]:

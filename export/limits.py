@@ -62,9 +62,9 @@ def _free_memory() -> float:
     """Returns the free memory in gigabytes."""
     found = [float("inf")]
     if _FREE.is_file():
-        lines = dict(line.split(":", 1) for line in _FREE.read_text().splitlines())
+        lines = dict(line.split(":", 1) for line in _FREE.read_text(encoding="utf-8").splitlines())
         found.append(int(lines["MemAvailable"].split()[0]) * 1024 / _GB)
-    if _CONTAINER.is_file() and (limit := _CONTAINER.read_text().strip()).isdigit():
+    if _CONTAINER.is_file() and (limit := _CONTAINER.read_text(encoding="utf-8").strip()).isdigit():
         found.append(int(limit) / _GB)
     return min(found)
 
@@ -72,7 +72,7 @@ def _free_memory() -> float:
 def _used_memory(pid: int) -> float:
     """Returns the gigabytes of memory that a process holds; 0 if that is unknown, or the process has ended."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _GB
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / _GB
     except (OSError, ValueError, IndexError):
         return 0.0
 

@@ -31,7 +31,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 def write_csv(path: Path, rows: Iterable[NamedTuple], kind: type[NamedTuple]) -> None:
     """Writes named tuples of one kind as comma-separated values, under the names of their fields."""
-    with replace_file(path) as beside, beside.open("w", newline="") as file:
+    with replace_file(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(kind._fields)
         writer.writerows(rows)

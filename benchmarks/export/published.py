@@ -34,7 +34,7 @@ EXITS = {-9: "killed, as a process that takes all memory is"}
 
 def send_case(network, exporters, pipe):
     # An exporter that takes all memory ends this process, and no other.
-    Path("/proc/self/oom_score_adj").write_text("1000")
+    Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         for found in export_both(network, exporters, Path(folder)):
             pipe.send(found)
@@ -80,7 +80,7 @@ def main():
     parser.set_defaults(json=RESULTS / "published.json")
     options = parse_options(parser)
     path = Path(options.json)
-    rows = json.loads(path.read_text())["figures"] if path.exists() else {}
+    rows = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {}
     chosen = [x for x in NETWORKS if fnmatch.fnmatchcase(x.name, options.pattern)]
     print(f"Not installed: {', '.join(sorted({x.package for x in chosen if not x.installed})) or 'none'}", flush=True)
     waiting = [x for x in chosen if x.installed and (options.again or x.name not in rows)]

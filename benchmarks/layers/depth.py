@@ -113,7 +113,7 @@ def main():
     options = parse_options(parser, case)
     arguments = {"batch": options.batch, "steps": options.steps}
     if options.resume and options.json and Path(options.json).exists():
-        figures = json.loads(Path(options.json).read_text())["figures"]
+        figures = json.loads(Path(options.json).read_text(encoding="utf-8"))["figures"]
     else:
         same = {kind: run_in_own_process(__spec__.name, "moves", kind) for kind in (OURS, RECOMPUTE, REMAT)}
         for kind, found in same.items():

@@ -81,7 +81,7 @@ def run_server(command, port, log):
 
 def cpu_seconds(process):
     """Returns the processor time of a process so far, which other load on the machine changes little."""
-    with open(f"/proc/{process.pid}/stat") as file:
+    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -88,7 +88,7 @@ def processor_seconds():
     """The processor time of this process and of those below it."""
     total = 0
     for process in processes():
-        user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+        user, system = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
         total += int(user) + int(system)
     return total / os.sysconf("SC_CLK_TCK")
 
@@ -97,6 +97,6 @@ def memory():
     """The MiB of this process and of those below it, with each shared page counted once."""
     total = 0
     for process in processes():
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024

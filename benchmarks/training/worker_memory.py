@@ -21,7 +21,7 @@ from .photos import AREA, MEAN, STD, make_photos
 
 def resident(process):
     """The resident MiB of a process."""
-    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())[1]) / 1024
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="utf-8"))[1]) / 1024
 
 
 def measure(folder, images, side, batch):

@@ -1,5 +1,6 @@
 """Tables as text: whole words and numbers in any room, and whole rows where there is no terminal."""
 
+import io
 import re
 import sys
 
@@ -97,3 +98,11 @@ def test_columns_can_be_told_apart_by_a_program(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     console.show_table(*show)
     assert "-" not in capsys.readouterr().out.splitlines()[3]
+
+
+def test_what_the_output_cannot_encode_appears_escaped(monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    console.show_table("Café", ("name", "n"), [("茶", "1")])
+    output.flush()
+    assert output.buffer.getvalue().decode("ascii").split() == [r"Caf\xe9", "name", "n", "-------", r"\u8336", "1"]

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import zoo
 from export.tables import Columns
+from tests.processes import keras_skip
 from zoo.cli import app
 from zoo.cli._weights import check_weights
 from zoo.training.command import command
@@ -114,3 +115,14 @@ def test_a_run_may_be_named_as_weights_of_its_network_only(folder):
         network_of_weights("plain_mlp", run.path)
     with pytest.raises(ValueError, match="weights that tell classes apart.* a run of regression"):
         check_weights("tabular_resnet", str(run.path), None, "fp32")
+
+
+def test_names_may_be_in_any_script_where_the_locale_knows_only_ascii(tmp_path):
+    table = frame().drop(columns="rent").rename(columns={"age": "größe"}).replace({"Bath": "茶", "York": "Café"})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    options = "--data", "table.csv", "--target", "town", "--epochs", 1, "--out", "run"
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    keras_skip("train", "tabular_resnet", *options, cwd=tmp_path, fresh=True, **ascii_only)
+    run = zoo.open_run(tmp_path / "run")
+    assert run.record["source"]["class_names"] == ["Café", "茶"]
+    assert "<th scope='row'>茶</th>" in (tmp_path / "run" / "report.html").read_text("utf-8")

@@ -146,7 +146,7 @@ class GradientFlow(keras.callbacks.Callback):
     def _measure(self) -> None:
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(self.probe.measure(self.images, self.labels, self.step))
 
 
@@ -199,7 +199,7 @@ def write(path: Path, norms: Iterable[Norm]) -> None:
 
 def read(path: Path) -> list[Norm]:
     """Reads the file of `write`."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return [
             Norm(row["network"], int(row["step"]), int(row["place"]), row["layer"], float(row["norm"]))
             for row in csv.DictReader(file)

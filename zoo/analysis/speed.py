@@ -101,7 +101,7 @@ def write(folder: Path, speeds: Iterable[Speed]) -> None:
 
     found = {"processor": processor(), "backend": keras.backend.backend(), "rows": [s._asdict() for s in speeds]}
     with replace_file(folder / FILE) as beside:
-        beside.write_text(json.dumps(found, indent=1) + "\n")
+        beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -109,7 +109,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     return {**found, "rows": [Speed(**row) for row in found["rows"]]}
 
 

@@ -131,7 +131,10 @@ def show_record(title: str, rows: Mapping[str, Any]) -> None:
 
 
 def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    """A table on standard output, as wide as the terminal; elsewhere each row is one line, and no cell is empty."""
+    """A table on standard output, as wide as the terminal; elsewhere each row is one line, and no cell is empty.
+
+    Characters that standard output cannot encode appear as in Python's strings.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -141,5 +144,7 @@ def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
         # Two spaces or more are between two cells, for awk -F '  +'.
         cells = [[cell or "-" for cell in row] for row in cells]
     text = "\n".join(lines(columns, cells, screen.width if screen.is_terminal else None))
+    title, text = (part.encode(screen.encoding, "backslashreplace").decode(screen.encoding) for part in (title, text))
     # Rich would break lines that are too long, which could then not be copied in one piece.
     screen.print(Text(title, style="italic"), Text(f"{text}\n"), sep="\n", soft_wrap=True)
+

@@ -219,13 +219,13 @@ def target_of(folder: Path, path: Path, facts: dict[str, Any]) -> Path:
 def write(folder: Path, parts: dict[str, tuple[np.ndarray, np.ndarray]], about: dict[str, Any]) -> None:
     for part, (indices, labels) in parts.items():
         np.save(folder / f"{part}.npy", np.stack([indices, labels]).astype("int64"))
-    (folder / "source.json").write_text(json.dumps({**about, "parts": list(parts)}, indent=2) + "\n")
+    (folder / "source.json").write_text(json.dumps({**about, "parts": list(parts)}, indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Contents | None:
     """Reads the files of `write`, and the arrays; returns None if they are missing, and removes damaged ones."""
     try:
-        about = json.loads((folder / "source.json").read_text())
+        about = json.loads((folder / "source.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in about.pop("arrays", ["images"])}
         parts = {part: tuple(np.load(folder / f"{part}.npy")) for part in about.pop("parts")}
     except (FileNotFoundError, NotADirectoryError):

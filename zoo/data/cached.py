@@ -91,6 +91,6 @@ def _found(folder: Path) -> Iterator[Cached]:
 
 def _source(record: Path) -> str:
     try:
-        return str(json.loads(record.read_text()).get("source", ""))
+        return str(json.loads(record.read_text(encoding="utf-8")).get("source", ""))
     except (OSError, ValueError, AttributeError):
         return ""

@@ -123,7 +123,7 @@ class History(keras.callbacks.Callback):
         self.progress.seconds, self.progress.learning_rate = 0.0, None
 
     def _write(self, path: Path, mode: str, rows: list[Row], header: bool = False) -> None:
-        with path.open(mode, newline="") as file:
+        with path.open(mode, encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             if header:
                 writer.writeheader()

@@ -164,7 +164,7 @@ def rows(runs: dict[str, list[Run]]) -> list[dict[str, str | int | float]]:
     found: list[dict[str, str | int | float]] = []
     for network, members in runs.items():
         for run in members:
-            with (run.path / "history.csv").open(newline="") as file:
+            with (run.path / "history.csv").open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     figures = {name: float(value) for name, value in row.items() if value}
                     found.append({"network": network, "seed": run.recipe.seed, **figures, "epoch": int(row["epoch"])})
@@ -217,7 +217,7 @@ def write_table(path: Path, runs: dict[str, list[Run]]) -> None:
     found = rows(runs)
     # An epoch that was not evaluated has fewer figures.
     columns = max(found, key=len)
-    with replace_file(path) as beside, beside.open("w", newline="") as file:
+    with replace_file(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(found)

@@ -50,7 +50,7 @@ class Run:
     def epochs_done(self) -> int:
         """How many epochs are finished."""
         try:
-            with (self.path / "history.csv").open(newline="") as file:
+            with (self.path / "history.csv").open(encoding="utf-8", newline="") as file:
                 return sum(1 for _ in csv.DictReader(file))
         except FileNotFoundError:
             return 0
@@ -211,7 +211,7 @@ def update(run: Run, **changes: Any) -> Run:
     """Changes the record of a run, on disk too, and returns the new run."""
     record = {**run.record, **changes}
     with replace_file(run.path / "run.json") as beside:
-        beside.write_text(json.dumps(record, indent=2) + "\n")
+        beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Run(run.path, record)
 
 

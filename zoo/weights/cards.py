@@ -102,7 +102,7 @@ FIRST = 1000
 
 def read_card(path: Path) -> Card:
     """Reads the card in a file."""
-    figures = json.loads(path.read_text())
+    figures = json.loads(path.read_text(encoding="utf-8"))
     lists = {name: tuple(figures[name]) for name in ("input_shape", "class_names")}
     return Card(**{**figures, **lists})
 

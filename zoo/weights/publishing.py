@@ -94,7 +94,7 @@ def publish(
             )
         card = _card(opened, source, weights, file.name, hashlib.sha256(beside.read_bytes()).hexdigest(), figures)
         with replace_file(card_file) as card_beside:
-            card_beside.write_text(card.text())
+            card_beside.write_text(card.text(), encoding="utf-8")
     return card
 
 
@@ -197,5 +197,5 @@ def _measure_onnx(artifact: Path, source: Source) -> Mapping[str, float]:
         span = slice(start, start + EVALUATION_BATCH)
         (answers,) = session.run(None, {given.name: np.asarray(source.test_inputs[span])})
         right += int((answers.argmax(axis=-1) == source.test_targets[span]).sum())
-    parity = json.loads((artifact / "parity.json").read_text())
+    parity = json.loads((artifact / "parity.json").read_text(encoding="utf-8"))
     return {"accuracy": right / len(source.test_inputs), "max_abs_diff": parity["max_abs_diff"]}

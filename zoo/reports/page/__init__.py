@@ -103,7 +103,7 @@ def write_page(
         raise ValueError(f"Expected predictions of shape {shape}. Received: {predictions.shape}")
     rows = _history(run.path / "history.csv")
     recipe = clear_inherited_figures(run.recipe)
-    page = Template(files(__package__).joinpath("page.html").read_text()).substitute(
+    page = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(f"{recipe.network} on {source.name}"),
         summary=_summary(run, recipe.paper, task),
         curves=curves(rows, task),
@@ -119,7 +119,7 @@ def write_page(
     )
     path = run.path / "report.html"
     with replace_file(path) as beside:
-        beside.write_text(page)
+        beside.write_text(page, encoding="utf-8")
     return path
 
 
@@ -145,7 +145,7 @@ def _origin(run_record: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 

@@ -13,7 +13,7 @@ def parity(folder: Path) -> str:
     path = folder / "parity.json"
     if not path.is_file():
         return ""
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     agreement = found.get("argmax_agreement")
     figures = tiles(
         [
