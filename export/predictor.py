@@ -29,6 +29,7 @@ from .storage.manifest import (
     why_not_batchable,
 )
 from .storage.safety import check_onnx_file
+from .tables import Columns
 
 if TYPE_CHECKING:
     from onnxruntime import RunOptions, SessionOptions
@@ -190,6 +191,42 @@ class Predictor:
                 f"Received: {self._folder}, which takes only arrays"
             )
         return self._image.read(images)
+
+    def read_rows(self, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> np.ndarray:
+        """Encodes rows of a table as raw input, in the way that the artifact records.
+
+        Args:
+            rows: A list of dictionaries, each with the values of a row by column; or the values of each column by its
+                name, as a dictionary or a DataFrame has them. None is a missing value. The order of the columns does
+                not matter, and others are ignored.
+
+        Returns:
+            A batch for `predict`: float32, (rows, columns).
+
+        Raises:
+            ValueError: If the artifact has no such record, a column is missing, or a value is not of its kind.
+        """
+        if not self.metadata.get("table"):
+            raise ValueError(
+                "Expected an artifact that records how rows are read, as export.export(table=...) makes it. "
+                f"Received: {self._folder}, which takes only arrays"
+            )
+        columns = Columns.from_dict(self.metadata["table"])
+        if not isinstance(rows, Sequence):
+            table = {name: rows[name] for name in columns.names if name in rows}
+            if single := [name for name, values in table.items() if np.ndim(values) != 1]:
+                raise ValueError(
+                    "Expected a list of rows, or a list of values for each column. "
+                    f"Received: {table[single[0]]!r} for {single[0]}"
+                )
+            return columns.encode({name: list(values) for name, values in table.items()})
+        for number, row in enumerate(rows, 1):
+            if absent := [name for name in columns.names if name not in row]:
+                raise ValueError(
+                    f"Expected the columns {', '.join(columns.names)}, with None for a missing value. "
+                    f"Received: row {number} without {', '.join(absent)}"
+                )
+        return columns.encode({name: [row[name] for row in rows] for name in columns.names})
 
     def classify(
         self,

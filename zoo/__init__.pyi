@@ -32,6 +32,7 @@ from .reports.page import write_report as write_report
 from .training.classifier import Classifier as Classifier
 from .training.comparison import compare as compare
 from .training.evaluation import evaluate as evaluate
+from .training.exporting import export_options as export_options
 from .training.interruption import Interrupted as Interrupted
 from .training.interruption import TrainingError as TrainingError
 from .training.recipe import Recipe as Recipe

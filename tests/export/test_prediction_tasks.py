@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from keras import layers
 from PIL import Image
@@ -63,6 +64,41 @@ def test_rows_of_a_table(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="Expected out to be a path that is not among the inputs"):
             export.predict_files(artifact, ["predictions.csv", "homes.csv"], **out, overwrite=True)
     assert Path("homes.csv").read_text() == Path("predictions.csv").read_text() == "\n".join(lines)
+
+
+def test_rows_in_memory(tmp_path):
+    columns = Columns((Column("age"), Column("built", "date"), Column("town", "category", ("Bath", "York"))), ("rent",))
+    inputs = keras.Input((3,))
+    options = {"formats": "onnx", "device": "cpu", "batch_sizes": (1, 2)}
+    made = export.export(keras.Model(inputs, inputs * 2), tmp_path / "a", table=columns.to_dict(), **options)
+    predictor = export.load(made.path)
+    table = {
+        "town": ["York", None, "Rome"],
+        "built": ["1970-01-03", "1970-01-01", None],
+        "age": [3, 2.5, None],
+        "x": "abc",
+    }
+    frame = pandas.DataFrame({name: list(values) for name, values in table.items()}, index=[7, 8, 9])
+    rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+    expected = np.float32([[3, 2, 1], [2.5, 0, 2], [np.nan, np.nan, 2]])
+    for given in (table, frame, rows, frame.assign(built=pandas.to_datetime(frame["built"]))):
+        read = predictor.read_rows(given)
+        assert read.dtype == "float32"
+        np.testing.assert_array_equal(read, expected)
+    np.testing.assert_array_equal(predictor.predict(predictor.read_rows(rows[:2])), expected[:2] * 2)
+    wrong = {
+        "Expected the columns age, built, town, .* Received: row 2 without built, town": [rows[0], {"age": 3}],
+        "Expected the columns age, built, town. Received: none called built, town": {"age": [3]},
+        "Expected a list of rows, .* Received: 3 for age": {"age": 3, "built": None, "town": "York"},
+        "Expected a finite number.* in column 'age'. Received: 'old' in row 2": frame.assign(age=[1, "old", 2]),
+        "Expected a date .* Received: 'soon' in row 1": [{**rows[0], "built": "soon"}],
+    }
+    for message, given in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            predictor.read_rows(given)
+    plain = export.export(mlp(), tmp_path / "b", **options)
+    with pytest.raises(ValueError, match=r"Expected an artifact that records how rows are read.* takes only arrays"):
+        export.load(plain.path).read_rows(rows)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import export
 import zoo
 from tests.processes import keras_skip
-from zoo.cli.commands.exporting import _surroundings
+from zoo.training.exporting import options_of_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,7 +119,7 @@ def test_samples_are_of_every_class_where_the_images_are_sorted(layout, tmp_path
     images = np.broadcast_to(labels[:, None, None, None], (120, 4, 6, 3)).astype("uint8")
     preprocessing = zoo.Preprocessing(1.0, (0.0,), (1.0,))
     source = zoo.Source("sorted", images, labels, images, labels, ("a", "b", "c"), preprocessing)
-    known = _surroundings(zoo.Run(tmp_path, {"source": source.as_dict()}), source, layout, "fp32")
+    known = options_of_run(zoo.Run(tmp_path, {"source": source.as_dict()}), source, layout, "fp32")
     assert known["samples"].shape == ((32, 3, 4, 6) if layout else (32, 4, 6, 3))
     # The page of the server shows the first twelve.
     assert known["samples"][:12].max(axis=(1, 2, 3)).tolist() == [0, 1, 2] * 4

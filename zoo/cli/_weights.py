@@ -1,7 +1,6 @@
 """What the command `export` takes from weights that are exported by name or from a file, without a run."""
 
 from pathlib import Path
-from typing import Any
 
 
 def check_weights(network: str, weights: str, formats: list[str] | None, precision: str) -> None:
@@ -28,17 +27,3 @@ def check_weights(network: str, weights: str, formats: list[str] | None, precisi
 def default_folder(network: str, weights: str, ending: str) -> Path:
     """The folder of the artifact: NETWORK-WEIGHTS-export, here."""
     return Path(f"{network}-{Path(weights).name.partition('.')[0]}-{ending}")
-
-
-def load_with_surroundings(network: str, weights: str, layout: str | None) -> tuple[Any, dict[str, Any]]:
-    """Loads a network at the size of its images, and returns what its weights expect and give for `export.export`."""
-    from ..weights.info import load_as_described, weights_info
-
-    info = weights_info(network, weights)
-    channel_axis = 1 if layout == "nchw" else -1
-    return load_as_described(info), {
-        "preprocessing": {"dtype": "uint8", **info.preprocessing.as_dict(), "channel_axis": channel_axis},
-        "activation": "softmax",
-        "labels": list(info.class_names) or None,
-        "image": info.image,
-    }

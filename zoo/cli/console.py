@@ -147,4 +147,3 @@ def show_table(title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]
     title, text = (part.encode(screen.encoding, "backslashreplace").decode(screen.encoding) for part in (title, text))
     # Rich would break lines that are too long, which could then not be copied in one piece.
     screen.print(Text(title, style="italic"), Text(f"{text}\n"), sep="\n", soft_wrap=True)
-

@@ -60,7 +60,7 @@ class Bar(keras.callbacks.Callback):
         self.progress, self.devices, self.figure, self.title = progress, devices, figure, title
         self.epochs, self.examples, self.batch_size = recipe.epochs, examples, recipe.batch_size
         self.costs = _costs(recipe)
-        self.task = progress.add_task("", total=sum(self.costs), epoch=1, rate=0.0, reached="-")
+        self.task = progress.add_task("", total=sum(self.costs) * examples, epoch=1, rate=0.0, reached="-")
 
     def on_train_begin(self, logs: Any = None) -> None:
         # What is left of an epoch takes a `fit` of its own, and begins once more.
@@ -102,22 +102,21 @@ class Bar(keras.callbacks.Callback):
         elif ended or now - self.printed >= LINE_SECONDS:
             self.printed = now
             speed = (completed - self._completed(0)) / elapsed
-            left = timedelta(seconds=round((sum(self.costs) - completed) / speed))
+            left = timedelta(seconds=round((sum(self.costs) * self.examples - completed) / speed))
             share = "" if ended else f" ({(self.skipped + done) / self.examples:.0%})"
             reached = f"{self.title} {self.reached}" if ended else "training"
             line = f"epoch {self.epoch + 1}/{self.epochs}{share}: {rate:.0f} examples/s, {reached}, {left} left"
             print(line, file=sys.stderr, flush=True)
 
-    def _completed(self, done: int) -> float:
-        share = (self.skipped + done) / self.examples
-        return sum(self.costs[: self.epoch]) + self.costs[self.epoch] * share
+    def _completed(self, done: int) -> int:
+        return sum(self.costs[: self.epoch]) * self.examples + self.costs[self.epoch] * (self.skipped + done)
 
 
-def _costs(recipe: Recipe) -> list[float]:
-    """How long each epoch takes beside one of the largest images: they may grow, and each pixel takes as long."""
+def _costs(recipe: Recipe) -> list[int]:
+    """What an example costs in each epoch: images may grow, and a pixel of a larger one takes as long."""
     heights = [recipe.augment.height(epoch / recipe.epochs) for epoch in range(recipe.epochs)]
     tallest = max(filter(None, heights), default=1)
-    return [((height or tallest) / tallest) ** 2 for height in heights]
+    return [(height or tallest) ** 2 for height in heights]
 
 
 def _show_devices(devices: Devices) -> None:

@@ -22,6 +22,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
 
 runs.py           a run as it is on disk: open, list, update
 evaluation.py     loss and figures of a run, a network or weights; resolves model and data for every analysis
+exporting.py      what a run or weights know, as `export.export` takes it
 tta.py            views of an image, over which `evaluate` averages the logits
 comparison.py     several networks under one recipe
 command.py        the command line that trains a run again

@@ -3,6 +3,7 @@
 Names and settings are checked before the data are read.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,6 @@ from .choice import choose_recipe, facts_of, is_network, recipe_of_photos
 from .imagenet import IMAGENET
 from .recipe import Recipe
 from .recipes import RECIPES, get_recipe, recipes_of
-from .runs import Run
 from .teacher import check_teacher
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Request:
         self.asked = recipe
         self.network = recipe if isinstance(recipe, str) and is_network(recipe) else ""
         if model is not None:
-            name = Path(model).stem if isinstance(model, (str, Path)) else model.name
+            name = Path(model).stem if isinstance(model, (str, os.PathLike)) else model.name
             self.network = f"{name}_own" if name in MODELS else name
         self._check()
         first = self.recipe()
@@ -177,18 +177,15 @@ class Request:
                     "Received: data=None"
                 )
             return
-        if isinstance(self.model, (str, Path)) and not (
-            Path(self.model).suffix == ".keras" and Path(self.model).is_file()
-        ):
-            raise ValueError(
-                f"Expected a model in a .keras file, or a keras.Model. Received: model={str(self.model)!r}"
-            )
+        is_path = isinstance(self.model, (str, os.PathLike))
+        given = os.fspath(self.model) if is_path else self.network
+        if is_path and not (Path(given).suffix == ".keras" and Path(given).is_file()):
+            raise ValueError(f"Expected a model in a .keras file, or a keras.Model. Received: model={given!r}")
         others = [name for name in ("weights", "arguments", "initialization") if self.overrides.get(name)]
         if others or is_network(self.asked):
             raise ValueError(
                 "Expected a model of your own without the name of a network and without its weights and arguments. "
-                f"Received: model={self.model if isinstance(self.model, (str, Path)) else self.network!r} with "
-                f"{', '.join(others) or self.asked}"
+                f"Received: model={given!r} with {', '.join(others) or self.asked}"
             )
         if "source" not in self.overrides and self.asked is None:
             raise ValueError("Expected data to train the model on. Received: data=None")
@@ -212,6 +209,4 @@ def _with_size(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name_weights(weights: Any) -> Any:
     """Weights by name or path, as text."""
-    if isinstance(weights, Run):
-        return str(weights.path)
-    return str(weights) if isinstance(weights, Path) else weights
+    return os.fspath(weights) if isinstance(weights, os.PathLike) else weights

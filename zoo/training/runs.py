@@ -29,6 +29,10 @@ class Run:
     path: Path
     record: dict[str, Any]
 
+    def __fspath__(self) -> str:
+        """The folder, so a run may stand wherever the folder of one may, as in `zoo.load(run)`."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         recipe, results = self.record.get("recipe", {}), self.record.get("results", {})
         facts = {"recipe": recipe.get("name"), "status": self.record.get("status")}

@@ -1,6 +1,7 @@
 """What weights expect and return: how images become inputs, and the names of the outputs."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class WeightsInfo:
         )
 
 
-def weights_info(network: str, weights: str | Path) -> WeightsInfo:
+def weights_info(network: str, weights: str | os.PathLike[str]) -> WeightsInfo:
     """Says how images become the input of a network with these weights, and names its outputs.
 
     Files of torchvision are known by their names. A file of timm is described by the config.json beside it, as on the
@@ -57,7 +58,7 @@ def weights_info(network: str, weights: str | Path) -> WeightsInfo:
 
     Args:
         network: A name of `zoo.list_models()`.
-        weights: As in `zoo.load`: the name of weights, a file, or the folder of a run.
+        weights: As in `zoo.load`: the name of weights, a file, or a run or its folder.
 
     Returns:
         A `WeightsInfo`.
@@ -74,7 +75,7 @@ def weights_info(network: str, weights: str | Path) -> WeightsInfo:
     (True, (224, 224), 'tench')
     """
     entry_of(network)
-    name = str(weights)
+    name = os.fspath(weights)
     card = next((card for card in cards() if (card.network, card.weights) == (network, name)), None)
     if card is not None:
         return _info(network, name, card.preprocessing, card.reader, card.class_names, "its card")

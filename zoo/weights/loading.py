@@ -1,5 +1,6 @@
 """Loads networks by name or from a file, and weights into networks."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ NAMINGS = tuple(naming for family in FAMILIES for naming in family.namings_on(FA
 WIDEST = 4096
 
 
-def load(name_or_path: str | Path, weights: str | Path | None = None, **arguments: Any) -> "keras.Model":
+def load(
+    name_or_path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None, **arguments: Any
+) -> "keras.Model":
     """Loads a network by its name, or a trained one from a file or a run.
 
     No code in a file is run. The formats of weights are
@@ -41,8 +44,8 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     a network with these weights, or with those in a file of torchvision or timm, and what its outputs are called.
 
     Args:
-        name_or_path: One of `list_models()`, a `.keras` file, or the folder of a run. A `Path` is never a name.
-        weights: For a name: the name of weights, a file, or the folder of a run. Default: new weights.
+        name_or_path: One of `list_models()`, a `.keras` file, or a run or its folder. A `Path` is never a name.
+        weights: For a name: the name of weights, a file, or a run or its folder. Default: new weights.
         **arguments: For a name: as in `build`, such as `input_shape`, `classes`, `features_only` and `depth`. `classes`
             defaults to that of the weights; with another number the network has a new head above the loaded weights. A
             `.keras` file, a run and the weights of the package also set `input_shape`.
@@ -64,7 +67,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     if isinstance(name_or_path, str) and name_or_path in MODELS:
         name = name_or_path
         return build(name, **arguments) if weights is None else _build_with_weights(name, weights, arguments)
-    if isinstance(name_or_path, Path) and (weights is not None or arguments):
+    if isinstance(name_or_path, os.PathLike) and (weights is not None or arguments):
         raise ValueError(
             "Expected the name of a network, as text, to go with weights or arguments. "
             f"Received: name_or_path={name_or_path!r}"
@@ -76,7 +79,7 @@ def load(name_or_path: str | Path, weights: str | Path | None = None, **argument
     return load_network(_network_file(name_or_path))
 
 
-def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) -> None:
+def check_loadable(name_or_path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> None:
     """Raises the errors of `load` for names, files and runs that do not exist, without reading a file."""
     if weights is not None:
         entry_of(str(name_or_path))
@@ -88,7 +91,7 @@ def check_loadable(name_or_path: str | Path, weights: str | Path | None = None) 
         check_file(weights_file(name_or_path, weights))
 
 
-def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -> None:
+def load_weights(model: "keras.Model", weights: str | os.PathLike[str], head: bool = True) -> None:
     """Loads the weights in a file into a network; if they do not fit, the network stays as it is.
 
     Args:
@@ -121,7 +124,7 @@ def load_weights(model: "keras.Model", weights: str | Path, head: bool = True) -
     assign(model, naming, arrays, str(weights), head)
 
 
-def _build_with_weights(name: str, weights: str | Path, arguments: dict[str, Any]) -> "keras.Model":
+def _build_with_weights(name: str, weights: str | os.PathLike[str], arguments: dict[str, Any]) -> "keras.Model":
     from .archive import read_input_shape
     from .assignment import assign
     from .checks import Bomb, broken_file_error, limit_variables
@@ -162,11 +165,11 @@ def naming_of(name: str, arrays: "Mapping[str, np.ndarray]", arguments: Mapping[
     return find_naming(arrays, (*entry.family.namings_on(backbones), *NAMINGS), anchors)
 
 
-def _network_file(name_or_path: str | Path) -> Path:
+def _network_file(name_or_path: str | os.PathLike[str]) -> Path:
     """Finds the .keras file of a trained network."""
     path = _resolve_run(Path(name_or_path))
     if path.suffix != ".keras" or not path.is_file():
-        if isinstance(name_or_path, Path):
+        if isinstance(name_or_path, os.PathLike):
             absent = "" if path.exists() else ", which does not exist"
             raise ValueError(f"Expected a .keras file or the folder of a run. Received: {str(path)!r}{absent}")
         raise unknown(
@@ -175,7 +178,7 @@ def _network_file(name_or_path: str | Path) -> Path:
     return path
 
 
-def weights_file(name: str, weights: str | Path) -> Path:
+def weights_file(name: str, weights: str | os.PathLike[str]) -> Path:
     """Finds the file of weights that are given by path."""
     path = _resolve_run(Path(weights))
     if not path.suffix and not path.exists():

@@ -26,14 +26,10 @@ from .._export_options import (
 )
 from .._export_results import show_files, show_proof
 from .._options import ExportDevice, Overwrite, Tta, Views
-from .._weights import check_weights, default_folder, load_with_surroundings
+from .._weights import check_weights, default_folder
 
 if TYPE_CHECKING:
     from ...training.runs import Run
-
-# Real test images, which the parity check runs besides random inputs, and training images to calibrate int8 on.
-PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
-TEST_BYTES = 2**30  # of test inputs that measure what int8 costs; more are photos that would fill the memory
 
 
 @command()
@@ -88,14 +84,18 @@ def export(
 
     from ...data import load_source
     from ...data.datasets import is_unnamed
+    from ...training.exporting import options_of_run, options_of_weights
     from ...training.tta import tta_model
+    from ...weights.info import load_as_described, weights_info
     from ...weights.loading import load
 
     source = load_source(run.source) if run and not is_unnamed(run.source["name"]) else None
     if weights:
-        network, known = load_with_surroundings(str(model), weights, layout)
+        info = weights_info(str(model), weights)
+        network, known = load_as_described(info), options_of_weights(info, layout, precision)
     else:
-        network, known = load(model), _surroundings(run, source, layout, precision) if run else {}
+        network = load(model)
+        known = options_of_run(run, source, layout, precision) if run else {"layout": layout, "precision": precision}
     artifact = make_artifact(
         tta_model(network, chosen) if chosen else network,
         folder,
@@ -104,9 +104,7 @@ def export(
         opset=opset,
         for_runtime=for_runtime,
         engine=engine,
-        precision=precision,
         max_accuracy_drop=max_accuracy_drop,
-        layout=layout,
         record=record,
         gates=gates,
         device=device,
@@ -184,43 +182,6 @@ def _update_report(
     if artifact.onnx.exists():
         _measure_speed(run, source, network, artifact.path, layout, device)
     write_report(run, source, network)
-
-
-def _surroundings(run: "Run", source: Any, layout: str | None, precision: str) -> dict[str, Any]:
-    """Collects what a run knows about its network's inputs and outputs."""
-    import numpy as np
-
-    from export import Preprocessing
-
-    from ...data.recorded import recorded_reader
-    from ...tasks import task_of
-
-    first, task = layout == "nchw", task_of(run.source)
-
-    def laid_out(inputs: np.ndarray) -> np.ndarray:
-        return np.moveaxis(inputs, -1, 1) if first else inputs
-
-    known = {
-        "preprocessing": Preprocessing(
-            run.source.get("dtype", "uint8"), **run.source["preprocessing"], channel_axis=1 if first else -1
-        ),
-        "activation": task.activation,
-        "labels": run.source["class_names"] or None,
-        "task": task.name,
-        "target_names": run.source.get("target_names"),
-        "table": run.source.get("table"),
-        "image": recorded_reader(run.source, source.input_shape if source else ()),
-    }
-    if source is None:
-        return known
-    known["samples"] = laid_out(source.test_inputs[task.examples(source, PARITY_SAMPLES)])
-    if precision.startswith("int"):
-        places = np.linspace(0, len(source.train_inputs) - 1, CALIBRATION_IMAGES).astype(int)
-        known["calibration"] = laid_out(source.train_inputs[np.unique(places)])
-        most = max(1, TEST_BYTES // max(1, source.test_inputs[:1].nbytes))
-        tested = np.unique(np.linspace(0, len(source.test_inputs) - 1, min(most, len(source.test_inputs))).astype(int))
-        known["test"] = laid_out(np.asarray(source.test_inputs[tested])), np.asarray(source.test_targets)[tested]
-    return known
 
 
 def _measure_speed(
