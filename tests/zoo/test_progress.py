@@ -3,14 +3,15 @@
 import io
 from dataclasses import replace
 
+import keras
 import pytest
 from rich.console import Console
 
 import zoo
-from zoo.cli import progress
 from zoo.data.augmentation import Augmentation
 from zoo.devices.selection import select
 from zoo.tasks import TASKS
+from zoo.training import progress
 
 GROWING = Augmentation(sizes=((0.0, 16), (0.5, 32)))
 
@@ -29,7 +30,8 @@ def bar(clock):
 
     def make(augment):
         recipe = replace(zoo.get_recipe("resnet20_digits"), epochs=4, batch_size=10, augment=augment)
-        with progress.progress_bar(recipe, {"train": 100, "test": 10}, select(), TASKS["classification"]) as callbacks:
+        examples, task = {"train": 100, "test": 10}, TASKS["classification"]
+        with progress.progress_bar(recipe, examples, select(), task, verbose=True) as callbacks:
             (made,) = callbacks
         made.set_params({"steps": 10})
         return made
@@ -80,3 +82,25 @@ def test_the_bar_of_a_terminal_fills_with_the_pixels(bar, clock):
     shown.on_train_end()
     (task,) = shown.progress.tasks
     assert task.completed / task.total == pytest.approx(1.0 / 2.5)
+
+
+class Stop(keras.callbacks.Callback):
+    """Interrupts a training in its second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_python_shows_what_the_command_does_unless_it_should_not(verbose, tmp_path, capsys):
+    names = "plain_mlp:depth=3", "plain_mlp:depth=4"
+    zoo.compare(names, tmp_path / "both", "digits", recipe="plain_mlp_digits", seeds=1, verbose=verbose, epochs=1)
+    settings = {"verbose": verbose, "epochs": 2, "arguments": {"depth": 3}}
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("plain_mlp_digits", out=tmp_path / "run", callbacks=[Stop()], **settings)
+    zoo.resume(tmp_path / "run", verbose=verbose)
+    said = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    device = "Training on the CPU"
+    compared = [line for name in ("plain_mlp-depth=3-0", "plain_mlp-depth=4-0") for line in (name, device, "epoch 1/1")]
+    assert said == ([*compared, device, "epoch 1/2", device, "epoch 2/2"] if verbose else [])

@@ -9,6 +9,7 @@ OUT/
 import csv
 import re
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ def compare(
     recipe: str | Recipe | None = None,
     seeds: int = 3,
     callbacks: Callable[[str, Recipe, Source], "Sequence[keras.callbacks.Callback]"] | None = None,
+    verbose: bool = True,
     **overrides: Any,
 ) -> dict[str, list[Run]]:
     """Trains each network with each seed, then writes the table and the figure.
@@ -83,7 +85,8 @@ def compare(
         data: As in `train`.
         recipe: Trains each network. Default: the first recipe of the first network, for these data if there is one.
         seeds: How many seeds, counted from 0.
-        callbacks: Makes the Keras callbacks of a run from its name, recipe and data.
+        callbacks: Makes more Keras callbacks for a run from its name, recipe and data.
+        verbose: Whether to show on standard error which run is trained, and how far it is, as in `train`.
         **overrides: Settings of the recipe, as in `train`.
 
     Returns:
@@ -118,8 +121,10 @@ def compare(
         build_network(candidate.recipe(chosen, 0, source), source)
     runs: dict[str, list[Run]] = {}
     for candidate, path, one in planned:
-        shown = callbacks(path.name, one, source) if callbacks else ()
-        runs.setdefault(candidate.text, []).append(_train_or_resume(path, one, source, shown))
+        if verbose:
+            print(path.name, file=sys.stderr, flush=True)
+        options = {"callbacks": callbacks(path.name, one, source) if callbacks else (), "verbose": verbose}
+        runs.setdefault(candidate.text, []).append(_train_or_resume(path, one, source, options))
     write_table(folder / "comparison.csv", runs)
     from ..analysis import charts
 
@@ -248,11 +253,9 @@ def _check_folder(path: Path, recipe: Recipe, source: Source) -> None:
         )
 
 
-def _train_or_resume(
-    path: Path, recipe: Recipe, source: Source, callbacks: "Sequence[keras.callbacks.Callback]"
-) -> Run:
+def _train_or_resume(path: Path, recipe: Recipe, source: Source, options: Mapping[str, Any]) -> Run:
     from .train import resume, train
 
     if (path / "run.json").is_file():
-        return resume(path, source, callbacks=callbacks)
-    return train(recipe, source, path, callbacks=callbacks)
+        return resume(path, source, **options)
+    return train(recipe, source, path, **options)

@@ -15,12 +15,14 @@ from ..data.datasets import Data, name_of
 from ..data.workers.count import count_workers
 from ..devices.environment import environment, now, process, restore_environment, revision, versions
 from ..devices.selection import Devices, select, select_recorded
+from ..tasks import task_of
 from .callbacks import check_intervals
 from .checkpoints import Progress
 from .distillation import TEACHER
 from .folder import choose_folder, lock_run, remove_partial_files
 from .learner import precision
 from .loop import Training
+from .progress import progress_bar
 from .recipe import Recipe, to_plain
 from .request import Request
 from .runs import Run, commit_run, open_run, start_run, update
@@ -36,6 +38,7 @@ def train(
     overwrite: bool = False,
     validation: float = 0.0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: bool = True,
     checkpoint_minutes: float | None = 10,
     checkpoint_steps: int | None = None,
     gradients: int | None = None,
@@ -64,7 +67,9 @@ def train(
             OUT.new, and can be resumed there.
         validation: Fraction of the training images to hold out. They are measured after each epoch, and the test images
             only once, at the end.
-        callbacks: More Keras callbacks, such as one that shows progress.
+        callbacks: More Keras callbacks.
+        verbose: Whether to show on standard error how far the training is, and the time left: on a terminal a bar,
+            elsewhere a line for each epoch, and for each minute of a long one.
         checkpoint_minutes, checkpoint_steps: How often to save the state within an epoch; None saves it only after
             each epoch.
         gradients: The number of steps between measurements of the norms of the gradients; gradients.csv and the report
@@ -124,14 +129,16 @@ def train(
         "started": now(),
         "results": {},
     }
-    with precision(chosen.precision), _open_folder(new, devices) as own_folder, ExitStack() as locks:
+    with precision(chosen.precision), _open_folder(new, devices) as own_folder, ExitStack() as entered:
         if new != folder:
             record["replaces"] = folder.resolve().name
-            locks.enter_context(lock_run(folder))
+            entered.enter_context(lock_run(folder))
         training = Training(own_folder, chosen, source, devices, initial)
         training.checkpoints.check_space(own_folder, chosen.keep)
-        locks.enter_context(lock_run(own_folder))
-        run = training.complete(start_run(own_folder, record, training.keep_initial), Progress(), callbacks)
+        entered.enter_context(lock_run(own_folder))
+        shown = entered.enter_context(progress_bar(chosen, source.counts, devices, task_of(source), verbose))
+        started = start_run(own_folder, record, training.keep_initial)
+        run = training.complete(started, Progress(), [*shown, *callbacks])
     return commit_run(run)
 
 
@@ -141,6 +148,7 @@ def resume(
     *,
     model: keras.Model | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: bool = True,
     devices: Devices | None = None,
 ) -> Run:
     """Resumes a run that was stopped, killed or failed, and ends with the result of an uninterrupted run.
@@ -152,7 +160,7 @@ def resume(
         data: The `Source`, the arrays or the data set that the run was trained on, if `load_source` cannot find it by
             its name. It is split and preprocessed as before. A data set must have its examples in the same order.
         model: The model that the run began with, if the run could not keep it; see `train`.
-        callbacks: As in `train`.
+        callbacks, verbose: As in `train`.
         devices: As in `train`. Default: as many devices as the run began with, of the same kind.
 
     Returns:
@@ -186,7 +194,8 @@ def resume(
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
         resumed = [*opened.record.get("resumed", ()), again]
         changes = {"status": "running", "devices": devices.report(), "process": process(), "resumed": resumed}
-        run = training.complete(update(Run(folder, opened.record), **changes), progress, callbacks)
+        with progress_bar(recipe, source.counts, devices, task_of(source), verbose) as shown:
+            run = training.complete(update(Run(folder, opened.record), **changes), progress, [*shown, *callbacks])
     return commit_run(run)
 
 

@@ -1,7 +1,5 @@
 """The commands that compare networks: `compare` and `gradients`."""
 
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,17 +53,8 @@ def compare(
     overrides |= {} if epochs is None else {"epochs": epochs}
     comparison.plan(networks, out, data, recipe, seeds, overrides)
     console.import_quietly("keras")
-    from ...devices.selection import select
-    from ...tasks import task_of
-    from ..progress import progress_bar
-
-    with console.interruptible(), ExitStack() as shown:
-
-        def bar(name: str, one: Any, source: Any) -> Any:
-            print(name, file=sys.stderr, flush=True)
-            return shown.enter_context(progress_bar(one, source.counts, select(), task_of(source)))
-
-        runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, callbacks=bar, **overrides)
+    with console.interruptible():
+        runs = comparison.compare(networks, out, data, recipe=recipe, seeds=seeds, **overrides)
     figure = comparison.ranking(runs).title
     columns = ("network", "parameters", f"test {figure}", "over the seeds", f"training {figure}")
     console.show_table("Comparison", columns, comparison.summary(runs))

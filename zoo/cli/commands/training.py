@@ -194,9 +194,7 @@ def _train(
     check_source(chosen.source, **reading)
     console.import_quietly("keras", find_devices=False)
     from ...devices.selection import select
-    from ...tasks import task_of
     from ...training.train import train as run_training
-    from ..progress import progress_bar
 
     with console.quietly():
         selected = select(*wanted)
@@ -212,9 +210,8 @@ def _train(
     chosen = request.recipe(source)
     if request.chooses and selected.hosts.writes:
         print(request.explain(source), file=sys.stderr)
-    shown = progress_bar(chosen, source.counts, selected, task_of(source))
-    with console.interruptible(), shown as callbacks:
-        run = run_training(recipe, source, **options, model=model, callbacks=callbacks, devices=selected, **overrides)
+    with console.interruptible():
+        run = run_training(recipe, source, **options, model=model, devices=selected, **overrides)
     if selected.hosts.writes:
         _show_run("Trained", run)
 
@@ -232,15 +229,12 @@ def _resume(folder: Path, device: str | None, devices: int | None) -> None:
     restore_environment(opened.record["environment"])
     console.import_quietly("keras", find_devices=False)
     from ...devices.selection import select_recorded
-    from ...tasks import task_of
     from ...training.train import resume
-    from ..progress import progress_bar
 
     with console.quietly():
         selected = select_recorded(opened.record.get("devices"), device, devices)
-    shown = progress_bar(opened.recipe, opened.source["examples"], selected, task_of(opened.source))
-    with console.interruptible(), shown as callbacks:
-        run = resume(folder, callbacks=callbacks, devices=selected)
+    with console.interruptible():
+        run = resume(folder, devices=selected)
     if selected.hosts.writes:
         _show_run("Trained", run)
 

@@ -1,4 +1,4 @@
-"""Shows, on standard error, how far a training run is. It imports Keras, so the commands import it late."""
+"""Shows, on standard error, how far a training run is."""
 
 import sys
 import time
@@ -14,20 +14,24 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ..devices.selection import Devices
 from ..tasks import Task
 from ..tasks.task import Figure
-from ..training.recipe import Recipe
-from .console import LINE_SECONDS
+from .recipe import Recipe
+
+_LINE_SECONDS = 60
 
 
 @contextmanager
 def progress_bar(
-    recipe: Recipe, examples: Mapping[str, int], devices: Devices, task: Task
+    recipe: Recipe, examples: Mapping[str, int], devices: Devices, task: Task, verbose: bool
 ) -> Iterator[list[keras.callbacks.Callback]]:
     """Keras callbacks that show the devices, then epoch, examples per second, the figure that ranks runs, time left.
 
     `examples` are the numbers of examples by their part: the figure is of "validation" if there is one, else of "test".
     On a terminal it is a bar; else a line for each epoch, and for each minute of a long one. Of several processes, only
-    that of rank 0 shows something.
+    that of rank 0 shows something, and none does unless it is `verbose`.
     """
+    if not (verbose and devices.hosts.writes):
+        yield []
+        return
     figure = f"{'validation' if 'validation' in examples else 'test'} {task.figures[0].title}"
     columns = (
         TextColumn(f"epoch {{task.fields[epoch]}}/{recipe.epochs}"),
@@ -39,9 +43,7 @@ def progress_bar(
     )
     progress = Progress(*columns, console=Console(stderr=True))
     try:
-        yield (
-            [Bar(progress, recipe, examples["train"], devices, task.figures[0], figure)] if devices.hosts.writes else []
-        )
+        yield [Bar(progress, recipe, examples["train"], devices, task.figures[0], figure)]
     finally:
         if progress.live.is_started:
             progress.stop()
@@ -99,7 +101,7 @@ class Bar(keras.callbacks.Callback):
         rate = done / elapsed
         if self.progress.console.is_terminal:
             self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, rate=rate, reached=self.reached)
-        elif ended or now - self.printed >= LINE_SECONDS:
+        elif ended or now - self.printed >= _LINE_SECONDS:
             self.printed = now
             speed = (completed - self._completed(0)) / elapsed
             left = timedelta(seconds=round((sum(self.costs) * self.examples - completed) / speed))
