@@ -59,6 +59,8 @@ def test_a_bar_shows_epochs_speed_accuracy_and_the_time_left(seen):
     assert f"\ntest accuracy  {last[1]}\n" in seen
 
 
-def test_bars_show_how_much_is_read_and_predicted(seen):
+def test_bars_show_how_much_is_read_measured_and_predicted(seen):
+    for part in ("test", "train"):
+        assert re.search(rf"^measuring the {part} examples ━+ \d:\d\d:\d\d \+ 0:00:00", seen, re.MULTILINE)
     assert re.search(r"^reading the images ━+ 100% 0:00:00", seen, re.MULTILINE)
     assert re.search(r"^━+ 10 inputs, [\d,]+/s, \d:\d\d:\d\d \+ 0:00:00", seen, re.MULTILINE)

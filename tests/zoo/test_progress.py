@@ -11,7 +11,7 @@ import zoo
 from zoo.data.augmentation import Augmentation
 from zoo.devices.selection import select
 from zoo.tasks import TASKS
-from zoo.training import progress
+from zoo.training import meter, progress
 
 GROWING = Augmentation(sizes=((0.0, 16), (0.5, 32)))
 
@@ -28,9 +28,9 @@ def clock(monkeypatch):
 def bar(clock):
     """Makes the bar of four epochs of 100 examples in batches of 10."""
 
-    def make(augment):
+    def make(augment, test=10):
         recipe = replace(zoo.get_recipe("resnet20_digits"), epochs=4, batch_size=10, augment=augment)
-        examples, task = {"train": 100, "test": 10}, TASKS["classification"]
+        examples, task = {"train": 100, "test": test}, TASKS["classification"]
         with progress.progress_bar(recipe, examples, select(), task, verbose=True) as callbacks:
             (made,) = callbacks
         made.set_params({"steps": 10})
@@ -104,3 +104,30 @@ def test_python_shows_what_the_command_does_unless_it_should_not(verbose, tmp_pa
     device = "Training on the CPU"
     compared = [line for name in ("plain_mlp-depth=3-0", "plain_mlp-depth=4-0") for line in (name, device, "epoch 1/1")]
     assert said == ([*compared, device, "epoch 1/2", device, "epoch 2/2"] if verbose else [])
+
+
+def measured(fit, clock, seconds=30):
+    """Ends three batches of a measurement of 600 examples, each of which takes as long."""
+    for batch in range(3):
+        clock[0] += seconds
+        fit.on_test_batch_end(batch)
+
+
+def test_measurements_show_a_line_for_each_minute(bar, clock, capsys):
+    with meter.meter("test examples", 3) as (shown,):
+        shown.on_test_begin()
+        measured(shown, clock)
+    fit = bar(Augmentation(), test=600)
+    fit.on_epoch_begin(1)
+    measured(fit, clock)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["measuring the test examples (67%): 0:00:30 left", "epoch 2/4: test accuracy measured 67%"]
+
+
+def test_what_is_quick_shows_no_line(clock, capsys):
+    with meter.meter("test examples", 3) as (shown,):
+        shown.on_test_begin()
+        measured(shown, clock, seconds=10)
+    with meter.meter("", 3) as none:
+        assert none == []
+    assert capsys.readouterr().err == ""

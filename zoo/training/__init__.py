@@ -15,7 +15,7 @@ train.py          `train` and `resume`: they resolve recipe, data, devices and f
     distillation.py  targets from a teacher, a network that is trained already; teacher.py finds it
     optimizer.py  the steps of single variables: their rates and their decay
     accumulation.py  gradient accumulation: a batch in parts, one after the other, before a step
-    progress.py   how far it is, on a terminal or as lines
+    progress.py   how far it is, on a terminal or as lines; meter.py for measurements
     callbacks.py  what is written in each epoch: history.csv, TensorBoard's events, a checkpoint
     best.py       the best epoch, and early stopping; class_weights.py has the weights in the loss
     checkpoints.py  the state of a training in one file; interruption.py ends one early

@@ -19,6 +19,7 @@ from ..tasks.task import measured
 from ..weights.cards import Card, card
 from ..weights.loading import load
 from .learner import build_metrics, jit_compile
+from .meter import meter
 from .runs import Run, open_run
 from .tta import TEN_CROP, resolve_views, ten_crop_model, tta_model, weights_of
 
@@ -31,6 +32,7 @@ def evaluate(
     *,
     weights: str | None = None,
     tta: bool | str = False,
+    verbose: bool = True,
 ) -> dict[str, Any]:
     """Measures a network on the test examples of a source.
 
@@ -44,6 +46,7 @@ def evaluate(
             the recipe's augmentation did so. "ten-crop" takes crops of the four corners and the centre, each also
             mirrored, from images larger than the network's input. For streamed photos, the shorter side becomes the
             source's `shorter`, or else 8/7 of the network's input: 256 pixels for 224.
+        verbose: Whether to show on standard error how far the measurement is: on a terminal, or if it takes minutes.
 
     Returns:
         "loss", the figures of the task, and "examples": for a classification the cross-entropy and "accuracy"; for a
@@ -65,10 +68,11 @@ def evaluate(
     """
     views = resolve_views(tta, augmentation_of(run_or_model, weights)) if tta else None
     model, source, preprocessing = resolve_model_and_data(run_or_model, data, weights, cropped=views == TEN_CROP)
-    figures: dict[str, Any] = {**measure(model, source, preprocessing), "examples": len(source.test_inputs)}
+    what = "test examples" if verbose else ""
+    figures = {**measure(model, source, preprocessing, what=what), "examples": len(source.test_inputs)}
     if views is None:
         return figures
-    averaged = measure_views(model, source, preprocessing, views)
+    averaged = measure_views(model, source, preprocessing, views, what and f"{what}, {views}")
     return {**figures, **{f"tta_{name}": figure for name, figure in averaged.items()}, "tta_views": views}
 
 
@@ -221,25 +225,31 @@ def measure(
     part: str = "test",
     limit: int | None = None,
     batch: int = EVALUATION_BATCH,
+    what: str = "",
 ) -> dict[str, float]:
-    """Measures the "loss" and the figures of a model on a part of a source, or on its first examples."""
-    return make_evaluator(model, source, preprocessing, part, limit, batch)()
+    """Measures the "loss" and the figures of a model on a part of a source, or on its first examples.
+
+    It shows how far it is if `what` says what it measures.
+    """
+    return _make_evaluator(model, source, batches_of(source, part, preprocessing, batch, limit), what)()
 
 
-def measure_views(model: keras.Model, source: Source, preprocessing: Preprocessing, views: str) -> dict[str, float]:
+def measure_views(
+    model: keras.Model, source: Source, preprocessing: Preprocessing, views: str, what: str = ""
+) -> dict[str, float]:
     """Measures the "loss" and the figures of the average over views of each test image; see `tta_model`."""
     if views == TEN_CROP:
-        return _measure_ten_crops(model, source, preprocessing)
+        return _measure_ten_crops(model, source, preprocessing, what)
     batch = EVALUATION_BATCH // len(weights_of(views))
-    return measure(tta_model(model, views), source, preprocessing, batch=batch)
+    return measure(tta_model(model, views), source, preprocessing, batch=batch, what=what)
 
 
-def _measure_ten_crops(model: keras.Model, source: Source, preprocessing: Preprocessing) -> dict[str, float]:
+def _measure_ten_crops(model: keras.Model, source: Source, preprocessing: Preprocessing, what: str) -> dict[str, float]:
     inputs = source.test_inputs
     crops: Any = TenCrops(inputs.images if isinstance(inputs, Centres) else inputs, source.input_shape[:2])
     size = EVALUATION_BATCH // COUNT
     batches = Batches(crops, source.test_targets, source.outputs, preprocessing, size, task=source.task)
-    return _make_evaluator(ten_crop_model(model, network_shape(source)), source, batches)()
+    return _make_evaluator(ten_crop_model(model, network_shape(source)), source, batches, what)()
 
 
 def make_evaluator(
@@ -248,21 +258,22 @@ def make_evaluator(
     preprocessing: Preprocessing,
     part: str = "test",
     limit: int | None = None,
-    batch: int = EVALUATION_BATCH,
 ) -> Callable[[], dict[str, float]]:
     """Makes a function that does what `measure` does, with the current weights of the model."""
-    return _make_evaluator(model, source, batches_of(source, part, preprocessing, batch, limit))
+    return _make_evaluator(model, source, batches_of(source, part, preprocessing, EVALUATION_BATCH, limit))
 
 
-def _make_evaluator(model: keras.Model, source: Source, batches: Batches) -> Callable[[], dict[str, float]]:
+def _make_evaluator(
+    model: keras.Model, source: Source, batches: Batches, what: str = ""
+) -> Callable[[], dict[str, float]]:
     task = task_of(source)
     compiled = keras.Model(model.inputs, model.outputs)
     compiled.compile(loss=task.loss(source), metrics=task.metrics(source, model), jit_compile=jit_compile())
     build_metrics(compiled, batches)
 
     def evaluate_again() -> dict[str, float]:
-        with raise_failures(batches):
-            return measured(task, compiled.evaluate(batches, return_dict=True, verbose=0))
+        with raise_failures(batches), meter(what, batches.batches_per_epoch) as shown:
+            return measured(task, compiled.evaluate(batches, return_dict=True, verbose=0, callbacks=shown))
 
     return evaluate_again
 

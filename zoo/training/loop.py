@@ -29,6 +29,7 @@ from .freezing import Freezing, check_unfreezing
 from .initialization import initialize
 from .interruption import Stop, TrainingError, catch_stop_signals
 from .learner import Learner, allow_sizes, build_metrics, make_learner
+from .meter import meter
 from .recipe import Recipe
 from .runs import Run, update
 from .start import build_network, decay_kernels, keep_initial, save_network, set_seeds
@@ -43,11 +44,19 @@ class Training:
         source: The data.
         devices: The devices that share each batch.
         initial: The network before its first step. Default: it is built as the recipe says.
+        verbose: Whether to show how far the measurements at the end are.
     """
 
     def __init__(
-        self, folder: Path, recipe: Recipe, source: Source, devices: Devices, initial: keras.Model | None = None
+        self,
+        folder: Path,
+        recipe: Recipe,
+        source: Source,
+        devices: Devices,
+        initial: keras.Model | None = None,
+        verbose: bool = False,
     ) -> None:
+        self.verbose = verbose and devices.hosts.writes
         self.recipe, self.source, self.devices = recipe, source, devices
         self.part = "test" if source.validation_inputs is None else "validation"
         self.task = task_of(source)
@@ -236,8 +245,9 @@ class Training:
     def _evaluate(self, part: str) -> dict[str, float]:
         """Measures the network on a part of the data, without augmentation."""
         batches = self._evaluation_batches(part)
-        with raise_failures(batches):
-            logs = self.learner.evaluate(self.devices.feed(batches), return_dict=True, verbose=0)
+        what = f"{part} examples" if self.verbose else ""
+        with raise_failures(batches), meter(what, batches.batches_per_epoch) as shown:
+            logs = self.learner.evaluate(self.devices.feed(batches), return_dict=True, verbose=0, callbacks=shown)
         return measured(self.task, logs)
 
     def _evaluation_batches(self, part: str) -> Batches:

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ..devices.selection import Devices
 from ..tasks import Task
 from ..tasks.task import Figure
+from .evaluation import EVALUATION_BATCH
+from .meter import LINE_SECONDS
 from .recipe import Recipe
-
-_LINE_SECONDS = 60
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def progress_bar(
     )
     progress = Progress(*columns, console=Console(stderr=True))
     try:
-        yield [Bar(progress, recipe, examples["train"], devices, task.figures[0], figure)]
+        yield [Bar(progress, recipe, examples, devices, task.figures[0], figure)]
     finally:
         if progress.live.is_started:
             progress.stop()
@@ -56,13 +56,21 @@ class Bar(keras.callbacks.Callback):
     begun = False
 
     def __init__(
-        self, progress: Progress, recipe: Recipe, examples: int, devices: Devices, figure: Figure, title: str
+        self,
+        progress: Progress,
+        recipe: Recipe,
+        examples: Mapping[str, int],
+        devices: Devices,
+        figure: Figure,
+        title: str,
     ) -> None:
         super().__init__()
         self.progress, self.devices, self.figure, self.title = progress, devices, figure, title
-        self.epochs, self.examples, self.batch_size = recipe.epochs, examples, recipe.batch_size
+        self.epochs, self.examples, self.batch_size = recipe.epochs, examples["train"], recipe.batch_size
+        measured = examples.get("validation", examples["test"])
+        self.measured_batches = -(-measured // devices.round_up(EVALUATION_BATCH))
         self.costs = _costs(recipe)
-        self.task = progress.add_task("", total=sum(self.costs) * examples, epoch=1, rate=0.0, reached="-")
+        self.task = progress.add_task("", total=sum(self.costs) * self.examples, epoch=1, rate=0.0, reached="-")
 
     def on_train_begin(self, logs: Any = None) -> None:
         # What is left of an epoch takes a `fit` of its own, and begins once more.
@@ -84,6 +92,15 @@ class Bar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._show((batch + 1) * self.batch_size)
 
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        share = f"measured {(batch + 1) / self.measured_batches:.0%}"
+        now = time.perf_counter()
+        if self.progress.console.is_terminal:
+            self.progress.update(self.task, reached=share)
+        elif now - self.printed >= LINE_SECONDS:
+            self.printed = now
+            print(f"epoch {self.epoch + 1}/{self.epochs}: {self.title} {share}", file=sys.stderr, flush=True)
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if (name := f"val_{self.figure.name}") in logs:
             self.reached = self.figure.text(logs[name])
@@ -101,7 +118,7 @@ class Bar(keras.callbacks.Callback):
         rate = done / elapsed
         if self.progress.console.is_terminal:
             self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, rate=rate, reached=self.reached)
-        elif ended or now - self.printed >= _LINE_SECONDS:
+        elif ended or now - self.printed >= LINE_SECONDS:
             self.printed = now
             speed = (completed - self._completed(0)) / elapsed
             left = timedelta(seconds=round((sum(self.costs) * self.examples - completed) / speed))

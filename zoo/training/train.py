@@ -133,7 +133,7 @@ def train(
         if new != folder:
             record["replaces"] = folder.resolve().name
             entered.enter_context(lock_run(folder))
-        training = Training(own_folder, chosen, source, devices, initial)
+        training = Training(own_folder, chosen, source, devices, initial, verbose)
         training.checkpoints.check_space(own_folder, chosen.keep)
         entered.enter_context(lock_run(own_folder))
         shown = entered.enter_context(progress_bar(chosen, source.counts, devices, task_of(source), verbose))
@@ -188,7 +188,7 @@ def resume(
         remove_partial_files(folder)
         with devices.scope():
             initial = read_initial(Run(folder, opened.record), source, model)
-        training = Training(folder, recipe, source, devices, initial)
+        training = Training(folder, recipe, source, devices, initial, verbose)
         progress = training.checkpoints.restore()
         training.checkpoints.check_space(folder, recipe.keep)
         again = {"at": now(), "epoch": progress.epoch, "batch": progress.batch, **process()}
