@@ -38,6 +38,7 @@ from .proof.recording import Record, check_record
 from .proof.reference import BATCH_SIZES, Reference, compute_reference
 from .quantisation_data import check_quantisation_data
 from .runtime.providers import Device, check_device
+from .steps import STEPS
 from .storage.arrays import Batch
 from .storage.manifest import ONNX, PARITY, SAMPLES, SAVED_MODEL, is_artifact, write_json, write_manifest
 from .storage.publishing import publish
@@ -210,6 +211,7 @@ def export(
         if precision in QUANTISED:
             calibration = calibration if precision == INT8 else None
             data = check_quantisation_data(endpoint, precision, calibration, test, max_accuracy_drop)
+        STEPS.info("computing Keras's answers")
         reference = compute_reference(
             endpoint, model, samples, batch_sizes=batch_sizes, seed=seed, atol=atol, rtol=rtol
         )
@@ -222,6 +224,7 @@ def export(
             parity, rewriting = _prove_forms(reference, folder, formats, opset, proven, device, tool)
             allowed, batchable = reference.allowed(proven), reference.is_batchable()
             if data:
+                STEPS.info("quantising to %s, and measuring what it costs", precision)
                 rewriting = rewrite_quantised(folder / ONNX, precision, *data, max_accuracy_drop, batchable=batchable)
                 batchable = precision != INT8_DYNAMIC
                 parity, allowed = measure_difference(reference, folder / ONNX, device) | {"weak": parity["weak"]}, {}
@@ -288,8 +291,10 @@ def _write_forms(
 ) -> None:
     folder.mkdir()
     if "saved_model" in formats:
+        STEPS.info("writing the SavedModel")
         engine.write_saved_model(endpoint, folder / SAVED_MODEL)
     if "onnx" in formats:
+        STEPS.info("converting to ONNX")
         write_onnx(endpoint, folder / ONNX, opset, labels, engine.convert)
 
 
@@ -308,9 +313,11 @@ def _prove_forms(
         The proof, and the record of the rewriting.
     """
     record: dict[str, Any] = {}
+    STEPS.info("comparing with Keras")
     if precision == FP16:
 
         def judge(file: Path, simulated: Path, last: bool) -> dict[str, Any]:
+            STEPS.info("comparing fp16 with Keras")
             return prove(reference, onnx=file, simulated=simulated, precision=precision, device=device, locate=last)
 
         record, parity = rewrite_in_fp16(folder / ONNX, judge)

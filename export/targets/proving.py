@@ -16,6 +16,7 @@ from ..model.backends import name_reference
 from ..model.inputs import split_batch
 from ..proof.prove import compare_with_keras, join_proofs
 from ..proof.reference import Reference
+from ..steps import STEPS
 from ..storage.arrays import Batch
 from ..storage.manifest import PARITY, is_batchable, write_json, write_manifest
 from . import TARGETS
@@ -71,6 +72,7 @@ def add_targets(
     parity = dict(parity)
     for name in names:
         target, path = TARGETS[name], folder / TARGETS[name].file
+        STEPS.info("converting for %s, and comparing with Keras", target.title)
         path.parent.mkdir(exist_ok=True)
         target.build(folder, path)
         targets[name] = {"runtime": target.require(), "batch": None}

@@ -16,7 +16,7 @@ PACKAGES = ("keras_skip", "zoo", "export")
 # The rooms of export, from the ground up: each imports only from those below it.
 FLOORS = (
     {"errors"},
-    {"archives", "images", "limits", "preprocessing", "tables"},
+    {"archives", "images", "limits", "preprocessing", "steps", "tables"},
     {"table_files"},
     {"storage"},
     {"page"},

@@ -48,7 +48,7 @@ def seen(tmp_path_factory):
     recipe = "resnet20_digits", "--epochs", "2", "--batch-size", "4", "--set", "arguments.depth=8"
     train = "train", *recipe, "--data", images, "--out", "run"
     predict = "predict", "run", images / "test", "--out", "predicted.csv"
-    return see(train, ("evaluate", "run"), predict, cwd=folder)
+    return see(train, ("evaluate", "run"), ("export", "run", "--format", "onnx"), predict, cwd=folder)
 
 
 def test_a_bar_shows_epochs_speed_accuracy_and_the_time_left(seen):
@@ -64,3 +64,8 @@ def test_bars_show_how_much_is_read_measured_and_predicted(seen):
         assert re.search(rf"^measuring the {part} examples ━+ \d:\d\d:\d\d \+ 0:00:00", seen, re.MULTILINE)
     assert re.search(r"^reading the images ━+ 100% 0:00:00", seen, re.MULTILINE)
     assert re.search(r"^━+ 10 inputs, [\d,]+/s, \d:\d\d:\d\d \+ 0:00:00", seen, re.MULTILINE)
+
+
+def test_an_export_shows_its_step_and_the_time(seen):
+    for step in ("computing Keras's answers", "converting to ONNX", "comparing with Keras"):
+        assert re.search(rf"^. {step} \d:\d\d:\d\d", seen, re.MULTILINE)

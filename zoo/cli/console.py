@@ -110,6 +110,37 @@ def predicting() -> Iterator[Callable[[int, float, int], None]]:
         yield show
 
 
+class _Steps(logging.Handler):
+    """Hands each message to a function."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._show(record.getMessage())
+
+
+@contextmanager
+def steps(logger: str) -> Iterator[None]:
+    """Shows on a terminal what a library logs that it is doing, and for how long the command has run."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    screen, log = Console(stderr=True), logging.getLogger(logger)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as shown:
+        task, level = shown.add_task("", total=None), log.level
+        handler = _Steps(lambda step: shown.update(task, description=step))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+
+
 @contextmanager
 def interruptible() -> "Iterator[None]":
     """Turns an interruption into its message and the exit code of its signal; a second Ctrl-C has no message."""

@@ -96,22 +96,23 @@ def export(
     else:
         network = load(model)
         known = options_of_run(run, source, layout, precision) if run else {"layout": layout, "precision": precision}
-    artifact = make_artifact(
-        tta_model(network, chosen) if chosen else network,
-        folder,
-        formats=wanted,
-        targets=targets,
-        opset=opset,
-        for_runtime=for_runtime,
-        engine=engine,
-        max_accuracy_drop=max_accuracy_drop,
-        record=record,
-        gates=gates,
-        device=device,
-        overwrite=overwrite,
-        **known,
-        **given,
-    )
+    with console.steps("keras_skip.export"):
+        artifact = make_artifact(
+            tta_model(network, chosen) if chosen else network,
+            folder,
+            formats=wanted,
+            targets=targets,
+            opset=opset,
+            for_runtime=for_runtime,
+            engine=engine,
+            max_accuracy_drop=max_accuracy_drop,
+            record=record,
+            gates=gates,
+            device=device,
+            overwrite=overwrite,
+            **known,
+            **given,
+        )
     show_proof(artifact.parity, targets)
     if run and source and artifact.path == run.path / "export" and not chosen:
         _update_report(run, source, network, artifact, layout, device)
