@@ -74,14 +74,19 @@ def test_time_left_within_an_epoch_that_resumed(bar, clock, capsys):
 
 
 def test_the_bar_of_a_terminal_fills_with_the_pixels(bar, clock):
-    shown = bar(GROWING)
+    shown = bar(GROWING, test=600)
     shown.progress.live.console = Console(file=io.StringIO(), force_terminal=True)
     shown.on_epoch_begin(2)
+    assert shown.progress.tasks[0].fields["epoch"] == 3
     clock[0] += 1
     shown.on_train_batch_end(4)
     shown.on_train_end()
     (task,) = shown.progress.tasks
     assert task.completed / task.total == pytest.approx(1.0 / 2.5)
+    assert task.fields["epoch"] == 3
+    for seconds, reached in ((0.1, "-"), (1, "measured 100%")):
+        measured(shown, clock, seconds)
+        assert task.fields["reached"] == reached
 
 
 class Stop(keras.callbacks.Callback):
@@ -106,16 +111,16 @@ def test_python_shows_what_the_command_does_unless_it_should_not(verbose, tmp_pa
     assert said == ([*compared, device, "epoch 1/2", device, "epoch 2/2"] if verbose else [])
 
 
-def measured(fit, clock, seconds=30):
-    """Ends three batches of a measurement of 600 examples, each of which takes as long."""
+def measured(callback, clock, seconds=30):
+    """Goes through three batches of a measurement, each of which takes as long."""
+    callback.on_test_begin()
     for batch in range(3):
         clock[0] += seconds
-        fit.on_test_batch_end(batch)
+        callback.on_test_batch_end(batch)
 
 
 def test_measurements_show_a_line_for_each_minute(bar, clock, capsys):
     with meter.meter("test examples", 3) as (shown,):
-        shown.on_test_begin()
         measured(shown, clock)
     fit = bar(Augmentation(), test=600)
     fit.on_epoch_begin(1)
@@ -126,7 +131,6 @@ def test_measurements_show_a_line_for_each_minute(bar, clock, capsys):
 
 def test_what_is_quick_shows_no_line(clock, capsys):
     with meter.meter("test examples", 3) as (shown,):
-        shown.on_test_begin()
         measured(shown, clock, seconds=10)
     with meter.meter("", 3) as none:
         assert none == []

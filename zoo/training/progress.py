@@ -83,6 +83,7 @@ class Bar(keras.callbacks.Callback):
         batches = -(-self.examples // self.batch_size)
         self.epoch, self.skipped = epoch, (batches - self.params["steps"]) * self.batch_size
         self.started = self.printed = time.perf_counter()
+        self.progress.update(self.task, epoch=epoch + 1)
         if self.progress.console.is_terminal and not self.progress.live.is_started:
             self.progress.start()
             if not self.progress.tasks[0].completed:
@@ -92,12 +93,15 @@ class Bar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._show((batch + 1) * self.batch_size)
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.measuring = time.perf_counter()
+
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         share = f"measured {(batch + 1) / self.measured_batches:.0%}"
-        now = time.perf_counter()
-        if self.progress.console.is_terminal:
+        now, terminal = time.perf_counter(), self.progress.console.is_terminal
+        if terminal and now - self.measuring > 1:
             self.progress.update(self.task, reached=share)
-        elif now - self.printed >= LINE_SECONDS:
+        elif not terminal and now - self.printed >= LINE_SECONDS:
             self.printed = now
             print(f"epoch {self.epoch + 1}/{self.epochs}: {self.title} {share}", file=sys.stderr, flush=True)
 
