@@ -45,10 +45,11 @@ class ConfiguredLayer(keras.layers.Layer):
         super().__init_subclass__(**kwargs)
         if cls.__doc__ and "{options}" in cls.__doc__:
             # An argument that the class describes itself, such as one with another default, is left out.
-            described = re.findall(r"^ +(\w+): ", cls.__doc__, re.MULTILINE)
+            text = inspect.cleandoc(cls.__doc__)
+            described = re.findall(r"^ +(\w+): ", text, re.MULTILINE)
             entries = re.split(r"\n(?=\S)", inspect.cleandoc(cls.OPTIONS_DOC))
             options = "\n".join(entry for entry in entries if entry.partition(":")[0] not in described)
-            cls.__doc__ = cls.__doc__.replace("{options}", textwrap.indent(options, " " * 8).lstrip())
+            cls.__doc__ = text.replace("{options}", textwrap.indent(options, " " * 4).lstrip())
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{name: value for name, value in options.items() if name not in self.ARGUMENTS})

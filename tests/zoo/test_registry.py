@@ -22,17 +22,21 @@ def test_every_network_has_a_name_of_its_own():
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_the_docstring_of_a_builder_describes_each_of_its_arguments_once_and_in_order(builder):
-    described = re.search(r"\n    Args:\n(.*?)\n\n    Returns:", builder.__doc__, re.DOTALL)[1]
-    names = re.findall(r"^ {8}(\w+): [A-Z\d(f\"]", described, re.MULTILINE)
+    described = re.search(r"\nArgs:\n(.*?)\n\nReturns:", builder.__doc__, re.DOTALL)[1]
+    names = re.findall(r"^ {4}(\w+): [A-Z\d(f\"]", described, re.MULTILINE)
     assert names == list(inspect.signature(builder).parameters)
 
 
-def test_a_builders_own_description_of_an_argument_goes_before_the_shared_one():
+@pytest.mark.parametrize("indentation", ["", "    "])
+def test_a_builders_own_description_of_an_argument_goes_before_the_shared_one(indentation):
+    """Python removes the indentation of docstrings from 3.13 on."""
+
     def build(input_shape, classes): ...
 
-    build.__doc__ = own = "Builds.\n\n    Args:\n        classes: Not images.\n\n    Returns:\n        A model.\n    "
-    shared = f"        input_shape: {ARGUMENTS['input_shape']}\n"
-    assert document(build).__doc__ == own.replace("        classes", f"{shared}        classes", 1)
+    own = "Builds.\n\nArgs:\n    classes: Not images.\n\nReturns:\n    A model."
+    build.__doc__ = own.replace("\n", f"\n{indentation}")
+    shared = f"    input_shape: {ARGUMENTS['input_shape']}\n"
+    assert document(build).__doc__ == own.replace("    classes", f"{shared}    classes", 1)
 
 
 def test_list_models_by_pattern():

@@ -23,18 +23,20 @@ Builder = TypeVar("Builder", bound=Callable[..., "keras.Model"])
 def document(builder: Builder, **others: str) -> Builder:
     """Adds to a builder's docstring the arguments that it leaves out, in the order of the signature.
 
+    The docstring then has no indentation of its own, as Python compiles it from 3.13 on.
+
     Args:
         builder: Its docstring has a section "Returns:", and one "Args:" if there is something special about one.
         **others: More descriptions than those of `ARGUMENTS`, or different ones.
     """
     if builder.__doc__ is None:  # as under -OO
         return builder
-    above, returns, below = builder.__doc__.partition("\n\n    Returns:")
-    summary, _, described = above.partition("\n\n    Args:\n")
-    entries = {entry.strip().partition(":")[0]: entry for entry in re.split(r"\n(?=        \S)", described)}
-    shared = {name: f"        {name}: {text}" for name, text in {**ARGUMENTS, **others}.items()}
+    above, returns, below = inspect.cleandoc(builder.__doc__).partition("\n\nReturns:")
+    summary, _, described = above.partition("\n\nArgs:\n")
+    entries = {entry.strip().partition(":")[0]: entry for entry in re.split(r"\n(?=    \S)", described)}
+    shared = {name: f"    {name}: {text}" for name, text in {**ARGUMENTS, **others}.items()}
     lines = [entries.get(name) or shared[name] for name in inspect.signature(builder).parameters]
-    builder.__doc__ = "\n".join([f"{summary}\n\n    Args:", *lines]) + returns + below
+    builder.__doc__ = "\n".join([f"{summary}\n\nArgs:", *lines]) + returns + below
     return builder
 
 

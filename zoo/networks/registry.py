@@ -150,8 +150,8 @@ def describe(name: str) -> Description:
 
 def explain_arguments(name: str) -> dict[str, str]:
     """What each argument of a network's builder is, as its docstring says."""
-    described = (entry_of(name).family.builder.__doc__ or "").partition("    Args:\n")[2].partition("\n\n")[0]
-    entries = (entry.strip().partition(":") for entry in re.split(r"\n(?= {8}\w)", described))
+    described = (entry_of(name).family.builder.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    entries = (entry.strip().partition(":") for entry in re.split(r"\n(?= {4}\w)", described))
     return {argument: " ".join(text.split()) for argument, _, text in entries}
 
 
