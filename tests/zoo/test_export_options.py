@@ -75,6 +75,13 @@ def test_data_in_memory_are_given_once_more(folder):
     assert len(zoo.export_options(run, data=source)["samples"]) == len(source.test_inputs)
 
 
+def test_the_name_of_weights_goes_before_a_folder(run, tmp_path, monkeypatch):
+    (tmp_path / "digits").symlink_to(run.path)
+    monkeypatch.chdir(tmp_path)
+    assert len(zoo.export_options("resnet20", weights="digits")["labels"]) == 10
+    assert zoo.export_options("resnet20", weights="./digits")["labels"] == ["cat", "dog"]
+
+
 def test_weights_of_the_package_bring_their_preprocessing_and_labels(folder):
     source = zoo.load_source("digits")
     options = zoo.export_options("residual_mlp", weights="digits")

@@ -10,6 +10,7 @@ from ..data.datasets import is_unnamed
 from ..data.recorded import recorded_reader
 from ..data.source import Source
 from ..tasks import task_of
+from ..weights.catalogue import find
 from ..weights.info import WeightsInfo, weights_info
 from .evaluation import resolve_data
 from .runs import Run, open_complete_run
@@ -57,7 +58,7 @@ def export_options(
 
     and `export.export(zoo.load("resnet20", weights="digits"), "artifact", **options)` writes the artifact.
     """
-    if weights is not None and (Path(weights) / "run.json").is_file():
+    if weights is not None and not find(str(run_or_network), weights) and (Path(weights) / "run.json").is_file():
         run_or_network, weights = weights, None
     if weights is not None:
         if data is not None or precision.startswith("int"):
