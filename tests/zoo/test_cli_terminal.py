@@ -69,3 +69,4 @@ def test_bars_show_how_much_is_read_measured_and_predicted(seen):
 def test_an_export_shows_its_step_and_the_time(seen):
     for step in ("computing Keras's answers", "converting to ONNX", "comparing with Keras"):
         assert re.search(rf"^. {step} \d:\d\d:\d\d", seen, re.MULTILINE)
+    assert "INFO" not in seen

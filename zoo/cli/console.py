@@ -128,17 +128,22 @@ def steps(logger: str) -> Iterator[None]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     screen, log = Console(stderr=True), logging.getLogger(logger)
+    if not screen.is_terminal:
+        yield
+        return
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as shown:
+    with Progress(*columns, console=screen, transient=True) as shown:
         task, level = shown.add_task("", total=None), log.level
         handler = _Steps(lambda step: shown.update(task, description=step))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
+        log.propagate = False  # to handlers that libraries install
         try:
             yield
         finally:
             log.removeHandler(handler)
             log.setLevel(level)
+            log.propagate = True
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def export(
     else:
         network = load(model)
         known = options_of_run(run, source, layout, precision) if run else {"layout": layout, "precision": precision}
-    with console.steps("keras_skip.export"):
+    with console.steps("export"):
         artifact = make_artifact(
             tta_model(network, chosen) if chosen else network,
             folder,
