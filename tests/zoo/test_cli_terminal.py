@@ -4,12 +4,14 @@ import os
 import pty
 import re
 import sys
+import time
 
 import pytest
 
+from export.steps import STEPS
 from tests.processes import start
 from tests.zoo.image_sets import as_folder, data_set
-from zoo.cli import main
+from zoo.cli import console, main
 
 
 def on_terminal(*commands):
@@ -70,3 +72,16 @@ def test_an_export_shows_its_step_and_the_time(seen):
     for step in ("computing Keras's answers", "converting to ONNX", "comparing with Keras"):
         assert re.search(rf"^. {step} \d:\d\d:\d\d", seen, re.MULTILINE)
     assert "INFO" not in seen
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_steps_reach_no_handler_that_a_library_installed(terminal, monkeypatch, caplog, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with console.steps("export"):
+        STEPS.info("converting")
+        time.sleep(0.2)  # twice as long as until the bar is drawn again
+    assert ("converting" in capsys.readouterr().err) is terminal
+    assert not caplog.records
+    STEPS.warning("after it")
+    assert len(caplog.records) == 1
