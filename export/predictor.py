@@ -212,21 +212,15 @@ class Predictor:
                 f"Received: {self._folder}, which takes only arrays"
             )
         columns = Columns.from_dict(self.metadata["table"])
-        if not isinstance(rows, Sequence):
-            table = {name: rows[name] for name in columns.names if name in rows}
-            if single := [name for name, values in table.items() if np.ndim(values) != 1]:
-                raise ValueError(
-                    "Expected a list of rows, or a list of values for each column. "
-                    f"Received: {table[single[0]]!r} for {single[0]}"
-                )
-            return columns.encode({name: list(values) for name, values in table.items()})
-        for number, row in enumerate(rows, 1):
-            if absent := [name for name in columns.names if name not in row]:
-                raise ValueError(
-                    f"Expected the columns {', '.join(columns.names)}, with None for a missing value. "
-                    f"Received: row {number} without {', '.join(absent)}"
-                )
-        return columns.encode({name: [row[name] for row in rows] for name in columns.names})
+        if isinstance(rows, Sequence):
+            return columns.encode_rows(rows)
+        table = {name: rows[name] for name in columns.names if name in rows}
+        if single := [name for name, values in table.items() if np.ndim(values) != 1]:
+            raise ValueError(
+                "Expected a list of rows, or a list of values for each column. "
+                f"Received: {table[single[0]]!r} for {single[0]}"
+            )
+        return columns.encode({name: list(values) for name, values in table.items()})
 
     def classify(
         self,

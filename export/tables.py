@@ -146,6 +146,27 @@ class Columns:
         encoded = [column.encode(table[column.name], rows) for column in self.inputs]
         return np.stack(encoded, axis=1).astype("float32")
 
+    def encode_rows(self, rows: Sequence[Mapping[str, Any]], missing: str = "None") -> np.ndarray:
+        """Encodes rows, each the values by the name of their column.
+
+        Args:
+            rows: The rows; see `encode`.
+            missing: How whoever gives them writes a missing value, in an error.
+
+        Returns:
+            float32, (rows, inputs).
+
+        Raises:
+            ValueError: If a row lacks a column, or a value is wrong.
+        """
+        for number, row in enumerate(rows, 1):
+            if absent := [name for name in self.names if name not in row]:
+                raise ValueError(
+                    f"Expected the columns {', '.join(self.names)}, with {missing} for a missing value. "
+                    f"Received: row {number} without {', '.join(absent)}"
+                )
+        return self.encode({name: [row[name] for row in rows] for name in self.names})
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, ready for JSON."""
         return {

@@ -75,23 +75,16 @@ class RowReader:
             raise RequestError('Expected {"rows": [{"COLUMN": VALUE, ...}, ...]}. Received: other JSON')
         for number, row in enumerate(rows, 1):
             self._check_row(row, number)
-        table = {name: [row[name] for row in rows] for name in self._columns.names}
         try:
-            return {self._input: self._columns.encode(table)}
+            return {self._input: self._columns.encode_rows(rows, missing="null")}
         except ValueError as error:
             raise RequestError(str(error)) from None
 
     def _check_row(self, row: Any, number: int) -> None:
         if not isinstance(row, dict):
             raise RequestError(f"Expected each row to be an object. Received: row {number} is something else")
-        names = self._columns.names
-        if absent := [name for name in names if name not in row]:
-            raise RequestError(
-                f"Expected the columns {', '.join(names)}, with null for a missing value. "
-                f"Received: row {number} without {', '.join(absent)}"
-            )
-        for name in names:
-            if not isinstance(row[name], _CELLS):
+        for name in self._columns.names:
+            if not isinstance(row.get(name), _CELLS):
                 kind = "array" if isinstance(row[name], list) else "object"
                 raise RequestError(f"Expected one value in column {name!r}. Received: an {kind} in row {number}")
 

@@ -15,13 +15,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .._progress import LINE_SECONDS
 from .columns import lines
 
 if TYPE_CHECKING:
     from ..data import Source
-
-# Between two lines of progress where there is no terminal.
-LINE_SECONDS = 60
 
 
 def import_quietly(*packages: str, find_devices: bool = True) -> None:

@@ -10,10 +10,9 @@ from ..data.datasets import is_unnamed
 from ..data.recorded import recorded_reader
 from ..data.source import Source
 from ..tasks import task_of
-from ..weights.catalogue import find
 from ..weights.info import WeightsInfo, weights_info
 from .evaluation import resolve_data
-from .runs import Run, open_complete_run
+from .runs import Run, open_complete_run, run_of_weights
 
 # Real test images, which the proof runs besides random inputs, and training images to calibrate int8 on.
 PARITY_SAMPLES, CALIBRATION_IMAGES = 32, 512
@@ -58,15 +57,14 @@ def export_options(
 
     and `export.export(zoo.load("resnet20", weights="digits"), "artifact", **options)` writes the artifact.
     """
-    if weights is not None and not find(str(run_or_network), weights) and (Path(weights) / "run.json").is_file():
-        run_or_network, weights = weights, None
-    if weights is not None:
+    run = None if weights is None else run_of_weights(str(run_or_network), weights)
+    if weights is not None and run is None:
         if data is not None or precision.startswith("int"):
             raise ValueError(
                 f"Expected a run for data or precision={precision!r}. Received: {run_or_network}, weights={weights}"
             )
         return options_of_weights(weights_info(str(run_or_network), weights), layout, precision)
-    run = open_complete_run(Path(run_or_network))
+    run = run or open_complete_run(Path(run_or_network))
     task = task_of(run.source)
     if precision.startswith("int") and task.name != "classification":
         raise ValueError(f"Expected the run of a classification for precision={precision!r}. Received: {task.name}")

@@ -11,7 +11,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-LINE_SECONDS = 60
+from .._progress import LINE_SECONDS
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ..data.source import Preprocessing
 from ..tasks import task_of
 from ..weights.info import load_as_described, weights_info
 from ..weights.loading import load
-from .runs import Run, open_complete_run
+from .runs import Run, run_of_weights
 
 
 class KerasNetwork:
@@ -85,12 +85,7 @@ def network_of_weights(name: str, weights: str | Path) -> KerasNetwork:
     Raises:
         ValueError: If the weights are unknown, or of another network.
     """
-    if (Path(weights) / "run.json").is_file():
-        run = open_complete_run(weights)
-        if run.recipe.network != name:
-            raise ValueError(
-                f"Expected {run.recipe.network}, the network of the run {str(weights)!r}. Received: {name}"
-            )
+    if (run := run_of_weights(name, weights)) is not None:
         return network_of_run(run)
     about = weights_info(name, weights)
     network = load_as_described(about)

@@ -11,11 +11,11 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .._progress import LINE_SECONDS
 from ..devices.selection import Devices
 from ..tasks import Task
 from ..tasks.task import Figure
 from .evaluation import EVALUATION_BATCH
-from .meter import LINE_SECONDS
 from .recipe import Recipe
 
 
@@ -121,7 +121,7 @@ class Bar(keras.callbacks.Callback):
         elapsed, completed = now - self.started, self._completed(done)
         rate = done / elapsed
         if self.progress.console.is_terminal:
-            self.progress.update(self.task, completed=completed, epoch=self.epoch + 1, rate=rate, reached=self.reached)
+            self.progress.update(self.task, completed=completed, rate=rate, reached=self.reached)
         elif ended or now - self.printed >= LINE_SECONDS:
             self.printed = now
             speed = (completed - self._completed(0)) / elapsed

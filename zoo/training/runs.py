@@ -111,6 +111,24 @@ def open_complete_run(path: "str | Path | Run") -> Run:
     return run
 
 
+def run_of_weights(network: str, weights: str | os.PathLike[str]) -> Run | None:
+    """Opens the run that is given as weights of a network; None if they are given by name or in a file.
+
+    Raises:
+        ValueError: If the run is not complete, or of another network.
+    """
+    from ..weights.catalogue import find
+
+    if find(network, weights) is not None or not (Path(weights) / "run.json").is_file():
+        return None
+    run = open_complete_run(Path(weights))
+    if run.recipe.network != network:
+        raise ValueError(
+            f"Expected {run.recipe.network}, the network of the run {str(run.path)!r}. Received: {network}"
+        )
+    return run
+
+
 def _validate(folder: Path, record: dict[str, Any]) -> Run:
     """Makes a run of our record; raises a ValueError if a field is missing or has the wrong type."""
     run = Run(folder, {"overrides": {}, "results": {}, **record})
